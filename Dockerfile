@@ -1,0 +1,25 @@
+# One image for every process; the command chooses which: all-in-one (default), control-plane, sidecar, psp-simulator.
+FROM node:24-bookworm-slim AS dependencies
+WORKDIR /tollgate
+COPY package.json package-lock.json .npmrc ./
+# The image has Node 24 itself, so the packages that bring it to other machines are left out.
+RUN npm ci --omit=dev --omit=optional --ignore-scripts
+
+FROM node:24-bookworm-slim
+WORKDIR /tollgate
+ENV NODE_ENV=production HOST=0.0.0.0 DATA_DIR=/data
+COPY --from=dependencies /tollgate/node_modules ./node_modules
+COPY package.json ./
+COPY proto ./proto
+COPY common ./common
+COPY psp-simulator ./psp-simulator
+COPY control-plane ./control-plane
+COPY sidecar ./sidecar
+COPY all-in-one ./all-in-one
+COPY cli ./cli
+RUN mkdir /data && chown node:node /data
+USER node
+VOLUME /data
+EXPOSE 8080 50051
+# No npm in between, so that SIGTERM reaches the process.
+CMD ["node", "all-in-one/main.ts"]

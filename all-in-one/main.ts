@@ -1,0 +1,29 @@
+/** `npm start`: control plane and sidecar in one process, with no other server unless the environment names one. */
+import { systemClock } from '../common/clock.ts'
+import { readConfig } from '../common/config.ts'
+import { createLog } from '../common/log.ts'
+import { runProcess } from '../common/process.ts'
+import { openFeed, openStorage, startControlPlane } from '../control-plane/compose.ts'
+import { showNewPlatformKey } from '../control-plane/show-platform-key.ts'
+import { startSidecar } from '../sidecar/compose.ts'
+
+await runProcess(async () => {
+  const config = readConfig()
+  const clock = systemClock
+  const log = createLog(config.LOG_LEVEL)
+  const storage = await openStorage(config, clock, log)
+  const feed = await openFeed(config, clock, log, storage)
+  const sidecar = await startSidecar({ config, feed, clock, log })
+  const controlPlane = await startControlPlane({ config, storage, feed, clock, log, isNeighbourReady: sidecar.isReady })
+  showNewPlatformKey(controlPlane.newPlatformKey)
+  return {
+    ready: `${controlPlane.url} grpc://${sidecar.address}`,
+    close: async () => {
+      // First nothing new comes in and nothing more is published; then the sidecar, which answers to the last.
+      await controlPlane.close()
+      await sidecar.close()
+      await feed.close()
+      await storage.close()
+    },
+  }
+})

@@ -1,0 +1,8 @@
+export default {
+  files: ['test/**/*.test.ts'],
+  extensions: ['ts'],
+  workerThreads: false,
+  // Two cores are what CI has; more files at once only make each slower.
+  concurrency: 2,
+  timeout: '2m',
+}

@@ -1,0 +1,76 @@
+/**
+ * Billing dates: always `anchor + n × interval` on the wall clock of a time zone, never chained, so that
+ * Jan 31 → Feb 28 → Mar 31 (https://docs.stripe.com/billing/subscriptions/billing-cycle). Periods are half-open.
+ * A wall-clock time that daylight saving skips or repeats is resolved as RFC 5545 and Temporal do ("compatible").
+ */
+import { Temporal } from 'temporal-polyfill'
+
+export const intervals = ['day', 'week', 'month', 'quarter', 'year'] as const
+export type Interval = (typeof intervals)[number]
+
+/** A repeating span of time that starts at `anchor`. `count` intervals make one period. */
+export interface Cycle {
+  anchor: Date
+  interval: Interval
+  count: number
+  timeZone: string
+}
+
+export interface Period {
+  start: Date
+  end: Date
+}
+
+const inZone = (instant: Date, timeZone: string) => Temporal.Instant.fromEpochMilliseconds(instant.getTime()).toZonedDateTimeISO(timeZone)
+
+const duration = (interval: Interval, n: number): Temporal.DurationLike => {
+  switch (interval) {
+    case 'day':
+      return { days: n }
+    case 'week':
+      return { weeks: n }
+    case 'month':
+      return { months: n }
+    case 'quarter':
+      return { months: 3 * n }
+    case 'year':
+      return { years: n }
+    default:
+      return interval satisfies never
+  }
+}
+
+/** The start of period `n` (which may be negative): anchor + n × count × interval. */
+export const periodStart = (cycle: Cycle, n: number): Date =>
+  new Date(inZone(cycle.anchor, cycle.timeZone).add(duration(cycle.interval, n * cycle.count)).epochMilliseconds)
+
+export const period = (cycle: Cycle, n: number): Period => ({ start: periodStart(cycle, n), end: periodStart(cycle, n + 1) })
+
+/** The index of the period that contains `at`. */
+export const periodIndexAt = (cycle: Cycle, at: Date): number => {
+  const anchor = inZone(cycle.anchor, cycle.timeZone)
+  const unit = cycle.interval === 'quarter' ? 'month' : cycle.interval
+  const elapsed = anchor.until(inZone(at, cycle.timeZone), { largestUnit: unit, smallestUnit: unit, roundingMode: 'floor' })
+  const units = { day: elapsed.days, week: elapsed.weeks, month: elapsed.months, year: elapsed.years }[unit]
+  let n = Math.floor(units / (cycle.count * (cycle.interval === 'quarter' ? 3 : 1)))
+  // The estimate can be one off where a month end was clamped; the definition decides.
+  while (periodStart(cycle, n) > at) n -= 1
+  while (periodStart(cycle, n + 1) <= at) n += 1
+  return n
+}
+
+/** The date on the calendar of `timeZone` at `instant`, as YYYY-MM-DD. */
+export const localDate = (instant: Date, timeZone: string): string => inZone(instant, timeZone).toPlainDate().toString()
+
+/** The first instant of a YYYY-MM-DD date in `timeZone`. @throws RangeError for a date that does not exist. */
+export const startOfLocalDate = (date: string, timeZone: string): Date => new Date(Temporal.PlainDate.from(date).toZonedDateTime(timeZone).epochMilliseconds)
+
+export const isTimeZone = (name: string): boolean => {
+  try {
+    Temporal.Instant.fromEpochMilliseconds(0).toZonedDateTimeISO(name)
+    // Offsets such as +02:00 are accepted by Temporal, but have no daylight saving: not what a storefront means.
+    return !/^[+-]/.test(name)
+  } catch {
+    return false
+  }
+}

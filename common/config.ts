@@ -1,0 +1,62 @@
+/**
+ * The one place that reads environment variables. It reports every bad variable at once, by name, with what
+ * was expected; it never prints a value, since some are secrets.
+ */
+import { z } from 'zod'
+
+const port = (fallback: number) => z.coerce.number().int().min(0).max(65535).default(fallback)
+const milliseconds = (fallback: number) => z.coerce.number().int().min(1).default(fallback)
+const url = (...protocols: string[]) =>
+  z
+    .string()
+    .refine(
+      (text) => URL.canParse(text) && protocols.includes(new URL(text).protocol),
+      `must be a URL that starts with ${protocols.map((p) => `${p}//`).join(' or ')}`,
+    )
+    .optional()
+
+const environment = z.object({
+  HOST: z.string().min(1).default('127.0.0.1'),
+  HTTP_PORT: port(8080),
+  GRPC_PORT: port(50051),
+  DATA_DIR: z.string().min(1).default('./data'),
+  MONGODB_URL: url('mongodb:', 'mongodb+srv:'),
+  NATS_URL: z
+    .string()
+    .refine(
+      (text) => text.split(',').every((one) => URL.canParse(one) && ['nats:', 'tls:'].includes(new URL(one).protocol)),
+      'must be one or more URLs that start with nats:// or tls://, separated by commas',
+    )
+    .optional(),
+  NATS_BUCKET: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{1,64}$/, 'must be 1 to 64 letters, digits, _ or -')
+    .default('tollgate'),
+  PLATFORM_API_KEY: z.string().min(16, 'must have at least 16 characters').optional(),
+  PUBLIC_URL: url('http:', 'https:'),
+  SIMULATOR_PORT: port(8090),
+  SIMULATOR_URL: url('http:', 'https:'),
+  SIMULATOR_WEBHOOK_SECRET: z
+    .string()
+    .regex(/^whsec_[A-Za-z0-9+/=]{32,}$/, 'must be whsec_ followed by at least 24 bytes in base64')
+    .optional(),
+  PSP_TIMEOUT_MS: milliseconds(10_000),
+  WORKER_POLL_MS: milliseconds(1_000),
+  CACHE_MAX_CUSTOMERS: z.coerce.number().int().min(1).default(100_000),
+  MAX_STALENESS_MS: milliseconds(60_000),
+  LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
+})
+
+export type Config = z.infer<typeof environment>
+
+export class ConfigError extends Error {}
+
+/** @throws ConfigError that lists every bad variable, one a line. */
+export const readConfig = (env: NodeJS.ProcessEnv = process.env): Config => {
+  // An empty variable is an unset one: that is how compose files and shells pass "no value".
+  const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
+  const parsed = environment.safeParse(present)
+  if (parsed.success) return parsed.data
+  const lines = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`)
+  throw new ConfigError(`The environment is not usable:\n${lines.join('\n')}`)
+}

@@ -1,0 +1,105 @@
+/**
+ * The decision: may this customer use this entitlement, now? Pure; the only copy of these rules.
+ * Several subscriptions may grant one key. Of those that give access now: a flag is on if any is on; limits of
+ * quotas and capacities add up (buying twice gives twice), and one unlimited makes all unlimited; of values the
+ * youngest subscription's counts.
+ */
+import type { EntitlementSet, Grant, Kind, Usage } from './model.ts'
+import { quotaWindow } from './quota-window.ts'
+
+export type Reason = 'granted' | 'not_granted' | 'disabled' | 'expired' | 'limit_exceeded' | 'customer_unknown' | 'subscription_inactive' | 'fallback'
+
+export interface Decision {
+  allowed: boolean
+  reason: Reason
+  kind?: Kind
+  limit?: number
+  used?: number
+  remaining?: number
+  unlimited: boolean
+  resetsAtMs?: number
+  value?: string
+  validUntilMs?: number
+  bundleId?: string
+  subscriptionId?: string
+}
+
+const isCurrent = (grant: Grant, nowMs: number): boolean => !grant.inactive && grant.fromMs <= nowMs && (grant.untilMs === undefined || nowMs < grant.untilMs)
+
+/** Why none of a key's grants is current. What the customer can still mend is said first. */
+const refusal = (grants: readonly Grant[], nowMs: number): Decision => {
+  const inactive = grants.findLast((grant) => grant.inactive || nowMs < grant.fromMs)
+  const told = inactive ?? grants.at(-1)
+  if (!told) return { allowed: false, reason: 'not_granted', unlimited: false }
+  return {
+    allowed: false,
+    reason: inactive ? 'subscription_inactive' : 'expired',
+    kind: told.terms.kind,
+    unlimited: false,
+    bundleId: told.bundleId,
+    subscriptionId: told.subscriptionId,
+    ...(told.untilMs === undefined || inactive ? {} : { validUntilMs: told.untilMs }),
+  }
+}
+
+const latestEnd = (grants: readonly Grant[]): number | undefined => {
+  let latest = -Infinity
+  for (const grant of grants) latest = Math.max(latest, grant.untilMs ?? Infinity)
+  return latest === Infinity ? undefined : latest
+}
+
+const usedNow = (usage: Usage | undefined, nowMs: number): number => (usage && (usage.untilMs === undefined || nowMs < usage.untilMs) ? usage.used : 0)
+
+const totalLimit = (grants: readonly Grant[]): number | null => {
+  let total = 0
+  for (const { terms } of grants) {
+    if (terms.kind !== 'quota' && terms.kind !== 'capacity') continue
+    if (terms.limit === null) return null
+    total += terms.limit
+  }
+  return total
+}
+
+/** @param amount how much is asked for of a quota or capacity; 1 or more. */
+export const decide = (set: EntitlementSet, key: string, amount: number, nowMs: number): Decision => {
+  const ofKey = set.grants.filter((grant) => grant.key === key)
+  const current = ofKey.filter((grant) => isCurrent(grant, nowMs))
+  const youngest = current.at(-1)
+  if (!youngest) return refusal(ofKey, nowMs)
+
+  // A bundle may change the kind of a key between versions: the youngest subscription's kind counts.
+  const { kind } = youngest.terms
+  const same = current.filter((grant) => grant.terms.kind === kind)
+  const validUntilMs = latestEnd(same)
+  const common = { kind, ...(validUntilMs === undefined ? {} : { validUntilMs }) }
+  const by = (grant: Grant) => ({ bundleId: grant.bundleId, subscriptionId: grant.subscriptionId })
+
+  switch (youngest.terms.kind) {
+    case 'flag': {
+      const on = same.find((grant) => grant.terms.kind === 'flag' && grant.terms.enabled)
+      return { allowed: on !== undefined, reason: on ? 'granted' : 'disabled', unlimited: false, ...common, ...by(on ?? youngest) }
+    }
+    case 'value':
+      return { allowed: true, reason: 'granted', unlimited: false, value: youngest.terms.value, ...common, ...by(youngest) }
+    case 'quota':
+    case 'capacity': {
+      const usage = set.usage.find((entry) => entry.key === key)
+      const used = usedNow(usage, nowMs)
+      const limit = totalLimit(same)
+      const resets =
+        youngest.terms.kind === 'quota'
+          ? { resetsAtMs: used > 0 && usage?.untilMs !== undefined ? usage.untilMs : quotaWindow(youngest.terms, nowMs).end.getTime() }
+          : {}
+      if (limit === null) return { allowed: true, reason: 'granted', unlimited: true, used, ...resets, ...common, ...by(youngest) }
+      const remaining = Math.max(0, limit - used)
+      const allowed = amount <= remaining
+      return { allowed, reason: allowed ? 'granted' : 'limit_exceeded', unlimited: false, limit, used, remaining, ...resets, ...common, ...by(youngest) }
+    }
+    default:
+      return youngest.terms satisfies never
+  }
+}
+
+/** Every key the set speaks of, each decided for an amount of 1. */
+export const decideAll = (set: EntitlementSet, nowMs: number): { key: string; decision: Decision }[] =>
+  [...new Set(set.grants.map((grant) => grant.key))].map((key) => ({ key, decision: decide(set, key, 1, nowMs) }))

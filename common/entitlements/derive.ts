@@ -1,0 +1,70 @@
+/**
+ * From what a customer has bought to what it may use. Pure, and independent of the time: two derivations of the
+ * same stored state are equal whenever they are made, so "has it changed?" is a plain comparison. Time is applied
+ * later, by `decide`.
+ */
+import type { Entitlement, Grant, Terms } from './model.ts'
+
+/** What a subscription says about access; the control plane maps its states onto this. */
+export interface SubscriptionAccess {
+  subscriptionId: string
+  bundleId: string
+  /**
+   * `on`: gives access in [fromMs, untilMs). `off`: none in its present state. Final are `ended` (its time was over
+   * at untilMs), `revoked` (ended before its time) and `never` (it never gave any).
+   */
+  access: 'on' | 'off' | 'ended' | 'revoked' | 'never'
+  fromMs: number
+  untilMs?: number
+  /** What quota periods are counted from. */
+  anchorMs: number
+  timeZone: string
+  entitlements: readonly Entitlement[]
+}
+
+const termsOf = (entitlement: Entitlement, subscription: SubscriptionAccess): Terms => {
+  switch (entitlement.kind) {
+    case 'flag':
+      return { kind: 'flag', enabled: entitlement.enabled }
+    case 'quota':
+      return { kind: 'quota', limit: entitlement.limit, per: entitlement.per, anchorMs: subscription.anchorMs, timeZone: subscription.timeZone }
+    case 'capacity':
+      return { kind: 'capacity', limit: entitlement.limit }
+    case 'value':
+      return { kind: 'value', value: entitlement.value }
+    default:
+      return entitlement satisfies never
+  }
+}
+
+const byAge = (a: SubscriptionAccess, b: SubscriptionAccess): number => a.fromMs - b.fromMs || (a.subscriptionId < b.subscriptionId ? -1 : 1)
+
+/**
+ * Grants of all of a customer's subscriptions, ordered by key, then oldest subscription first.
+ * Of subscriptions that have ended only the last one of each key is kept, and only where no living one grants
+ * the key: it is what lets a sidecar say "expired", and keeping more would let a set grow for ever.
+ */
+export const deriveGrants = (subscriptions: readonly SubscriptionAccess[]): Grant[] => {
+  const living: Grant[] = []
+  const ended = new Map<string, Grant>()
+  for (const subscription of subscriptions.toSorted(byAge)) {
+    if (subscription.access === 'never') continue
+    for (const entitlement of subscription.entitlements) {
+      const grant: Grant = {
+        key: entitlement.key,
+        subscriptionId: subscription.subscriptionId,
+        bundleId: subscription.bundleId,
+        fromMs: subscription.fromMs,
+        ...(subscription.untilMs === undefined ? {} : { untilMs: subscription.untilMs }),
+        inactive: subscription.access === 'off' || subscription.access === 'revoked',
+        terms: termsOf(entitlement, subscription),
+      }
+      if (subscription.access === 'on' || subscription.access === 'off') living.push(grant)
+      else if ((ended.get(grant.key)?.untilMs ?? -Infinity) <= (grant.untilMs ?? Infinity)) ended.set(grant.key, grant)
+    }
+  }
+  const livingKeys = new Set(living.map((grant) => grant.key))
+  const last = [...ended.values()].filter((grant) => !livingKeys.has(grant.key))
+  // A stable sort: within a key the order stays oldest subscription first.
+  return [...living, ...last].sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0))
+}

@@ -1,0 +1,65 @@
+/**
+ * The words of entitlements, as plain data. A bundle lists `Entitlement`s; a subscription turns each into a
+ * `Grant`; all grants of a customer are its `EntitlementSet`. Instants are epoch milliseconds here, since this
+ * is what the hot path compares.
+ */
+import type { Interval } from '../calendar.ts'
+
+export const kinds = ['flag', 'quota', 'capacity', 'value'] as const
+export type Kind = (typeof kinds)[number]
+
+/** One right inside a bundle. A `limit` of null is unlimited. */
+export type Entitlement = { key: string } & (
+  | { kind: 'flag'; enabled: boolean }
+  | { kind: 'quota'; limit: number | null; per: Interval }
+  | { kind: 'capacity'; limit: number | null }
+  | { kind: 'value'; value: string }
+)
+
+export type Terms =
+  | { kind: 'flag'; enabled: boolean }
+  | { kind: 'quota'; limit: number | null; per: Interval; anchorMs: number; timeZone: string }
+  | { kind: 'capacity'; limit: number | null }
+  | { kind: 'value'; value: string }
+
+/** One entitlement given to one customer by one subscription, valid in [fromMs, untilMs). */
+export interface Grant {
+  key: string
+  subscriptionId: string
+  bundleId: string
+  fromMs: number
+  /** Absent: no end is known. */
+  untilMs?: number
+  /** The subscription gives no access in its present state, whatever the time. */
+  inactive: boolean
+  terms: Terms
+}
+
+/** How much of a quota or capacity a customer has used. */
+export interface Usage {
+  key: string
+  used: number
+  /** Quota only: the end of the period that `used` counts. A period once begun runs to its end. */
+  untilMs?: number
+}
+
+export interface CustomerKey {
+  tenantId: string
+  storefrontId: string
+  customerId: string
+}
+
+export interface EntitlementSet extends CustomerKey {
+  /** Only grows. A reader that holds a higher revision ignores a lower one. */
+  revision: number
+  /** Time for this customer is the tenant's test clock. */
+  sandbox: boolean
+  grants: Grant[]
+  usage: Usage[]
+}
+
+export interface TestClock {
+  tenantId: string
+  revision: number
+  nowMs: number
+}

@@ -1,0 +1,99 @@
+/** Entitlement sets and test clocks as the bytes of `proto/tollgate/feed/v1`; the only place that maps them. */
+import * as wire from '../../proto/gen/tollgate/feed/v1/feed.ts'
+import { type Interval, intervals } from '../calendar.ts'
+import type { EntitlementSet, Grant, Terms, TestClock } from './model.ts'
+
+const toLimit = (limit: number | null): bigint | undefined => (limit === null ? undefined : BigInt(limit))
+const fromLimit = (limit: bigint | undefined): number | null => (limit === undefined ? null : Number(limit))
+
+const toTerms = (terms: Terms): wire.Grant['terms'] => {
+  switch (terms.kind) {
+    case 'flag':
+      return { $case: 'flag', value: { enabled: terms.enabled } }
+    case 'quota':
+      return { $case: 'quota', value: { limit: toLimit(terms.limit), per: terms.per, anchorMs: BigInt(terms.anchorMs), timeZone: terms.timeZone } }
+    case 'capacity':
+      return { $case: 'capacity', value: { limit: toLimit(terms.limit) } }
+    case 'value':
+      return { $case: 'value', value: { value: terms.value } }
+    default:
+      return terms satisfies never
+  }
+}
+
+const fromInterval = (text: string): Interval => {
+  const interval = intervals.find((known) => known === text)
+  if (!interval) throw new TypeError(`feed: unknown interval ${JSON.stringify(text)}`)
+  return interval
+}
+
+const fromTerms = (terms: wire.Grant['terms']): Terms => {
+  switch (terms?.$case) {
+    case 'flag':
+      return { kind: 'flag', enabled: terms.value.enabled }
+    case 'quota':
+      return {
+        kind: 'quota',
+        limit: fromLimit(terms.value.limit),
+        per: fromInterval(terms.value.per),
+        anchorMs: Number(terms.value.anchorMs),
+        timeZone: terms.value.timeZone,
+      }
+    case 'capacity':
+      return { kind: 'capacity', limit: fromLimit(terms.value.limit) }
+    case 'value':
+      return { kind: 'value', value: terms.value.value }
+    case undefined:
+      throw new TypeError('feed: a grant of a kind that this version does not know')
+    default:
+      return terms satisfies never
+  }
+}
+
+const fromGrant = (grant: wire.Grant): Grant => ({
+  key: grant.key,
+  subscriptionId: grant.subscriptionId,
+  bundleId: grant.bundleId,
+  fromMs: Number(grant.fromMs),
+  ...(grant.untilMs === undefined ? {} : { untilMs: Number(grant.untilMs) }),
+  inactive: grant.inactive,
+  terms: fromTerms(grant.terms),
+})
+
+export const encodeSet = (set: EntitlementSet): Uint8Array =>
+  wire.EntitlementSet.encode({
+    tenantId: set.tenantId,
+    storefrontId: set.storefrontId,
+    customerId: set.customerId,
+    revision: BigInt(set.revision),
+    sandbox: set.sandbox,
+    grants: set.grants.map((grant) => ({
+      ...grant,
+      fromMs: BigInt(grant.fromMs),
+      untilMs: grant.untilMs === undefined ? undefined : BigInt(grant.untilMs),
+      terms: toTerms(grant.terms),
+    })),
+    usage: set.usage.map(({ key, used, untilMs }) => ({ key, used: BigInt(used), untilMs: untilMs === undefined ? undefined : BigInt(untilMs) })),
+  }).finish()
+
+/** @throws TypeError for bytes that are not an entitlement set this version understands. */
+export const decodeSet = (bytes: Uint8Array): EntitlementSet => {
+  const set = wire.EntitlementSet.decode(bytes)
+  return {
+    tenantId: set.tenantId,
+    storefrontId: set.storefrontId,
+    customerId: set.customerId,
+    revision: Number(set.revision),
+    sandbox: set.sandbox,
+    grants: set.grants.map(fromGrant),
+    usage: set.usage.map(({ key, used, untilMs }) => ({ key, used: Number(used), ...(untilMs === undefined ? {} : { untilMs: Number(untilMs) }) })),
+  }
+}
+
+export const encodeClock = (clock: TestClock): Uint8Array =>
+  wire.TestClock.encode({ tenantId: clock.tenantId, revision: BigInt(clock.revision), nowMs: BigInt(clock.nowMs) }).finish()
+
+export const decodeClock = (bytes: Uint8Array): TestClock => {
+  const clock = wire.TestClock.decode(bytes)
+  return { tenantId: clock.tenantId, revision: Number(clock.revision), nowMs: Number(clock.nowMs) }
+}

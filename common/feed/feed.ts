@@ -1,0 +1,58 @@
+/**
+ * The feed: how entitlement sets and test clocks travel from control planes to sidecars. A last-value store with
+ * change notification: level-triggered, so a missed or repeated message is repaired by the next look.
+ * It holds nothing that storage does not: it can be rebuilt from storage at any time (`npm run republish`).
+ *
+ * Every adapter passes `test/contract/feed.ts`.
+ */
+import type { CustomerKey, EntitlementSet, TestClock } from '../entitlements/model.ts'
+
+export interface Feed {
+  /**
+   * Stores the set unless the feed already has this revision or a higher one of the same customer; then it does
+   * nothing. When it resolves, every later `getSet`, from any process, answers this revision or a higher one.
+   * @throws AppError `unavailable` when it cannot be known that the set was stored.
+   */
+  putSet(set: EntitlementSet): Promise<void>
+
+  /**
+   * The customer's latest set, or undefined when the feed has none.
+   * @throws AppError `unavailable` when the feed cannot be asked. Never undefined for that.
+   */
+  getSet(customer: CustomerKey): Promise<EntitlementSet | undefined>
+
+  /** As `putSet`, for a tenant's test clock. @throws AppError `unavailable`. */
+  putClock(clock: TestClock): Promise<void>
+
+  /** As `getSet`, for a tenant's test clock. @throws AppError `unavailable`. */
+  getClock(tenantId: string): Promise<TestClock | undefined>
+
+  /**
+   * Delivers every change that is stored after this resolves, in the order of storing, at least once; a set that
+   * changes several times in quick succession may be delivered once, with the last value. After an interruption it
+   * resumes where it was.
+   * @throws AppError `unavailable` when it cannot start.
+   */
+  watch(listener: FeedListener): Promise<FeedWatch>
+
+  /** Resolves when the feed can be reached. @throws AppError `unavailable`. */
+  ping(): Promise<void>
+
+  /** Ends all watches. Idempotent. */
+  close(): Promise<void>
+}
+
+export interface FeedListener {
+  onSet(set: EntitlementSet): void
+  onClock(clock: TestClock): void
+  /** What was read before may be gone or older than what the reader holds: forget it. */
+  onReset(): void
+}
+
+export interface FeedWatch {
+  /** True while changes arrive as they are stored. */
+  isLive(): boolean
+  /** The last instant, in epoch milliseconds, at which everything stored by then is known to have been delivered. */
+  currentAsOfMs(): number
+  stop(): Promise<void>
+}

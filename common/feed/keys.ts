@@ -1,0 +1,10 @@
+import type { CustomerKey } from '../entitlements/model.ts'
+
+/** Ids may hold any character that a NATS key may not, so each part travels as base64url. */
+const part = (id: string): string => Buffer.from(id).toString('base64url')
+
+export const setKey = ({ tenantId, storefrontId, customerId }: CustomerKey): string => `set.${part(tenantId)}.${part(storefrontId)}.${part(customerId)}`
+
+export const clockKey = (tenantId: string): string => `clock.${part(tenantId)}`
+
+export const isClockKey = (key: string): boolean => key.startsWith('clock.')

@@ -1,0 +1,253 @@
+/**
+ * The feed on a NATS JetStream key-value bucket: one key a customer, one value (the last) a key. Uses only what
+ * nats-server 2.9 has: no per-key TTL, no consumers with several filters.
+ *
+ * A watch is one ordered consumer over the whole bucket, started at an exact stream sequence. Whenever the
+ * connection was interrupted the watch is begun again after the last sequence it saw, and is live again only when
+ * it has reached what the stream held at that moment; so nothing is missed, and "live" is never claimed early.
+ */
+import { type JetStreamManager, jetstream, jetstreamManager } from '@nats-io/jetstream'
+import { type KV, type KvEntry, Kvm, type KvWatchEntry } from '@nats-io/kv'
+import { type ConnectionOptions, connect, type NatsConnection, type QueuedIterator } from '@nats-io/transport-node'
+import type { Clock } from '../clock.ts'
+import { decodeClock, decodeSet, encodeClock, encodeSet } from '../entitlements/wire.ts'
+import { AppError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { Feed, FeedListener, FeedWatch } from './feed.ts'
+import { clockKey, isClockKey, setKey } from './keys.ts'
+
+/** Longer than a local round trip by three orders of magnitude, short enough for a caller to wait for. */
+const REQUEST_TIMEOUT_MS = 2_000
+/** How often a watch confirms that the server is there: the precision of `as_of`. */
+const CONFIRM_EVERY_MS = 1_000
+/** A writer loses a race only to another writer of the same customer; this many in a row is a fault. */
+const MAX_PUT_TRIES = 20
+const RETRY_WATCH_AFTER_MS = 250
+
+export interface NatsFeedOptions {
+  /** One or several nats:// or tls:// URLs, comma-separated; a user and password or a token may be part of each. */
+  url: string
+  /** The bucket's name: installations that share a NATS server each have their own. */
+  bucket: string
+  clock: Clock
+  log: Log
+}
+
+const connectionOptions = (url: string): ConnectionOptions => {
+  const urls = url.split(',').map((one) => new URL(one))
+  const { username = '', password = '', protocol } = urls[0] ?? {}
+  const credentials =
+    username === ''
+      ? {}
+      : password === ''
+        ? { token: decodeURIComponent(username) }
+        : { user: decodeURIComponent(username), pass: decodeURIComponent(password) }
+  return {
+    servers: urls.map((one) => one.host),
+    ...(protocol === 'tls:' ? { tls: {} } : {}),
+    ...credentials,
+    // A feed that is away is waited for, for ever: sidecars answer from memory meanwhile.
+    maxReconnectAttempts: -1,
+    waitOnFirstConnect: true,
+    reconnectTimeWait: 250,
+    reconnectJitter: 250,
+    // A peer that vanished without closing is noticed within three of these.
+    pingInterval: 5_000,
+    timeout: REQUEST_TIMEOUT_MS,
+  }
+}
+
+const unavailable = (cause: unknown): AppError => new AppError('unavailable', 'the feed (NATS) cannot be reached', [], { cause })
+
+const orUnavailable = async <T>(work: () => Promise<T>): Promise<T> => {
+  try {
+    return await work()
+  } catch (error) {
+    throw unavailable(error)
+  }
+}
+
+/** JetStream's "wrong last sequence": someone else wrote the key since it was read. */
+const isLostRace = (error: unknown): boolean =>
+  error instanceof Error && ('code' in error && error.code === 10071 ? true : /wrong last sequence/i.test(error.message))
+
+export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> => {
+  const { bucket, clock, log } = options
+  const connection = await connect(connectionOptions(options.url))
+  const manager = await jetstreamManager(connection, { timeout: REQUEST_TIMEOUT_MS })
+  const kv = await new Kvm(jetstream(connection, { timeout: REQUEST_TIMEOUT_MS })).create(bucket, { history: 1 })
+  log.info({ server: connection.info?.version, bucket }, 'feed connected')
+  const watches = new Set<FeedWatch>()
+
+  const live = (entry: KvEntry | null): entry is KvEntry => entry !== null && entry.operation === 'PUT'
+
+  /** Keeps the higher revision, whatever the order in which writers arrive. */
+  const putIfNewer = async (key: string, bytes: Uint8Array, revision: number, revisionOf: (bytes: Uint8Array) => number) => {
+    for (let tries = 0; tries < MAX_PUT_TRIES; tries += 1) {
+      try {
+        const entry = await kv.get(key)
+        if (live(entry) && revisionOf(entry.value) >= revision) return
+        if (live(entry)) await kv.update(key, bytes, entry.revision)
+        else await kv.create(key, bytes)
+        return
+      } catch (error) {
+        if (!isLostRace(error)) throw unavailable(error)
+      }
+    }
+    throw unavailable(new Error(`${MAX_PUT_TRIES} lost races on one key`))
+  }
+
+  return {
+    putSet: (set) => putIfNewer(setKey(set), encodeSet(set), set.revision, (bytes) => decodeSet(bytes).revision),
+    getSet: (customer) =>
+      orUnavailable(async () => {
+        const entry = await kv.get(setKey(customer))
+        return live(entry) ? decodeSet(entry.value) : undefined
+      }),
+    putClock: (value) => putIfNewer(clockKey(value.tenantId), encodeClock(value), value.revision, (bytes) => decodeClock(bytes).revision),
+    getClock: (tenantId) =>
+      orUnavailable(async () => {
+        const entry = await kv.get(clockKey(tenantId))
+        return live(entry) ? decodeClock(entry.value) : undefined
+      }),
+    watch: async (listener) => {
+      const watch = await orUnavailable(() => startWatch({ connection, manager, kv, bucket, clock, log }, listener))
+      watches.add(watch)
+      return watch
+    },
+    ping: () => orUnavailable(() => withTimeout(connection.flush())),
+    close: async () => {
+      if (connection.isClosed()) return
+      for (const watch of watches) await watch.stop()
+      await connection.close()
+    },
+  }
+}
+
+const withTimeout = async <T>(work: Promise<T>): Promise<T> => {
+  let timer: NodeJS.Timeout | undefined
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${REQUEST_TIMEOUT_MS} ms`)), REQUEST_TIMEOUT_MS)
+  })
+  try {
+    return await Promise.race([work, timeout])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+interface WatchParts {
+  connection: NatsConnection
+  manager: JetStreamManager
+  kv: KV
+  bucket: string
+  clock: Clock
+  log: Log
+}
+
+const startWatch = async (parts: WatchParts, listener: FeedListener): Promise<FeedWatch> => {
+  const { connection, manager, kv, bucket, clock, log } = parts
+  /** Identifies the bucket: another one of the same name starts its sequences again. */
+  const streamState = async () => {
+    const info = await manager.streams.info(`KV_${bucket}`)
+    return { created: info.created, lastSequence: info.state.last_seq }
+  }
+
+  let { created, lastSequence: seenSequence } = await streamState()
+  /** The watch is live when it has seen this sequence. */
+  let liveFromSequence = seenSequence
+  let connected = true
+  let asOfMs = clock.nowMs()
+  let iterator: QueuedIterator<KvWatchEntry> | undefined
+  let stopped = false
+  let restarting = false
+  /** Interrupted again while restarting: what was begun may already be cut off. */
+  let interrupted = false
+
+  const isLive = () => !stopped && connected && !restarting && seenSequence >= liveFromSequence
+
+  const deliver = (entry: KvWatchEntry) => {
+    seenSequence = Math.max(seenSequence, entry.revision)
+    if (entry.operation !== 'PUT') return
+    try {
+      if (isClockKey(entry.key)) listener.onClock(decodeClock(entry.value))
+      else listener.onSet(decodeSet(entry.value))
+    } catch (error) {
+      log.error({ err: error, key: entry.key }, 'feed: an entry could not be read, ignored')
+    }
+  }
+
+  const begin = async () => {
+    const started = await kv.watch({ key: '>', resumeFromRevision: seenSequence + 1 })
+    iterator = started
+    void (async () => {
+      for await (const entry of started) if (iterator === started) deliver(entry)
+      // The iterator ends by itself only when its consumer or the bucket is gone.
+      if (iterator === started && !stopped) void restart()
+    })()
+  }
+
+  /** Begins again after what was seen, as often as it takes. */
+  const restart = async () => {
+    interrupted = true
+    if (restarting) return
+    restarting = true
+    while (interrupted && !stopped) {
+      try {
+        interrupted = false
+        iterator?.stop()
+        iterator = undefined
+        const state = await streamState()
+        if (state.created !== created || state.lastSequence < seenSequence) {
+          log.warn({ bucket }, 'feed: the bucket was made anew, everything read before is forgotten')
+          created = state.created
+          seenSequence = state.lastSequence
+          listener.onReset()
+        }
+        liveFromSequence = state.lastSequence
+        await begin()
+      } catch (error) {
+        interrupted = true
+        log.warn({ err: error }, 'feed: the watch could not be resumed, trying again')
+        await new Promise((resolve) => setTimeout(resolve, RETRY_WATCH_AFTER_MS))
+      }
+    }
+    restarting = false
+  }
+
+  await begin()
+
+  void (async () => {
+    for await (const status of connection.status()) {
+      if (stopped) return
+      if (status.type === 'disconnect' || status.type === 'staleConnection') connected = false
+      if (status.type === 'reconnect') {
+        connected = true
+        log.info('feed: reconnected')
+        void restart()
+      }
+    }
+  })()
+
+  const confirm = setInterval(async () => {
+    if (!isLive()) return
+    const askedMs = clock.nowMs()
+    try {
+      await withTimeout(connection.flush())
+      if (isLive()) asOfMs = askedMs
+    } catch {
+      // Not confirmed: as_of stays where it was, and says so.
+    }
+  }, CONFIRM_EVERY_MS)
+  confirm.unref()
+
+  return {
+    isLive,
+    currentAsOfMs: () => asOfMs,
+    stop: async () => {
+      stopped = true
+      clearInterval(confirm)
+      iterator?.stop()
+    },
+  }
+}

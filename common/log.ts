@@ -1,0 +1,21 @@
+import { type Logger, pino } from 'pino'
+
+export type Log = Logger
+
+/**
+ * JSON lines on standard error; standard output is kept for the `ready` line and for commands' answers.
+ * What could carry a secret is removed by name here as a second line of defence: callers do not log it at all.
+ */
+export const createLog = (level: string): Log =>
+  pino(
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      redact: {
+        paths: ['authorization', '*.authorization', 'secret', '*.secret', 'token', '*.token', 'credentials', '*.credentials'],
+        remove: true,
+      },
+    },
+    pino.destination({ dest: 2, sync: true }),
+  )

@@ -1,0 +1,38 @@
+/** What every process of Tollgate does alike: one `ready` line, a clean end on SIGTERM and SIGINT, a clear last word. */
+import { ConfigError } from './config.ts'
+
+/** After this a drain that hangs is ended; orchestrators send SIGKILL after 10 s. */
+const DRAIN_LIMIT_MS = 9_000
+
+export interface Running {
+  /** What follows `ready` on standard output: the addresses served. */
+  ready: string
+  /** Stops taking work, finishes what runs, lets go of everything. */
+  close(): Promise<void>
+}
+
+export const runProcess = async (start: () => Promise<Running>): Promise<void> => {
+  let running: Running
+  try {
+    running = await start()
+  } catch (error) {
+    process.stderr.write(`${error instanceof ConfigError ? error.message : error instanceof Error ? error.stack : String(error)}\n`)
+    process.exit(1)
+  }
+  let stopping = false
+  const stop = () => {
+    if (stopping) return
+    stopping = true
+    setTimeout(() => process.exit(1), DRAIN_LIMIT_MS).unref()
+    running.close().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`)
+        process.exit(1)
+      },
+    )
+  }
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', stop)
+  process.stdout.write(`ready ${running.ready}\n`)
+}

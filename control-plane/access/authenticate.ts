@@ -1,0 +1,51 @@
+/**
+ * Who is calling: an API key fixes the tenant and the role. The platform's key stands above tenants and names the
+ * one it means. A key that is wrong, unknown or revoked is told apart by nobody.
+ */
+import { AppError, fieldError } from '../../common/errors.ts'
+import { keys, PLATFORM } from '../keys.ts'
+import type { Role } from '../schemas/api-key.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import type { Services } from '../services.ts'
+import { hashSecret, sameSecret } from './secrets.ts'
+
+export interface Caller {
+  role: Role
+  /** Absent for the platform. */
+  tenantId?: string
+  /** Identifies the key, and may be logged. */
+  keyId: string
+}
+
+const refused = () => new AppError('unauthenticated', 'an API key is needed: send it as "Authorization: Bearer <key>"')
+
+/** @param platformKey the configured platform key, when one is. @throws AppError `unauthenticated`. */
+export const authenticate = async (services: Services, platformKey: string | undefined, authorization: string | undefined): Promise<Caller> => {
+  const secret = /^Bearer ([^\s]+)$/i.exec(authorization ?? '')?.[1]
+  if (!secret) throw refused()
+  if (platformKey !== undefined && sameSecret(secret, platformKey)) return { role: 'platform', keyId: 'platform' }
+  const key = await services.storage.apiKeys.findUnique('secretHash', hashSecret(secret))
+  if (!key || key.revokedAt) throw refused()
+  if (key.tenantId === PLATFORM) {
+    // A generated key gives way to a configured one.
+    if (platformKey !== undefined) throw refused()
+    return { role: 'platform', keyId: key.id }
+  }
+  return { role: key.role, tenantId: key.tenantId, keyId: key.id }
+}
+
+/**
+ * The tenant that a call is about. @param named the `x-tn` header.
+ * @throws AppError `invalid_request`, `forbidden` or `not_found`.
+ */
+export const tenantOfCall = async (services: Services, caller: Caller, named: string | undefined): Promise<Tenant> => {
+  // The same answer whether or not the other tenant exists.
+  if (caller.tenantId !== undefined && named !== undefined && named !== caller.tenantId) {
+    throw new AppError('forbidden', 'this key belongs to another tenant than x-tn names')
+  }
+  const tenantId = caller.tenantId ?? named
+  if (tenantId === undefined) throw fieldError('invalid_request', 'x-tn', 'a platform key has to name the tenant in this header')
+  const tenant = await services.storage.tenants.find(keys.tenant(tenantId))
+  if (!tenant) throw new AppError('not_found', 'no such tenant')
+  return tenant
+}

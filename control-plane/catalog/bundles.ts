@@ -1,0 +1,64 @@
+/**
+ * Bundles, in versions. A bundle's document is its newest version; before it moves on, the version it leaves is
+ * stored under an id derived from it. Subscriptions carry their own copy of the terms, so nobody's change.
+ */
+import type { Entitlement } from '../../common/entitlements/model.ts'
+import { fieldError } from '../../common/errors.ts'
+import { keys } from '../keys.ts'
+import type { Bundle, Pricing } from '../schemas/bundle.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import { type Services, tenantNow } from '../services.ts'
+import { insertOrGet, update } from '../storage/update.ts'
+
+export interface BundleInput {
+  name: string
+  pricing: Pricing
+  entitlements: Entitlement[]
+  trialDays: number
+}
+
+const checkCurrency = async (services: Services, tenantId: string, storefrontId: string, input: BundleInput): Promise<void> => {
+  const storefront = await services.storage.storefronts.find(keys.storefront(tenantId, storefrontId))
+  if (!storefront) throw fieldError('unknown_reference', 'storefrontId', `there is no storefront ${JSON.stringify(storefrontId)}`)
+  if (storefront.currency !== input.pricing.currency) {
+    throw fieldError('invalid_request', 'pricing.currency', `must be ${storefront.currency}, the currency of the storefront`)
+  }
+}
+
+/** @throws AppError `unknown_reference`, `invalid_request` or `already_exists`. */
+export const createBundle = async (services: Services, tenant: Tenant, storefrontId: string, id: string, input: BundleInput): Promise<Bundle> => {
+  const { tenantId } = tenant
+  await checkCurrency(services, tenantId, storefrontId, input)
+  return services.storage.bundles.insert({
+    _id: keys.bundle(tenantId, storefrontId, id),
+    tenantId,
+    createdAt: tenantNow(services, tenant),
+    storefrontId,
+    id,
+    version: 1,
+    ...input,
+  })
+}
+
+/** Makes the next version, which new subscriptions get. @throws AppError `not_found` or `invalid_request`. */
+export const replaceBundle = async (
+  services: Services,
+  tenant: Tenant,
+  storefrontId: string,
+  id: string,
+  check: (bundle: Bundle) => void,
+  input: BundleInput,
+): Promise<Bundle> => {
+  const { tenantId } = tenant
+  const current = await services.storage.bundles.get(keys.bundle(tenantId, storefrontId, id))
+  check(current)
+  await checkCurrency(services, tenantId, storefrontId, input)
+  const { revision: _, updatedAt: __, ...content } = current
+  await insertOrGet(services.storage.bundleVersions, { ...content, _id: keys.bundleVersion(tenantId, storefrontId, id, current.version) })
+  return update(services.storage.bundles, current._id, (bundle) => {
+    check(bundle)
+    // Another writer made a version meanwhile, and this one was not stored: the caller has to look first.
+    if (bundle.version !== current.version) throw fieldError('revision_conflict', 'version', `is ${bundle.version} by now; read the bundle again`)
+    return { ...bundle, ...input, version: bundle.version + 1 }
+  })
+}

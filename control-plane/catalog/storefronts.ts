@@ -1,0 +1,53 @@
+import { keys } from '../keys.ts'
+import type { Routing, Storefront } from '../schemas/storefront.ts'
+import type { Services } from '../services.ts'
+import type { New } from '../storage/storage.ts'
+import { update } from '../storage/update.ts'
+
+export interface StorefrontInput {
+  id: string
+  name: string
+  region?: string | undefined
+  currency: string
+  timeZone: string
+  routing: Routing
+  graceHours: number
+}
+
+/** What `paymentProviders: [a, b, c]` says in full: a is primary, the rest are fallbacks in order. */
+export const routingOf = ([primary, ...fallback]: readonly string[]): Routing => ({
+  split: primary === undefined ? [] : [{ account: primary, weight: 1 }],
+  fallback,
+  rules: [],
+})
+
+export const newStorefront = (tenantId: string, input: StorefrontInput, createdAt: Date): New<Storefront> => ({
+  _id: keys.storefront(tenantId, input.id),
+  tenantId,
+  createdAt,
+  id: input.id,
+  name: input.name,
+  region: input.region,
+  currency: input.currency,
+  timeZone: input.timeZone,
+  routing: input.routing,
+  billing: { graceHours: input.graceHours },
+})
+
+/** @throws AppError `already_exists`. */
+export const createStorefront = (services: Services, tenantId: string, input: StorefrontInput): Promise<Storefront> =>
+  services.storage.storefronts.insert(newStorefront(tenantId, input, services.clock.now()))
+
+/** Subscriptions that exist keep the time zone and grace they were made under. @throws AppError `not_found`. */
+export const changeStorefront = (
+  services: Services,
+  tenantId: string,
+  id: string,
+  check: (storefront: Storefront) => void,
+  change: Partial<Omit<StorefrontInput, 'id' | 'currency'>>,
+): Promise<Storefront> =>
+  update(services.storage.storefronts, keys.storefront(tenantId, id), (storefront) => {
+    check(storefront)
+    const { graceHours, ...fields } = change
+    return { ...storefront, ...fields, billing: graceHours === undefined ? storefront.billing : { graceHours } }
+  })

@@ -1,0 +1,99 @@
+/**
+ * Tenants. Creating one writes several documents; the tenant's own is first and carries the rest as `setup`, so that
+ * a crash in between is finished by a sweeper.
+ */
+import { AppError, fieldError, isAppError } from '../../common/errors.ts'
+import { hashSecret, newSecret } from '../access/secrets.ts'
+import { keys } from '../keys.ts'
+import type { Storefront } from '../schemas/storefront.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import { repairTime, type Services } from '../services.ts'
+import { MAX_PAGE } from '../storage/storage.ts'
+import { insertOrGet, update } from '../storage/update.ts'
+import { newStorefront, type StorefrontInput } from './storefronts.ts'
+
+export interface TenantInput {
+  id: string
+  name: string
+  mode: 'live' | 'sandbox'
+  storefronts: StorefrontInput[]
+}
+
+/** @returns the tenant and its first admin key, which is nowhere else. @throws AppError `already_exists`. */
+export const createTenant = async (services: Services, input: TenantInput, apiKeyId: string): Promise<{ tenant: Tenant; apiKey: string }> => {
+  const secret = newSecret('tg')
+  const now = services.clock.now()
+  const created = await services.storage.tenants.insert({
+    _id: keys.tenant(input.id),
+    tenantId: input.id,
+    createdAt: now,
+    name: input.name,
+    mode: input.mode,
+    // A sandbox starts at the time of its making, and stands there until it is moved.
+    ...(input.mode === 'sandbox' ? { testNow: now } : {}),
+    setup: { storefronts: input.storefronts, apiKey: { id: apiKeyId, secretHash: hashSecret(secret) } },
+    repairAt: repairTime(services),
+  })
+  return { tenant: await finishTenant(services, created), apiKey: secret }
+}
+
+/** Does what is still marked in the tenant's document; harmless to repeat. */
+export const finishTenant = async (services: Services, tenant: Tenant): Promise<Tenant> => {
+  const { setup, tenantId } = tenant
+  if (setup) {
+    for (const [n, storefront] of (setup.storefronts as StorefrontInput[]).entries()) {
+      // A millisecond apart, so that lists keep the order in which they were given.
+      await insertOrGet(services.storage.storefronts, newStorefront(tenantId, storefront, new Date(tenant.createdAt.getTime() + n)))
+    }
+    await insertOrGet(services.storage.apiKeys, {
+      _id: keys.apiKey(tenantId, setup.apiKey.id),
+      tenantId,
+      id: setup.apiKey.id,
+      role: 'admin',
+      secretHash: setup.apiKey.secretHash,
+      createdAt: tenant.createdAt,
+    })
+  }
+  const published = await publishClock(services, tenant)
+  return update(services.storage.tenants, tenant._id, (latest) => {
+    if (!latest.setup && !latest.repairAt) return undefined
+    // Someone moved the clock meanwhile: that change's own publication takes its mark away.
+    const done = published && latest.testNow?.getTime() === tenant.testNow?.getTime()
+    return { ...latest, setup: undefined, repairAt: done ? undefined : latest.repairAt }
+  })
+}
+
+const publishClock = async (services: Services, tenant: Tenant): Promise<boolean> => {
+  if (!tenant.testNow) return true
+  try {
+    await services.feed.putClock({ tenantId: tenant.tenantId, revision: tenant.revision, nowMs: tenant.testNow.getTime() })
+    return true
+  } catch (error) {
+    if (!isAppError(error, 'unavailable')) throw error
+    services.log.warn({ err: error, tenantId: tenant.tenantId }, 'a test clock could not be published yet')
+    return false
+  }
+}
+
+export const storefrontsOf = async (services: Services, tenantId: string): Promise<Storefront[]> =>
+  (await services.storage.storefronts.page({ where: { tenantId }, limit: MAX_PAGE })).data
+
+/**
+ * Sets a sandbox tenant's clock and publishes it. Forward only, except before the first subscription, when it may be
+ * set to any time. @throws AppError `not_allowed_in_state` or `invalid_request`.
+ */
+export const setTestClock = async (services: Services, tenant: Tenant, now: Date): Promise<Tenant> => {
+  if (tenant.mode !== 'sandbox') throw new AppError('not_allowed_in_state', 'only a sandbox tenant has a test clock')
+  const isBackward = (latest: Tenant) => latest.testNow !== undefined && latest.testNow !== null && now < latest.testNow
+  if (isBackward(tenant)) {
+    const { data } = await services.storage.subscriptions.page({ where: { tenantId: tenant.tenantId }, limit: 1 })
+    if (data.length > 0)
+      throw fieldError(
+        'invalid_request',
+        'now',
+        `must not be before ${tenant.testNow?.toISOString()}: a test clock only moves forward once there are subscriptions`,
+      )
+  }
+  const moved = await update(services.storage.tenants, tenant._id, (latest) => ({ ...latest, testNow: now, repairAt: repairTime(services) }))
+  return finishTenant(services, moved)
+}

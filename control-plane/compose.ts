@@ -1,0 +1,120 @@
+/** Puts a control plane together. The one place that chooses adapters. */
+import { randomBytes } from 'node:crypto'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import type { Clock } from '../common/clock.ts'
+import type { Config } from '../common/config.ts'
+import type { Feed } from '../common/feed/feed.ts'
+import { createInProcessFeed } from '../common/feed/in-process.ts'
+import { createNatsFeed } from '../common/feed/nats.ts'
+import type { Log } from '../common/log.ts'
+import { startPspSimulator } from '../psp-simulator/server.ts'
+import { generatePlatformKey } from './access/api-keys.ts'
+import { toEntitlementSet } from './entitlements/publish-entitlements.ts'
+import { createHttpApp } from './http/app.ts'
+import { keys } from './keys.ts'
+import { createPspDirectory } from './payments/psp/directory.ts'
+import { createSimulatorPsp } from './payments/psp/simulator/adapter.ts'
+import type { Services } from './services.ts'
+import { createMongoStorage } from './storage/mongo.ts'
+import { createSqliteStorage } from './storage/sqlite.ts'
+import type { Storage } from './storage/storage.ts'
+import { startWorker } from './worker/worker.ts'
+
+/** The simulator answers in milliseconds, or means not to. */
+const SIMULATOR_TIMEOUT_MS = 2_000
+
+export const openStorage = (config: Config, clock: Clock, log: Log): Promise<Storage> | Storage =>
+  config.MONGODB_URL
+    ? createMongoStorage({ url: config.MONGODB_URL, clock, log })
+    : createSqliteStorage({ path: join(config.DATA_DIR, 'tollgate.sqlite'), clock })
+
+/** NATS where it is configured; else in this process, reading sets from where they are stored anyway. */
+export const openFeed = (config: Config, clock: Clock, log: Log, storage: Storage): Promise<Feed> | Feed => {
+  if (config.NATS_URL) return createNatsFeed({ url: config.NATS_URL, bucket: config.NATS_BUCKET, clock, log })
+  return createInProcessFeed({
+    clock,
+    lookup: {
+      getSet: async ({ tenantId, storefrontId, customerId }) => {
+        const stored = await storage.entitlementSets.find(keys.customer(tenantId, storefrontId, customerId))
+        return stored && toEntitlementSet(stored)
+      },
+      getClock: async (tenantId) => {
+        const tenant = await storage.tenants.find(keys.tenant(tenantId))
+        return tenant?.testNow ? { tenantId, revision: tenant.revision, nowMs: tenant.testNow.getTime() } : undefined
+      },
+    },
+  })
+}
+
+export interface ControlPlane {
+  /** Where it answers HTTP. */
+  url: string
+  /** The platform key, if this start made one: to be shown once. */
+  newPlatformKey: string | undefined
+  close(): Promise<void>
+}
+
+export interface ControlPlaneOptions {
+  config: Config
+  storage: Storage
+  feed: Feed
+  clock: Clock
+  log: Log
+  /** Of what runs beside it in the same process. */
+  isNeighbourReady?: () => boolean
+}
+
+export const startControlPlane = async (options: ControlPlaneOptions): Promise<ControlPlane> => {
+  const { config, storage, feed, clock, log } = options
+  const webhookSecret = config.SIMULATOR_WEBHOOK_SECRET ?? `whsec_${randomBytes(32).toString('base64')}`
+  const ownSimulator = config.SIMULATOR_URL
+    ? undefined
+    : await startPspSimulator({ host: '127.0.0.1', port: 0, ledgerPath: join(config.DATA_DIR, 'psp-simulator.sqlite'), webhookSecret, clock, log })
+  const simulatorUrl = config.SIMULATOR_URL ?? ownSimulator?.url ?? ''
+  // Known once the server listens, and needed from the first payment on.
+  let url = ''
+  const timeoutMs = Math.min(config.PSP_TIMEOUT_MS, SIMULATOR_TIMEOUT_MS)
+  const psps = createPspDirectory(
+    ({ tenantId, accountId, webhookSecret: own }) =>
+      createSimulatorPsp({
+        url: simulatorUrl,
+        tenantId,
+        accountId,
+        webhookUrl: `${config.PUBLIC_URL ?? url}/v1/webhooks/psp/${encodeURIComponent(tenantId)}/${encodeURIComponent(accountId)}`,
+        webhookSecret: own ?? webhookSecret,
+        timeoutMs,
+      }),
+    timeoutMs,
+  )
+  const services: Services = { storage, feed, psps, clock, log }
+  const newPlatformKey = config.PLATFORM_API_KEY ? undefined : await generatePlatformKey(services)
+  const isReady = async () => {
+    try {
+      await Promise.all([storage.ping(), feed.ping()])
+      return options.isNeighbourReady?.() ?? true
+    } catch {
+      return false
+    }
+  }
+  const server = createServer(createHttpApp({ services, platformKey: config.PLATFORM_API_KEY, isReady }).callback())
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(config.HTTP_PORT, config.HOST, resolve)
+  })
+  url = `http://${config.HOST}:${(server.address() as AddressInfo).port}`
+  const worker = startWorker(services, config.WORKER_POLL_MS)
+
+  return {
+    url,
+    newPlatformKey,
+    close: async () => {
+      const closed = new Promise((resolve) => server.close(resolve))
+      server.closeIdleConnections()
+      await worker.stop()
+      await closed
+      await ownSimulator?.close()
+    },
+  }
+}

@@ -1,0 +1,94 @@
+/** Customers: unique within their storefront, holding the payment methods that payments are made with. */
+import { createHash } from 'node:crypto'
+import { fieldError } from '../../common/errors.ts'
+import { publishEntitlements } from '../entitlements/publish-entitlements.ts'
+import { keys } from '../keys.ts'
+import type { Customer, PaymentMethod } from '../schemas/customer.ts'
+import type { Storefront } from '../schemas/storefront.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import { repairTime, type Services, tenantNow } from '../services.ts'
+import { insertOrGet, update } from '../storage/update.ts'
+
+/** More methods than anyone has; bounds the document. */
+export const MAX_PAYMENT_METHODS = 50
+
+export interface CustomerInput {
+  email?: string | undefined
+  name?: string | undefined
+  country?: string | undefined
+  paymentMethods: PaymentMethod[]
+  metadata?: Record<string, string> | undefined
+}
+
+const newCustomer = (services: Services, tenant: Tenant, storefrontId: string, id: string, input: CustomerInput) => ({
+  _id: keys.customer(tenant.tenantId, storefrontId, id),
+  tenantId: tenant.tenantId,
+  createdAt: tenantNow(services, tenant),
+  storefrontId,
+  id,
+  ...input,
+  // Until its (empty) set is published, sidecars do not know the customer.
+  repairAt: repairTime(services),
+})
+
+/** @throws AppError `unknown_reference` or `already_exists`. */
+export const createCustomer = async (services: Services, tenant: Tenant, storefrontId: string, id: string, input: CustomerInput): Promise<Customer> => {
+  const storefront = await services.storage.storefronts.find(keys.storefront(tenant.tenantId, storefrontId))
+  if (!storefront) throw fieldError('unknown_reference', 'storefrontId', `there is no storefront ${JSON.stringify(storefrontId)}`)
+  const created = await services.storage.customers.insert(newCustomer(services, tenant, storefrontId, id, input))
+  return announceCustomer(services, tenant, created)
+}
+
+/** Publishes the customer's set if that is still due; harmless to repeat. */
+export const announceCustomer = async (services: Services, tenant: Tenant, customer: Customer): Promise<Customer> => {
+  const { tenantId, storefrontId, id: customerId } = customer
+  const { published } = await publishEntitlements(services, tenant, { tenantId, storefrontId, customerId })
+  if (!published) return customer
+  return update(services.storage.customers, customer._id, (latest) => (latest.repairAt ? { ...latest, repairAt: undefined } : undefined))
+}
+
+/** @throws AppError `not_found`. */
+export const changeCustomer = (
+  services: Services,
+  tenant: Tenant,
+  storefrontId: string,
+  id: string,
+  check: (customer: Customer) => void,
+  change: Partial<CustomerInput>,
+): Promise<Customer> =>
+  update(services.storage.customers, keys.customer(tenant.tenantId, storefrontId, id), (customer) => {
+    check(customer)
+    return { ...customer, ...change }
+  })
+
+/**
+ * The customer that a subscription is for, made if the storefront has not seen it: people buy before they are
+ * customers. It is announced with the subscription's first publication.
+ */
+export const customerFor = (services: Services, tenant: Tenant, storefrontId: string, id: string): Promise<Customer> =>
+  insertOrGet(services.storage.customers, newCustomer(services, tenant, storefrontId, id, { paymentMethods: [] }))
+
+/**
+ * The payment method that a caller names: the id of one that the customer has, or else a PSP's token. A token is
+ * made a method of its own; in a sandbox it is good at every account, elsewhere at the storefront's first.
+ */
+export const methodNamed = (tenant: Tenant, storefront: Storefront, customer: Pick<Customer, 'paymentMethods'> | undefined, named: string): PaymentMethod => {
+  const known = customer?.paymentMethods.find((method) => method.id === named)
+  if (known) return known
+  const primary = storefront.routing.split[0]?.account ?? storefront.routing.fallback[0]
+  const account = tenant.mode === 'sandbox' ? '*' : primary
+  if (account === undefined)
+    throw fieldError('invalid_request', 'paymentMethod', 'is no payment method of the customer, and as a token it needs a storefront with payment providers')
+  // The id must not show the token, and the same token must not be added twice.
+  const id = `pm_${createHash('sha256').update(named).digest('hex').slice(0, 24)}`
+  return customer?.paymentMethods.find((method) => method.id === id) ?? { id, type: 'card', tokens: [{ account, token: named }] }
+}
+
+/** Makes sure that the customer has the method. @throws AppError `invalid_request` when it has too many. */
+export const addPaymentMethod = (services: Services, customer: Customer, method: PaymentMethod): Promise<Customer> =>
+  update(services.storage.customers, customer._id, (latest) => {
+    if (latest.paymentMethods.some(({ id }) => id === method.id)) return undefined
+    if (latest.paymentMethods.length >= MAX_PAYMENT_METHODS)
+      throw fieldError('invalid_request', 'paymentMethod', `the customer has ${MAX_PAYMENT_METHODS} payment methods already`)
+    return { ...latest, paymentMethods: [...latest.paymentMethods, method] }
+  })

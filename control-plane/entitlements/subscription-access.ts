@@ -1,0 +1,61 @@
+/** What each subscription state means for access: the state table, in the words that `deriveGrants` takes. */
+import type { SubscriptionAccess } from '../../common/entitlements/derive.ts'
+import { toEntitlement } from '../schemas/bundle.ts'
+import type { Subscription } from '../schemas/subscription.ts'
+
+const HOUR_MS = 3_600_000
+
+const accessOf = (subscription: Subscription): SubscriptionAccess['access'] => {
+  const { status } = subscription
+  switch (status) {
+    case 'trialing':
+    case 'active':
+    case 'past_due':
+      return 'on'
+    case 'scheduled':
+    case 'incomplete':
+    case 'suspended':
+    case 'paused':
+      return 'off'
+    case 'canceled':
+    case 'expired':
+      if (!subscription.accessFrom) return 'never'
+      return subscription.endReason === 'period_end' ? 'ended' : 'revoked'
+    case 'incomplete_expired':
+      return 'never'
+    default:
+      return status satisfies never
+  }
+}
+
+/**
+ * When access ends if nothing more is heard of the subscription. A renewing one is not cut off at the end of its
+ * period, since the payment of the next is made then, and even if that fails there is grace: its access ends where
+ * the grace would. So a control plane that is down at the turn of a period locks nobody out.
+ */
+const untilOf = (subscription: Subscription): Date | undefined => {
+  const { status, currentPeriod } = subscription
+  if (subscription.endedAt) return subscription.endedAt
+  if (status === 'past_due') return subscription.graceUntil ?? undefined
+  if (status !== 'trialing' && status !== 'active') return undefined
+  if (subscription.cancelAtPeriodEnd) return currentPeriod.end
+  if (subscription.pricing.amountMinor === 0) return undefined
+  // Nothing can be charged, so the subscription pauses then.
+  if (!subscription.paymentMethodId) return currentPeriod.end
+  return new Date(currentPeriod.end.getTime() + subscription.graceHours * HOUR_MS)
+}
+
+export const accessOfSubscription = (subscription: Subscription): SubscriptionAccess => {
+  const from = subscription.accessFrom ?? subscription.currentPeriod.start
+  const until = untilOf(subscription)
+  return {
+    subscriptionId: subscription.id,
+    bundleId: subscription.bundleId,
+    access: accessOf(subscription),
+    fromMs: from.getTime(),
+    ...(until ? { untilMs: until.getTime() } : {}),
+    anchorMs: subscription.anchor.getTime(),
+    timeZone: subscription.timeZone,
+    entitlements: subscription.entitlements.map(toEntitlement),
+  }
+}

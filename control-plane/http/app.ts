@@ -1,0 +1,186 @@
+/**
+ * The HTTP API: a chain for each route that reads as its policy (authenticate, authorize, validate, once a key,
+ * handle), one error mapping around all, and nothing about the business.
+ */
+import { randomUUID } from 'node:crypto'
+import { bodyParser } from '@koa/bodyparser'
+import Router, { type RouterContext } from '@koa/router'
+import Koa from 'koa'
+import helmet from 'koa-helmet'
+import { ulid } from 'ulid'
+import type { z } from 'zod'
+import { AppError, fieldError, isAppError } from '../../common/errors.ts'
+import { authenticate, type Caller, tenantOfCall } from '../access/authenticate.ts'
+import { derivedId, PLATFORM } from '../keys.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import type { Services } from '../services.ts'
+import { onceAKey, type StoredAnswer } from './idempotency.ts'
+import { openApiDocument } from './openapi.ts'
+import { toProblem, validationError } from './problem.ts'
+import { type AnyRoute, access, type Call } from './route.ts'
+import { routes } from './routes/index.ts'
+
+/** Larger than any sensible request (500 entitlements), small enough to hold many. */
+const MAX_BODY = '256kb'
+
+export interface HttpAppOptions {
+  services: Services
+  platformKey: string | undefined
+  /** Whether everything this process needs can be reached. */
+  isReady(): Promise<boolean>
+}
+
+export const createHttpApp = (options: HttpAppOptions): Koa => {
+  const { services } = options
+  const app = new Koa()
+  app.use(answerErrors(services))
+  app.use(helmet())
+  app.use(readBody)
+  const router = new Router()
+  router.get('/healthz', (context) => {
+    context.body = { status: 'ok' }
+  })
+  router.get('/readyz', async (context) => {
+    const ready = await options.isReady()
+    context.status = ready ? 200 : 503
+    context.body = { status: ready ? 'ready' : 'not ready' }
+  })
+  const document = openApiDocument(routes)
+  router.get('/openapi.json', (context) => {
+    context.body = document
+  })
+  for (const definition of routes) {
+    router[definition.method](definition.path.replace(/\{(\w+)\}/g, ':$1'), (context) => serve(context, definition, options))
+  }
+  app.use(async (context, next) => {
+    await next()
+    if (context.status === 404 && context.body === undefined) {
+      throw new AppError('not_found', `there is nothing at ${context.path}; GET /openapi.json lists what there is`)
+    }
+  })
+  app.use(router.routes())
+  app.use(
+    router.allowedMethods({
+      throw: true,
+      methodNotAllowed: () => new AppError('method_not_allowed', 'this path has no such method; the Allow header names those it has'),
+    }),
+  )
+  return app
+}
+
+const answerErrors =
+  ({ log }: Services): Koa.Middleware =>
+  async (context, next) => {
+    const requestId = `req_${randomUUID()}`
+    context.set('x-request-id', requestId)
+    try {
+      await next()
+    } catch (error) {
+      const problem = toProblem(error, requestId)
+      if (problem.status >= 500) log.error({ err: error, requestId, method: context.method, path: context.path }, problem.title)
+      context.status = problem.status
+      context.type = 'application/problem+json'
+      if (problem.status === 401) context.set('www-authenticate', 'Bearer')
+      if (isAppError(error, 'idempotency_in_progress')) context.set('retry-after', '1')
+      context.body = JSON.stringify(problem)
+    }
+  }
+
+const parse = bodyParser({
+  enableTypes: ['json'],
+  jsonLimit: MAX_BODY,
+  // A JSON value that is no object is a question for validation, which names the field.
+  jsonStrict: false,
+  onError: (error) => {
+    const { status } = error as { status?: number }
+    if (status === 413) throw new AppError('body_too_large', `the body is larger than ${MAX_BODY}`)
+    throw new AppError('malformed_json', 'the body is not JSON')
+  },
+})
+
+const readBody: Koa.Middleware = async (context, next) => {
+  const hasBody = (context.request.length ?? 0) > 0 || context.get('transfer-encoding') !== ''
+  if (hasBody && !context.is('json', '+json')) throw new AppError('unsupported_media_type', 'the body must be JSON: send Content-Type: application/json')
+  await parse(context, next)
+}
+
+/** Headers as one string each; those that a client repeats are joined, as HTTP says. */
+const headersOf = (context: RouterContext): Record<string, string | undefined> =>
+  Object.fromEntries(Object.entries(context.headers).map(([name, value]) => [name, Array.isArray(value) ? value.join(', ') : value]))
+
+const validate = (schema: z.ZodType | undefined, value: unknown, part: 'body' | 'query' | 'path'): unknown => {
+  if (!schema) return undefined
+  const parsed = schema.safeParse(value)
+  if (!parsed.success) throw validationError(parsed.error.issues, part)
+  return parsed.data
+}
+
+/** No body is taken as an empty object, so that what is missing is named; `null` is a body, and a wrong one. */
+const bodyOf = (context: RouterContext): unknown => {
+  const { body, rawBody } = context.request as { body?: unknown; rawBody?: string }
+  return rawBody === undefined || rawBody === '' ? {} : body
+}
+
+const ifMatchOf = (header: string): number | undefined => {
+  if (header === '' || header === '*') return undefined
+  const revision = /^(?:W\/)?"(\d+)"$/.exec(header)?.[1]
+  if (revision === undefined) throw fieldError('invalid_request', 'If-Match', 'must be an ETag that a GET has answered, such as "3"')
+  return Number(revision)
+}
+
+/** Nobody's: for routes that need no key and are about no tenant yet. */
+const anonymous: Caller = { role: 'read', keyId: 'anonymous' }
+
+const serve = async (context: RouterContext, definition: AnyRoute, { services, platformKey }: HttpAppOptions): Promise<void> => {
+  const headers = headersOf(context)
+  const isPublic = definition.access === 'public'
+  const caller = isPublic ? anonymous : await authenticate(services, platformKey, headers.authorization)
+  const allowed: readonly string[] = access[definition.access]
+  if (!isPublic && !allowed.includes(caller.role)) {
+    throw new AppError('forbidden', `this needs a key of role ${allowed.join(', ')}; this one is ${caller.role}`)
+  }
+  const tenant = isPublic || definition.ofTenant === false ? undefined : await tenantOfCall(services, caller, headers['x-tn'])
+  const call = {
+    services,
+    caller,
+    tenant: tenant as Tenant,
+    params: validate(definition.params, context.params, 'path'),
+    query: validate(definition.query, context.query, 'query'),
+    body: validate(definition.body, bodyOf(context), 'body'),
+    ifMatch: ifMatchOf(context.get('if-match')),
+    headers,
+    rawBody: (context.request as { rawBody?: string }).rawBody ?? '',
+  }
+  const work = async (newId: Call<unknown, unknown, unknown>['newId']): Promise<StoredAnswer> => {
+    const { body, revision } = await definition.handle({ ...call, newId } as never)
+    return { status: definition.status, body, ...(revision === undefined ? {} : { revision }) }
+  }
+
+  const key = definition.method === 'post' && !isPublic ? headers['idempotency-key'] : undefined
+  if (key === undefined || key === '') {
+    write(context, await work((prefix) => `${prefix}_${ulid(services.clock.nowMs())}`))
+    return
+  }
+  const request = {
+    key,
+    callerId: caller.keyId,
+    secret: headers.authorization ?? '',
+    tenantId: tenant?.tenantId ?? PLATFORM,
+    fingerprint: JSON.stringify([definition.method, context.path, call.body]),
+  }
+  const answer = await onceAKey(services, request, (seed) => {
+    let made = 0
+    return work((prefix) => {
+      made += 1
+      return made === 1 ? `${prefix}_${seed}` : derivedId(prefix, seed, made)
+    })
+  })
+  if (answer.replayed) context.set('idempotent-replayed', 'true')
+  write(context, answer)
+}
+
+const write = (context: RouterContext, answer: StoredAnswer): void => {
+  context.status = answer.status
+  if (answer.revision !== undefined) context.set('etag', `"${answer.revision}"`)
+  if (answer.status !== 204) context.body = answer.body
+}

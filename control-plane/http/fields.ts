@@ -1,0 +1,57 @@
+/** The fields that several requests share: each with its bounds, its message and its place in the OpenAPI document. */
+import { extendZodWithOpenApi } from '@asteasolutions/zod-to-openapi'
+import { z } from 'zod'
+import { isTimeZone } from '../../common/calendar.ts'
+import { isCurrency } from '../../common/money.ts'
+import { MAX_PAGE } from '../storage/storage.ts'
+
+extendZodWithOpenApi(z)
+
+export { z }
+
+/** Letters and digits of any script and the signs of e-mail addresses; nothing that a URL, a log or a shell would trip over. */
+const ID = /^[\p{L}\p{N}._@+:~!$&'=-]{1,128}$/u
+
+const idRule = "must be 1 to 128 letters, digits or . _ @ + : ~ ! $ & ' = -"
+export const id = z
+  .string()
+  .regex(ID, idRule)
+  .refine((text) => text !== '.' && text !== '..', idRule)
+  .openapi({ example: 'us-store' })
+
+export const name = z.string().trim().min(1, 'must not be empty').max(200)
+
+export const currency = z.string().refine(isCurrency, 'must be an ISO 4217 currency code in capitals, such as USD').openapi({ example: 'USD' })
+
+export const country = z
+  .string()
+  .regex(/^[A-Z]{2}$/, 'must be an ISO 3166-1 country code of two capitals, such as US')
+  .openapi({ example: 'US' })
+
+export const timeZone = z.string().refine(isTimeZone, 'must be an IANA time zone, such as Europe/Berlin').openapi({ example: 'Europe/Berlin' })
+
+/** Bounded so that sums of a century of payments stay exact. */
+export const amountMinor = z.int('must be a whole number of minor units, such as 2900 for $29.00').max(1_000_000_000_000)
+
+export const instant = z.iso.datetime({ offset: true }).openapi({ example: '2024-03-15T00:00:00.000Z' })
+const date = z.iso.date().openapi({ example: '2024-03-15' })
+
+/** A date, meant as its first instant in a time zone that the field's documentation names, or an instant. */
+export const dateOrInstant = z.union([date, instant], 'must be a date such as 2024-03-15 or an instant such as 2024-03-15T09:00:00Z')
+
+export const paymentMethodType = z.string().regex(/^[a-z0-9_]{1,50}$/, 'must be a name such as card or bank_transfer')
+
+export const metadata = z
+  .record(z.string().regex(/^[A-Za-z0-9_-]{1,40}$/, 'keys must be 1 to 40 letters, digits, _ or -'), z.string().max(500))
+  .refine((record) => Object.keys(record).length <= 50, 'must not have more than 50 entries')
+
+export const pageQuery = {
+  limit: z.coerce.number().int().min(1).max(MAX_PAGE).default(50),
+  cursor: z.string().max(2_000).optional(),
+}
+
+export const pageOf = (item: z.ZodType) => z.object({ data: z.array(item), nextCursor: z.string().optional() })
+
+/** Dates leave as ISO 8601 instants in UTC. */
+export const iso = (date: Date): string => date.toISOString()
+export const isoOrNull = (date: Date | null | undefined): string | null => (date ? date.toISOString() : null)

@@ -1,0 +1,120 @@
+/**
+ * `Idempotency-Key`: a POST that is repeated under its key is answered as the first time, and not done again.
+ *
+ * A record is stored before the work and holds the seed of the ids that the work makes, so that a repeat after a
+ * crash goes on with the same documents. The answer is kept sealed (AES-256-GCM) under a key derived from the
+ * caller's own API key and idempotency key, neither of which is stored: an answer may show a secret once.
+ */
+import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto'
+import { ulid } from 'ulid'
+import { AppError, fieldError, isAppError } from '../../common/errors.ts'
+import type { IdempotencyRecord } from '../schemas/idempotency-record.ts'
+import type { Services } from '../services.ts'
+import { insertOrGet } from '../storage/update.ts'
+
+/**
+ * A repeat within it is told to wait; after it, the first is taken to have died with its process. Should it be alive
+ * after all (a slow PSP), both go on over the same documents, which is harmless: ids are the same, and every step is
+ * a compare-and-set. So this is short, since it is how long a client waits after a crash.
+ */
+const LOCK_MS = 5_000
+/** How long a repeat is recognised; what clients retry for. */
+const REMEMBERED_MS = 24 * 3_600_000
+const MAX_KEY_LENGTH = 255
+
+export interface IdempotentRequest {
+  /** The `Idempotency-Key` header. */
+  key: string
+  /** Who asks: keys of one caller mean nothing to another. */
+  callerId: string
+  /** The caller's credential, as it came. */
+  secret: string
+  tenantId: string
+  /** Method, path and body: a key belongs to one request. */
+  fingerprint: string
+}
+
+export interface StoredAnswer {
+  status: number
+  body: unknown
+  revision?: number
+}
+
+const sha256 = (...parts: string[]): string => createHash('sha256').update(JSON.stringify(parts)).digest('hex')
+
+const sealingKey = (request: IdempotentRequest): Buffer =>
+  Buffer.from(hkdfSync('sha256', `${request.secret}\n${request.key}`, 'tollgate', 'idempotency answer', 32))
+
+const seal = (request: IdempotentRequest, answer: StoredAnswer): string => {
+  const iv = randomBytes(12)
+  const cipher = createCipheriv('aes-256-gcm', sealingKey(request), iv)
+  const sealed = Buffer.concat([cipher.update(JSON.stringify(answer)), cipher.final()])
+  return Buffer.concat([iv, cipher.getAuthTag(), sealed]).toString('base64')
+}
+
+const unseal = (request: IdempotentRequest, text: string): StoredAnswer => {
+  const bytes = Buffer.from(text, 'base64')
+  const decipher = createDecipheriv('aes-256-gcm', sealingKey(request), bytes.subarray(0, 12))
+  decipher.setAuthTag(bytes.subarray(12, 28))
+  return JSON.parse(Buffer.concat([decipher.update(bytes.subarray(28)), decipher.final()]).toString()) as StoredAnswer
+}
+
+/**
+ * Does the work once a key.
+ * @param work is given the seed of the ids it makes.
+ * @throws AppError `idempotency_key_reused` or `idempotency_in_progress`; what `work` throws, after which the same
+ *   request may be tried again.
+ */
+export const onceAKey = async (
+  services: Services,
+  request: IdempotentRequest,
+  work: (seed: string) => Promise<StoredAnswer>,
+): Promise<StoredAnswer & { replayed: boolean }> => {
+  if (request.key.length > MAX_KEY_LENGTH) throw fieldError('invalid_request', 'Idempotency-Key', `must not be longer than ${MAX_KEY_LENGTH} characters`)
+  const { clock, storage } = services
+  const nowMs = clock.nowMs()
+  const requestHash = sha256(request.fingerprint)
+  const seed = ulid(nowMs)
+  const lockedUntil = new Date(nowMs + LOCK_MS)
+  const record = await insertOrGet(storage.idempotencyRecords, {
+    _id: sha256(request.tenantId, request.callerId, request.key),
+    tenantId: request.tenantId,
+    createdAt: new Date(nowMs),
+    requestHash,
+    seed,
+    lockedUntil,
+    expiresAt: new Date(nowMs + REMEMBERED_MS),
+  })
+  if (record.requestHash !== requestHash) throw new AppError('idempotency_key_reused', 'this Idempotency-Key was used for another request; use a new one')
+  if (record.sealedAnswer) return { ...unseal(request, record.sealedAnswer), replayed: true }
+  const locked = record.seed === seed ? record : await takeOver(services, record, lockedUntil)
+  try {
+    const answer = await work(locked.seed)
+    await keep(services, { ...locked, lockedUntil: undefined, status: answer.status, sealedAnswer: seal(request, answer) })
+    return { ...answer, replayed: false }
+  } catch (error) {
+    // Nothing was answered, so the same request may be tried again at once.
+    await keep(services, { ...locked, lockedUntil: undefined })
+    throw error
+  }
+}
+
+/** A repeat that took over keeps its own answer; this one is given all the same. */
+const keep = async (services: Services, record: IdempotencyRecord): Promise<void> => {
+  try {
+    await services.storage.idempotencyRecords.replace(record)
+  } catch (error) {
+    if (!isAppError(error, 'revision_conflict', 'not_found', 'unavailable')) throw error
+  }
+}
+
+const takeOver = async (services: Services, record: IdempotencyRecord, lockedUntil: Date): Promise<IdempotencyRecord> => {
+  const inProgress = new AppError('idempotency_in_progress', 'a request with this Idempotency-Key is still running; try again shortly')
+  if (record.lockedUntil && record.lockedUntil > services.clock.now()) throw inProgress
+  try {
+    return await services.storage.idempotencyRecords.replace({ ...record, lockedUntil })
+  } catch (error) {
+    if (error instanceof AppError) throw inProgress
+    throw error
+  }
+}

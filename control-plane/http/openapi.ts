@@ -1,0 +1,60 @@
+/** The OpenAPI 3.1 document, from the routes and the zod schemas that validate their requests. */
+import { OpenAPIRegistry, OpenApiGeneratorV31 } from '@asteasolutions/zod-to-openapi'
+import { z } from './fields.ts'
+import { type AnyRoute, access } from './route.ts'
+
+const problem = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    code: z.string().openapi({ description: 'Stable; what programs should look at.' }),
+    detail: z.string(),
+    field: z.string().optional(),
+    errors: z.array(z.object({ field: z.string(), message: z.string() })).optional(),
+    requestId: z.string(),
+  })
+  .openapi('Problem')
+
+export const openApiDocument = (routes: readonly AnyRoute[]) => {
+  const registry = new OpenAPIRegistry()
+  const bearer = registry.registerComponent('securitySchemes', 'apiKey', { type: 'http', scheme: 'bearer' })
+  const problems = { default: { description: 'What went wrong (RFC 9457).', content: { 'application/problem+json': { schema: problem } } } }
+  registry.registerPath({ method: 'get', path: '/healthz', summary: 'The process is up', responses: { 200: { description: 'Up.' } } })
+  registry.registerPath({
+    method: 'get',
+    path: '/readyz',
+    summary: 'Everything it needs can be reached',
+    responses: { 200: { description: 'Ready.' }, 503: { description: 'Not ready.' } },
+  })
+  for (const definition of routes) {
+    const { method, path, summary, params, query, body, status, answer } = definition
+    const needsKey = definition.access !== 'public'
+    const headers = z.object({
+      ...(needsKey && definition.ofTenant !== false ? { 'x-tn': z.string().optional().openapi({ description: 'The tenant, for a platform key.' }) } : {}),
+      ...(needsKey && method === 'post' ? { 'idempotency-key': z.string().max(255).optional() } : {}),
+    })
+    registry.registerPath({
+      method,
+      path,
+      summary,
+      description: needsKey ? `Roles: ${access[definition.access].join(', ')}.` : 'No key.',
+      tags: [path.split('/')[2] ?? ''],
+      ...(needsKey ? { security: [{ [bearer.name]: [] }] } : {}),
+      request: {
+        ...(params ? { params } : {}),
+        ...(query ? { query } : {}),
+        headers,
+        ...(body ? { body: { required: true, content: { 'application/json': { schema: body } } } } : {}),
+      },
+      responses: {
+        [status]: answer ? { description: 'Done.', content: { 'application/json': { schema: answer } } } : { description: 'Done.' },
+        ...problems,
+      },
+    })
+  }
+  return new OpenApiGeneratorV31(registry.definitions).generateDocument({
+    openapi: '3.1.0',
+    info: { title: 'Tollgate', version: '1', description: 'Subscription access: what is sold, who bought it, whether they paid, and what they may use.' },
+  })
+}

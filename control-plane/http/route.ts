@@ -1,0 +1,75 @@
+/**
+ * A route as one value: what it is called, who may call it, what it takes and answers, and what it does. The router,
+ * the validation, the OpenAPI document and the table-driven tests are all made from these.
+ */
+import type { z } from 'zod'
+import type { Caller } from '../access/authenticate.ts'
+import type { Role } from '../schemas/api-key.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import type { Services } from '../services.ts'
+
+/** What each kind of route needs. The platform may do everything. */
+export const access = {
+  platform: ['platform'],
+  /** Changes to what is sold, and how. */
+  configure: ['platform', 'admin'],
+  /** Changes to customers and what they bought. */
+  sell: ['platform', 'admin', 'billing'],
+  read: ['platform', 'admin', 'billing', 'read'],
+  /** What an application server needs: to look at entitlements, and to report usage. */
+  use: ['platform', 'admin', 'billing', 'read', 'sidecar'],
+  meter: ['platform', 'admin', 'billing', 'sidecar'],
+  /** No key: the request proves itself by its signature, or there is nothing to protect. */
+  public: [],
+} as const satisfies Record<string, readonly Role[]>
+
+export type AccessRule = keyof typeof access
+
+export interface Call<Params, Query, Body> {
+  services: Services
+  caller: Caller
+  tenant: Tenant
+  params: Params
+  query: Query
+  body: Body
+  /** The revision that `If-Match` names. */
+  ifMatch: number | undefined
+  /** Lower-case names. */
+  headers: Record<string, string | undefined>
+  /** As received, for signatures. */
+  rawBody: string
+  /** `sub_…`: unique, sorts by time, and the same when the same request is repeated under its idempotency key. */
+  newId(prefix: string): string
+}
+
+export interface Answer {
+  body?: unknown
+  /** The document's revision: answered as `ETag`. */
+  revision?: number
+}
+
+type Output<T> = T extends z.ZodType ? z.output<T> : undefined
+
+export interface Route<P extends z.ZodType | undefined, Q extends z.ZodType | undefined, B extends z.ZodType | undefined> {
+  method: 'get' | 'post' | 'put' | 'patch' | 'delete'
+  /** OpenAPI style: `/v1/storefronts/{storefront}`. */
+  path: string
+  summary: string
+  access: AccessRule
+  /** False for the few routes that are not about one tenant. */
+  ofTenant?: boolean
+  params?: P
+  query?: Q
+  body?: B
+  /** The status of success, and the answer's schema; absent for an empty answer. */
+  status: 200 | 201 | 204
+  answer?: z.ZodType
+  handle(call: Call<Output<P>, Output<Q>, Output<B>>): Promise<Answer>
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: routes of different shapes share one table; each is checked where it is made.
+export type AnyRoute = Route<any, any, any>
+
+export const route = <P extends z.ZodType | undefined = undefined, Q extends z.ZodType | undefined = undefined, B extends z.ZodType | undefined = undefined>(
+  definition: Route<P, Q, B>,
+): AnyRoute => definition

@@ -1,0 +1,151 @@
+import { intervals } from '../../../common/calendar.ts'
+import { fieldError } from '../../../common/errors.ts'
+import { type BundleInput, createBundle, replaceBundle } from '../../catalog/bundles.ts'
+import { keys } from '../../keys.ts'
+import { type Bundle, toEntitlement } from '../../schemas/bundle.ts'
+import { amountMinor, currency, id, name, pageOf, pageQuery, z } from '../fields.ts'
+import { mustMatch } from '../precondition.ts'
+import { route } from '../route.ts'
+import { entitlementAnswer, entitlementsInput } from './entitlement-input.ts'
+
+/** Ten years of days. */
+const MAX_INTERVAL_COUNT = 3_660
+const MAX_TRIAL_DAYS = 730
+
+const intervalCount = z.int().min(1).max(MAX_INTERVAL_COUNT)
+
+const content = {
+  name,
+  pricing: z.strictObject({
+    amount: amountMinor.min(0).openapi({ description: 'Minor units: 2900 is $29.00. 0 is free.', example: 2900 }),
+    currency,
+    interval: z.enum(intervals),
+    intervalCount: intervalCount.optional(),
+  }),
+  intervalCount: intervalCount.optional().openapi({ description: 'Bill every so many intervals; the same as pricing.intervalCount. 1 when left out.' }),
+  entitlements: entitlementsInput,
+  trialDays: z.int().min(0).max(MAX_TRIAL_DAYS).default(0),
+}
+
+interface Counted {
+  intervalCount?: number | undefined
+  pricing: { intervalCount?: number | undefined }
+}
+const oneCount = { message: 'differs from pricing.intervalCount; say it once', path: ['intervalCount'] }
+const hasOneCount = ({ intervalCount: outer, pricing: { intervalCount: inner } }: Counted) => outer === undefined || inner === undefined || outer === inner
+
+const postBody = z
+  .strictObject({ id: id.optional(), storefrontId: id, ...content })
+  .refine(hasOneCount, oneCount)
+  .openapi('NewBundle')
+const putBody = z
+  .strictObject({ id: id.optional(), storefrontId: id.optional(), ...content, applyTo: z.enum(['new']).default('new') })
+  .refine(hasOneCount, oneCount)
+  .openapi('NewBundleVersion')
+
+const input = (body: z.output<typeof postBody> | z.output<typeof putBody>): BundleInput => ({
+  name: body.name,
+  pricing: {
+    amountMinor: body.pricing.amount,
+    currency: body.pricing.currency,
+    interval: body.pricing.interval,
+    intervalCount: body.intervalCount ?? body.pricing.intervalCount ?? 1,
+  },
+  entitlements: body.entitlements,
+  trialDays: body.trialDays,
+})
+
+const bundleAnswer = z
+  .object({
+    id: z.string(),
+    storefrontId: z.string(),
+    version: z.int(),
+    name: z.string(),
+    pricing: z.object({ amount: z.int(), currency: z.string(), interval: z.enum(intervals), intervalCount: z.int() }),
+    entitlements: z.array(entitlementAnswer),
+    trialDays: z.int(),
+  })
+  .openapi('Bundle')
+
+const toAnswer = (bundle: Bundle) => ({
+  id: bundle.id,
+  storefrontId: bundle.storefrontId,
+  version: bundle.version,
+  name: bundle.name,
+  pricing: {
+    amount: bundle.pricing.amountMinor,
+    currency: bundle.pricing.currency,
+    interval: bundle.pricing.interval,
+    intervalCount: bundle.pricing.intervalCount,
+  },
+  entitlements: bundle.entitlements.map(toEntitlement),
+  trialDays: bundle.trialDays,
+})
+
+const answer = (bundle: Bundle) => ({ body: toAnswer(bundle), revision: bundle.revision })
+const params = z.object({ storefront: id, bundle: id })
+
+const sameAsPath = (field: string, said: string | undefined, path: string): void => {
+  if (said !== undefined && said !== path) throw fieldError('invalid_request', field, `must be ${path}, as in the path, or left out`)
+}
+
+export const bundleRoutes = [
+  route({
+    method: 'post',
+    path: '/v1/bundles',
+    summary: 'Make a bundle of a storefront',
+    access: 'configure',
+    body: postBody,
+    status: 201,
+    answer: bundleAnswer,
+    handle: async ({ services, tenant, body, newId }) =>
+      answer(await createBundle(services, tenant, body.storefrontId, body.id ?? newId('bundle'), input(body))),
+  }),
+  route({
+    method: 'get',
+    path: '/v1/storefronts/{storefront}/bundles',
+    summary: 'List the bundles of a storefront',
+    access: 'read',
+    params: z.object({ storefront: id }),
+    query: z.strictObject(pageQuery),
+    status: 200,
+    answer: pageOf(bundleAnswer),
+    handle: async ({ services, tenant, params, query }) => {
+      const { tenantId } = tenant
+      await services.storage.storefronts.get(keys.storefront(tenantId, params.storefront))
+      const page = await services.storage.bundles.page({ where: { tenantId, storefrontId: params.storefront }, ...query })
+      return { body: { ...page, data: page.data.map(toAnswer) } }
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/storefronts/{storefront}/bundles/{bundle}',
+    summary: 'Read a bundle in its newest version, or in the one that is asked for',
+    access: 'read',
+    params,
+    query: z.strictObject({ version: z.coerce.number().int().min(1).optional() }),
+    status: 200,
+    answer: bundleAnswer,
+    handle: async ({ services, tenant, params, query }) => {
+      const bundle = await services.storage.bundles.get(keys.bundle(tenant.tenantId, params.storefront, params.bundle))
+      if (query.version === undefined || query.version === bundle.version) return answer(bundle)
+      const past = await services.storage.bundleVersions.get(keys.bundleVersion(tenant.tenantId, params.storefront, params.bundle, query.version))
+      return { body: toAnswer(past) }
+    },
+  }),
+  route({
+    method: 'put',
+    path: '/v1/storefronts/{storefront}/bundles/{bundle}',
+    summary: 'Make a new version of a bundle, for new subscriptions',
+    access: 'configure',
+    params,
+    body: putBody,
+    status: 200,
+    answer: bundleAnswer,
+    handle: async ({ services, tenant, params, body, ifMatch }) => {
+      sameAsPath('id', body.id, params.bundle)
+      sameAsPath('storefrontId', body.storefrontId, params.storefront)
+      return answer(await replaceBundle(services, tenant, params.storefront, params.bundle, mustMatch(ifMatch), input(body)))
+    },
+  }),
+]

@@ -1,0 +1,202 @@
+import { decideAll } from '../../../common/entitlements/decide.ts'
+import { changeCustomer, createCustomer, MAX_PAYMENT_METHODS } from '../../customers/customers.ts'
+import { toEntitlementSet } from '../../entitlements/publish-entitlements.ts'
+import { reportUsage } from '../../entitlements/report-usage.ts'
+import { keys } from '../../keys.ts'
+import type { Customer } from '../../schemas/customer.ts'
+import { tenantNow } from '../../services.ts'
+import { country, id, instant, iso, isoOrNull, metadata, name, pageOf, pageQuery, paymentMethodType, z } from '../fields.ts'
+import { mustMatch } from '../precondition.ts'
+import { route } from '../route.ts'
+
+const paymentMethod = z.strictObject({
+  id,
+  type: paymentMethodType.default('card'),
+  tokens: z
+    .record(id, z.string().min(1).max(500))
+    .refine((tokens) => Object.keys(tokens).length > 0, 'must have a token of at least one account')
+    .openapi({ description: 'By PSP account: what that account knows the method by. Never answered.' }),
+})
+
+const editable = {
+  email: z.email().max(254).optional(),
+  name: name.optional(),
+  country: country.optional(),
+  metadata: metadata.optional(),
+  paymentMethods: z
+    .array(paymentMethod)
+    .max(MAX_PAYMENT_METHODS)
+    .refine((list) => new Set(list.map((one) => one.id)).size === list.length, 'must not have two methods of the same id')
+    .optional(),
+}
+
+const toMethods = (methods: z.output<typeof paymentMethod>[]) =>
+  methods.map((method) => ({ id: method.id, type: method.type, tokens: Object.entries(method.tokens).map(([account, token]) => ({ account, token })) }))
+
+const customerAnswer = z
+  .object({
+    id: z.string(),
+    storefrontId: z.string(),
+    email: z.string().nullable(),
+    name: z.string().nullable(),
+    country: z.string().nullable(),
+    metadata,
+    paymentMethods: z.array(z.object({ id: z.string(), type: z.string(), accounts: z.array(z.string()) })),
+    createdAt: instant,
+  })
+  .openapi('Customer')
+
+const toAnswer = (customer: Customer) => ({
+  id: customer.id,
+  storefrontId: customer.storefrontId,
+  email: customer.email ?? null,
+  name: customer.name ?? null,
+  country: customer.country ?? null,
+  metadata: customer.metadata ?? {},
+  // Tokens can be charged with: where there is one is said, what it is never.
+  paymentMethods: customer.paymentMethods.map((method) => ({ id: method.id, type: method.type, accounts: method.tokens.map(({ account }) => account) })),
+  createdAt: iso(customer.createdAt),
+})
+
+const answer = (customer: Customer) => ({ body: toAnswer(customer), revision: customer.revision })
+const params = z.object({ storefront: id, customer: id })
+
+const grantAnswer = z.object({
+  key: z.string(),
+  kind: z.enum(['flag', 'quota', 'capacity', 'value']).nullable(),
+  allowed: z.boolean(),
+  reason: z.string(),
+  limit: z.int().nullable(),
+  unlimited: z.boolean(),
+  used: z.int().nullable(),
+  remaining: z.int().nullable(),
+  resetsAt: instant.nullable(),
+  value: z.string().nullable(),
+  validUntil: instant.nullable(),
+  bundleId: z.string().nullable(),
+  subscriptionId: z.string().nullable(),
+})
+
+const entitlementSetAnswer = z
+  .object({ storefrontId: z.string(), customerId: z.string(), revision: z.int(), asOf: instant, entitlements: z.array(grantAnswer) })
+  .openapi('EntitlementSet')
+
+const isoOfMs = (ms: number | undefined): string | null => isoOrNull(ms === undefined ? undefined : new Date(ms))
+
+export const customerRoutes = [
+  route({
+    method: 'post',
+    path: '/v1/customers',
+    summary: 'Make a customer of a storefront',
+    access: 'sell',
+    body: z.strictObject({ id: id.optional(), storefrontId: id, ...editable }).openapi('NewCustomer'),
+    status: 201,
+    answer: customerAnswer,
+    handle: async ({ services, tenant, body, newId }) => {
+      const { id: chosen, storefrontId, paymentMethods, ...fields } = body
+      const input = { ...fields, paymentMethods: toMethods(paymentMethods ?? []) }
+      return answer(await createCustomer(services, tenant, storefrontId, chosen ?? newId('cus'), input))
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/storefronts/{storefront}/customers',
+    summary: 'List the customers of a storefront',
+    access: 'read',
+    params: z.object({ storefront: id }),
+    query: z.strictObject(pageQuery),
+    status: 200,
+    answer: pageOf(customerAnswer),
+    handle: async ({ services, tenant, params, query }) => {
+      const { tenantId } = tenant
+      await services.storage.storefronts.get(keys.storefront(tenantId, params.storefront))
+      const page = await services.storage.customers.page({ where: { tenantId, storefrontId: params.storefront }, ...query })
+      return { body: { ...page, data: page.data.map(toAnswer) } }
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/storefronts/{storefront}/customers/{customer}',
+    summary: 'Read a customer',
+    access: 'read',
+    params,
+    status: 200,
+    answer: customerAnswer,
+    handle: async ({ services, tenant, params }) =>
+      answer(await services.storage.customers.get(keys.customer(tenant.tenantId, params.storefront, params.customer))),
+  }),
+  route({
+    method: 'patch',
+    path: '/v1/storefronts/{storefront}/customers/{customer}',
+    summary: 'Change a customer',
+    access: 'sell',
+    params,
+    body: z.strictObject(editable),
+    status: 200,
+    answer: customerAnswer,
+    handle: async ({ services, tenant, params, body, ifMatch }) => {
+      const { paymentMethods, ...fields } = body
+      const change = { ...fields, ...(paymentMethods ? { paymentMethods: toMethods(paymentMethods) } : {}) }
+      return answer(await changeCustomer(services, tenant, params.storefront, params.customer, mustMatch(ifMatch), change))
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/storefronts/{storefront}/customers/{customer}/entitlements',
+    summary: 'What a customer may use, as sidecars are told, decided now',
+    access: 'use',
+    params,
+    status: 200,
+    answer: entitlementSetAnswer,
+    handle: async ({ services, tenant, params }) => {
+      const id = keys.customer(tenant.tenantId, params.storefront, params.customer)
+      await services.storage.customers.get(id)
+      const set = toEntitlementSet(await services.storage.entitlementSets.get(id))
+      const now = tenantNow(services, tenant)
+      const entitlements = decideAll(set, now.getTime()).map(({ key, decision }) => ({
+        key,
+        kind: decision.kind ?? null,
+        allowed: decision.allowed,
+        reason: decision.reason,
+        limit: decision.limit ?? null,
+        unlimited: decision.unlimited,
+        used: decision.used ?? null,
+        remaining: decision.remaining ?? null,
+        resetsAt: isoOfMs(decision.resetsAtMs),
+        value: decision.value ?? null,
+        validUntil: isoOfMs(decision.validUntilMs),
+        bundleId: decision.bundleId ?? null,
+        subscriptionId: decision.subscriptionId ?? null,
+      }))
+      const body = { storefrontId: params.storefront, customerId: params.customer, revision: set.revision, asOf: iso(now), entitlements }
+      return { body, revision: set.revision }
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/usage',
+    summary: 'Report how much of a quota or capacity a customer has used',
+    access: 'meter',
+    body: z
+      .strictObject({
+        storefrontId: id,
+        customerId: id,
+        entitlement: z.string().min(1).max(128),
+        amount: z.int().optional().openapi({ description: 'Adds to what is used; below zero gives back.' }),
+        used: z.int().min(0).optional().openapi({ description: 'Sets what is used.' }),
+      })
+      .refine((body) => (body.amount === undefined) !== (body.used === undefined), {
+        message: 'say either amount (to add) or used (to set)',
+        path: ['amount'],
+      }),
+    status: 201,
+    answer: z.object({ used: z.int(), limit: z.int().nullable(), remaining: z.int().nullable(), resetsAt: instant.nullable(), entitlementRevision: z.int() }),
+    handle: async ({ services, tenant, body, newId }) => {
+      const { storefrontId, customerId, entitlement } = body
+      const change = body.used === undefined ? { add: body.amount ?? 0 } : { set: body.used }
+      const report = { id: newId('use'), entitlement, change }
+      const usage = await reportUsage(services, tenant, { tenantId: tenant.tenantId, storefrontId, customerId }, report)
+      return { body: { ...usage, resetsAt: isoOrNull(usage.resetsAt) } }
+    },
+  }),
+]

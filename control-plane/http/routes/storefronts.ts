@@ -1,0 +1,155 @@
+import { changeStorefront, createStorefront, routingOf, type StorefrontInput } from '../../catalog/storefronts.ts'
+import { keys } from '../../keys.ts'
+import type { Storefront } from '../../schemas/storefront.ts'
+import { amountMinor, country, currency, id, name, pageOf, pageQuery, paymentMethodType, timeZone, z } from '../fields.ts'
+import { mustMatch } from '../precondition.ts'
+import { route } from '../route.ts'
+
+/** More accounts or rules than any storefront has; bounds routing, which looks at them all. */
+const MAX_ROUTING = 50
+/** Two years: nobody is owed access longer than that unpaid. */
+const MAX_GRACE_HOURS = 17_520
+const DEFAULT_GRACE_HOURS = 72
+
+const accounts = z
+  .array(id)
+  .max(MAX_ROUTING)
+  .refine((list) => new Set(list).size === list.length, 'must not name an account twice')
+
+const rule = z.strictObject({
+  name,
+  when: z.strictObject({
+    paymentMethodTypes: z.array(paymentMethodType).min(1).max(MAX_ROUTING).optional(),
+    countries: z.array(country).min(1).max(250).optional(),
+    currencies: z.array(currency).min(1).max(200).optional(),
+    minAmount: amountMinor.min(0).optional(),
+    maxAmount: amountMinor.min(0).optional(),
+  }),
+  use: accounts.min(1),
+})
+
+const routing = z
+  .strictObject({
+    split: z
+      .array(z.strictObject({ account: id, weight: z.int().min(1).max(10_000) }))
+      .max(MAX_ROUTING)
+      .refine((list) => new Set(list.map(({ account }) => account)).size === list.length, 'must not name an account twice')
+      .default([]),
+    fallback: accounts.default([]),
+    rules: z.array(rule).max(MAX_ROUTING).default([]),
+  })
+  .openapi('Routing')
+
+const editable = {
+  name: name.optional(),
+  region: z.string().min(1).max(50).optional(),
+  timeZone: timeZone.optional(),
+  paymentProviders: accounts.optional().openapi({ description: 'The first is primary, the rest are fallbacks in order. In full: routing.' }),
+  routing: routing.optional(),
+  billing: z.strictObject({ graceHours: z.int().min(0).max(MAX_GRACE_HOURS) }).optional(),
+}
+
+const oneRouting = { message: 'say either paymentProviders or routing', path: ['routing'] }
+const hasOneRouting = (body: { paymentProviders?: unknown; routing?: unknown }) => body.paymentProviders === undefined || body.routing === undefined
+
+export const storefrontBody = z
+  .strictObject({ id, ...editable, currency })
+  .refine(hasOneRouting, oneRouting)
+  .openapi('NewStorefront')
+
+const patchBody = z.strictObject(editable).refine(hasOneRouting, oneRouting)
+
+export const storefrontInput = (body: z.output<typeof storefrontBody>): StorefrontInput => ({
+  id: body.id,
+  name: body.name ?? body.id,
+  region: body.region,
+  currency: body.currency,
+  timeZone: body.timeZone ?? 'UTC',
+  routing: body.routing ?? routingOf(body.paymentProviders ?? []),
+  graceHours: body.billing?.graceHours ?? DEFAULT_GRACE_HOURS,
+})
+
+export const storefrontAnswer = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    region: z.string().nullable(),
+    currency: z.string(),
+    timeZone: z.string(),
+    paymentProviders: z.array(z.string()).openapi({ description: 'Every account that routing names, primary first.' }),
+    routing,
+    billing: z.object({ graceHours: z.int() }),
+  })
+  .openapi('Storefront')
+
+export const toStorefrontAnswer = (storefront: Storefront) => ({
+  id: storefront.id,
+  name: storefront.name,
+  region: storefront.region ?? null,
+  currency: storefront.currency,
+  timeZone: storefront.timeZone,
+  paymentProviders: [
+    ...new Set([
+      ...storefront.routing.split.map(({ account }) => account),
+      ...storefront.routing.fallback,
+      ...storefront.routing.rules.flatMap(({ use }) => use),
+    ]),
+  ],
+  routing: storefront.routing,
+  billing: storefront.billing,
+})
+
+const answer = (storefront: Storefront) => ({ body: toStorefrontAnswer(storefront), revision: storefront.revision })
+const params = z.object({ storefront: id })
+
+export const storefrontRoutes = [
+  route({
+    method: 'post',
+    path: '/v1/storefronts',
+    summary: 'Make a storefront',
+    access: 'configure',
+    body: storefrontBody,
+    status: 201,
+    answer: storefrontAnswer,
+    handle: async ({ services, tenant, body }) => answer(await createStorefront(services, tenant.tenantId, storefrontInput(body))),
+  }),
+  route({
+    method: 'get',
+    path: '/v1/storefronts',
+    summary: 'List storefronts',
+    access: 'read',
+    query: z.strictObject(pageQuery),
+    status: 200,
+    answer: pageOf(storefrontAnswer),
+    handle: async ({ services, tenant, query }) => {
+      const page = await services.storage.storefronts.page({ where: { tenantId: tenant.tenantId }, ...query })
+      return { body: { ...page, data: page.data.map(toStorefrontAnswer) } }
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/storefronts/{storefront}',
+    summary: 'Read a storefront',
+    access: 'read',
+    params,
+    status: 200,
+    answer: storefrontAnswer,
+    handle: async ({ services, tenant, params }) => answer(await services.storage.storefronts.get(keys.storefront(tenant.tenantId, params.storefront))),
+  }),
+  route({
+    method: 'patch',
+    path: '/v1/storefronts/{storefront}',
+    summary: 'Change a storefront',
+    access: 'configure',
+    params,
+    body: patchBody,
+    status: 200,
+    answer: storefrontAnswer,
+    handle: async ({ services, tenant, params, body, ifMatch }) => {
+      const { paymentProviders, billing, ...fields } = body
+      const routing = body.routing ?? (paymentProviders ? routingOf(paymentProviders) : undefined)
+      const change = { ...fields, ...(routing ? { routing } : {}), ...(billing ? { graceHours: billing.graceHours } : {}) }
+      return answer(await changeStorefront(services, tenant.tenantId, params.storefront, mustMatch(ifMatch), change))
+    },
+  }),
+]

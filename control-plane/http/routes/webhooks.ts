@@ -1,0 +1,26 @@
+import { AppError } from '../../../common/errors.ts'
+import { keys } from '../../keys.ts'
+import { receiveWebhook } from '../../payments/receive-webhook.ts'
+import { processWebhook } from '../../worker/work.ts'
+import { id, z } from '../fields.ts'
+import { route } from '../route.ts'
+
+export const webhookRoutes = [
+  route({
+    method: 'post',
+    path: '/v1/webhooks/psp/{tenant}/{account}',
+    summary: "A payment service provider's own event, with its own signature",
+    access: 'public',
+    params: z.object({ tenant: id, account: id }),
+    body: z.unknown(),
+    status: 200,
+    answer: z.object({ received: z.literal(true) }),
+    handle: async ({ services, params, headers, rawBody }) => {
+      const tenant = await services.storage.tenants.find(keys.tenant(params.tenant))
+      if (!tenant) throw new AppError('not_found', 'no such PSP account')
+      const event = await receiveWebhook(services, tenant, params.account, { headers, rawBody })
+      await processWebhook(services, tenant, event)
+      return { body: { received: true } }
+    },
+  }),
+]

@@ -1,0 +1,30 @@
+/**
+ * Identity: the `_id` of every document is the path that identifies it, tenant first, so that no read by id can
+ * cross tenants. Parts are escaped, so that no choice of ids can make two paths equal.
+ */
+import { createHash } from 'node:crypto'
+
+const path = (...parts: string[]): string => parts.map(encodeURIComponent).join('/')
+
+/** The tenant of documents that belong to the platform itself. No tenant can have this id. */
+export const PLATFORM = '*'
+
+export const keys = {
+  tenant: (tenantId: string) => path(tenantId),
+  apiKey: (tenantId: string, id: string) => path(tenantId, id),
+  storefront: (tenantId: string, id: string) => path(tenantId, id),
+  pspAccount: (tenantId: string, id: string) => path(tenantId, id),
+  bundle: (tenantId: string, storefrontId: string, id: string) => path(tenantId, storefrontId, id),
+  bundleVersion: (tenantId: string, storefrontId: string, id: string, version: number) => path(tenantId, storefrontId, id, String(version)),
+  customer: (tenantId: string, storefrontId: string, id: string) => path(tenantId, storefrontId, id),
+  subscription: (tenantId: string, id: string) => path(tenantId, id),
+  payment: (tenantId: string, id: string) => path(tenantId, id),
+  webhookEvent: (tenantId: string, account: string, eventId: string) => path(tenantId, account, eventId),
+}
+
+/** 128 bits of SHA-256 over the parts: an id that whoever repeats a step computes again. */
+export const derivedId = (prefix: string, ...parts: (string | number)[]): string =>
+  `${prefix}_${createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32)}`
+
+/** The payment of subscription S for period P: computing it again is how paying twice for one period is impossible. */
+export const paymentIdOf = (tenantId: string, subscriptionId: string, periodIndex: number): string => derivedId('pay', tenantId, subscriptionId, periodIndex)

@@ -1,0 +1,22 @@
+/**
+ * What a decline means for the next attempt. PSPs say "no" in hundreds of codes; each adapter's mapping turns its
+ * own into one of these classes, and nothing else in Tollgate knows a PSP's code.
+ */
+import type { DeclineClass } from '../schemas/payment.ts'
+
+interface Consequence {
+  /** May another PSP be tried at once? `once`: one other, since an issuer that is asked too often says no for good. */
+  otherPspNow: 'yes' | 'once' | 'no'
+  /** May the same PSP be tried again later, with nothing changed? */
+  laterUnchanged: boolean
+}
+
+export const consequences: Record<DeclineClass, Consequence> = {
+  technical: { otherPspNow: 'yes', laterUnchanged: true },
+  issuer_soft: { otherPspNow: 'once', laterUnchanged: true },
+  funds: { otherPspNow: 'no', laterUnchanged: true },
+  action_required: { otherPspNow: 'no', laterUnchanged: false },
+  credential: { otherPspNow: 'no', laterUnchanged: false },
+  hard: { otherPspNow: 'no', laterUnchanged: false },
+  config: { otherPspNow: 'yes', laterUnchanged: false },
+}

@@ -1,0 +1,71 @@
+/**
+ * The PSP simulator (`psp-simulator/`) over HTTP. It stands in for every provider of a sandbox tenant, and is a
+ * provider of its own for live ones. Webhooks are signed as https://www.standardwebhooks.com says.
+ */
+import { Webhook, WebhookVerificationError } from 'standardwebhooks'
+import { AppError } from '../../../../common/errors.ts'
+import type { Psp } from '../psp.ts'
+import { transportFailure } from '../transport-errors.ts'
+import { simulatedCharge, toEvent, toOutcome } from './mapping.ts'
+
+export interface SimulatorPspOptions {
+  /** The simulator's base URL. */
+  url: string
+  tenantId: string
+  accountId: string
+  /** Where the simulator sends this account's webhooks. */
+  webhookUrl: string
+  webhookSecret: string
+  timeoutMs: number
+}
+
+export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
+  const base = `${options.url}/v1/accounts/${encodeURIComponent(options.tenantId)}/${encodeURIComponent(options.accountId)}`
+  const call = (path: string, body?: object) =>
+    fetch(`${base}/${path}`, {
+      ...(body ? { method: 'POST', body: JSON.stringify(body), headers: { 'content-type': 'application/json' } } : {}),
+      signal: AbortSignal.timeout(options.timeoutMs),
+    })
+
+  return {
+    charge: async ({ reference, amountMinor, currency, token }) => {
+      try {
+        const answer = await call('charges', { reference, amount: amountMinor, currency, token, webhookUrl: options.webhookUrl })
+        if (!answer.ok) return { status: 'unknown', pspCode: `http_${answer.status}` }
+        return toOutcome(simulatedCharge.parse(await answer.json()))
+      } catch (error) {
+        return transportFailure(error)
+      }
+    },
+    inquire: async (reference) => {
+      try {
+        const answer = await call(`charges/${encodeURIComponent(reference)}`)
+        if (answer.status === 404) return { status: 'not_found' }
+        if (!answer.ok) return { status: 'unknown', pspCode: `http_${answer.status}` }
+        return toOutcome(simulatedCharge.parse(await answer.json()))
+      } catch (error) {
+        // Not even asked is not an answer about the charge.
+        return { status: 'unknown', pspCode: transportFailure(error).pspCode }
+      }
+    },
+    refund: async ({ reference, chargeReference, amountMinor }) => {
+      try {
+        const answer = await call('refunds', { reference, chargeReference, amount: amountMinor })
+        if (answer.ok) return { status: 'succeeded' }
+        return answer.status < 500 ? { status: 'failed', pspCode: `http_${answer.status}` } : { status: 'unknown', pspCode: `http_${answer.status}` }
+      } catch (error) {
+        return { status: 'unknown', pspCode: transportFailure(error).pspCode }
+      }
+    },
+    readWebhook: ({ headers, rawBody }) => {
+      try {
+        const signed = Object.fromEntries(Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined))
+        const body = new Webhook(options.webhookSecret).verify(rawBody, signed)
+        return toEvent(headers['webhook-id'] ?? '', body)
+      } catch (error) {
+        if (!(error instanceof WebhookVerificationError)) throw new AppError('invalid_request', 'the event is not one of the simulator', [], { cause: error })
+        throw new AppError('signature_invalid', 'the webhook signature does not verify, or the event is older than 5 minutes')
+      }
+    },
+  }
+}

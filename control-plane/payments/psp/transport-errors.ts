@@ -1,0 +1,25 @@
+/**
+ * Whether a failed HTTP call can have reached the other side. Shared by all adapters, since a mistake here charges
+ * somebody twice: only what proves that no byte left is `not_sent`.
+ */
+
+/**
+ * Failed while connecting or looking the name up, so before anything was written. The error's code is not enough: an
+ * established connection can fail with EHOSTUNREACH too.
+ */
+const neverConnected = (error: Error): boolean =>
+  ('syscall' in error && (error.syscall === 'connect' || error.syscall === 'getaddrinfo')) || ('code' in error && error.code === 'UND_ERR_CONNECT_TIMEOUT')
+
+/** The error, its causes, and what an attempt at several addresses met at each. */
+const chain = (error: unknown): Error[] =>
+  error instanceof Error ? [error, ...chain(error.cause), ...(error instanceof AggregateError ? error.errors.flatMap(chain) : [])] : []
+
+const codeOf = (error: Error): string | undefined => ('code' in error && typeof error.code === 'string' ? error.code.toLowerCase() : undefined)
+
+export const transportFailure = (error: unknown): { status: 'not_sent' | 'unknown'; pspCode: string } => {
+  const errors = chain(error)
+  const refused = errors.find(neverConnected)
+  if (refused) return { status: 'not_sent', pspCode: codeOf(refused) ?? 'not_connected' }
+  if (errors.some(({ name }) => name === 'TimeoutError')) return { status: 'unknown', pspCode: 'timeout' }
+  return { status: 'unknown', pspCode: errors.map(codeOf).find((code) => code !== undefined) ?? 'no_answer' }
+}

@@ -1,0 +1,19 @@
+import type { InferRawDocType } from 'mongoose'
+import { defineFields, defineSchema } from './schema.ts'
+
+export const tenantRoles = ['admin', 'billing', 'read', 'sidecar'] as const
+const roles = ['platform', ...tenantRoles] as const
+export type Role = (typeof roles)[number]
+
+const fields = defineFields({
+  id: { type: String, required: true },
+  role: { type: String, enum: roles, required: true },
+  /** SHA-256 of the secret, which is 256 random bits: no slow hash is needed, and none could be afforded on every request. */
+  secretHash: { type: String, required: true },
+  revokedAt: { type: Date },
+})
+
+export type ApiKey = InferRawDocType<typeof fields>
+export const apiKeySchema = defineSchema(fields)
+apiKeySchema.index({ secretHash: 1 }, { unique: true })
+apiKeySchema.index({ tenantId: 1, createdAt: 1, _id: 1 })

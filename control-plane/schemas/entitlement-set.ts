@@ -1,0 +1,38 @@
+import type { InferRawDocType } from 'mongoose'
+import { defineFields, defineSchema, part, Schema } from './schema.ts'
+
+/**
+ * The set a customer's sidecars have, or are about to have. `revision` of the document is the revision of the set:
+ * the document is written only when the set changes.
+ */
+const fields = defineFields({
+  storefrontId: { type: String, required: true },
+  customerId: { type: String, required: true },
+  sandbox: { type: Boolean, required: true },
+  /** `Grant[]` of common/entitlements; derived, so it is stored as it is. */
+  grants: { type: Schema.Types.Mixed, required: true },
+  /** `Usage[]` of common/entitlements. */
+  usage: { type: Schema.Types.Mixed, required: true },
+})
+
+export type StoredEntitlementSet = InferRawDocType<typeof fields>
+export const entitlementSetSchema = defineSchema(fields)
+entitlementSetSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
+entitlementSetSchema.index({ createdAt: 1, _id: 1 })
+
+/** What a customer has used of quotas and capacities, as reported by applications. */
+const usageFields = defineFields({
+  storefrontId: { type: String, required: true },
+  customerId: { type: String, required: true },
+  entries: {
+    type: [part({ key: { type: String, required: true }, used: { type: Number, required: true, min: 0 }, until: { type: Date } })],
+    required: true,
+  },
+  /** The last reports counted, so that a repeated one is not counted twice. */
+  recentReports: { type: [String], required: true },
+  repairAt: { type: Date },
+})
+
+export type UsageCounters = InferRawDocType<typeof usageFields>
+export const usageCountersSchema = defineSchema(usageFields)
+usageCountersSchema.index({ repairAt: 1, _id: 1 })

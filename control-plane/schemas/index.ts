@@ -1,0 +1,46 @@
+/** Every collection, with its schema and the type of its documents. */
+import { type ApiKey, apiKeySchema } from './api-key.ts'
+import { type Bundle, type BundleVersion, bundleSchema, bundleVersionSchema } from './bundle.ts'
+import { type Customer, customerSchema } from './customer.ts'
+import { entitlementSetSchema, type StoredEntitlementSet, type UsageCounters, usageCountersSchema } from './entitlement-set.ts'
+import { type IdempotencyRecord, idempotencyRecordSchema } from './idempotency-record.ts'
+import { type Payment, paymentSchema } from './payment.ts'
+import { type PspAccount, pspAccountSchema } from './psp-account.ts'
+import { type Storefront, storefrontSchema } from './storefront.ts'
+import { type Subscription, subscriptionSchema } from './subscription.ts'
+import { type Tenant, tenantSchema } from './tenant.ts'
+import { type WebhookEvent, webhookEventSchema } from './webhook-event.ts'
+
+export interface Documents {
+  tenants: Tenant
+  apiKeys: ApiKey
+  storefronts: Storefront
+  pspAccounts: PspAccount
+  bundles: Bundle
+  bundleVersions: BundleVersion
+  customers: Customer
+  subscriptions: Subscription
+  payments: Payment
+  entitlementSets: StoredEntitlementSet
+  usageCounters: UsageCounters
+  idempotencyRecords: IdempotencyRecord
+  webhookEvents: WebhookEvent
+}
+
+export type CollectionName = keyof Documents
+
+export const schemas = {
+  tenants: tenantSchema,
+  apiKeys: apiKeySchema,
+  storefronts: storefrontSchema,
+  pspAccounts: pspAccountSchema,
+  bundles: bundleSchema,
+  bundleVersions: bundleVersionSchema,
+  customers: customerSchema,
+  subscriptions: subscriptionSchema,
+  payments: paymentSchema,
+  entitlementSets: entitlementSetSchema,
+  usageCounters: usageCountersSchema,
+  idempotencyRecords: idempotencyRecordSchema,
+  webhookEvents: webhookEventSchema,
+} satisfies Record<CollectionName, unknown>

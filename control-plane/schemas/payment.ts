@@ -1,0 +1,91 @@
+import type { InferRawDocType } from 'mongoose'
+import { defineFields, defineSchema, part, workFields } from './schema.ts'
+
+export const paymentStatuses = ['due', 'processing', 'succeeded', 'failed', 'canceled'] as const
+export type PaymentStatus = (typeof paymentStatuses)[number]
+
+/**
+ * `sent` is stored before the PSP is called: from then on money may have moved. `not_sent` is proof that it has
+ * not. `unknown` (no answer) and `pending` (an answer that is not final) hold the payment until they are resolved.
+ */
+export const attemptStatuses = ['created', 'sent', 'requires_action', 'pending', 'authorized', 'succeeded', 'declined', 'not_sent', 'unknown'] as const
+export type AttemptStatus = (typeof attemptStatuses)[number]
+
+export const declineClasses = ['technical', 'issuer_soft', 'funds', 'action_required', 'credential', 'hard', 'config'] as const
+export type DeclineClass = (typeof declineClasses)[number]
+
+/** Why an account was chosen; stored with each attempt so that it can be answered for ever. */
+const why = part({
+  /** The routing rule's name, `split`, or `fallback`. */
+  rule: { type: String, required: true },
+  /** Of the weighted split: hash(payment id) mod total weight. */
+  slot: { type: Number },
+  /** The accounts that could take the payment, in the order of trying. */
+  candidates: { type: [String], required: true },
+  /** The accounts that could not, and why. */
+  excluded: { type: [part({ account: { type: String, required: true }, reason: { type: String, required: true } })], required: true },
+})
+
+const attempt = part({
+  /** Also the reference and the idempotency key that the PSP is given. */
+  id: { type: String, required: true },
+  account: { type: String, required: true },
+  status: { type: String, enum: attemptStatuses, required: true },
+  /** Attempts of one round are made one after another over several accounts; a new payment method begins a round. */
+  round: { type: Number, required: true },
+  paymentMethodId: { type: String, required: true },
+  declineClass: { type: String, enum: declineClasses },
+  /** The PSP's own words, for support. */
+  pspCode: { type: String },
+  pspReference: { type: String },
+  actionUrl: { type: String },
+  /** Answers to inquiries while the outcome is not final. */
+  inquiries: { type: Number, required: true, default: 0 },
+  why: { type: why, required: true },
+  at: { type: Date, required: true },
+  resolvedAt: { type: Date },
+})
+
+/** Money given back. The id is the PSP's idempotency key; `due` is stored before the PSP is called. */
+const refund = part({
+  id: { type: String, required: true },
+  attemptId: { type: String, required: true },
+  amountMinor: { type: Number, required: true, min: 1 },
+  reason: { type: String, enum: ['subscription_ended', 'paid_twice'], required: true },
+  status: { type: String, enum: ['due', 'succeeded', 'failed'], required: true },
+  at: { type: Date, required: true },
+})
+
+const fields = defineFields({
+  id: { type: String, required: true },
+  storefrontId: { type: String, required: true },
+  customerId: { type: String, required: true },
+  subscriptionId: { type: String, required: true },
+  /** The period of the subscription that this pays for. */
+  period: {
+    type: part({ index: { type: Number, required: true }, start: { type: Date, required: true }, end: { type: Date, required: true } }),
+    required: true,
+  },
+  amountMinor: { type: Number, required: true, min: 1 },
+  currency: { type: String, required: true },
+  description: { type: String },
+  paymentMethodId: { type: String },
+  status: { type: String, enum: paymentStatuses, required: true },
+  round: { type: Number, required: true, default: 1 },
+  attempts: { type: [attempt], required: true },
+  refunds: { type: [refund], required: true },
+  /** The subscription may not know the outcome yet. */
+  effectsDue: { type: Boolean, required: true, default: false },
+  /** Nothing is owed any more (the subscription ended): money that still arrives goes back. */
+  abandoned: { type: Boolean, required: true, default: false },
+  ...workFields,
+})
+
+export type Payment = InferRawDocType<typeof fields>
+export type Attempt = Payment['attempts'][number]
+export type Refund = Payment['refunds'][number]
+export const paymentSchema = defineSchema(fields)
+paymentSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
+paymentSchema.index({ tenantId: 1, subscriptionId: 1, createdAt: 1, _id: 1 })
+paymentSchema.index({ clock: 1, dueAt: 1, _id: 1 })
+paymentSchema.index({ repairAt: 1, _id: 1 })

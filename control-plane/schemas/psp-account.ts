@@ -1,0 +1,25 @@
+import type { InferRawDocType } from 'mongoose'
+import { defineFields, defineSchema, part, Schema } from './schema.ts'
+
+export const pspProviders = ['stripe', 'adyen', 'paypal', 'mercadopago', 'local', 'simulator'] as const
+
+const fields = defineFields({
+  id: { type: String, required: true },
+  provider: { type: String, enum: pspProviders, required: true },
+  /** What the provider's library needs, by its own names. Never answered, never logged. */
+  credentials: { type: Schema.Types.Mixed },
+  webhookSecret: { type: String },
+  capabilities: {
+    type: part({
+      /** Absent: all. */
+      currencies: { type: [String], default: undefined },
+      countries: { type: [String], default: undefined },
+      paymentMethodTypes: { type: [String], default: undefined },
+    }),
+    required: true,
+  },
+})
+
+export type PspAccount = InferRawDocType<typeof fields>
+export const pspAccountSchema = defineSchema(fields)
+pspAccountSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })

@@ -1,0 +1,26 @@
+import type { InferRawDocType } from 'mongoose'
+import { defineFields, defineSchema, part, Schema } from './schema.ts'
+
+export const tenantModes = ['live', 'sandbox'] as const
+
+const fields = defineFields({
+  name: { type: String, required: true },
+  mode: { type: String, enum: tenantModes, required: true },
+  /** Sandbox only: the tenant's own time. It stands still until it is moved. */
+  testNow: { type: Date },
+  /** What the creation of the tenant has still to write; removed when it is written. Secrets only as hashes. */
+  setup: {
+    type: part({
+      /** `StorefrontInput[]` of catalog/storefronts.ts. */
+      storefronts: { type: Schema.Types.Mixed, required: true },
+      apiKey: { type: part({ id: { type: String, required: true }, secretHash: { type: String, required: true } }), required: true },
+    }),
+  },
+  /** The test clock has been moved and the feed may not know. */
+  repairAt: { type: Date },
+})
+
+export type Tenant = InferRawDocType<typeof fields>
+export const tenantSchema = defineSchema(fields)
+tenantSchema.index({ createdAt: 1, _id: 1 })
+tenantSchema.index({ repairAt: 1, _id: 1 })

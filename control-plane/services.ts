@@ -1,0 +1,35 @@
+/** What commands work with; `compose.ts` makes it, tests make their own. */
+import type { Clock } from '../common/clock.ts'
+import type { Feed } from '../common/feed/feed.ts'
+import type { Log } from '../common/log.ts'
+import type { PspDirectory } from './payments/psp/directory.ts'
+import type { Tenant } from './schemas/tenant.ts'
+import type { Storage } from './storage/storage.ts'
+
+export interface Services {
+  storage: Storage
+  feed: Feed
+  psps: PspDirectory
+  /** System time: for repair, leases and keys. Business goes by `tenantNow`. */
+  clock: Clock
+  log: Log
+}
+
+/** The time that governs a tenant's business: the system's, or a sandbox tenant's own. */
+export const tenantNow = (services: Pick<Services, 'clock'>, tenant: Pick<Tenant, 'mode' | 'testNow'>): Date =>
+  tenant.mode === 'sandbox' && tenant.testNow ? tenant.testNow : services.clock.now()
+
+/** The `clock` field of a tenant's documents. */
+export const clockOf = (tenant: Pick<Tenant, '_id' | 'tenantId' | 'mode'>): string => (tenant.mode === 'sandbox' ? tenant.tenantId : 'system')
+
+/**
+ * How long a request may take to finish what it began before a sweeper takes over. Every step may be repeated, so
+ * this is not about safety: it is short because it is how long a crash leaves a customer waiting.
+ */
+const REPAIR_AFTER_MS = 5_000
+
+/** For an attempt that has been sent: its PSP's answer is waited for first. */
+export const attemptRepairTime = (services: Pick<Services, 'clock' | 'psps'>): Date =>
+  new Date(services.clock.nowMs() + services.psps.timeoutMs + REPAIR_AFTER_MS)
+
+export const repairTime = (services: Pick<Services, 'clock'>): Date => new Date(services.clock.nowMs() + REPAIR_AFTER_MS)

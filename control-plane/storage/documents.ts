@@ -1,0 +1,111 @@
+/** What both adapters do with documents before and after the store: validation by schema, indexes, cursors, errors. */
+import mongoose, { type Model } from 'mongoose'
+import { AppError, fieldError } from '../../common/errors.ts'
+import { type CollectionName, schemas } from '../schemas/index.ts'
+import { MAX_PAGE, type PageQuery } from './storage.ts'
+
+export const collectionNames = Object.keys(schemas) as CollectionName[]
+
+const nouns: Record<CollectionName, string> = {
+  tenants: 'tenant',
+  apiKeys: 'API key',
+  storefronts: 'storefront',
+  pspAccounts: 'PSP account',
+  bundles: 'bundle',
+  bundleVersions: 'bundle version',
+  customers: 'customer',
+  subscriptions: 'subscription',
+  payments: 'payment',
+  entitlementSets: 'entitlement set',
+  usageCounters: 'usage',
+  idempotencyRecords: 'idempotency record',
+  webhookEvents: 'webhook event',
+}
+
+export const notFound = (name: CollectionName) => new AppError('not_found', `no such ${nouns[name]}`)
+export const alreadyExists = (name: CollectionName) => new AppError('already_exists', `this ${nouns[name]} already exists`)
+export const revisionConflict = (name: CollectionName) =>
+  new AppError('revision_conflict', `the ${nouns[name]} was changed by someone else meanwhile; read it again`)
+
+/** Models that validate and cast and have no connection. */
+export const createModels = (): Record<CollectionName, Model<Record<string, unknown>>> => {
+  const unconnected = new mongoose.Mongoose()
+  const entries = collectionNames.map((name) => [name, unconnected.model(name, schemas[name] as mongoose.Schema)] as const)
+  return Object.fromEntries(entries) as unknown as Record<CollectionName, Model<Record<string, unknown>>>
+}
+
+/** The document as its schema wants it stored. @throws mongoose ValidationError or StrictModeError. */
+export const validated = async (model: Model<Record<string, unknown>>, document: object): Promise<Record<string, unknown>> => {
+  const hydrated = new model(document as Record<string, unknown>)
+  await hydrated.validate()
+  return hydrated.toObject()
+}
+
+export interface DeclaredIndex {
+  fields: string[]
+  unique: boolean
+}
+
+export const declaredIndexes = (name: CollectionName): DeclaredIndex[] =>
+  schemas[name].indexes().map(([fields, options]) => ({ fields: Object.keys(fields), unique: options.unique === true }))
+
+/**
+ * The equality fields of the index that serves a query, in the index's order.
+ * @throws Error when none is declared.
+ */
+export const servedBy = (name: CollectionName, equality: string[], order: string[]): string[] => {
+  const index = declaredIndexes(name).find(({ fields }) => {
+    const head = fields.slice(0, equality.length)
+    return (
+      equality.every((field) => head.includes(field)) &&
+      fields.length === equality.length + order.length &&
+      order.every((field, n) => fields[equality.length + n] === field)
+    )
+  })
+  if (!index) throw new Error(`${name}: no declared index serves { ${equality.join(', ')} } in order of ${order.join(', ')}`)
+  return index.fields.slice(0, equality.length)
+}
+
+export const servedByUnique = (name: CollectionName, field: string): void => {
+  const served = declaredIndexes(name).some(({ fields, unique }) => unique && fields.length === 1 && fields[0] === field)
+  if (!served) throw new Error(`${name}: ${field} is not declared unique`)
+}
+
+export const checkLimit = (limit: number): void => {
+  if (!Number.isInteger(limit) || limit < 1 || limit > MAX_PAGE) throw fieldError('invalid_request', 'limit', `must be a whole number from 1 to ${MAX_PAGE}`)
+}
+
+export interface Place {
+  createdAt: Date
+  id: string
+}
+
+const fingerprint = (query: PageQuery): string => JSON.stringify(Object.entries(query.where).toSorted(([a], [b]) => (a < b ? -1 : 1)))
+
+const encodeCursor = (query: PageQuery, place: Place): string =>
+  Buffer.from(JSON.stringify([place.createdAt.getTime(), place.id, fingerprint(query)])).toString('base64url')
+
+/** @throws AppError `invalid_request` for a cursor that this query did not give. */
+export const decodeCursor = (query: PageQuery): Place | undefined => {
+  if (query.cursor === undefined) return undefined
+  const bad = fieldError('invalid_request', 'cursor', 'is not a cursor of this list; use the nextCursor of its last page, with the same filters')
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(Buffer.from(query.cursor, 'base64url').toString())
+  } catch {
+    throw bad
+  }
+  if (!Array.isArray(parsed)) throw bad
+  const [createdAtMs, id, of] = parsed as unknown[]
+  if (typeof createdAtMs !== 'number' || typeof id !== 'string' || of !== fingerprint(query)) throw bad
+  const createdAt = new Date(createdAtMs)
+  if (Number.isNaN(createdAt.getTime())) throw bad
+  return { createdAt, id }
+}
+
+/** One more than the page is read, to know whether there is a next. */
+export const toPage = <D extends { _id: string; createdAt: Date }>(query: PageQuery, rows: D[]) => {
+  const data = rows.slice(0, query.limit)
+  const last = data.at(-1)
+  return rows.length > query.limit && last ? { data, nextCursor: encodeCursor(query, { createdAt: last.createdAt, id: last._id }) } : { data }
+}

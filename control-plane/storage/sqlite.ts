@@ -1,0 +1,197 @@
+/**
+ * Storage in one SQLite file, through Node's own driver: the embedded default. A table a collection, with the
+ * document as JSON; every index that a schema declares is an index on the JSON's fields. Several processes may have
+ * the file open.
+ *
+ * Dates are stored as ISO 8601 strings with milliseconds in UTC, which sort as the instants do.
+ */
+import { mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { DatabaseSync, type SQLInputValue } from 'node:sqlite'
+import type { Model } from 'mongoose'
+import type { Clock } from '../../common/clock.ts'
+import { AppError } from '../../common/errors.ts'
+import type { CollectionName, Documents } from '../schemas/index.ts'
+import {
+  alreadyExists,
+  checkLimit,
+  collectionNames,
+  createModels,
+  declaredIndexes,
+  decodeCursor,
+  notFound,
+  revisionConflict,
+  servedBy,
+  servedByUnique,
+  toPage,
+  validated,
+} from './documents.ts'
+import type { Collection, Storage } from './storage.ts'
+
+/** Another process may hold the write lock for the length of one write, never for long. */
+const BUSY_TIMEOUT_MS = 5_000
+
+/** https://www.sqlite.org/rescode.html: constraint (primary key, unique). */
+const UNIQUE_VIOLATIONS = [1555, 2067]
+
+export interface SqliteStorageOptions {
+  path: string
+  clock: Clock
+}
+
+export const createSqliteStorage = (options: SqliteStorageOptions): Storage => {
+  mkdirSync(dirname(options.path), { recursive: true })
+  const database = new DatabaseSync(options.path, { timeout: BUSY_TIMEOUT_MS })
+  // FULL: an answered write survives a power cut, not only a crash of the process.
+  database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;')
+  const models = createModels()
+  const collections = Object.fromEntries(
+    collectionNames.map((name) => [name, createCollection(database, name, models[name] as Model<Record<string, unknown>>, options.clock)]),
+  ) as unknown as Omit<Storage, 'ping' | 'close'>
+
+  return {
+    ...collections,
+    ping: async () => {
+      if (!database.isOpen) throw new AppError('unavailable', 'storage (SQLite) is closed')
+      database.prepare('SELECT 1').get()
+    },
+    close: async () => {
+      if (database.isOpen) database.close()
+    },
+  }
+}
+
+/** `_id` is a column; every other field is inside the document. Field names come from schemas, never from input. */
+const expression = (field: string): string => (field === '_id' ? 'id' : `json_extract(document, '$.${field}')`)
+
+const createTable = (database: DatabaseSync, name: CollectionName): void => {
+  database.exec(`CREATE TABLE IF NOT EXISTS ${name} (id TEXT PRIMARY KEY, revision INTEGER NOT NULL, document TEXT NOT NULL) WITHOUT ROWID`)
+  for (const { fields, unique } of declaredIndexes(name)) {
+    database.exec(`CREATE ${unique ? 'UNIQUE ' : ''}INDEX IF NOT EXISTS ${[name, ...fields].join('_')} ON ${name} (${fields.map(expression).join(', ')})`)
+  }
+}
+
+const createCollection = <K extends CollectionName>(
+  database: DatabaseSync,
+  name: K,
+  model: Model<Record<string, unknown>>,
+  clock: Clock,
+): Collection<Documents[K]> => {
+  type D = Documents[K]
+  createTable(database, name)
+  const insertRow = database.prepare(`INSERT INTO ${name} (id, revision, document) VALUES (?, ?, ?)`)
+  const selectRow = database.prepare(`SELECT document FROM ${name} WHERE id = ?`)
+  const updateRow = database.prepare(`UPDATE ${name} SET revision = ?, document = ? WHERE id = ? AND revision = ?`)
+  const deleteRow = database.prepare(`DELETE FROM ${name} WHERE id = ? AND revision = ?`)
+  /** Queries are few in kind, so each is prepared once. */
+  const queries = new Map<string, ReturnType<DatabaseSync['prepare']>>()
+  const query = (sql: string, values: SQLInputValue[]): D[] => {
+    let statement = queries.get(sql)
+    if (!statement) {
+      statement = database.prepare(sql)
+      queries.set(sql, statement)
+    }
+    return statement.all(...values).map((row) => revive(row.document as string))
+  }
+
+  const datePaths = findDatePaths(model)
+  const revive = (text: string): D => {
+    const document = JSON.parse(text) as Record<string, unknown>
+    for (const path of datePaths) reviveDate(document, path)
+    return document as unknown as D
+  }
+  const find = (id: string): D | undefined => {
+    const row = selectRow.get(id)
+    return row && revive(row.document as string)
+  }
+  const missed = (id: string) => (find(id) ? revisionConflict(name) : notFound(name))
+
+  return {
+    insert: async (document) => {
+      const stored = await validated(model, { ...document, revision: 1, updatedAt: clock.now() })
+      try {
+        insertRow.run(document._id, 1, JSON.stringify(stored))
+      } catch (error) {
+        if (isUniqueViolation(error)) throw alreadyExists(name)
+        throw error
+      }
+      return stored as unknown as D
+    },
+    get: async (id) => {
+      const document = find(id)
+      if (!document) throw notFound(name)
+      return document
+    },
+    find: async (id) => find(id),
+    findUnique: async (field, value) => {
+      servedByUnique(name, field)
+      return query(`SELECT document FROM ${name} WHERE ${expression(field)} = ?`, [value])[0]
+    },
+    replace: async (document) => {
+      const revision = document.revision + 1
+      const stored = await validated(model, { ...document, revision, updatedAt: clock.now() })
+      const text = JSON.stringify(stored)
+      try {
+        if (updateRow.run(revision, text, document._id, document.revision).changes !== 1) throw missed(document._id)
+      } catch (error) {
+        if (isUniqueViolation(error)) throw alreadyExists(name)
+        throw error
+      }
+      return stored as unknown as D
+    },
+    remove: async ({ _id, revision }) => {
+      if (deleteRow.run(_id, revision).changes !== 1) throw missed(_id)
+    },
+    page: async (page) => {
+      checkLimit(page.limit)
+      const equality = servedBy(name, Object.keys(page.where), ['createdAt', '_id'])
+      const after = decodeCursor(page)
+      const conditions = equality.map((field) => `${expression(field)} = ?`)
+      const values: SQLInputValue[] = equality.map((field) => page.where[field] as string)
+      if (after) {
+        conditions.push(`(${expression('createdAt')}, id) > (?, ?)`)
+        values.push(after.createdAt.toISOString(), after.id)
+      }
+      const where = conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''
+      const rows = query(`SELECT document FROM ${name} ${where} ORDER BY ${expression('createdAt')}, id LIMIT ?`, [...values, page.limit + 1])
+      return toPage(page, rows)
+    },
+    due: async ({ by, where = {}, until, limit }) => {
+      checkLimit(limit)
+      const equality = servedBy(name, Object.keys(where), [by, '_id'])
+      const conditions = [...equality.map((field) => `${expression(field)} = ?`), `${expression(by)} <= ?`]
+      return query(`SELECT document FROM ${name} WHERE ${conditions.join(' AND ')} ORDER BY ${expression(by)}, id LIMIT ?`, [
+        ...equality.map((field) => where[field] as string),
+        until.toISOString(),
+        limit,
+      ])
+    },
+  }
+}
+
+const isUniqueViolation = (error: unknown): boolean => error instanceof Error && 'errcode' in error && UNIQUE_VIOLATIONS.includes(error.errcode as number)
+
+/** The paths of all Date fields of a schema; `*` stands for each element of an array. */
+const findDatePaths = (model: Model<Record<string, unknown>>): string[][] => {
+  const paths: string[][] = []
+  const visit = (schema: Model<Record<string, unknown>>['schema'], prefix: string[]) => {
+    schema.eachPath((path, type) => {
+      const here = [...prefix, ...path.split('.')]
+      if (type.instance === 'Date') paths.push(here)
+      if ('schema' in type && type.schema) visit(type.schema as typeof schema, type.instance === 'Array' ? [...here, '*'] : here)
+    })
+  }
+  visit(model.schema, [])
+  return paths
+}
+
+const reviveDate = (value: unknown, [head, ...rest]: string[]): void => {
+  if (head === undefined || typeof value !== 'object' || value === null) return
+  if (head === '*') {
+    for (const element of value as unknown[]) reviveDate(element, rest)
+    return
+  }
+  const object = value as Record<string, unknown>
+  if (rest.length > 0) reviveDate(object[head], rest)
+  else if (typeof object[head] === 'string') object[head] = new Date(object[head])
+}

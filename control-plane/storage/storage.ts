@@ -1,0 +1,93 @@
+/**
+ * The storage port: one collection an entity, single-document writes only. Every state change is one
+ * compare-and-set on `revision`; there are no transactions, so that MongoDB of every shape, a MongoDB-compatible
+ * server and SQLite all serve alike. Whatever must follow a write is marked in the same document (`repairAt`,
+ * `dueAt`) or has an id derived from it.
+ *
+ * Every adapter passes `test/contract/storage.ts`. All methods reject with AppError `unavailable` when the store
+ * cannot be reached; what else they reject with is said at each.
+ */
+import type { CollectionName, Documents } from '../schemas/index.ts'
+
+export interface StoredDocument {
+  _id: string
+  revision: number
+  createdAt: Date
+  updatedAt: Date
+}
+
+/** A document as a caller makes it: storage adds `revision` and `updatedAt`. */
+export type New<D extends StoredDocument> = Omit<D, 'revision' | 'updatedAt'>
+
+export interface Page<D> {
+  data: D[]
+  /** Present when there is more; opaque, and valid only for the same query. */
+  nextCursor?: string
+}
+
+export interface PageQuery {
+  /** Equality on every field of a declared index that comes before `createdAt`. */
+  where: Record<string, string>
+  /** 1 to 500. */
+  limit: number
+  cursor?: string
+}
+
+export interface DueQuery {
+  by: 'dueAt' | 'repairAt' | 'expiresAt'
+  /** Equality on the fields that come before `by` in its index. */
+  where?: Record<string, string>
+  /** Documents whose `by` is present and not after this. */
+  until: Date
+  limit: number
+}
+
+export interface Collection<D extends StoredDocument> {
+  /**
+   * Stores a new document at revision 1, with the schema's defaults, and answers it as stored.
+   * @throws AppError `already_exists` when its `_id`, or another unique key, is taken.
+   * @throws Error (a fault of ours) when the document does not satisfy its schema; nothing is stored.
+   */
+  insert(document: New<D>): Promise<D>
+
+  /** @throws AppError `not_found` when there is none. */
+  get(id: string): Promise<D>
+
+  /** As `get`, but undefined when there is none. */
+  find(id: string): Promise<D | undefined>
+
+  /** By a field that a declared index makes unique. Undefined when there is none. */
+  findUnique(field: keyof D & string, value: string): Promise<D | undefined>
+
+  /**
+   * Compare-and-set: replaces the document if its stored revision is still `document.revision`, and answers it with
+   * the next revision. Of several writers that read the same revision exactly one succeeds.
+   * @throws AppError `revision_conflict` when another was first; `not_found` when the document is gone.
+   * @throws Error when the document does not satisfy its schema; nothing is stored.
+   */
+  replace(document: D): Promise<D>
+
+  /** @throws AppError `revision_conflict` or `not_found`, as `replace`. */
+  remove(document: Pick<D, '_id' | 'revision'>): Promise<void>
+
+  /**
+   * Documents in order of `createdAt`, then `_id`. A page continues after its cursor's place, so documents that come
+   * and go meanwhile cause neither repeats nor gaps.
+   * @throws AppError `invalid_request` on `cursor` when it is not one of this query's.
+   * @throws Error when no declared index serves the query: a scan is never made in silence.
+   */
+  page(query: PageQuery): Promise<Page<D>>
+
+  /** Documents with work due, the longest overdue first. @throws Error when no declared index serves the query. */
+  due(query: DueQuery): Promise<D[]>
+}
+
+export type Collections = { readonly [K in CollectionName]: Collection<Documents[K]> }
+
+export interface Storage extends Collections {
+  /** Resolves when the store answers. @throws AppError `unavailable`. */
+  ping(): Promise<void>
+  close(): Promise<void>
+}
+
+export const MAX_PAGE = 500

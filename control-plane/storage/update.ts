@@ -1,0 +1,34 @@
+import { isAppError } from '../../common/errors.ts'
+import type { Collection, StoredDocument } from './storage.ts'
+
+/** Each conflict means that another writer got on; this many in a row on one document is a fault, not contention. */
+const MAX_TRIES = 50
+
+/**
+ * Read, decide, compare-and-set; again when someone else was first. `decide` answers the changed document, or
+ * undefined to leave it as it is; it may be called several times and must only decide.
+ * @returns the document as it is stored now.
+ * @throws AppError `not_found`; what `decide` throws.
+ */
+export const update = async <D extends StoredDocument>(collection: Collection<D>, id: string, decide: (document: D) => D | undefined): Promise<D> => {
+  for (let tries = 1; ; tries += 1) {
+    const document = await collection.get(id)
+    const changed = decide(document)
+    if (!changed) return document
+    try {
+      return await collection.replace(changed)
+    } catch (error) {
+      if (!isAppError(error, 'revision_conflict') || tries === MAX_TRIES) throw error
+    }
+  }
+}
+
+/** Inserts, or answers the document that is there already: for ids that whoever repeats the step computes again. */
+export const insertOrGet = async <D extends StoredDocument>(collection: Collection<D>, document: Parameters<Collection<D>['insert']>[0]): Promise<D> => {
+  try {
+    return await collection.insert(document)
+  } catch (error) {
+    if (!isAppError(error, 'already_exists')) throw error
+    return collection.get(document._id)
+  }
+}

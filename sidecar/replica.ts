@@ -1,0 +1,180 @@
+/**
+ * The sidecar's copy of the feed: an LRU cache of entitlement sets, filled by the first question about a customer and
+ * kept current by the watch. It never answers with an older set than it has answered before, and never takes "could
+ * not ask" for "does not exist".
+ */
+import { LRUCache } from 'lru-cache'
+import type { Clock } from '../common/clock.ts'
+import type { CustomerKey, EntitlementSet, TestClock } from '../common/entitlements/model.ts'
+import { AppError } from '../common/errors.ts'
+import type { Feed, FeedWatch } from '../common/feed/feed.ts'
+import { setKey } from '../common/feed/keys.ts'
+
+/** Sandbox tenants whose clocks are held at once; each is a few bytes. */
+const MAX_CLOCKS = 10_000
+
+/** What is known of a customer: its set, or (null) that the feed has none. */
+export interface Known {
+  set: EntitlementSet | null
+  /** When the feed answered this; the watch keeps it current from then on. */
+  readAtMs: number
+}
+
+export interface Replica {
+  /** What is known without asking the feed; undefined when the feed has to be asked. */
+  peek(customer: CustomerKey): Known | undefined
+  /** As `peek`, asking the feed if need be: once, however many callers wait. @throws AppError `unavailable`. */
+  load(customer: CustomerKey): Promise<Known>
+  /**
+   * Waits until the customer's set has at least this revision.
+   * @throws AppError `revision_not_reached` when it has not by `deadlineMs`.
+   */
+  waitFor(customer: CustomerKey, revision: number, deadlineMs: number): Promise<Known>
+  /** Calls back whenever the customer's set changes. @returns what ends that. */
+  onChange(customer: CustomerKey, listener: () => void): () => void
+  /** The time that governs the set: the system's, or a sandbox tenant's own. Undefined when the feed has to be asked for it. */
+  peekNowMs(known: Known): number | undefined
+  /** As `peekNowMs`, asking the feed if need be. @throws AppError `unavailable`. */
+  loadNowMs(known: Known): Promise<number>
+  /** When what is known was last known to be current. */
+  asOfMs(known: Known): number
+  isLive(): boolean
+  close(): Promise<void>
+}
+
+export const startReplica = async (options: { feed: Feed; clock: Clock; maxCustomers: number }): Promise<Replica> => {
+  const { feed, clock } = options
+  const cache = new LRUCache<string, Known>({ max: options.maxCustomers })
+  const clocks = new LRUCache<string, TestClock>({ max: MAX_CLOCKS })
+  /** A fetch under way, and the newest set that the watch has brought meanwhile: the fetch may answer an older one. */
+  const fetches = new Map<string, { done: Promise<Known>; newest: EntitlementSet | undefined }>()
+  const listeners = new Map<string, Set<() => void>>()
+
+  const store = (key: string, known: Known): Known => {
+    const held = cache.get(key)
+    if (held?.set && known.set && held.set.revision > known.set.revision) return held
+    cache.set(key, known)
+    return known
+  }
+
+  const notify = (key: string) => {
+    for (const listener of [...(listeners.get(key) ?? [])]) listener()
+  }
+
+  const onSet = (set: EntitlementSet) => {
+    const key = setKey(set)
+    const fetch = fetches.get(key)
+    if (fetch && (fetch.newest?.revision ?? 0) < set.revision) fetch.newest = set
+    // Customers that nobody here asks about cost nothing here.
+    if (cache.has(key) || listeners.has(key)) store(key, { set, readAtMs: clock.nowMs() })
+    notify(key)
+  }
+
+  const onClock = (testClock: TestClock) => {
+    if ((clocks.get(testClock.tenantId)?.revision ?? 0) < testClock.revision) clocks.set(testClock.tenantId, testClock)
+  }
+
+  const watch: FeedWatch = await feed.watch({
+    onSet,
+    onClock,
+    onReset: () => {
+      cache.clear()
+      clocks.clear()
+      for (const key of listeners.keys()) notify(key)
+    },
+  })
+
+  const peek = (customer: CustomerKey): Known | undefined => {
+    const known = cache.get(setKey(customer))
+    // That a customer does not exist is true only for as long as we would hear of its making.
+    return known?.set === null && !watch.isLive() ? undefined : known
+  }
+
+  const fetchOnce = (customer: CustomerKey): Promise<Known> => {
+    const key = setKey(customer)
+    const running = fetches.get(key)
+    if (running) return running.done
+    const fetch: { done: Promise<Known>; newest: EntitlementSet | undefined } = { done: Promise.resolve({ set: null, readAtMs: 0 }), newest: undefined }
+    fetch.done = (async () => {
+      const readAtMs = clock.nowMs()
+      try {
+        const fetched = await feed.getSet(customer)
+        const { newest } = fetch
+        const set = newest && newest.revision > (fetched?.revision ?? 0) ? newest : (fetched ?? null)
+        return store(key, { set, readAtMs })
+      } finally {
+        fetches.delete(key)
+      }
+    })()
+    fetches.set(key, fetch)
+    return fetch.done
+  }
+
+  const load = async (customer: CustomerKey): Promise<Known> => peek(customer) ?? fetchOnce(customer)
+
+  const onChange = (customer: CustomerKey, listener: () => void) => {
+    const key = setKey(customer)
+    const ofKey = listeners.get(key) ?? new Set()
+    listeners.set(key, ofKey.add(listener))
+    return () => {
+      ofKey.delete(listener)
+      if (ofKey.size === 0 && listeners.get(key) === ofKey) listeners.delete(key)
+    }
+  }
+
+  const waitFor = async (customer: CustomerKey, revision: number, deadlineMs: number): Promise<Known> => {
+    const reached = (known: Known | undefined): known is Known => (known?.set?.revision ?? 0) >= revision
+    const held = peek(customer)
+    if (reached(held)) return held
+    return new Promise<Known>((resolve, reject) => {
+      const finish = (settle: () => void) => {
+        clearTimeout(timer)
+        stop()
+        settle()
+      }
+      const look = () => {
+        const known = peek(customer)
+        if (reached(known)) finish(() => resolve(known))
+      }
+      const stop = onChange(customer, look)
+      const timer = setTimeout(
+        () =>
+          finish(() =>
+            reject(
+              new AppError('revision_not_reached', `the customer's set is not at revision ${revision} yet; it is at ${peek(customer)?.set?.revision ?? 0}`),
+            ),
+          ),
+        Math.max(0, deadlineMs - clock.nowMs()),
+      )
+      // The feed may have it already, where the watch has still to bring it. If the feed is away, the watch may yet.
+      fetchOnce(customer).then(look, () => undefined)
+    })
+  }
+
+  const clockFetches = new Map<string, Promise<TestClock | undefined>>()
+  const fetchClock = (tenantId: string): Promise<TestClock | undefined> => {
+    const running = clockFetches.get(tenantId) ?? feed.getClock(tenantId).finally(() => clockFetches.delete(tenantId))
+    clockFetches.set(tenantId, running)
+    return running
+  }
+
+  const peekNowMs = ({ set }: Known): number | undefined => (set?.sandbox ? clocks.get(set.tenantId)?.nowMs : clock.nowMs())
+
+  return {
+    peek,
+    load,
+    waitFor,
+    onChange,
+    peekNowMs,
+    loadNowMs: async (known) => {
+      const nowMs = peekNowMs(known)
+      if (nowMs !== undefined || !known.set) return nowMs ?? clock.nowMs()
+      const fetched = await fetchClock(known.set.tenantId)
+      if (fetched) onClock(fetched)
+      return peekNowMs(known) ?? clock.nowMs()
+    },
+    asOfMs: (known) => Math.max(known.readAtMs, watch.currentAsOfMs()),
+    isLive: () => watch.isLive(),
+    close: () => watch.stop(),
+  }
+}

@@ -1,0 +1,59 @@
+/** Requests as the domain wants them, or an error that names the field. */
+import type { CustomerKey } from '../common/entitlements/model.ts'
+import { fieldError } from '../common/errors.ts'
+import type { CheckEntitlementRequest } from '../proto/gen/entitlement/v1/entitlement.ts'
+
+/** As long as an id may be, in characters. */
+const MAX_ID = 128
+const MAX_BATCH = 1_000
+
+export interface Check {
+  customer: CustomerKey
+  entitlement: string
+  /** 1 or more. */
+  amount: number
+  /** 0: whatever is there. */
+  minRevision: number
+}
+
+const id = (field: string, text: string): string => {
+  if (text === '') throw fieldError('invalid_request', field, 'must be set')
+  if (text.length > MAX_ID) throw fieldError('invalid_request', field, `must not be longer than ${MAX_ID} characters`)
+  return text
+}
+
+const count = (field: string, value: bigint): number => {
+  if (value < 0n) throw fieldError('invalid_request', field, 'must not be negative')
+  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw fieldError('invalid_request', field, `must not be more than ${Number.MAX_SAFE_INTEGER}`)
+  return Number(value)
+}
+
+interface CustomerRequest {
+  tenantId: string
+  storefrontId: string
+  customerId: string
+  minRevision: bigint
+}
+
+/** @param prefix where the request stands, for example `checks[3].`. @throws AppError `invalid_request`. */
+export const readCustomer = (request: CustomerRequest, prefix = ''): { customer: CustomerKey; minRevision: number } => ({
+  customer: {
+    tenantId: id(`${prefix}tenant_id`, request.tenantId),
+    storefrontId: id(`${prefix}storefront_id`, request.storefrontId),
+    customerId: id(`${prefix}customer_id`, request.customerId),
+  },
+  minRevision: count(`${prefix}min_revision`, request.minRevision),
+})
+
+/** @throws AppError `invalid_request`. */
+export const readCheck = (request: CheckEntitlementRequest, prefix = ''): Check => ({
+  ...readCustomer(request, prefix),
+  entitlement: id(`${prefix}entitlement`, request.entitlement),
+  amount: count(`${prefix}amount`, request.amount) || 1,
+})
+
+/** @throws AppError `invalid_request`, naming the check. */
+export const readBatch = (checks: readonly CheckEntitlementRequest[]): Check[] => {
+  if (checks.length > MAX_BATCH) throw fieldError('invalid_request', 'checks', `must not have more than ${MAX_BATCH} entries`)
+  return checks.map((check, n) => readCheck(check, `checks[${n}].`))
+}

@@ -1,0 +1,91 @@
+import test from 'ava'
+import { systemClock } from '../../common/clock.ts'
+import { isAppError } from '../../common/errors.ts'
+import { createInProcessFeed } from '../../common/feed/in-process.ts'
+import { createNatsFeed } from '../../common/feed/nats.ts'
+import { createLog } from '../../common/log.ts'
+import { eventually } from '../support/eventually.ts'
+import { natsMissing, startNatsServer } from '../support/nats-server.ts'
+import { testFeed } from './feed.ts'
+
+const clock = systemClock
+const log = createLog('silent')
+
+testFeed(test, {
+  name: 'in-process',
+  open: async () => {
+    const feed = createInProcessFeed({ clock })
+    return { publisher: feed, reader: feed, close: () => feed.close() }
+  },
+})
+
+const openNats = (url: string) => createNatsFeed({ url, bucket: 'test', clock, log })
+
+testFeed(
+  test,
+  natsMissing
+    ? { name: 'NATS', missing: natsMissing }
+    : {
+        name: 'NATS',
+        open: async () => {
+          const server = await startNatsServer()
+          const [publisher, reader] = [await openNats(server.url), await openNats(server.url)]
+          return {
+            publisher,
+            reader,
+            close: async () => {
+              await Promise.all([publisher.close(), reader.close()])
+              await server.stop()
+            },
+          }
+        },
+      },
+)
+
+const customer = (n: number) => ({ tenantId: 't', storefrontId: 's', customerId: `c${n}` })
+const setOf = (n: number, revision: number) => ({ ...customer(n), revision, sandbox: false, grants: [], usage: [] })
+const testOnNats = natsMissing ? test.skip : test
+const why = natsMissing ? ` (${natsMissing})` : ''
+
+testOnNats(`NATS: while the server is away it says unavailable, never "none", and afterwards nothing was missed${why}`, async (t) => {
+  const server = await startNatsServer()
+  const [publisher, reader] = [await openNats(server.url), await openNats(server.url)]
+  const seen = new Map<string, number>()
+  const watch = await reader.watch({ onSet: (set) => seen.set(set.customerId, set.revision), onClock: () => {}, onReset: () => {} })
+  await publisher.putSet(setOf(1, 1))
+  await eventually(() => seen.get('c1') === 1)
+
+  await server.kill()
+  await eventually(() => !watch.isLive())
+  for (const work of [() => reader.getSet(customer(1)), () => reader.putSet(setOf(1, 2)), () => reader.ping()]) {
+    const error = await t.throwsAsync(work())
+    t.true(isAppError(error, 'unavailable'))
+  }
+  await server.start()
+  await eventually(() => watch.isLive())
+  await publisher.putSet(setOf(1, 3))
+  await eventually(() => seen.get('c1') === 3)
+  t.is((await reader.getSet(customer(1)))?.revision, 3)
+  await Promise.all([publisher.close(), reader.close()])
+  await server.stop()
+})
+
+testOnNats(`NATS: changes made while one reader was cut off reach it when it is back${why}`, async (t) => {
+  const server = await startNatsServer()
+  const { createProxy } = await import('../support/tcp-proxy.ts')
+  const proxy = await createProxy(server.url)
+  const [publisher, reader] = [await openNats(server.url), await openNats(proxy.url)]
+  const seen = new Map<string, number>()
+  const watch = await reader.watch({ onSet: (set) => seen.set(set.customerId, set.revision), onClock: () => {}, onReset: () => {} })
+  for (let round = 1; round <= 5; round += 1) {
+    proxy.cut()
+    for (let n = 0; n < 20; n += 1) await publisher.putSet(setOf(n, round))
+    proxy.restore()
+    await eventually(() => watch.isLive())
+    // Live means: everything stored until then has been delivered.
+    for (let n = 0; n < 20; n += 1) t.is(seen.get(`c${n}`), round, `customer ${n} after cut ${round}`)
+  }
+  await Promise.all([publisher.close(), reader.close()])
+  await proxy.close()
+  await server.stop()
+})

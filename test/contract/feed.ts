@@ -1,0 +1,136 @@
+/** What every feed adapter owes, as `feed.ts` says it. */
+import type { ExecutionContext, TestFn } from 'ava'
+import type { EntitlementSet, TestClock } from '../../common/entitlements/model.ts'
+import type { Feed, FeedListener } from '../../common/feed/feed.ts'
+import { eventually } from '../support/eventually.ts'
+
+export interface FeedUnderTest {
+  name: string
+  /** Two handles on one feed, as a control plane and a sidecar would have. */
+  open?: () => Promise<{ publisher: Feed; reader: Feed; close(): Promise<void> }>
+  missing?: string
+}
+
+let made = 0
+const newCustomer = () => {
+  made += 1
+  return { tenantId: 't', storefrontId: 'us store', customerId: `john+${made}@example.com` }
+}
+
+const setOf = (customer: ReturnType<typeof newCustomer>, revision: number): EntitlementSet => ({
+  ...customer,
+  revision,
+  sandbox: revision % 2 === 0,
+  grants: [
+    { key: 'flag', subscriptionId: 's', bundleId: 'b', fromMs: 1, untilMs: 2, inactive: false, terms: { kind: 'flag', enabled: true } },
+    {
+      key: 'quota',
+      subscriptionId: 's',
+      bundleId: 'b',
+      fromMs: 1_700_000_000_000,
+      inactive: true,
+      terms: { kind: 'quota', limit: 10_000, per: 'quarter', anchorMs: -1, timeZone: 'Europe/Berlin' },
+    },
+    { key: 'seats', subscriptionId: 's', bundleId: 'b', fromMs: 0, inactive: false, terms: { kind: 'capacity', limit: null } },
+    { key: 'support', subscriptionId: 's', bundleId: 'b', fromMs: 0, inactive: false, terms: { kind: 'value', value: 'business hours' } },
+  ],
+  usage: [
+    { key: 'quota', used: revision, untilMs: 5 },
+    { key: 'seats', used: 3 },
+  ],
+})
+
+const recorder = () => {
+  const sets: EntitlementSet[] = []
+  const clocks: TestClock[] = []
+  const listener: FeedListener = { onSet: (set) => sets.push(set), onClock: (clock) => clocks.push(clock), onReset: () => {} }
+  return { sets, clocks, listener }
+}
+
+export const testFeed = (test: TestFn, adapter: FeedUnderTest): void => {
+  const { open } = adapter
+  if (!open) {
+    test.skip(`feed on ${adapter.name} (${adapter.missing})`, () => {})
+    return
+  }
+  const opened = open()
+  const check = (title: string, run: (t: ExecutionContext, publisher: Feed, reader: Feed) => Promise<void>) => {
+    test(`${adapter.name}: ${title}`, async (t) => {
+      const { publisher, reader } = await opened
+      await run(t, publisher, reader)
+    })
+  }
+  test.after.always(`${adapter.name}: close`, async () => (await opened).close())
+
+  check('a set comes back as it was put, with every kind of grant', async (t, publisher, reader) => {
+    const customer = newCustomer()
+    t.is(await reader.getSet(customer), undefined)
+    await publisher.putSet(setOf(customer, 1))
+    t.deepEqual(await reader.getSet(customer), setOf(customer, 1))
+    await publisher.putSet(setOf(customer, 2))
+    t.deepEqual(await reader.getSet(customer), setOf(customer, 2))
+  })
+
+  check('a lower or equal revision never replaces a higher one', async (t, publisher, reader) => {
+    const customer = newCustomer()
+    await publisher.putSet(setOf(customer, 5))
+    await publisher.putSet(setOf(customer, 4))
+    await publisher.putSet({ ...setOf(customer, 5), grants: [] })
+    t.deepEqual(await reader.getSet(customer), setOf(customer, 5))
+  })
+
+  check('of many writers at once the highest revision stays', async (t, publisher, reader) => {
+    const customer = newCustomer()
+    const revisions = [3, 9, 1, 7, 10, 2, 8, 4, 6, 5]
+    await Promise.all(revisions.map((revision, n) => (n % 2 === 0 ? publisher : reader).putSet(setOf(customer, revision))))
+    t.is((await reader.getSet(customer))?.revision, 10)
+  })
+
+  check('a watch delivers every later change, and none of before', async (t, publisher, reader) => {
+    const [before, customer] = [newCustomer(), newCustomer()]
+    await publisher.putSet(setOf(before, 1))
+    const { sets, listener } = recorder()
+    const watch = await reader.watch(listener)
+    t.true(watch.isLive())
+    await publisher.putSet(setOf(customer, 1))
+    await publisher.putSet(setOf(customer, 2))
+    await eventually(() => sets.some((set) => set.customerId === customer.customerId && set.revision === 2))
+    t.deepEqual(
+      sets.findLast((set) => set.customerId === customer.customerId),
+      setOf(customer, 2),
+    )
+    t.false(sets.some((set) => set.customerId === before.customerId))
+    await watch.stop()
+    t.false(watch.isLive())
+    await publisher.putSet(setOf(customer, 3))
+    await publisher.ping()
+    t.false(sets.some((set) => set.revision === 3 && set.customerId === customer.customerId))
+  })
+
+  check('what a watch says it knows is as recent as its last word from the feed', async (t, _publisher, reader) => {
+    const watch = await reader.watch(recorder().listener)
+    const startedMs = watch.currentAsOfMs()
+    await eventually(() => watch.currentAsOfMs() > startedMs)
+    await watch.stop()
+    const stoppedMs = watch.currentAsOfMs()
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    t.is(watch.currentAsOfMs(), stoppedMs)
+  })
+
+  check('test clocks travel as sets do', async (t, publisher, reader) => {
+    const tenantId = `tenant ${made++}`
+    const { clocks, listener } = recorder()
+    const watch = await reader.watch(listener)
+    t.is(await reader.getClock(tenantId), undefined)
+    await publisher.putClock({ tenantId, revision: 2, nowMs: 200 })
+    await publisher.putClock({ tenantId, revision: 1, nowMs: 100 })
+    t.deepEqual(await reader.getClock(tenantId), { tenantId, revision: 2, nowMs: 200 })
+    await eventually(() => clocks.some((clock) => clock.tenantId === tenantId && clock.revision === 2))
+    await watch.stop()
+    t.pass()
+  })
+
+  check('ping answers', async (t, _publisher, reader) => {
+    await t.notThrowsAsync(reader.ping())
+  })
+}

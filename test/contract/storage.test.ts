@@ -1,0 +1,78 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import test from 'ava'
+import { systemClock } from '../../common/clock.ts'
+import { createLog } from '../../common/log.ts'
+import { collectionNames, declaredIndexes } from '../../control-plane/storage/documents.ts'
+import { createMongoStorage } from '../../control-plane/storage/mongo.ts'
+import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
+import { mongodbMissing, mongodbUrl } from '../support/mongodb.ts'
+import { testStorage } from './storage.ts'
+
+const clock = systemClock
+const log = createLog('silent')
+
+testStorage(test, {
+  name: 'SQLite',
+  open: async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'tollgate-'))
+    const path = join(folder, 'store.sqlite')
+    const [a, b] = [createSqliteStorage({ path, clock }), createSqliteStorage({ path, clock })]
+    return {
+      a,
+      b,
+      close: async () => {
+        await Promise.all([a.close(), b.close()])
+        await rm(folder, { recursive: true })
+      },
+    }
+  },
+})
+
+testStorage(
+  test,
+  mongodbMissing
+    ? { name: 'MongoDB', missing: mongodbMissing }
+    : {
+        name: 'MongoDB',
+        open: async () => {
+          const url = mongodbUrl()
+          const a = await createMongoStorage({ url, clock, log })
+          const b = await createMongoStorage({ url, clock, log })
+          return { a, b, close: async () => void (await Promise.all([a.close(), b.close()])) }
+        },
+      },
+)
+
+test('SQLite: every index that a schema declares is an index of the file, and queries use it', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'tollgate-'))
+  const path = join(folder, 'store.sqlite')
+  await createSqliteStorage({ path, clock }).close()
+  const database = new DatabaseSync(path)
+  for (const name of collectionNames) {
+    const found = database.prepare('SELECT name FROM sqlite_master WHERE type = ? AND tbl_name = ?').all('index', name)
+    for (const { fields } of declaredIndexes(name))
+      t.true(
+        found.some((row) => row.name === [name, ...fields].join('_')),
+        `${name}: ${fields}`,
+      )
+  }
+  const plan = (sql: string) =>
+    database
+      .prepare(`EXPLAIN QUERY PLAN ${sql}`)
+      .all()
+      .map((row) => String(row.detail))
+  const field = (name: string) => `json_extract(document, '$.${name}')`
+  const page = `SELECT document FROM customers WHERE ${field('tenantId')} = 't' AND ${field('storefrontId')} = 's' AND (${field('createdAt')}, id) > ('x', 'y') ORDER BY ${field('createdAt')}, id LIMIT 5`
+  const due = `SELECT document FROM subscriptions WHERE ${field('clock')} = 'system' AND ${field('dueAt')} <= 'x' ORDER BY ${field('dueAt')}, id LIMIT 5`
+  t.regex(plan(page).join('\n'), /^SEARCH customers USING INDEX customers_tenantId_storefrontId_createdAt__id/)
+  t.regex(plan(due).join('\n'), /^SEARCH subscriptions USING INDEX subscriptions_clock_dueAt__id/)
+  t.false(
+    [...plan(page), ...plan(due)].some((detail) => detail.includes('TEMP B-TREE')),
+    'the index gives the order too',
+  )
+  database.close()
+  await rm(folder, { recursive: true })
+})

@@ -1,0 +1,378 @@
+/** What holds for every call of the HTTP API: bad input, keys and roles, tenants apart, repeats, preconditions. */
+
+import type { ExecutionContext } from 'ava'
+import test from 'ava'
+import { access } from '../../control-plane/http/route.ts'
+import { routes } from '../../control-plane/http/routes/index.ts'
+import { type HttpAnswer, httpClient } from '../support/http-client.ts'
+import { inWorlds } from '../support/in-worlds.ts'
+import { bundleDocument, subscriptionDocument, tenantDocument } from '../support/platform-model.ts'
+import { openShop, type Shop } from '../support/shop.ts'
+import { PLATFORM_KEY } from '../support/tollgate.ts'
+
+/** Everything of a tenant that can be read, to compare before and after. */
+const everything = async (shop: Shop): Promise<unknown> => {
+  const paths = [
+    '/storefronts',
+    '/psp-accounts',
+    '/api-keys',
+    '/subscriptions',
+    '/payments',
+    '/storefronts/us-store/bundles',
+    '/storefronts/us-store/customers',
+    '/test-clock',
+    `/tenants/${shop.tenantId}`,
+  ]
+  return Promise.all(paths.map(async (path) => (await shop.api.get(path)).body))
+}
+
+const isProblem = (t: ExecutionContext, answer: HttpAnswer, status: number, code: string, field: string | undefined, what: string) => {
+  t.is(answer.status, status, `${what}: ${JSON.stringify(answer.body)}`)
+  t.regex(answer.headers.get('content-type') ?? '', /^application\/problem\+json/, what)
+  t.is(answer.body.code, code, what)
+  t.is(answer.body.status, status, what)
+  t.is(answer.body.field, field, `${what}: ${JSON.stringify(answer.body)}`)
+}
+
+const storefront = { id: 'new', currency: 'USD' }
+const customer = { id: 'new', storefrontId: 'us-store' }
+const account = { id: 'new', provider: 'stripe' }
+
+/** [method, path, body, status, code, field]; a path may name the shop's subscription as {sub}. */
+const badInput: [method: string, path: string, body: unknown, status: number, code: string, field: string | undefined][] = [
+  ['POST', '/tenants', {}, 400, 'invalid_request', 'name'],
+  ['POST', '/tenants', { ...tenantDocument, id: 7 }, 400, 'invalid_request', 'id'],
+  ['POST', '/tenants', { ...tenantDocument, id: 'a/b' }, 400, 'invalid_request', 'id'],
+  ['POST', '/tenants', { ...tenantDocument, mode: 'test' }, 400, 'invalid_request', 'mode'],
+  ['POST', '/tenants', { ...tenantDocument, storefronts: [{ id: 'x', currency: 'DOLLARS' }] }, 400, 'invalid_request', 'storefronts[0].currency'],
+  ['POST', '/tenants', { ...tenantDocument, storefronts: [storefront, storefront] }, 400, 'invalid_request', 'storefronts'],
+  ['POST', '/tenants', { ...tenantDocument, colour: 'red' }, 400, 'invalid_request', 'colour'],
+  ['POST', '/api-keys', {}, 400, 'invalid_request', 'role'],
+  ['POST', '/api-keys', { role: 'platform' }, 400, 'invalid_request', 'role'],
+  ['DELETE', '/api-keys/none', undefined, 404, 'not_found', undefined],
+  ['POST', '/storefronts', { id: 'new' }, 400, 'invalid_request', 'currency'],
+  ['POST', '/storefronts', { ...storefront, currency: 'usd' }, 400, 'invalid_request', 'currency'],
+  ['POST', '/storefronts', { ...storefront, currency: 'XXX' }, 400, 'invalid_request', 'currency'],
+  ['POST', '/storefronts', { ...storefront, timeZone: 'Mars/Olympus' }, 400, 'invalid_request', 'timeZone'],
+  ['POST', '/storefronts', { ...storefront, paymentProviders: 'stripe' }, 400, 'invalid_request', 'paymentProviders'],
+  ['POST', '/storefronts', { ...storefront, paymentProviders: ['a', 'a'] }, 400, 'invalid_request', 'paymentProviders'],
+  ['POST', '/storefronts', { ...storefront, paymentProviders: [], routing: {} }, 400, 'invalid_request', 'routing'],
+  ['POST', '/storefronts', { ...storefront, routing: { split: [{ account: 'a', weight: 0 }] } }, 400, 'invalid_request', 'routing.split[0].weight'],
+  ['POST', '/storefronts', { ...storefront, billing: { graceHours: -1 } }, 400, 'invalid_request', 'billing.graceHours'],
+  ['POST', '/storefronts', { ...storefront, id: 'us-store' }, 409, 'already_exists', undefined],
+  ['GET', '/storefronts/none', undefined, 404, 'not_found', undefined],
+  ['PATCH', '/storefronts/none', {}, 404, 'not_found', undefined],
+  ['PATCH', '/storefronts/us-store', { currency: 'EUR' }, 400, 'invalid_request', 'currency'],
+  ['POST', '/psp-accounts', { id: 'new' }, 400, 'invalid_request', 'provider'],
+  ['POST', '/psp-accounts', { ...account, provider: 'cash' }, 400, 'invalid_request', 'provider'],
+  ['POST', '/psp-accounts', { ...account, credentials: 'sk_live' }, 400, 'invalid_request', 'credentials'],
+  ['POST', '/psp-accounts', { ...account, capabilities: { currencies: ['EURO'] } }, 400, 'invalid_request', 'capabilities.currencies[0]'],
+  ['GET', '/psp-accounts/none', undefined, 404, 'not_found', undefined],
+  ['PATCH', '/psp-accounts/none', {}, 404, 'not_found', undefined],
+  ['POST', '/bundles', { ...bundleDocument, id: 'new', storefrontId: undefined }, 400, 'invalid_request', 'storefrontId'],
+  ['POST', '/bundles', { ...bundleDocument, id: 'new', storefrontId: 'none' }, 422, 'unknown_reference', 'storefrontId'],
+  ['POST', '/bundles', { ...bundleDocument, id: 'new', pricing: { ...bundleDocument.pricing, amount: 29.5 } }, 400, 'invalid_request', 'pricing.amount'],
+  ['POST', '/bundles', { ...bundleDocument, id: 'new', pricing: { ...bundleDocument.pricing, amount: -1 } }, 400, 'invalid_request', 'pricing.amount'],
+  ['POST', '/bundles', { ...bundleDocument, id: 'new', pricing: { ...bundleDocument.pricing, amount: '2900' } }, 400, 'invalid_request', 'pricing.amount'],
+  ['POST', '/bundles', { ...bundleDocument, id: 'new', pricing: { ...bundleDocument.pricing, currency: 'EUR' } }, 400, 'invalid_request', 'pricing.currency'],
+  [
+    'POST',
+    '/bundles',
+    { ...bundleDocument, id: 'new', pricing: { ...bundleDocument.pricing, interval: 'fortnight' } },
+    400,
+    'invalid_request',
+    'pricing.interval',
+  ],
+  ['POST', '/bundles', { ...bundleDocument, id: 'new', trialDays: -1 }, 400, 'invalid_request', 'trialDays'],
+  [
+    'POST',
+    '/bundles',
+    { ...bundleDocument, id: 'new', intervalCount: 2, pricing: { ...bundleDocument.pricing, intervalCount: 3 } },
+    400,
+    'invalid_request',
+    'intervalCount',
+  ],
+  ['POST', '/bundles', { ...bundleDocument, id: 'new', entitlements: [{ type: 'magic' }] }, 400, 'invalid_request', 'entitlements[0].kind'],
+  [
+    'POST',
+    '/bundles',
+    { ...bundleDocument, id: 'new', entitlements: [{ type: 'api_limit', value: 1, unit: 'x' }] },
+    400,
+    'invalid_request',
+    'entitlements[0].unit',
+  ],
+  ['POST', '/bundles', bundleDocument, 409, 'already_exists', undefined],
+  ['GET', '/storefronts/none/bundles', undefined, 404, 'not_found', undefined],
+  ['GET', '/storefronts/us-store/bundles?limit=0', undefined, 400, 'invalid_request', 'limit'],
+  ['GET', '/storefronts/us-store/bundles?limit=501', undefined, 400, 'invalid_request', 'limit'],
+  ['GET', '/storefronts/us-store/bundles?cursor=rubbish', undefined, 400, 'invalid_request', 'cursor'],
+  ['GET', '/storefronts/us-store/bundles?colour=red', undefined, 400, 'invalid_request', 'colour'],
+  ['GET', '/storefronts/us-store/bundles/none', undefined, 404, 'not_found', undefined],
+  ['PUT', '/storefronts/us-store/bundles/none', { name: 'N', pricing: bundleDocument.pricing, entitlements: [] }, 404, 'not_found', undefined],
+  ['PUT', '/storefronts/us-store/bundles/pro-plan', { ...bundleDocument, id: 'other' }, 400, 'invalid_request', 'id'],
+  [
+    'PUT',
+    '/storefronts/us-store/bundles/pro-plan',
+    { ...bundleDocument, pricing: { ...bundleDocument.pricing, currency: 'EUR' } },
+    400,
+    'invalid_request',
+    'pricing.currency',
+  ],
+  ['POST', '/customers', { id: 'new' }, 400, 'invalid_request', 'storefrontId'],
+  ['POST', '/customers', { ...customer, storefrontId: 'none' }, 422, 'unknown_reference', 'storefrontId'],
+  ['POST', '/customers', { ...customer, email: 'not an address' }, 400, 'invalid_request', 'email'],
+  ['POST', '/customers', { ...customer, country: 'USA' }, 400, 'invalid_request', 'country'],
+  ['POST', '/customers', { ...customer, paymentMethods: [{ id: 'm', tokens: {} }] }, 400, 'invalid_request', 'paymentMethods[0].tokens'],
+  ['POST', '/customers', { ...customer, metadata: { 'a.b': 'c' } }, 400, 'invalid_request', 'metadata.a.b'],
+  ['GET', '/storefronts/us-store/customers/none', undefined, 404, 'not_found', undefined],
+  ['GET', '/storefronts/us-store/customers/none/entitlements', undefined, 404, 'not_found', undefined],
+  ['PATCH', '/storefronts/us-store/customers/none', {}, 404, 'not_found', undefined],
+  ['POST', '/usage', { storefrontId: 'us-store', customerId: 'none', entitlement: 'api_limit', amount: 1 }, 422, 'unknown_reference', 'customerId'],
+  ['POST', '/usage', { storefrontId: 'us-store', customerId: 'c', entitlement: 'api_limit' }, 400, 'invalid_request', 'amount'],
+  ['POST', '/subscriptions', {}, 400, 'invalid_request', 'customerId'],
+  ['POST', '/subscriptions', { ...subscriptionDocument, bundleId: 'none' }, 422, 'unknown_reference', 'bundleId'],
+  ['POST', '/subscriptions', { ...subscriptionDocument, storefrontId: 'none' }, 422, 'unknown_reference', 'storefrontId'],
+  ['POST', '/subscriptions', { ...subscriptionDocument, billingCycle: 'yearly' }, 400, 'invalid_request', 'billingCycle'],
+  ['POST', '/subscriptions', { ...subscriptionDocument, billingCycle: 'sometimes' }, 400, 'invalid_request', 'billingCycle'],
+  ['POST', '/subscriptions', { ...subscriptionDocument, startDate: '2024-02-30' }, 400, 'invalid_request', 'startDate'],
+  ['POST', '/subscriptions', { ...subscriptionDocument, startDate: '1924-03-15' }, 400, 'invalid_request', 'startDate'],
+  ['POST', '/subscriptions', { ...subscriptionDocument, paymentMethod: undefined }, 400, 'invalid_request', 'paymentMethod'],
+  ['POST', '/subscriptions', { ...subscriptionDocument, paymentMethod: 7 }, 400, 'invalid_request', 'paymentMethod'],
+  ['GET', '/subscriptions?customerId=c', undefined, 400, 'invalid_request', 'storefrontId'],
+  ['GET', '/subscriptions?status=asleep', undefined, 400, 'invalid_request', 'status'],
+  ['GET', '/subscriptions/none', undefined, 404, 'not_found', undefined],
+  ['PATCH', '/subscriptions/none', {}, 404, 'not_found', undefined],
+  ['PATCH', '/subscriptions/{sub}', { status: 'active' }, 400, 'invalid_request', 'status'],
+  ['POST', '/subscriptions/{sub}/cancel', {}, 400, 'invalid_request', 'at'],
+  ['POST', '/subscriptions/{sub}/cancel', { at: 'once' }, 400, 'invalid_request', 'at'],
+  ['POST', '/subscriptions/none/cancel', { at: 'now' }, 404, 'not_found', undefined],
+  ['POST', '/subscriptions/{sub}/reactivate', {}, 409, 'not_allowed_in_state', undefined],
+  ['GET', '/payments/none', undefined, 404, 'not_found', undefined],
+  ['PUT', '/test-clock', {}, 400, 'invalid_request', 'now'],
+  ['PUT', '/test-clock', { now: 'tomorrow' }, 400, 'invalid_request', 'now'],
+  ['PUT', '/test-clock', { now: '2024-03-14T00:00:00Z' }, 400, 'invalid_request', 'now'],
+  ['POST', '/nowhere', {}, 404, 'not_found', undefined],
+  ['DELETE', '/bundles', undefined, 405, 'method_not_allowed', undefined],
+]
+
+inWorlds(test, (story) => {
+  story(`bad input of ${badInput.length} kinds gets the right status, code and field, and changes nothing`, async ({ t, tollgate }) => {
+    const shop = await openShop(t, tollgate)
+    const sub = (await shop.subscribe('c')).body.id
+    const before = await everything(shop)
+    const platform = httpClient(tollgate.http)
+    for (const [method, path, body, status, code, field] of badInput) {
+      const api = path === '/tenants' ? platform : shop.api
+      isProblem(t, await api.call(method, path.replace('{sub}', sub), body), status, code, field, `${method} ${path} ${JSON.stringify(body)}`)
+    }
+    t.deepEqual(await everything(shop), before)
+  })
+
+  story('every route that takes a body refuses what is not JSON, is too large, or has another type', async ({ t, tollgate }) => {
+    const shop = await openShop(t, tollgate)
+    const sub = (await shop.subscribe('c')).body.id
+    const before = await everything(shop)
+    for (const { method, path, body, access } of routes) {
+      if (!body || access === 'public') continue
+      const where = path
+        .replace('{storefront}', 'us-store')
+        .replace('{bundle}', 'pro-plan')
+        .replace('{subscription}', sub)
+        .replace(/\{\w+\}/g, 'c')
+      const api = path === '/v1/tenants' ? httpClient(tollgate.http) : shop.api
+      const call = (text: string, headers = {}) => api.call(method.toUpperCase(), where, text, headers)
+      isProblem(t, await call('{"a":'), 400, 'malformed_json', undefined, `${where} malformed`)
+      isProblem(t, await call(JSON.stringify({ a: 'x'.repeat(300_000) })), 413, 'body_too_large', undefined, `${where} oversized`)
+      isProblem(t, await call('a=b', { 'content-type': 'application/x-www-form-urlencoded' }), 415, 'unsupported_media_type', undefined, `${where} form`)
+      for (const value of ['[]', '"text"', '7', 'null']) {
+        const answer = await call(value)
+        t.is(answer.status, 400, `${where} ${value}: ${JSON.stringify(answer.body)}`)
+      }
+    }
+    t.deepEqual(await everything(shop), before)
+  })
+
+  story('every route names the roles it is for, and refuses all others', async ({ t, tollgate }) => {
+    const shop = await openShop(t, tollgate)
+    const keys: Record<string, string> = {}
+    for (const role of ['admin', 'billing', 'read', 'sidecar']) keys[role] = (await shop.api.post('/api-keys', { role })).body.secret
+    const { body: revoked } = await shop.api.post('/api-keys', { role: 'admin' })
+    t.is((await httpClient(tollgate.http, { key: revoked.secret }).get('/storefronts')).status, 200)
+    t.is((await shop.api.call('DELETE', `/api-keys/${revoked.id}`)).status, 204)
+    const wrong = ['', 'Bearer', 'Bearer wrong', `Basic ${shop.apiKey}`, `Bearer ${revoked.secret}`, `Bearer ${shop.apiKey}x`]
+
+    for (const route of routes) {
+      if (route.access === 'public') continue
+      const path = route.path.replace(/\{\w+\}/g, 'none')
+      const call = (headers: Record<string, string>) => httpClient(tollgate.http).call(route.method.toUpperCase(), path, route.body ? {} : undefined, headers)
+      for (const authorization of wrong)
+        isProblem(t, await call({ authorization }), 401, 'unauthenticated', undefined, `${route.method} ${path} with ${authorization}`)
+      const allowed: readonly string[] = access[route.access]
+      for (const [role, key] of Object.entries(keys)) {
+        const { status } = await call({ authorization: `Bearer ${key}` })
+        t.is(status === 403, !allowed.includes(role), `${route.method} ${path} as ${role}: ${status}`)
+        t.not(status, 401)
+      }
+    }
+  })
+
+  story('a tenant can neither read, change nor detect anything of another', async ({ t, tollgate }) => {
+    const mine = await openShop(t, tollgate)
+    const theirs = await openShop(t, tollgate)
+    const sub = (await theirs.subscribe('victim')).body
+    await theirs.api.post('/psp-accounts', { id: 'their-account', provider: 'stripe' })
+    const { body: theirKeys } = await theirs.api.get('/api-keys')
+    const before = await everything(theirs)
+
+    // Of each thing of theirs, and of one that does not exist: the answers must not differ.
+    const pairs: [method: string, theirs: string, none: string, body?: unknown][] = [
+      ['GET', `/tenants/${theirs.tenantId}`, '/tenants/no-such-tenant'],
+      ['GET', `/subscriptions/${sub.id}`, '/subscriptions/none'],
+      ['PATCH', `/subscriptions/${sub.id}`, '/subscriptions/none', { metadata: { a: 'b' } }],
+      ['POST', `/subscriptions/${sub.id}/cancel`, '/subscriptions/none/cancel', { at: 'now' }],
+      ['POST', `/subscriptions/${sub.id}/reactivate`, '/subscriptions/none/reactivate', {}],
+      ['GET', `/payments/${sub.payment.id}`, '/payments/none'],
+      ['GET', `/payments?subscriptionId=${sub.id}`, '/payments?subscriptionId=none'],
+      ['GET', '/psp-accounts/their-account', '/psp-accounts/none'],
+      ['PATCH', '/psp-accounts/their-account', '/psp-accounts/none', {}],
+      ['GET', '/storefronts/us-store/customers/victim', '/storefronts/us-store/customers/none'],
+      ['GET', '/storefronts/us-store/customers/victim/entitlements', '/storefronts/us-store/customers/none/entitlements'],
+      ['PATCH', '/storefronts/us-store/customers/victim', '/storefronts/us-store/customers/none', { name: 'x' }],
+      ...theirKeys.data.map(({ id }: { id: string }) => ['DELETE', `/api-keys/${id}`, '/api-keys/none'] as [string, string, string]),
+    ]
+    const seen = ({ status, body }: HttpAnswer) => [status, body && { ...body, requestId: undefined }]
+    for (const [method, path, none, body] of pairs) {
+      t.deepEqual(seen(await mine.api.call(method, path, body)), seen(await mine.api.call(method, none, body)), `${method} ${path}`)
+    }
+    for (const tenant of [theirs.tenantId, 'no-such-tenant']) {
+      isProblem(t, await mine.api.get('/storefronts', { 'x-tn': tenant }), 403, 'forbidden', undefined, `x-tn: ${tenant}`)
+    }
+    t.deepEqual((await mine.api.get('/subscriptions')).body.data, [])
+    t.deepEqual(await everything(theirs), before)
+    // A cursor of theirs opens nothing of ours.
+    await theirs.subscribe('another')
+    const { nextCursor } = (await theirs.api.get('/subscriptions?limit=1')).body
+    isProblem(t, await mine.api.get(`/subscriptions?limit=1&cursor=${nextCursor}`), 400, 'invalid_request', 'cursor', 'a cursor of another tenant')
+  })
+
+  story('the platform names the tenant it means', async ({ t, tollgate }) => {
+    isProblem(t, await httpClient(tollgate.http).get('/storefronts'), 400, 'invalid_request', 'x-tn', 'no tenant')
+    isProblem(t, await httpClient(tollgate.http, { tenant: 'none' }).get('/storefronts'), 404, 'not_found', undefined, 'unknown tenant')
+  })
+
+  story('a repeat under its Idempotency-Key is answered as the first time and not done again', async ({ t, tollgate }) => {
+    const shop = await openShop(t, tollgate)
+    const key = { 'idempotency-key': 'order-1' }
+    const order = { ...subscriptionDocument }
+    const first = await shop.api.post('/subscriptions', order, key)
+    const again = await shop.api.post('/subscriptions', order, key)
+    t.is(again.status, 201)
+    t.deepEqual(again.body, first.body)
+    t.is(again.headers.get('idempotent-replayed'), 'true')
+    t.is((await shop.api.get('/subscriptions')).body.data.length, 1)
+    isProblem(t, await shop.api.post('/subscriptions', { ...order, customerId: 'other' }, key), 422, 'idempotency_key_reused', undefined, 'another request')
+
+    // A refused request does not use its key up.
+    const later = { 'idempotency-key': 'order-2' }
+    t.is((await shop.api.post('/customers', { id: 'c', storefrontId: 'none' }, later)).status, 422)
+    await shop.api.post('/storefronts', { id: 'none', currency: 'USD' })
+    t.is((await shop.api.post('/customers', { id: 'c', storefrontId: 'none' }, later)).status, 201)
+
+    // An answer that shows a secret once shows it again to who repeats the request.
+    const made = await shop.api.post('/api-keys', { role: 'read' }, { 'idempotency-key': 'key-1' })
+    t.deepEqual((await shop.api.post('/api-keys', { role: 'read' }, { 'idempotency-key': 'key-1' })).body, made.body)
+    isProblem(
+      t,
+      await shop.api.post('/api-keys', { role: 'read' }, { 'idempotency-key': 'x'.repeat(256) }),
+      400,
+      'invalid_request',
+      'Idempotency-Key',
+      'a long key',
+    )
+  })
+
+  story('ten of the same request at once make one subscription', async ({ t, tollgate }) => {
+    const shop = await openShop(t, tollgate)
+    const answers = await Promise.all(Array.from({ length: 10 }, () => shop.api.post('/subscriptions', subscriptionDocument, { 'idempotency-key': 'order' })))
+    const made = new Set(answers.filter(({ status }) => status === 201).map(({ body }) => body.id))
+    t.is(made.size, 1)
+    for (const { status, body } of answers) t.true(status === 201 || body.code === 'idempotency_in_progress', JSON.stringify(body))
+    t.is((await shop.api.get('/subscriptions')).body.data.length, 1)
+    t.is((await shop.api.get('/payments')).body.data.length, 1)
+  })
+
+  story('If-Match: who changes what has changed meanwhile is told, and of many exactly one gets through', async ({ t, tollgate }) => {
+    const shop = await openShop(t, tollgate)
+    const etag = (await shop.api.get('/storefronts/us-store')).headers.get('etag') ?? ''
+    t.regex(etag, /^"\d+"$/)
+    const patch = (name: string) => shop.api.patch('/storefronts/us-store', { name }, { 'if-match': etag })
+    const answers = await Promise.all(['a', 'b', 'c', 'd', 'e'].map(patch))
+    t.is(answers.filter(({ status }) => status === 200).length, 1)
+    for (const answer of answers.filter(({ status }) => status !== 200)) isProblem(t, answer, 412, 'precondition_failed', undefined, 'stale')
+    isProblem(t, await shop.api.patch('/storefronts/us-store', {}, { 'if-match': 'rubbish' }), 400, 'invalid_request', 'If-Match', 'no ETag')
+  })
+
+  story('lists come in pages', async ({ t, tollgate }) => {
+    const shop = await openShop(t, tollgate)
+    for (let n = 0; n < 7; n += 1) await shop.api.post('/customers', { id: `c${n}`, storefrontId: 'us-store' })
+    const seen: string[] = []
+    let cursor = ''
+    do {
+      const { body } = await shop.api.get(`/storefronts/us-store/customers?limit=3${cursor}`)
+      seen.push(...body.data.map(({ id }: { id: string }) => id))
+      cursor = body.nextCursor ? `&cursor=${body.nextCursor}` : ''
+    } while (cursor)
+    t.deepEqual(seen.toSorted(), ['c0', 'c1', 'c2', 'c3', 'c4', 'c5', 'c6'])
+  })
+
+  story('no secret, token or credential comes back, or reaches the log', async ({ t, tollgate }) => {
+    const shop = await openShop(t, tollgate)
+    const secrets = ['tok_secret_1', 'sk_live_secret_2', 'whsec_secret_3', shop.apiKey, PLATFORM_KEY]
+    await shop.api.post('/customers', { id: 'c', storefrontId: 'us-store', paymentMethods: [{ id: 'm', type: 'card', tokens: { stripe: 'tok_secret_1' } }] })
+    await shop.api.post('/psp-accounts', { id: 'stripe', provider: 'stripe', credentials: { secretKey: 'sk_live_secret_2' }, webhookSecret: 'whsec_secret_3' })
+    const bought = await shop.subscribe('c', 'm')
+    const said = JSON.stringify([
+      bought.body,
+      await everything(shop),
+      (await shop.api.get('/storefronts/us-store/customers/c')).body,
+      (await shop.api.get('/psp-accounts/stripe')).body,
+      (await shop.subscribe('d', 'tok_secret_1')).body,
+      tollgate.controlPlane.stderr(),
+      tollgate.sidecar.stderr(),
+    ])
+    for (const secret of secrets) t.false(said.includes(secret), secret)
+  })
+
+  story('the API describes itself: every route, with what it takes and who may call it', async ({ t, tollgate }) => {
+    const { body } = await httpClient(tollgate.http).get('/openapi.json')
+    t.is(body.openapi, '3.1.0')
+    for (const { method, path } of routes) t.truthy(body.paths[path]?.[method]?.summary, `${method} ${path}`)
+    t.deepEqual(body.paths['/v1/subscriptions'].post.requestBody.content['application/json'].schema, { $ref: '#/components/schemas/NewSubscription' })
+    t.deepEqual(body.components.schemas.NewSubscription.required, ['customerId', 'bundleId', 'storefrontId'])
+  })
+
+  story('it says whether it is up and ready', async ({ t, tollgate }) => {
+    for (const path of ['/healthz', '/readyz']) t.is((await fetch(`${tollgate.http}${path}`)).status, 200)
+  })
+})
+
+test('the table of bad input speaks of every route that can be given any', (t) => {
+  const spoken = (method: string, path: string) =>
+    badInput.some(
+      ([m, p]) => m.toLowerCase() === method && new RegExp(`^${path.replace('/v1', '').replaceAll(/\{\w+\}/g, '[^/]+')}$`).test(p.split('?')[0] ?? ''),
+    )
+  // Of these a caller can get nothing wrong but the key, or they have tests of their own.
+  const elsewhere = [
+    'get /v1/tenants/{tenant}',
+    'get /v1/api-keys',
+    'get /v1/storefronts',
+    'get /v1/psp-accounts',
+    'get /v1/storefronts/{storefront}/customers',
+    'get /v1/payments',
+    'get /v1/test-clock',
+  ]
+  for (const { method, path, access } of routes) {
+    if (access === 'public' || elsewhere.includes(`${method} ${path}`)) continue
+    t.true(spoken(method, path), `${method} ${path}`)
+  }
+})

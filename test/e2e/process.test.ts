@@ -1,0 +1,88 @@
+/** Starting, stopping and being told wrong things: what an operator sees. */
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { type ServiceError, status as Status } from '@grpc/grpc-js'
+import test from 'ava'
+import { grpcClient } from '../support/grpc-client.ts'
+import { httpClient } from '../support/http-client.ts'
+import { openShop } from '../support/shop.ts'
+import { embedded, runCommand, startProcess } from '../support/tollgate.ts'
+
+const folder = async () => mkdtemp(join(tmpdir(), 'tollgate-'))
+const anyPorts = { HTTP_PORT: '0', GRPC_PORT: '0' }
+
+test('it prints one ready line with both addresses, makes a platform key once, and keeps what it knows', async (t) => {
+  const DATA_DIR = await folder()
+  const first = await startProcess('all-in-one/main.ts', { ...anyPorts, DATA_DIR })
+  t.regex(first.ready, /^http:\/\/127\.0\.0\.1:\d+ grpc:\/\/127\.0\.0\.1:\d+$/)
+  const key = /tgp_\S+/.exec(first.stdout())?.[0] ?? ''
+  t.false(first.stderr().includes(key))
+  const api = (ready: string, tenant?: string) => httpClient(ready.split(' ')[0] ?? '', { key, ...(tenant ? { tenant } : {}) })
+  t.is((await api(first.ready).post('/tenants', { id: 'kept', name: 'Kept' })).status, 201)
+  t.is(await first.stop(), 0)
+
+  const second = await startProcess('all-in-one/main.ts', { ...anyPorts, DATA_DIR })
+  t.false(second.stdout().includes('tgp_'), 'the key is shown once')
+  t.is((await api(second.ready).get('/tenants/kept')).status, 200)
+  t.is(await second.stop(), 0)
+
+  const third = await startProcess('all-in-one/main.ts', { ...anyPorts, DATA_DIR, PLATFORM_API_KEY: 'one-of-my-own-choice' })
+  t.is((await api(third.ready).get('/tenants/kept')).status, 401, 'a configured key replaces the generated one')
+  t.is(await third.stop('SIGINT'), 0)
+  await rm(DATA_DIR, { recursive: true })
+})
+
+test('SIGTERM lets running calls finish, ends watches with a reason, and exits 0', async (t) => {
+  const tollgate = await embedded.start()
+  t.teardown(tollgate.close)
+  const shop = await openShop(t, tollgate)
+  const grpc = grpcClient(tollgate.grpc)
+  t.teardown(grpc.close)
+  const watch = grpc.raw.watchEntitlements({ tenantId: shop.tenantId, storefrontId: 'us-store', customerId: 'c', minRevision: 0n })
+  await new Promise((resolve) => watch.once('data', resolve))
+  const ended = new Promise<ServiceError>((resolve) => watch.once('error', (error) => resolve(error as ServiceError)))
+  // The provider keeps this one waiting for two seconds.
+  const slow = shop.subscribe('slow', 'pm_timeout')
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  const startedMs = Date.now()
+  t.is(await tollgate.controlPlane.stop(), 0)
+  t.true(Date.now() - startedMs < 10_000)
+  t.is((await slow).status, 201)
+  t.is((await ended).code, Status.UNAVAILABLE)
+})
+
+test('a bad environment is told in full before anything starts', async (t) => {
+  const error = await t.throwsAsync(startProcess('all-in-one/main.ts', { HTTP_PORT: 'x', GRPC_PORT: '70000' }))
+  t.regex(error?.message ?? '', /HTTP_PORT[\s\S]*GRPC_PORT/)
+  for (const script of ['sidecar/main.ts', 'control-plane/main.ts', 'control-plane/republish.ts']) {
+    const alone = await t.throwsAsync(runCommand(script, [], {}))
+    t.regex(alone?.message ?? '', /NATS_URL must be set/)
+  }
+})
+
+test('npm run demo sets the three businesses up, and npm run check reads the answers', async (t) => {
+  const tollgate = await embedded.start()
+  t.teardown(tollgate.close)
+  const said = await runCommand('cli/demo.ts', [], tollgate.env)
+  for (const name of ['GlobalCorp', 'ConglomCorp', 'SaaS Corp']) t.true(said.includes(`=== ${name} ===`))
+  t.false(said.includes('scheduled'))
+  t.is(said.match(/is active; next payment/g)?.length, 4)
+  t.regex(said, /john@example.com is active; next payment 29\.00 USD on 2024-04-15/)
+  t.regex(said, /DENIED: the limit is reached\n {4}used {7}5 of 5, 0 left/)
+  t.regex(await runCommand('cli/demo.ts', [], tollgate.env), /already exists/)
+
+  t.regex(
+    await runCommand('cli/check.ts', ['globalcorp', 'us-store', 'john@example.com', 'email_support'], tollgate.env),
+    /^ALLOWED: granted\n {2}value {6}business hours/,
+  )
+  const check = (...args: string[]) =>
+    promisify(execFile)(process.execPath, ['cli/check.ts', ...args], { env: { ...process.env, ...tollgate.env } }).then(
+      () => 0,
+      (error: { code: number }) => error.code,
+    )
+  t.is(await check('globalcorp', 'us-store', 'stranger', 'email_support'), 1)
+  t.is(await check('globalcorp'), 2)
+})

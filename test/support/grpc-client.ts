@@ -1,0 +1,59 @@
+/** A caller of the sidecar: grpc-js with the generated client. */
+import { promisify } from 'node:util'
+import { credentials, Metadata } from '@grpc/grpc-js'
+import {
+  type BatchCheckEntitlementsRequest,
+  type BatchCheckEntitlementsResponse,
+  type CheckEntitlementRequest,
+  type CheckEntitlementResponse,
+  EntitlementServiceClient,
+  type ListEntitlementsResponse,
+} from '../../proto/gen/entitlement/v1/entitlement.ts'
+
+export interface CheckQuestion {
+  tenantId: string
+  storefrontId: string
+  customerId: string
+  entitlement: string
+  amount?: number
+  minRevision?: number
+}
+
+export interface GrpcClient {
+  raw: EntitlementServiceClient
+  check(question: CheckQuestion, deadlineMs?: number): Promise<CheckEntitlementResponse>
+  batch(questions: CheckQuestion[]): Promise<CheckEntitlementResponse[]>
+  list(question: Omit<CheckQuestion, 'entitlement' | 'amount'>): Promise<ListEntitlementsResponse>
+  close(): void
+}
+
+const toRequest = (question: CheckQuestion): CheckEntitlementRequest => ({
+  tenantId: question.tenantId,
+  storefrontId: question.storefrontId,
+  customerId: question.customerId,
+  entitlement: question.entitlement,
+  amount: BigInt(question.amount ?? 0),
+  minRevision: BigInt(question.minRevision ?? 0),
+})
+
+export const grpcClient = (address: string): GrpcClient => {
+  const raw = new EntitlementServiceClient(address, credentials.createInsecure())
+  return {
+    raw,
+    check: (question, deadlineMs = 10_000) =>
+      new Promise((resolve, reject) => {
+        raw.checkEntitlement(toRequest(question), new Metadata(), { deadline: Date.now() + deadlineMs }, (error, response) =>
+          error ? reject(error) : resolve(response),
+        )
+      }),
+    batch: async (questions) => {
+      const call = promisify<BatchCheckEntitlementsRequest, BatchCheckEntitlementsResponse>(raw.batchCheckEntitlements.bind(raw) as never)
+      return (await call({ checks: questions.map(toRequest) })).results
+    },
+    list: async (question) => {
+      const call = promisify<unknown, ListEntitlementsResponse>(raw.listEntitlements.bind(raw) as never)
+      return call({ ...question, minRevision: BigInt(question.minRevision ?? 0) })
+    },
+    close: () => raw.close(),
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * A real nats-server for tests: the one on the PATH, or Debian's package, fetched once into a cache without root.
+ * Where neither can be had, `natsMissing` says why, and the suites that need it are reported as skipped.
+ */
+import { execFile, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises'
+import { homedir, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'tollgate')
+const cached = join(cache, 'nats-server')
+
+const isOnPath = (): boolean => spawnSync('nats-server', ['--version']).status === 0
+
+/** Downloads the package with apt's own client and lists, neither of which need root, and unpacks it. */
+const fetchFromDebian = async (): Promise<void> => {
+  await mkdir(cache, { recursive: true })
+  // Several test processes may come here at once: each works in a folder of its own, and the last rename wins.
+  const folder = await mkdtemp(join(cache, 'fetch-'))
+  try {
+    await mkdir(join(folder, 'lists', 'partial'), { recursive: true })
+    await mkdir(join(folder, 'archives', 'partial'), { recursive: true })
+    const own = ['-o', `Dir::State::Lists=${join(folder, 'lists')}`, '-o', `Dir::Cache=${folder}`, '-o', 'APT::Sandbox::User=']
+    const options = { cwd: folder, timeout: 120_000 }
+    const download = () => run('apt-get', [...own, 'download', 'nats-server'], options)
+    await run('apt-get', ['download', 'nats-server'], options).catch(async () => {
+      await run('apt-get', [...own, 'update'], options)
+      await download()
+    })
+    const deb = (await readdir(folder)).find((name) => name.endsWith('.deb'))
+    if (!deb) throw new Error('apt-get downloaded nothing')
+    await run('dpkg', ['-x', deb, 'unpacked'], options)
+    await rename(join(folder, 'unpacked', 'usr', 'sbin', 'nats-server'), cached)
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+const findBinary = async (): Promise<{ path: string } | { missing: string }> => {
+  if (isOnPath()) return { path: 'nats-server' }
+  if (!existsSync(cached)) {
+    try {
+      await fetchFromDebian()
+    } catch (error) {
+      return { missing: `no nats-server on the PATH, and Debian's package cannot be fetched: ${error instanceof Error ? error.message.split('\n')[0] : error}` }
+    }
+  }
+  return { path: cached }
+}
+
+const binary = await findBinary()
+
+export const natsMissing = 'missing' in binary ? binary.missing : undefined
+
+export interface NatsServer {
+  url: string
+  /** SIGKILL; `start` brings it back on the same port with the same data. */
+  kill(): Promise<void>
+  start(): Promise<void>
+  stop(): Promise<void>
+}
+
+/** A server of its own with JetStream, on a free port, with its data in a new folder. */
+export const startNatsServer = async (): Promise<NatsServer> => {
+  if ('missing' in binary) throw new Error(binary.missing)
+  const folder = await mkdtemp(join(tmpdir(), 'tollgate-nats-'))
+  let port = -1
+  let child: ReturnType<typeof spawn> | undefined
+
+  const start = async () => {
+    const started = spawn(binary.path, ['-js', '-sd', folder, '-a', '127.0.0.1', '-p', String(port)], { stdio: ['ignore', 'ignore', 'pipe'] })
+    child = started
+    let said = ''
+    await new Promise<void>((resolve, reject) => {
+      started.once('exit', () => reject(new Error(`nats-server ended: ${said}`)))
+      started.stderr.on('data', (data) => {
+        said += data
+        const listening = /Listening for client connections on 127\.0\.0\.1:(\d+)/.exec(said)
+        if (listening) port = Number(listening[1])
+        if (said.includes('Server is ready')) resolve()
+      })
+    })
+    started.stderr.removeAllListeners('data').resume()
+  }
+  const end = async (signal: NodeJS.Signals) => {
+    if (!child || child.exitCode !== null || child.signalCode !== null) return
+    child.kill(signal)
+    await once(child, 'exit')
+  }
+
+  await start()
+  return {
+    url: `nats://127.0.0.1:${port}`,
+    kill: () => end('SIGKILL'),
+    start,
+    stop: async () => {
+      await end('SIGKILL')
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}

@@ -1,0 +1,183 @@
+/**
+ * Real processes of Tollgate for end-to-end tests, on what each world offers: the embedded default, and control plane
+ * and sidecar apart on NATS with SQLite or with what MONGODB_URL names. Tests see HTTP and gRPC, as users do.
+ */
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { mongodbMissing, mongodbUrl } from './mongodb.ts'
+import { natsMissing, startNatsServer } from './nats-server.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+export const PLATFORM_KEY = 'platform-key-of-the-tests'
+/** A process under load on two cores may take a while; a hang fails all the same. */
+const START_WITHIN_MS = 60_000
+
+export interface Process {
+  /** What followed `ready`. */
+  ready: string
+  /** Everything it has printed on standard output. */
+  stdout(): string
+  stderr(): string
+  pid: number
+  /** @returns the exit code. */
+  stop(signal?: NodeJS.Signals): Promise<number | null>
+}
+
+/** What a test's own environment says of servers is for the worlds to hand out, not to be inherited. */
+const environment = (env: Record<string, string>): NodeJS.ProcessEnv => {
+  const { MONGODB_URL: _, NATS_URL: __, ...inherited } = process.env
+  return { ...inherited, LOG_LEVEL: 'error', ...env }
+}
+
+/** Runs a command to its end. @returns what it printed on standard output. */
+export const runCommand = async (script: string, args: string[], env: Record<string, string>): Promise<string> =>
+  (await promisify(execFile)(process.execPath, [script, ...args], { cwd: root, env: environment(env) })).stdout
+
+export const startProcess = async (script: string, env: Record<string, string>): Promise<Process> => {
+  const child: ChildProcess = spawn(process.execPath, [script], {
+    cwd: root,
+    env: environment(env),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let [stdout, stderr] = ['', '']
+  child.stderr?.on('data', (data) => {
+    stderr += data
+  })
+  const ready = await new Promise<string>((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`${script} was not ready in time: ${stderr}`)), START_WITHIN_MS)
+    child.once('exit', (code) => reject(new Error(`${script} ended with ${code}: ${stderr}`)))
+    child.stdout?.on('data', (data) => {
+      stdout += data
+      const line = /^ready (.*)$/m.exec(stdout)
+      if (line?.[1] === undefined) return
+      clearTimeout(timer)
+      resolve(line[1])
+    })
+  })
+  return {
+    ready,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    pid: child.pid ?? 0,
+    stop: async (signal = 'SIGTERM') => {
+      if (child.exitCode === null && child.signalCode === null) {
+        child.kill(signal)
+        await once(child, 'exit')
+      }
+      return child.exitCode
+    },
+  }
+}
+
+/** A port that was free a moment ago, for processes that come back under the same address. */
+export const freePort = async (): Promise<number> => {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+export interface Tollgate {
+  /** Base URL of the HTTP API. */
+  http: string
+  /** `host:port` of the sidecar. */
+  grpc: string
+  simulator: string
+  /** The environment of its control plane, for another process on the same data. */
+  env: Record<string, string>
+  controlPlane: Process
+  sidecar: Process
+  /** Starts another control plane on the same address and data, after this one was stopped. */
+  restartControlPlane(): Promise<void>
+  close(): Promise<void>
+}
+
+export interface World {
+  name: string
+  /** Why it cannot be had here. */
+  missing?: string
+  start(env?: Record<string, string>): Promise<Tollgate>
+}
+
+interface Parts {
+  env: Record<string, string>
+  close(): Promise<void>
+}
+
+const startSimulator = async (dataDir: string) => {
+  const secret = `whsec_${randomBytes(32).toString('base64')}`
+  const simulator = await startProcess('psp-simulator/main.ts', { SIMULATOR_PORT: '0', SIMULATOR_WEBHOOK_SECRET: secret, DATA_DIR: join(dataDir, 'simulator') })
+  return { simulator, env: { SIMULATOR_URL: simulator.ready, SIMULATOR_WEBHOOK_SECRET: secret } }
+}
+
+const start = async (apart: boolean, makeParts: () => Promise<Parts>, extra: Record<string, string>): Promise<Tollgate> => {
+  const dataDir = await mkdtemp(join(tmpdir(), 'tollgate-'))
+  const parts = await makeParts()
+  const { simulator, env: simulatorEnv } = await startSimulator(dataDir)
+  const env = {
+    DATA_DIR: dataDir,
+    HTTP_PORT: String(await freePort()),
+    GRPC_PORT: String(await freePort()),
+    PLATFORM_API_KEY: PLATFORM_KEY,
+    WORKER_POLL_MS: '200',
+    ...simulatorEnv,
+    ...parts.env,
+    ...extra,
+  }
+  const sidecar = apart ? await startProcess('sidecar/main.ts', env) : undefined
+  const script = apart ? 'control-plane/main.ts' : 'all-in-one/main.ts'
+  let controlPlane = await startProcess(script, env)
+  return {
+    http: controlPlane.ready.split(' ')[0] ?? '',
+    grpc: `127.0.0.1:${env.GRPC_PORT}`,
+    simulator: simulator.ready,
+    env,
+    get controlPlane() {
+      return controlPlane
+    },
+    sidecar: sidecar ?? controlPlane,
+    restartControlPlane: async () => {
+      controlPlane = await startProcess(script, env)
+    },
+    close: async () => {
+      await controlPlane.stop('SIGKILL')
+      await sidecar?.stop('SIGKILL')
+      await simulator.stop('SIGKILL')
+      await parts.close()
+      await rm(dataDir, { recursive: true, force: true })
+    },
+  }
+}
+
+const withNats = async (env: Record<string, string>): Promise<Parts> => {
+  const nats = await startNatsServer()
+  return { env: { NATS_URL: nats.url, ...env }, close: nats.stop }
+}
+
+export const embedded: World = {
+  name: 'SQLite and in-process feed',
+  start: (env = {}) => start(false, async () => ({ env: {}, close: async () => {} }), env),
+}
+
+export const sqliteAndNats: World = {
+  name: 'SQLite and NATS',
+  ...(natsMissing ? { missing: natsMissing } : {}),
+  start: (env = {}) => start(true, () => withNats({}), env),
+}
+
+export const mongodbAndNats: World = {
+  name: 'MongoDB and NATS',
+  ...((natsMissing ?? mongodbMissing) ? { missing: natsMissing ?? mongodbMissing ?? '' } : {}),
+  start: (env = {}) => start(true, () => withNats({ MONGODB_URL: mongodbUrl() }), env),
+}
+
+/** Where the end-to-end suite runs. */
+export const worlds: World[] = [embedded, sqliteAndNats, mongodbAndNats]

@@ -1,0 +1,104 @@
+/** Imports run one way. The folders are the architecture; this keeps them so. */
+import { readFileSync } from 'node:fs'
+import { glob } from 'node:fs/promises'
+import { dirname, join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import test from 'ava'
+import { parseSync } from 'oxc-parser'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+/** What files under a folder may import, besides packages and their own folder. The longest prefix counts. */
+const allowed: [folder: string, imports: string[]][] = [
+  ['proto/gen', []],
+  ['common', ['proto/gen']],
+  ['sidecar', ['common', 'proto/gen']],
+  ['psp-simulator', ['common']],
+  ['control-plane', ['common']],
+  ['control-plane/compose.ts', ['common', 'control-plane', 'psp-simulator']],
+  ['all-in-one', ['common', 'control-plane', 'sidecar']],
+  ['cli', ['common', 'proto/gen']],
+]
+
+/** Inside the control plane: http → capabilities → ports. Only compose.ts knows adapters. */
+const capabilities = ['access', 'catalog', 'customers', 'subscriptions', 'payments', 'entitlements', 'worker'].map((name) => `control-plane/${name}`)
+const adapters = [
+  'control-plane/storage/sqlite.ts',
+  'control-plane/storage/mongo.ts',
+  'control-plane/payments/psp/simulator',
+  'common/feed/nats.ts',
+  'common/feed/in-process.ts',
+]
+const mayImportAdapters = ['control-plane/compose.ts', 'sidecar/main.ts', ...adapters]
+
+const importsOf = (file: string): string[] => {
+  const { module } = parseSync(file, readFileSync(join(root, file), 'utf8'))
+  const specifiers = [
+    ...module.staticImports.map((one) => one.moduleRequest.value),
+    ...module.staticExports.flatMap((one) => one.entries.flatMap((entry) => entry.moduleRequest?.value ?? [])),
+  ]
+  return specifiers.filter((specifier) => specifier.startsWith('.')).map((specifier) => relative(root, join(root, dirname(file), specifier)))
+}
+
+const files: string[] = []
+for await (const file of glob('{proto/gen,common,sidecar,psp-simulator,control-plane,all-in-one,cli}/**/*.ts', { cwd: root })) files.push(file)
+const edges = files.flatMap((from) => importsOf(from).map((to) => ({ from, to })))
+const under = (file: string, folder: string): boolean => file === folder || file.startsWith(`${folder}/`)
+
+test('there is something to look at', (t) => {
+  t.true(files.length > 80)
+  t.true(edges.length > 200)
+})
+
+test('each process imports only what is below it', (t) => {
+  for (const { from, to } of edges) {
+    const [folder, imports] = allowed.filter(([name]) => under(from, name)).toSorted((a, b) => b[0].length - a[0].length)[0] ?? ['', []]
+    t.true(under(to, folder) || imports.some((name) => under(to, name)), `${from} imports ${to}`)
+  }
+})
+
+test('capabilities know nothing of HTTP, and schemas, storage and services nothing of capabilities', (t) => {
+  for (const { from, to } of edges) {
+    if (capabilities.some((folder) => under(from, folder))) t.false(under(to, 'control-plane/http'), `${from} imports ${to}`)
+    if (['control-plane/schemas', 'control-plane/storage'].some((folder) => under(from, folder))) {
+      t.false(
+        [...capabilities, 'control-plane/http'].some((folder) => under(to, folder)),
+        `${from} imports ${to}`,
+      )
+    }
+  }
+})
+
+test('adapters are chosen where processes are put together, and nowhere else', (t) => {
+  for (const { from, to } of edges) {
+    if (!adapters.some((adapter) => under(to, adapter))) continue
+    t.true(
+      mayImportAdapters.some((place) => under(from, place)),
+      `${from} imports ${to}`,
+    )
+  }
+})
+
+test('only the clock reads the system clock, and only the configuration reads the environment', (t) => {
+  for (const file of files) {
+    if (file.startsWith('proto/gen')) continue
+    const source = readFileSync(join(root, file), 'utf8').replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*/g, '')
+    if (file !== 'common/clock.ts' && !under(file, 'cli')) t.notRegex(source, /Date\.now\(|new Date\(\)/, file)
+    if (file !== 'common/config.ts') t.notRegex(source, /process\.env/, file)
+  }
+})
+
+test('no folder imports itself in a circle', (t) => {
+  const reaches = new Map<string, string[]>()
+  for (const { from, to } of edges) reaches.set(from, [...(reaches.get(from) ?? []), to])
+  const state = new Map<string, 'open' | 'done'>()
+  const visit = (file: string, path: string[]): void => {
+    if (state.get(file) === 'done') return
+    t.not(state.get(file), 'open', `a circle: ${[...path, file].join(' → ')}`)
+    if (state.get(file) === 'open') return
+    state.set(file, 'open')
+    for (const next of reaches.get(file) ?? []) visit(next, [...path, file])
+    state.set(file, 'done')
+  }
+  for (const file of files) visit(file, [])
+})

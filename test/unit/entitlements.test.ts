@@ -1,0 +1,152 @@
+/** What is granted, and what that answers: `deriveGrants` and `decide`. */
+import test from 'ava'
+import fc from 'fast-check'
+import { decide } from '../../common/entitlements/decide.ts'
+import { deriveGrants, type SubscriptionAccess } from '../../common/entitlements/derive.ts'
+import type { Entitlement, EntitlementSet, Usage } from '../../common/entitlements/model.ts'
+import { decodeSet, encodeSet } from '../../common/entitlements/wire.ts'
+
+const DAY = 86_400_000
+const start = Date.parse('2024-03-15T00:00:00Z')
+
+let made = 0
+const bought = (entitlements: Entitlement[], change: Partial<SubscriptionAccess> = {}): SubscriptionAccess => {
+  made += 1
+  return {
+    subscriptionId: `s${made}`,
+    bundleId: 'b',
+    access: 'on',
+    fromMs: start,
+    untilMs: start + 30 * DAY,
+    anchorMs: start,
+    timeZone: 'UTC',
+    entitlements,
+    ...change,
+  }
+}
+
+const holding = (subscriptions: SubscriptionAccess[], usage: Usage[] = []): EntitlementSet => ({
+  tenantId: 't',
+  storefrontId: 's',
+  customerId: 'c',
+  revision: 1,
+  sandbox: false,
+  grants: deriveGrants(subscriptions),
+  usage,
+})
+
+const flag = (enabled = true): Entitlement => ({ key: 'k', kind: 'flag', enabled })
+const quota = (limit: number | null): Entitlement => ({ key: 'k', kind: 'quota', limit, per: 'month' })
+const capacity = (limit: number | null): Entitlement => ({ key: 'k', kind: 'capacity', limit })
+const value = (text: string): Entitlement => ({ key: 'k', kind: 'value', value: text })
+const reason = (set: EntitlementSet, nowMs = start, amount = 1) => decide(set, 'k', amount, nowMs).reason
+
+test('a grant holds from its first millisecond to the one before its last', (t) => {
+  const set = holding([bought([flag()])])
+  t.is(reason(set, start - 1), 'subscription_inactive')
+  t.is(reason(set, start), 'granted')
+  t.is(reason(set, start + 30 * DAY - 1), 'granted')
+  t.is(reason(set, start + 30 * DAY), 'expired')
+})
+
+test('each refusal says why', (t) => {
+  t.is(reason(holding([])), 'not_granted')
+  t.is(reason(holding([bought([{ ...flag(), key: 'other' }])])), 'not_granted')
+  t.is(reason(holding([bought([flag(false)])])), 'disabled')
+  t.is(reason(holding([bought([flag()], { access: 'off' })])), 'subscription_inactive')
+  t.is(reason(holding([bought([flag()], { access: 'revoked' })])), 'subscription_inactive')
+  t.is(reason(holding([bought([flag()], { access: 'ended', untilMs: start })])), 'expired')
+  t.is(reason(holding([bought([flag()], { access: 'never' })])), 'not_granted')
+})
+
+test('one overdue subscription does not block another that is paid', (t) => {
+  const set = holding([bought([flag()], { access: 'off' }), bought([flag()])])
+  t.is(reason(set), 'granted')
+})
+
+test('of several flags one that is on is enough; of values the youngest counts', (t) => {
+  t.is(reason(holding([bought([flag(false)]), bought([flag(true)])])), 'granted')
+  const older = bought([value('old')], { fromMs: start - DAY })
+  t.is(decide(holding([bought([value('new')]), older]), 'k', 1, start).value, 'new')
+})
+
+test('limits add up, and one unlimited makes all unlimited', (t) => {
+  t.like(decide(holding([bought([quota(10)]), bought([quota(5)])]), 'k', 15, start), { allowed: true, limit: 15 })
+  t.like(decide(holding([bought([capacity(10)]), bought([capacity(null)])]), 'k', 1_000, start), { allowed: true, unlimited: true, limit: undefined })
+})
+
+test('what is used counts until its period is over, and a capacity until it is given back', (t) => {
+  const until = start + 31 * DAY
+  const used = holding([bought([quota(10)], { untilMs: start + 90 * DAY })], [{ key: 'k', used: 8, untilMs: until }])
+  t.like(decide(used, 'k', 2, start), { allowed: true, used: 8, remaining: 2, resetsAtMs: until })
+  t.like(decide(used, 'k', 3, start), { allowed: false, reason: 'limit_exceeded' })
+  t.like(decide(used, 'k', 3, until), { allowed: true, used: 0, resetsAtMs: Date.parse('2024-05-15T00:00:00Z') })
+  const seats = holding([bought([capacity(5)])], [{ key: 'k', used: 7 }])
+  t.like(decide(seats, 'k', 1, start), { allowed: false, used: 7, remaining: 0 })
+})
+
+test('when access ends is the latest end of what grants it, or unknown', (t) => {
+  t.is(decide(holding([bought([flag()]), bought([flag()], { untilMs: start + 60 * DAY })]), 'k', 1, start).validUntilMs, start + 60 * DAY)
+  const { untilMs: _, ...open } = bought([flag()])
+  t.is(decide(holding([bought([flag()]), open]), 'k', 1, start).validUntilMs, undefined)
+})
+
+test('of ended subscriptions one a key is remembered, and none where one is alive', (t) => {
+  const ended = Array.from({ length: 50 }, (_, n) => bought([flag()], { access: 'ended', untilMs: start + n }))
+  const set = holding(ended)
+  t.is(set.grants.length, 1)
+  t.is(set.grants[0]?.untilMs, start + 49)
+  t.is(holding([...ended, bought([flag()], { access: 'off' })]).grants.length, 1)
+})
+
+const anyEntitlement = fc.oneof(
+  fc.record({ key: fc.constantFrom('a', 'b', 'c'), kind: fc.constant('flag' as const), enabled: fc.boolean() }),
+  fc.record({ key: fc.constantFrom('a', 'b', 'c'), kind: fc.constant('capacity' as const), limit: fc.option(fc.nat()) }),
+  fc.record({
+    key: fc.constantFrom('a', 'b', 'c'),
+    kind: fc.constant('quota' as const),
+    limit: fc.option(fc.nat()),
+    per: fc.constantFrom('day' as const, 'month' as const),
+  }),
+  fc.record({ key: fc.constantFrom('a', 'b', 'c'), kind: fc.constant('value' as const), value: fc.string() }),
+)
+const anySubscription = fc.record({
+  subscriptionId: fc.uuid(),
+  bundleId: fc.string(),
+  access: fc.constantFrom('on' as const, 'off' as const, 'ended' as const, 'revoked' as const, 'never' as const),
+  fromMs: fc.integer({ min: start - 100 * DAY, max: start + 100 * DAY }),
+  untilMs: fc.integer({ min: start - 100 * DAY, max: start + 200 * DAY }),
+  anchorMs: fc.constant(start),
+  timeZone: fc.constant('UTC'),
+  entitlements: fc.uniqueArray(anyEntitlement, { selector: ({ key }) => key }),
+})
+
+test('derivation does not depend on the order of what is stored, and survives the wire', (t) => {
+  fc.assert(
+    fc.property(fc.uniqueArray(anySubscription, { selector: ({ subscriptionId }) => subscriptionId, maxLength: 8 }), (subscriptions) => {
+      t.deepEqual(deriveGrants(subscriptions), deriveGrants(subscriptions.toReversed()))
+      const set = holding(subscriptions)
+      t.deepEqual(decodeSet(encodeSet(set)), set)
+    }),
+  )
+})
+
+test('a flag is allowed exactly when some subscription that is on, and in its time, has it on', (t) => {
+  fc.assert(
+    fc.property(fc.array(anySubscription, { maxLength: 8 }), fc.integer({ min: start - 100 * DAY, max: start + 200 * DAY }), (subscriptions, nowMs) => {
+      // What has ended did so in the past.
+      const possible = subscriptions.filter((one) => one.access !== 'ended' || one.untilMs <= nowMs)
+      const flags = possible.map((one) => ({ ...one, entitlements: one.entitlements.filter(({ kind }) => kind === 'flag') }))
+      for (const key of ['a', 'b', 'c']) {
+        const expected = flags.some(
+          (one) =>
+            one.access === 'on' &&
+            one.fromMs <= nowMs &&
+            nowMs < one.untilMs &&
+            one.entitlements.some((entitlement) => entitlement.key === key && entitlement.kind === 'flag' && entitlement.enabled),
+        )
+        t.is(decide(holding(flags), key, 1, nowMs).allowed, expected)
+      }
+    }),
+  )
+})
