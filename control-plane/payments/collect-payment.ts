@@ -52,20 +52,23 @@ const makeAttempt = async (services: Services, tenant: Tenant, payment: Payment)
   const started = await payments.replace(startAttempt(payment, account, method.id, route, now, attemptRepairTime(services)))
   const attempt = started.attempts.at(-1)
   if (!attempt) throw new Error('an attempt was started and is not there')
-  const outcome = await charge(services, tenant, started, attempt.id)
+  const outcome = (await charge(services, tenant, started, attempt.id)) ?? ({ status: 'not_sent', pspCode: 'account_or_token_removed' } as const)
   await store(services, tenant, started, attempt.id, outcome)
 }
 
 const store = (services: Services, tenant: Tenant, payment: Payment, attemptId: string, outcome: ChargeOutcome): Promise<Payment> =>
   update(services.storage.payments, payment._id, (latest) => recordOutcome(latest, attemptId, outcome, tenantNow(services, tenant), repairTime(services)))
 
-/** Under the attempt's id, which the PSP knows as idempotency key: made twice, it charges once. */
-const charge = async (services: Services, tenant: Tenant, payment: Payment, attemptId: string): Promise<ChargeOutcome> => {
+/**
+ * Under the attempt's id, which the PSP knows as idempotency key: made twice, it charges once.
+ * @returns undefined when the account or the token is there no more, and so nothing was sent by this call.
+ */
+const charge = async (services: Services, tenant: Tenant, payment: Payment, attemptId: string): Promise<ChargeOutcome | undefined> => {
   const attempt = payment.attempts.find(({ id }) => id === attemptId)
   const { method } = await routeFor(services, tenant, payment, attempt?.paymentMethodId)
   const token = attempt && method && tokenFor(method, attempt.account)
   const psp = attempt && (await openPsp(services, tenant, attempt.account))
-  if (!token || !psp) return { status: 'not_sent', pspCode: psp ? 'token_removed' : 'account_unusable' }
+  if (!token || !psp) return undefined
   return psp.charge({
     reference: attemptId,
     amountMinor: payment.amountMinor,
@@ -91,16 +94,17 @@ export const resolveOpenAttempt = async (services: Services, tenant: Tenant, pay
   const attempt = openAttempt(payment)
   if (!attempt) return
   const psp = await openPsp(services, tenant, attempt.account)
-  const answer = psp ? await psp.inquire(attempt.id) : ({ status: 'unknown', pspCode: 'account_unusable' } as const)
-  if (answer.status === 'not_found') {
-    const outcome = payment.abandoned ? ({ status: 'not_sent', pspCode: 'never_arrived' } as const) : await charge(services, tenant, payment, attempt.id)
-    await store(services, tenant, payment, attempt.id, outcome)
-    return
-  }
-  await store(services, tenant, payment, attempt.id, answer)
+  const unknown = (pspCode: string) => ({ status: 'unknown', pspCode }) as const
+  const found = psp ? await psp.inquire(attempt.id) : unknown('account_unusable')
+  const answer = found.status === 'not_found' ? await afterNotFound(services, tenant, payment, attempt.id) : found
   const now = tenantNow(services, tenant)
+  // That nothing could be sent now says nothing of what was sent before.
+  await store(services, tenant, payment, attempt.id, answer ?? unknown('account_or_token_removed'))
   await update(services.storage.payments, payment._id, (latest) => recordInquiry(latest, attempt.id, now))
 }
+
+const afterNotFound = async (services: Services, tenant: Tenant, payment: Payment, attemptId: string): Promise<ChargeOutcome | undefined> =>
+  payment.abandoned ? { status: 'not_sent', pspCode: 'never_arrived' } : charge(services, tenant, payment, attemptId)
 
 const makeRefund = async (services: Services, tenant: Tenant, payment: Payment, refundId: string): Promise<void> => {
   const refund = payment.refunds.find(({ id }) => id === refundId)
