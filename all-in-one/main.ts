@@ -6,11 +6,13 @@ import { runProcess } from '../common/process.ts'
 import { openFeed, openStorage, startControlPlane } from '../control-plane/compose.ts'
 import { showNewPlatformKey } from '../control-plane/show-platform-key.ts'
 import { startSidecar } from '../sidecar/compose.ts'
+import { lockDataDir } from './lock-data-dir.ts'
 
 await runProcess(async () => {
   const config = readConfig()
   const clock = systemClock
   const log = createLog(config.LOG_LEVEL)
+  const lock = config.NATS_URL ? undefined : lockDataDir(config.DATA_DIR)
   const storage = await openStorage(config, clock, log)
   const feed = await openFeed(config, clock, log, storage)
   const sidecar = await startSidecar({ config, feed, clock, log })
@@ -24,6 +26,7 @@ await runProcess(async () => {
       await sidecar.close()
       await feed.close()
       await storage.close()
+      lock?.release()
     },
   }
 })

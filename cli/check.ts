@@ -8,9 +8,10 @@ const DEADLINE_MS = 5_000
 
 const run = async (): Promise<void> => {
   const [tenantId, storefrontId, customerId, entitlement, amount = '1', ...rest] = process.argv.slice(2)
-  if (!tenantId || !storefrontId || !customerId || !entitlement || rest.length > 0 || !/^\d{1,15}$/.test(amount)) {
+  if (amount !== undefined && !/^\d{1,15}$/.test(amount)) throw new ConfigError(`amount must be a whole number from 0, and is ${JSON.stringify(amount)}`)
+  if (!tenantId || !storefrontId || !customerId || !entitlement || rest.length > 0) {
     throw new ConfigError(
-      'usage: npm run check -- <tenant> <storefront> <customer> <entitlement> [amount]\nThe sidecar is the one at HOST:GRPC_PORT (127.0.0.1:50051).',
+      'usage: npm run check -- <tenant> <storefront> <customer> <entitlement> [amount]\nThe sidecar is the one at HOST:GRPC_PORT, by default 127.0.0.1:50051.',
     )
   }
   const { HOST, GRPC_PORT } = readConfig()

@@ -32,7 +32,9 @@ const run = async (): Promise<void> => {
       body: JSON.stringify(body),
       headers: { authorization: `Bearer ${PLATFORM_API_KEY}`, 'content-type': 'application/json', ...(tenant ? { 'x-tn': tenant } : {}) },
     }).catch((error: Error) => {
-      throw new ConfigError(`no Tollgate answers at ${base} (${error.cause instanceof Error ? error.cause.message : error.message}); start one with npm start`)
+      throw new ConfigError(
+        `no Tollgate answers at ${base} (${error.cause instanceof Error ? error.cause.message : error.message}); start one with npm start, or say where it is with HOST and HTTP_PORT`,
+      )
     })
     const said = (await answer.json()) as { detail?: string }
     say(`${method} /v1${path}${tenant ? `   x-tn: ${tenant}` : ''}\n  ${JSON.stringify(body)}\n  → ${answer.status}${answer.ok ? '' : ` ${said.detail}`}`)

@@ -7,7 +7,7 @@ const words: Record<Reason, string> = {
   [Reason.REASON_DISABLED]: 'it is switched off in the bundle',
   [Reason.REASON_EXPIRED]: 'its time is over',
   [Reason.REASON_LIMIT_EXCEEDED]: 'the limit is reached',
-  [Reason.REASON_CUSTOMER_UNKNOWN]: 'no such customer',
+  [Reason.REASON_CUSTOMER_UNKNOWN]: 'the sidecar knows no such customer; is the tenant, storefront or customer spelt otherwise?',
   [Reason.REASON_SUBSCRIPTION_INACTIVE]: 'the subscription that has it gives no access at present',
   [Reason.REASON_FALLBACK]: 'the configured fallback answered',
   [Reason.UNRECOGNIZED]: 'a reason that this version does not know',
@@ -22,6 +22,8 @@ export const describeAnswer = (answer: CheckEntitlementResponse): string => {
   if (answer.resetsAt) lines.push(`  resets     ${answer.resetsAt.toISOString()}`)
   if (answer.validUntil) lines.push(`  until      ${answer.validUntil.toISOString()}, unless something happens before`)
   if (answer.bundleId) lines.push(`  through    bundle ${answer.bundleId}, subscription ${answer.subscriptionId}`)
-  lines.push(`  revision   ${answer.revision}, known to be current at ${answer.asOf?.toISOString() ?? 'no time'}${answer.stale ? ' (STALE)' : ''}`)
+  lines.push(
+    `  revision   ${answer.revision}, known to be current at ${answer.asOf?.toISOString() ?? 'no time'} (system time)${answer.stale ? ' (STALE)' : ''}`,
+  )
   return lines.join('\n')
 }

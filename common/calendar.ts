@@ -14,6 +14,11 @@ export interface Cycle {
   interval: Interval
   count: number
   timeZone: string
+  /**
+   * For cycles of months and longer: periods begin on this day of the month, at its first instant; in a month that is
+   * shorter, on its last. `anchor` is one such beginning. Absent: on the anchor's own day and time.
+   */
+  day?: number | undefined
 }
 
 export interface Period {
@@ -41,8 +46,31 @@ const duration = (interval: Interval, n: number): Temporal.DurationLike => {
 }
 
 /** The start of period `n` (which may be negative): anchor + n × count × interval. */
-export const periodStart = (cycle: Cycle, n: number): Date =>
-  new Date(inZone(cycle.anchor, cycle.timeZone).add(duration(cycle.interval, n * cycle.count)).epochMilliseconds)
+export const periodStart = (cycle: Cycle, n: number): Date => {
+  const start = inZone(cycle.anchor, cycle.timeZone).add(duration(cycle.interval, n * cycle.count))
+  return new Date(cycle.day === undefined ? start.epochMilliseconds : onDay(start, cycle.day).epochMilliseconds)
+}
+
+const onDay = (at: Temporal.ZonedDateTime, day: number): Temporal.ZonedDateTime => at.with({ day: Math.min(day, at.daysInMonth) }).startOfDay()
+
+/**
+ * The first beginning, at or after `from`, of a cycle that begins on a fixed day: of the week (1 is Monday) for weeks,
+ * else of the month (31 is the last).
+ */
+export const firstOnDay = (from: Date, interval: Exclude<Interval, 'day'>, day: number, timeZone: string): Date => {
+  const start = inZone(from, timeZone)
+  const isPast = (at: Temporal.ZonedDateTime) => at.epochMilliseconds < from.getTime()
+  if (interval === 'week') {
+    const thisWeek = start.startOfDay().add({ days: day - start.dayOfWeek })
+    return new Date((isPast(thisWeek) ? thisWeek.add({ weeks: 1 }) : thisWeek).epochMilliseconds)
+  }
+  const thisMonth = onDay(start, day)
+  return new Date((isPast(thisMonth) ? onDay(start.with({ day: 1 }).add({ months: 1 }), day) : thisMonth).epochMilliseconds)
+}
+
+/** Calendar days from one instant to another in a time zone; one of 23 or 25 hours is a day. */
+export const daysBetween = (from: Date, to: Date, timeZone: string): number =>
+  inZone(from, timeZone).toPlainDate().until(inZone(to, timeZone).toPlainDate(), { largestUnit: 'day' }).days
 
 export const period = (cycle: Cycle, n: number): Period => ({ start: periodStart(cycle, n), end: periodStart(cycle, n + 1) })
 

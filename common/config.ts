@@ -2,7 +2,7 @@
  * The one place that reads environment variables. It reports every bad variable at once, by name, with what
  * was expected; it never prints a value, since some are secrets.
  */
-import { z } from 'zod'
+import { z } from './zod.ts'
 
 const port = (fallback: number) => z.coerce.number().int().min(0).max(65535).default(fallback)
 const milliseconds = (fallback: number) => z.coerce.number().int().min(1).default(fallback)
@@ -50,6 +50,15 @@ const environment = z.object({
 export type Config = z.infer<typeof environment>
 
 export class ConfigError extends Error {}
+
+/** Why a port could not be listened on, in words that name the variable. */
+export const cannotListen = (variable: string, port: number, cause: NodeJS.ErrnoException): Error => {
+  if (cause.code === 'EADDRINUSE')
+    return new ConfigError(`${variable}: port ${port} is in use by another process; set ${variable} to another, or to 0 for any that is free`)
+  if (cause.code === 'EACCES') return new ConfigError(`${variable}: this user may not listen on port ${port}`)
+  if (cause.code === 'EADDRNOTAVAIL') return new ConfigError('HOST: this machine has no such address')
+  return cause
+}
 
 /** @throws ConfigError that lists every bad variable, one a line. */
 export const readConfig = (env: NodeJS.ProcessEnv = process.env): Config => {

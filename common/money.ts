@@ -24,3 +24,15 @@ export const formatMoney = (amountMinor: number, currency: string): string => {
   const whole = text.slice(0, text.length - digits)
   return `${sign}${digits === 0 ? whole : `${whole}.${text.slice(-digits)}`} ${currency}`
 }
+
+/**
+ * `amountMinor × part / whole`, rounded half away from zero, exactly: what a part of a period costs. Round once a line.
+ * @throws RangeError unless all three are whole numbers and `whole` is above zero.
+ */
+export const shareOf = (amountMinor: number, part: number, whole: number): number => {
+  if (whole <= 0) throw new RangeError(`not a whole to take a part of: ${whole}`)
+  const [scaled, divisor] = [BigInt(amountMinor) * BigInt(part), BigInt(whole)]
+  const magnitude = scaled < 0n ? -scaled : scaled
+  const rounded = Number((2n * magnitude + divisor) / (2n * divisor))
+  return scaled < 0n && rounded !== 0 ? -rounded : rounded
+}

@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Clock } from '../common/clock.ts'
-import type { Config } from '../common/config.ts'
+import { type Config, cannotListen } from '../common/config.ts'
 import type { Feed } from '../common/feed/feed.ts'
 import { createInProcessFeed } from '../common/feed/in-process.ts'
 import { createNatsFeed } from '../common/feed/nats.ts'
@@ -15,7 +15,7 @@ import { toEntitlementSet } from './entitlements/publish-entitlements.ts'
 import { createHttpApp } from './http/app.ts'
 import { keys } from './keys.ts'
 import { createPspDirectory } from './payments/psp/directory.ts'
-import { createSimulatorPsp } from './payments/psp/simulator/adapter.ts'
+import { createSandboxTime, createSimulatorPsp } from './payments/psp/simulator/adapter.ts'
 import type { Services } from './services.ts'
 import { createMongoStorage } from './storage/mongo.ts'
 import { createSqliteStorage } from './storage/sqlite.ts'
@@ -24,6 +24,8 @@ import { startWorker } from './worker/worker.ts'
 
 /** The simulator answers in milliseconds, or means not to. */
 const SIMULATOR_TIMEOUT_MS = 2_000
+/** Moving its clock waits for every webhook that is due by then to be taken. */
+const CLOCK_TIMEOUT_MS = 60_000
 
 export const openStorage = (config: Config, clock: Clock, log: Log): Promise<Storage> | Storage =>
   config.MONGODB_URL
@@ -77,7 +79,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
   let url = ''
   const timeoutMs = Math.min(config.PSP_TIMEOUT_MS, SIMULATOR_TIMEOUT_MS)
   const psps = createPspDirectory(
-    ({ tenantId, accountId, webhookSecret: own }) =>
+    ({ tenantId, accountId, webhookSecret: own, testNow }) =>
       createSimulatorPsp({
         url: simulatorUrl,
         tenantId,
@@ -85,7 +87,9 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
         webhookUrl: `${config.PUBLIC_URL ?? url}/v1/webhooks/psp/${encodeURIComponent(tenantId)}/${encodeURIComponent(accountId)}`,
         webhookSecret: own ?? webhookSecret,
         timeoutMs,
+        testNow,
       }),
+    createSandboxTime({ url: () => simulatorUrl, timeoutMs: CLOCK_TIMEOUT_MS, log }),
     timeoutMs,
   )
   const services: Services = { storage, feed, psps, clock, log }
@@ -100,10 +104,14 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
   }
   const server = createServer(createHttpApp({ services, platformKey: config.PLATFORM_API_KEY, isReady }).callback())
   await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
+    server.once('error', (error: NodeJS.ErrnoException) => reject(cannotListen('HTTP_PORT', config.HTTP_PORT, error)))
     server.listen(config.HTTP_PORT, config.HOST, resolve)
   })
   url = `http://${config.HOST}:${(server.address() as AddressInfo).port}`
+  log.info(
+    { url, simulator: simulatorUrl, storage: config.MONGODB_URL ? 'mongodb' : 'sqlite', feed: config.NATS_URL ? 'nats' : 'in-process' },
+    'control plane started',
+  )
   const worker = startWorker(services, config.WORKER_POLL_MS)
 
   return {

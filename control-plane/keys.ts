@@ -18,6 +18,7 @@ export const keys = {
   bundleVersion: (tenantId: string, storefrontId: string, id: string, version: number) => path(tenantId, storefrontId, id, String(version)),
   customer: (tenantId: string, storefrontId: string, id: string) => path(tenantId, storefrontId, id),
   subscription: (tenantId: string, id: string) => path(tenantId, id),
+  eventChunk: (tenantId: string, subscriptionId: string, firstSeq: number) => path(tenantId, subscriptionId, String(firstSeq)),
   payment: (tenantId: string, id: string) => path(tenantId, id),
   webhookEvent: (tenantId: string, account: string, eventId: string) => path(tenantId, account, eventId),
 }
@@ -25,6 +26,3 @@ export const keys = {
 /** 128 bits of SHA-256 over the parts: an id that whoever repeats a step computes again. */
 export const derivedId = (prefix: string, ...parts: (string | number)[]): string =>
   `${prefix}_${createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32)}`
-
-/** The payment of subscription S for period P: computing it again is how paying twice for one period is impossible. */
-export const paymentIdOf = (tenantId: string, subscriptionId: string, periodIndex: number): string => derivedId('pay', tenantId, subscriptionId, periodIndex)

@@ -12,8 +12,8 @@ export type Behaviour =
   | { kind: 'timeout' }
   /** The connection is refused and nothing happens. */
   | { kind: 'refused' }
-  /** The answer is "not yet"; it succeeds a moment later, by webhook. */
-  | { kind: 'pending' }
+  /** The answer is "not yet"; it succeeds a moment later, by webhook; with `forMs`, so much later by the tenant's test clock. */
+  | { kind: 'pending'; forMs?: number }
   /** The customer has to act first. */
   | { kind: 'sca' }
 
@@ -28,8 +28,22 @@ const effects: [word: string, behaviour: Behaviour][] = [
 export const behaviourOf = (token: string, account: string): Behaviour => {
   const effect = effects.find(([word]) => token.includes(word))
   if (!effect) return { kind: 'succeed' }
+  if (effect[0] === 'pending') return pendingFor(token, account)
+  return limited(token, account, effect[1])
+}
+
+const UNITS_MS = { h: 3_600_000, d: 86_400_000 }
+
+/** `pending_3d`, `pending_12h`: how long by the tenant's test clock. */
+const pendingFor = (token: string, account: string): Behaviour => {
+  const [, count, unit] = /pending_(\d{1,4})([hd])(?![a-z0-9])/.exec(token) ?? []
+  const forMs = count && unit ? { forMs: Number(count) * UNITS_MS[unit as 'h' | 'd'] } : {}
+  return limited(token, account, { kind: 'pending', ...forMs })
+}
+
+const limited = (token: string, account: string, behaviour: Behaviour): Behaviour => {
   // The account's name may hold the word itself, so what follows `at_` is compared from its start.
-  const limited = /(?:^|[_-])at_(.+)$/.exec(token)?.[1]
-  const applies = limited === undefined || limited === account || limited.startsWith(`${account}_`)
-  return applies ? effect[1] : { kind: 'succeed' }
+  const to = /(?:^|[_-])at_(.+)$/.exec(token)?.[1]
+  const applies = to === undefined || to === account || to.startsWith(`${account}_`)
+  return applies ? behaviour : { kind: 'succeed' }
 }

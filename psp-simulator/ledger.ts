@@ -30,8 +30,11 @@ export interface OutgoingEvent {
   id: string
   url: string
   body: string
-  /** Epoch milliseconds. */
-  notBeforeMs: number
+  tenant: string
+  /** System time from which it is sent; null: by the tenant's clock alone. */
+  notBeforeMs: number | null
+  /** The tenant's time at which it is sent at the latest; null: the tenant has no clock of its own. */
+  dueAtMs: number | null
 }
 
 export interface Ledger {
@@ -45,7 +48,11 @@ export interface Ledger {
   charges(tenantId: string): LedgerCharge[]
   refunds(tenantId: string): LedgerRefund[]
   queueEvent(event: OutgoingEvent): void
-  queuedEvents(): OutgoingEvent[]
+  /** Oldest first. */
+  queuedEvents(tenant?: string): OutgoingEvent[]
+  /** The time of a tenant that has its own, as far as it is known. */
+  tenantNowMs(tenant: string): number | undefined
+  setTenantNow(tenant: string, nowMs: number): void
   removeEvent(id: string): void
   close(): void
 }
@@ -59,7 +66,9 @@ export const createLedger = (path: string): Ledger => {
       account TEXT, reference TEXT, id TEXT UNIQUE, amount INTEGER, currency TEXT, status TEXT, declineClass TEXT, webhookUrl TEXT,
       PRIMARY KEY (account, reference));
     CREATE TABLE IF NOT EXISTS refunds (account TEXT, reference TEXT, chargeReference TEXT, amount INTEGER, PRIMARY KEY (account, reference));
-    CREATE TABLE IF NOT EXISTS events (id TEXT PRIMARY KEY, url TEXT, body TEXT, notBeforeMs INTEGER);
+    CREATE TABLE IF NOT EXISTS outbox (id TEXT PRIMARY KEY, url TEXT, body TEXT, tenant TEXT, notBeforeMs INTEGER, dueAtMs INTEGER);
+    CREATE INDEX IF NOT EXISTS outbox_tenant ON outbox (tenant);
+    CREATE TABLE IF NOT EXISTS clocks (tenant TEXT PRIMARY KEY, nowMs INTEGER);
   `)
   const insertCharge = database.prepare('INSERT OR IGNORE INTO charges VALUES (?, ?, ?, ?, ?, ?, ?, ?)')
   const selectCharge = database.prepare('SELECT * FROM charges WHERE account = ? AND reference = ?')
@@ -69,9 +78,12 @@ export const createLedger = (path: string): Ledger => {
   const sumRefunds = database.prepare('SELECT coalesce(sum(amount), 0) AS total FROM refunds WHERE account = ? AND chargeReference = ? AND reference <> ?')
   const selectCharges = database.prepare('SELECT * FROM charges WHERE account >= ? AND account < ? ORDER BY account, reference')
   const selectRefunds = database.prepare('SELECT * FROM refunds WHERE account >= ? AND account < ? ORDER BY account, reference')
-  const insertEvent = database.prepare('INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?)')
-  const selectEvents = database.prepare('SELECT * FROM events ORDER BY notBeforeMs')
-  const deleteEvent = database.prepare('DELETE FROM events WHERE id = ?')
+  const insertEvent = database.prepare('INSERT OR IGNORE INTO outbox VALUES (?, ?, ?, ?, ?, ?)')
+  const selectEvents = database.prepare('SELECT * FROM outbox ORDER BY rowid')
+  const selectEventsOf = database.prepare('SELECT * FROM outbox WHERE tenant = ? ORDER BY dueAtMs, rowid')
+  const deleteEvent = database.prepare('DELETE FROM outbox WHERE id = ?')
+  const selectClock = database.prepare('SELECT nowMs FROM clocks WHERE tenant = ?')
+  const upsertClock = database.prepare('INSERT INTO clocks VALUES (?, ?) ON CONFLICT (tenant) DO UPDATE SET nowMs = max(nowMs, excluded.nowMs)')
 
   const find = (account: string, reference: string) => selectCharge.get(account, reference) as LedgerCharge | undefined
   /** All accounts of a tenant: those that begin with its id and a slash (`0` is the character after `/`). */
@@ -97,9 +109,13 @@ export const createLedger = (path: string): Ledger => {
     charges: (tenantId) => selectCharges.all(...accountsOf(tenantId)) as unknown as LedgerCharge[],
     refunds: (tenantId) => selectRefunds.all(...accountsOf(tenantId)) as unknown as LedgerRefund[],
     queueEvent: (event) => {
-      insertEvent.run(event.id, event.url, event.body, event.notBeforeMs)
+      insertEvent.run(event.id, event.url, event.body, event.tenant, event.notBeforeMs, event.dueAtMs)
     },
-    queuedEvents: () => selectEvents.all() as unknown as OutgoingEvent[],
+    queuedEvents: (tenant) => (tenant === undefined ? selectEvents.all() : selectEventsOf.all(tenant)) as unknown as OutgoingEvent[],
+    tenantNowMs: (tenant) => selectClock.get(tenant)?.nowMs as number | undefined,
+    setTenantNow: (tenant, nowMs) => {
+      upsertClock.run(tenant, nowMs)
+    },
     removeEvent: (id) => {
       deleteEvent.run(id)
     },

@@ -1,14 +1,14 @@
 /** `npm run psp-simulator`: the simulator alone, for several control planes to share, or to be stopped under load. */
 import { join } from 'node:path'
 import { systemClock } from '../common/clock.ts'
-import { readConfig } from '../common/config.ts'
+import { ConfigError, readConfig } from '../common/config.ts'
 import { createLog } from '../common/log.ts'
 import { runProcess } from '../common/process.ts'
 import { startPspSimulator } from './server.ts'
 
 await runProcess(async () => {
   const config = readConfig()
-  if (!config.SIMULATOR_WEBHOOK_SECRET) throw new Error('SIMULATOR_WEBHOOK_SECRET must be set to what the control planes have')
+  if (!config.SIMULATOR_WEBHOOK_SECRET) throw new ConfigError('SIMULATOR_WEBHOOK_SECRET must be set to what the control planes have')
   const simulator = await startPspSimulator({
     host: config.HOST,
     port: config.SIMULATOR_PORT,

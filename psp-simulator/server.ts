@@ -7,6 +7,7 @@
  *   POST /v1/accounts/{tenant}/{account}/refunds  {reference, chargeReference, amount}
  *   POST /v1/actions/{charge id}  {outcome: "approve" | "decline"}: what a customer does at 3-D Secure
  *   GET  /v1/ledger/{tenant}: every charge and refund
+ *   GET, PUT /v1/clocks/{tenant}  {now}: the time of a sandbox tenant, which delays follow; answers {next}: the next event
  */
 import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
@@ -18,11 +19,12 @@ import { z } from 'zod'
 import type { Clock } from '../common/clock.ts'
 import type { Log } from '../common/log.ts'
 import { type Behaviour, behaviourOf } from './behaviour.ts'
-import { createLedger, type LedgerCharge } from './ledger.ts'
+import { createLedger, type LedgerCharge, type OutgoingEvent } from './ledger.ts'
 import { startWebhookSender } from './webhook-sender.ts'
 
-/** How long after "pending" the outcome follows. */
+/** How long after "pending" the outcome follows: by the system's clock, or so long by a test clock that is moved. */
 const PENDING_FOR_MS = 500
+const PENDING_FOR_TENANT_MS = 60_000
 /** Nothing unprivileged listens there, so a connection to it is refused by the operating system. */
 const CLOSED_PORT = 2
 
@@ -32,7 +34,10 @@ const chargeBody = z.object({
   currency: z.string().length(3),
   token: z.string().min(1),
   webhookUrl: z.url().optional(),
+  /** The time of a sandbox tenant. */
+  now: z.iso.datetime().optional(),
 })
+const clockBody = z.object({ now: z.iso.datetime() })
 const refundBody = z.object({ reference: z.string().min(1), chargeReference: z.string().min(1), amount: z.int().min(1) })
 const actionBody = z.object({ outcome: z.enum(['approve', 'decline']) })
 
@@ -51,6 +56,9 @@ export interface PspSimulatorOptions {
   clock: Clock
   log: Log
 }
+
+/** Accounts are `<tenant>/<account>`, both URI-encoded. */
+const tenantOf = (account: string): string => decodeURIComponent(account.split('/')[0] ?? '')
 
 const statusOf: Record<Behaviour['kind'], string> = {
   succeed: 'succeeded',
@@ -79,22 +87,23 @@ export const startPspSimulator = async (options: PspSimulatorOptions): Promise<P
   })
 
   /** Stores the outcome and queues its webhook; a charge has one final outcome only, so the event's id is derived. */
-  const conclude = (charge: LedgerCharge, status: 'succeeded' | 'declined', afterMs: number) => {
+  const conclude = (charge: LedgerCharge, status: 'succeeded' | 'declined', when: Pick<OutgoingEvent, 'notBeforeMs' | 'dueAtMs'> | 'now') => {
     const final = { ...charge, status, declineClass: status === 'declined' ? 'action_required' : null }
-    if (afterMs === 0) ledger.setStatus(charge, final.status, final.declineClass)
+    if (when === 'now') ledger.setStatus(charge, final.status, final.declineClass)
     if (!charge.webhookUrl) return
     ledger.queueEvent({
       id: `evt_${charge.id}`,
       url: charge.webhookUrl,
       body: JSON.stringify({ type: `charge.${status}`, data: view(final) }),
-      notBeforeMs: clock.nowMs() + afterMs,
+      tenant: tenantOf(charge.account),
+      ...(when === 'now' ? { notBeforeMs: clock.nowMs(), dueAtMs: null } : when),
     })
   }
 
   /** A pending charge becomes final when its time has come, looked at from wherever it is asked about. */
   const settled = (charge: LedgerCharge): LedgerCharge => {
     if (charge.status !== 'pending') return charge
-    const waiting = ledger.queuedEvents().some((event) => event.id === `evt_${charge.id}` && event.notBeforeMs > clock.nowMs())
+    const waiting = ledger.queuedEvents(tenantOf(charge.account)).some((event) => event.id === `evt_${charge.id}` && !sender.isDue(event))
     if (waiting) return charge
     ledger.setStatus(charge, 'succeeded', null)
     return { ...charge, status: 'succeeded' }
@@ -128,7 +137,11 @@ export const startPspSimulator = async (options: PspSimulatorOptions): Promise<P
       declineClass: behaviour.kind === 'decline' ? behaviour.declineClass : null,
       webhookUrl: body.webhookUrl ?? null,
     })
-    if (!known && behaviour.kind === 'pending') conclude(charge, 'succeeded', PENDING_FOR_MS)
+    if (!known && behaviour.kind === 'pending') {
+      const fromMs = body.now === undefined ? undefined : Date.parse(body.now)
+      if (behaviour.forMs !== undefined && fromMs !== undefined) conclude(charge, 'succeeded', { notBeforeMs: null, dueAtMs: fromMs + behaviour.forMs })
+      else conclude(charge, 'succeeded', { notBeforeMs: clock.nowMs() + PENDING_FOR_MS, dueAtMs: fromMs === undefined ? null : fromMs + PENDING_FOR_TENANT_MS })
+    }
     if (behaviour.kind === 'timeout') {
       // Charged, and never answered: the caller's own timeout ends the call.
       context.respond = false
@@ -155,12 +168,27 @@ export const startPspSimulator = async (options: PspSimulatorOptions): Promise<P
     const { outcome } = actionBody.parse(context.request.body)
     const charge = ledger.findById(context.params.id ?? '')
     if (!charge) return
-    if (charge.status === 'requires_action') conclude(charge, outcome === 'approve' ? 'succeeded' : 'declined', 0)
+    if (charge.status === 'requires_action') conclude(charge, outcome === 'approve' ? 'succeeded' : 'declined', 'now')
     context.body = view(ledger.findById(charge.id) ?? charge)
   })
   router.get('/v1/ledger/:tenant', (context) => {
     const tenant = context.params.tenant ?? ''
     context.body = { charges: ledger.charges(tenant).map((charge) => ({ account: charge.account, ...view(settled(charge)) })), refunds: ledger.refunds(tenant) }
+  })
+
+  const nextOf = (tenant: string): string | null => {
+    const next = ledger.queuedEvents(tenant).find((event) => event.dueAtMs !== null && !sender.isDue(event))?.dueAtMs
+    return next ? new Date(next).toISOString() : null
+  }
+  router.get('/v1/clocks/:tenant', (context) => {
+    context.body = { next: nextOf(context.params.tenant ?? '') }
+  })
+  router.put('/v1/clocks/:tenant', async (context) => {
+    const { now } = clockBody.parse(context.request.body)
+    const tenant = context.params.tenant ?? ''
+    ledger.setTenantNow(tenant, Date.parse(now))
+    await sender.sendNow(tenant)
+    context.body = { next: nextOf(tenant) }
   })
 
   const app = new Koa()
@@ -173,6 +201,15 @@ export const startPspSimulator = async (options: PspSimulatorOptions): Promise<P
       context.status = 400
       context.body = { error: z.prettifyError(error) }
     }
+  })
+  app.use(async (context, next) => {
+    // As the control plane says it: curl sends a form unless it is told.
+    if ((context.request.length ?? 0) > 0 && !context.is('json')) {
+      context.status = 415
+      context.body = { error: 'the body must be JSON: send Content-Type: application/json' }
+      return
+    }
+    await next()
   })
   app.use(bodyParser())
   app.use(router.routes())

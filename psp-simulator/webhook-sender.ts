@@ -38,11 +38,15 @@ export const startWebhookSender = (options: { ledger: Ledger; secret: string; cl
     }
   }
 
-  const sendDue = async () => {
-    for (const event of ledger.queuedEvents()) {
+  /** Its time has come, by the system's clock or by the tenant's. */
+  const isDue = ({ tenant, notBeforeMs, dueAtMs }: OutgoingEvent): boolean =>
+    (notBeforeMs !== null && notBeforeMs <= clock.nowMs()) || (dueAtMs !== null && dueAtMs <= (ledger.tenantNowMs(tenant) ?? -Infinity))
+
+  const sendDue = async (tenant?: string) => {
+    for (const event of ledger.queuedEvents(tenant)) {
       const nowMs = clock.nowMs()
-      const tried = tries.get(event.id) ?? { count: 0, nextMs: event.notBeforeMs }
-      if (nowMs < tried.nextMs) continue
+      const tried = tries.get(event.id) ?? { count: 0, nextMs: 0 }
+      if (nowMs < tried.nextMs || !isDue(event)) continue
       const done = await send(event)
       if (!done && tried.count + 1 < MAX_TRIES) {
         tries.set(event.id, { count: tried.count + 1, nextMs: nowMs + RETRY_AFTER_MS })
@@ -66,6 +70,9 @@ export const startWebhookSender = (options: { ledger: Ledger; secret: string; cl
   }, LOOK_EVERY_MS)
 
   return {
+    isDue,
+    /** Sends what is due for one tenant, and resolves when each event was taken or refused once. */
+    sendNow: (tenant: string) => sendDue(tenant),
     stop: async () => {
       clearInterval(timer)
       await sending

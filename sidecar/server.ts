@@ -1,9 +1,10 @@
 /** The gRPC server: the entitlement service, standard health checking and reflection, and a drain that drops nobody. */
-import { fileURLToPath } from 'node:url'
+import { readFileSync } from 'node:fs'
+import { BinaryReader } from '@bufbuild/protobuf/wire'
 import { type Server as GrpcServer, Server, ServerCredentials } from '@grpc/grpc-js'
-import { loadSync } from '@grpc/proto-loader'
 import { ReflectionService } from '@grpc/reflection'
-import { HealthImplementation, protoPath as healthProtoPath } from 'grpc-health-check'
+import { HealthImplementation } from 'grpc-health-check'
+import { cannotListen } from '../common/config.ts'
 import { EntitlementServiceService } from '../proto/gen/entitlement/v1/entitlement.ts'
 import type { EntitlementService } from './entitlement-service.ts'
 
@@ -18,10 +19,22 @@ export interface SidecarServer {
   close(): Promise<void>
 }
 
+/** The files of a serialised FileDescriptorSet: https://protobuf.com/docs/descriptors. */
+const filesOf = (name: string): Buffer[] => {
+  const reader = new BinaryReader(readFileSync(new URL(`../proto/gen/${name}.binpb`, import.meta.url)))
+  const files: Buffer[] = []
+  while (reader.pos < reader.len) {
+    reader.tag()
+    files.push(Buffer.from(reader.bytes()))
+  }
+  return files
+}
+
+/** From the compiler's own descriptors: those that @grpc/proto-loader makes up name well-known types wrongly. */
 const addReflection = (server: GrpcServer) => {
-  const root = fileURLToPath(new URL('../proto', import.meta.url))
-  const definition = loadSync(['entitlement/v1/entitlement.proto', healthProtoPath], { includeDirs: [root], keepCase: true, longs: String, enums: String })
-  new ReflectionService(definition).addToServer(server)
+  // Of an entry the service reads the descriptors alone.
+  const described = { format: 'Protocol Buffer 3 EnumDescriptorProto', type: {}, fileDescriptorProtos: ['entitlement', 'health'].flatMap(filesOf) } as const
+  new ReflectionService({ described }).addToServer(server)
 }
 
 export const startServer = async (options: { host: string; port: number; service: EntitlementService }): Promise<SidecarServer> => {
@@ -31,7 +44,10 @@ export const startServer = async (options: { host: string; port: number; service
   health.addToServer(server)
   addReflection(server)
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`${options.host}:${options.port}`, ServerCredentials.createInsecure(), (error, bound) => (error ? reject(error) : resolve(bound)))
+    server.bindAsync(`${options.host}:${options.port}`, ServerCredentials.createInsecure(), (error, bound) =>
+      // grpc-js does not say why; nearly always somebody else has the port.
+      error ? reject(cannotListen('GRPC_PORT', options.port, Object.assign(error, { code: 'EADDRINUSE' }))) : resolve(bound),
+    )
   })
   const setServing = (serving: boolean) => {
     for (const name of ['', SERVICE]) health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING')

@@ -19,16 +19,18 @@ export interface Caller {
 
 const refused = () => new AppError('unauthenticated', 'an API key is needed: send it as "Authorization: Bearer <key>"')
 
+const unknown = () => new AppError('unauthenticated', 'this API key is not known here, or was revoked')
+
 /** @param platformKey the configured platform key, when one is. @throws AppError `unauthenticated`. */
 export const authenticate = async (services: Services, platformKey: string | undefined, authorization: string | undefined): Promise<Caller> => {
   const secret = /^Bearer ([^\s]+)$/i.exec(authorization ?? '')?.[1]
   if (!secret) throw refused()
   if (platformKey !== undefined && sameSecret(secret, platformKey)) return { role: 'platform', keyId: 'platform' }
   const key = await services.storage.apiKeys.findUnique('secretHash', hashSecret(secret))
-  if (!key || key.revokedAt) throw refused()
+  if (!key || key.revokedAt) throw unknown()
   if (key.tenantId === PLATFORM) {
     // A generated key gives way to a configured one.
-    if (platformKey !== undefined) throw refused()
+    if (platformKey !== undefined) throw unknown()
     return { role: 'platform', keyId: key.id }
   }
   return { role: key.role, tenantId: key.tenantId, keyId: key.id }

@@ -15,6 +15,7 @@ export interface BundleInput {
   pricing: Pricing
   entitlements: Entitlement[]
   trialDays: number
+  refundEndsAccess: boolean
 }
 
 const checkCurrency = async (services: Services, tenantId: string, storefrontId: string, input: BundleInput): Promise<void> => {
@@ -40,7 +41,7 @@ export const createBundle = async (services: Services, tenant: Tenant, storefron
   })
 }
 
-/** Makes the next version, which new subscriptions get. @throws AppError `not_found` or `invalid_request`. */
+/** Makes the next version, which new subscriptions get; `all`: and, in the background, those that exist. @throws AppError `not_found` or `invalid_request`. */
 export const replaceBundle = async (
   services: Services,
   tenant: Tenant,
@@ -48,17 +49,21 @@ export const replaceBundle = async (
   id: string,
   check: (bundle: Bundle) => void,
   input: BundleInput,
+  applyTo: 'new' | 'all',
 ): Promise<Bundle> => {
   const { tenantId } = tenant
   const current = await services.storage.bundles.get(keys.bundle(tenantId, storefrontId, id))
   check(current)
   await checkCurrency(services, tenantId, storefrontId, input)
-  const { revision: _, updatedAt: __, ...content } = current
+  const { revision: _, updatedAt: __, rollout: ___, repairAt: ____, ...content } = current
   await insertOrGet(services.storage.bundleVersions, { ...content, _id: keys.bundleVersion(tenantId, storefrontId, id, current.version) })
   return update(services.storage.bundles, current._id, (bundle) => {
     check(bundle)
     // Another writer made a version meanwhile, and this one was not stored: the caller has to look first.
     if (bundle.version !== current.version) throw fieldError('revision_conflict', 'version', `is ${bundle.version} by now; read the bundle again`)
-    return { ...bundle, ...input, version: bundle.version + 1 }
+    const version = bundle.version + 1
+    if (applyTo === 'new') return { ...bundle, ...input, version }
+    // In the same write: a crash after it leaves the rollout to the worker.
+    return { ...bundle, ...input, version, rollout: { version, startedAt: tenantNow(services, tenant), seen: 0, moved: 0 }, repairAt: services.clock.now() }
   })
 }

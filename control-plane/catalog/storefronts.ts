@@ -1,5 +1,5 @@
 import { keys } from '../keys.ts'
-import type { Routing, Storefront } from '../schemas/storefront.ts'
+import type { BillingTerms, Routing, Storefront } from '../schemas/storefront.ts'
 import type { Services } from '../services.ts'
 import type { New } from '../storage/storage.ts'
 import { update } from '../storage/update.ts'
@@ -11,7 +11,7 @@ export interface StorefrontInput {
   currency: string
   timeZone: string
   routing: Routing
-  graceHours: number
+  billing: BillingTerms
 }
 
 /** What `paymentProviders: [a, b, c]` says in full: a is primary, the rest are fallbacks in order. */
@@ -31,23 +31,22 @@ export const newStorefront = (tenantId: string, input: StorefrontInput, createdA
   currency: input.currency,
   timeZone: input.timeZone,
   routing: input.routing,
-  billing: { graceHours: input.graceHours },
+  billing: input.billing,
 })
 
 /** @throws AppError `already_exists`. */
 export const createStorefront = (services: Services, tenantId: string, input: StorefrontInput): Promise<Storefront> =>
   services.storage.storefronts.insert(newStorefront(tenantId, input, services.clock.now()))
 
-/** Subscriptions that exist keep the time zone and grace they were made under. @throws AppError `not_found`. */
+/** Subscriptions that exist keep the time zone and the rules of billing they were made under. @throws AppError `not_found`. */
 export const changeStorefront = (
   services: Services,
   tenantId: string,
   id: string,
   check: (storefront: Storefront) => void,
-  change: Partial<Omit<StorefrontInput, 'id' | 'currency'>>,
+  change: Partial<Omit<StorefrontInput, 'id' | 'currency' | 'billing'>> & { billing?: Partial<BillingTerms> },
 ): Promise<Storefront> =>
   update(services.storage.storefronts, keys.storefront(tenantId, id), (storefront) => {
     check(storefront)
-    const { graceHours, ...fields } = change
-    return { ...storefront, ...fields, billing: graceHours === undefined ? storefront.billing : { graceHours } }
+    return { ...storefront, ...change, billing: { ...storefront.billing, ...change.billing } }
   })

@@ -80,9 +80,11 @@ export const storefrontsOf = async (services: Services, tenantId: string): Promi
 
 /**
  * Sets a sandbox tenant's clock and publishes it. Forward only, except before the first subscription, when it may be
- * set to any time. @throws AppError `not_allowed_in_state` or `invalid_request`.
+ * set to any time.
+ * @param publish false on the way to a later time: sidecars are told when that is reached, or by a sweeper.
+ * @throws AppError `not_allowed_in_state`, `invalid_request`, or `revision_conflict` when somebody else moves it.
  */
-export const setTestClock = async (services: Services, tenant: Tenant, now: Date): Promise<Tenant> => {
+export const setTestClock = async (services: Services, tenant: Tenant, now: Date, publish = true): Promise<Tenant> => {
   if (tenant.mode !== 'sandbox') throw new AppError('not_allowed_in_state', 'only a sandbox tenant has a test clock')
   const isBackward = (latest: Tenant) => latest.testNow !== undefined && latest.testNow !== null && now < latest.testNow
   if (isBackward(tenant)) {
@@ -94,6 +96,13 @@ export const setTestClock = async (services: Services, tenant: Tenant, now: Date
         `must not be before ${tenant.testNow?.toISOString()}: a test clock only moves forward once there are subscriptions`,
       )
   }
-  const moved = await update(services.storage.tenants, tenant._id, (latest) => ({ ...latest, testNow: now, repairAt: repairTime(services) }))
-  return finishTenant(services, moved)
+  // Checked again on what is stored: of two that move it, none moves it back.
+  const moved = await update(services.storage.tenants, tenant._id, (latest) => {
+    if (tenant.testNow && latest.testNow && tenant.testNow <= now && now < latest.testNow) throw movedOn(latest)
+    return { ...latest, testNow: now, repairAt: repairTime(services) }
+  })
+  return publish ? finishTenant(services, moved) : moved
 }
+
+const movedOn = (latest: Tenant) =>
+  new AppError('revision_conflict', `somebody else moved the test clock to ${latest.testNow?.toISOString()} meanwhile; read it again`)

@@ -1,9 +1,11 @@
 /** What each subscription state means for access: the state table, in the words that `deriveGrants` takes. */
 import type { SubscriptionAccess } from '../../common/entitlements/derive.ts'
+import type { Entitlement } from '../../common/entitlements/model.ts'
+import { openBill } from '../billing/bills.ts'
+import { graceFrom } from '../billing/dunning.ts'
+import { priceOf } from '../billing/periods.ts'
 import { toEntitlement } from '../schemas/bundle.ts'
 import type { Subscription } from '../schemas/subscription.ts'
-
-const HOUR_MS = 3_600_000
 
 const accessOf = (subscription: Subscription): SubscriptionAccess['access'] => {
   const { status } = subscription
@@ -39,11 +41,18 @@ const untilOf = (subscription: Subscription): Date | undefined => {
   if (status === 'past_due') return subscription.graceUntil ?? undefined
   if (status !== 'trialing' && status !== 'active') return undefined
   if (subscription.cancelAtPeriodEnd) return currentPeriod.end
-  if (subscription.pricing.amountMinor === 0) return undefined
+  const next = subscription.scheduledChange ?? subscription
+  if (priceOf(next) === 0 || subscription.collectionPausedAt) return undefined
   // Nothing can be charged, so the subscription pauses then.
-  if (!subscription.paymentMethodId) return currentPeriod.end
-  return new Date(currentPeriod.end.getTime() + subscription.graceHours * HOUR_MS)
+  if (!subscription.paymentMethodId && !openBill(subscription, 'period') && subscription.creditMinor < priceOf(next)) return currentPeriod.end
+  return graceFrom(subscription.billing, currentPeriod.end)
 }
+
+/** Bought so many times, quotas and capacities count so many times, as two subscriptions would. */
+const timesQuantity = (entitlement: Entitlement, quantity: number): Entitlement =>
+  (entitlement.kind === 'quota' || entitlement.kind === 'capacity') && entitlement.limit !== null
+    ? { ...entitlement, limit: entitlement.limit * quantity }
+    : entitlement
 
 export const accessOfSubscription = (subscription: Subscription): SubscriptionAccess => {
   const from = subscription.accessFrom ?? subscription.currentPeriod.start
@@ -56,6 +65,6 @@ export const accessOfSubscription = (subscription: Subscription): SubscriptionAc
     ...(until ? { untilMs: until.getTime() } : {}),
     anchorMs: subscription.anchor.getTime(),
     timeZone: subscription.timeZone,
-    entitlements: subscription.entitlements.map(toEntitlement),
+    entitlements: subscription.entitlements.map((stored) => timesQuantity(toEntitlement(stored), subscription.quantity)),
   }
 }

@@ -54,17 +54,16 @@ export const createHttpApp = (options: HttpAppOptions): Koa => {
   }
   app.use(async (context, next) => {
     await next()
+    if (context.status === 405 || context.status === 501) {
+      const allow = context.response.get('allow')
+      throw new AppError('method_not_allowed', `${context.path} takes ${allow || 'no such method'}; GET /openapi.json lists what there is`)
+    }
     if (context.status === 404 && context.body === undefined) {
       throw new AppError('not_found', `there is nothing at ${context.path}; GET /openapi.json lists what there is`)
     }
   })
   app.use(router.routes())
-  app.use(
-    router.allowedMethods({
-      throw: true,
-      methodNotAllowed: () => new AppError('method_not_allowed', 'this path has no such method; the Allow header names those it has'),
-    }),
-  )
+  app.use(router.allowedMethods())
   return app
 }
 

@@ -1,8 +1,8 @@
 /** The fields that several requests share: each with its bounds, its message and its place in the OpenAPI document. */
 import { extendZodWithOpenApi } from '@asteasolutions/zod-to-openapi'
-import { z } from 'zod'
 import { isTimeZone } from '../../common/calendar.ts'
 import { isCurrency } from '../../common/money.ts'
+import { z } from '../../common/zod.ts'
 import { MAX_PAGE } from '../storage/storage.ts'
 
 extendZodWithOpenApi(z)
@@ -40,6 +40,9 @@ const date = z.iso.date().openapi({ example: '2024-03-15' })
 export const dateOrInstant = z.union([date, instant], 'must be a date such as 2024-03-15 or an instant such as 2024-03-15T09:00:00Z')
 
 export const paymentMethodType = z.string().regex(/^[a-z0-9_]{1,50}$/, 'must be a name such as card or bank_transfer')
+
+/** A payment method's id, or a PSP's token. */
+export const paymentMethod = z.string().min(1).max(500)
 
 export const metadata = z
   .record(z.string().regex(/^[A-Za-z0-9_-]{1,40}$/, 'keys must be 1 to 40 letters, digits, _ or -'), z.string().max(500))

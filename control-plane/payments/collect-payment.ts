@@ -3,13 +3,24 @@
  * that are due. Each step is stored before the next is taken, so whoever calls this again goes on where it stopped.
  */
 import { isAppError } from '../../common/errors.ts'
-import { keys } from '../keys.ts'
-import type { Payment } from '../schemas/payment.ts'
+import type { Attempt, Payment } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { attemptRepairTime, repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
 import { loadAccounts, routeFor } from './load-route.ts'
-import { cancel, dueRefund, fail, nextAccount, nextStep, openAttempt, recordInquiry, recordOutcome, recordRefund, startAttempt } from './payment-machine.ts'
+import {
+  barrier,
+  cancel,
+  dueRefund,
+  fail,
+  nextAccount,
+  nextStep,
+  recordInquiry,
+  recordNeverArrived,
+  recordOutcome,
+  recordRefund,
+  startAttempt,
+} from './payment-machine.ts'
 import type { ChargeOutcome, Psp } from './psp/psp.ts'
 import { tokenFor } from './route-payment.ts'
 
@@ -17,60 +28,56 @@ import { tokenFor } from './route-payment.ts'
 const MAX_STEPS = 200
 
 /** @returns the payment at rest: final, waiting for an outcome, or waiting for a new payment method. */
-export const collectPayment = async (services: Services, tenant: Tenant, paymentId: string): Promise<Payment> => {
+export const collectPayment = async (services: Services, tenant: Tenant, payment: Payment): Promise<Payment> => {
   const { payments } = services.storage
-  const id = keys.payment(tenant.tenantId, paymentId)
+  let current = await makeRefunds(services, tenant, payment)
   for (let steps = 0; steps < MAX_STEPS; steps += 1) {
-    const payment = await payments.get(id)
-    const refund = dueRefund(payment)
-    if (refund && (payment.dueAt ?? new Date(0)) <= tenantNow(services, tenant)) {
-      await makeRefund(services, tenant, payment, refund.id)
-      continue
-    }
+    const step = nextStep(current)
+    if (step === 'nothing') return current
     try {
-      const step = nextStep(payment)
-      if (step === 'nothing') return payment
-      if (step === 'cancel') await payments.replace(cancel(payment))
-      else await makeAttempt(services, tenant, payment)
+      current = step === 'cancel' ? await payments.replace(cancel(current)) : await makeAttempt(services, tenant, current)
     } catch (error) {
       // Someone else took the step; look again at what there is to do.
       if (!isAppError(error, 'revision_conflict')) throw error
+      current = await payments.get(current._id)
     }
   }
-  throw new Error(`payment ${paymentId} does not come to rest`)
+  throw new Error(`payment ${payment.id} does not come to rest`)
 }
 
-const makeAttempt = async (services: Services, tenant: Tenant, payment: Payment): Promise<void> => {
+const makeAttempt = async (services: Services, tenant: Tenant, payment: Payment): Promise<Payment> => {
   const { payments } = services.storage
-  const { route, method } = await routeFor(services, tenant, payment)
-  const account = method && nextAccount(payment, route)
-  if (!method || !account) {
-    await payments.replace(fail(payment, repairTime(services)))
-    return
-  }
+  const { route, method, limits } = await routeFor(services, tenant, payment)
   const now = tenantNow(services, tenant)
+  const barred = method ? barrier(payment, method.id, limits, now) : 'there is no payment method'
+  const account = barred === undefined ? nextAccount(payment, route) : undefined
+  if (!method || !account) return payments.replace(fail(payment, barred, repairTime(services)))
   const started = await payments.replace(startAttempt(payment, account, method.id, route, now, attemptRepairTime(services)))
   const attempt = started.attempts.at(-1)
   if (!attempt) throw new Error('an attempt was started and is not there')
-  const outcome = (await charge(services, tenant, started, attempt.id)) ?? ({ status: 'not_sent', pspCode: 'account_or_token_removed' } as const)
-  await store(services, tenant, started, attempt.id, outcome)
+  const outcome = (await charge(services, tenant, started, attempt)) ?? ({ status: 'not_sent', pspCode: 'account_or_token_removed' } as const)
+  return store(services, tenant, started, attempt.id, outcome)
 }
 
 const store = (services: Services, tenant: Tenant, payment: Payment, attemptId: string, outcome: ChargeOutcome): Promise<Payment> =>
-  update(services.storage.payments, payment._id, (latest) => recordOutcome(latest, attemptId, outcome, tenantNow(services, tenant), repairTime(services)))
+  update(
+    services.storage.payments,
+    payment._id,
+    (latest) => recordOutcome(latest, attemptId, outcome, tenantNow(services, tenant), repairTime(services)),
+    payment,
+  )
 
 /**
  * Under the attempt's id, which the PSP knows as idempotency key: made twice, it charges once.
  * @returns undefined when the account or the token is there no more, and so nothing was sent by this call.
  */
-const charge = async (services: Services, tenant: Tenant, payment: Payment, attemptId: string): Promise<ChargeOutcome | undefined> => {
-  const attempt = payment.attempts.find(({ id }) => id === attemptId)
-  const { method } = await routeFor(services, tenant, payment, attempt?.paymentMethodId)
-  const token = attempt && method && tokenFor(method, attempt.account)
-  const psp = attempt && (await openPsp(services, tenant, attempt.account))
+const charge = async (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt): Promise<ChargeOutcome | undefined> => {
+  const { method } = await routeFor(services, tenant, payment, attempt.paymentMethodId)
+  const token = method && tokenFor(method, attempt.account)
+  const psp = await openPsp(services, tenant, attempt.account)
   if (!token || !psp) return undefined
   return psp.charge({
-    reference: attemptId,
+    reference: attempt.id,
     amountMinor: payment.amountMinor,
     currency: payment.currency,
     token,
@@ -89,36 +96,40 @@ const openPsp = async (services: Services, tenant: Tenant, account: string): Pro
  * again under the same reference, which is harmless even when the first one is still on its way; unless nobody wants
  * it any more.
  */
-export const resolveOpenAttempt = async (services: Services, tenant: Tenant, paymentId: string): Promise<void> => {
-  const payment = await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId))
-  const attempt = openAttempt(payment)
-  if (!attempt) return
+export const resolveAttempt = async (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt): Promise<Payment> => {
+  const { payments } = services.storage
   const psp = await openPsp(services, tenant, attempt.account)
   const unknown = (pspCode: string) => ({ status: 'unknown', pspCode }) as const
   const found = psp ? await psp.inquire(attempt.id) : unknown('account_unusable')
-  const answer = found.status === 'not_found' ? await afterNotFound(services, tenant, payment, attempt.id) : found
   const now = tenantNow(services, tenant)
-  // That nothing could be sent now says nothing of what was sent before.
-  await store(services, tenant, payment, attempt.id, answer ?? unknown('account_or_token_removed'))
-  await update(services.storage.payments, payment._id, (latest) => recordInquiry(latest, attempt.id, now))
+  if (found.status !== 'not_found') await store(services, tenant, payment, attempt.id, found)
+  else if (payment.abandoned) await update(payments, payment._id, (latest) => recordNeverArrived(latest, attempt.id, now, repairTime(services)))
+  else {
+    // That nothing could be sent now says nothing of what was sent before.
+    const again = (await charge(services, tenant, payment, attempt)) ?? unknown('account_or_token_removed')
+    await store(services, tenant, payment, attempt.id, again.status === 'not_sent' ? unknown(again.pspCode) : again)
+  }
+  return update(payments, payment._id, (latest) => recordInquiry(latest, attempt.id, now, repairTime(services)))
 }
 
-const afterNotFound = async (services: Services, tenant: Tenant, payment: Payment, attemptId: string): Promise<ChargeOutcome | undefined> =>
-  payment.abandoned ? { status: 'not_sent', pspCode: 'never_arrived' } : charge(services, tenant, payment, attemptId)
-
-const makeRefund = async (services: Services, tenant: Tenant, payment: Payment, refundId: string): Promise<void> => {
-  const refund = payment.refunds.find(({ id }) => id === refundId)
-  const attempt = payment.attempts.find(({ id }) => id === refund?.attemptId)
-  if (!refund || !attempt) throw new Error(`payment ${payment.id} has a refund of no attempt`)
-  const psp = await openPsp(services, tenant, attempt.account)
-  const outcome = psp
-    ? await psp.refund({ reference: refund.id, chargeReference: attempt.id, amountMinor: refund.amountMinor, currency: payment.currency })
-    : ({ status: 'unknown', pspCode: 'account_unusable' } as const)
-  if (outcome.status === 'failed') {
-    services.log.error(
-      { tenantId: payment.tenantId, paymentId: payment.id, refundId, pspCode: outcome.pspCode },
-      'a refund that is owed was refused; it needs a person',
+/** Makes every refund that is due now. */
+export const makeRefunds = async (services: Services, tenant: Tenant, payment: Payment): Promise<Payment> => {
+  let current = payment
+  for (;;) {
+    const refund = dueRefund(current, tenantNow(services, tenant))
+    if (!refund) return current
+    const attempt = current.attempts.find(({ id }) => id === refund.attemptId)
+    if (!attempt) throw new Error(`payment ${payment.id} has a refund of no attempt`)
+    const psp = await openPsp(services, tenant, attempt.account)
+    const outcome = psp
+      ? await psp.refund({ reference: refund.id, chargeReference: attempt.id, amountMinor: refund.amountMinor, currency: payment.currency })
+      : ({ status: 'unknown', pspCode: 'account_unusable' } as const)
+    if (outcome.status === 'failed') {
+      const { tenantId, id: paymentId } = payment
+      services.log.error({ tenantId, paymentId, refundId: refund.id, pspCode: outcome.pspCode }, 'a refund was refused')
+    }
+    current = await update(services.storage.payments, payment._id, (latest) =>
+      recordRefund(latest, refund.id, outcome, tenantNow(services, tenant), repairTime(services)),
     )
   }
-  await update(services.storage.payments, payment._id, (latest) => recordRefund(latest, refundId, outcome, tenantNow(services, tenant)))
 }

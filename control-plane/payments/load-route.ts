@@ -3,7 +3,7 @@ import { keys } from '../keys.ts'
 import type { PaymentMethod } from '../schemas/customer.ts'
 import type { Payment } from '../schemas/payment.ts'
 import type { PspAccount } from '../schemas/psp-account.ts'
-import type { Storefront } from '../schemas/storefront.ts'
+import type { BillingTerms, Storefront } from '../schemas/storefront.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
 import { accountsNamedBy, type RoutableAccount, type Route, routePayment } from './route-payment.ts'
@@ -28,7 +28,7 @@ export const routeFor = async (
   tenant: Tenant,
   payment: Payment,
   paymentMethodId = payment.paymentMethodId,
-): Promise<{ route: Route; method: PaymentMethod | undefined }> => {
+): Promise<{ route: Route; method: PaymentMethod | undefined; limits: Pick<BillingTerms, 'maxAttempts' | 'maxAttemptsDays'> }> => {
   const { storage } = services
   const storefront = await storage.storefronts.get(keys.storefront(tenant.tenantId, payment.storefrontId))
   const customer = await storage.customers.get(keys.customer(tenant.tenantId, payment.storefrontId, payment.customerId))
@@ -40,5 +40,5 @@ export const routeFor = async (
     country: customer.country ?? undefined,
     method: method ?? { type: 'none', tokens: [] },
   })
-  return { route, method }
+  return { route, method, limits: storefront.billing }
 }

@@ -4,50 +4,28 @@
  *
  * The rule that outranks all others: while one attempt may still succeed (`isOpen`), no other is made, on any PSP.
  */
-
-import { paymentIdOf } from '../keys.ts'
 import type { Attempt, Payment, Refund } from '../schemas/payment.ts'
-import type { Subscription } from '../schemas/subscription.ts'
-import type { New } from '../storage/storage.ts'
+import type { BillingTerms } from '../schemas/storefront.ts'
 import { consequences } from './decline-classes.ts'
 import type { ChargeOutcome, RefundOutcome } from './psp/psp.ts'
 import type { Route } from './route-payment.ts'
 
 const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
 
 /** When to ask the PSP about an attempt without a final outcome: after 5 minutes, an hour, then daily. */
-const INQUIRY_DELAYS_MS = [5 * 60_000, HOUR_MS, 24 * HOUR_MS] as const
+const INQUIRY_DELAYS_MS = [5 * 60_000, HOUR_MS, DAY_MS] as const
 /** A refund that was not answered is asked for again, under the same key. */
 const REFUND_RETRY_MS = HOUR_MS
+/** One that is owed and was refused is not given up: the account may have been short of funds. */
+const REFUSED_REFUND_RETRY_MS = DAY_MS
+/**
+ * A request may be under way for longer than any connection lives: only when a PSP has not seen an attempt after this
+ * long, and nobody wants it any more, is it taken as never arrived.
+ */
+const NEVER_ARRIVED_AFTER_MS = DAY_MS
 
 const later = (at: Date, ms: number): Date => new Date(at.getTime() + ms)
-
-/** The payment that a subscription owes for a period. Whoever repeats this makes the same one. */
-export const newPayment = (subscription: Subscription, period: Payment['period'], now: Date, repairAt: Date): New<Payment> => {
-  const id = paymentIdOf(subscription.tenantId, subscription.id, period.index)
-  return {
-    _id: `${encodeURIComponent(subscription.tenantId)}/${id}`,
-    tenantId: subscription.tenantId,
-    createdAt: now,
-    id,
-    storefrontId: subscription.storefrontId,
-    customerId: subscription.customerId,
-    subscriptionId: subscription.id,
-    period,
-    amountMinor: subscription.pricing.amountMinor,
-    currency: subscription.pricing.currency,
-    description: `${subscription.bundleId}, period ${period.index + 1}`,
-    paymentMethodId: subscription.paymentMethodId,
-    status: 'due',
-    round: 1,
-    attempts: [],
-    refunds: [],
-    effectsDue: false,
-    abandoned: false,
-    clock: subscription.clock,
-    repairAt,
-  }
-}
 
 /** Money may have moved, or may still. */
 const isOpen = (attempt: Attempt): boolean => {
@@ -69,13 +47,61 @@ const isOpen = (attempt: Attempt): boolean => {
 }
 
 export const openAttempt = (payment: Payment): Attempt | undefined => payment.attempts.find(isOpen)
-export const dueRefund = (payment: Payment): Refund | undefined => payment.refunds.find((refund) => refund.status === 'due')
+
+const isTimeTo = (at: Date | null | undefined, now: Date): boolean => !at || at <= now
+
+/** A refund that is to be made, or tried again, now. */
+export const dueRefund = (payment: Payment, now: Date): Refund | undefined =>
+  payment.refunds.find((refund) => refund.status === 'due' && isTimeTo(refund.tryAt, now))
+
+const earliest = (dates: (Date | null | undefined)[]): Date | undefined =>
+  dates.reduce<Date | undefined>((first, at) => (at && (!first || at < first) ? at : first), undefined)
+
+/** What can be done without waiting for anything: a process that dies leaves it to a sweeper. */
+const hasWork = (payment: Payment): boolean =>
+  payment.effectsDue ||
+  payment.status === 'due' ||
+  payment.attempts.some((attempt) => attempt.status === 'sent') ||
+  payment.refunds.some((refund) => refund.status === 'due' && !refund.tryAt)
+
+/** The reminders of a payment follow from its parts, so that what happens to one part cannot forget another. */
+const marked = (payment: Payment, repairAt: Date | undefined): Payment => ({
+  ...payment,
+  dueAt: earliest([
+    ...payment.attempts.filter(isOpen).map((attempt) => attempt.inquireAt),
+    ...payment.refunds.filter((refund) => refund.status === 'due').map((refund) => refund.tryAt),
+  ]),
+  repairAt: hasWork(payment) ? repairAt : undefined,
+})
 
 /** What can be done for a payment now, without anybody's help. */
 export const nextStep = (payment: Payment): 'attempt' | 'cancel' | 'nothing' => {
   if (payment.status === 'succeeded' || payment.status === 'failed' || payment.status === 'canceled') return 'nothing'
   if (openAttempt(payment)) return 'nothing'
   return payment.abandoned ? 'cancel' : 'attempt'
+}
+
+/**
+ * Why no attempt with this method may be made now, on any account; undefined when one may. A card that was refused
+ * for good is never tried again, one that needs its holder not until something has changed, and none more often than
+ * card networks allow.
+ */
+export const barrier = (
+  payment: Payment,
+  paymentMethodId: string,
+  limits: Pick<BillingTerms, 'maxAttempts' | 'maxAttemptsDays'>,
+  now: Date,
+): string | undefined => {
+  const declined = payment.attempts.filter((attempt) => attempt.status === 'declined')
+  const ofMethod = declined.filter((attempt) => attempt.paymentMethodId === paymentMethodId)
+  if (ofMethod.some((attempt) => attempt.declineClass === 'hard')) return 'the payment method was declined for good'
+  const last = ofMethod.at(-1)
+  if (last?.declineClass && last.round < payment.round && !consequences[last.declineClass].laterUnchanged) {
+    return `the payment method was declined (${last.declineClass}) and nothing has changed since`
+  }
+  const since = later(now, -limits.maxAttemptsDays * DAY_MS)
+  const counted = declined.filter((attempt) => attempt.at > since && attempt.declineClass && consequences[attempt.declineClass].counts)
+  return counted.length >= limits.maxAttempts ? `it was declined ${counted.length} times in ${limits.maxAttemptsDays} days` : undefined
 }
 
 /** The account to try next in this round, or undefined when no other may be tried now. */
@@ -92,22 +118,25 @@ export const nextAccount = (payment: Payment, route: Route): string | undefined 
 }
 
 /** Stored before the PSP is called: from then on the attempt is taken to have reached it. */
-export const startAttempt = (payment: Payment, account: string, paymentMethodId: string, why: Route, now: Date, repairAt: Date): Payment => ({
-  ...payment,
-  status: 'processing',
-  attempts: [
-    ...payment.attempts,
-    { id: `${payment.id}-${payment.attempts.length + 1}`, account, status: 'sent', round: payment.round, paymentMethodId, inquiries: 0, why, at: now },
-  ],
-  dueAt: undefined,
-  repairAt,
-})
+export const startAttempt = (payment: Payment, account: string, paymentMethodId: string, why: Route, now: Date, repairAt: Date): Payment =>
+  marked(
+    {
+      ...payment,
+      status: 'processing',
+      attempts: [
+        ...payment.attempts,
+        { id: `${payment.id}-${payment.attempts.length + 1}`, account, status: 'sent', round: payment.round, paymentMethodId, inquiries: 0, why, at: now },
+      ],
+    },
+    repairAt,
+  )
 
 /** The payment that an attempt's id belongs to. */
 export const paymentIdOfAttempt = (attemptId: string): string => attemptId.replace(/-\d+$/, '')
 
 const withOutcome = (attempt: Attempt, outcome: ChargeOutcome, now: Date): Attempt => {
-  const { declineClass: _, actionUrl: __, ...kept } = attempt
+  const { declineClass: _, actionUrl: __, inquireAt: ___, ...kept } = attempt
+  const open = isOpen({ ...attempt, status: outcome.status })
   return {
     ...kept,
     status: outcome.status,
@@ -115,38 +144,49 @@ const withOutcome = (attempt: Attempt, outcome: ChargeOutcome, now: Date): Attem
     ...('pspCode' in outcome ? { pspCode: outcome.pspCode } : {}),
     ...('pspReference' in outcome && outcome.pspReference ? { pspReference: outcome.pspReference } : {}),
     ...('actionUrl' in outcome ? { actionUrl: outcome.actionUrl } : {}),
-    ...(isOpen({ ...attempt, status: outcome.status }) ? {} : { resolvedAt: now }),
+    ...(open
+      ? { inquireAt: attempt.inquireAt && attempt.inquireAt > now ? attempt.inquireAt : later(now, inquiryDelay(attempt.inquiries)) }
+      : { resolvedAt: now }),
   }
 }
 
+/** Whether what a PSP says now adds to what is known of the attempt. */
+const isNews = (attempt: Attempt, outcome: ChargeOutcome): boolean => {
+  if (attempt.status === 'succeeded') return false
+  // Events arrive out of order, and money that moved has moved: a success may follow anything.
+  if (outcome.status === 'succeeded') return true
+  if (!isOpen(attempt)) return false
+  // What is known already is not replaced by less; and that one sending did not leave says nothing of another.
+  if (outcome.status === 'unknown') return attempt.status === 'sent' || attempt.status === 'unknown'
+  return outcome.status !== 'not_sent' || attempt.status === 'sent'
+}
+
 /**
- * What a PSP says of an attempt, whenever and however often it says it. A success is final. A decline is final
- * except that a success may still follow it: PSPs' events arrive out of order, and money that moved has moved.
+ * What a PSP says of an attempt, whenever and however often it says it.
  * @returns undefined when it changes nothing.
  */
 export const recordOutcome = (payment: Payment, attemptId: string, outcome: ChargeOutcome, now: Date, repairAt: Date): Payment | undefined => {
   const attempt = payment.attempts.find(({ id }) => id === attemptId)
-  if (!attempt || attempt.status === 'succeeded') return undefined
-  if (!isOpen(attempt) && outcome.status !== 'succeeded') return undefined
-  // What is known already is not replaced by less.
-  if (outcome.status === 'unknown' && attempt.status !== 'sent' && attempt.status !== 'unknown') return undefined
-
-  const resolved = withOutcome(attempt, outcome, now)
-  const next: Payment = { ...payment, attempts: payment.attempts.map((one) => (one.id === attemptId ? resolved : one)) }
-  if (resolved.status === 'succeeded') return succeed(next, resolved, now, repairAt)
-  if (payment.status === 'succeeded') return next
-  if (isOpen(resolved)) return { ...next, status: 'processing', dueAt: later(now, inquiryDelay(resolved.inquiries)), repairAt: undefined }
-  // Declined or not sent: back to due, and the next step decides whether another account may be tried.
-  return { ...next, status: 'due', dueAt: undefined, repairAt }
+  if (!attempt || !isNews(attempt, outcome)) return undefined
+  return marked(withAttempt(payment, withOutcome(attempt, outcome, now), now), repairAt)
 }
 
-const inquiryDelay = (inquiries: number): number => INQUIRY_DELAYS_MS[Math.min(inquiries, INQUIRY_DELAYS_MS.length - 1)] ?? 24 * HOUR_MS
+const withAttempt = (payment: Payment, resolved: Attempt, now: Date): Payment => {
+  const next: Payment = { ...payment, attempts: payment.attempts.map((one) => (one.id === resolved.id ? resolved : one)) }
+  if (resolved.status === 'succeeded') return succeed(next, resolved, now)
+  if (payment.status === 'succeeded') return next
+  if (isOpen(resolved)) return { ...next, status: 'processing', effectsDue: next.effectsDue || resolved.status === 'requires_action' }
+  // Declined or not sent: back to due, and the next step decides whether another account may be tried.
+  return { ...next, status: 'due' }
+}
 
-const succeed = (payment: Payment, attempt: Attempt, now: Date, repairAt: Date): Payment => {
-  const paid: Payment = { ...payment, status: 'succeeded', dueAt: undefined, repairAt }
+const inquiryDelay = (inquiries: number): number => INQUIRY_DELAYS_MS[Math.min(inquiries, INQUIRY_DELAYS_MS.length - 1)] ?? DAY_MS
+
+const succeed = (payment: Payment, attempt: Attempt, now: Date): Payment => {
+  const paid: Payment = { ...payment, status: 'succeeded' }
   const twice = payment.attempts.some((other) => other.id !== attempt.id && other.status === 'succeeded')
   if (twice) return giveBack(paid, attempt, 'paid_twice', now)
-  if (payment.abandoned) return giveBack(paid, attempt, 'subscription_ended', now)
+  if (payment.abandoned) return giveBack(paid, attempt, 'not_wanted', now)
   return { ...paid, effectsDue: true }
 }
 
@@ -156,49 +196,81 @@ const giveBack = (payment: Payment, attempt: Attempt, reason: Refund['reason'], 
 }
 
 /** An inquiry that brought no final outcome: ask again later. */
-export const recordInquiry = (payment: Payment, attemptId: string, now: Date): Payment | undefined => {
+export const recordInquiry = (payment: Payment, attemptId: string, now: Date, repairAt: Date): Payment | undefined => {
   const attempt = payment.attempts.find(({ id }) => id === attemptId)
   if (!attempt || !isOpen(attempt)) return undefined
   const inquiries = attempt.inquiries + 1
-  return {
-    ...payment,
-    attempts: payment.attempts.map((one) => (one.id === attemptId ? { ...one, inquiries } : one)),
-    dueAt: later(now, inquiryDelay(inquiries)),
-    repairAt: undefined,
-  }
+  const asked: Attempt = { ...attempt, inquiries, inquireAt: later(now, inquiryDelay(inquiries)) }
+  return marked({ ...payment, attempts: payment.attempts.map((one) => (one.id === attemptId ? asked : one)) }, repairAt)
 }
 
-/** No account may be tried now. A new payment method reopens it. */
-export const fail = (payment: Payment, repairAt: Date): Payment => ({ ...payment, status: 'failed', effectsDue: true, repairAt })
+/** The PSP has not seen an attempt that nobody wants any more. @returns undefined while it may still arrive. */
+export const recordNeverArrived = (payment: Payment, attemptId: string, now: Date, repairAt: Date): Payment | undefined => {
+  const attempt = payment.attempts.find(({ id }) => id === attemptId)
+  if (!attempt || !isOpen(attempt) || !payment.abandoned || now < later(attempt.at, NEVER_ARRIVED_AFTER_MS)) return undefined
+  const resolved = withOutcome(attempt, { status: 'not_sent', pspCode: 'never_arrived' }, now)
+  return marked(withAttempt(payment, resolved, now), repairAt)
+}
 
-export const reopen = (payment: Payment, paymentMethodId: string, repairAt: Date): Payment => ({
-  ...payment,
-  status: 'due',
-  round: payment.round + 1,
-  paymentMethodId,
-  effectsDue: false,
-  repairAt,
-})
+/** No account may be tried now. A new payment method, or a retry, reopens it. */
+export const fail = (payment: Payment, failure: string | undefined, repairAt: Date): Payment =>
+  marked({ ...payment, status: 'failed', failure, effectsDue: payment.subscriptionId !== undefined }, repairAt)
+
+/** Another round of attempts. @returns undefined when there is none to make. */
+export const reopen = (payment: Payment, round: number, paymentMethodId: string | undefined, repairAt: Date): Payment | undefined => {
+  if (payment.status !== 'failed' || payment.abandoned || payment.round >= round) return undefined
+  return marked({ ...payment, status: 'due', round, paymentMethodId, failure: undefined, effectsDue: false }, repairAt)
+}
 
 /**
- * The subscription ended before it saw this payment: nothing is owed. What has arrived is given back; what is on its
- * way is waited for, and given back if it arrives.
+ * What it pays for is off: nothing is owed. What has arrived is given back; what is on its way is waited for, and
+ * given back if it arrives.
  */
 export const abandon = (payment: Payment, now: Date, repairAt: Date): Payment | undefined => {
   if (payment.abandoned || payment.status === 'canceled') return undefined
-  const paid = payment.attempts.find((attempt) => attempt.status === 'succeeded')
-  if (paid) return giveBack({ ...payment, abandoned: true, effectsDue: false, repairAt }, paid, 'subscription_ended', now)
-  return openAttempt(payment) ? { ...payment, abandoned: true } : cancel({ ...payment, abandoned: true })
+  const given: Payment = { ...payment, abandoned: true, effectsDue: false }
+  const kept = payment.attempts.find((attempt) => attempt.status === 'succeeded' && !payment.refunds.some(({ attemptId }) => attemptId === attempt.id))
+  if (kept) return marked(giveBack(given, kept, 'not_wanted', now), repairAt)
+  if (openAttempt(payment) || payment.status === 'failed' || payment.status === 'succeeded') return marked(given, repairAt)
+  return cancel(given)
 }
 
-export const cancel = (payment: Payment): Payment => ({ ...payment, status: 'canceled', effectsDue: false, dueAt: undefined, repairAt: undefined })
+export const cancel = (payment: Payment): Payment => marked({ ...payment, status: 'canceled', effectsDue: false }, undefined)
 
-export const recordRefund = (payment: Payment, refundId: string, outcome: RefundOutcome, now: Date): Payment | undefined => {
+/** The subscription has seen the payment as it is. @returns undefined when there is nothing to note. */
+export const recordSeen = (payment: Payment): Payment | undefined =>
+  payment.effectsDue ? marked({ ...payment, effectsDue: false }, payment.repairAt ?? undefined) : undefined
+
+/** What of a payment can still be given back on request. */
+export const refundableMinor = (payment: Payment): number =>
+  payment.status === 'succeeded' && !payment.abandoned
+    ? payment.amountMinor -
+      payment.refunds.filter(({ reason, status }) => reason === 'requested' && status !== 'failed').reduce((sum, { amountMinor }) => sum + amountMinor, 0)
+    : 0
+
+/** A refund that somebody asks for, of the attempt that was kept. The caller has checked that there is that much. */
+export const requestRefund = (payment: Payment, id: string, amountMinor: number, now: Date, repairAt: Date): Payment => {
+  const returned = new Set(payment.refunds.filter(({ reason }) => reason !== 'requested').map(({ attemptId }) => attemptId))
+  const attempt = payment.attempts.find((one) => one.status === 'succeeded' && !returned.has(one.id))
+  if (!attempt) throw new Error(`payment ${payment.id} has nothing to give back`)
+  const refund: Refund = { id, attemptId: attempt.id, amountMinor, reason: 'requested', status: 'due', at: now }
+  return marked({ ...payment, refunds: [...payment.refunds, refund] }, repairAt)
+}
+
+/** A requested refund that is refused has failed; one that is owed is tried again until it is made. */
+export const recordRefund = (payment: Payment, refundId: string, outcome: RefundOutcome, now: Date, repairAt: Date): Payment | undefined => {
   const refund = payment.refunds.find(({ id }) => id === refundId)
   if (refund?.status !== 'due') return undefined
-  if (outcome.status === 'unknown') return { ...payment, dueAt: later(now, REFUND_RETRY_MS), repairAt: undefined }
-  const refunds = payment.refunds.map((one) => (one.id === refundId ? { ...one, status: outcome.status } : one))
-  return { ...payment, refunds, dueAt: undefined, repairAt: payment.effectsDue ? payment.repairAt : undefined }
+  const { tryAt: _, pspCode: __, ...kept } = refund
+  const next = ((): Refund => {
+    if (outcome.status === 'succeeded') return { ...kept, status: 'succeeded' }
+    if (outcome.status === 'unknown') return { ...kept, pspCode: outcome.pspCode, tryAt: later(now, REFUND_RETRY_MS) }
+    if (refund.reason === 'requested') return { ...kept, pspCode: outcome.pspCode, status: 'failed' }
+    return { ...kept, pspCode: outcome.pspCode, tryAt: later(now, REFUSED_REFUND_RETRY_MS) }
+  })()
+  const concernsSubscription = next.status === 'succeeded' && refund.reason === 'requested' && payment.subscriptionId !== undefined
+  const refunds = payment.refunds.map((one) => (one.id === refundId ? next : one))
+  return marked({ ...payment, refunds, effectsDue: payment.effectsDue || concernsSubscription }, repairAt)
 }
 
 export const refundedMinor = (payment: Payment): number =>

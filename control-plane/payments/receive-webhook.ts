@@ -32,7 +32,7 @@ export const receiveWebhook = async (services: Services, tenant: Tenant, account
   })
 }
 
-/** @returns the payment that it changed, if any; the caller takes that further. */
+/** @returns the id of the payment that it is about, if any; the caller takes that further. */
 export const applyWebhook = async (services: Services, tenant: Tenant, event: WebhookEvent): Promise<string | undefined> => {
   const { outcome } = event
   if (!outcome || event.appliedAt) return undefined

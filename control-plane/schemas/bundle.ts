@@ -1,7 +1,7 @@
 import type { InferRawDocType } from 'mongoose'
 import { intervals } from '../../common/calendar.ts'
 import { type Entitlement, kinds } from '../../common/entitlements/model.ts'
-import { defineFields, defineSchema, part } from './schema.ts'
+import { defineFields, defineSchema, type PartOf, part, workFields } from './schema.ts'
 
 /** Which of the optional fields a kind has is checked where bundles come in, in `catalog/entitlement-input.ts`. */
 const entitlement = part({
@@ -21,11 +21,25 @@ const pricing = part({
   intervalCount: { type: Number, required: true, min: 1 },
 })
 
-/** What a subscription agrees to. A subscription keeps its own copy, so a new version changes nobody's terms. */
-export const termsFields = {
+/** What a bundle offers. A subscription keeps its own copy, so a new version changes nobody's terms by itself. */
+const offerFields = {
   pricing: { type: pricing, required: true },
   entitlements: { type: [entitlement], required: true },
+  /** Whether a payment that is given back in full takes the access with it that it paid for. */
+  refundEndsAccess: { type: Boolean, required: true, default: false },
 } as const
+
+/** What a subscription agrees to: an offer, in a version, so many times. */
+export const termsFields = {
+  bundleId: { type: String, required: true },
+  bundleVersion: { type: Number, required: true },
+  /** Seats: the price and every quota and capacity count this many times. */
+  quantity: { type: Number, required: true, min: 1, default: 1 },
+  ...offerFields,
+} as const
+
+export const termsPart = part(termsFields)
+export type Terms = PartOf<typeof termsFields>
 
 const contentFields = {
   storefrontId: { type: String, required: true },
@@ -33,19 +47,37 @@ const contentFields = {
   /** 1, 2, 3 …; a version's content never changes. */
   version: { type: Number, required: true, min: 1 },
   name: { type: String, required: true },
-  ...termsFields,
+  ...offerFields,
   trialDays: { type: Number, required: true, min: 0 },
 } as const
 
-const fields = defineFields(contentFields)
+const fields = defineFields({
+  ...contentFields,
+  /** The latest version that every subscriber is moved to, and how far that has come. */
+  rollout: {
+    type: part({
+      version: { type: Number, required: true },
+      startedAt: { type: Date, required: true },
+      finishedAt: { type: Date },
+      /** Subscriptions that are on the version now because of it, and those looked at. */
+      moved: { type: Number, required: true },
+      seen: { type: Number, required: true },
+      /** Where the next batch begins. */
+      cursor: { type: String },
+    }),
+  },
+  repairAt: workFields.repairAt,
+})
 export type Bundle = InferRawDocType<typeof fields>
 export type Pricing = Bundle['pricing']
 export const bundleSchema = defineSchema(fields)
 bundleSchema.index({ tenantId: 1, storefrontId: 1, createdAt: 1, _id: 1 })
+bundleSchema.index({ repairAt: 1, _id: 1 })
 
 /** Versions that a bundle has left behind. Each is written before the bundle moves on, under an id derived from it. */
-export type BundleVersion = Bundle
-export const bundleVersionSchema = defineSchema(fields)
+const versionFields = defineFields(contentFields)
+export type BundleVersion = InferRawDocType<typeof versionFields>
+export const bundleVersionSchema = defineSchema(versionFields)
 bundleVersionSchema.index({ tenantId: 1, storefrontId: 1, id: 1, createdAt: 1, _id: 1 })
 
 /** A stored entitlement as the union that the rest of the code works with. */

@@ -7,7 +7,7 @@ import { type IdempotencyRecord, idempotencyRecordSchema } from './idempotency-r
 import { type Payment, paymentSchema } from './payment.ts'
 import { type PspAccount, pspAccountSchema } from './psp-account.ts'
 import { type Storefront, storefrontSchema } from './storefront.ts'
-import { type Subscription, subscriptionSchema } from './subscription.ts'
+import { type EventChunk, eventChunkSchema, type Subscription, subscriptionSchema } from './subscription.ts'
 import { type Tenant, tenantSchema } from './tenant.ts'
 import { type WebhookEvent, webhookEventSchema } from './webhook-event.ts'
 
@@ -20,6 +20,7 @@ export interface Documents {
   bundleVersions: BundleVersion
   customers: Customer
   subscriptions: Subscription
+  eventChunks: EventChunk
   payments: Payment
   entitlementSets: StoredEntitlementSet
   usageCounters: UsageCounters
@@ -38,6 +39,7 @@ export const schemas = {
   bundleVersions: bundleVersionSchema,
   customers: customerSchema,
   subscriptions: subscriptionSchema,
+  eventChunks: eventChunkSchema,
   payments: paymentSchema,
   entitlementSets: entitlementSetSchema,
   usageCounters: usageCountersSchema,

@@ -1,4 +1,5 @@
 import type { InferRawDocType } from 'mongoose'
+import { linePart } from './period.ts'
 import { defineFields, defineSchema, part, workFields } from './schema.ts'
 
 export const paymentStatuses = ['due', 'processing', 'succeeded', 'failed', 'canceled'] as const
@@ -39,20 +40,28 @@ const attempt = part({
   pspCode: { type: String },
   pspReference: { type: String },
   actionUrl: { type: String },
-  /** Answers to inquiries while the outcome is not final. */
+  /** Answers to inquiries while the outcome is not final, and when to ask next. */
   inquiries: { type: Number, required: true, default: 0 },
+  inquireAt: { type: Date },
   why: { type: why, required: true },
   at: { type: Date, required: true },
   resolvedAt: { type: Date },
 })
+
+/** `not_wanted`: it arrived when what it paid for was off. */
+export const refundReasons = ['not_wanted', 'paid_twice', 'requested'] as const
 
 /** Money given back. The id is the PSP's idempotency key; `due` is stored before the PSP is called. */
 const refund = part({
   id: { type: String, required: true },
   attemptId: { type: String, required: true },
   amountMinor: { type: Number, required: true, min: 1 },
-  reason: { type: String, enum: ['subscription_ended', 'paid_twice'], required: true },
+  reason: { type: String, enum: refundReasons, required: true },
   status: { type: String, enum: ['due', 'succeeded', 'failed'], required: true },
+  /** A try brought no answer, or a refusal of what is owed: when to try again. */
+  tryAt: { type: Date },
+  /** The PSP's own words about the last refusal. */
+  pspCode: { type: String },
   at: { type: Date, required: true },
 })
 
@@ -60,21 +69,27 @@ const fields = defineFields({
   id: { type: String, required: true },
   storefrontId: { type: String, required: true },
   customerId: { type: String, required: true },
-  subscriptionId: { type: String, required: true },
-  /** The period of the subscription that this pays for. */
-  period: {
-    type: part({ index: { type: Number, required: true }, start: { type: Date, required: true }, end: { type: Date, required: true } }),
-    required: true,
-  },
-  amountMinor: { type: Number, required: true, min: 1 },
+  /** Absent for a one-time payment. */
+  subscriptionId: { type: String },
+  /** Which bill of the subscription it is. */
+  seq: { type: Number },
+  /** The period of the subscription that this pays for, or pays in. */
+  period: { type: part({ start: { type: Date, required: true }, end: { type: Date, required: true } }) },
+  lines: { type: [linePart], required: true },
+  /** What of the lines' sum the customer's credit paid; below zero when it was added to. */
+  creditMinor: { type: Number, required: true, default: 0 },
+  /** What is charged: the lines' sum less the credit. Nothing is charged for 0. */
+  amountMinor: { type: Number, required: true, min: 0 },
   currency: { type: String, required: true },
   description: { type: String },
   paymentMethodId: { type: String },
   status: { type: String, enum: paymentStatuses, required: true },
   round: { type: Number, required: true, default: 1 },
+  /** Why it failed without an attempt, where there was none to make. */
+  failure: { type: String },
   attempts: { type: [attempt], required: true },
   refunds: { type: [refund], required: true },
-  /** The subscription may not know the outcome yet. */
+  /** The subscription may not know the outcome yet, or of a refund. */
   effectsDue: { type: Boolean, required: true, default: false },
   /** Nothing is owed any more (the subscription ended): money that still arrives goes back. */
   abandoned: { type: Boolean, required: true, default: false },
@@ -87,5 +102,7 @@ export type Refund = Payment['refunds'][number]
 export const paymentSchema = defineSchema(fields)
 paymentSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
 paymentSchema.index({ tenantId: 1, subscriptionId: 1, createdAt: 1, _id: 1 })
+paymentSchema.index({ tenantId: 1, storefrontId: 1, customerId: 1, createdAt: 1, _id: 1 })
 paymentSchema.index({ clock: 1, dueAt: 1, _id: 1 })
+paymentSchema.index({ clock: 1, tenantId: 1, dueAt: 1, _id: 1 })
 paymentSchema.index({ repairAt: 1, _id: 1 })

@@ -5,7 +5,7 @@
  * Conventions: `_id` is the entity's identity path, built by `keys.ts`; `revision` counts writes and is what every
  * compare-and-set compares; optional fields are absent, not null, unless null means something.
  */
-import mongoose, { type SchemaDefinition } from 'mongoose'
+import mongoose, { type InferRawDocType, type SchemaDefinition } from 'mongoose'
 
 export const { Schema } = mongoose
 
@@ -43,6 +43,9 @@ export const defineSchema = (fields: SchemaDefinition) =>
     autoIndex: false,
     bufferCommands: false,
   })
+
+/** The type of a part; mongoose would give each an `_id`. */
+export type PartOf<F> = Omit<InferRawDocType<F>, '_id'>
 
 /** A part of a document, without an `_id` of its own. */
 export const part = <const F extends SchemaDefinition>(fields: F) => new Schema(fields, { _id: false, strict: 'throw', minimize: false, id: false })

@@ -1,5 +1,8 @@
 import type { InferRawDocType } from 'mongoose'
-import { defineFields, defineSchema, part } from './schema.ts'
+import { defineFields, defineSchema, type PartOf, part } from './schema.ts'
+
+/** The day of a change belongs to the new plan, or its second does. */
+export const prorations = ['day', 'second'] as const
 
 const rule = part({
   name: { type: String, required: true },
@@ -16,6 +19,22 @@ const rule = part({
   use: { type: [String], required: true },
 })
 
+/** How subscriptions are billed; each keeps the rules that it was made under. */
+const billingTermsFields = {
+  /** How long an overdue subscription keeps its access. Its own clock, independent of any retry of the payment. */
+  graceHours: { type: Number, required: true, min: 0 },
+  /** When a failed renewal is tried again, counted from its first failure. After the last the subscription is canceled. */
+  retryHours: { type: [Number], required: true },
+  /** How long a first payment may take. */
+  firstPaymentHours: { type: Number, required: true, min: 1 },
+  proration: { type: String, enum: prorations, required: true },
+  /** Card networks fine for more: attempts of one payment, over all PSPs, in any such span of days. */
+  maxAttempts: { type: Number, required: true, min: 1 },
+  maxAttemptsDays: { type: Number, required: true, min: 1 },
+} as const
+export const billingTermsPart = part(billingTermsFields)
+export type BillingTerms = PartOf<typeof billingTermsFields>
+
 const fields = defineFields({
   id: { type: String, required: true },
   name: { type: String, required: true },
@@ -30,13 +49,7 @@ const fields = defineFields({
     }),
     required: true,
   },
-  billing: {
-    type: part({
-      /** How long an overdue subscription keeps its access. Its own clock, independent of any retry of the payment. */
-      graceHours: { type: Number, required: true, min: 0 },
-    }),
-    required: true,
-  },
+  billing: { type: billingTermsPart, required: true },
 })
 
 export type Storefront = InferRawDocType<typeof fields>

@@ -1,6 +1,8 @@
 import type { InferRawDocType } from 'mongoose'
-import { termsFields } from './bundle.ts'
+import { termsFields, termsPart } from './bundle.ts'
+import { linePart, periodFields, periodPart } from './period.ts'
 import { defineFields, defineSchema, part, Schema, workFields } from './schema.ts'
+import { billingTermsPart } from './storefront.ts'
 
 /** The states of design: access is on in trialing, active and past_due alone. */
 export const subscriptionStatuses = [
@@ -17,46 +19,119 @@ export const subscriptionStatuses = [
 ] as const
 export type SubscriptionStatus = (typeof subscriptionStatuses)[number]
 
+export const endReasons = ['canceled', 'period_end', 'payment_not_made', 'unpaid', 'refunded'] as const
+
+/**
+ * One obligation of the subscription, from when it arises to when its payment's outcome is in the subscription. It
+ * holds all that the payment is made from, so that whoever repeats that step makes the same one.
+ */
+const bill = part({
+  paymentId: { type: String, required: true },
+  /** Counts the bills of the subscription. */
+  seq: { type: Number, required: true },
+  /** `change`: made in the middle of a period. */
+  reason: { type: String, enum: ['period', 'change'], required: true },
+  /** `open`: its payment decides. `settled`: there was nothing to pay by card, and it has taken effect. `dropped`: nobody wants it any more. */
+  status: { type: String, enum: ['open', 'settled', 'dropped'], required: true },
+  period: { type: periodPart, required: true },
+  lines: { type: [linePart], required: true },
+  /** Taken from the subscription's credit; below zero when the bill adds to it. */
+  creditMinor: { type: Number, required: true },
+  /** Left to pay: the lines' sum less the credit. */
+  amountMinor: { type: Number, required: true, min: 0 },
+  /** What the period as a whole costs on these terms: what is credited pro rata if it is left early. */
+  creditableMinor: { type: Number, required: true },
+  /** The round of attempts that is asked for, and the last one that is known to have failed. */
+  round: { type: Number, required: true },
+  failedRound: { type: Number, required: true },
+  /** When its payment failed for the first time: what retries are counted from. */
+  failedAt: { type: Date },
+  /** The terms that it pays for, where they are not the subscription's own yet. */
+  terms: { type: termsPart },
+  /** The anchor from then on, where it is another. */
+  anchor: { type: Date },
+})
+
+const event = part({
+  seq: { type: Number, required: true },
+  at: { type: Date, required: true },
+  type: { type: String, required: true },
+  /** In a sentence, for the person who is asked why. */
+  why: { type: String, required: true },
+  paymentId: { type: String },
+  amountMinor: { type: Number },
+})
+
 const fields = defineFields({
   id: { type: String, required: true },
   storefrontId: { type: String, required: true },
   customerId: { type: String, required: true },
-  bundleId: { type: String, required: true },
-  bundleVersion: { type: Number, required: true },
-  /** The bundle's terms at the time of agreement. */
+  /** The terms as agreed. */
   ...termsFields,
+  /** Other terms that take over when the current period ends. */
+  scheduledChange: { type: termsPart },
   status: { type: String, enum: subscriptionStatuses, required: true },
   /** What every period is counted from, in `timeZone`. */
   anchor: { type: Date, required: true },
+  /** Periods begin on this day of the month (31: the last), or of the week (1: Monday). Absent: on the anchor's. */
+  billingDay: { type: Number, min: 1, max: 31 },
   timeZone: { type: String, required: true },
-  /** Which period the subscription is in: [start, end) is anchor + index × interval. */
   currentPeriod: {
     type: part({
-      index: { type: Number, required: true },
-      start: { type: Date, required: true },
-      end: { type: Date, required: true },
+      ...periodFields,
+      /** Bills from this one on were made in this period. */
+      firstBill: { type: Number, required: true },
+      /** What is credited pro rata if the period is left early: what a whole one cost, less refunds. */
+      creditableMinor: { type: Number, required: true },
+      /** Refunds that have been taken off it. */
+      refunds: { type: [String], required: true },
     }),
     required: true,
   },
   /** When access began for the first time. Absent while it never has. */
   accessFrom: { type: Date },
   trialEnd: { type: Date },
-  /** The storefront's grace at the time of agreement, and when an overdue subscription loses its access. */
-  graceHours: { type: Number, required: true },
+  /** The storefront's rules of billing at the time of agreement. */
+  billing: { type: billingTermsPart, required: true },
+  /** Periods that were over before the subscription was made are billed too. */
+  billMissed: { type: Boolean, required: true, default: false },
+  /** When an overdue subscription loses its access. */
   graceUntil: { type: Date },
+  /** When an overdue payment is tried again, or given up if there is no further try. */
+  retryAt: { type: Date },
+  /** Since when a suspended subscription has had no access: time that is not billed. */
+  suspendedAt: { type: Date },
+  /** The end of such a time, where the next period has to begin after it. */
+  resumedAt: { type: Date },
+  pausedAt: { type: Date },
+  pauseReason: { type: String, enum: ['asked', 'no_payment_method'] },
+  /** When a pause ends by itself. */
+  resumeAt: { type: Date },
+  /** Service goes on and nothing is charged. */
+  collectionPausedAt: { type: Date },
   /** An `incomplete` subscription that is not paid by then expires. */
   payBy: { type: Date },
   paymentMethodId: { type: String },
-  /** The payment that the subscription waits for. */
-  openPaymentId: { type: String },
+  /** Owed to the customer, and used before the card is. */
+  creditMinor: { type: Number, required: true, min: 0, default: 0 },
+  billsMade: { type: Number, required: true, default: 0 },
+  /** Bounded: one of the period, one of a change, and those dropped until their payments know. */
+  bills: { type: [bill], required: true },
   cancelAtPeriodEnd: { type: Boolean, required: true, default: false },
   endedAt: { type: Date },
-  endReason: { type: String, enum: ['canceled', 'period_end', 'payment_not_made'] },
+  endReason: { type: String, enum: endReasons },
   metadata: { type: Schema.Types.Mixed },
+  /** What has happened lately; older events are in chunks of their own. */
+  events: { type: [event], required: true },
+  eventsMade: { type: Number, required: true, default: 0 },
+  /** Ids of the last commands, so that one that is repeated is not done again. */
+  recentCommands: { type: [String], required: true },
   ...workFields,
 })
 
 export type Subscription = InferRawDocType<typeof fields>
+export type Bill = Subscription['bills'][number]
+export type SubscriptionEvent = Subscription['events'][number]
 export const subscriptionSchema = defineSchema(fields)
 subscriptionSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
 subscriptionSchema.index({ tenantId: 1, status: 1, createdAt: 1, _id: 1 })
@@ -64,5 +139,16 @@ subscriptionSchema.index({ tenantId: 1, storefrontId: 1, createdAt: 1, _id: 1 })
 subscriptionSchema.index({ tenantId: 1, storefrontId: 1, status: 1, createdAt: 1, _id: 1 })
 subscriptionSchema.index({ tenantId: 1, storefrontId: 1, customerId: 1, createdAt: 1, _id: 1 })
 subscriptionSchema.index({ tenantId: 1, storefrontId: 1, customerId: 1, status: 1, createdAt: 1, _id: 1 })
+subscriptionSchema.index({ tenantId: 1, storefrontId: 1, bundleId: 1, createdAt: 1, _id: 1 })
 subscriptionSchema.index({ clock: 1, dueAt: 1, _id: 1 })
+subscriptionSchema.index({ clock: 1, tenantId: 1, dueAt: 1, _id: 1 })
 subscriptionSchema.index({ repairAt: 1, _id: 1 })
+
+/** Events that a subscription has handed on, a chunk at a time. */
+const chunkFields = defineFields({
+  subscriptionId: { type: String, required: true },
+  events: { type: [event], required: true },
+})
+export type EventChunk = InferRawDocType<typeof chunkFields>
+export const eventChunkSchema = defineSchema(chunkFields)
+eventChunkSchema.index({ tenantId: 1, subscriptionId: 1, createdAt: 1, _id: 1 })

@@ -15,6 +15,7 @@ const fields = defineFields({
       declineClass: { type: String },
       pspCode: { type: String },
       pspReference: { type: String },
+      actionUrl: { type: String },
     }),
   },
   appliedAt: { type: Date },

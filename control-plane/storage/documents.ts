@@ -15,6 +15,7 @@ const nouns: Record<CollectionName, string> = {
   bundleVersions: 'bundle version',
   customers: 'customer',
   subscriptions: 'subscription',
+  eventChunks: 'timeline chunk',
   payments: 'payment',
   entitlementSets: 'entitlement set',
   usageCounters: 'usage',

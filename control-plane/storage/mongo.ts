@@ -163,12 +163,16 @@ const createCollection = <K extends CollectionName>(
       )
       return toPage(page, rows as unknown as D[])
     },
-    due: async ({ by, where = {}, until, limit }) => {
+    due: async ({ by, where = {}, until, limit, after }) => {
       checkLimit(limit)
       servedBy(name, Object.keys(where), [by, '_id'])
       const rows = await orUnavailable(() =>
         collection
-          .find({ ...where, [by]: { $lte: until } })
+          .find({
+            ...where,
+            [by]: { $lte: until, ...(after ? { $gte: after.at } : {}) },
+            ...(after ? { $or: [{ [by]: { $gt: after.at } }, { _id: { $gt: after.id } }] } : {}),
+          })
           .sort({ [by]: 1, _id: 1 })
           .limit(limit)
           .toArray(),

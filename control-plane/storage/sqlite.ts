@@ -156,13 +156,15 @@ const createCollection = <K extends CollectionName>(
       const rows = query(`SELECT document FROM ${name} ${where} ORDER BY ${expression('createdAt')}, id LIMIT ?`, [...values, page.limit + 1])
       return toPage(page, rows)
     },
-    due: async ({ by, where = {}, until, limit }) => {
+    due: async ({ by, where = {}, until, limit, after }) => {
       checkLimit(limit)
       const equality = servedBy(name, Object.keys(where), [by, '_id'])
       const conditions = [...equality.map((field) => `${expression(field)} = ?`), `${expression(by)} <= ?`]
+      if (after) conditions.push(`(${expression(by)}, id) > (?, ?)`)
       return query(`SELECT document FROM ${name} WHERE ${conditions.join(' AND ')} ORDER BY ${expression(by)}, id LIMIT ?`, [
         ...equality.map((field) => where[field] as string),
         until.toISOString(),
+        ...(after ? [after.at.toISOString(), after.id] : []),
         limit,
       ])
     },

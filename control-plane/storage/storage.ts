@@ -40,6 +40,8 @@ export interface DueQuery {
   /** Documents whose `by` is present and not after this. */
   until: Date
   limit: number
+  /** Only what comes after this place: how a caller looks past documents that stay due. */
+  after?: { at: Date; id: string } | undefined
 }
 
 export interface Collection<D extends StoredDocument> {

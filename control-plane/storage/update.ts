@@ -7,12 +7,18 @@ const MAX_TRIES = 50
 /**
  * Read, decide, compare-and-set; again when someone else was first. `decide` answers the changed document, or
  * undefined to leave it as it is; it may be called several times and must only decide.
+ * @param known the document as the caller last saw it: saves the first read, and is checked by the compare-and-set.
  * @returns the document as it is stored now.
  * @throws AppError `not_found`; what `decide` throws.
  */
-export const update = async <D extends StoredDocument>(collection: Collection<D>, id: string, decide: (document: D) => D | undefined): Promise<D> => {
+export const update = async <D extends StoredDocument>(
+  collection: Collection<D>,
+  id: string,
+  decide: (document: D) => D | undefined,
+  known?: D,
+): Promise<D> => {
+  let document = known ?? (await collection.get(id))
   for (let tries = 1; ; tries += 1) {
-    const document = await collection.get(id)
     const changed = decide(document)
     if (!changed) return document
     try {
@@ -20,6 +26,7 @@ export const update = async <D extends StoredDocument>(collection: Collection<D>
     } catch (error) {
       if (!isAppError(error, 'revision_conflict') || tries === MAX_TRIES) throw error
     }
+    document = await collection.get(id)
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * Takes a subscription as far as it can go now: what time has done to it, the payment it waits for, the publication
+ * Takes a subscription as far as it can go now: what time has done to it, the payments of its bills, the publication
  * of what it grants. The request that changes a subscription, the worker that finds it due, the sweeper after a
  * crash and a PSP's webhook all call this and nothing else; each step is stored before the next, so whoever calls it
  * again goes on where it stopped.
@@ -9,16 +9,20 @@ import { isAppError } from '../../common/errors.ts'
 import { publishEntitlements } from '../entitlements/publish-entitlements.ts'
 import { keys } from '../keys.ts'
 import { collectPayment } from '../payments/collect-payment.ts'
-import { abandon, newPayment, reopen } from '../payments/payment-machine.ts'
+import { paymentOfBill } from '../payments/new-payment.ts'
+import { abandon, recordSeen, reopen } from '../payments/payment-machine.ts'
 import type { Payment } from '../schemas/payment.ts'
-import type { Subscription } from '../schemas/subscription.ts'
+import type { Bill, Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
 import { insertOrGet, update } from '../storage/update.ts'
-import { afterPayment, afterTime, atRest, isFinal, openPeriodOf } from './subscription-machine.ts'
+import { handOnEvents, isTimeToHandOn } from './hand-on-events.ts'
+import { afterPayment } from './machine/after-payment.ts'
+import { afterTime } from './machine/after-time.ts'
+import { atRest, type Moment } from './machine/state.ts'
 
 /** Ten years of days in one catch-up, and some lost races; more steps on one subscription is a fault. */
-const MAX_STEPS = 5_000
+const MAX_STEPS = 10_000
 
 export interface AdvancedSubscription {
   subscription: Subscription
@@ -28,26 +32,30 @@ export interface AdvancedSubscription {
   entitlementRevision: number
 }
 
-export const advanceSubscription = async (services: Services, tenant: Tenant, subscriptionId: string): Promise<AdvancedSubscription> => {
+export const momentOf = (services: Services, tenant: Tenant): Moment => ({ now: tenantNow(services, tenant), repairAt: repairTime(services) })
+
+/** @param known the subscription as the caller last saw it, which saves reading it. */
+export const advanceSubscription = async (services: Services, tenant: Tenant, subscriptionId: string, known?: Subscription): Promise<AdvancedSubscription> => {
   const { subscriptions } = services.storage
   const id = keys.subscription(tenant.tenantId, subscriptionId)
   let payment: Payment | undefined
+  let current = known
   for (let steps = 0; steps < MAX_STEPS; steps += 1) {
     try {
-      const subscription = await subscriptions.get(id)
-      const moved = afterTime(subscription, tenantNow(services, tenant), repairTime(services))
+      const subscription: Subscription = current ?? (await subscriptions.get(id))
+      current = undefined
+      const moved = afterTime(subscription, momentOf(services, tenant))
       if (moved) {
-        await subscriptions.replace(moved)
+        current = await subscriptions.replace(moved)
         continue
       }
-      if (subscription.openPaymentId) {
-        const collected = await bringPaymentToRest(services, tenant, subscription)
-        payment = collected.payment
-        if (collected.changed) continue
+      const billed = await bringBillsToRest(services, tenant, subscription)
+      payment = billed.payment ?? payment
+      if (billed.subscription) {
+        current = billed.subscription
+        continue
       }
-      const { revision, published } = await publishEntitlements(services, tenant, customerOf(subscription))
-      const rested = published && subscription.repairAt ? await subscriptions.replace(atRest(subscription)) : subscription
-      return { subscription: rested, payment, entitlementRevision: revision }
+      return { ...(await rest(services, tenant, subscription)), payment }
     } catch (error) {
       // Another process changed the subscription: look again at where it is.
       if (!isAppError(error, 'revision_conflict')) throw error
@@ -58,30 +66,55 @@ export const advanceSubscription = async (services: Services, tenant: Tenant, su
 
 const customerOf = ({ tenantId, storefrontId, customerId }: CustomerKey): CustomerKey => ({ tenantId, storefrontId, customerId })
 
-/** @returns whether the payment's outcome changed the subscription. */
-const bringPaymentToRest = async (services: Services, tenant: Tenant, subscription: Subscription): Promise<{ payment: Payment; changed: boolean }> => {
-  const { payments } = services.storage
-  const opened = await openPaymentOf(services, tenant, subscription)
-  if (isFinal(subscription.status)) await update(payments, opened._id, (latest) => abandon(latest, tenantNow(services, tenant), repairTime(services)))
-  else if (opened.status === 'failed' && subscription.paymentMethodId && opened.paymentMethodId !== subscription.paymentMethodId) {
-    const method = subscription.paymentMethodId
-    await update(payments, opened._id, (latest) => (latest.status === 'failed' ? reopen(latest, method, repairTime(services)) : undefined))
-  }
-  const payment = await collectPayment(services, tenant, opened.id)
-  const changed = afterPayment(subscription, payment, tenantNow(services, tenant), repairTime(services))
-  if (changed) await services.storage.subscriptions.replace(changed)
-  // The outcome is in the subscription: only now is the payment's own reminder of it taken away.
-  const done = await update(payments, payment._id, (latest) =>
-    latest.effectsDue && latest.status === payment.status ? { ...latest, effectsDue: false, repairAt: undefined } : undefined,
-  )
-  return { payment: done, changed: changed !== undefined }
+/** Nothing more can be done now: what is stored is published, and the mark that it may not be is taken away. */
+const rest = async (services: Services, tenant: Tenant, subscription: Subscription) => {
+  const { subscriptions } = services.storage
+  const { revision: entitlementRevision, published } = await publishEntitlements(services, tenant, customerOf(subscription))
+  if (!subscription.repairAt) return { subscription, entitlementRevision }
+  // Later, when the feed is back; and after others whose time has come.
+  if (!published) return { subscription: await subscriptions.replace({ ...subscription, repairAt: repairTime(services) }), entitlementRevision }
+  if (!isTimeToHandOn(subscription)) return { subscription: await subscriptions.replace(atRest(subscription)), entitlementRevision }
+  return { subscription: await subscriptions.replace(atRest(await handOnEvents(services, subscription))), entitlementRevision }
 }
 
-/** Makes the payment if a crash came between the subscription and it. */
-const openPaymentOf = async (services: Services, tenant: Tenant, subscription: Subscription): Promise<Payment> => {
-  const period = openPeriodOf(subscription)
-  if (!period) throw new Error(`subscription ${subscription.id} waits for a payment of no period it is in`)
-  return insertOrGet(services.storage.payments, newPayment(subscription, period, tenantNow(services, tenant), repairTime(services)))
+interface Billed {
+  /** Of the bill that was looked at last. */
+  payment: Payment | undefined
+  /** Present when the subscription was changed. */
+  subscription: Subscription | undefined
+}
+
+/** Takes the payments of its bills as far as they go, until one changes the subscription. */
+const bringBillsToRest = async (services: Services, tenant: Tenant, subscription: Subscription): Promise<Billed> => {
+  let payment: Payment | undefined
+  // Those that nobody wants are abandoned before anything else is charged.
+  const order = { dropped: 0, settled: 1, open: 2 }
+  for (const bill of subscription.bills.toSorted((a, b) => order[a.status] - order[b.status])) {
+    payment = await bringPaymentToRest(services, tenant, subscription, bill)
+    const changed = afterPayment(subscription, bill, payment, momentOf(services, tenant))
+    if (!changed) {
+      // It has nothing new to say: its reminder has done its work.
+      payment = await update(services.storage.payments, payment._id, recordSeen, payment)
+      continue
+    }
+    const stored = await services.storage.subscriptions.replace(changed)
+    // The outcome is in the subscription: only now is the payment's own reminder of it taken away.
+    payment = await update(services.storage.payments, payment._id, recordSeen, payment)
+    return { payment, subscription: stored }
+  }
+  return { payment, subscription: undefined }
+}
+
+const bringPaymentToRest = async (services: Services, tenant: Tenant, subscription: Subscription, bill: Bill): Promise<Payment> => {
+  const { payments } = services.storage
+  const { now, repairAt } = momentOf(services, tenant)
+  const payment = await insertOrGet(payments, paymentOfBill(subscription, bill, now, repairAt))
+  if (bill.status === 'settled') return payment
+  const wanted =
+    bill.status === 'dropped'
+      ? await update(payments, payment._id, (latest) => abandon(latest, now, repairAt), payment)
+      : await update(payments, payment._id, (latest) => reopen(latest, bill.round, subscription.paymentMethodId ?? undefined, repairAt), payment)
+  return collectPayment(services, tenant, wanted)
 }
 
 /** The subscription as it stands, changing nothing. @throws AppError `not_found`. */
@@ -90,6 +123,7 @@ export const readSubscription = async (services: Services, tenant: Tenant, subsc
   const { tenantId } = tenant
   const subscription = await storage.subscriptions.get(keys.subscription(tenantId, subscriptionId))
   const set = await storage.entitlementSets.find(keys.customer(tenantId, subscription.storefrontId, subscription.customerId))
-  const payment = subscription.openPaymentId ? await storage.payments.find(keys.payment(tenantId, subscription.openPaymentId)) : undefined
+  const paymentId = subscription.bills.at(-1)?.paymentId
+  const payment = paymentId ? await storage.payments.find(keys.payment(tenantId, paymentId)) : undefined
   return { subscription, payment, entitlementRevision: set?.revision ?? 0 }
 }

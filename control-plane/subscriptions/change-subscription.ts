@@ -1,37 +1,85 @@
 /** What callers do to a subscription that exists: each a decision, stored, and taken to its end. */
+import { AppError, fieldError } from '../../common/errors.ts'
 import { addPaymentMethod, methodNamed } from '../customers/customers.ts'
 import { keys } from '../keys.ts'
-import type { Subscription } from '../schemas/subscription.ts'
+import type { Terms } from '../schemas/bundle.ts'
+import type { Bill, Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
-import { repairTime, type Services, tenantNow } from '../services.ts'
+import type { Services } from '../services.ts'
 import { update } from '../storage/update.ts'
-import { type AdvancedSubscription, advanceSubscription } from './advance-subscription.ts'
-import { cancel, reactivate, withPaymentMethod } from './subscription-machine.ts'
+import { type AdvancedSubscription, advanceSubscription, momentOf } from './advance-subscription.ts'
+import { settled } from './machine/after-payment.ts'
+import { changeTerms } from './machine/change-terms.ts'
+import { cancel, reactivate } from './machine/end-subscription.ts'
+import { pauseCollection, pauseService, resume } from './machine/pause.ts'
+import { withPaymentMethod } from './machine/pay.ts'
+import type { Moment } from './machine/state.ts'
+import { termsOf } from './terms.ts'
 
-/** Thrown by when the caller's `If-Match` names another revision. */
-type Check = (subscription: Subscription) => void
+/** What a caller asks for, and of which subscription. */
+export interface Command {
+  /** The same for a repeat of the same request, which then changes nothing more. */
+  id: string
+  subscriptionId: string
+  /** Throws when the caller's `If-Match` names another revision. */
+  check(subscription: Subscription): void
+}
 
-const changeAndAdvance = async (
+/** A repeat comes soon after its original; this many other commands do not come between. */
+const COMMANDS_REMEMBERED = 16
+
+const obey = async (
   services: Services,
   tenant: Tenant,
-  id: string,
-  check: Check,
-  decide: (subscription: Subscription) => Subscription,
+  { id, subscriptionId, check }: Command,
+  decide: (subscription: Subscription, moment: Moment) => Subscription,
 ): Promise<AdvancedSubscription> => {
-  await update(services.storage.subscriptions, keys.subscription(tenant.tenantId, id), (subscription) => {
-    check(subscription)
-    return decide(subscription)
-  })
-  return advanceSubscription(services, tenant, id)
+  // What time has done comes first: a command is about the subscription as it is now.
+  const { subscription: current } = await upToNow(services, tenant, subscriptionId, check)
+  const obeyed = await update(
+    services.storage.subscriptions,
+    keys.subscription(tenant.tenantId, subscriptionId),
+    (subscription) => {
+      if (subscription.recentCommands.includes(id)) return undefined
+      // Someone else came between.
+      if (subscription !== current) check(subscription)
+      const decided = decide(subscription, momentOf(services, tenant))
+      return decided === subscription ? undefined : { ...decided, recentCommands: [...subscription.recentCommands, id].slice(-COMMANDS_REMEMBERED) }
+    },
+    current,
+  )
+  return advanceSubscription(services, tenant, subscriptionId, obeyed)
+}
+
+const upToNow = async (services: Services, tenant: Tenant, subscriptionId: string, check: Command['check']) => {
+  const stored = await services.storage.subscriptions.get(keys.subscription(tenant.tenantId, subscriptionId))
+  check(stored)
+  const { now } = momentOf(services, tenant)
+  return stored.dueAt && stored.dueAt <= now ? advanceSubscription(services, tenant, subscriptionId, stored) : { subscription: stored }
 }
 
 /** @throws AppError `not_found` or `not_allowed_in_state`. */
-export const cancelSubscription = (services: Services, tenant: Tenant, id: string, check: Check, at: 'now' | 'period_end'): Promise<AdvancedSubscription> =>
-  changeAndAdvance(services, tenant, id, check, (subscription) => cancel(subscription, at, tenantNow(services, tenant), repairTime(services)))
+export const cancelSubscription = (services: Services, tenant: Tenant, command: Command, at: 'now' | 'period_end'): Promise<AdvancedSubscription> =>
+  obey(services, tenant, command, (subscription, moment) => cancel(subscription, at, moment))
 
 /** @throws AppError `not_found` or `not_allowed_in_state`. */
-export const reactivateSubscription = (services: Services, tenant: Tenant, id: string, check: Check): Promise<AdvancedSubscription> =>
-  changeAndAdvance(services, tenant, id, check, (subscription) => reactivate(subscription, repairTime(services)))
+export const reactivateSubscription = (services: Services, tenant: Tenant, command: Command): Promise<AdvancedSubscription> =>
+  obey(services, tenant, command, reactivate)
+
+/** @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`. */
+export const pauseSubscription = (
+  services: Services,
+  tenant: Tenant,
+  command: Command,
+  pause: { what: 'service' | 'collection'; resumeAt?: Date | undefined },
+): Promise<AdvancedSubscription> =>
+  obey(services, tenant, command, (subscription, moment) =>
+    pause.what === 'service' ? pauseService(subscription, pause.resumeAt, moment) : pauseCollection(subscription, moment),
+  )
+
+/** @throws AppError `not_found` or `not_allowed_in_state`. */
+export const resumeSubscription = (services: Services, tenant: Tenant, command: Command): Promise<AdvancedSubscription> =>
+  obey(services, tenant, command, resume)
 
 export interface SubscriptionChange {
   paymentMethod?: string | undefined
@@ -39,19 +87,13 @@ export interface SubscriptionChange {
 }
 
 /** A new payment method is used at once for a payment that has failed. @throws AppError `not_found` or `not_allowed_in_state`. */
-export const changeSubscription = async (
-  services: Services,
-  tenant: Tenant,
-  id: string,
-  check: Check,
-  change: SubscriptionChange,
-): Promise<AdvancedSubscription> => {
+export const editSubscription = async (services: Services, tenant: Tenant, command: Command, change: SubscriptionChange): Promise<AdvancedSubscription> => {
   const { storage } = services
-  const subscription = await storage.subscriptions.get(keys.subscription(tenant.tenantId, id))
-  check(subscription)
+  const subscription = await storage.subscriptions.get(keys.subscription(tenant.tenantId, command.subscriptionId))
+  command.check(subscription)
   const methodId = change.paymentMethod === undefined ? undefined : await addMethod(services, tenant, subscription, change.paymentMethod)
-  return changeAndAdvance(services, tenant, id, check, (latest) => {
-    const paid = methodId === undefined ? latest : withPaymentMethod(latest, methodId, repairTime(services))
+  return obey(services, tenant, command, (latest, moment) => {
+    const paid = methodId === undefined ? latest : withPaymentMethod(latest, methodId, moment)
     return change.metadata === undefined ? paid : { ...paid, metadata: change.metadata }
   })
 }
@@ -59,10 +101,66 @@ export const changeSubscription = async (
 const addMethod = async (services: Services, tenant: Tenant, subscription: Subscription, named: string): Promise<string> => {
   const { storage } = services
   // Refused before anything is written: a subscription that has ended takes no payment method.
-  withPaymentMethod(subscription, named, repairTime(services))
+  withPaymentMethod(subscription, named, momentOf(services, tenant))
   const storefront = await storage.storefronts.get(keys.storefront(tenant.tenantId, subscription.storefrontId))
   const customer = await storage.customers.get(keys.customer(tenant.tenantId, subscription.storefrontId, subscription.customerId))
   const method = methodNamed(tenant, storefront, customer, named)
   await addPaymentMethod(services, customer, method)
   return method.id
+}
+
+export interface TermsChange {
+  bundleId?: string | undefined
+  quantity?: number | undefined
+  at: 'now' | 'period_end'
+}
+
+/**
+ * The terms that a caller asks for. Naming another bundle means its newest version; another quantity keeps the terms
+ * that were agreed; naming the own bundle and nothing else moves to its newest version.
+ */
+const termsAskedFor = async (services: Services, tenant: Tenant, subscription: Subscription, { bundleId, quantity }: TermsChange): Promise<Terms> => {
+  const { storefrontId, bundleId: own } = subscription
+  const { bundleVersion, pricing, entitlements, refundEndsAccess } = subscription
+  if (bundleId === undefined || (bundleId === own && quantity !== undefined)) {
+    return { bundleId: own, bundleVersion, pricing, entitlements, refundEndsAccess, quantity: quantity ?? subscription.quantity }
+  }
+  const bundle = await services.storage.bundles.find(keys.bundle(tenant.tenantId, storefrontId, bundleId))
+  if (!bundle) throw fieldError('unknown_reference', 'bundleId', `the storefront has no bundle ${JSON.stringify(bundleId)}`)
+  return termsOf(bundle, quantity ?? subscription.quantity)
+}
+
+/** Needed unless what is owed is nothing. */
+const checkPayable = (subscription: Subscription, bill: Bill | undefined): void => {
+  if (bill?.status !== 'open' || subscription.paymentMethodId) return
+  throw new AppError('not_allowed_in_state', 'the change has to be paid and the subscription has no payment method; PATCH one')
+}
+
+/** @throws AppError `not_found`, `unknown_reference` or `not_allowed_in_state`. */
+export const changeSubscription = async (services: Services, tenant: Tenant, command: Command, change: TermsChange): Promise<AdvancedSubscription> => {
+  const subscription = await services.storage.subscriptions.get(keys.subscription(tenant.tenantId, command.subscriptionId))
+  const terms = await termsAskedFor(services, tenant, subscription, change)
+  return obey(services, tenant, command, (latest, moment) => {
+    const { subscription: changedOne, bill } = changeTerms(latest, terms, change.at, moment)
+    checkPayable(latest, bill)
+    return changedOne
+  })
+}
+
+export interface ChangePreview {
+  /** The lines, the credit and the amount of what is due now; absent when nothing is billed for the change. */
+  bill: Bill | undefined
+  /** The subscription once the change has taken effect. */
+  after: Subscription
+}
+
+/** What `changeSubscription` would do now; stores nothing. @throws as it does. */
+export const previewChange = async (services: Services, tenant: Tenant, subscriptionId: string, change: TermsChange): Promise<ChangePreview> => {
+  const subscription = await services.storage.subscriptions.get(keys.subscription(tenant.tenantId, subscriptionId))
+  const terms = await termsAskedFor(services, tenant, subscription, change)
+  const moment = momentOf(services, tenant)
+  const { subscription: changedOne, bill } = changeTerms(subscription, terms, change.at, moment)
+  checkPayable(subscription, bill)
+  const after = bill?.status === 'open' ? settled(changedOne, bill, moment) : changedOne
+  return { bill, after }
 }

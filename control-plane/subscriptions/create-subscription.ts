@@ -3,21 +3,24 @@
  * document leads to the next, and `advanceSubscription` takes them to the end.
  */
 import { periodStart, startOfLocalDate } from '../../common/calendar.ts'
-import { AppError, fieldError } from '../../common/errors.ts'
+import { fieldError } from '../../common/errors.ts'
+import { paymentIdOf } from '../billing/bills.ts'
+import { anchorFrom } from '../billing/periods.ts'
 import { addPaymentMethod, customerFor, methodNamed } from '../customers/customers.ts'
-import { keys, paymentIdOf } from '../keys.ts'
-import { loadRoutableAccounts } from '../payments/load-route.ts'
-import { routePayment } from '../payments/route-payment.ts'
+import { keys } from '../keys.ts'
+import { checkPayable } from '../payments/check-payable.ts'
 import type { Bundle } from '../schemas/bundle.ts'
 import type { Customer, PaymentMethod } from '../schemas/customer.ts'
 import type { Storefront } from '../schemas/storefront.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
-import { clockOf, repairTime, type Services, tenantNow } from '../services.ts'
-import type { New } from '../storage/storage.ts'
+import { clockOf, type Services, tenantNow } from '../services.ts'
 import { insertOrGet } from '../storage/update.ts'
-import { type AdvancedSubscription, advanceSubscription } from './advance-subscription.ts'
-import { begin } from './subscription-machine.ts'
+import { type AdvancedSubscription, advanceSubscription, momentOf } from './advance-subscription.ts'
+import { begin } from './machine/begin.ts'
+import { changed } from './machine/state.ts'
+import { moveSubscription } from './roll-out-bundle.ts'
+import { termsOf } from './terms.ts'
 
 export interface SubscriptionInput {
   customerId: string
@@ -27,6 +30,12 @@ export interface SubscriptionInput {
   billingCycle?: string | undefined
   /** A date in the storefront's time zone (its first instant), or an instant. Absent: now. */
   startDate?: string | undefined
+  /** Seats. */
+  quantity?: number | undefined
+  /** Periods begin on this day: of the month, or of the week for weekly bundles. Absent: on the start's own. */
+  billingDay?: number | undefined
+  /** With a start in the past: bill the periods that are over, too. */
+  billMissed?: boolean | undefined
   paymentMethod?: string | undefined
   metadata?: Record<string, string> | undefined
 }
@@ -55,15 +64,24 @@ export const createSubscription = async (services: Services, tenant: Tenant, id:
   const bundle = await bundles.find(keys.bundle(tenantId, input.storefrontId, input.bundleId))
   if (!bundle) throw fieldError('unknown_reference', 'bundleId', `the storefront has no bundle ${JSON.stringify(input.bundleId)}`)
   checkBillingCycle(bundle, input.billingCycle)
+  checkBillingDay(bundle, input.billingDay)
   const known = await customers.find(keys.customer(tenantId, input.storefrontId, input.customerId))
   const now = tenantNow(services, tenant)
   const start = startOf(storefront, input.startDate, now)
   const method = paymentMethodOf(tenant, storefront, bundle, known, input.paymentMethod)
-  if (method) await checkPayable(services, tenant, storefront, bundle, known, method, id)
+  if (method && bundle.pricing.amountMinor > 0) {
+    const { amountMinor, currency } = bundle.pricing
+    const paymentId = paymentIdOf(tenantId, id, 0)
+    const country = known?.country ?? undefined
+    await checkPayable(services, tenant, storefront, { paymentId, amountMinor: amountMinor * (input.quantity ?? 1), currency, country, method })
+  }
 
   const customer = await customerFor(services, tenant, input.storefrontId, input.customerId)
   if (method) await addPaymentMethod(services, customer, method)
   await insertOrGet(subscriptions, firstState(services, tenant, storefront, bundle, { id, input, start, now, methodId: method?.id }))
+  // A version for all that was made meanwhile may have gone through the list before this subscription was on it.
+  const latest = await bundles.get(bundle._id)
+  if (latest.version !== bundle.version && latest.rollout) await moveSubscription(services, tenant, id, latest)
   return advanceSubscription(services, tenant, id)
 }
 
@@ -73,6 +91,12 @@ const checkBillingCycle = (bundle: Bundle, billingCycle: string | undefined): vo
   if (cycleNames[billingCycle] === interval && intervalCount === 1) return
   const every = intervalCount === 1 ? interval : `${intervalCount} ${interval}s`
   throw fieldError('invalid_request', 'billingCycle', `the bundle is billed every ${every}; leave billingCycle out, or name that`)
+}
+
+const checkBillingDay = ({ pricing: { interval } }: Bundle, billingDay: number | undefined): void => {
+  if (billingDay === undefined) return
+  if (interval === 'day') throw fieldError('invalid_request', 'billingDay', 'means nothing for a bundle that is billed by the day; leave it out')
+  if (interval === 'week' && billingDay > 7) throw fieldError('invalid_request', 'billingDay', 'must be 1 (Monday) to 7 (Sunday) for a weekly bundle')
 }
 
 const startOf = (storefront: Storefront, startDate: string | undefined, now: Date): Date => {
@@ -98,31 +122,6 @@ const paymentMethodOf = (
   throw fieldError('invalid_request', 'paymentMethod', 'is needed: the bundle costs something from the start, and the customer has no payment method')
 }
 
-/** Better refused now than stored and never payable. */
-const checkPayable = async (
-  services: Services,
-  tenant: Tenant,
-  storefront: Storefront,
-  bundle: Bundle,
-  customer: Customer | undefined,
-  method: PaymentMethod,
-  subscriptionId: string,
-): Promise<void> => {
-  if (bundle.pricing.amountMinor === 0) return
-  const route = routePayment(storefront.routing, await loadRoutableAccounts(services, tenant, storefront), {
-    paymentId: paymentIdOf(tenant.tenantId, subscriptionId, 0),
-    amountMinor: bundle.pricing.amountMinor,
-    currency: bundle.pricing.currency,
-    country: customer?.country ?? undefined,
-    method,
-  })
-  if (route.candidates.length > 0) return
-  const reasons = route.excluded.map(({ account, reason }) => `${account} ${reason}`).join('; ')
-  throw new AppError('no_eligible_psp', `no payment provider of the storefront can take this payment: ${reasons || 'it has none'}`, [
-    { field: 'paymentMethod', message: 'is usable at no payment provider of the storefront' },
-  ])
-}
-
 interface FirstState {
   id: string
   input: SubscriptionInput
@@ -131,11 +130,11 @@ interface FirstState {
   methodId: string | undefined
 }
 
-const firstState = (services: Services, tenant: Tenant, storefront: Storefront, bundle: Bundle, first: FirstState): New<Subscription> => {
+const firstState = (services: Services, tenant: Tenant, storefront: Storefront, bundle: Bundle, first: FirstState): Subscription => {
   const { id, input, start, now, methodId } = first
-  const trialEnd = bundle.trialDays > 0 ? periodStart({ anchor: start, interval: 'day', count: bundle.trialDays, timeZone: storefront.timeZone }, 1) : undefined
-  // Billing periods are counted from where the trial ends.
-  const anchor = trialEnd ?? start
+  const terms = termsOf(bundle, input.quantity ?? 1)
+  const { timeZone } = storefront
+  const trialEnd = bundle.trialDays > 0 ? periodStart({ anchor: start, interval: 'day', count: bundle.trialDays, timeZone }, 1) : undefined
   const scheduled: Subscription = {
     _id: keys.subscription(tenant.tenantId, id),
     tenantId: tenant.tenantId,
@@ -145,22 +144,38 @@ const firstState = (services: Services, tenant: Tenant, storefront: Storefront, 
     id,
     storefrontId: storefront.id,
     customerId: input.customerId,
-    bundleId: bundle.id,
-    bundleVersion: bundle.version,
-    pricing: bundle.pricing,
-    entitlements: bundle.entitlements,
+    ...terms,
     status: 'scheduled',
-    anchor,
-    timeZone: storefront.timeZone,
-    currentPeriod: { index: trialEnd ? -1 : 0, start, end: trialEnd ?? start },
+    // Billing periods are counted from where the trial ends.
+    anchor: anchorFrom({ ...terms, timeZone, billingDay: input.billingDay }, trialEnd ?? start),
+    billingDay: input.billingDay,
+    timeZone,
+    currentPeriod: {
+      index: -1,
+      start,
+      end: trialEnd ?? start,
+      wholeStart: start,
+      wholeEnd: trialEnd ?? start,
+      firstBill: 0,
+      creditableMinor: 0,
+      refunds: [],
+    },
     trialEnd,
-    graceHours: storefront.billing.graceHours,
+    billing: storefront.billing,
+    billMissed: input.billMissed ?? false,
     paymentMethodId: methodId,
+    creditMinor: 0,
+    billsMade: 0,
+    bills: [],
     cancelAtPeriodEnd: false,
     metadata: input.metadata,
+    events: [],
+    eventsMade: 0,
+    recentCommands: [],
     clock: clockOf(tenant),
-    dueAt: start,
-    repairAt: repairTime(services),
   }
-  return start <= now ? begin(scheduled, now, repairTime(services)) : scheduled
+  const moment = momentOf(services, tenant)
+  const why = `${terms.bundleId} × ${terms.quantity}${start > now ? `, from ${start.toISOString()}` : start < now ? `, as if from ${start.toISOString()}` : ''}`
+  const created = changed(scheduled, {}, moment, { type: 'created', why })
+  return start <= now ? begin(created, moment) : created
 }

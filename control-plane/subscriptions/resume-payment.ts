@@ -1,31 +1,49 @@
-/** Goes on with a payment that is due for an inquiry, that a crash left half-done, or that a webhook has changed. */
+/** Goes on with a payment that is due for an inquiry or a refund, that a crash left half-done, or that a webhook has changed. */
 import { keys } from '../keys.ts'
-import { collectPayment, resolveOpenAttempt } from '../payments/collect-payment.ts'
-import { dueRefund, openAttempt } from '../payments/payment-machine.ts'
-import type { Payment } from '../schemas/payment.ts'
+import { collectPayment, makeRefunds, resolveAttempt } from '../payments/collect-payment.ts'
+import { openAttempt, recordSeen } from '../payments/payment-machine.ts'
+import type { Attempt, Payment } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
-import { type AdvancedSubscription, advanceSubscription } from './advance-subscription.ts'
+import { advanceSubscription, momentOf } from './advance-subscription.ts'
+import { afterRefund } from './machine/after-payment.ts'
 
-const isInquiryDue = (services: Services, tenant: Tenant, payment: Payment): boolean => {
-  if (!openAttempt(payment)) return false
-  const abandonedByCrash = payment.repairAt !== undefined && payment.repairAt !== null && payment.repairAt <= services.clock.now()
-  const due = payment.dueAt !== undefined && payment.dueAt !== null && payment.dueAt <= tenantNow(services, tenant)
-  return abandonedByCrash || due
+/** Whoever sent the attempt has died, or its time to be asked about has come. */
+const isInquiryDue = (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt): boolean => {
+  if (attempt.status === 'sent') return payment.repairAt !== undefined && payment.repairAt !== null && payment.repairAt <= services.clock.now()
+  return attempt.inquireAt !== undefined && attempt.inquireAt !== null && attempt.inquireAt <= tenantNow(services, tenant)
 }
 
-export const resumePayment = async (services: Services, tenant: Tenant, paymentId: string): Promise<AdvancedSubscription> => {
+const inquire = async (services: Services, tenant: Tenant, payment: Payment): Promise<Payment> => {
+  let current = payment
+  for (const { id } of payment.attempts) {
+    const attempt = current.attempts.find((one) => one.id === id)
+    if (attempt && openAttempt({ ...current, attempts: [attempt] }) && isInquiryDue(services, tenant, current, attempt)) {
+      current = await resolveAttempt(services, tenant, current, attempt)
+    }
+  }
+  return current
+}
+
+export const resumePayment = async (services: Services, tenant: Tenant, paymentId: string): Promise<Payment> => {
   const { payments } = services.storage
-  const payment = await payments.get(keys.payment(tenant.tenantId, paymentId))
-  if (isInquiryDue(services, tenant, payment)) await resolveOpenAttempt(services, tenant, paymentId)
-  await collectPayment(services, tenant, paymentId)
-  const advanced = await advanceSubscription(services, tenant, payment.subscriptionId)
-  // The subscription is not waiting for this payment, or not any more: nothing is left for it to do.
-  await update(payments, payment._id, (latest) =>
-    latest.id !== advanced.subscription.openPaymentId && !openAttempt(latest) && !dueRefund(latest) && latest.repairAt
-      ? { ...latest, effectsDue: false, repairAt: undefined }
-      : undefined,
-  )
-  return advanced
+  const id = keys.payment(tenant.tenantId, paymentId)
+  const payment = await payments.get(id)
+  const { subscriptionId } = payment
+  if (!subscriptionId) return collectPayment(services, tenant, await inquire(services, tenant, payment))
+
+  // The subscription first: whether the payment is still wanted is its to say.
+  await advanceSubscription(services, tenant, subscriptionId)
+  await makeRefunds(services, tenant, await inquire(services, tenant, await payments.get(id)))
+  return settleWithSubscription(services, tenant, id, subscriptionId)
+}
+
+/** Lets the subscription see the payment's outcome and its refunds. Once it has, nothing is left for it to do. */
+const settleWithSubscription = async (services: Services, tenant: Tenant, id: string, subscriptionId: string): Promise<Payment> => {
+  const { payments, subscriptions } = services.storage
+  const payment = await payments.get(id)
+  await update(subscriptions, keys.subscription(tenant.tenantId, subscriptionId), (latest) => afterRefund(latest, payment, momentOf(services, tenant)))
+  await advanceSubscription(services, tenant, subscriptionId)
+  return update(payments, id, (latest) => (latest.revision === payment.revision ? recordSeen(latest) : undefined), payment)
 }

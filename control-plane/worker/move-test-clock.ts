@@ -11,33 +11,56 @@ import { doWork } from './work.ts'
 
 const BATCH = 100
 
-const due = async (services: Services, tenant: Tenant, until: Date) => {
+type Due = { at: Date; work: (tenant: Tenant) => Promise<void>; revision?: string }
+
+/** What is due by `until`, the earliest first. A batch, of which the caller takes what is due at one instant. */
+const dueBy = async (services: Services, tenant: Tenant, until: Date): Promise<Due[]> => {
   const query = { by: 'dueAt', where: { clock: tenant.tenantId }, until, limit: BATCH } as const
+  const event = await services.psps.sandbox?.nextEvent(tenant.tenantId)
   const [payments, subscriptions] = await Promise.all([services.storage.payments.due(query), services.storage.subscriptions.due(query)])
+  const told: Due[] = event && event <= until ? [{ at: event, work: async () => services.psps.sandbox?.moveTo(tenant.tenantId, event) }] : []
   return [
-    ...payments.map((document) => ({ collection: 'payments' as const, document, at: document.dueAt as Date })),
-    ...subscriptions.map((document) => ({ collection: 'subscriptions' as const, document, at: document.dueAt as Date })),
+    // At one instant: what the providers say, then what payments wait for, then what subscriptions do.
+    ...told,
+    ...payments.map(
+      (document): Due => ({
+        at: document.dueAt as Date,
+        work: (now) => doWork(services, 'payments', document, now),
+        revision: `${document._id} ${document.revision}`,
+      }),
+    ),
+    ...subscriptions.map(
+      (document): Due => ({
+        at: document.dueAt as Date,
+        work: (now) => doWork(services, 'subscriptions', document, now),
+        revision: `${document._id} ${document.revision}`,
+      }),
+    ),
   ].sort((a, b) => a.at.getTime() - b.at.getTime())
 }
 
-/** @throws AppError `not_allowed_in_state` or `invalid_request`, as `setTestClock`. */
+/** @throws AppError `not_allowed_in_state`, `invalid_request` or `revision_conflict`, as `setTestClock`. */
 export const moveTestClock = async (services: Services, tenant: Tenant, target: Date): Promise<Tenant> => {
   let current = tenant
   // Only ever forward on the way; where the target itself may not be, is said before anything is done.
   if (tenant.mode !== 'sandbox' || !tenant.testNow || target < tenant.testNow) return setTestClock(services, tenant, target)
-  const done = new Map<string, number>()
+  const done = new Set<string>()
   for (;;) {
-    const [first, ...others] = await due(services, current, target)
+    const batch = await dueBy(services, current, target)
+    const [first] = batch
     if (!first) break
-    const at = first.at > (current.testNow as Date) ? first.at : (current.testNow as Date)
-    if (at > (current.testNow as Date)) current = await setTestClock(services, current, at)
-    for (const { collection, document } of [first, ...others.filter((other) => other.at.getTime() === first.at.getTime())]) {
-      const seen = `${collection} ${document._id} ${document.revision}`
+    if (first.at > (current.testNow as Date)) {
+      current = await setTestClock(services, current, first.at, false)
+      done.clear()
+    }
+    for (const { work, revision } of batch.filter(({ at }) => at.getTime() === first.at.getTime())) {
       // Its work leaves it exactly as it was: going on would never end.
-      if (done.has(seen)) throw new AppError('internal', `${collection} ${document._id} stays due`)
-      done.set(seen, 1)
-      await doWork(services, collection, document as never)
+      if (revision && done.has(revision)) throw new AppError('internal', `${revision} stays due`)
+      if (revision) done.add(revision)
+      await work(current)
     }
   }
-  return setTestClock(services, await services.storage.tenants.get(keys.tenant(tenant.tenantId)), target)
+  const arrived = await setTestClock(services, await services.storage.tenants.get(keys.tenant(tenant.tenantId)), target)
+  await services.psps.sandbox?.moveTo(tenant.tenantId, target)
+  return arrived
 }

@@ -2,19 +2,21 @@
  * What to do with a document that is due, for each collection that can be. All of it may be done twice, by several
  * processes at once, or again after a crash.
  */
+import { isAppError } from '../../common/errors.ts'
 import { finishTenant } from '../catalog/tenants.ts'
 import { announceCustomer } from '../customers/customers.ts'
 import { announceUsage } from '../entitlements/report-usage.ts'
 import { keys } from '../keys.ts'
 import { applyWebhook, markApplied } from '../payments/receive-webhook.ts'
 import type { Documents } from '../schemas/index.ts'
+import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { WebhookEvent } from '../schemas/webhook-event.ts'
 import type { Services } from '../services.ts'
-import { advanceSubscription } from '../subscriptions/advance-subscription.ts'
+import { advanceSubscription, momentOf } from '../subscriptions/advance-subscription.ts'
+import { afterTime } from '../subscriptions/machine/after-time.ts'
 import { resumePayment } from '../subscriptions/resume-payment.ts'
-
-const tenantOf = (services: Services, tenantId: string): Promise<Tenant> => services.storage.tenants.get(keys.tenant(tenantId))
+import { rollOutBundle } from '../subscriptions/roll-out-bundle.ts'
 
 /** Applies a stored event and takes its payment and subscription further. */
 export const processWebhook = async (services: Services, tenant: Tenant, event: WebhookEvent): Promise<void> => {
@@ -23,19 +25,38 @@ export const processWebhook = async (services: Services, tenant: Tenant, event: 
   await markApplied(services, event)
 }
 
+/**
+ * The first step that time asks for is also the claim: it is stored by compare-and-set, it takes the subscription off
+ * the list of those that are due, and it leaves a lease (`repairAt`) after which a sweeper takes over. A worker that
+ * is second leaves the subscription to the first.
+ */
+const advanceIfFirst = async (services: Services, tenant: Tenant, subscription: Subscription): Promise<unknown> => {
+  const moved = afterTime(subscription, momentOf(services, tenant))
+  if (!moved) return advanceSubscription(services, tenant, subscription.id)
+  try {
+    const claimed = await services.storage.subscriptions.replace(moved)
+    return advanceSubscription(services, tenant, subscription.id, claimed)
+  } catch (error) {
+    if (!isAppError(error, 'revision_conflict')) throw error
+    return undefined
+  }
+}
+
 /** Collections whose documents carry `repairAt`, in the order in which repairing them makes least double work. */
-export const repairable = ['tenants', 'webhookEvents', 'payments', 'subscriptions', 'customers', 'usageCounters'] as const
+export const repairable = ['tenants', 'webhookEvents', 'payments', 'subscriptions', 'customers', 'usageCounters', 'bundles'] as const
 export type Repairable = (typeof repairable)[number]
 
 const work: { [K in Repairable]: (services: Services, tenant: Tenant, document: Documents[K]) => Promise<unknown> } = {
-  tenants: finishTenant,
+  tenants: (services, tenant) => finishTenant(services, tenant),
   webhookEvents: processWebhook,
   payments: (services, tenant, payment) => resumePayment(services, tenant, payment.id),
-  subscriptions: (services, tenant, subscription) => advanceSubscription(services, tenant, subscription.id),
+  subscriptions: advanceIfFirst,
   customers: announceCustomer,
   usageCounters: announceUsage,
+  bundles: rollOutBundle,
 }
 
-export const doWork = async <K extends Repairable>(services: Services, collection: K, document: Documents[K]): Promise<void> => {
-  await work[collection](services, await tenantOf(services, document.tenantId), document)
+/** @param tenant as the caller knows it; read when it does not. */
+export const doWork = async <K extends Repairable>(services: Services, collection: K, document: Documents[K], tenant?: Tenant): Promise<void> => {
+  await work[collection](services, tenant ?? (await services.storage.tenants.get(keys.tenant(document.tenantId))), document)
 }

@@ -48,8 +48,17 @@ const subscription = (change: Partial<Subscription> = {}): New<Subscription> => 
     status: 'active',
     anchor: at,
     timeZone: 'UTC',
-    currentPeriod: { index: 0, start: at, end: at },
-    graceHours: 72,
+    currentPeriod: { index: 0, start: at, end: at, wholeStart: at, wholeEnd: at, firstBill: 0, creditableMinor: 0, refunds: [] },
+    billing: { graceHours: 72, retryHours: [24], firstPaymentHours: 23, proration: 'day', maxAttempts: 15, maxAttemptsDays: 30 },
+    quantity: 1,
+    refundEndsAccess: false,
+    billMissed: false,
+    creditMinor: 0,
+    billsMade: 0,
+    bills: [],
+    events: [],
+    eventsMade: 0,
+    recentCommands: [],
     cancelAtPeriodEnd: false,
     clock: 'system',
     createdAt: at,
@@ -276,6 +285,15 @@ export const testStorage = (test: TestFn, adapter: StorageUnderTest): void => {
     )
     const [first] = await store.subscriptions.due({ by: 'dueAt', where: { clock }, until: new Date(at.getTime() + 9000), limit: 1 })
     t.is(first?.dueAt?.getTime(), at.getTime() + 1000)
+    const seen: (number | undefined)[] = []
+    let after: { at: Date; id: string } | undefined
+    for (;;) {
+      const [next] = await store.subscriptions.due({ by: 'dueAt', where: { clock }, until: new Date(at.getTime() + 9000), limit: 1, after })
+      if (!next) break
+      seen.push(next.dueAt?.getTime())
+      after = { at: next.dueAt as Date, id: next._id }
+    }
+    t.is(seen.length, times.filter(Boolean).length, 'one after the other, past those that stay due')
   })
 
   check('ids keep every character', async (t, store) => {

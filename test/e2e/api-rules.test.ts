@@ -37,8 +37,9 @@ const isProblem = (t: ExecutionContext, answer: HttpAnswer, status: number, code
 const storefront = { id: 'new', currency: 'USD' }
 const customer = { id: 'new', storefrontId: 'us-store' }
 const account = { id: 'new', provider: 'stripe' }
+const order = { storefrontId: 'us-store', customerId: 'c', amount: 100, currency: 'USD', paymentMethod: 'pm' }
 
-/** [method, path, body, status, code, field]; a path may name the shop's subscription as {sub}. */
+/** [method, path, body, status, code, field]; a path may name the shop's subscription as {sub}, its payment as {pay}. */
 const badInput: [method: string, path: string, body: unknown, status: number, code: string, field: string | undefined][] = [
   ['POST', '/tenants', {}, 400, 'invalid_request', 'name'],
   ['POST', '/tenants', { ...tenantDocument, id: 7 }, 400, 'invalid_request', 'id'],
@@ -59,6 +60,9 @@ const badInput: [method: string, path: string, body: unknown, status: number, co
   ['POST', '/storefronts', { ...storefront, paymentProviders: [], routing: {} }, 400, 'invalid_request', 'routing'],
   ['POST', '/storefronts', { ...storefront, routing: { split: [{ account: 'a', weight: 0 }] } }, 400, 'invalid_request', 'routing.split[0].weight'],
   ['POST', '/storefronts', { ...storefront, billing: { graceHours: -1 } }, 400, 'invalid_request', 'billing.graceHours'],
+  ['POST', '/storefronts', { ...storefront, billing: { retryHours: [] } }, 400, 'invalid_request', 'billing.retryHours'],
+  ['POST', '/storefronts', { ...storefront, billing: { retryHours: [72, 24] } }, 400, 'invalid_request', 'billing.retryHours'],
+  ['POST', '/storefronts', { ...storefront, billing: { proration: 'hour' } }, 400, 'invalid_request', 'billing.proration'],
   ['POST', '/storefronts', { ...storefront, id: 'us-store' }, 409, 'already_exists', undefined],
   ['GET', '/storefronts/none', undefined, 404, 'not_found', undefined],
   ['PATCH', '/storefronts/none', {}, 404, 'not_found', undefined],
@@ -147,7 +151,35 @@ const badInput: [method: string, path: string, body: unknown, status: number, co
   ['POST', '/subscriptions/{sub}/cancel', { at: 'once' }, 400, 'invalid_request', 'at'],
   ['POST', '/subscriptions/none/cancel', { at: 'now' }, 404, 'not_found', undefined],
   ['POST', '/subscriptions/{sub}/reactivate', {}, 409, 'not_allowed_in_state', undefined],
+  ['POST', '/subscriptions', { ...subscriptionDocument, quantity: 0 }, 400, 'invalid_request', 'quantity'],
+  ['POST', '/subscriptions', { ...subscriptionDocument, billingDay: 32 }, 400, 'invalid_request', 'billingDay'],
+  ['POST', '/subscriptions', { ...subscriptionDocument, billMissed: 'yes' }, 400, 'invalid_request', 'billMissed'],
+  ['GET', '/subscriptions/none/timeline', undefined, 404, 'not_found', undefined],
+  ['GET', '/subscriptions/{sub}/timeline?cursor=x', undefined, 400, 'invalid_request', 'cursor'],
+  ['POST', '/subscriptions/none/pause', {}, 404, 'not_found', undefined],
+  ['POST', '/subscriptions/{sub}/pause', { what: 'everything' }, 400, 'invalid_request', 'what'],
+  ['POST', '/subscriptions/{sub}/pause', { what: 'collection', resumeAt: '2030-01-01' }, 400, 'invalid_request', 'resumeAt'],
+  ['POST', '/subscriptions/{sub}/pause', { resumeAt: '2020-01-01' }, 400, 'invalid_request', 'resumeAt'],
+  ['POST', '/subscriptions/none/resume', {}, 404, 'not_found', undefined],
+  ['POST', '/subscriptions/{sub}/resume', {}, 409, 'not_allowed_in_state', undefined],
+  ['POST', '/subscriptions/{sub}/change', {}, 400, 'invalid_request', 'bundleId'],
+  ['POST', '/subscriptions/{sub}/change', { bundleId: 'none' }, 422, 'unknown_reference', 'bundleId'],
+  ['POST', '/subscriptions/{sub}/change', { quantity: 1.5 }, 400, 'invalid_request', 'quantity'],
+  ['POST', '/subscriptions/{sub}/change', { quantity: 1 }, 409, 'not_allowed_in_state', undefined],
+  ['POST', '/subscriptions/{sub}/change', { quantity: 2, at: 'later' }, 400, 'invalid_request', 'at'],
+  ['POST', '/subscriptions/none/change', { quantity: 2 }, 404, 'not_found', undefined],
+  ['POST', '/subscriptions/{sub}/preview-change', {}, 400, 'invalid_request', 'bundleId'],
+  ['POST', '/subscriptions/none/preview-change', { quantity: 2 }, 404, 'not_found', undefined],
+  ['POST', '/payments', {}, 400, 'invalid_request', 'storefrontId'],
+  ['POST', '/payments', { ...order, amount: 0 }, 400, 'invalid_request', 'amount'],
+  ['POST', '/payments', { ...order, currency: 'EUR' }, 400, 'invalid_request', 'currency'],
+  ['POST', '/payments', { ...order, storefrontId: 'none' }, 422, 'unknown_reference', 'storefrontId'],
+  ['POST', '/payments', { ...order, customerId: 'new', paymentMethod: undefined }, 400, 'invalid_request', 'paymentMethod'],
+  ['GET', '/payments?storefrontId=us-store', undefined, 400, 'invalid_request', 'customerId'],
   ['GET', '/payments/none', undefined, 404, 'not_found', undefined],
+  ['POST', '/payments/none/refund', {}, 404, 'not_found', undefined],
+  ['POST', '/payments/{pay}/refund', { amount: 0 }, 400, 'invalid_request', 'amount'],
+  ['POST', '/payments/{pay}/refund', { amount: 2901 }, 400, 'invalid_request', 'amount'],
   ['PUT', '/test-clock', {}, 400, 'invalid_request', 'now'],
   ['PUT', '/test-clock', { now: 'tomorrow' }, 400, 'invalid_request', 'now'],
   ['PUT', '/test-clock', { now: '2024-03-14T00:00:00Z' }, 400, 'invalid_request', 'now'],
@@ -158,12 +190,19 @@ const badInput: [method: string, path: string, body: unknown, status: number, co
 inWorlds(test, (story) => {
   story(`bad input of ${badInput.length} kinds gets the right status, code and field, and changes nothing`, async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
-    const sub = (await shop.subscribe('c')).body.id
+    const { id: sub, payment } = (await shop.subscribe('c')).body
     const before = await everything(shop)
     const platform = httpClient(tollgate.http)
     for (const [method, path, body, status, code, field] of badInput) {
       const api = path === '/tenants' ? platform : shop.api
-      isProblem(t, await api.call(method, path.replace('{sub}', sub), body), status, code, field, `${method} ${path} ${JSON.stringify(body)}`)
+      isProblem(
+        t,
+        await api.call(method, path.replace('{sub}', sub).replace('{pay}', payment.id), body),
+        status,
+        code,
+        field,
+        `${method} ${path} ${JSON.stringify(body)}`,
+      )
     }
     t.deepEqual(await everything(shop), before)
   })
@@ -228,6 +267,12 @@ inWorlds(test, (story) => {
     const pairs: [method: string, theirs: string, none: string, body?: unknown][] = [
       ['GET', `/tenants/${theirs.tenantId}`, '/tenants/no-such-tenant'],
       ['GET', `/subscriptions/${sub.id}`, '/subscriptions/none'],
+      ['GET', `/subscriptions/${sub.id}/timeline`, '/subscriptions/none/timeline'],
+      ['POST', `/subscriptions/${sub.id}/pause`, '/subscriptions/none/pause', {}],
+      ['POST', `/subscriptions/${sub.id}/resume`, '/subscriptions/none/resume', {}],
+      ['POST', `/subscriptions/${sub.id}/change`, '/subscriptions/none/change', { quantity: 2 }],
+      ['POST', `/subscriptions/${sub.id}/preview-change`, '/subscriptions/none/preview-change', { quantity: 2 }],
+      ['POST', `/payments/${sub.payment.id}/refund`, '/payments/none/refund', {}],
       ['PATCH', `/subscriptions/${sub.id}`, '/subscriptions/none', { metadata: { a: 'b' } }],
       ['POST', `/subscriptions/${sub.id}/cancel`, '/subscriptions/none/cancel', { at: 'now' }],
       ['POST', `/subscriptions/${sub.id}/reactivate`, '/subscriptions/none/reactivate', {}],

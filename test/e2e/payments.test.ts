@@ -166,7 +166,7 @@ inWorlds(test, (story) => {
     t.is((await shop.api.get(`/subscriptions/${body.id}`)).body.status, 'incomplete')
     await shop.setClock('2024-03-15T23:00:00Z')
     t.like((await shop.api.get(`/subscriptions/${body.id}`)).body, { status: 'incomplete_expired', endReason: 'payment_not_made', nextPayment: null })
-    t.is((await shop.api.get(`/payments/${body.payment.id}`)).body.status, 'canceled')
+    t.is((await shop.api.get(`/payments/${body.payment.id}`)).body.status, 'failed')
     const answer = await grpc.check({ tenantId: shop.tenantId, storefrontId: 'us-store', customerId: 'never', entitlement: 'analytics_dashboard' })
     t.like(answer, { allowed: false, reason: Reason.REASON_NOT_GRANTED })
   })

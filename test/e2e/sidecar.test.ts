@@ -1,4 +1,6 @@
 /** The sidecar as its callers meet it: answers, errors, streams, health, and what it does without the others. */
+import { createFileRegistry, fromBinary } from '@bufbuild/protobuf'
+import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt'
 import { type ClientReadableStream, credentials, loadPackageDefinition, status as Status } from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
 import test from 'ava'
@@ -115,7 +117,7 @@ inWorlds(test, (story) => {
     t.is(await status('entitlement.v1.EntitlementService'), 1 as never)
     client.close()
 
-    const path = new URL('../support/reflection.proto', import.meta.url).pathname
+    const path = new URL('../../node_modules/@grpc/reflection/build/proto/grpc/reflection/v1/reflection.proto', import.meta.url).pathname
     // biome-ignore lint/suspicious/noExplicitAny: as above.
     const reflection = loadPackageDefinition(loadSync(path)) as any
     const reflecting = new reflection.grpc.reflection.v1.ServerReflection(tollgate.grpc, credentials.createInsecure())
@@ -125,6 +127,21 @@ inWorlds(test, (story) => {
     const names = (await listed).listServicesResponse.service.map(({ name }) => name)
     t.true(names.includes('entitlement.v1.EntitlementService'))
     stream.end()
+
+    // As grpcurl does: the file of each service with all that it imports, every type of which can be found.
+    for (const service of ['entitlement.v1.EntitlementService', 'grpc.health.v1.Health']) {
+      const asking = reflecting.serverReflectionInfo()
+      const described = new Promise<{ fileDescriptorResponse: { fileDescriptorProto: Buffer[] } }>((resolve) => asking.once('data', resolve))
+      asking.write({ fileContainingSymbol: service })
+      const files = (await described).fileDescriptorResponse.fileDescriptorProto
+      const byName = new Map(files.map((bytes) => fromBinary(FileDescriptorProtoSchema, bytes)).map((file) => [file.name, file]))
+      const [own] = [...byName.values()].filter((file) => file.service.length > 0)
+      if (!own) throw new Error(`no file has ${service}`)
+      // Throws for a type that no file of the answer has.
+      const registry = createFileRegistry(own, (name) => byName.get(name))
+      t.truthy(registry.getService(service), service)
+      asking.end()
+    }
     reflecting.close()
   })
 })

@@ -21,7 +21,7 @@ const allowed: [folder: string, imports: string[]][] = [
 ]
 
 /** Inside the control plane: http → capabilities → ports. Only compose.ts knows adapters. */
-const capabilities = ['access', 'catalog', 'customers', 'subscriptions', 'payments', 'entitlements', 'worker'].map((name) => `control-plane/${name}`)
+const capabilities = ['access', 'billing', 'catalog', 'customers', 'subscriptions', 'payments', 'entitlements', 'worker'].map((name) => `control-plane/${name}`)
 const adapters = [
   'control-plane/storage/sqlite.ts',
   'control-plane/storage/mongo.ts',

@@ -19,3 +19,15 @@ test('the generated code is what the protocol generates', async (t) => {
   t.true(files.length >= 3)
   for (const file of files) t.is(readFileSync(join(root, file), 'utf8'), readFileSync(join(fresh, file), 'utf8'), `${file}: run npm run proto:generate`)
 })
+
+test('what reflection tells is what the protocol says', (t) => {
+  const fresh = mkdtempSync(join(tmpdir(), 'tollgate-proto-'))
+  const build = (name: string, ...of: string[]) => {
+    execFileSync(join(root, 'node_modules/.bin/buf'), ['build', ...of, '--as-file-descriptor-set', '--exclude-source-info', '-o', join(fresh, name)], {
+      cwd: root,
+    })
+    t.deepEqual(readFileSync(join(root, 'proto/gen', name)), readFileSync(join(fresh, name)), `${name}: run npm run proto:generate`)
+  }
+  build('entitlement.binpb', '--path', 'proto/entitlement')
+  build('health.binpb', 'node_modules/grpc-health-check/proto')
+})

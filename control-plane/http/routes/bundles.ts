@@ -3,7 +3,7 @@ import { fieldError } from '../../../common/errors.ts'
 import { type BundleInput, createBundle, replaceBundle } from '../../catalog/bundles.ts'
 import { keys } from '../../keys.ts'
 import { type Bundle, toEntitlement } from '../../schemas/bundle.ts'
-import { amountMinor, currency, id, name, pageOf, pageQuery, z } from '../fields.ts'
+import { amountMinor, currency, id, instant, iso, isoOrNull, name, pageOf, pageQuery, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { route } from '../route.ts'
 import { entitlementAnswer, entitlementsInput } from './entitlement-input.ts'
@@ -25,6 +25,7 @@ const content = {
   intervalCount: intervalCount.optional().openapi({ description: 'Bill every so many intervals; the same as pricing.intervalCount. 1 when left out.' }),
   entitlements: entitlementsInput,
   trialDays: z.int().min(0).max(MAX_TRIAL_DAYS).default(0),
+  refundEndsAccess: z.boolean().default(false).openapi({ description: "Whether refunding a period's payment in full ends the subscription." }),
 }
 
 interface Counted {
@@ -39,7 +40,15 @@ const postBody = z
   .refine(hasOneCount, oneCount)
   .openapi('NewBundle')
 const putBody = z
-  .strictObject({ id: id.optional(), storefrontId: id.optional(), ...content, applyTo: z.enum(['new']).default('new') })
+  .strictObject({
+    id: id.optional(),
+    storefrontId: id.optional(),
+    ...content,
+    applyTo: z
+      .enum(['new', 'all'])
+      .default('new')
+      .openapi({ description: 'all: subscribers are moved too, in the background: entitlements at once, the price from their next period.' }),
+  })
   .refine(hasOneCount, oneCount)
   .openapi('NewBundleVersion')
 
@@ -53,6 +62,7 @@ const input = (body: z.output<typeof postBody> | z.output<typeof putBody>): Bund
   },
   entitlements: body.entitlements,
   trialDays: body.trialDays,
+  refundEndsAccess: body.refundEndsAccess,
 })
 
 const bundleAnswer = z
@@ -64,10 +74,15 @@ const bundleAnswer = z
     pricing: z.object({ amount: z.int(), currency: z.string(), interval: z.enum(intervals), intervalCount: z.int() }),
     entitlements: z.array(entitlementAnswer),
     trialDays: z.int(),
+    refundEndsAccess: z.boolean(),
+    rollout: z
+      .object({ version: z.int(), status: z.enum(['running', 'finished']), seen: z.int(), moved: z.int(), startedAt: instant, finishedAt: instant.nullable() })
+      .nullable()
+      .openapi({ description: 'How far the last PUT with applyTo: all has come.' }),
   })
   .openapi('Bundle')
 
-const toAnswer = (bundle: Bundle) => ({
+const toAnswer = (bundle: Omit<Bundle, 'rollout'> & Pick<Partial<Bundle>, 'rollout'>) => ({
   id: bundle.id,
   storefrontId: bundle.storefrontId,
   version: bundle.version,
@@ -80,10 +95,24 @@ const toAnswer = (bundle: Bundle) => ({
   },
   entitlements: bundle.entitlements.map(toEntitlement),
   trialDays: bundle.trialDays,
+  refundEndsAccess: bundle.refundEndsAccess,
+  rollout: bundle.rollout
+    ? {
+        version: bundle.rollout.version,
+        status: bundle.rollout.finishedAt ? ('finished' as const) : ('running' as const),
+        seen: bundle.rollout.seen,
+        moved: bundle.rollout.moved,
+        startedAt: iso(bundle.rollout.startedAt),
+        finishedAt: isoOrNull(bundle.rollout.finishedAt),
+      }
+    : null,
 })
 
-const answer = (bundle: Bundle) => ({ body: toAnswer(bundle), revision: bundle.revision })
+/** The ETag is the version: how far a rollout has come is no change of the bundle. */
+const answer = (bundle: Bundle) => ({ body: toAnswer(bundle), revision: bundle.version })
 const params = z.object({ storefront: id, bundle: id })
+
+const mustBeVersion = (ifMatch: number | undefined) => (bundle: Bundle) => mustMatch(ifMatch)({ revision: bundle.version })
 
 const sameAsPath = (field: string, said: string | undefined, path: string): void => {
   if (said !== undefined && said !== path) throw fieldError('invalid_request', field, `must be ${path}, as in the path, or left out`)
@@ -136,7 +165,7 @@ export const bundleRoutes = [
   route({
     method: 'put',
     path: '/v1/storefronts/{storefront}/bundles/{bundle}',
-    summary: 'Make a new version of a bundle, for new subscriptions',
+    summary: 'Make a new version of a bundle, for new subscriptions or for all',
     access: 'configure',
     params,
     body: putBody,
@@ -145,7 +174,7 @@ export const bundleRoutes = [
     handle: async ({ services, tenant, params, body, ifMatch }) => {
       sameAsPath('id', body.id, params.bundle)
       sameAsPath('storefrontId', body.storefrontId, params.storefront)
-      return answer(await replaceBundle(services, tenant, params.storefront, params.bundle, mustMatch(ifMatch), input(body)))
+      return answer(await replaceBundle(services, tenant, params.storefront, params.bundle, mustBeVersion(ifMatch), input(body), body.applyTo))
     },
   }),
 ]

@@ -1,94 +1,87 @@
+import { fieldError } from '../../../common/errors.ts'
 import { keys } from '../../keys.ts'
-import { refundedMinor } from '../../payments/payment-machine.ts'
-import { attemptStatuses, declineClasses, type Payment, paymentStatuses } from '../../schemas/payment.ts'
-import { id, instant, iso, pageOf, pageQuery, z } from '../fields.ts'
+import { payOnce, refundPayment } from '../../payments/one-time-payment.ts'
+import { resumePayment } from '../../subscriptions/resume-payment.ts'
+import { amountMinor, currency, id, pageOf, pageQuery, paymentMethod, z } from '../fields.ts'
 import { route } from '../route.ts'
+import { paymentAnswer, toPaymentAnswer } from './payment-answer.ts'
 
-const attemptAnswer = z.object({
-  id: z.string(),
-  account: z.string(),
-  status: z.enum(attemptStatuses),
-  declineClass: z.enum(declineClasses).nullable(),
-  pspCode: z.string().nullable(),
-  pspReference: z.string().nullable(),
-  nextAction: z.object({ type: z.literal('redirect'), url: z.string() }).nullable(),
-  why: z.object({
-    rule: z.string(),
-    slot: z.int().nullable(),
-    candidates: z.array(z.string()),
-    excluded: z.array(z.object({ account: z.string(), reason: z.string() })),
-  }),
-  at: instant,
-})
-
-export const paymentAnswer = z
-  .object({
-    id: z.string(),
-    status: z.enum(paymentStatuses),
-    amount: z.int(),
-    currency: z.string(),
-    refundedAmount: z.int(),
-    subscriptionId: z.string(),
-    storefrontId: z.string(),
-    customerId: z.string(),
-    period: z.object({ start: instant, end: instant }),
-    description: z.string().nullable(),
-    createdAt: instant,
-    attempts: z.array(attemptAnswer),
+const postBody = z
+  .strictObject({
+    storefrontId: id,
+    customerId: id,
+    amount: amountMinor.min(1),
+    currency,
+    paymentMethod: paymentMethod
+      .optional()
+      .openapi({ description: "The id of one of the customer's methods, or a PSP's token. Left out: the customer's first." }),
+    description: z.string().trim().min(1).max(200).optional(),
   })
-  .openapi('Payment')
-
-export const toPaymentAnswer = (payment: Payment) => ({
-  id: payment.id,
-  status: payment.status,
-  amount: payment.amountMinor,
-  currency: payment.currency,
-  refundedAmount: refundedMinor(payment),
-  subscriptionId: payment.subscriptionId,
-  storefrontId: payment.storefrontId,
-  customerId: payment.customerId,
-  period: { start: iso(payment.period.start), end: iso(payment.period.end) },
-  description: payment.description ?? null,
-  createdAt: iso(payment.createdAt),
-  attempts: payment.attempts.map((attempt) => ({
-    id: attempt.id,
-    account: attempt.account,
-    status: attempt.status,
-    declineClass: attempt.declineClass ?? null,
-    pspCode: attempt.pspCode ?? null,
-    pspReference: attempt.pspReference ?? null,
-    nextAction: attempt.status === 'requires_action' && attempt.actionUrl ? { type: 'redirect', url: attempt.actionUrl } : null,
-    why: { rule: attempt.why.rule, slot: attempt.why.slot ?? null, candidates: attempt.why.candidates, excluded: attempt.why.excluded },
-    at: iso(attempt.at),
-  })),
-})
+  .openapi('NewPayment')
 
 export const paymentRoutes = [
+  route({
+    method: 'post',
+    path: '/v1/payments',
+    summary: 'Take a one-time payment',
+    access: 'sell',
+    body: postBody,
+    status: 201,
+    answer: paymentAnswer,
+    handle: async ({ services, tenant, body, newId }) => {
+      const { amount, ...rest } = body
+      const payment = await payOnce(services, tenant, newId('pay'), { ...rest, amountMinor: amount })
+      return { body: toPaymentAnswer(payment), revision: payment.revision }
+    },
+  }),
   route({
     method: 'get',
     path: '/v1/payments',
     summary: 'List payments',
     access: 'read',
-    query: z.strictObject({ subscriptionId: id.optional(), ...pageQuery }),
+    query: z.strictObject({ subscriptionId: id.optional(), storefrontId: id.optional(), customerId: id.optional(), ...pageQuery }),
     status: 200,
     answer: pageOf(paymentAnswer),
     handle: async ({ services, tenant, query }) => {
-      const { subscriptionId, ...pages } = query
-      const where = { tenantId: tenant.tenantId, ...(subscriptionId === undefined ? {} : { subscriptionId }) }
-      const page = await services.storage.payments.page({ where, ...pages })
+      const { subscriptionId, storefrontId, customerId, ...pages } = query
+      if ((storefrontId === undefined) !== (customerId === undefined)) {
+        const [missing, because] = storefrontId === undefined ? ['storefrontId', 'customerId'] : ['customerId', 'storefrontId']
+        throw fieldError('invalid_request', missing, `is needed with ${because}`)
+      }
+      if (subscriptionId !== undefined && customerId !== undefined)
+        throw fieldError('invalid_request', 'customerId', 'says nothing more with subscriptionId; leave it out')
+      const of: Record<string, string> =
+        subscriptionId !== undefined ? { subscriptionId } : storefrontId !== undefined && customerId !== undefined ? { storefrontId, customerId } : {}
+      const page = await services.storage.payments.page({ where: { tenantId: tenant.tenantId, ...of }, ...pages })
       return { body: { ...page, data: page.data.map(toPaymentAnswer) } }
     },
   }),
   route({
     method: 'get',
     path: '/v1/payments/{payment}',
-    summary: 'Read a payment with its attempts',
+    summary: 'Read a payment with its lines, attempts and refunds',
     access: 'read',
     params: z.object({ payment: id }),
     status: 200,
     answer: paymentAnswer,
     handle: async ({ services, tenant, params }) => {
       const payment = await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment))
+      return { body: toPaymentAnswer(payment), revision: payment.revision }
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/payments/{payment}/refund',
+    summary: 'Give back part of a payment, or all that is left of it',
+    access: 'sell',
+    params: z.object({ payment: id }),
+    body: z.strictObject({ amount: amountMinor.min(1).optional().openapi({ description: 'Left out: all that is left.' }) }),
+    status: 200,
+    answer: paymentAnswer,
+    handle: async ({ services, tenant, params, body, newId }) => {
+      const refunded = await refundPayment(services, tenant, params.payment, newId('ref'), body.amount)
+      // What a refund does to access is done before the answer.
+      const payment = refunded.effectsDue ? await resumePayment(services, tenant, refunded.id) : refunded
       return { body: toPaymentAnswer(payment), revision: payment.revision }
     },
   }),

@@ -1,6 +1,6 @@
 import { changeStorefront, createStorefront, routingOf, type StorefrontInput } from '../../catalog/storefronts.ts'
 import { keys } from '../../keys.ts'
-import type { Storefront } from '../../schemas/storefront.ts'
+import { type BillingTerms, prorations, type Storefront } from '../../schemas/storefront.ts'
 import { amountMinor, country, currency, id, name, pageOf, pageQuery, paymentMethodType, timeZone, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { route } from '../route.ts'
@@ -9,7 +9,39 @@ import { route } from '../route.ts'
 const MAX_ROUTING = 50
 /** Two years: nobody is owed access longer than that unpaid. */
 const MAX_GRACE_HOURS = 17_520
-const DEFAULT_GRACE_HOURS = 72
+/** More retries than card networks allow. */
+const MAX_RETRIES = 20
+
+const retryHours = z
+  .array(z.int().min(1).max(MAX_GRACE_HOURS))
+  .min(1)
+  .max(MAX_RETRIES)
+  .refine((hours) => hours.every((hour, n) => n === 0 || hour > (hours[n - 1] ?? 0)), 'must rise from try to try')
+
+/** Each with its default; what a PATCH leaves out stays as it is. */
+const billingFields = {
+  graceHours: z.int().min(0).max(MAX_GRACE_HOURS).openapi({ description: 'How long an overdue subscription keeps its access. Default 72.' }),
+  retryHours: retryHours.openapi({
+    description: 'When a failed renewal is tried again, in hours after its first failure; after the last the subscription is canceled. Default [24, 72, 168].',
+  }),
+  firstPaymentHours: z.int().min(1).max(MAX_GRACE_HOURS).openapi({ description: 'How long a first payment may take. Default 23.' }),
+  proration: z.enum(prorations).openapi({ description: 'Whether the day or the second of a change belongs to the new plan. Default day.' }),
+  maxAttempts: z.int().min(1).max(1_000).openapi({ description: 'Declined attempts of one payment in maxAttemptsDays, over all providers. Default 15.' }),
+  maxAttemptsDays: z.int().min(1).max(3_650).openapi({ description: 'Default 30.' }),
+}
+const billing = z.strictObject(billingFields)
+const defaultBilling: BillingTerms = {
+  graceHours: 72,
+  retryHours: [24, 72, 168],
+  firstPaymentHours: 23,
+  proration: 'day',
+  maxAttempts: 15,
+  maxAttemptsDays: 30,
+}
+
+/** What is left out is absent, so that it replaces nothing. */
+const said = (partial: z.output<ReturnType<typeof billing.partial>> | undefined): Partial<BillingTerms> =>
+  Object.fromEntries(Object.entries(partial ?? {}).filter(([, value]) => value !== undefined))
 
 const accounts = z
   .array(id)
@@ -46,7 +78,7 @@ const editable = {
   timeZone: timeZone.optional(),
   paymentProviders: accounts.optional().openapi({ description: 'The first is primary, the rest are fallbacks in order. In full: routing.' }),
   routing: routing.optional(),
-  billing: z.strictObject({ graceHours: z.int().min(0).max(MAX_GRACE_HOURS) }).optional(),
+  billing: billing.partial().optional(),
 }
 
 const oneRouting = { message: 'say either paymentProviders or routing', path: ['routing'] }
@@ -66,7 +98,7 @@ export const storefrontInput = (body: z.output<typeof storefrontBody>): Storefro
   currency: body.currency,
   timeZone: body.timeZone ?? 'UTC',
   routing: body.routing ?? routingOf(body.paymentProviders ?? []),
-  graceHours: body.billing?.graceHours ?? DEFAULT_GRACE_HOURS,
+  billing: { ...defaultBilling, ...said(body.billing) },
 })
 
 export const storefrontAnswer = z
@@ -78,7 +110,7 @@ export const storefrontAnswer = z
     timeZone: z.string(),
     paymentProviders: z.array(z.string()).openapi({ description: 'Every account that routing names, primary first.' }),
     routing,
-    billing: z.object({ graceHours: z.int() }),
+    billing,
   })
   .openapi('Storefront')
 
@@ -148,7 +180,7 @@ export const storefrontRoutes = [
     handle: async ({ services, tenant, params, body, ifMatch }) => {
       const { paymentProviders, billing, ...fields } = body
       const routing = body.routing ?? (paymentProviders ? routingOf(paymentProviders) : undefined)
-      const change = { ...fields, ...(routing ? { routing } : {}), ...(billing ? { graceHours: billing.graceHours } : {}) }
+      const change = { ...fields, ...(routing ? { routing } : {}), billing: said(billing) }
       return answer(await changeStorefront(services, tenant.tenantId, params.storefront, mustMatch(ifMatch), change))
     },
   }),

@@ -1,18 +1,26 @@
-import { localDate } from '../../../common/calendar.ts'
 import { fieldError } from '../../../common/errors.ts'
-import type { Payment } from '../../schemas/payment.ts'
-import { type Subscription, subscriptionStatuses } from '../../schemas/subscription.ts'
-import { type AdvancedSubscription, readSubscription } from '../../subscriptions/advance-subscription.ts'
-import { cancelSubscription, changeSubscription, reactivateSubscription } from '../../subscriptions/change-subscription.ts'
+import { subscriptionStatuses } from '../../schemas/subscription.ts'
+import { readSubscription } from '../../subscriptions/advance-subscription.ts'
+import {
+  type Command,
+  cancelSubscription,
+  changeSubscription,
+  editSubscription,
+  pauseSubscription,
+  previewChange,
+  reactivateSubscription,
+  resumeSubscription,
+} from '../../subscriptions/change-subscription.ts'
 import { billingCycles, createSubscription } from '../../subscriptions/create-subscription.ts'
-import { nextPaymentOf } from '../../subscriptions/subscription-machine.ts'
-import { dateOrInstant, id, instant, iso, isoOrNull, metadata, pageOf, pageQuery, z } from '../fields.ts'
+import { timelineOf } from '../../subscriptions/timeline.ts'
+import { dateOrInstant, id, instant, iso, metadata, pageOf, pageQuery, paymentMethod, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { route } from '../route.ts'
-import { paymentAnswer, toPaymentAnswer } from './payments.ts'
+import { lineAnswer, toLineAnswer } from './payment-answer.ts'
+import { changedAnswer, changedSubscription, nextPaymentAnswer, subscriptionAnswer, toNextPayment, toSubscriptionAnswer } from './subscription-answer.ts'
 
-/** A payment method's id, or a PSP's token. */
-const paymentMethod = z.string().min(1).max(500)
+/** More seats than any customer has; with the bound on amounts it keeps every sum exact. */
+const quantity = z.int().min(1).max(100_000)
 
 const postBody = z
   .strictObject({
@@ -23,9 +31,15 @@ const postBody = z
       .enum(billingCycles as [string, ...string[]])
       .optional()
       .openapi({ description: "Must be the bundle's own; a check for the caller." }),
-    startDate: dateOrInstant
-      .optional()
-      .openapi({ description: "A date is its first instant in the storefront's time zone. Left out: now. The billing anchor." }),
+    startDate: dateOrInstant.optional().openapi({
+      description:
+        "A date is its first instant in the storefront's time zone. Left out: now. In the future: scheduled. In the past: the period that contains now is billed.",
+    }),
+    quantity: quantity.optional().openapi({ description: 'Seats: the price and every quota and capacity count this many times. Default 1.' }),
+    billingDay: z.int().min(1).max(31).optional().openapi({
+      description: 'Periods begin on this day of the month (31: the last), or of the week (1: Monday); a first piece of a period is charged pro rata.',
+    }),
+    billMissed: z.boolean().optional().openapi({ description: 'With a startDate in the past: bill the periods that are over, too, each once.' }),
     paymentMethod: paymentMethod
       .optional()
       .openapi({ description: "The id of one of the customer's methods, or a PSP's token. Left out: the customer's first." }),
@@ -33,64 +47,48 @@ const postBody = z
   })
   .openapi('NewSubscription')
 
-const subscriptionAnswer = z
-  .object({
-    id: z.string(),
-    status: z.enum(subscriptionStatuses),
-    storefrontId: z.string(),
-    customerId: z.string(),
-    bundleId: z.string(),
-    bundleVersion: z.int(),
-    currentPeriod: z.object({ start: instant, end: instant }),
-    nextPayment: z
-      .object({ amount: z.int(), currency: z.string(), on: z.string().openapi({ description: "A date in the storefront's time zone." }) })
-      .nullable(),
-    trialEnd: instant.nullable(),
-    graceUntil: instant.nullable(),
-    cancelAtPeriodEnd: z.boolean(),
-    endedAt: instant.nullable(),
-    endReason: z.string().nullable(),
-    paymentMethod: z.string().nullable(),
-    metadata,
-    createdAt: instant,
-  })
-  .openapi('Subscription')
-
-const changedAnswer = subscriptionAnswer.extend({
-  entitlementRevision: z.int().openapi({ description: 'Give it to CheckEntitlement as min_revision to see this change.' }),
-  payment: paymentAnswer.nullable().openapi({ description: 'The payment that this call made or waits for.' }),
-})
-
-const toAnswer = (subscription: Subscription) => {
-  const next = nextPaymentOf(subscription)
-  return {
-    id: subscription.id,
-    status: subscription.status,
-    storefrontId: subscription.storefrontId,
-    customerId: subscription.customerId,
-    bundleId: subscription.bundleId,
-    bundleVersion: subscription.bundleVersion,
-    currentPeriod: { start: iso(subscription.currentPeriod.start), end: iso(subscription.currentPeriod.end) },
-    nextPayment: next ? { amount: next.amountMinor, currency: subscription.pricing.currency, on: localDate(next.on, subscription.timeZone) } : null,
-    trialEnd: isoOrNull(subscription.trialEnd),
-    graceUntil: isoOrNull(subscription.graceUntil),
-    cancelAtPeriodEnd: subscription.cancelAtPeriodEnd,
-    endedAt: isoOrNull(subscription.endedAt),
-    endReason: subscription.endReason ?? null,
-    paymentMethod: subscription.paymentMethodId ?? null,
-    metadata: subscription.metadata ?? {},
-    createdAt: iso(subscription.createdAt),
-  }
-}
-
-const paymentOrNull = (payment: Payment | undefined) => (payment ? toPaymentAnswer(payment) : null)
-
-const answer = ({ subscription, payment, entitlementRevision }: AdvancedSubscription) => ({
-  body: { ...toAnswer(subscription), entitlementRevision, payment: paymentOrNull(payment) },
-  revision: subscription.revision,
-})
-
 const params = z.object({ subscription: id })
+
+const changeBody = z
+  .strictObject({ bundleId: id.optional(), quantity: quantity.optional(), at: z.enum(['now', 'period_end']).default('now') })
+  .refine(({ bundleId, quantity }) => bundleId !== undefined || quantity !== undefined, {
+    message: 'say what changes: a bundleId, a quantity, or both',
+    path: ['bundleId'],
+  })
+
+const previewAnswer = z
+  .object({
+    lines: z.array(lineAnswer).openapi({ description: 'What the change is made of; empty when nothing is billed for it.' }),
+    creditApplied: z.int().openapi({ description: 'Paid from the credit balance; below zero: added to it.' }),
+    amount: z.int().openapi({ description: 'What is charged for the change.' }),
+    currency: z.string(),
+    creditBalance: z.int().openapi({ description: 'After the change.' }),
+    currentPeriod: z.object({ start: instant, end: instant }).openapi({ description: 'After the change.' }),
+    nextPayment: nextPaymentAnswer,
+  })
+  .openapi('ChangePreview')
+
+const timelineAnswer = z.object({
+  data: z.array(
+    z.object({
+      at: instant,
+      type: z.string(),
+      why: z.string(),
+      amount: z.int().nullable(),
+      currency: z.string(),
+      paymentId: z.string().nullable(),
+      lines: z.array(lineAnswer),
+    }),
+  ),
+  nextCursor: z.string().optional(),
+})
+
+interface Asked {
+  params: { subscription: string }
+  ifMatch: number | undefined
+  newId(prefix: string): string
+}
+const commandOf = ({ params, ifMatch, newId }: Asked): Command => ({ id: newId('cmd'), subscriptionId: params.subscription, check: mustMatch(ifMatch) })
 
 export const subscriptionRoutes = [
   route({
@@ -101,7 +99,7 @@ export const subscriptionRoutes = [
     body: postBody,
     status: 201,
     answer: changedAnswer,
-    handle: async ({ services, tenant, body, newId }) => answer(await createSubscription(services, tenant, newId('sub'), body)),
+    handle: async ({ services, tenant, body, newId }) => changedSubscription(await createSubscription(services, tenant, newId('sub'), body)),
   }),
   route({
     method: 'get',
@@ -120,7 +118,7 @@ export const subscriptionRoutes = [
         Object.entries({ tenantId: tenant.tenantId, ...filters }).filter((entry): entry is [string, string] => entry[1] !== undefined),
       )
       const page = await services.storage.subscriptions.page({ where, limit, cursor })
-      return { body: { ...page, data: page.data.map(toAnswer) } }
+      return { body: { ...page, data: page.data.map(toSubscriptionAnswer) } }
     },
   }),
   route({
@@ -131,7 +129,30 @@ export const subscriptionRoutes = [
     params,
     status: 200,
     answer: changedAnswer,
-    handle: async ({ services, tenant, params }) => answer(await readSubscription(services, tenant, params.subscription)),
+    handle: async ({ services, tenant, params }) => changedSubscription(await readSubscription(services, tenant, params.subscription)),
+  }),
+  route({
+    method: 'get',
+    path: '/v1/subscriptions/{subscription}/timeline',
+    summary: 'What happened to a subscription, when, why and with what money',
+    access: 'read',
+    params,
+    query: z.strictObject({ ...pageQuery, limit: pageQuery.limit.default(500) }),
+    status: 200,
+    answer: timelineAnswer,
+    handle: async ({ services, tenant, params, query }) => {
+      const { currency, data, nextCursor } = await timelineOf(services, tenant, params.subscription, query.limit, query.cursor)
+      const entries = data.map(({ at, type, why, amountMinor, paymentId, lines }) => ({
+        at: iso(at),
+        type,
+        why,
+        amount: amountMinor ?? null,
+        currency,
+        paymentId: paymentId ?? null,
+        lines: lines.map(toLineAnswer),
+      }))
+      return { body: { data: entries, ...(nextCursor === undefined ? {} : { nextCursor }) } }
+    },
   }),
   route({
     method: 'patch',
@@ -142,8 +163,7 @@ export const subscriptionRoutes = [
     body: z.strictObject({ paymentMethod: paymentMethod.optional(), metadata: metadata.optional() }),
     status: 200,
     answer: changedAnswer,
-    handle: async ({ services, tenant, params, body, ifMatch }) =>
-      answer(await changeSubscription(services, tenant, params.subscription, mustMatch(ifMatch), body)),
+    handle: async (call) => changedSubscription(await editSubscription(call.services, call.tenant, commandOf(call), call.body)),
   }),
   route({
     method: 'post',
@@ -154,8 +174,7 @@ export const subscriptionRoutes = [
     body: z.strictObject({ at: z.enum(['now', 'period_end']) }),
     status: 200,
     answer: changedAnswer,
-    handle: async ({ services, tenant, params, body, ifMatch }) =>
-      answer(await cancelSubscription(services, tenant, params.subscription, mustMatch(ifMatch), body.at)),
+    handle: async (call) => changedSubscription(await cancelSubscription(call.services, call.tenant, commandOf(call), call.body.at)),
   }),
   route({
     method: 'post',
@@ -166,6 +185,72 @@ export const subscriptionRoutes = [
     body: z.strictObject({}),
     status: 200,
     answer: changedAnswer,
-    handle: async ({ services, tenant, params, ifMatch }) => answer(await reactivateSubscription(services, tenant, params.subscription, mustMatch(ifMatch))),
+    handle: async (call) => changedSubscription(await reactivateSubscription(call.services, call.tenant, commandOf(call))),
+  }),
+  route({
+    method: 'post',
+    path: '/v1/subscriptions/{subscription}/pause',
+    summary: 'Pause the service (and what is left of the period is kept), or only the collection',
+    access: 'sell',
+    params,
+    body: z
+      .strictObject({
+        what: z.enum(['service', 'collection']).default('service').openapi({ description: 'collection: access stays on, and new periods are not charged.' }),
+        resumeAt: dateOrInstant.optional().openapi({ description: 'When a service pause ends by itself. A date is its first instant in UTC.' }),
+      })
+      .refine(({ what, resumeAt }) => what === 'service' || resumeAt === undefined, { message: 'goes with a service pause only', path: ['resumeAt'] }),
+    status: 200,
+    answer: changedAnswer,
+    handle: async (call) => {
+      const { what, resumeAt } = call.body
+      const pause = { what, resumeAt: resumeAt === undefined ? undefined : new Date(resumeAt) }
+      return changedSubscription(await pauseSubscription(call.services, call.tenant, commandOf(call), pause))
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/subscriptions/{subscription}/resume',
+    summary: 'End a pause',
+    access: 'sell',
+    params,
+    body: z.strictObject({}),
+    status: 200,
+    answer: changedAnswer,
+    handle: async (call) => changedSubscription(await resumeSubscription(call.services, call.tenant, commandOf(call))),
+  }),
+  route({
+    method: 'post',
+    path: '/v1/subscriptions/{subscription}/change',
+    summary: 'Change the bundle or the quantity, now (paid pro rata) or at the end of the period',
+    access: 'sell',
+    params,
+    body: changeBody,
+    status: 200,
+    answer: changedAnswer,
+    handle: async (call) => changedSubscription(await changeSubscription(call.services, call.tenant, commandOf(call), call.body)),
+  }),
+  route({
+    method: 'post',
+    path: '/v1/subscriptions/{subscription}/preview-change',
+    summary: 'The amounts that the same change would make now; changes nothing',
+    access: 'read',
+    params,
+    body: changeBody,
+    status: 200,
+    answer: previewAnswer,
+    handle: async ({ services, tenant, params, body }) => {
+      const { bill, after } = await previewChange(services, tenant, params.subscription, body)
+      return {
+        body: {
+          lines: bill?.lines.map(toLineAnswer) ?? [],
+          creditApplied: bill?.creditMinor ?? 0,
+          amount: bill?.amountMinor ?? 0,
+          currency: after.pricing.currency,
+          creditBalance: after.creditMinor,
+          currentPeriod: { start: iso(after.currentPeriod.start), end: iso(after.currentPeriod.end) },
+          nextPayment: toNextPayment(after),
+        },
+      }
+    },
   }),
 ]

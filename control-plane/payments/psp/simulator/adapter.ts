@@ -4,9 +4,11 @@
  */
 import { Webhook, WebhookVerificationError } from 'standardwebhooks'
 import { AppError } from '../../../../common/errors.ts'
+import type { Log } from '../../../../common/log.ts'
+import type { SandboxTime } from '../directory.ts'
 import type { Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
-import { simulatedCharge, toEvent, toOutcome } from './mapping.ts'
+import { simulatedCharge, simulatedClock, toEvent, toOutcome } from './mapping.ts'
 
 export interface SimulatorPspOptions {
   /** The simulator's base URL. */
@@ -17,6 +19,8 @@ export interface SimulatorPspOptions {
   webhookUrl: string
   webhookSecret: string
   timeoutMs: number
+  /** A sandbox tenant's own time, which the simulator's delays are counted from. */
+  testNow: Date | undefined
 }
 
 export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
@@ -30,7 +34,7 @@ export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
   return {
     charge: async ({ reference, amountMinor, currency, token }) => {
       try {
-        const answer = await call('charges', { reference, amount: amountMinor, currency, token, webhookUrl: options.webhookUrl })
+        const answer = await call('charges', { reference, amount: amountMinor, currency, token, webhookUrl: options.webhookUrl, now: options.testNow })
         if (!answer.ok) return { status: 'unknown', pspCode: `http_${answer.status}` }
         return toOutcome(simulatedCharge.parse(await answer.json()))
       } catch (error) {
@@ -52,7 +56,8 @@ export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
       try {
         const answer = await call('refunds', { reference, chargeReference, amount: amountMinor })
         if (answer.ok) return { status: 'succeeded' }
-        return answer.status < 500 ? { status: 'failed', pspCode: `http_${answer.status}` } : { status: 'unknown', pspCode: `http_${answer.status}` }
+        // Only 422 is its answer to the refund; anything else is about the call, and says nothing of the money.
+        return { status: answer.status === 422 ? 'failed' : 'unknown', pspCode: `http_${answer.status}` }
       } catch (error) {
         return { status: 'unknown', pspCode: transportFailure(error).pspCode }
       }
@@ -66,6 +71,29 @@ export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
         if (!(error instanceof WebhookVerificationError)) throw new AppError('invalid_request', 'the event is not one of the simulator', [], { cause: error })
         throw new AppError('signature_invalid', 'the webhook signature does not verify, or the event is older than 5 minutes')
       }
+    },
+  }
+}
+
+/** The simulator's clock for sandbox tenants. One that cannot be reached has nothing to tell. */
+export const createSandboxTime = (options: { url(): string; timeoutMs: number; log: Log }): SandboxTime => {
+  const clock = async (tenantId: string, body?: object): Promise<Date | undefined> => {
+    try {
+      const answer = await fetch(`${options.url()}/v1/clocks/${encodeURIComponent(tenantId)}`, {
+        ...(body ? { method: 'PUT', body: JSON.stringify(body), headers: { 'content-type': 'application/json' } } : {}),
+        signal: AbortSignal.timeout(options.timeoutMs),
+      })
+      const { next } = simulatedClock.parse(await answer.json())
+      return next ? new Date(next) : undefined
+    } catch (error) {
+      options.log.warn({ err: error, tenantId }, 'the PSP simulator cannot be asked about its time')
+      return undefined
+    }
+  }
+  return {
+    nextEvent: (tenantId) => clock(tenantId),
+    moveTo: async (tenantId, now) => {
+      await clock(tenantId, { now })
     },
   }
 }

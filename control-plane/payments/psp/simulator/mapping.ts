@@ -11,6 +11,8 @@ export const simulatedCharge = z.object({
   actionUrl: z.string().optional(),
 })
 
+export const simulatedClock = z.object({ next: z.string().nullable() })
+
 export const toOutcome = (charge: z.infer<typeof simulatedCharge>): ChargeOutcome => {
   const pspReference = charge.id
   if (charge.status === 'succeeded') return { status: 'succeeded', pspReference }

@@ -1,0 +1,27 @@
+/**
+ * One all-in-one a data directory. Its feed is in its own memory, so a second one on the same data would not hear of
+ * what the first publishes, and would answer from what it last knew.
+ */
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { ConfigError } from '../common/config.ts'
+
+/** https://www.sqlite.org/rescode.html#busy */
+const BUSY = 5
+
+/** The operating system lets go of the lock when the process ends, however it ends. @throws ConfigError when another has it. */
+export const lockDataDir = (dataDir: string): { release(): void } => {
+  mkdirSync(dataDir, { recursive: true })
+  const lock = new DatabaseSync(join(dataDir, 'all-in-one.lock'), { timeout: 0 })
+  try {
+    lock.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT')
+  } catch (error) {
+    lock.close()
+    if (!(error instanceof Error && 'errcode' in error && error.errcode === BUSY)) throw error
+    throw new ConfigError(
+      `DATA_DIR ${dataDir} is in use by another Tollgate. Stop that one, give this one a DATA_DIR of its own, or run several with NATS_URL (docs/operating.md).`,
+    )
+  }
+  return { release: () => lock.close() }
+}

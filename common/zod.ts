@@ -1,0 +1,22 @@
+/** Zod, saying what is wrong in the words of the one who has to mend it. */
+import { z } from 'zod'
+
+const names: Record<string, string> = {
+  string: 'text',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  array: 'a list',
+  object: 'an object',
+}
+
+z.config({
+  customError: (issue) => {
+    if (issue.code !== 'invalid_type') return undefined
+    if (issue.input === undefined) return 'is needed'
+    const expected = names[issue.expected]
+    return expected ? `must be ${expected}` : undefined
+  },
+})
+
+export { z }

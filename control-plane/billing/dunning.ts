@@ -1,0 +1,17 @@
+/** When an overdue payment is tried again. Whether a try makes sense at all is the payment machine's to say. */
+import type { BillingTerms } from '../schemas/storefront.ts'
+
+const HOUR_MS = 3_600_000
+
+/** The first time of the schedule after `now`, counted from the first failure; undefined when there is none left. */
+export const nextRetryAt = ({ retryHours }: Pick<BillingTerms, 'retryHours'>, failedAt: Date, now: Date): Date | undefined =>
+  retryHours
+    .map((hours) => new Date(failedAt.getTime() + hours * HOUR_MS))
+    .sort((a, b) => a.getTime() - b.getTime())
+    .find((at) => at > now)
+
+/** Whether the last time of the schedule has gone by. */
+export const isScheduleOver = ({ retryHours }: Pick<BillingTerms, 'retryHours'>, failedAt: Date, now: Date): boolean =>
+  now.getTime() > failedAt.getTime() + Math.max(0, ...retryHours) * HOUR_MS
+
+export const graceFrom = ({ graceHours }: Pick<BillingTerms, 'graceHours'>, at: Date): Date => new Date(at.getTime() + graceHours * HOUR_MS)

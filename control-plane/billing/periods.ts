@@ -1,0 +1,63 @@
+/**
+ * The billing periods of a subscription: pieces of a grid that its anchor lays over time. A period that does not
+ * begin where the grid does (a start before a fixed billing day, an end moved by a pause) is a stub, and costs its
+ * share of the whole one.
+ */
+import { type Cycle, daysBetween, firstOnDay, periodIndexAt, periodStart } from '../../common/calendar.ts'
+import { shareOf } from '../../common/money.ts'
+import type { Terms } from '../schemas/bundle.ts'
+import type { BillingPeriod } from '../schemas/period.ts'
+import type { Subscription } from '../schemas/subscription.ts'
+
+type Billed = Pick<Subscription, 'anchor' | 'billingDay' | 'timeZone' | 'pricing'>
+
+/** Weeks need no `day`: their anchor is on it. */
+const cycleOf = ({ anchor, billingDay, timeZone, pricing }: Billed): Cycle => ({
+  anchor,
+  interval: pricing.interval,
+  count: pricing.intervalCount,
+  timeZone,
+  ...(billingDay && pricing.interval !== 'day' && pricing.interval !== 'week' ? { day: billingDay } : {}),
+})
+
+/** What periods that begin at `from` or later are counted from. */
+export const anchorFrom = ({ billingDay, timeZone, pricing: { interval } }: Omit<Billed, 'anchor'>, from: Date): Date =>
+  billingDay && interval !== 'day' ? firstOnDay(from, interval, billingDay, timeZone) : from
+
+/** The rest, from `from`, of the period that contains it: all of it where one begins there. */
+export const periodFrom = (subscription: Billed, from: Date): BillingPeriod => {
+  const cycle = cycleOf(subscription)
+  const index = periodIndexAt(cycle, from)
+  const [wholeStart, wholeEnd] = [periodStart(cycle, index), periodStart(cycle, index + 1)]
+  return { index, start: from, end: wholeEnd, wholeStart, wholeEnd }
+}
+
+/** The period that contains `at`, none of it before `notBefore`. */
+export const periodContaining = (subscription: Billed, at: Date, notBefore: Date): BillingPeriod => {
+  const { wholeStart } = periodFrom(subscription, at)
+  return periodFrom(subscription, wholeStart > notBefore ? wholeStart : notBefore)
+}
+
+export const priceOf = ({ pricing, quantity }: Pick<Terms, 'pricing' | 'quantity'>): number => pricing.amountMinor * quantity
+
+/**
+ * The share of `amountMinor`, the price of a whole period, that falls to the time from `from` to the period's end.
+ * By day: the day of `from` counts in full, since it belongs to what comes; by second: to the millisecond.
+ */
+export const shareFrom = (subscription: Pick<Subscription, 'timeZone' | 'billing'>, amountMinor: number, period: BillingPeriod, from: Date): number => {
+  const { start, end, wholeStart, wholeEnd } = period
+  const first = from > start ? from : start
+  if (first >= end) return 0
+  if (first.getTime() === wholeStart.getTime() && end.getTime() === wholeEnd.getTime()) return amountMinor
+  const length = (a: Date, b: Date): number => (subscription.billing.proration === 'day' ? daysBetween(a, b, subscription.timeZone) : b.getTime() - a.getTime())
+  const whole = length(wholeStart, wholeEnd)
+  // A whole period within one calendar day cannot be shared out by days.
+  if (whole === 0) return amountMinor
+  return shareOf(amountMinor, Math.min(length(first, end), whole), whole)
+}
+
+/** The same period, later: what a pause does to it. */
+export const shifted = <P extends BillingPeriod>(period: P, byMs: number): P => {
+  const later = (at: Date): Date => new Date(at.getTime() + byMs)
+  return { ...period, start: later(period.start), end: later(period.end), wholeStart: later(period.wholeStart), wholeEnd: later(period.wholeEnd) }
+}

@@ -1,0 +1,61 @@
+/** Payments as they begin: of a subscription's bill, or on their own. */
+import { keys } from '../keys.ts'
+import type { Payment } from '../schemas/payment.ts'
+import type { Bill, Subscription } from '../schemas/subscription.ts'
+import type { New } from '../storage/storage.ts'
+
+const begun = { round: 1, attempts: [], refunds: [], effectsDue: false, abandoned: false }
+
+/** Whoever repeats this makes the same one. A bill that leaves nothing to pay is paid. */
+export const paymentOfBill = (subscription: Subscription, bill: Bill, now: Date, repairAt: Date): New<Payment> => ({
+  ...begun,
+  _id: keys.payment(subscription.tenantId, bill.paymentId),
+  tenantId: subscription.tenantId,
+  createdAt: now,
+  id: bill.paymentId,
+  storefrontId: subscription.storefrontId,
+  customerId: subscription.customerId,
+  subscriptionId: subscription.id,
+  seq: bill.seq,
+  period: { start: bill.period.start, end: bill.period.end },
+  lines: bill.lines,
+  creditMinor: bill.creditMinor,
+  amountMinor: bill.amountMinor,
+  currency: subscription.pricing.currency,
+  description: `${bill.terms?.bundleId ?? subscription.bundleId}, ${bill.reason === 'change' ? 'change' : 'period'} from ${bill.period.start.toISOString().slice(0, 10)}`,
+  paymentMethodId: subscription.paymentMethodId,
+  status: bill.amountMinor === 0 ? 'succeeded' : 'due',
+  clock: subscription.clock,
+  repairAt: bill.amountMinor === 0 ? undefined : repairAt,
+})
+
+export interface OneTimeInput {
+  storefrontId: string
+  customerId: string
+  amountMinor: number
+  currency: string
+  description?: string | undefined
+}
+
+export const oneTimePayment = (
+  tenantId: string,
+  id: string,
+  input: OneTimeInput,
+  paymentMethodId: string,
+  clock: string,
+  now: Date,
+  repairAt: Date,
+): New<Payment> => ({
+  ...begun,
+  _id: keys.payment(tenantId, id),
+  tenantId,
+  createdAt: now,
+  id,
+  ...input,
+  lines: [{ kind: 'one_time', amountMinor: input.amountMinor }],
+  creditMinor: 0,
+  paymentMethodId,
+  status: 'due',
+  clock,
+  repairAt,
+})

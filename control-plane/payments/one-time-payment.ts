@@ -1,0 +1,65 @@
+/** Payments that no subscription owes, and refunds of any payment, as callers ask for them. */
+import { AppError, fieldError } from '../../common/errors.ts'
+import { formatMoney } from '../../common/money.ts'
+import { addPaymentMethod, customerFor, methodNamed } from '../customers/customers.ts'
+import { keys } from '../keys.ts'
+import type { Payment } from '../schemas/payment.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import { clockOf, repairTime, type Services, tenantNow } from '../services.ts'
+import { insertOrGet, update } from '../storage/update.ts'
+import { checkPayable } from './check-payable.ts'
+import { collectPayment, makeRefunds } from './collect-payment.ts'
+import { type OneTimeInput, oneTimePayment } from './new-payment.ts'
+import { refundableMinor, requestRefund } from './payment-machine.ts'
+
+/** @param id the same for a repeat of the same request. @throws AppError `unknown_reference`, `invalid_request` or `no_eligible_psp`. */
+export const payOnce = async (
+  services: Services,
+  tenant: Tenant,
+  id: string,
+  input: OneTimeInput & { paymentMethod?: string | undefined },
+): Promise<Payment> => {
+  const { tenantId } = tenant
+  const { storefronts, customers, payments } = services.storage
+  const { paymentMethod: named, ...order } = input
+  const storefront = await storefronts.find(keys.storefront(tenantId, input.storefrontId))
+  if (!storefront) throw fieldError('unknown_reference', 'storefrontId', `there is no storefront ${JSON.stringify(input.storefrontId)}`)
+  if (input.currency !== storefront.currency) throw fieldError('invalid_request', 'currency', `must be ${storefront.currency}, the currency of the storefront`)
+  const known = await customers.find(keys.customer(tenantId, input.storefrontId, input.customerId))
+  const method = named === undefined ? known?.paymentMethods[0] : methodNamed(tenant, storefront, known, named)
+  if (!method) throw fieldError('invalid_request', 'paymentMethod', 'is needed: the customer has no payment method')
+  await checkPayable(services, tenant, storefront, { paymentId: id, ...input, country: known?.country ?? undefined, method })
+
+  const customer = await customerFor(services, tenant, input.storefrontId, input.customerId)
+  await addPaymentMethod(services, customer, method)
+  const made = oneTimePayment(tenantId, id, order, method.id, clockOf(tenant), tenantNow(services, tenant), repairTime(services))
+  return collectPayment(services, tenant, await insertOrGet(payments, made))
+}
+
+/** More than anybody gives back in parts; bounds the document. */
+const MAX_REFUNDS = 100
+
+/**
+ * Gives back part of a payment, or what is left of it, to where it came from.
+ * @param refundId the same for a repeat of the same request.
+ * @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`.
+ */
+export const refundPayment = async (
+  services: Services,
+  tenant: Tenant,
+  paymentId: string,
+  refundId: string,
+  amountMinor: number | undefined,
+): Promise<Payment> => {
+  const asked = await update(services.storage.payments, keys.payment(tenant.tenantId, paymentId), (payment) => {
+    if (payment.refunds.some(({ id }) => id === refundId)) return undefined
+    const left = refundableMinor(payment)
+    if (left === 0) throw new AppError('not_allowed_in_state', `the payment is ${payment.status} and has nothing left to give back`)
+    if (payment.effectsDue) throw new AppError('not_allowed_in_state', 'the payment is still taking effect; try again in a moment')
+    if (payment.refunds.length >= MAX_REFUNDS) throw new AppError('not_allowed_in_state', `the payment has ${MAX_REFUNDS} refunds already`)
+    const amount = amountMinor ?? left
+    if (amount > left) throw fieldError('invalid_request', 'amount', `must not be more than what is left, which is ${formatMoney(left, payment.currency)}`)
+    return requestRefund(payment, refundId, amount, tenantNow(services, tenant), repairTime(services))
+  })
+  return makeRefunds(services, tenant, asked)
+}

@@ -1,0 +1,149 @@
+/** What the outcome of a bill's payment does to its subscription. */
+import { replaceBill, withoutBill } from '../../billing/bills.ts'
+import { graceFrom, nextRetryAt } from '../../billing/dunning.ts'
+import { consequences } from '../../payments/decline-classes.ts'
+import { openAttempt, refundedMinor } from '../../payments/payment-machine.ts'
+import type { Payment } from '../../schemas/payment.ts'
+import type { Bill, Subscription } from '../../schemas/subscription.ts'
+import { dropped, end } from './end-subscription.ts'
+import { changed, isFinal, type Moment } from './state.ts'
+
+/** @returns undefined when nothing changes. */
+export const afterPayment = (subscription: Subscription, bill: Bill, payment: Payment, moment: Moment): Subscription | undefined => {
+  const { status } = bill
+  switch (status) {
+    case 'settled':
+    case 'dropped':
+      // Its payment is stored, or knows that nobody wants it: the bill has served.
+      return changed(subscription, withoutBill(subscription, bill), moment)
+    case 'open':
+      if (payment.status === 'succeeded') return settled(subscription, bill, moment)
+      if (payment.status === 'canceled') return dropped(subscription, bill, moment)
+      if (payment.status === 'failed' && bill.failedRound < payment.round) return failed(subscription, bill, payment, moment)
+      if (bill.reason === 'period' && payment.status === 'processing' && isRunning(subscription) && openAttempt(payment)?.status === 'requires_action') {
+        return overdue(subscription, bill, moment, 'the customer has to act before the payment can be made')
+      }
+      return undefined
+    default:
+      return status satisfies never
+  }
+}
+
+/** A renewal is being paid, and access does not hang on it yet. */
+const isRunning = ({ status }: Subscription): boolean => status === 'active' || status === 'trialing'
+
+/** Grace begins, and the retry schedule. */
+export const overdue = (subscription: Subscription, bill: Bill, moment: Moment, why: string): Subscription => {
+  const failedAt = bill.failedAt ?? moment.now
+  const graceUntil = graceFrom(subscription.billing, moment.now)
+  const retryAt = nextRetryAt(subscription.billing, failedAt, moment.now)
+  const known = replaceBill(subscription, { ...bill, failedAt })
+  return changed(subscription, { ...known, status: 'past_due', graceUntil, retryAt }, moment, {
+    type: 'past_due',
+    why: `${why}; access until ${graceUntil.toISOString()}, next try ${retryAt?.toISOString() ?? 'never'}`,
+    paymentId: bill.paymentId,
+    amountMinor: bill.amountMinor,
+  })
+}
+
+/** The bill is paid, or there was nothing to pay: it takes effect. */
+export const settled = (subscription: Subscription, bill: Bill, moment: Moment): Subscription => {
+  // One that was never open has its payment still to be stored.
+  const bills = bill.status === 'settled' ? {} : withoutBill(subscription, bill)
+  const { firstBill, refunds } = subscription.currentPeriod
+  const facts = { paymentId: bill.paymentId, amountMinor: bill.amountMinor }
+  if (bill.reason === 'change') {
+    const terms = bill.terms ?? {}
+    const samePeriod = bill.period.wholeStart.getTime() === subscription.currentPeriod.wholeStart.getTime() && !bill.anchor
+    const currentPeriod = {
+      ...bill.period,
+      creditableMinor: bill.creditableMinor,
+      firstBill: samePeriod ? firstBill : bill.seq,
+      refunds: samePeriod ? refunds : [],
+    }
+    const change = { ...bills, ...terms, currentPeriod, scheduledChange: undefined, ...(bill.anchor ? { anchor: bill.anchor } : {}) }
+    return changed(subscription, change, moment, { type: 'changed', why: `to ${bill.terms?.bundleId} × ${bill.terms?.quantity}, now`, ...facts })
+  }
+  const restored = subscription.status === 'suspended' ? { resumedAt: moment.now } : subscription.resumedAt ? {} : { suspendedAt: undefined }
+  const paid: Partial<Subscription> = {
+    ...bills,
+    ...restored,
+    status: 'active',
+    currentPeriod: { ...bill.period, firstBill: bill.seq, creditableMinor: bill.creditableMinor, refunds: [] },
+    accessFrom: subscription.accessFrom ?? bill.period.start,
+    payBy: undefined,
+    graceUntil: undefined,
+    retryAt: undefined,
+    pausedAt: undefined,
+    pauseReason: undefined,
+    resumeAt: undefined,
+  }
+  const type =
+    subscription.status === 'active' ? 'renewed' : subscription.status === 'past_due' || subscription.status === 'suspended' ? 'recovered' : 'activated'
+  const how = bill.amountMinor === 0 ? 'credit covers' : 'the payment was made for'
+  const why = `${how} the period from ${bill.period.start.toISOString()} to ${bill.period.end.toISOString()}`
+  return changed(subscription, paid, moment, { type, why, ...facts })
+}
+
+/** A provider that was away is asked again this soon. */
+const ASK_AGAIN_AFTER_MS = 3_600_000
+
+const leavesAccess = (payment: Payment): boolean => {
+  const last = payment.attempts.findLast(({ round }) => round === payment.round)
+  return last?.status === 'not_sent' || (last?.declineClass ? consequences[last.declineClass].accessUnchanged : false)
+}
+
+const lastWord = (payment: Payment): string => {
+  if (payment.failure) return payment.failure
+  const last = payment.attempts.at(-1)
+  if (!last) return 'no payment provider could take it'
+  return last.declineClass ? `${last.account} declined: ${last.declineClass}${last.pspCode ? ` (${last.pspCode})` : ''}` : `${last.account}: ${last.status}`
+}
+
+const failed = (subscription: Subscription, bill: Bill, payment: Payment, moment: Moment): Subscription => {
+  const facts = { paymentId: bill.paymentId, amountMinor: bill.amountMinor }
+  const why = lastWord(payment)
+  // Nothing has changed for the customer: the change, or the resumption, did not come about.
+  if (bill.reason === 'change') return changed(dropped(subscription, bill, moment), {}, moment, { type: 'change_declined', why, ...facts })
+  const { status } = subscription
+  if (status === 'paused') return changed(dropped(subscription, bill, moment), {}, moment, { type: 'resume_declined', why, ...facts })
+
+  const refused: Bill = { ...bill, failedRound: payment.round }
+  const noted = changed(subscription, replaceBill(subscription, refused), moment, { type: 'payment_failed', why, ...facts })
+  if (isRunning(subscription)) {
+    // Nobody has refused the customer: access is left alone, and the providers are asked again soon.
+    if (leavesAccess(payment)) return changed(noted, { retryAt: new Date(moment.now.getTime() + ASK_AGAIN_AFTER_MS) }, moment)
+    return overdue(noted, refused, moment, why)
+  }
+  if (status === 'past_due' || status === 'suspended') {
+    const retryAt = nextRetryAt(subscription.billing, bill.failedAt ?? moment.now, moment.now)
+    return retryAt ? changed(noted, { retryAt }, moment) : end(noted, 'unpaid', moment.now, moment)
+  }
+  // Incomplete: another payment method, or time, decides.
+  return noted
+}
+
+/**
+ * Refunds that somebody asked for: what is given back cannot be credited again; and a period that is given back in
+ * full takes the access with it where the bundle says so. @returns undefined when nothing changes.
+ */
+export const afterRefund = (subscription: Subscription, payment: Payment, moment: Moment): Subscription | undefined => {
+  const { currentPeriod } = subscription
+  if (isFinal(subscription.status) || (payment.seq ?? -1) < currentPeriod.firstBill) return undefined
+  const fresh = payment.refunds.filter(({ id, reason, status }) => reason === 'requested' && status === 'succeeded' && !currentPeriod.refunds.includes(id))
+  if (fresh.length === 0) return undefined
+  const amountMinor = fresh.reduce((sum, refund) => sum + refund.amountMinor, 0)
+  const known = {
+    ...currentPeriod,
+    creditableMinor: Math.max(0, currentPeriod.creditableMinor - amountMinor),
+    refunds: [...currentPeriod.refunds, ...fresh.map(({ id }) => id)],
+  }
+  const noted = changed(subscription, { currentPeriod: known }, moment, {
+    type: 'refunded',
+    why: 'a refund was asked for',
+    paymentId: payment.id,
+    amountMinor,
+  })
+  const inFull = payment.seq === currentPeriod.firstBill && refundedMinor(payment) >= payment.amountMinor
+  return inFull && subscription.refundEndsAccess ? end(noted, 'refunded', moment.now, moment) : noted
+}

@@ -1,0 +1,113 @@
+/** What time alone does to a subscription. */
+import { dropBills, openBill, planBill, replaceBill, withBill } from '../../billing/bills.ts'
+import { isScheduleOver, nextRetryAt } from '../../billing/dunning.ts'
+import { anchorFrom, periodFrom, priceOf } from '../../billing/periods.ts'
+import type { Subscription } from '../../schemas/subscription.ts'
+import { overdue, settled } from './after-payment.ts'
+import { begin } from './begin.ts'
+import { end } from './end-subscription.ts'
+import { resume } from './pause.ts'
+import { changed, dueAtOf, type Moment, verdictBy } from './state.ts'
+
+/** One step; undefined when nothing is due. */
+export const afterTime = (subscription: Subscription, moment: Moment): Subscription | undefined => {
+  const due = dueAtOf(subscription)
+  if (!due || moment.now < due) return undefined
+  const { status } = subscription
+  switch (status) {
+    case 'scheduled':
+      return begin(subscription, moment)
+    case 'incomplete':
+      return end(subscription, 'payment_not_made', due, moment)
+    case 'trialing':
+    case 'active':
+      if (subscription.cancelAtPeriodEnd) return end(subscription, 'period_end', due, moment)
+      return openBill(subscription, 'period') ? withoutVerdict(subscription, moment) : turnPeriod(subscription, moment)
+    case 'past_due':
+      if (subscription.graceUntil && subscription.graceUntil <= moment.now) return suspend(subscription, subscription.graceUntil, moment)
+      return retry(subscription, moment)
+    case 'suspended':
+      return retry(subscription, moment)
+    case 'paused':
+      return resume(subscription, moment)
+    case 'canceled':
+    case 'expired':
+    case 'incomplete_expired':
+      return undefined
+    default:
+      return status satisfies never
+  }
+}
+
+/** A renewal that nobody has refused and nobody has paid: tried again, and overdue when that has gone on for long. */
+const withoutVerdict = (subscription: Subscription, moment: Moment): Subscription => {
+  const bill = openBill(subscription, 'period')
+  if (!bill || moment.now < verdictBy(subscription)) return askAgain(subscription, undefined, moment)
+  return overdue(subscription, bill, moment, 'no payment provider has said yes or no for as long as grace lasts')
+}
+
+const suspend = (subscription: Subscription, at: Date, moment: Moment): Subscription =>
+  changed(subscription, { status: 'suspended', graceUntil: undefined, suspendedAt: at }, moment, {
+    type: 'suspended',
+    why: 'the period of grace is over and the payment is not made',
+  })
+
+/** After the last try its outcome is waited for this long. */
+const LAST_WORD_WITHIN_MS = 24 * 3_600_000
+
+const retry = (subscription: Subscription, moment: Moment): Subscription => {
+  const failedAt = openBill(subscription, 'period')?.failedAt ?? moment.now
+  if (isScheduleOver(subscription.billing, failedAt, moment.now)) return end(subscription, 'unpaid', moment.now, moment)
+  return askAgain(subscription, nextRetryAt(subscription.billing, failedAt, moment.now) ?? new Date(moment.now.getTime() + LAST_WORD_WITHIN_MS), moment)
+}
+
+/** Asks for another round of attempts. Whether one makes sense is the payment's to say. */
+const askAgain = (subscription: Subscription, retryAt: Date | undefined, moment: Moment): Subscription => {
+  const bill = openBill(subscription, 'period')
+  if (!bill) throw new Error(`subscription ${subscription.id} is ${subscription.status} without a bill`)
+  const asked = replaceBill(subscription, { ...bill, round: bill.round + 1 })
+  return changed(subscription, { ...asked, retryAt }, moment, {
+    type: 'retry',
+    why: `by the retry schedule: round ${bill.round + 1} of attempts`,
+    paymentId: bill.paymentId,
+  })
+}
+
+/** The terms that take over when the current period ends. */
+const onNextTerms = (subscription: Subscription): Subscription => {
+  const { scheduledChange, ...kept } = subscription
+  if (!scheduledChange) return subscription
+  const next: Subscription = { ...kept, ...scheduledChange }
+  const sameCycle = next.pricing.interval === subscription.pricing.interval && next.pricing.intervalCount === subscription.pricing.intervalCount
+  return sameCycle ? next : { ...next, anchor: anchorFrom(next, subscription.currentPeriod.end) }
+}
+
+/** Where the next period begins: where the last ended, except that time without service after a suspension is left out. */
+const nextStart = ({ currentPeriod, suspendedAt, resumedAt }: Subscription): Date =>
+  suspendedAt && resumedAt && currentPeriod.end >= suspendedAt && currentPeriod.end < resumedAt ? resumedAt : currentPeriod.end
+
+/** Ends the current period and begins, or bills, the next. */
+export const turnPeriod = (current: Subscription, moment: Moment): Subscription => {
+  const subscription = onNextTerms({ ...current, ...dropBills(current, ({ reason }) => reason === 'change') })
+  const changedTerms = current.scheduledChange
+    ? [{ type: 'changed', why: `to ${subscription.bundleId} × ${subscription.quantity}, as scheduled for the period's end` }]
+    : []
+  const start = nextStart(subscription)
+  const period = periodFrom(subscription, start)
+  const pastSuspension = subscription.resumedAt && period.end > subscription.resumedAt ? { suspendedAt: undefined, resumedAt: undefined } : {}
+  const uncharged = (...events: { type: string; why: string }[]) => {
+    const currentPeriod = { ...period, firstBill: subscription.billsMade, creditableMinor: 0, refunds: [] }
+    return changed(subscription, { status: 'active', currentPeriod, ...pastSuspension }, moment, ...changedTerms, ...events)
+  }
+  if (priceOf(subscription) === 0) return uncharged()
+  if (subscription.collectionPausedAt) {
+    return uncharged({ type: 'period_not_charged', why: `collection is paused: the period from ${period.start.toISOString()} is not charged` })
+  }
+  const { subscription: billed, bill } = withBill({ ...subscription, ...pastSuspension }, planBill(subscription, period))
+  if (bill.status === 'settled') return settled(changed(billed, {}, moment, ...changedTerms), bill, moment)
+  if (!subscription.paymentMethodId) {
+    const pause = { status: 'paused', pausedAt: subscription.currentPeriod.end, pauseReason: 'no_payment_method' } as const
+    return changed(subscription, pause, moment, ...changedTerms, { type: 'paused', why: 'there is no payment method to charge' })
+  }
+  return changed(billed, {}, moment, ...changedTerms)
+}

@@ -1,0 +1,34 @@
+import { planBill, withBill } from '../../billing/bills.ts'
+import { periodContaining, periodFrom, priceOf } from '../../billing/periods.ts'
+import type { Subscription } from '../../schemas/subscription.ts'
+import { changed, type Moment } from './state.ts'
+
+const HOUR_MS = 3_600_000
+
+/**
+ * Begins a subscription whose time has come: into its trial, straight into access when it is free, or into waiting
+ * for its first payment. A start in the past is kept as the anchor, and the period that contains now is billed; or
+ * the first one, if those that are over are to be billed too.
+ */
+export const begin = (subscription: Subscription, moment: Moment): Subscription => {
+  const { now } = moment
+  const { trialEnd, currentPeriod } = subscription
+  if (trialEnd && now < trialEnd) {
+    const event = { type: 'trial_started', why: `a trial until ${trialEnd.toISOString()}` }
+    return changed(subscription, { status: 'trialing', accessFrom: currentPeriod.start }, moment, event)
+  }
+  const start = trialEnd ?? currentPeriod.start
+  const first = subscription.billMissed ? periodFrom(subscription, start) : periodContaining(subscription, now, start)
+  const entered = { ...first, firstBill: subscription.billsMade, creditableMinor: 0, refunds: [] }
+  if (priceOf(subscription) === 0) {
+    const event = { type: 'activated', why: 'the bundle is free' }
+    return changed(subscription, { status: 'active', currentPeriod: entered, accessFrom: first.start }, moment, event)
+  }
+  const { subscription: billed } = withBill({ ...subscription, currentPeriod: entered }, planBill(subscription, first))
+  const payBy = new Date(now.getTime() + subscription.billing.firstPaymentHours * HOUR_MS)
+  return changed(billed, { status: 'incomplete', payBy }, moment, {
+    type: 'first_payment_due',
+    why: `access begins when it is paid, by ${payBy.toISOString()}`,
+    paymentId: billed.bills.at(-1)?.paymentId ?? '',
+  })
+}

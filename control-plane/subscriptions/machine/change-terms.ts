@@ -1,0 +1,90 @@
+/**
+ * Other terms: another bundle, another quantity. Now: what is left of the paid period is credited, the same time on
+ * the new terms is charged, and the change takes effect when that is paid. At the period's end: nothing is due now.
+ *
+ * A preview calls the same functions on the same document and stores nothing, so its amounts are the change's own.
+ */
+import { AppError } from '../../../common/errors.ts'
+import { type BillDraft, openBill, planLine, withBill } from '../../billing/bills.ts'
+import { anchorFrom, periodFrom, priceOf, shareFrom } from '../../billing/periods.ts'
+import type { Terms } from '../../schemas/bundle.ts'
+import type { Bill, Subscription } from '../../schemas/subscription.ts'
+import { settled } from './after-payment.ts'
+import { refuse } from './end-subscription.ts'
+import { changed, type Moment } from './state.ts'
+
+export interface ChangedTerms {
+  subscription: Subscription
+  /** What is owed for it; absent when the change makes no bill. */
+  bill?: Bill
+}
+
+const isSame = (a: Terms, b: Terms): boolean => a.bundleId === b.bundleId && a.bundleVersion === b.bundleVersion && a.quantity === b.quantity
+
+const describe = (terms: Terms): string => `to ${terms.bundleId} × ${terms.quantity}`
+
+/** @throws AppError `not_allowed_in_state`. */
+export const changeTerms = (subscription: Subscription, terms: Terms, at: 'now' | 'period_end', moment: Moment): ChangedTerms => {
+  const { status } = subscription
+  if (status === 'scheduled') return changeBeforeStart(subscription, terms, moment)
+  if (status === 'past_due' || status === 'suspended' || status === 'incomplete') throw refuse(subscription, 'changed', 'its overdue payment comes first')
+  if (status === 'paused') throw refuse(subscription, 'changed', 'resume it first')
+  if (status !== 'active' && status !== 'trialing') throw refuse(subscription, 'changed', 'it is over; make a new one')
+  if (openBill(subscription)) throw new AppError('not_allowed_in_state', 'a payment of the subscription is on its way; wait for its outcome')
+  if (at === 'period_end') return schedule(subscription, terms, moment)
+  if (isSame(subscription, terms)) throw new AppError('not_allowed_in_state', 'the subscription has these terms already')
+  if (status === 'trialing') {
+    const event = { type: 'changed', why: `${describe(terms)}, in the trial` }
+    return { subscription: changed(subscription, { ...terms, scheduledChange: undefined }, moment, event) }
+  }
+  if (subscription.collectionPausedAt) {
+    throw new AppError('not_allowed_in_state', 'collection is paused: resume it first, or change the subscription at its period end')
+  }
+  return changeNow(subscription, terms, moment)
+}
+
+const changeBeforeStart = (subscription: Subscription, terms: Terms, moment: Moment): ChangedTerms => {
+  if (isSame(subscription, terms)) throw new AppError('not_allowed_in_state', 'the subscription has these terms already')
+  const start = subscription.trialEnd ?? subscription.currentPeriod.start
+  const next = { ...subscription, ...terms }
+  return { subscription: changed(next, { anchor: anchorFrom(next, start) }, moment, { type: 'changed', why: `${describe(terms)}, before its start` }) }
+}
+
+const schedule = (subscription: Subscription, terms: Terms, moment: Moment): ChangedTerms => {
+  if (subscription.cancelAtPeriodEnd) throw new AppError('not_allowed_in_state', 'the subscription is going to end with its period; reactivate it first')
+  if (isSame(subscription, terms)) {
+    if (!subscription.scheduledChange) throw new AppError('not_allowed_in_state', 'the subscription has these terms already')
+    const event = { type: 'change_taken_back', why: 'it stays on its terms' }
+    return { subscription: changed(subscription, { scheduledChange: undefined }, moment, event) }
+  }
+  const event = { type: 'change_scheduled', why: `${describe(terms)}, on ${subscription.currentPeriod.end.toISOString()}` }
+  return { subscription: changed(subscription, { scheduledChange: terms }, moment, event) }
+}
+
+/** What is charged and credited for a change now, and the period it leads to. */
+const draftOf = (subscription: Subscription, terms: Terms, now: Date): BillDraft => {
+  const { currentPeriod, pricing } = subscription
+  const unused = shareFrom(subscription, currentPeriod.creditableMinor, currentPeriod, now)
+  const credit = { ...planLine(subscription, unused === 0 ? 0 : -unused, { start: now, end: currentPeriod.end }), kind: 'unused' as const }
+  const price = priceOf(terms)
+  const common = { reason: 'change', terms, creditableMinor: price } as const
+  const sameCycle = terms.pricing.interval === pricing.interval && terms.pricing.intervalCount === pricing.intervalCount
+  if (sameCycle) {
+    const { index, start, end, wholeStart, wholeEnd } = currentPeriod
+    const charge = planLine(terms, shareFrom(subscription, price, currentPeriod, now), { start: now, end })
+    return { ...common, period: { index, start, end, wholeStart, wholeEnd }, lines: [credit, charge] }
+  }
+  const next = { ...subscription, ...terms }
+  const anchor = anchorFrom(next, now)
+  const period = periodFrom({ ...next, anchor }, now)
+  const charge = planLine(terms, shareFrom(subscription, price, period, now), period)
+  return { ...common, period, anchor, lines: [credit, charge] }
+}
+
+const changeNow = (subscription: Subscription, terms: Terms, moment: Moment): ChangedTerms => {
+  const { subscription: billed, bill } = withBill(subscription, draftOf(subscription, terms, moment.now))
+  const event = { type: 'change_asked', why: describe(terms), paymentId: bill.paymentId, amountMinor: bill.amountMinor }
+  const asked = changed(billed, {}, moment, event)
+  // Nothing to charge, so nothing to wait for.
+  return { subscription: bill.status === 'settled' ? settled(asked, bill, moment) : asked, bill }
+}

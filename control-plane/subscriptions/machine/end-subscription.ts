@@ -1,0 +1,62 @@
+/** The ends of a subscription, asked for or not. */
+
+import { AppError } from '../../../common/errors.ts'
+import { dropBills } from '../../billing/bills.ts'
+import type { Bill, endReasons, Subscription } from '../../schemas/subscription.ts'
+import { changed, isFinal, type Moment } from './state.ts'
+
+type EndReason = (typeof endReasons)[number]
+
+const whys: Record<EndReason, string> = {
+  canceled: 'somebody asked for it',
+  period_end: 'it was going to end with its period',
+  payment_not_made: 'the first payment was not made in time',
+  unpaid: 'the last retry of an overdue payment failed',
+  refunded: 'its period was refunded in full, and the bundle ends access then',
+}
+
+export const end = (subscription: Subscription, endReason: EndReason, endedAt: Date, moment: Moment): Subscription => {
+  const status = endReason === 'payment_not_made' ? 'incomplete_expired' : 'canceled'
+  const over = {
+    status,
+    endReason,
+    endedAt,
+    cancelAtPeriodEnd: false,
+    scheduledChange: undefined,
+    graceUntil: undefined,
+    retryAt: undefined,
+    payBy: undefined,
+    resumeAt: undefined,
+    collectionPausedAt: undefined,
+  } as const
+  return changed(subscription, { ...over, ...dropBills(subscription, () => true) }, moment, { type: status, why: whys[endReason] })
+}
+
+/** Gives a bill up: its payment is abandoned next, and the subscription goes on as it is. */
+export const dropped = (subscription: Subscription, bill: Bill, moment: Moment): Subscription =>
+  changed(
+    subscription,
+    dropBills(subscription, ({ paymentId }) => paymentId === bill.paymentId),
+    moment,
+  )
+
+export const refuse = (subscription: Subscription, what: string, hint = ''): AppError =>
+  new AppError('not_allowed_in_state', `a subscription that is ${subscription.status} cannot be ${what}${hint ? `: ${hint}` : ''}`)
+
+/** @throws AppError `not_allowed_in_state`. */
+export const cancel = (subscription: Subscription, at: 'now' | 'period_end', moment: Moment): Subscription => {
+  if (isFinal(subscription.status)) throw refuse(subscription, 'canceled')
+  // Only a trial or a paid period can run to its end; of one that is overdue the paid period is over already.
+  const runsToItsEnd = subscription.status === 'trialing' || subscription.status === 'active'
+  if (at === 'now' || !runsToItsEnd) return end(subscription, 'canceled', moment.now, moment)
+  if (subscription.cancelAtPeriodEnd) return subscription
+  const event = { type: 'cancel_scheduled', why: `it ends with its period, on ${subscription.currentPeriod.end.toISOString()}` }
+  return changed(subscription, { cancelAtPeriodEnd: true }, moment, event)
+}
+
+/** Takes a cancellation at period end back. @throws AppError `not_allowed_in_state`. */
+export const reactivate = (subscription: Subscription, moment: Moment): Subscription => {
+  if (isFinal(subscription.status)) throw refuse(subscription, 'reactivated', 'make a new one')
+  if (!subscription.cancelAtPeriodEnd) throw new AppError('not_allowed_in_state', 'the subscription is not going to be canceled at its period end')
+  return changed(subscription, { cancelAtPeriodEnd: false }, moment, { type: 'cancel_taken_back', why: 'somebody asked for it' })
+}

@@ -1,0 +1,49 @@
+import { openBill } from '../../billing/bills.ts'
+import { priceOf } from '../../billing/periods.ts'
+import type { Bill, Subscription } from '../../schemas/subscription.ts'
+import { turnPeriod } from './after-time.ts'
+import { begin } from './begin.ts'
+import type { Moment } from './state.ts'
+
+/** What would be billed if the subscription's time had come; undefined when nothing would. */
+const billedBy = (subscription: Subscription, step: (from: Subscription, moment: Moment) => Subscription, now: Date): Bill | undefined => {
+  // A method or none: what is owed is the same.
+  const next = step({ ...subscription, paymentMethodId: subscription.paymentMethodId ?? 'any' }, { now, repairAt: now })
+  return next.billsMade > subscription.billsMade ? next.bills.at(-1) : undefined
+}
+
+/**
+ * What the customer pays next if nothing else happens: found by letting it happen, on a copy. What credit will pay is
+ * taken off.
+ */
+export const nextPaymentOf = (subscription: Subscription): { amountMinor: number; on: Date } | undefined => {
+  const answer = (bill: Bill | undefined) => bill && { amountMinor: bill.amountMinor, on: bill.period.start }
+  const { status } = subscription
+  switch (status) {
+    case 'scheduled':
+      return answer(
+        billedBy({ ...subscription, billMissed: true, trialEnd: undefined, currentPeriod: startOf(subscription) }, begin, startOf(subscription).start),
+      )
+    case 'incomplete':
+    case 'past_due':
+    case 'suspended':
+      return answer(openBill(subscription, 'period'))
+    case 'trialing':
+    case 'active': {
+      if (subscription.cancelAtPeriodEnd || subscription.collectionPausedAt) return undefined
+      const open = openBill(subscription, 'period')
+      if (open) return answer(open)
+      if (priceOf(subscription.scheduledChange ?? subscription) === 0) return undefined
+      return answer(billedBy(subscription, turnPeriod, subscription.currentPeriod.end))
+    }
+    case 'paused':
+    case 'canceled':
+    case 'expired':
+    case 'incomplete_expired':
+      return undefined
+    default:
+      return status satisfies never
+  }
+}
+
+const startOf = ({ currentPeriod, trialEnd }: Subscription): Subscription['currentPeriod'] => ({ ...currentPeriod, start: trialEnd ?? currentPeriod.start })

@@ -1,0 +1,63 @@
+/**
+ * Two pauses. Of the service: access is off, nothing is charged, and the time that was left of the paid period is
+ * there again on resumption. Of the collection: access stays on, and periods that begin meanwhile are not charged.
+ */
+
+import { AppError, fieldError } from '../../../common/errors.ts'
+import { openBill, planBill, withBill } from '../../billing/bills.ts'
+import { anchorFrom, periodFrom, shifted } from '../../billing/periods.ts'
+import type { Subscription } from '../../schemas/subscription.ts'
+import { refuse } from './end-subscription.ts'
+import { changed, type Moment } from './state.ts'
+
+const inFlight = () => new AppError('not_allowed_in_state', 'a payment of the subscription is on its way; wait for its outcome')
+
+/** @throws AppError `not_allowed_in_state` or `invalid_request`. */
+export const pauseService = (subscription: Subscription, resumeAt: Date | undefined, moment: Moment): Subscription => {
+  if (subscription.status !== 'active') throw refuse(subscription, 'paused', 'only one that is active can')
+  if (openBill(subscription)) throw inFlight()
+  if (resumeAt && resumeAt <= moment.now) throw fieldError('invalid_request', 'resumeAt', `must be after now, which is ${moment.now.toISOString()}`)
+  const why = resumeAt ? `somebody asked for it, until ${resumeAt.toISOString()}` : 'somebody asked for it'
+  return changed(subscription, { status: 'paused', pausedAt: moment.now, pauseReason: 'asked', resumeAt }, moment, { type: 'paused', why })
+}
+
+/** @throws AppError `not_allowed_in_state`. */
+export const pauseCollection = (subscription: Subscription, moment: Moment): Subscription => {
+  const { status, collectionPausedAt } = subscription
+  if (status !== 'active' && status !== 'trialing') throw refuse(subscription, 'left uncharged', 'only one that is active or in its trial can')
+  if (collectionPausedAt) throw new AppError('not_allowed_in_state', 'collection is paused already')
+  if (openBill(subscription)) throw inFlight()
+  return changed(subscription, { collectionPausedAt: moment.now }, moment, { type: 'collection_paused', why: 'somebody asked for it; access stays on' })
+}
+
+/**
+ * Ends whichever pause there is. A service pause moves the paid period by as long as it lasted; where nothing is left
+ * of the period the next one begins now, once it is paid.
+ * @throws AppError `not_allowed_in_state`.
+ */
+export const resume = (subscription: Subscription, moment: Moment): Subscription => {
+  const { status, pausedAt, collectionPausedAt } = subscription
+  if (status !== 'paused') {
+    if (!collectionPausedAt) throw refuse(subscription, 'resumed', 'it is not paused')
+    return changed(subscription, { collectionPausedAt: undefined }, moment, { type: 'collection_resumed', why: 'periods that begin from now on are charged' })
+  }
+  if (openBill(subscription)) throw inFlight()
+  const since = pausedAt ?? moment.now
+  if (since < subscription.currentPeriod.end) return resumeRest(subscription, moment.now.getTime() - since.getTime(), moment)
+  return resumeWithPayment(subscription, moment)
+}
+
+const resumeRest = (subscription: Subscription, pausedMs: number, moment: Moment): Subscription => {
+  const currentPeriod: Subscription['currentPeriod'] = { ...shifted(subscription.currentPeriod, pausedMs), index: -1 }
+  const restored = { status: 'active', currentPeriod, pausedAt: undefined, pauseReason: undefined, resumeAt: undefined } as const
+  const anchor = anchorFrom(subscription, currentPeriod.end)
+  const why = `the time that was left of the period runs until ${currentPeriod.end.toISOString()}`
+  return changed(subscription, { ...restored, anchor }, moment, { type: 'resumed', why })
+}
+
+const resumeWithPayment = (subscription: Subscription, moment: Moment): Subscription => {
+  const anchored = { ...subscription, anchor: anchorFrom(subscription, moment.now), resumeAt: undefined }
+  const { subscription: billed, bill } = withBill(anchored, planBill(anchored, periodFrom(anchored, moment.now)))
+  if (bill.status === 'open' && !subscription.paymentMethodId) throw refuse(subscription, 'resumed', 'it has no payment method; PATCH one')
+  return changed(billed, {}, moment, { type: 'resuming', why: 'it goes on when its next period is paid', paymentId: bill.paymentId })
+}

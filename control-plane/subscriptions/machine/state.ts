@@ -1,0 +1,71 @@
+/**
+ * The states of a subscription, as pure functions from a document to the next one, given the tenant's time. Access
+ * is on in trialing, active and past_due, and off in every other state (`entitlements/subscription-access.ts`).
+ *
+ *   begin, after-time, after-payment   what time and payments do
+ *   end-subscription, pause, change-terms, pay   what callers do
+ *
+ * Every one of them ends in `changed`, so that what follows from a new state, and what a support agent will want to
+ * know of it, are in the same write as the state.
+ */
+import { openBill } from '../../billing/bills.ts'
+import { graceFrom } from '../../billing/dunning.ts'
+import type { Subscription, SubscriptionEvent, SubscriptionStatus } from '../../schemas/subscription.ts'
+
+/** When a decision is made, and when a sweeper may finish what follows from it. */
+export interface Moment {
+  now: Date
+  repairAt: Date
+}
+
+export type NewEvent = Pick<SubscriptionEvent, 'type' | 'why'> & Partial<Pick<SubscriptionEvent, 'paymentId' | 'amountMinor' | 'at'>>
+
+export const isFinal = (status: SubscriptionStatus): boolean => status === 'canceled' || status === 'expired' || status === 'incomplete_expired'
+
+/** How long a renewal may go without the PSPs' verdict before it counts as overdue. */
+export const verdictBy = ({ billing, currentPeriod }: Pick<Subscription, 'billing' | 'currentPeriod'>): Date => graceFrom(billing, currentPeriod.end)
+
+const earlier = (a: Date | null | undefined, b: Date | null | undefined): Date | undefined => (a && b && b < a ? b : (a ?? b ?? undefined))
+
+/** When time alone changes the subscription next. */
+export const dueAtOf = (subscription: Subscription): Date | undefined => {
+  const { status, graceUntil, retryAt } = subscription
+  switch (status) {
+    case 'scheduled':
+      return subscription.currentPeriod.start
+    case 'incomplete':
+      return subscription.payBy ?? undefined
+    case 'trialing':
+    case 'active':
+      // While the next period's payment is open its outcome decides, but not for longer than grace would last; and a
+      // cancellation does not wait for it.
+      if (openBill(subscription, 'period') && !subscription.cancelAtPeriodEnd) return earlier(verdictBy(subscription), retryAt)
+      return subscription.currentPeriod.end
+    case 'past_due':
+      return earlier(graceUntil, retryAt)
+    case 'suspended':
+      return retryAt ?? undefined
+    case 'paused':
+      return subscription.resumeAt ?? undefined
+    case 'canceled':
+    case 'expired':
+    case 'incomplete_expired':
+      return undefined
+    default:
+      return status satisfies never
+  }
+}
+
+const withEvents = (subscription: Subscription, now: Date, events: NewEvent[]): Pick<Subscription, 'events' | 'eventsMade'> => ({
+  events: [...subscription.events, ...events.map((event, n) => ({ at: now, ...event, seq: subscription.eventsMade + n }))],
+  eventsMade: subscription.eventsMade + events.length,
+})
+
+/** Every change goes through here: what follows from the new state is marked in the same write. */
+export const changed = (subscription: Subscription, change: Partial<Subscription>, { now, repairAt }: Moment, ...events: NewEvent[]): Subscription => {
+  const next = { ...subscription, ...change, ...withEvents(subscription, now, events) }
+  return { ...next, dueAt: dueAtOf(next), repairAt }
+}
+
+/** Everything that followed from the last change is done. */
+export const atRest = (subscription: Subscription): Subscription => ({ ...subscription, repairAt: undefined })

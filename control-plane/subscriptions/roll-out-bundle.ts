@@ -1,0 +1,60 @@
+/**
+ * Moves every subscriber of a bundle to its newest version, in the background. Progress is in the bundle's own
+ * document, a batch at a time, so that whoever takes over after a crash goes on from there.
+ */
+import { keys } from '../keys.ts'
+import type { Bundle } from '../schemas/bundle.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import { type Services, tenantNow } from '../services.ts'
+import { update } from '../storage/update.ts'
+import { advanceSubscription, momentOf } from './advance-subscription.ts'
+import { moveToVersion } from './machine/move-to-version.ts'
+import { termsOf } from './terms.ts'
+
+const BATCH = 100
+/** A batch takes less; another control plane takes over after it. */
+const LEASE_MS = 30_000
+
+/** @returns whether the subscription was moved. Harmless to repeat. */
+export const moveSubscription = async (services: Services, tenant: Tenant, subscriptionId: string, bundle: Bundle): Promise<boolean> => {
+  const { subscriptions } = services.storage
+  const id = keys.subscription(tenant.tenantId, subscriptionId)
+  let moved = false
+  const stored = await update(subscriptions, id, (latest) => {
+    const next = moveToVersion(latest, termsOf(bundle, latest.quantity), momentOf(services, tenant))
+    moved = next !== undefined
+    return next
+  })
+  // Also when it was moved before, in case its publication was cut off.
+  if (moved || stored.repairAt) await advanceSubscription(services, tenant, subscriptionId, stored)
+  return moved
+}
+
+export const rollOutBundle = async (services: Services, tenant: Tenant, claimedFrom: Bundle): Promise<void> => {
+  const { bundles, subscriptions } = services.storage
+  const { tenantId, storefrontId, id: bundleId } = claimedFrom
+  const lease = () => new Date(services.clock.nowMs() + LEASE_MS)
+  let bundle = await bundles.replace({ ...claimedFrom, repairAt: lease() })
+  for (;;) {
+    const { rollout } = bundle
+    if (!rollout || rollout.finishedAt) break
+    const { data, nextCursor } = await subscriptions.page({ where: { tenantId, storefrontId, bundleId }, limit: BATCH, cursor: rollout.cursor ?? undefined })
+    let moved = 0
+    for (const { id } of data) if (await moveSubscription(services, tenant, id, bundle)) moved += 1
+    const progress = {
+      ...rollout,
+      seen: rollout.seen + data.length,
+      moved: rollout.moved + moved,
+      cursor: nextCursor,
+      ...(nextCursor ? {} : { finishedAt: tenantNow(services, tenant) }),
+    }
+    bundle = await update(bundles, bundle._id, (latest) => {
+      // A still newer version was made for all: that rollout began anew.
+      if (latest.rollout?.version !== rollout.version) return undefined
+      return { ...latest, rollout: progress, repairAt: lease() }
+    })
+  }
+  await update(bundles, bundle._id, (latest) =>
+    latest.repairAt && (!latest.rollout || latest.rollout.finishedAt) ? { ...latest, repairAt: undefined } : undefined,
+  )
+}

@@ -1,0 +1,88 @@
+/** Words for billing stories: set the clock, do, expect, advance. */
+import type { ExecutionContext } from 'ava'
+import { eventually } from './eventually.ts'
+import type { InWorld } from './in-worlds.ts'
+import { ledgerOf } from './ledger.ts'
+import { openShop, type Shop } from './shop.ts'
+
+// biome-ignore lint/suspicious/noExplicitAny: answers of every shape.
+type Body = any
+
+export interface Billing {
+  shop: Shop
+  t: ExecutionContext
+  /** Subscribes customer `c` (or another) to the Pro Plan, and expects that it works. */
+  buy(change?: object): Promise<Body>
+  read(id: string): Promise<Body>
+  /** A command on a subscription: `tell(id, 'cancel', {at: 'now'})`. */
+  tell(id: string, command: string, body?: object): Promise<Body>
+  /** As `tell`, expecting to be refused with this status. @returns the problem. */
+  refused(id: string, command: string, body: object, status?: number): Promise<Body>
+  pay(id: string, paymentMethod: string): Promise<Body>
+  clock(now: string): Promise<void>
+  /** Each payment as `[period start, amount, status]`. */
+  payments(id: string): Promise<[string, number, string][]>
+  /** Each payment in full, oldest first. */
+  bills(id: string): Promise<Body[]>
+  /** What the provider has kept: charges less refunds, in minor units. */
+  kept(): Promise<number>
+  /** Waits until the sidecar's answer for `analytics_dashboard` is this. */
+  access(allowed: boolean, customerId?: string): Promise<void>
+  events(id: string): Promise<string[]>
+}
+
+export interface BillingOptions {
+  now?: string
+  bundle?: object
+  billing?: object
+  timeZone?: string
+  currency?: string
+  /** More bundles, by id: the Pro Plan with these changes. */
+  bundles?: Record<string, object>
+}
+
+export const openBilling = async ({ t, tollgate, grpc }: InWorld, options: BillingOptions = {}): Promise<Billing> => {
+  const { now = '2024-01-01T00:00:00Z', bundle, billing, timeZone = 'UTC', currency = 'USD', bundles = {} } = options
+  const storefronts = [{ id: 'us-store', currency, timeZone, paymentProviders: ['stripe', 'paypal'], ...(billing ? { billing } : {}) }]
+  const shop = await openShop(t, tollgate, { now, tenant: { storefronts }, ...(bundle ? { bundle } : {}) })
+  const { api, tenantId } = shop
+  const ok = (answer: { status: number; body: Body }): Body => {
+    t.true(answer.status < 300, JSON.stringify(answer.body))
+    return answer.body
+  }
+  const proPlan = ok(await api.get('/storefronts/us-store/bundles/pro-plan'))
+  for (const [id, change] of Object.entries(bundles)) {
+    const { version: _, rollout: __, ...content } = proPlan
+    ok(await api.post('/bundles', { ...content, id, ...change }))
+  }
+  const bills = async (id: string): Promise<Body[]> => ok(await api.get(`/payments?subscriptionId=${id}&limit=500`)).data
+  return {
+    shop,
+    t,
+    buy: async (change = {}) =>
+      ok(await api.post('/subscriptions', { customerId: 'c', bundleId: 'pro-plan', storefrontId: 'us-store', paymentMethod: 'pm_card', ...change })),
+    read: async (id) => ok(await api.get(`/subscriptions/${id}`)),
+    tell: async (id, command, body = {}) => ok(await api.post(`/subscriptions/${id}/${command}`, body)),
+    refused: async (id, command, body, status = 409) => {
+      const before = ok(await api.get(`/subscriptions/${id}`))
+      const answer = await api.post(`/subscriptions/${id}/${command}`, body)
+      t.is(answer.status, status, JSON.stringify(answer.body))
+      t.deepEqual(ok(await api.get(`/subscriptions/${id}`)), before, 'what is refused changes nothing')
+      return answer.body
+    },
+    pay: async (id, paymentMethod) => ok(await api.patch(`/subscriptions/${id}`, { paymentMethod })),
+    clock: async (at) => {
+      ok(await shop.setClock(at))
+    },
+    payments: async (id) => (await bills(id)).map((payment) => [payment.period.start.slice(0, 10), payment.amount, payment.status]),
+    bills,
+    kept: async () => {
+      const { charges, refunds } = await ledgerOf(tollgate, tenantId)
+      const sum = (list: { amount: number }[]): number => list.reduce((total, { amount }) => total + amount, 0)
+      return sum(charges.filter(({ status }) => status === 'succeeded')) - sum(refunds)
+    },
+    access: (allowed, customerId = 'c') =>
+      eventually(async () => (await grpc.check({ tenantId, storefrontId: 'us-store', customerId, entitlement: 'analytics_dashboard' })).allowed === allowed),
+    events: async (id) => ok(await api.get(`/subscriptions/${id}/timeline`)).data.map(({ type }: { type: string }) => type),
+  }
+}
