@@ -10,7 +10,6 @@ import { update } from '../storage/update.ts'
 import { loadAccounts, routeFor } from './load-route.ts'
 import {
   barrier,
-  cancel,
   dueRefund,
   fail,
   nextAccount,
@@ -32,10 +31,9 @@ export const collectPayment = async (services: Services, tenant: Tenant, payment
   const { payments } = services.storage
   let current = await makeRefunds(services, tenant, payment)
   for (let steps = 0; steps < MAX_STEPS; steps += 1) {
-    const step = nextStep(current)
-    if (step === 'nothing') return current
+    if (nextStep(current) === 'nothing') return current
     try {
-      current = step === 'cancel' ? await payments.replace(cancel(current)) : await makeAttempt(services, tenant, current)
+      current = await makeAttempt(services, tenant, current)
     } catch (error) {
       // Someone else took the step; look again at what there is to do.
       if (!isAppError(error, 'revision_conflict')) throw error
@@ -103,12 +101,20 @@ export const resolveAttempt = async (services: Services, tenant: Tenant, payment
   const found = psp ? await psp.inquire(attempt.id) : unknown('account_unusable')
   const now = tenantNow(services, tenant)
   if (found.status !== 'not_found') await store(services, tenant, payment, attempt.id, found)
-  else if (payment.abandoned) await update(payments, payment._id, (latest) => recordNeverArrived(latest, attempt.id, now, repairTime(services)))
-  else {
+  else if (payment.abandoned) {
+    const early = unknown('not_seen_yet')
+    await update(
+      payments,
+      payment._id,
+      (latest) => recordNeverArrived(latest, attempt.id, now, repairTime(services)) ?? recordOutcome(latest, attempt.id, early, now, repairTime(services)),
+    )
+  } else {
     // That nothing could be sent now says nothing of what was sent before.
     const again = (await charge(services, tenant, payment, attempt)) ?? unknown('account_or_token_removed')
     await store(services, tenant, payment, attempt.id, again.status === 'not_sent' ? unknown(again.pspCode) : again)
   }
+  // What a crash left as sent is as good as sent now: its inquiries begin.
+  if (attempt.status === 'sent') return payments.get(payment._id)
   return update(payments, payment._id, (latest) => recordInquiry(latest, attempt.id, now, repairTime(services)))
 }
 

@@ -75,11 +75,8 @@ const marked = (payment: Payment, repairAt: Date | undefined): Payment => ({
 })
 
 /** What can be done for a payment now, without anybody's help. */
-export const nextStep = (payment: Payment): 'attempt' | 'cancel' | 'nothing' => {
-  if (payment.status === 'succeeded' || payment.status === 'failed' || payment.status === 'canceled') return 'nothing'
-  if (openAttempt(payment)) return 'nothing'
-  return payment.abandoned ? 'cancel' : 'attempt'
-}
+export const nextStep = (payment: Payment): 'attempt' | 'nothing' =>
+  payment.status === 'due' && !payment.abandoned && !openAttempt(payment) ? 'attempt' : 'nothing'
 
 /**
  * Why no attempt with this method may be made now, on any account; undefined when one may. A card that was refused
@@ -176,6 +173,7 @@ const withAttempt = (payment: Payment, resolved: Attempt, now: Date): Payment =>
   if (resolved.status === 'succeeded') return succeed(next, resolved, now)
   if (payment.status === 'succeeded') return next
   if (isOpen(resolved)) return { ...next, status: 'processing', effectsDue: next.effectsDue || resolved.status === 'requires_action' }
+  if (payment.abandoned) return openAttempt(next) ? next : { ...next, status: 'canceled', effectsDue: false }
   // Declined or not sent: back to due, and the next step decides whether another account may be tried.
   return { ...next, status: 'due' }
 }
@@ -232,10 +230,8 @@ export const abandon = (payment: Payment, now: Date, repairAt: Date): Payment | 
   const kept = payment.attempts.find((attempt) => attempt.status === 'succeeded' && !payment.refunds.some(({ attemptId }) => attemptId === attempt.id))
   if (kept) return marked(giveBack(given, kept, 'not_wanted', now), repairAt)
   if (openAttempt(payment) || payment.status === 'failed' || payment.status === 'succeeded') return marked(given, repairAt)
-  return cancel(given)
+  return marked({ ...given, status: 'canceled' }, undefined)
 }
-
-export const cancel = (payment: Payment): Payment => marked({ ...payment, status: 'canceled', effectsDue: false }, undefined)
 
 /** The subscription has seen the payment as it is. @returns undefined when there is nothing to note. */
 export const recordSeen = (payment: Payment): Payment | undefined =>

@@ -1,8 +1,9 @@
-/** What both adapters do with documents before and after the store: validation by schema, indexes, cursors, errors. */
-import mongoose, { type Model } from 'mongoose'
+/** What both adapters do with documents before and after the store: indexes, cursors, errors. */
+import type mongoose from 'mongoose'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { type CollectionName, schemas } from '../schemas/index.ts'
 import { MAX_PAGE, type PageQuery } from './storage.ts'
+import { validatorOf } from './validate-document.ts'
 
 export const collectionNames = Object.keys(schemas) as CollectionName[]
 
@@ -28,27 +29,22 @@ export const alreadyExists = (name: CollectionName) => new AppError('already_exi
 export const revisionConflict = (name: CollectionName) =>
   new AppError('revision_conflict', `the ${nouns[name]} was changed by someone else meanwhile; read it again`)
 
-/** Models that validate and cast and have no connection. */
-export const createModels = (): Record<CollectionName, Model<Record<string, unknown>>> => {
-  const unconnected = new mongoose.Mongoose()
-  const entries = collectionNames.map((name) => [name, unconnected.model(name, schemas[name] as mongoose.Schema)] as const)
-  return Object.fromEntries(entries) as unknown as Record<CollectionName, Model<Record<string, unknown>>>
-}
-
-/** The document as its schema wants it stored. @throws mongoose ValidationError or StrictModeError. */
-export const validated = async (model: Model<Record<string, unknown>>, document: object): Promise<Record<string, unknown>> => {
-  const hydrated = new model(document as Record<string, unknown>)
-  await hydrated.validate()
-  return hydrated.toObject()
-}
+/** @returns the document as its schema wants it stored. @throws Error when it does not satisfy it. */
+export const validatorFor = (name: CollectionName) => validatorOf(schemas[name] as mongoose.Schema, name)
 
 export interface DeclaredIndex {
   fields: string[]
   unique: boolean
 }
 
-export const declaredIndexes = (name: CollectionName): DeclaredIndex[] =>
-  schemas[name].indexes().map(([fields, options]) => ({ fields: Object.keys(fields), unique: options.unique === true }))
+const indexes = Object.fromEntries(
+  collectionNames.map((name) => [
+    name,
+    schemas[name].indexes().map(([fields, options]): DeclaredIndex => ({ fields: Object.keys(fields), unique: options.unique === true })),
+  ]),
+) as Record<CollectionName, DeclaredIndex[]>
+
+export const declaredIndexes = (name: CollectionName): DeclaredIndex[] => indexes[name]
 
 /**
  * The equality fields of the index that serves a query, in the index's order.

@@ -3,7 +3,7 @@
  * set, a sharded cluster and MongoDB-compatible servers have. Validation, casting and indexes come from the same
  * schemas as everywhere.
  */
-import mongoose, { type Connection, type Model } from 'mongoose'
+import mongoose, { type Connection } from 'mongoose'
 import type { Clock } from '../../common/clock.ts'
 import { AppError } from '../../common/errors.ts'
 import type { Log } from '../../common/log.ts'
@@ -12,7 +12,6 @@ import {
   alreadyExists,
   checkLimit,
   collectionNames,
-  createModels,
   declaredIndexes,
   decodeCursor,
   notFound,
@@ -20,7 +19,7 @@ import {
   servedBy,
   servedByUnique,
   toPage,
-  validated,
+  validatorFor,
 } from './documents.ts'
 import type { Collection, Storage } from './storage.ts'
 
@@ -60,10 +59,10 @@ export const createMongoStorage = async (options: MongoStorageOptions): Promise<
     await warnOfKnownFaults(db, options.log)
     return { database: db }
   })
-  const models = createModels()
-  const collections = Object.fromEntries(
-    collectionNames.map((name) => [name, createCollection(database, name, models[name] as Model<Record<string, unknown>>, options.clock)]),
-  ) as unknown as Omit<Storage, 'ping' | 'close'>
+  const collections = Object.fromEntries(collectionNames.map((name) => [name, createCollection(database, name, options.clock)])) as unknown as Omit<
+    Storage,
+    'ping' | 'close'
+  >
 
   return {
     ...collections,
@@ -102,13 +101,9 @@ const isUnreachable = (error: unknown): boolean =>
 
 const isDuplicateKey = (error: unknown): boolean => error instanceof mongoose.mongo.MongoServerError && error.code === DUPLICATE_KEY
 
-const createCollection = <K extends CollectionName>(
-  database: NonNullable<Connection['db']>,
-  name: K,
-  model: Model<Record<string, unknown>>,
-  clock: Clock,
-): Collection<Documents[K]> => {
+const createCollection = <K extends CollectionName>(database: NonNullable<Connection['db']>, name: K, clock: Clock): Collection<Documents[K]> => {
   type D = Documents[K]
+  const validated = validatorFor(name)
   const collection = database.collection<{ _id: string }>(name)
   const read = (document: unknown): D => document as D
   const find = (id: string) => orUnavailable(async () => read((await collection.findOne({ _id: id })) ?? undefined) as D | undefined)
@@ -123,7 +118,7 @@ const createCollection = <K extends CollectionName>(
 
   return {
     insert: async (document) => {
-      const stored = await validated(model, { ...document, revision: 1, updatedAt: clock.now() })
+      const stored = validated({ ...document, revision: 1, updatedAt: clock.now() })
       await rejectDuplicate(() => collection.insertOne(stored as { _id: string }))
       return read(stored)
     },
@@ -139,7 +134,7 @@ const createCollection = <K extends CollectionName>(
     },
     replace: async (document) => {
       const revision = document.revision + 1
-      const stored = await validated(model, { ...document, revision, updatedAt: clock.now() })
+      const stored = validated({ ...document, revision, updatedAt: clock.now() })
       const filter = { _id: document._id, revision: document.revision }
       const { matchedCount } = await rejectDuplicate(() => collection.replaceOne(filter, stored))
       if (matchedCount !== 1) throw await missed(document._id)

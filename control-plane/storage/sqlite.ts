@@ -8,15 +8,14 @@
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync, type SQLInputValue } from 'node:sqlite'
-import type { Model } from 'mongoose'
+import type mongoose from 'mongoose'
 import type { Clock } from '../../common/clock.ts'
 import { AppError } from '../../common/errors.ts'
-import type { CollectionName, Documents } from '../schemas/index.ts'
+import { type CollectionName, type Documents, schemas } from '../schemas/index.ts'
 import {
   alreadyExists,
   checkLimit,
   collectionNames,
-  createModels,
   declaredIndexes,
   decodeCursor,
   notFound,
@@ -24,7 +23,7 @@ import {
   servedBy,
   servedByUnique,
   toPage,
-  validated,
+  validatorFor,
 } from './documents.ts'
 import type { Collection, Storage } from './storage.ts'
 
@@ -44,10 +43,10 @@ export const createSqliteStorage = (options: SqliteStorageOptions): Storage => {
   const database = new DatabaseSync(options.path, { timeout: BUSY_TIMEOUT_MS })
   // FULL: an answered write survives a power cut, not only a crash of the process.
   database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;')
-  const models = createModels()
-  const collections = Object.fromEntries(
-    collectionNames.map((name) => [name, createCollection(database, name, models[name] as Model<Record<string, unknown>>, options.clock)]),
-  ) as unknown as Omit<Storage, 'ping' | 'close'>
+  const collections = Object.fromEntries(collectionNames.map((name) => [name, createCollection(database, name, options.clock)])) as unknown as Omit<
+    Storage,
+    'ping' | 'close'
+  >
 
   return {
     ...collections,
@@ -71,14 +70,10 @@ const createTable = (database: DatabaseSync, name: CollectionName): void => {
   }
 }
 
-const createCollection = <K extends CollectionName>(
-  database: DatabaseSync,
-  name: K,
-  model: Model<Record<string, unknown>>,
-  clock: Clock,
-): Collection<Documents[K]> => {
+const createCollection = <K extends CollectionName>(database: DatabaseSync, name: K, clock: Clock): Collection<Documents[K]> => {
   type D = Documents[K]
   createTable(database, name)
+  const validated = validatorFor(name)
   const insertRow = database.prepare(`INSERT INTO ${name} (id, revision, document) VALUES (?, ?, ?)`)
   const selectRow = database.prepare(`SELECT document FROM ${name} WHERE id = ?`)
   const updateRow = database.prepare(`UPDATE ${name} SET revision = ?, document = ? WHERE id = ? AND revision = ?`)
@@ -94,7 +89,7 @@ const createCollection = <K extends CollectionName>(
     return statement.all(...values).map((row) => revive(row.document as string))
   }
 
-  const datePaths = findDatePaths(model)
+  const datePaths = findDatePaths(schemas[name] as mongoose.Schema)
   const revive = (text: string): D => {
     const document = JSON.parse(text) as Record<string, unknown>
     for (const path of datePaths) reviveDate(document, path)
@@ -108,7 +103,7 @@ const createCollection = <K extends CollectionName>(
 
   return {
     insert: async (document) => {
-      const stored = await validated(model, { ...document, revision: 1, updatedAt: clock.now() })
+      const stored = validated({ ...document, revision: 1, updatedAt: clock.now() })
       try {
         insertRow.run(document._id, 1, JSON.stringify(stored))
       } catch (error) {
@@ -129,7 +124,7 @@ const createCollection = <K extends CollectionName>(
     },
     replace: async (document) => {
       const revision = document.revision + 1
-      const stored = await validated(model, { ...document, revision, updatedAt: clock.now() })
+      const stored = validated({ ...document, revision, updatedAt: clock.now() })
       const text = JSON.stringify(stored)
       try {
         if (updateRow.run(revision, text, document._id, document.revision).changes !== 1) throw missed(document._id)
@@ -174,16 +169,16 @@ const createCollection = <K extends CollectionName>(
 const isUniqueViolation = (error: unknown): boolean => error instanceof Error && 'errcode' in error && UNIQUE_VIOLATIONS.includes(error.errcode as number)
 
 /** The paths of all Date fields of a schema; `*` stands for each element of an array. */
-const findDatePaths = (model: Model<Record<string, unknown>>): string[][] => {
+const findDatePaths = (schema: mongoose.Schema): string[][] => {
   const paths: string[][] = []
-  const visit = (schema: Model<Record<string, unknown>>['schema'], prefix: string[]) => {
-    schema.eachPath((path, type) => {
+  const visit = (part: mongoose.Schema, prefix: string[]) => {
+    part.eachPath((path, type) => {
       const here = [...prefix, ...path.split('.')]
       if (type.instance === 'Date') paths.push(here)
-      if ('schema' in type && type.schema) visit(type.schema as typeof schema, type.instance === 'Array' ? [...here, '*'] : here)
+      if ('schema' in type && type.schema) visit(type.schema as mongoose.Schema, type.instance === 'Array' ? [...here, '*'] : here)
     })
   }
-  visit(model.schema, [])
+  visit(schema, [])
   return paths
 }
 

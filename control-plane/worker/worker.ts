@@ -3,6 +3,7 @@
  * number of control planes may run one: steps are compare-and-set, the first step is the claim, and all of them may
  * be repeated.
  */
+import { setImmediate } from 'node:timers/promises'
 import pMap from 'p-map'
 import type { Services } from '../services.ts'
 import { MAX_PAGE } from '../storage/storage.ts'
@@ -45,6 +46,9 @@ export const startWorker = (services: Services, pollMs: number): Worker => {
     const id = `${collection} ${document._id}`
     if (stopping || (setAside.get(id) ?? 0) > clock.nowMs()) return
     setAside.delete(id)
+    // An embedded store answers at once, and requests wait for their turn too.
+    await setImmediate()
+    if (stopping) return
     try {
       await doWork(services, collection, document as never)
     } catch (error) {

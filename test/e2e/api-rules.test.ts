@@ -185,6 +185,7 @@ const badInput: [method: string, path: string, body: unknown, status: number, co
   ['PUT', '/test-clock', { now: '2024-03-14T00:00:00Z' }, 400, 'invalid_request', 'now'],
   ['POST', '/nowhere', {}, 404, 'not_found', undefined],
   ['DELETE', '/bundles', undefined, 405, 'method_not_allowed', undefined],
+  ['GET', '/bundles', undefined, 405, 'method_not_allowed', undefined],
 ]
 
 inWorlds(test, (story) => {
@@ -205,6 +206,16 @@ inWorlds(test, (story) => {
       )
     }
     t.deepEqual(await everything(shop), before)
+  })
+
+  story('an answer says what would have been right: the methods of a path, and whether a key is missing or wrong', async ({ t, tollgate }) => {
+    const api = httpClient(tollgate.http)
+    const answer = await api.get('/bundles')
+    t.is(answer.headers.get('allow'), 'POST')
+    t.regex(answer.body.detail, /takes POST/)
+    t.regex((await api.get('/storefronts', { authorization: '' })).body.detail, /is needed/)
+    t.regex((await api.get('/storefronts', { authorization: 'Bearer wrong' })).body.detail, /not known/)
+    t.regex((await api.post('/tenants', {})).body.detail, /^name: is needed/)
   })
 
   story('every route that takes a body refuses what is not JSON, is too large, or has another type', async ({ t, tollgate }) => {

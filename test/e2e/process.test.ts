@@ -35,6 +35,21 @@ test('it prints one ready line with both addresses, makes a platform key once, a
   await rm(DATA_DIR, { recursive: true })
 })
 
+test('what the owner of the environment can mend is said in a sentence', async (t) => {
+  const DATA_DIR = await folder()
+  const first = await startProcess('all-in-one/main.ts', { ...anyPorts, DATA_DIR })
+  t.teardown(() => first.stop('SIGKILL'))
+  const [http = '', grpc = ''] = first.ready.split(' ').map((address) => address.split(':').at(-1) ?? '')
+  const refused = async (env: Record<string, string>): Promise<string> => (await t.throwsAsync(startProcess('all-in-one/main.ts', env))).message
+  t.regex(await refused({ ...anyPorts, DATA_DIR }), /DATA_DIR .* is in use by another Tollgate/)
+  t.regex(await refused({ HTTP_PORT: http, GRPC_PORT: '0', DATA_DIR: await folder() }), /HTTP_PORT: port \d+ is in use/)
+  t.regex(await refused({ HTTP_PORT: '0', GRPC_PORT: grpc, DATA_DIR: await folder() }), /GRPC_PORT: port \d+ is in use/)
+  t.notRegex(await refused({ HTTP_PORT: 'x', GRPC_PORT: '0', DATA_DIR }), / at /)
+  await first.stop('SIGKILL')
+  const second = await startProcess('all-in-one/main.ts', { ...anyPorts, DATA_DIR })
+  t.is(await second.stop(), 0, 'a lock does not outlive its process')
+})
+
 test('SIGTERM lets running calls finish, ends watches with a reason, and exits 0', async (t) => {
   const tollgate = await embedded.start()
   t.teardown(tollgate.close)

@@ -3,16 +3,20 @@ import test from 'ava'
 import fc from 'fast-check'
 import {
   abandon,
+  barrier,
   dueRefund,
   fail,
   nextAccount,
   nextStep,
   openAttempt,
   recordInquiry,
+  recordNeverArrived,
   recordOutcome,
   recordRefund,
+  refundableMinor,
   refundedMinor,
   reopen,
+  requestRefund,
   startAttempt,
 } from '../../control-plane/payments/payment-machine.ts'
 import type { ChargeOutcome } from '../../control-plane/payments/psp/psp.ts'
@@ -123,6 +127,75 @@ test('a refund without an answer is asked for again, never taken as made', (t) =
   t.is(refundedMinor(unknown), 0)
 })
 
+test('that one sending was refused a connection says nothing of another that may have arrived', (t) => {
+  const unknown = say(start(payment), 'pay-1', { status: 'unknown', pspCode: 'timeout' })
+  t.is(recordOutcome(unknown, 'pay-1', { status: 'not_sent', pspCode: 'ECONNREFUSED' }, now, repairAt), undefined)
+  const pending = say(start(payment), 'pay-1', { status: 'pending', pspReference: 'x' })
+  t.is(recordOutcome(pending, 'pay-1', { status: 'not_sent', pspCode: 'ECONNREFUSED' }, now, repairAt), undefined)
+})
+
+test('an attempt that nobody wants is taken as never arrived after a day, not before', (t) => {
+  const waiting = abandon(say(start(payment), 'pay-1', { status: 'unknown', pspCode: 'timeout' }), now, repairAt) as Payment
+  t.is(recordNeverArrived(waiting, 'pay-1', new Date(now.getTime() + 86_399_999), repairAt), undefined)
+  t.like(recordNeverArrived(waiting, 'pay-1', new Date(now.getTime() + 86_400_000), repairAt), { status: 'canceled', dueAt: undefined, repairAt: undefined })
+  const wanted = say(start(payment), 'pay-1', { status: 'unknown', pspCode: 'timeout' })
+  t.is(recordNeverArrived(wanted, 'pay-1', new Date(now.getTime() + 9e8), repairAt), undefined)
+})
+
+test('the late success of one attempt does not make anybody forget another', (t) => {
+  const declinedFirst = say(start(payment, 'a'), 'pay-1', declined('issuer_soft'))
+  const silentSecond = say(start(declinedFirst, 'b'), 'pay-2', { status: 'unknown', pspCode: 'timeout' })
+  const paid = say(silentSecond, 'pay-1', succeeded)
+  t.is(paid.status, 'succeeded')
+  t.is(paid.dueAt?.getTime(), now.getTime() + 300_000)
+  const both = say(paid, 'pay-2', succeeded)
+  t.like(dueRefund(both, now), { attemptId: 'pay-2', reason: 'paid_twice' })
+  t.is(both.repairAt, repairAt)
+})
+
+test('abandoning gives back what was kept, and not what was given back before', (t) => {
+  const declinedFirst = say(start(payment, 'a'), 'pay-1', declined('issuer_soft'))
+  const paidTwice = say(say(start(declinedFirst, 'b'), 'pay-2', succeeded), 'pay-1', succeeded)
+  t.deepEqual(
+    paidTwice.refunds.map(({ attemptId }) => attemptId),
+    ['pay-1'],
+  )
+  const off = abandon(paidTwice, now, repairAt) as Payment
+  t.deepEqual(
+    off.refunds.map(({ attemptId, reason }) => [attemptId, reason]),
+    [
+      ['pay-1', 'paid_twice'],
+      ['pay-2', 'not_wanted'],
+    ],
+  )
+})
+
+test('a refund that is owed and refused is tried again; one that was asked for has failed', (t) => {
+  const owed = abandon(say(start(payment), 'pay-1', succeeded), now, repairAt) as Payment
+  const refused = recordRefund(owed, 'pay-1-refund', { status: 'failed', pspCode: 'no_funds' }, now, repairAt) as Payment
+  t.like(refused.refunds[0], { status: 'due', pspCode: 'no_funds' })
+  t.is(refused.dueAt?.getTime(), now.getTime() + 86_400_000)
+  const asked = requestRefund(say(start(payment), 'pay-1', succeeded), 'ref', 900, now, repairAt)
+  t.is(refundableMinor(asked), 2_000)
+  const failed = recordRefund(asked, 'ref', { status: 'failed', pspCode: 'too_old' }, now, repairAt) as Payment
+  t.is(failed.refunds[0]?.status, 'failed')
+  t.is(refundableMinor(failed), 2_900)
+})
+
+test('what bars a method: a hard decline for ever, one that needs its holder until something changes, and too many declines', (t) => {
+  const limits = { maxAttempts: 3, maxAttemptsDays: 30 }
+  const next = (so: Payment) => reopen(fail(so, undefined, repairAt), so.round + 1, 'pm', repairAt) as Payment
+  const after = (declineClass: Parameters<typeof declined>[0]) => next(say(start(payment), 'pay-1', declined(declineClass)))
+  t.regex(barrier(after('hard'), 'pm', limits, now) ?? '', /for good/)
+  t.is(barrier(after('hard'), 'other', limits, now), undefined)
+  t.regex(barrier(after('credential'), 'pm', limits, now) ?? '', /nothing has changed/)
+  for (const declineClass of ['funds', 'issuer_soft', 'technical', 'config'] as const) t.is(barrier(after(declineClass), 'pm', limits, now), undefined)
+  let often = payment
+  for (let n = 1; n <= 3; n += 1) often = next(say(start(often), `pay-${n}`, declined('funds')))
+  t.regex(barrier(often, 'pm', limits, now) ?? '', /3 times in 30 days/)
+  t.is(barrier(often, 'pm', limits, new Date(now.getTime() + 31 * 86_400_000)), undefined)
+})
+
 const anyOutcome: fc.Arbitrary<ChargeOutcome> = fc.constantFrom<ChargeOutcome>(
   succeeded,
   { status: 'pending', pspReference: 'x' },
@@ -144,6 +217,9 @@ test('whatever arrives in whatever order: at most one open attempt, success is f
         const before = so.attempts.filter((attempt) => attempt.status === 'succeeded').map(({ id }) => id)
         so = say(so, `pay-${n + 1}`, outcome)
         t.true(so.attempts.filter((attempt) => openAttempt({ ...so, attempts: [attempt] })).length <= 1)
+        // Nothing that is still to be done is without a reminder.
+        if (so.attempts.some((attempt) => attempt.status !== 'sent' && openAttempt({ ...so, attempts: [attempt] }))) t.truthy(so.dueAt)
+        if (so.attempts.some(({ status }) => status === 'sent') || dueRefund(so, now) || so.effectsDue) t.truthy(so.repairAt)
         for (const id of before) t.is(so.attempts.find((attempt) => attempt.id === id)?.status, 'succeeded')
       }
       const paid = so.attempts.filter((attempt) => attempt.status === 'succeeded').length

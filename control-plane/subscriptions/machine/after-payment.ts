@@ -108,7 +108,9 @@ const failed = (subscription: Subscription, bill: Bill, payment: Payment, moment
   const { status } = subscription
   if (status === 'paused') return changed(dropped(subscription, bill, moment), {}, moment, { type: 'resume_declined', why, ...facts })
 
-  const refused: Bill = { ...bill, failedRound: payment.round }
+  // A retry that was asked for meanwhile is over with this round; another method is tried at once.
+  const another = subscription.paymentMethodId && subscription.paymentMethodId !== payment.paymentMethodId
+  const refused: Bill = { ...bill, failedRound: payment.round, round: another ? payment.round + 1 : payment.round }
   const noted = changed(subscription, replaceBill(subscription, refused), moment, { type: 'payment_failed', why, ...facts })
   if (isRunning(subscription)) {
     // Nobody has refused the customer: access is left alone, and the providers are asked again soon.

@@ -47,7 +47,8 @@ const withoutVerdict = (subscription: Subscription, moment: Moment): Subscriptio
 }
 
 const suspend = (subscription: Subscription, at: Date, moment: Moment): Subscription =>
-  changed(subscription, { status: 'suspended', graceUntil: undefined, suspendedAt: at }, moment, {
+  // A suspension that follows on another before a period has turned is one with it.
+  changed(subscription, { status: 'suspended', graceUntil: undefined, suspendedAt: subscription.resumedAt ? subscription.suspendedAt : at }, moment, {
     type: 'suspended',
     why: 'the period of grace is over and the payment is not made',
   })

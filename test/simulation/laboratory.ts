@@ -1,0 +1,153 @@
+/**
+ * The real control plane in one process, over SQLite in memory and the in-process feed, with a bank that does as it is
+ * told. It can be killed between any two of its writes and calls, and be run beside itself.
+ */
+
+import type { Feed } from '../../common/feed/feed.ts'
+import { createInProcessFeed } from '../../common/feed/in-process.ts'
+import { createLog } from '../../common/log.ts'
+import { createTenant } from '../../control-plane/catalog/tenants.ts'
+import { keys } from '../../control-plane/keys.ts'
+import { receiveWebhook } from '../../control-plane/payments/receive-webhook.ts'
+import type { Tenant } from '../../control-plane/schemas/tenant.ts'
+import type { Services } from '../../control-plane/services.ts'
+import { collectionNames } from '../../control-plane/storage/documents.ts'
+import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
+import type { Storage } from '../../control-plane/storage/storage.ts'
+import { doWork, processWebhook, repairable } from '../../control-plane/worker/work.ts'
+import { type Bank, createBank } from './bank.ts'
+
+export class Killed extends Error {}
+
+/** Dies at a step of its choosing; every step after that fails too, as those of a dead process never come. */
+interface Fate {
+  step(): Promise<void>
+}
+
+const immortal: Fate = { step: async () => {} }
+
+const wrap = <T extends object>(target: T, fate: () => Fate): T =>
+  new Proxy(target, {
+    get: (object, name) => {
+      const value = Reflect.get(object, name) as unknown
+      if (typeof value !== 'function') return value
+      return async (...args: unknown[]) => {
+        // Killed before it was done, or after.
+        await fate().step()
+        const result = await (value as (...all: unknown[]) => Promise<unknown>).apply(object, args)
+        await fate().step()
+        return result
+      }
+    },
+  })
+
+export interface Laboratory {
+  /** As a process that may die has them. */
+  services: Services
+  /** As an observer has them. */
+  storage: Storage
+  feed: Feed
+  bank: Bank
+  /** From now on each storage, feed and bank call is a step; the process dies at the given one. Undefined: never. */
+  dieAt(step: number | undefined): void
+  /** Starts again after a death, and finishes what was begun. */
+  recover(): Promise<void>
+  /** Moves the system's clock, which live tenants go by. */
+  pass(ms: number): void
+  /** @param now of its test clock; a live tenant has none. */
+  newTenant(id: string, now: Date | undefined, storefront: Parameters<typeof createTenant>[1]['storefronts'][number]): Promise<Tenant>
+  tenant(id: string): Promise<Tenant>
+  close(): Promise<void>
+}
+
+const MAX_SWEEPS = 20
+
+export const openLaboratory = (): Laboratory => {
+  let systemMs = Date.UTC(2030, 0, 1)
+  const clock = { now: () => new Date(systemMs), nowMs: () => systemMs }
+  const log = createLog('silent')
+  const storage = createSqliteStorage({ path: ':memory:', clock })
+  // It keeps what was published, and outlives the process as NATS does.
+  const feed = createInProcessFeed({ clock })
+  let fate = immortal
+  let tenantNowMs = 0
+  const bank = createBank(() => tenantNowMs)
+  const mortal = Object.fromEntries(collectionNames.map((name) => [name, wrap(storage[name], () => fate)])) as unknown as Storage
+  const mortalFeed = wrap(feed, () => fate)
+  const sandbox = {
+    nextEvent: bank.sandbox.nextEvent,
+    moveTo: async (tenantId: string, now: Date) => {
+      tenantNowMs = Math.max(tenantNowMs, now.getTime())
+      await bank.sandbox.moveTo(tenantId, now)
+    },
+  }
+  const services: Services = {
+    storage: mortal,
+    feed: mortalFeed,
+    psps: {
+      timeoutMs: 1_000,
+      open: (tenant, account) => {
+        tenantNowMs = tenant.testNow?.getTime() ?? systemMs
+        return { psp: wrap(bank.open(account), () => fate) }
+      },
+      sandbox,
+    },
+    clock,
+    log,
+  }
+  const tenant = (id: string) => storage.tenants.get(keys.tenant(id))
+  let current = ''
+  const unsynced = { ...services, storage, feed }
+  bank.deliver = async (account, event) => {
+    const owner = await tenant(current)
+    const psps = { ...services.psps, open: () => ({ psp: { ...bank.open(account) } }) }
+    const stored = await receiveWebhook({ ...services, psps }, owner, account, { headers: {}, rawBody: JSON.stringify(event) })
+    await processWebhook(services, owner, stored)
+  }
+
+  return {
+    services,
+    storage,
+    feed,
+    bank,
+    dieAt: (step) => {
+      let steps = 0
+      fate =
+        step === undefined
+          ? immortal
+          : {
+              step: async () => {
+                steps += 1
+                if (steps >= step) throw new Killed()
+              },
+            }
+    },
+    recover: async () => {
+      fate = immortal
+      for (let sweep = 0; sweep < MAX_SWEEPS; sweep += 1) {
+        systemMs += 60_000
+        let found = 0
+        for (const collection of repairable) {
+          for (const document of await storage[collection].due({ by: 'repairAt', until: clock.now(), limit: 500 })) {
+            found += 1
+            await doWork(services, collection, document as never)
+          }
+        }
+        if (found === 0) return
+      }
+      const left = await Promise.all(repairable.map((collection) => storage[collection].due({ by: 'repairAt', until: clock.now(), limit: 500 })))
+      throw new Error(`what was begun does not come to its end: ${JSON.stringify(left.flat())}`)
+    },
+    pass: (ms) => {
+      systemMs += ms
+    },
+    newTenant: async (id, now, storefront) => {
+      current = id
+      if (now) tenantNowMs = now.getTime()
+      const made = await createTenant(unsynced, { id, name: id, mode: now ? 'sandbox' : 'live', storefronts: [storefront] }, `key_${id}`)
+      return now ? storage.tenants.replace({ ...made.tenant, testNow: now }) : made.tenant
+    },
+    tenant,
+    close: storage.close,
+  }
+}

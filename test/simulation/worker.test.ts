@@ -1,0 +1,135 @@
+/** The worker of a live tenant: catching up, taking turns, and giving way. */
+import test from 'ava'
+import { createBundle } from '../../control-plane/catalog/bundles.ts'
+import { keys } from '../../control-plane/keys.ts'
+import type { Tenant } from '../../control-plane/schemas/tenant.ts'
+import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
+import { startWorker } from '../../control-plane/worker/worker.ts'
+import { type Laboratory, openLaboratory } from './laboratory.ts'
+
+const DAY_MS = 86_400_000
+const never = 2 ** 30
+
+const storefront = {
+  id: 'shop',
+  name: 'shop',
+  currency: 'USD',
+  timeZone: 'UTC',
+  routing: { split: [{ account: 'a', weight: 1 }], fallback: [], rules: [] },
+  billing: { graceHours: 72, retryHours: [24, 72, 168], firstPaymentHours: 23, proration: 'day' as const, maxAttempts: 15, maxAttemptsDays: 30 },
+}
+
+const openBusiness = async (laboratory: Laboratory, id: string): Promise<{ tenant: Tenant; sell(count: number): Promise<void> }> => {
+  const tenant = await laboratory.newTenant(id, undefined, storefront)
+  await createBundle(laboratory.services, tenant, 'shop', 'daily', {
+    name: 'daily',
+    pricing: { amountMinor: 100, currency: 'USD', interval: 'day', intervalCount: 1 },
+    entitlements: [],
+    trialDays: 0,
+    refundEndsAccess: false,
+  })
+  return {
+    tenant,
+    sell: async (count) => {
+      for (let n = 0; n < count; n += 1) {
+        await createSubscription(laboratory.services, tenant, `${id}-${n}`, {
+          customerId: `c${n}`,
+          bundleId: 'daily',
+          storefrontId: 'shop',
+          paymentMethod: 'good',
+        })
+      }
+    },
+  }
+}
+
+test('after days of downtime each missed period is billed once, in order', async (t) => {
+  const laboratory = openLaboratory()
+  t.teardown(laboratory.close)
+  const { sell } = await openBusiness(laboratory, 'late')
+  await sell(3)
+  laboratory.pass(9 * DAY_MS + 5)
+  const workers = [startWorker(laboratory.services, never), startWorker(laboratory.services, never)]
+  await Promise.all(workers.map((worker) => worker.runOnce()))
+  for (let n = 0; n < 3; n += 1) {
+    const { data } = await laboratory.storage.payments.page({ where: { tenantId: 'late', subscriptionId: `late-${n}` }, limit: 100 })
+    const starts = data.map(({ period }) => period?.start.getTime() ?? 0)
+    t.is(starts.length, 10)
+    t.deepEqual(
+      starts,
+      starts.toSorted((a, b) => a - b),
+    )
+    t.is(new Set(starts).size, 10)
+    t.true(data.every(({ status }) => status === 'succeeded'))
+  }
+  t.is(laboratory.bank.charges().length, 30)
+  await Promise.all(workers.map((worker) => worker.stop()))
+})
+
+test('one tenant with a backlog does not make another wait for its end', async (t) => {
+  const laboratory = openLaboratory()
+  t.teardown(laboratory.close)
+  const large = await openBusiness(laboratory, 'large')
+  await large.sell(500)
+  laboratory.pass(1_000)
+  const small = await openBusiness(laboratory, 'small')
+  await small.sell(3)
+  const before = laboratory.bank.charges().length
+  laboratory.pass(DAY_MS)
+  const worker = startWorker(laboratory.services, never)
+  await worker.runOnce()
+  await worker.stop()
+  const renewals = laboratory.bank.charges().slice(before)
+  t.is(renewals.length, 503)
+  const payments = await laboratory.storage.payments.page({ where: { tenantId: 'small' }, limit: 100 })
+  const theirs = new Set(payments.data.flatMap(({ attempts }) => attempts.map(({ id }) => id)))
+  const last = renewals.findLastIndex(({ reference }) => theirs.has(reference))
+  // All that is due of the large one was due earlier, and the small one is served among the first all the same.
+  t.true(last < 250, `the small tenant was served after ${last} charges`)
+})
+
+test('what fails is set aside, and what cannot be published does not hide the rest', async (t) => {
+  const laboratory = openLaboratory()
+  t.teardown(laboratory.close)
+  const { sell } = await openBusiness(laboratory, 'dark')
+  await sell(250)
+  // A feed that is away leaves every one of them with something to repair.
+  const feed = { ...laboratory.services.feed }
+  const { AppError } = await import('../../common/errors.ts')
+  const dark = { ...laboratory.services, feed: { ...feed, putSet: () => Promise.reject(new AppError('unavailable', 'no feed')) } }
+  laboratory.pass(DAY_MS)
+  const worker = startWorker(dark, never)
+  await worker.runOnce()
+  await worker.stop()
+  const unpublished = await laboratory.storage.subscriptions.due({ by: 'repairAt', until: new Date('2100-01-01'), limit: 500 })
+  t.is(unpublished.length, 250)
+  t.is(laboratory.bank.charges().length, 500, 'all were renewed')
+  laboratory.pass(60_000)
+  const lit = startWorker(laboratory.services, never)
+  await lit.runOnce()
+  await lit.stop()
+  t.is((await laboratory.storage.subscriptions.due({ by: 'repairAt', until: new Date('2100-01-01'), limit: 500 })).length, 0)
+  const set = await laboratory.feed.getSet({ tenantId: 'dark', storefrontId: 'shop', customerId: 'c249' })
+  const stored = await laboratory.storage.entitlementSets.get(keys.customer('dark', 'shop', 'c249'))
+  t.is(set?.revision, stored.revision)
+})
+
+test('told to stop it finishes what it has begun and begins nothing more', async (t) => {
+  const laboratory = openLaboratory()
+  t.teardown(laboratory.close)
+  const { sell } = await openBusiness(laboratory, 'stopped')
+  await sell(300)
+  laboratory.pass(DAY_MS)
+  const worker = startWorker(laboratory.services, never)
+  const running = worker.runOnce()
+  await new Promise((resolve) => setTimeout(resolve, 30))
+  await worker.stop()
+  await running
+  const made = laboratory.bank.charges().length - 300
+  t.true(made < 300, `it went on to the end: ${made}`)
+  const { data } = await laboratory.storage.payments.page({ where: { tenantId: 'stopped' }, limit: 500 })
+  t.true(
+    data.every(({ status }) => status === 'succeeded'),
+    'nothing is half-done',
+  )
+})
