@@ -107,7 +107,8 @@ try {
     storefrontId: 'shop',
     paymentMethod: 'good',
   })
-  const template = { subscription, customer: await storage.customers.get(keys.customer('bench', 'shop', 'template')) }
+  const customer = await storage.customers.get(keys.customer('bench', 'shop', 'template'))
+  const template = { subscription, customer: { ...customer, repairAt: undefined } }
   const documentText = JSON.stringify(subscription)
 
   /** Documents that are stored and not due, in bulk where the store has a way. */
