@@ -2,8 +2,9 @@
 import { readFileSync } from 'node:fs'
 import test from 'ava'
 import { Webhook } from 'standardwebhooks'
-import { type Interval, localDate, period, periodIndexAt, periodStart, startOfLocalDate } from '../../common/calendar.ts'
-import { minorUnitDigits } from '../../common/money.ts'
+import { daysBetween, type Interval, localDate, period, periodIndexAt, periodStart, startOfLocalDate } from '../../common/calendar.ts'
+import { minorUnitDigits, shareOf } from '../../common/money.ts'
+import { anchorFrom, periodFrom, shareFrom } from '../../control-plane/billing/periods.ts'
 
 interface Vector {
   id: string
@@ -49,5 +50,60 @@ for (const { id, input, expected } of of('minor-units-trap')) {
 for (const { id, input, expected } of of('sig-standard-webhooks')) {
   test(`${id}: the webhook signature`, (t) => {
     t.is(new Webhook(input.secret).sign(input.id, new Date(input.timestamp * 1000), input.body), expected)
+  })
+}
+
+for (const { id, input, expected } of of('dst-days')) {
+  test(`${id}: a day of 23 or 25 hours is a day`, (t) => {
+    const days = (input as [string, string, string][]).map(([from, to, zone]) => daysBetween(startOfLocalDate(from, zone), startOfLocalDate(to, zone), zone))
+    t.deepEqual(days, expected)
+  })
+}
+
+const cents = (amount: string): number => Math.round(Number(amount) * 100)
+
+for (const { id, input, expected } of of('rounding')) {
+  test(`${id}: a share is rounded half up, once`, (t) => {
+    t.deepEqual(
+      (input.samples as [string, number, number][]).map(([amount, part, whole]) => shareOf(cents(amount), part, whole)),
+      (expected as string[]).map(cents),
+    )
+  })
+}
+
+const pricing = (interval: Interval) => ({ amountMinor: 0, currency: 'USD', interval, intervalCount: 1 })
+const byDay = { graceHours: 72, retryHours: [24], firstPaymentHours: 23, maxAttempts: 15, maxAttemptsDays: 30, proration: 'day' as const }
+
+for (const { id, input, expected } of of('proration')) {
+  test(`${id}: half of a period credits half of the old plan and charges half of the new`, (t) => {
+    const subscription = {
+      anchor: startOfLocalDate('2024-06-01', 'UTC'),
+      timeZone: 'UTC',
+      pricing: pricing('month'),
+      billing: { ...byDay, proration: 'second' as const },
+    }
+    const period = periodFrom(subscription, subscription.anchor)
+    const half = new Date((period.start.getTime() + period.end.getTime()) / 2)
+    const [credit, debit] = [-shareFrom(subscription, input.from, period, half), shareFrom(subscription, input.to, period, half)]
+    t.deepEqual({ credit, debit, net: credit + debit }, expected)
+  })
+}
+
+for (const { id, input, expected } of of('proration-money')) {
+  test(`${id}: a first piece before a fixed billing day costs its share of the whole period`, (t) => {
+    const from = startOfLocalDate(input.trial_end, 'UTC')
+    const based = { timeZone: 'UTC', pricing: pricing('month'), billingDay: input.bcd as number, billing: byDay }
+    const subscription = { ...based, anchor: anchorFrom(based, from) }
+    const first = periodFrom(subscription, from)
+    const [start, end, amount] = expected.first_invoice
+    t.deepEqual([localDate(first.start, 'UTC'), localDate(first.end, 'UTC')], [start, end])
+    t.is(shareFrom(subscription, cents(input.price), first, first.start), cents(amount))
+    const ends: string[] = []
+    let next = first
+    for (const _ of expected.next_period_ends) {
+      next = periodFrom(subscription, next.end)
+      ends.push(localDate(next.end, 'UTC'))
+    }
+    t.deepEqual(ends, expected.next_period_ends)
   })
 }
