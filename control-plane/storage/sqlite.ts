@@ -26,6 +26,7 @@ import {
   validatorFor,
 } from './documents.ts'
 import type { Collection, Storage } from './storage.ts'
+import { createWriteQueue, type WriteQueue } from './write-together.ts'
 
 /** Another process may hold the write lock for the length of one write, never for long. */
 const BUSY_TIMEOUT_MS = 5_000
@@ -43,10 +44,10 @@ export const createSqliteStorage = (options: SqliteStorageOptions): Storage => {
   const database = new DatabaseSync(options.path, { timeout: BUSY_TIMEOUT_MS })
   // FULL: an answered write survives a power cut, not only a crash of the process.
   database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;')
-  const collections = Object.fromEntries(collectionNames.map((name) => [name, createCollection(database, name, options.clock)])) as unknown as Omit<
-    Storage,
-    'ping' | 'close'
-  >
+  const writes = createWriteQueue(database)
+  const collections = Object.fromEntries(
+    collectionNames.map((name) => [name, createCollection(database, name, writes.write, options.clock)]),
+  ) as unknown as Omit<Storage, 'ping' | 'close'>
 
   return {
     ...collections,
@@ -55,7 +56,9 @@ export const createSqliteStorage = (options: SqliteStorageOptions): Storage => {
       database.prepare('SELECT 1').get()
     },
     close: async () => {
-      if (database.isOpen) database.close()
+      if (!database.isOpen) return
+      writes.flush()
+      database.close()
     },
   }
 }
@@ -70,7 +73,7 @@ const createTable = (database: DatabaseSync, name: CollectionName): void => {
   }
 }
 
-const createCollection = <K extends CollectionName>(database: DatabaseSync, name: K, clock: Clock): Collection<Documents[K]> => {
+const createCollection = <K extends CollectionName>(database: DatabaseSync, name: K, write: WriteQueue['write'], clock: Clock): Collection<Documents[K]> => {
   type D = Documents[K]
   createTable(database, name)
   const validated = validatorFor(name)
@@ -100,16 +103,19 @@ const createCollection = <K extends CollectionName>(database: DatabaseSync, name
     return row && revive(row.document as string)
   }
   const missed = (id: string) => (find(id) ? revisionConflict(name) : notFound(name))
+  const orAlreadyExists = <T>(run: () => T): T => {
+    try {
+      return run()
+    } catch (error) {
+      throw isUniqueViolation(error) ? alreadyExists(name) : error
+    }
+  }
 
   return {
     insert: async (document) => {
       const stored = validated({ ...document, revision: 1, updatedAt: clock.now() })
-      try {
-        insertRow.run(document._id, 1, JSON.stringify(stored))
-      } catch (error) {
-        if (isUniqueViolation(error)) throw alreadyExists(name)
-        throw error
-      }
+      const text = JSON.stringify(stored)
+      await write(() => orAlreadyExists(() => insertRow.run(document._id, 1, text)))
       return stored as unknown as D
     },
     get: async (id) => {
@@ -126,16 +132,15 @@ const createCollection = <K extends CollectionName>(database: DatabaseSync, name
       const revision = document.revision + 1
       const stored = validated({ ...document, revision, updatedAt: clock.now() })
       const text = JSON.stringify(stored)
-      try {
-        if (updateRow.run(revision, text, document._id, document.revision).changes !== 1) throw missed(document._id)
-      } catch (error) {
-        if (isUniqueViolation(error)) throw alreadyExists(name)
-        throw error
-      }
+      await write(() => {
+        if (orAlreadyExists(() => updateRow.run(revision, text, document._id, document.revision)).changes !== 1) throw missed(document._id)
+      })
       return stored as unknown as D
     },
     remove: async ({ _id, revision }) => {
-      if (deleteRow.run(_id, revision).changes !== 1) throw missed(_id)
+      await write(() => {
+        if (deleteRow.run(_id, revision).changes !== 1) throw missed(_id)
+      })
     },
     page: async (page) => {
       checkLimit(page.limit)

@@ -267,6 +267,25 @@ export const testStorage = (test: TestFn, adapter: StorageUnderTest): void => {
     for (const limit of [0, 501, 1.5]) await code(t, store.customers.page({ where: { tenantId, storefrontId: 'sf' }, limit }), 'invalid_request')
   })
 
+  check('of writes made at once each has its own outcome', async (t, store) => {
+    const [first, second] = [await store.customers.insert(customer()), await store.customers.insert(customer())]
+    const stale = await store.customers.replace({ ...second, name: 'newer' }).then(() => second)
+    const outcomes = await Promise.allSettled([
+      store.customers.insert(customer({ id: 'together-1' })),
+      store.customers.insert(customer({ id: first.id, tenantId: first.tenantId })),
+      store.customers.replace({ ...first, name: 'changed' }),
+      store.customers.replace({ ...stale, name: 'too late' }),
+      store.customers.remove({ _id: 'none', revision: 1 }),
+      store.customers.insert(customer({ id: 'together-2' })),
+    ])
+    t.deepEqual(
+      outcomes.map((outcome) => (outcome.status === 'fulfilled' ? 'done' : (outcome.reason as AppError).code)),
+      ['done', 'already_exists', 'done', 'revision_conflict', 'not_found', 'done'],
+    )
+    t.like(await store.customers.get(first._id), { name: 'changed', revision: 2 })
+    t.is((await store.customers.get(stale._id)).name, 'newer')
+  })
+
   check('a query without a declared index is refused, not scanned for', async (t, store) => {
     await t.throwsAsync(store.customers.page({ where: { tenantId: 't', email: 'x' }, limit: 1 }), { message: /no declared index/ })
     await t.throwsAsync(store.customers.due({ by: 'dueAt', until: at, limit: 1 }), { message: /no declared index/ })

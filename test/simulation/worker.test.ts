@@ -1,9 +1,10 @@
 /** The worker of a live tenant: catching up, taking turns, and giving way. */
 import test from 'ava'
-import { createBundle } from '../../control-plane/catalog/bundles.ts'
+import { createBundle, replaceBundle } from '../../control-plane/catalog/bundles.ts'
 import { keys } from '../../control-plane/keys.ts'
 import type { Tenant } from '../../control-plane/schemas/tenant.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
+import { rollOutBundle } from '../../control-plane/subscriptions/roll-out-bundle.ts'
 import { startWorker } from '../../control-plane/worker/worker.ts'
 import { type Laboratory, openLaboratory } from './laboratory.ts'
 
@@ -132,4 +133,51 @@ test('told to stop it finishes what it has begun and begins nothing more', async
     data.every(({ status }) => status === 'succeeded'),
     'nothing is half-done',
   )
+})
+
+test('a version for all subscribers goes on after every kill, and moves each of them', async (t) => {
+  const laboratory = openLaboratory()
+  t.teardown(laboratory.close)
+  const { tenant, sell } = await openBusiness(laboratory, 'rollout')
+  await sell(230)
+  const { services, storage } = laboratory
+  const bundle = {
+    name: 'daily',
+    pricing: { amountMinor: 150, currency: 'USD', interval: 'day' as const, intervalCount: 1 },
+    entitlements: [{ key: 'new', kind: 'flag' as const, enabled: true }],
+    trialDays: 0,
+    refundEndsAccess: false,
+  }
+  await replaceBundle(services, tenant, 'shop', 'daily', () => {}, bundle, 'all')
+  const id = keys.bundle('rollout', 'shop', 'daily')
+  let kills = 0
+  for (;;) {
+    const stored = await storage.bundles.get(id)
+    if (!stored.repairAt) break
+    laboratory.pass(60_000)
+    laboratory.dieAt(700)
+    const outcome = await Promise.allSettled([rollOutBundle(services, tenant, stored)])
+    if (outcome[0].status === 'rejected') kills += 1
+    laboratory.dieAt(undefined)
+    // What is moved stays moved: whoever takes over begins with the batch that was cut off.
+    if (kills > 50) t.fail('it makes no progress')
+  }
+  t.true(kills > 3, `${kills} kills`)
+  await laboratory.recover()
+  const { rollout, version } = await storage.bundles.get(id)
+  t.is(version, 2)
+  t.is(rollout?.seen, 230)
+  t.truthy(rollout?.finishedAt)
+  for (let n = 0; n < 230; n += 1) {
+    t.like(await storage.subscriptions.get(keys.subscription('rollout', `rollout-${n}`)), {
+      bundleVersion: 2,
+      pricing: { amountMinor: 150 },
+      repairAt: undefined,
+    })
+    const set = await laboratory.feed.getSet({ tenantId: 'rollout', storefrontId: 'shop', customerId: `c${n}` })
+    t.deepEqual(
+      set?.grants.map((grant) => grant.key),
+      ['new'],
+    )
+  }
 })
