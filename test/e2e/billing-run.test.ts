@@ -109,4 +109,5 @@ const run = (world: World, count: number) => {
 }
 
 run(sqliteAndNats, DUE)
-run(mongodbAndNats, Math.ceil(DUE / 20))
+// The MongoDB-compatible server of the tests scans where MongoDB uses an index: each of many is slow there.
+run(mongodbAndNats, Math.ceil(Math.min(DUE / 20, 100)))
