@@ -17,7 +17,7 @@ export const paymentIdOf = (tenantId: string, subscriptionId: string, seq: numbe
 export type BillDraft = Pick<Bill, 'reason' | 'period' | 'lines' | 'creditableMinor' | 'terms' | 'anchor'>
 
 /** The subscription with a bill more. One that leaves nothing to pay is `settled`: the caller lets it take effect. */
-export const withBill = (subscription: Subscription, draft: BillDraft): { subscription: Subscription; bill: Bill } => {
+export const withBill = (subscription: Subscription, draft: BillDraft, openedAt: Date): { subscription: Subscription; bill: Bill } => {
   const seq = subscription.billsMade
   const total = draft.lines.reduce((sum, line) => sum + line.amountMinor, 0)
   const creditMinor = Math.min(total, subscription.creditMinor)
@@ -30,6 +30,7 @@ export const withBill = (subscription: Subscription, draft: BillDraft): { subscr
     amountMinor,
     round: 1,
     failedRound: 0,
+    openedAt,
     ...draft,
   }
   const billed = { ...subscription, billsMade: seq + 1, creditMinor: subscription.creditMinor - creditMinor, bills: [...subscription.bills, bill] }

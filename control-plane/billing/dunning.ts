@@ -14,4 +14,12 @@ export const nextRetryAt = ({ retryHours }: Pick<BillingTerms, 'retryHours'>, fa
 export const isScheduleOver = ({ retryHours }: Pick<BillingTerms, 'retryHours'>, failedAt: Date, now: Date): boolean =>
   now.getTime() > failedAt.getTime() + Math.max(0, ...retryHours) * HOUR_MS
 
+/** Providers are asked again, or asked what became of it, within this. */
+const VERDICT_WITHIN_MS = 10 * 60_000
+
+/** How long a renewal may go without the providers' verdict before it counts as overdue: as long as grace lasts. */
+export const verdictBy = (billing: Pick<BillingTerms, 'graceHours'>, periodEnd: Date, openedAt: Date): Date =>
+  // A worker that is days behind opens it late: the customer is not to blame for that.
+  new Date(Math.max(periodEnd.getTime(), openedAt.getTime()) + Math.max(billing.graceHours * HOUR_MS, VERDICT_WITHIN_MS))
+
 export const graceFrom = ({ graceHours }: Pick<BillingTerms, 'graceHours'>, at: Date): Date => new Date(at.getTime() + graceHours * HOUR_MS)

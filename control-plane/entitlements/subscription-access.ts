@@ -2,7 +2,7 @@
 import type { SubscriptionAccess } from '../../common/entitlements/derive.ts'
 import type { Entitlement } from '../../common/entitlements/model.ts'
 import { openBill } from '../billing/bills.ts'
-import { graceFrom } from '../billing/dunning.ts'
+import { graceFrom, verdictBy } from '../billing/dunning.ts'
 import { priceOf } from '../billing/periods.ts'
 import { toEntitlement } from '../schemas/bundle.ts'
 import type { Subscription } from '../schemas/subscription.ts'
@@ -43,8 +43,10 @@ const untilOf = (subscription: Subscription): Date | undefined => {
   if (subscription.cancelAtPeriodEnd) return currentPeriod.end
   const next = subscription.scheduledChange ?? subscription
   if (priceOf(next) === 0 || subscription.collectionPausedAt) return undefined
+  const renewal = openBill(subscription, 'period')
+  if (renewal) return verdictBy(subscription.billing, currentPeriod.end, renewal.openedAt)
   // Nothing can be charged, so the subscription pauses then.
-  if (!subscription.paymentMethodId && !openBill(subscription, 'period') && subscription.creditMinor < priceOf(next)) return currentPeriod.end
+  if (!subscription.paymentMethodId && subscription.creditMinor < priceOf(next)) return currentPeriod.end
   return graceFrom(subscription.billing, currentPeriod.end)
 }
 

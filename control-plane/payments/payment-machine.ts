@@ -57,6 +57,9 @@ export const dueRefund = (payment: Payment, now: Date): Refund | undefined =>
 const earliest = (dates: (Date | null | undefined)[]): Date | undefined =>
   dates.reduce<Date | undefined>((first, at) => (at && (!first || at < first) ? at : first), undefined)
 
+/** Somebody else has to see what becomes of it. Not of a one-time payment. */
+const hasEffects = ({ subscriptionId }: Payment): boolean => subscriptionId !== undefined && subscriptionId !== null
+
 /** What can be done without waiting for anything: a process that dies leaves it to a sweeper. */
 const hasWork = (payment: Payment): boolean =>
   payment.effectsDue ||
@@ -172,7 +175,7 @@ const withAttempt = (payment: Payment, resolved: Attempt, now: Date): Payment =>
   const next: Payment = { ...payment, attempts: payment.attempts.map((one) => (one.id === resolved.id ? resolved : one)) }
   if (resolved.status === 'succeeded') return succeed(next, resolved, now)
   if (payment.status === 'succeeded') return next
-  if (isOpen(resolved)) return { ...next, status: 'processing', effectsDue: next.effectsDue || resolved.status === 'requires_action' }
+  if (isOpen(resolved)) return { ...next, status: 'processing', effectsDue: next.effectsDue || (resolved.status === 'requires_action' && hasEffects(payment)) }
   if (payment.abandoned) return openAttempt(next) ? next : { ...next, status: 'canceled', effectsDue: false }
   // Declined or not sent: back to due, and the next step decides whether another account may be tried.
   return { ...next, status: 'due' }
@@ -185,7 +188,7 @@ const succeed = (payment: Payment, attempt: Attempt, now: Date): Payment => {
   const twice = payment.attempts.some((other) => other.id !== attempt.id && other.status === 'succeeded')
   if (twice) return giveBack(paid, attempt, 'paid_twice', now)
   if (payment.abandoned) return giveBack(paid, attempt, 'not_wanted', now)
-  return { ...paid, effectsDue: true }
+  return { ...paid, effectsDue: hasEffects(payment) }
 }
 
 const giveBack = (payment: Payment, attempt: Attempt, reason: Refund['reason'], now: Date): Payment => {
@@ -212,7 +215,7 @@ export const recordNeverArrived = (payment: Payment, attemptId: string, now: Dat
 
 /** No account may be tried now. A new payment method, or a retry, reopens it. */
 export const fail = (payment: Payment, failure: string | undefined, repairAt: Date): Payment =>
-  marked({ ...payment, status: 'failed', failure, effectsDue: payment.subscriptionId !== undefined }, repairAt)
+  marked({ ...payment, status: 'failed', failure, effectsDue: hasEffects(payment) }, repairAt)
 
 /** Another round of attempts. @returns undefined when there is none to make. */
 export const reopen = (payment: Payment, round: number, paymentMethodId: string | undefined, repairAt: Date): Payment | undefined => {
@@ -264,7 +267,7 @@ export const recordRefund = (payment: Payment, refundId: string, outcome: Refund
     if (refund.reason === 'requested') return { ...kept, pspCode: outcome.pspCode, status: 'failed' }
     return { ...kept, pspCode: outcome.pspCode, tryAt: later(now, REFUSED_REFUND_RETRY_MS) }
   })()
-  const concernsSubscription = next.status === 'succeeded' && refund.reason === 'requested' && payment.subscriptionId !== undefined
+  const concernsSubscription = next.status === 'succeeded' && refund.reason === 'requested' && hasEffects(payment)
   const refunds = payment.refunds.map((one) => (one.id === refundId ? next : one))
   return marked({ ...payment, refunds, effectsDue: payment.effectsDue || concernsSubscription }, repairAt)
 }

@@ -39,6 +39,7 @@ const bill = part({
   creditMinor: { type: Number, required: true },
   /** Left to pay: the lines' sum less the credit. */
   amountMinor: { type: Number, required: true, min: 0 },
+  openedAt: { type: Date, required: true },
   /** What the period as a whole costs on these terms: what is credited pro rata if it is left early. */
   creditableMinor: { type: Number, required: true },
   /** The round of attempts that is asked for, and the last one that is known to have failed. */

@@ -31,6 +31,7 @@ interface Bill {
   amount: number
   credit: number
   basis: number
+  openedAt: number
   failedAt?: number | undefined
   refusedFor: Set<string>
   /** The card of the last attempt. */
@@ -188,7 +189,7 @@ export class Model {
         return this.payBy
       case 'trialing':
       case 'active':
-        return this.bill && !this.cancelAtEnd ? earliest(this.span.end + GRACE, this.retryAt) : this.span.end
+        return this.bill && !this.cancelAtEnd ? earliest(Math.max(this.span.end, this.bill.openedAt) + GRACE, this.retryAt) : this.span.end
       case 'past_due':
         return earliest(this.graceUntil, this.retryAt)
       case 'suspended':
@@ -207,7 +208,7 @@ export class Model {
     else if (this.status === 'trialing' || this.status === 'active') {
       if (this.cancelAtEnd) this.end('canceled')
       else if (!this.bill) this.turn()
-      else if (this.now >= this.span.end + GRACE) this.becomeOverdue(this.bill)
+      else if (this.now >= Math.max(this.span.end, this.bill.openedAt) + GRACE) this.becomeOverdue(this.bill)
       else {
         this.retryAt = undefined
         this.attempt(this.bill)
@@ -257,7 +258,7 @@ export class Model {
   private newBill(kind: Bill['kind'], span: Span, total: number, basis: number): Bill {
     const credit = Math.min(total, this.credit)
     this.credit -= credit
-    return { kind, span, amount: total - credit, credit, basis, refusedFor: new Set() }
+    return { kind, span, amount: total - credit, credit, basis, openedAt: this.now, refusedFor: new Set() }
   }
 
   private turn(): void {

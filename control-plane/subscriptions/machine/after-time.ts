@@ -1,13 +1,13 @@
 /** What time alone does to a subscription. */
 import { dropBills, openBill, planBill, replaceBill, withBill } from '../../billing/bills.ts'
-import { isScheduleOver, nextRetryAt } from '../../billing/dunning.ts'
+import { isScheduleOver, nextRetryAt, verdictBy } from '../../billing/dunning.ts'
 import { anchorFrom, periodFrom, priceOf } from '../../billing/periods.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
 import { overdue, settled } from './after-payment.ts'
 import { begin } from './begin.ts'
 import { end } from './end-subscription.ts'
 import { resume } from './pause.ts'
-import { changed, dueAtOf, type Moment, verdictBy } from './state.ts'
+import { changed, dueAtOf, type Moment } from './state.ts'
 
 /** One step; undefined when nothing is due. */
 export const afterTime = (subscription: Subscription, moment: Moment): Subscription | undefined => {
@@ -42,7 +42,7 @@ export const afterTime = (subscription: Subscription, moment: Moment): Subscript
 /** A renewal that nobody has refused and nobody has paid: tried again, and overdue when that has gone on for long. */
 const withoutVerdict = (subscription: Subscription, moment: Moment): Subscription => {
   const bill = openBill(subscription, 'period')
-  if (!bill || moment.now < verdictBy(subscription)) return askAgain(subscription, undefined, moment)
+  if (!bill || moment.now < verdictBy(subscription.billing, subscription.currentPeriod.end, bill.openedAt)) return askAgain(subscription, undefined, moment)
   return overdue(subscription, bill, moment, 'no payment provider has said yes or no for as long as grace lasts')
 }
 
@@ -104,7 +104,7 @@ export const turnPeriod = (current: Subscription, moment: Moment): Subscription 
   if (subscription.collectionPausedAt) {
     return uncharged({ type: 'period_not_charged', why: `collection is paused: the period from ${period.start.toISOString()} is not charged` })
   }
-  const { subscription: billed, bill } = withBill({ ...subscription, ...pastSuspension }, planBill(subscription, period))
+  const { subscription: billed, bill } = withBill({ ...subscription, ...pastSuspension }, planBill(subscription, period), moment.now)
   if (bill.status === 'settled') return settled(changed(billed, {}, moment, ...changedTerms), bill, moment)
   if (!subscription.paymentMethodId) {
     const pause = { status: 'paused', pausedAt: subscription.currentPeriod.end, pauseReason: 'no_payment_method' } as const

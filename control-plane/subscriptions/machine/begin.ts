@@ -24,7 +24,7 @@ export const begin = (subscription: Subscription, moment: Moment): Subscription 
     const event = { type: 'activated', why: 'the bundle is free' }
     return changed(subscription, { status: 'active', currentPeriod: entered, accessFrom: first.start }, moment, event)
   }
-  const { subscription: billed } = withBill({ ...subscription, currentPeriod: entered }, planBill(subscription, first))
+  const { subscription: billed } = withBill({ ...subscription, currentPeriod: entered }, planBill(subscription, first), now)
   const payBy = new Date(now.getTime() + subscription.billing.firstPaymentHours * HOUR_MS)
   return changed(billed, { status: 'incomplete', payBy }, moment, {
     type: 'first_payment_due',

@@ -82,7 +82,7 @@ const draftOf = (subscription: Subscription, terms: Terms, now: Date): BillDraft
 }
 
 const changeNow = (subscription: Subscription, terms: Terms, moment: Moment): ChangedTerms => {
-  const { subscription: billed, bill } = withBill(subscription, draftOf(subscription, terms, moment.now))
+  const { subscription: billed, bill } = withBill(subscription, draftOf(subscription, terms, moment.now), moment.now)
   const event = { type: 'change_asked', why: describe(terms), paymentId: bill.paymentId, amountMinor: bill.amountMinor }
   const asked = changed(billed, {}, moment, event)
   // Nothing to charge, so nothing to wait for.

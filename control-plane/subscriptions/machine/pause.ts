@@ -57,7 +57,7 @@ const resumeRest = (subscription: Subscription, pausedMs: number, moment: Moment
 
 const resumeWithPayment = (subscription: Subscription, moment: Moment): Subscription => {
   const anchored = { ...subscription, anchor: anchorFrom(subscription, moment.now), resumeAt: undefined }
-  const { subscription: billed, bill } = withBill(anchored, planBill(anchored, periodFrom(anchored, moment.now)))
+  const { subscription: billed, bill } = withBill(anchored, planBill(anchored, periodFrom(anchored, moment.now)), moment.now)
   if (bill.status === 'open' && !subscription.paymentMethodId) throw refuse(subscription, 'resumed', 'it has no payment method; PATCH one')
   return changed(billed, {}, moment, { type: 'resuming', why: 'it goes on when its next period is paid', paymentId: bill.paymentId })
 }

@@ -9,7 +9,7 @@
  * know of it, are in the same write as the state.
  */
 import { openBill } from '../../billing/bills.ts'
-import { graceFrom } from '../../billing/dunning.ts'
+import { verdictBy } from '../../billing/dunning.ts'
 import type { Subscription, SubscriptionEvent, SubscriptionStatus } from '../../schemas/subscription.ts'
 
 /** When a decision is made, and when a sweeper may finish what follows from it. */
@@ -22,14 +22,12 @@ export type NewEvent = Pick<SubscriptionEvent, 'type' | 'why'> & Partial<Pick<Su
 
 export const isFinal = (status: SubscriptionStatus): boolean => status === 'canceled' || status === 'expired' || status === 'incomplete_expired'
 
-/** How long a renewal may go without the PSPs' verdict before it counts as overdue. */
-export const verdictBy = ({ billing, currentPeriod }: Pick<Subscription, 'billing' | 'currentPeriod'>): Date => graceFrom(billing, currentPeriod.end)
-
 const earlier = (a: Date | null | undefined, b: Date | null | undefined): Date | undefined => (a && b && b < a ? b : (a ?? b ?? undefined))
 
 /** When time alone changes the subscription next. */
 export const dueAtOf = (subscription: Subscription): Date | undefined => {
   const { status, graceUntil, retryAt } = subscription
+  const renewal = openBill(subscription, 'period')
   switch (status) {
     case 'scheduled':
       return subscription.currentPeriod.start
@@ -39,8 +37,8 @@ export const dueAtOf = (subscription: Subscription): Date | undefined => {
     case 'active':
       // While the next period's payment is open its outcome decides, but not for longer than grace would last; and a
       // cancellation does not wait for it.
-      if (openBill(subscription, 'period') && !subscription.cancelAtPeriodEnd) return earlier(verdictBy(subscription), retryAt)
-      return subscription.currentPeriod.end
+      if (subscription.cancelAtPeriodEnd) return subscription.currentPeriod.end
+      return renewal ? earlier(verdictBy(subscription.billing, subscription.currentPeriod.end, renewal.openedAt), retryAt) : subscription.currentPeriod.end
     case 'past_due':
       return earlier(graceUntil, retryAt)
     case 'suspended':

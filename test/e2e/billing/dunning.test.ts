@@ -48,6 +48,16 @@ inWorlds(test, (story) => {
     await access(false)
   })
 
+  story('no grace: a renewal that is paid is never overdue on the way', async (world) => {
+    const { t, buy, clock, events } = await openBilling(world, { billing: { graceHours: 0 } })
+    const { id } = await buy()
+    await clock('2024-03-02')
+    t.deepEqual(
+      (await events(id)).filter((type) => type !== 'payment' && type !== 'attempt'),
+      ['created', 'first_payment_due', 'activated', 'renewed', 'renewed'],
+    )
+  })
+
   story('a hard decline is never tried again with that card, and the subscription still ends on schedule', async (world) => {
     const { t, buy, clock, pay, read, bills } = await openBilling(world)
     const { id } = await buy()

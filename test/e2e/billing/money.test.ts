@@ -22,6 +22,12 @@ inWorlds(test, (story) => {
     })
     t.like((await shop.api.post('/payments', { ...order, currency: 'EUR' })).body, { code: 'invalid_request', field: 'currency' })
     t.is(await kept(), 1_234)
+    t.like((await shop.api.post(`/payments/${first.body.id}/refund`, { amount: 234 })).body, {
+      status: 'succeeded',
+      facts: ['partially_refunded'],
+      refundedAmount: 234,
+    })
+    t.is(await kept(), 1_000)
   })
 
   story('refunds: in part, then the rest, and never more', async (world) => {
