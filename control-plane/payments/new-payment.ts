@@ -1,10 +1,17 @@
 /** Payments as they begin: of a subscription's bill, or on their own. */
+import { localDate } from '../../common/calendar.ts'
 import { keys } from '../keys.ts'
 import type { Payment } from '../schemas/payment.ts'
 import type { Bill, Subscription } from '../schemas/subscription.ts'
 import type { New } from '../storage/storage.ts'
 
 const begun = { round: 1, attempts: [], refunds: [], effectsDue: false, abandoned: false }
+
+/** For the customer's statement. */
+const describe = (subscription: Subscription, bill: Bill): string => {
+  const from = localDate(bill.lines[0]?.start ?? bill.period.start, subscription.timeZone)
+  return bill.reason === 'change' ? `change to ${bill.terms?.bundleId ?? subscription.bundleId} on ${from}` : `${subscription.bundleId} from ${from}`
+}
 
 /** Whoever repeats this makes the same one. A bill that leaves nothing to pay is paid. */
 export const paymentOfBill = (subscription: Subscription, bill: Bill, now: Date, repairAt: Date): New<Payment> => ({
@@ -22,7 +29,7 @@ export const paymentOfBill = (subscription: Subscription, bill: Bill, now: Date,
   creditMinor: bill.creditMinor,
   amountMinor: bill.amountMinor,
   currency: subscription.pricing.currency,
-  description: `${bill.terms?.bundleId ?? subscription.bundleId}, ${bill.reason === 'change' ? 'change' : 'period'} from ${bill.period.start.toISOString().slice(0, 10)}`,
+  description: describe(subscription, bill),
   paymentMethodId: subscription.paymentMethodId,
   status: bill.amountMinor === 0 ? 'succeeded' : 'due',
   clock: subscription.clock,

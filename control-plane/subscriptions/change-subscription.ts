@@ -14,7 +14,7 @@ import { cancel, reactivate } from './machine/end-subscription.ts'
 import { pauseCollection, pauseService, resume } from './machine/pause.ts'
 import { withPaymentMethod } from './machine/pay.ts'
 import type { Moment } from './machine/state.ts'
-import { termsOf } from './terms.ts'
+import { checkPrice, termsOf } from './terms.ts'
 
 /** What a caller asks for, and of which subscription. */
 export interface Command {
@@ -123,11 +123,11 @@ const termsAskedFor = async (services: Services, tenant: Tenant, subscription: S
   const { storefrontId, bundleId: own } = subscription
   const { bundleVersion, pricing, entitlements, refundEndsAccess } = subscription
   if (bundleId === undefined || (bundleId === own && quantity !== undefined)) {
-    return { bundleId: own, bundleVersion, pricing, entitlements, refundEndsAccess, quantity: quantity ?? subscription.quantity }
+    return checkPrice({ bundleId: own, bundleVersion, pricing, entitlements, refundEndsAccess, quantity: quantity ?? subscription.quantity })
   }
   const bundle = await services.storage.bundles.find(keys.bundle(tenant.tenantId, storefrontId, bundleId))
   if (!bundle) throw fieldError('unknown_reference', 'bundleId', `the storefront has no bundle ${JSON.stringify(bundleId)}`)
-  return termsOf(bundle, quantity ?? subscription.quantity)
+  return checkPrice(termsOf(bundle, quantity ?? subscription.quantity))
 }
 
 /** Needed unless what is owed is nothing. */

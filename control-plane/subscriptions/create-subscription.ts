@@ -20,7 +20,7 @@ import { type AdvancedSubscription, advanceSubscription, momentOf } from './adva
 import { begin } from './machine/begin.ts'
 import { changed } from './machine/state.ts'
 import { moveSubscription } from './roll-out-bundle.ts'
-import { termsOf } from './terms.ts'
+import { checkPrice, termsOf } from './terms.ts'
 
 export interface SubscriptionInput {
   customerId: string
@@ -65,6 +65,7 @@ export const createSubscription = async (services: Services, tenant: Tenant, id:
   if (!bundle) throw fieldError('unknown_reference', 'bundleId', `the storefront has no bundle ${JSON.stringify(input.bundleId)}`)
   checkBillingCycle(bundle, input.billingCycle)
   checkBillingDay(bundle, input.billingDay)
+  checkPrice(termsOf(bundle, input.quantity ?? 1))
   const known = await customers.find(keys.customer(tenantId, input.storefrontId, input.customerId))
   const now = tenantNow(services, tenant)
   const start = startOf(storefront, input.startDate, now)

@@ -1,3 +1,5 @@
+import { fieldError } from '../../common/errors.ts'
+import { priceOf } from '../billing/periods.ts'
 import type { Bundle, Terms } from '../schemas/bundle.ts'
 
 /** What is agreed by buying a bundle as it stands. */
@@ -9,3 +11,13 @@ export const termsOf = (bundle: Bundle, quantity: number): Terms => ({
   entitlements: bundle.entitlements,
   refundEndsAccess: bundle.refundEndsAccess,
 })
+
+/** Sums of a century of such periods are still exact whole numbers. */
+const MAX_PRICE_MINOR = 1_000_000_000_000
+
+/** @throws AppError `invalid_request` on `quantity` when a period would cost more than can be counted. */
+export const checkPrice = (terms: Terms): Terms => {
+  if (priceOf(terms) > MAX_PRICE_MINOR)
+    throw fieldError('invalid_request', 'quantity', `is too many: a period would cost more than ${MAX_PRICE_MINOR} minor units`)
+  return terms
+}

@@ -19,7 +19,7 @@ import { route } from '../route.ts'
 import { lineAnswer, toLineAnswer } from './payment-answer.ts'
 import { changedAnswer, changedSubscription, nextPaymentAnswer, subscriptionAnswer, toNextPayment, toSubscriptionAnswer } from './subscription-answer.ts'
 
-/** More seats than any customer has; with the bound on amounts it keeps every sum exact. */
+/** More seats than any customer has. */
 const quantity = z.int().min(1).max(100_000)
 
 const postBody = z

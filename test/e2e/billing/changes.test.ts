@@ -136,6 +136,16 @@ inWorlds(test, (story) => {
     t.is(await kept(), 3_500)
   })
 
+  story('so many seats that money could not be counted are refused', async (world) => {
+    const { t, buy, refused, shop } = await openBilling(world, {
+      bundles: { dear: { pricing: { amount: 900_000_000_000, currency: 'USD', interval: 'month' } } },
+    })
+    const { id } = await buy({ bundleId: 'dear' })
+    t.is((await refused(id, 'change', { quantity: 2 }, 400)).field, 'quantity')
+    const order = { customerId: 'c', bundleId: 'dear', storefrontId: 'us-store', paymentMethod: 'pm', quantity: 100_000 }
+    t.like((await shop.api.post('/subscriptions', order)).body, { code: 'invalid_request', field: 'quantity' })
+  })
+
   story('each line is rounded half up, once, at the currency: yen have no cents', async (world) => {
     const yen = (amount: number) => ({ pricing: { amount, currency: 'JPY', interval: 'month' } })
     const { t, buy, clock, tell, bills } = await openBilling(world, {
