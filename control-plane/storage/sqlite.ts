@@ -26,7 +26,7 @@ import {
   validatorFor,
 } from './documents.ts'
 import type { Collection, Storage } from './storage.ts'
-import { createWriteQueue, type WriteQueue } from './write-together.ts'
+import { createWriteQueue, type WriteQueue, writeAtOnce } from './write-together.ts'
 
 /** Another process may hold the write lock for the length of one write, never for long. */
 const BUSY_TIMEOUT_MS = 5_000
@@ -44,7 +44,8 @@ export const createSqliteStorage = (options: SqliteStorageOptions): Storage => {
   const database = new DatabaseSync(options.path, { timeout: BUSY_TIMEOUT_MS })
   // FULL: an answered write survives a power cut, not only a crash of the process.
   database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;')
-  const writes = createWriteQueue(database)
+  // In memory there is no disk to wait for.
+  const writes = options.path === ':memory:' ? writeAtOnce : createWriteQueue(database)
   const collections = Object.fromEntries(
     collectionNames.map((name) => [name, createCollection(database, name, writes.write, options.clock)]),
   ) as unknown as Omit<Storage, 'ping' | 'close'>

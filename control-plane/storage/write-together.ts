@@ -67,4 +67,7 @@ export const createWriteQueue = (database: DatabaseSync): WriteQueue => {
   }
 }
 
+/** Each write by itself. */
+export const writeAtOnce: WriteQueue = { write: async (run) => run(), flush: () => {} }
+
 const isBusy = (error: unknown): boolean => error instanceof Error && 'errcode' in error && error.errcode === BUSY
