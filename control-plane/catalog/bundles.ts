@@ -3,7 +3,7 @@
  * stored under an id derived from it. Subscriptions carry their own copy of the terms, so nobody's change.
  */
 import type { Entitlement } from '../../common/entitlements/model.ts'
-import { fieldError } from '../../common/errors.ts'
+import { AppError, fieldError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { Bundle, Pricing } from '../schemas/bundle.ts'
 import type { Tenant } from '../schemas/tenant.ts'
@@ -62,6 +62,12 @@ export const replaceBundle = async (
     // Another writer made a version meanwhile, and this one was not stored: the caller has to look first.
     if (bundle.version !== current.version) throw fieldError('revision_conflict', 'version', `is ${bundle.version} by now; read the bundle again`)
     const version = bundle.version + 1
+    if (applyTo === 'new' && bundle.rollout && !bundle.rollout.finishedAt) {
+      throw new AppError(
+        'not_allowed_in_state',
+        `version ${bundle.rollout.version} is still being applied to all subscribers; wait until its rollout is finished`,
+      )
+    }
     if (applyTo === 'new') return { ...bundle, ...input, version }
     // In the same write: a crash after it leaves the rollout to the worker.
     return { ...bundle, ...input, version, rollout: { version, startedAt: tenantNow(services, tenant), seen: 0, moved: 0 }, repairAt: services.clock.now() }

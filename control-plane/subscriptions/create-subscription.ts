@@ -82,7 +82,7 @@ export const createSubscription = async (services: Services, tenant: Tenant, id:
   await insertOrGet(subscriptions, firstState(services, tenant, storefront, bundle, { id, input, start, now, methodId: method?.id }))
   // A version for all that was made meanwhile may have gone through the list before this subscription was on it.
   const latest = await bundles.get(bundle._id)
-  if (latest.version !== bundle.version && latest.rollout) await moveSubscription(services, tenant, id, latest)
+  if (latest.rollout?.version === latest.version && latest.version > bundle.version) await moveSubscription(services, tenant, id, latest)
   return advanceSubscription(services, tenant, id)
 }
 

@@ -361,7 +361,9 @@ export class Model {
       return
     }
     this.bill = undefined
-    if (this.status === 'suspended' && this.off) this.off.until = this.now
+    const late = this.status === 'paused' || (this.status === 'incomplete' && !this.billMissed)
+    if (late && bill.span.end <= this.now) this.off = { from: bill.span.start, until: this.now }
+    else if (this.status === 'suspended' && this.off) this.off.until = this.now
     else if (this.off?.until === undefined) this.off = undefined
     this.status = 'active'
     this.enter(bill.span, bill.basis, bill.amount)
@@ -541,7 +543,7 @@ export class Model {
     this.paid -= amount
     this.refundable -= amount
     this.basis = Math.max(0, this.basis - amount)
-    if (this.refundable === 0 && this.plan.refundEnds && !this.isOver) this.end('canceled')
+    if (this.refundable === 0 && this.basis === 0 && this.plan.refundEnds && !this.isOver) this.end('canceled')
     this.settleTimers()
   }
 }

@@ -2,7 +2,7 @@
 import { replaceBill, withoutBill } from '../../billing/bills.ts'
 import { graceFrom, nextRetryAt } from '../../billing/dunning.ts'
 import { consequences } from '../../payments/decline-classes.ts'
-import { openAttempt, refundedMinor } from '../../payments/payment-machine.ts'
+import { openAttempt, refundableMinor } from '../../payments/payment-machine.ts'
 import type { Payment } from '../../schemas/payment.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import { dropped, end } from './end-subscription.ts'
@@ -64,7 +64,10 @@ export const settled = (subscription: Subscription, bill: Bill, moment: Moment):
     const change = { ...bills, ...terms, currentPeriod, scheduledChange: undefined, ...(bill.anchor ? { anchor: bill.anchor } : {}) }
     return changed(subscription, change, moment, { type: 'changed', why: `to ${bill.terms?.bundleId} × ${bill.terms?.quantity}, now`, ...facts })
   }
-  const restored = subscription.status === 'suspended' ? { resumedAt: moment.now } : subscription.resumedAt ? {} : { suspendedAt: undefined }
+  // Paid when the period was over, and access was off all the while: the next begins now.
+  const late = subscription.status === 'paused' || (subscription.status === 'incomplete' && !subscription.billMissed)
+  const unserved = late && bill.period.end <= moment.now ? { suspendedAt: bill.period.start, resumedAt: moment.now } : undefined
+  const restored = unserved ?? (subscription.status === 'suspended' ? { resumedAt: moment.now } : subscription.resumedAt ? {} : { suspendedAt: undefined })
   const paid: Partial<Subscription> = {
     ...bills,
     ...restored,
@@ -89,8 +92,8 @@ export const settled = (subscription: Subscription, bill: Bill, moment: Moment):
 const ASK_AGAIN_AFTER_MS = 3_600_000
 
 const leavesAccess = (payment: Payment): boolean => {
-  const last = payment.attempts.findLast(({ round }) => round === payment.round)
-  return last?.status === 'not_sent' || (last?.declineClass ? consequences[last.declineClass].accessUnchanged : false)
+  const tried = payment.attempts.filter(({ round }) => round === payment.round)
+  return tried.length > 0 && tried.every(({ status, declineClass }) => status === 'not_sent' || (declineClass && consequences[declineClass].accessUnchanged))
 }
 
 const lastWord = (payment: Payment): string => {
@@ -146,6 +149,6 @@ export const afterRefund = (subscription: Subscription, payment: Payment, moment
     paymentId: payment.id,
     amountMinor,
   })
-  const inFull = payment.seq === currentPeriod.firstBill && refundedMinor(payment) >= payment.amountMinor
+  const inFull = payment.seq === currentPeriod.firstBill && known.creditableMinor === 0 && refundableMinor(payment) === 0
   return inFull && subscription.refundEndsAccess ? end(noted, 'refunded', moment.now, moment) : noted
 }

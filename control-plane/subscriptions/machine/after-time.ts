@@ -58,7 +58,8 @@ const LAST_WORD_WITHIN_MS = 24 * 3_600_000
 
 const retry = (subscription: Subscription, moment: Moment): Subscription => {
   const failedAt = openBill(subscription, 'period')?.failedAt ?? moment.now
-  if (isScheduleOver(subscription.billing, failedAt, moment.now)) return end(subscription, 'unpaid', moment.now, moment)
+  // By when the step was due: a worker always comes a little later, and that must not cost the last try.
+  if (isScheduleOver(subscription.billing, failedAt, subscription.retryAt ?? moment.now)) return end(subscription, 'unpaid', moment.now, moment)
   return askAgain(subscription, nextRetryAt(subscription.billing, failedAt, moment.now) ?? new Date(moment.now.getTime() + LAST_WORD_WITHIN_MS), moment)
 }
 

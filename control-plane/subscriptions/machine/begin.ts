@@ -1,6 +1,7 @@
 import { planBill, withBill } from '../../billing/bills.ts'
 import { periodContaining, periodFrom, priceOf } from '../../billing/periods.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
+import { settled } from './after-payment.ts'
 import { changed, type Moment } from './state.ts'
 
 const HOUR_MS = 3_600_000
@@ -24,11 +25,13 @@ export const begin = (subscription: Subscription, moment: Moment): Subscription 
     const event = { type: 'activated', why: 'the bundle is free' }
     return changed(subscription, { status: 'active', currentPeriod: entered, accessFrom: first.start }, moment, event)
   }
-  const { subscription: billed } = withBill({ ...subscription, currentPeriod: entered }, planBill(subscription, first), now)
+  const { subscription: billed, bill } = withBill({ ...subscription, currentPeriod: entered }, planBill(subscription, first), now)
+  // A piece of a period that is too short to cost anything.
+  if (bill.status === 'settled') return settled(changed(billed, {}, moment), bill, moment)
   const payBy = new Date(now.getTime() + subscription.billing.firstPaymentHours * HOUR_MS)
   return changed(billed, { status: 'incomplete', payBy }, moment, {
     type: 'first_payment_due',
     why: `access begins when it is paid, by ${payBy.toISOString()}`,
-    paymentId: billed.bills.at(-1)?.paymentId ?? '',
+    paymentId: bill.paymentId,
   })
 }

@@ -47,7 +47,12 @@ const changeBeforeStart = (subscription: Subscription, terms: Terms, moment: Mom
   if (isSame(subscription, terms)) throw new AppError('not_allowed_in_state', 'the subscription has these terms already')
   const start = subscription.trialEnd ?? subscription.currentPeriod.start
   const next = { ...subscription, ...terms }
-  return { subscription: changed(next, { anchor: anchorFrom(next, start) }, moment, { type: 'changed', why: `${describe(terms)}, before its start` }) }
+  return {
+    subscription: changed(next, { anchor: anchorFrom(next, start), scheduledChange: undefined }, moment, {
+      type: 'changed',
+      why: `${describe(terms)}, before its start`,
+    }),
+  }
 }
 
 const schedule = (subscription: Subscription, terms: Terms, moment: Moment): ChangedTerms => {

@@ -1,3 +1,4 @@
+import { anchorFrom } from '../../billing/periods.ts'
 import type { Terms } from '../../schemas/bundle.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
 import { changed, isFinal, type Moment } from './state.ts'
@@ -11,6 +12,10 @@ export const moveToVersion = (subscription: Subscription, terms: Terms, moment: 
   if (isFinal(subscription.status) || subscription.bundleId !== terms.bundleId || subscription.bundleVersion >= terms.bundleVersion) return undefined
   const next = { ...terms, quantity: subscription.quantity }
   const event = { type: 'moved_to_version', why: `version ${terms.bundleVersion} of ${terms.bundleId} is for all subscribers` }
+  if (subscription.status === 'scheduled') {
+    const anchored = { ...subscription, ...next }
+    return changed(anchored, { anchor: anchorFrom(anchored, subscription.trialEnd ?? subscription.currentPeriod.start) }, moment, event)
+  }
   const sameCycle = next.pricing.interval === pricing.interval && next.pricing.intervalCount === pricing.intervalCount
   const leaving = scheduledChange && scheduledChange.bundleId !== terms.bundleId
   const scheduled = scheduledChange && !leaving ? { scheduledChange: { ...next, quantity: scheduledChange.quantity } } : {}

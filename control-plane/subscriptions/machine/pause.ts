@@ -7,6 +7,7 @@ import { AppError, fieldError } from '../../../common/errors.ts'
 import { openBill, planBill, withBill } from '../../billing/bills.ts'
 import { anchorFrom, periodFrom, shifted } from '../../billing/periods.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
+import { settled } from './after-payment.ts'
 import { refuse } from './end-subscription.ts'
 import { changed, type Moment } from './state.ts'
 
@@ -59,5 +60,6 @@ const resumeWithPayment = (subscription: Subscription, moment: Moment): Subscrip
   const anchored = { ...subscription, anchor: anchorFrom(subscription, moment.now), resumeAt: undefined }
   const { subscription: billed, bill } = withBill(anchored, planBill(anchored, periodFrom(anchored, moment.now)), moment.now)
   if (bill.status === 'open' && !subscription.paymentMethodId) throw refuse(subscription, 'resumed', 'it has no payment method; PATCH one')
-  return changed(billed, {}, moment, { type: 'resuming', why: 'it goes on when its next period is paid', paymentId: bill.paymentId })
+  const asked = changed(billed, {}, moment, { type: 'resuming', why: 'it goes on when its next period is paid', paymentId: bill.paymentId })
+  return bill.status === 'settled' ? settled(asked, bill, moment) : asked
 }
