@@ -6,7 +6,7 @@
 import { type Cycle, daysBetween, firstOnDay, periodIndexAt, periodStart } from '../../common/calendar.ts'
 import { shareOf } from '../../common/money.ts'
 import type { Terms } from '../schemas/bundle.ts'
-import type { BillingPeriod } from '../schemas/period.ts'
+import type { BillingPeriod, Line } from '../schemas/period.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 
 type Billed = Pick<Subscription, 'anchor' | 'billingDay' | 'timeZone' | 'pricing'>
@@ -49,11 +49,24 @@ export const shareFrom = (subscription: Pick<Subscription, 'timeZone' | 'billing
   const first = from > start ? from : start
   if (first >= end) return 0
   if (first.getTime() === wholeStart.getTime() && end.getTime() === wholeEnd.getTime()) return amountMinor
-  const length = (a: Date, b: Date): number => (subscription.billing.proration === 'day' ? daysBetween(a, b, subscription.timeZone) : b.getTime() - a.getTime())
-  const whole = length(wholeStart, wholeEnd)
+  const whole = lengthOf(subscription, wholeStart, wholeEnd)
   // A whole period within one calendar day cannot be shared out by days.
   if (whole === 0) return amountMinor
-  return shareOf(amountMinor, Math.min(length(first, end), whole), whole)
+  return shareOf(amountMinor, Math.min(lengthOf(subscription, first, end), whole), whole)
+}
+
+const lengthOf = ({ billing, timeZone }: Pick<Subscription, 'timeZone' | 'billing'>, from: Date, to: Date): number =>
+  billing.proration === 'day' ? daysBetween(from, to, timeZone) : to.getTime() - from.getTime()
+
+/** How much of the whole period a line is for, as part and whole. */
+export const pieceOf = (
+  subscription: Pick<Subscription, 'timeZone' | 'billing'>,
+  { start, end }: Pick<Line, 'start' | 'end'>,
+  { wholeStart, wholeEnd }: Pick<BillingPeriod, 'wholeStart' | 'wholeEnd'>,
+): [part: number, whole: number] => {
+  const whole = lengthOf(subscription, wholeStart, wholeEnd)
+  const part = start && end ? Math.min(lengthOf(subscription, start, end), whole) : whole
+  return part <= 0 || whole <= 0 ? [1, 1] : [part, whole]
 }
 
 /** The same period, later: what a pause does to it. */

@@ -80,7 +80,9 @@ const fields = defineFields({
   currentPeriod: {
     type: part({
       ...periodFields,
-      /** Bills from this one on were made in this period. */
+      /** The bill that began the period. */
+      ownBill: { type: Number, required: true },
+      /** Money of bills from this one on is in the period: its own, and what was credited to it. */
       firstBill: { type: Number, required: true },
       /** What is credited pro rata if the period is left early: what a whole one cost, less refunds. */
       creditableMinor: { type: Number, required: true },
@@ -115,6 +117,8 @@ const fields = defineFields({
   paymentMethodId: { type: String },
   /** Owed to the customer, and used before the card is. */
   creditMinor: { type: Number, required: true, min: 0, default: 0 },
+  /** What of it was taken back, since it had been refunded. */
+  creditRefundedMinor: { type: Number, required: true, default: 0 },
   billsMade: { type: Number, required: true, default: 0 },
   /** Bounded: one of the period, one of a change, and those dropped until their payments know. */
   bills: { type: [bill], required: true },

@@ -108,6 +108,8 @@ export class Model {
   paid = 0
   /** Of the current period's own payment: what can still be refunded. */
   refundable = 0
+  /** Which piece of a whole period that payment is for. */
+  private piece: [part: number, whole: number] = [1, 1]
   /** Charges made for nothing that the control plane has not heard of yet. */
   private readonly strays: { at: number; amount: number }[] = []
 
@@ -367,6 +369,9 @@ export class Model {
     else if (this.off?.until === undefined) this.off = undefined
     this.status = 'active'
     this.enter(bill.span, bill.basis, bill.amount)
+    const days = (from: number, to: number) => dayOf(to) - dayOf(from)
+    this.piece = [days(bill.span.start, bill.span.end), days(bill.span.wholeStart, bill.span.wholeEnd)]
+    if (this.piece[0] <= 0 || this.piece[1] <= 0) this.piece = [1, 1]
     this.payBy = undefined
     this.graceUntil = undefined
     this.retryAt = undefined
@@ -542,7 +547,13 @@ export class Model {
     if (amount > this.refundable || this.refundable === 0) throw new Refused()
     this.paid -= amount
     this.refundable -= amount
-    this.basis = Math.max(0, this.basis - amount)
+    if (this.isOver) return
+    this.dropChange()
+    const [part, whole] = this.piece
+    const ofWhole = share(amount, whole, part)
+    const beyond = ofWhole > this.basis ? amount - share(this.basis, part, whole) : 0
+    this.credit -= Math.max(0, Math.min(this.credit, beyond))
+    this.basis = Math.max(0, this.basis - ofWhole)
     if (this.refundable === 0 && this.basis === 0 && this.plan.refundEnds && !this.isOver) this.end('canceled')
     this.settleTimers()
   }

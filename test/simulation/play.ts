@@ -250,7 +250,7 @@ export const play = async (laboratory: Laboratory, seed: number, length: number)
     if (model.refundable === 0) return
     const amount = chance(0.5) ? model.refundable : 1 + Math.floor(random() * model.refundable)
     const { currentPeriod } = await storage.subscriptions.get(keys.subscription(tenantId, id))
-    const payment = (await payments()).find(({ seq }) => seq === currentPeriod.firstBill)
+    const payment = (await payments()).find(({ seq }) => seq === currentPeriod.ownBill)
     if (!payment) throw new Error('the model would refund a payment that there is none of')
     commands += 1
     const refundId = `ref${commands}`

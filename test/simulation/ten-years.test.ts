@@ -163,7 +163,11 @@ test(`${YEARS} years of ${SUBSCRIPTIONS} subscriptions reconcile to the cent`, a
   for (const subscription of subscriptions) {
     const own = bySubscription.get(subscription.id) ?? []
     const effective = own.filter(({ status, abandoned }) => !abandoned && (status === 'succeeded' || subscription.bills.length > 0))
-    t.is(subscription.creditMinor, sum(effective.map(({ creditMinor }) => 0 - creditMinor)), `the credit of ${subscription.id}`)
+    t.is(
+      subscription.creditMinor + subscription.creditRefundedMinor,
+      sum(effective.map(({ creditMinor }) => 0 - creditMinor)),
+      `the credit of ${subscription.id}`,
+    )
     t.is(own.filter(({ effectsDue, repairAt }) => effectsDue || repairAt).length, 0)
     // One charge a period: no two payments that took effect pay for a plan from the same moment.
     const starts = effective.flatMap(({ seq, lines }) =>

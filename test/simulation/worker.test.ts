@@ -3,6 +3,7 @@ import test from 'ava'
 import { createBundle, replaceBundle } from '../../control-plane/catalog/bundles.ts'
 import { keys } from '../../control-plane/keys.ts'
 import type { Tenant } from '../../control-plane/schemas/tenant.ts'
+import { editSubscription } from '../../control-plane/subscriptions/change-subscription.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
 import { rollOutBundle } from '../../control-plane/subscriptions/roll-out-bundle.ts'
 import { startWorker } from '../../control-plane/worker/worker.ts'
@@ -180,4 +181,23 @@ test('a version for all subscribers goes on after every kill, and moves each of 
       ['new'],
     )
   }
+})
+
+test('a worker that comes a little late makes the last retry all the same', async (t) => {
+  const laboratory = openLaboratory()
+  t.teardown(laboratory.close)
+  const { tenant } = await openBusiness(laboratory, 'unlucky')
+  const order = { customerId: 'c', bundleId: 'daily', storefrontId: 'shop', paymentMethod: 'good' }
+  await createSubscription(laboratory.services, tenant, 'unlucky', order)
+  await editSubscription(laboratory.services, tenant, { id: 'cmd', subscriptionId: 'unlucky', check: () => {} }, { paymentMethod: 'funds' })
+  const worker = startWorker(laboratory.services, never)
+  await worker.runOnce()
+  for (const days of [1, 1, 2, 4]) {
+    laboratory.pass(days * DAY_MS + 700)
+    await worker.runOnce()
+  }
+  await worker.stop()
+  const { data } = await laboratory.storage.payments.page({ where: { tenantId: 'unlucky', subscriptionId: 'unlucky' }, limit: 10 })
+  t.is(data[1]?.attempts.length, 4)
+  t.like(await laboratory.storage.subscriptions.get(keys.subscription('unlucky', 'unlucky')), { status: 'canceled', endReason: 'unpaid' })
 })

@@ -1,6 +1,8 @@
 /** What the outcome of a bill's payment does to its subscription. */
-import { replaceBill, withoutBill } from '../../billing/bills.ts'
+import { shareOf } from '../../../common/money.ts'
+import { dropBills, replaceBill, withoutBill } from '../../billing/bills.ts'
 import { graceFrom, nextRetryAt } from '../../billing/dunning.ts'
+import { pieceOf } from '../../billing/periods.ts'
 import { consequences } from '../../payments/decline-classes.ts'
 import { openAttempt, refundableMinor } from '../../payments/payment-machine.ts'
 import type { Payment } from '../../schemas/payment.ts'
@@ -50,7 +52,7 @@ export const overdue = (subscription: Subscription, bill: Bill, moment: Moment, 
 export const settled = (subscription: Subscription, bill: Bill, moment: Moment): Subscription => {
   // One that was never open has its payment still to be stored.
   const bills = bill.status === 'settled' ? {} : withoutBill(subscription, bill)
-  const { firstBill, refunds } = subscription.currentPeriod
+  const { ownBill, firstBill, refunds } = subscription.currentPeriod
   const facts = { paymentId: bill.paymentId, amountMinor: bill.amountMinor }
   if (bill.reason === 'change') {
     const terms = bill.terms ?? {}
@@ -58,8 +60,10 @@ export const settled = (subscription: Subscription, bill: Bill, moment: Moment):
     const currentPeriod = {
       ...bill.period,
       creditableMinor: bill.creditableMinor,
-      firstBill: samePeriod ? firstBill : bill.seq,
-      refunds: samePeriod ? refunds : [],
+      ownBill: samePeriod ? ownBill : bill.seq,
+      // What was credited from the period before is in this one.
+      firstBill: samePeriod || bill.lines.some(({ kind, amountMinor }) => kind === 'unused' && amountMinor < 0) ? firstBill : bill.seq,
+      refunds,
     }
     const change = { ...bills, ...terms, currentPeriod, scheduledChange: undefined, ...(bill.anchor ? { anchor: bill.anchor } : {}) }
     return changed(subscription, change, moment, { type: 'changed', why: `to ${bill.terms?.bundleId} × ${bill.terms?.quantity}, now`, ...facts })
@@ -72,7 +76,7 @@ export const settled = (subscription: Subscription, bill: Bill, moment: Moment):
     ...bills,
     ...restored,
     status: 'active',
-    currentPeriod: { ...bill.period, firstBill: bill.seq, creditableMinor: bill.creditableMinor, refunds: [] },
+    currentPeriod: { ...bill.period, ownBill: bill.seq, firstBill: bill.seq, creditableMinor: bill.creditableMinor, refunds: [] },
     accessFrom: subscription.accessFrom ?? bill.period.start,
     payBy: undefined,
     graceUntil: undefined,
@@ -138,17 +142,27 @@ export const afterRefund = (subscription: Subscription, payment: Payment, moment
   const fresh = payment.refunds.filter(({ id, reason, status }) => reason === 'requested' && status === 'succeeded' && !currentPeriod.refunds.includes(id))
   if (fresh.length === 0) return undefined
   const amountMinor = fresh.reduce((sum, refund) => sum + refund.amountMinor, 0)
+  // A payment of a piece of the period is of so much of the whole one's price.
+  const line = (payment.seq ?? -1) >= currentPeriod.ownBill ? payment.lines.find(({ kind }) => kind === 'plan') : undefined
+  const [part, whole] = line ? pieceOf(subscription, line, currentPeriod) : [1, 1]
+  const ofWhole = shareOf(amountMinor, whole, part)
   const known = {
     ...currentPeriod,
-    creditableMinor: Math.max(0, currentPeriod.creditableMinor - amountMinor),
+    creditableMinor: Math.max(0, currentPeriod.creditableMinor - ofWhole),
     refunds: [...currentPeriod.refunds, ...fresh.map(({ id }) => id)],
   }
-  const noted = changed(subscription, { currentPeriod: known }, moment, {
+  // What is more than the period is still worth has become credit before, and goes back with the refund.
+  const beyond = ofWhole > currentPeriod.creditableMinor ? amountMinor - shareOf(currentPeriod.creditableMinor, part, whole) : 0
+  // A change that is on its way was reckoned with money that is not there any more.
+  const unchanged = { ...subscription, ...dropBills(subscription, ({ reason }) => reason === 'change') }
+  const taken = Math.max(0, Math.min(unchanged.creditMinor, beyond))
+  const credit = { creditMinor: unchanged.creditMinor - taken, creditRefundedMinor: subscription.creditRefundedMinor + taken }
+  const noted = changed(unchanged, { currentPeriod: known, ...credit }, moment, {
     type: 'refunded',
     why: 'a refund was asked for',
     paymentId: payment.id,
     amountMinor,
   })
-  const inFull = payment.seq === currentPeriod.firstBill && known.creditableMinor === 0 && refundableMinor(payment) === 0
+  const inFull = payment.seq === currentPeriod.ownBill && known.creditableMinor === 0 && refundableMinor(payment) === 0
   return inFull && subscription.refundEndsAccess ? end(noted, 'refunded', moment.now, moment) : noted
 }

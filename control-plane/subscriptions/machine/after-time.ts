@@ -98,7 +98,7 @@ export const turnPeriod = (current: Subscription, moment: Moment): Subscription 
   const period = periodFrom(subscription, start)
   const pastSuspension = subscription.resumedAt && period.end > subscription.resumedAt ? { suspendedAt: undefined, resumedAt: undefined } : {}
   const uncharged = (...events: { type: string; why: string }[]) => {
-    const currentPeriod = { ...period, firstBill: subscription.billsMade, creditableMinor: 0, refunds: [] }
+    const currentPeriod = { ...period, ownBill: subscription.billsMade, firstBill: subscription.billsMade, creditableMinor: 0, refunds: [] }
     return changed(subscription, { status: 'active', currentPeriod, ...pastSuspension }, moment, ...changedTerms, ...events)
   }
   if (priceOf(subscription) === 0) return uncharged()

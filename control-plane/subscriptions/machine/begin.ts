@@ -20,7 +20,7 @@ export const begin = (subscription: Subscription, moment: Moment): Subscription 
   }
   const start = trialEnd ?? currentPeriod.start
   const first = subscription.billMissed ? periodFrom(subscription, start) : periodContaining(subscription, now, start)
-  const entered = { ...first, firstBill: subscription.billsMade, creditableMinor: 0, refunds: [] }
+  const entered = { ...first, ownBill: subscription.billsMade, firstBill: subscription.billsMade, creditableMinor: 0, refunds: [] }
   if (priceOf(subscription) === 0) {
     const event = { type: 'activated', why: 'the bundle is free' }
     return changed(subscription, { status: 'active', currentPeriod: entered, accessFrom: first.start }, moment, event)

@@ -145,6 +145,17 @@ inWorlds(test, (story) => {
     t.like(await pay(id, 'pm_good'), { status: 'active', nextPayment: { on: '2024-03-01' } })
   })
 
+  story('one provider that is away does not make another be asked every hour after its issuer has said no', async (world) => {
+    const { t, buy, clock, shop, read, bills } = await openBilling(world)
+    const { id } = await buy()
+    const { paymentMethods } = (await shop.api.get('/storefronts/us-store/customers/c')).body
+    const tokens = { stripe: 'pm_decline_issuer_soft', paypal: 'pm_refused' }
+    await shop.api.patch('/storefronts/us-store/customers/c', { paymentMethods: [{ id: paymentMethods[0].id, type: 'card', tokens }] })
+    await clock('2024-02-01T12:00:00Z')
+    t.is((await read(id)).status, 'past_due')
+    t.is((await bills(id))[1].attempts.length, 2)
+  })
+
   story('a provider that stays away for as long as grace lasts makes the renewal overdue, and then grace begins', async (world) => {
     const { t, buy, clock, pay, read, access } = await openBilling(world)
     const { id } = await buy()

@@ -1,6 +1,7 @@
 /** The states of a subscription: each transition of the table, and that there is no other. */
 import test from 'ava'
 import { openBilling } from '../../support/billing.ts'
+import { eventually } from '../../support/eventually.ts'
 import { inWorlds } from '../../support/in-worlds.ts'
 
 const monthly = (amount: number) => ({ pricing: { amount, currency: 'USD', interval: 'month' } })
@@ -154,6 +155,35 @@ inWorlds(test, (story) => {
     t.like(await tell(id, 'cancel', { at: 'period_end' }), { status: 'canceled', endReason: 'canceled' })
   })
 
+  story('a piece of a period that is too short to cost anything needs no payment', async (world) => {
+    const { t, buy, payments, access } = await openBilling(world, { now: '2024-01-30T00:00:00Z', bundle: monthly(10) })
+    const bought = await buy({ billingDay: 31 })
+    t.like(bought, { status: 'active', nextPayment: { amount: 10, on: '2024-01-31' } })
+    await access(true)
+    t.deepEqual(await payments(bought.id), [['2024-01-30', 0, 'succeeded']])
+  })
+
+  story('days without access are not charged when a payment comes late', async (world) => {
+    const { t, buy, clock, pay, bills, payments } = await openBilling(world, {
+      bundle: { pricing: { amount: 100, currency: 'USD', interval: 'day' }, trialDays: 1 },
+    })
+    const { id } = await buy({ paymentMethod: undefined })
+    await clock('2024-01-03')
+    t.is((await pay(id, 'pm_sca')).status, 'paused')
+    await clock('2024-01-08')
+    await pay(id, 'pm_good')
+    const { url } = (await bills(id))[0].attempts[0].nextAction
+    await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"outcome":"approve"}' })
+    await eventually(async () => {
+      const made = await payments(id)
+      return made.length === 2 && made.every(([, , status]) => status === 'succeeded')
+    })
+    t.deepEqual(await payments(id), [
+      ['2024-01-03', 100, 'succeeded'],
+      ['2024-01-08', 100, 'succeeded'],
+    ])
+  })
+
   story('firstPaymentHours: a first payment that is not made in time ends the subscription', async (world) => {
     const { t, buy, clock, read, access } = await openBilling(world, { billing: { firstPaymentHours: 2 } })
     const { id } = await buy({ paymentMethod: 'pm_decline_funds' })
@@ -188,6 +218,13 @@ inWorlds(test, (story) => {
       applyTo: 'all',
     })
     t.like(put, { status: 200, body: { version: 2, rollout: { version: 2, status: 'running' } } })
+    const early = await shop.api.put('/storefronts/us-store/bundles/pro-plan', {
+      name: 'Pro',
+      pricing: { amount: 9_900, currency: 'USD', interval: 'month' },
+      entitlements,
+    })
+    t.true(early.status === 409 || early.body.rollout.status === 'finished', 'a version for new ones does not get mixed up with one for all')
+    if (early.status === 200) return
     for (;;) {
       const { rollout } = (await shop.api.get('/storefronts/us-store/bundles/pro-plan')).body
       if (rollout.status === 'running') continue

@@ -67,6 +67,38 @@ inWorlds(test, (story) => {
     t.like(await tell(id, 'change', { bundleId: 'less' }), { creditBalance: 0, payment: { amount: 500 } })
   })
 
+  story('money is given back once: with the refund, or as credit', async (world) => {
+    const monthly = (amount: number) => ({ pricing: { amount, currency: 'USD', interval: 'month' } })
+    const { t, buy, shop, tell } = await openBilling(world, {
+      now: '2024-04-01T00:00:00Z',
+      bundle: monthly(3_000),
+      bundles: { less: monthly(1_000), more: monthly(6_000), free: monthly(0), yearly: { pricing: { amount: 30_000, currency: 'USD', interval: 'year' } } },
+    })
+    const refund = (payment: { id: string }) => shop.api.post(`/payments/${payment.id}/refund`)
+    // A downgrade has made credit of what is then refunded.
+    const down = await buy({ customerId: 'down' })
+    t.is((await tell(down.id, 'change', { bundleId: 'less' })).creditBalance, 2_000)
+    await refund(down.payment)
+    t.like((await shop.api.get(`/subscriptions/${down.id}`)).body, { creditBalance: 0, nextPayment: { amount: 1_000 } })
+    // What was credited to a longer period is refunded: it is not in that period any more.
+    const longer = await buy({ customerId: 'longer' })
+    t.is((await tell(longer.id, 'change', { bundleId: 'yearly' })).payment.amount, 27_000)
+    await refund(longer.payment)
+    t.is((await tell(longer.id, 'change', { bundleId: 'free' })).creditBalance, 27_000)
+    // A piece of a period costs a share of it, and its refund is of that share.
+    await shop.setClock('2024-04-16')
+    const piece = await buy({ customerId: 'piece', billingDay: 1 })
+    t.is(piece.payment.amount, 1_500)
+    await refund(piece.payment)
+    t.is((await tell(piece.id, 'change', { bundleId: 'free' })).creditBalance, 0)
+    // An upgrade that waits was reckoned with what is refunded meanwhile: it is off.
+    const waiting = await buy({ customerId: 'waiting' })
+    await shop.api.patch(`/subscriptions/${waiting.id}`, { paymentMethod: 'pm_sca' })
+    t.is((await tell(waiting.id, 'change', { bundleId: 'more' })).payment.status, 'processing')
+    await refund(waiting.payment)
+    t.like((await shop.api.get(`/subscriptions/${waiting.id}`)).body, { bundleId: 'pro-plan', creditBalance: 0 })
+  })
+
   story('the timeline answers "why was I charged this?" by itself', async (world) => {
     const more = { pricing: { amount: 5_800, currency: 'USD', interval: 'month' } }
     const { t, buy, shop, clock, tell, pay } = await openBilling(world, { now: '2024-06-01T00:00:00Z', bundles: { more } })
