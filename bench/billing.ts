@@ -78,7 +78,8 @@ const bank = createBank(() => Date.now())
 const services: Services = {
   storage,
   feed: createInProcessFeed({ clock: systemClock }),
-  psps: { timeoutMs: 1_000, open: (_, account) => ({ psp: bank.open(account) }) },
+  psps: { open: (_, account) => ({ psp: bank.open(account), capture: 'automatic', timeoutMs: 1_000, circuit: undefined }) },
+  webhooksInHand: { count: 0 },
   clock: systemClock,
   log: createLog('error'),
 }

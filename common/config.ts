@@ -41,6 +41,13 @@ const environment = z.object({
     .regex(/^whsec_[A-Za-z0-9+/=]{32,}$/, 'must be whsec_ followed by at least 24 bytes in base64')
     .optional(),
   PSP_TIMEOUT_MS: milliseconds(10_000),
+  STRIPE_URL: url('http:', 'https:'),
+  ADYEN_URL: url('http:', 'https:'),
+  PAYPAL_URL: url('http:', 'https:'),
+  MERCADOPAGO_URL: url('http:', 'https:'),
+  LOCAL_PSP_PRIVATE_URLS: z.enum(['true', 'false'], 'must be true or false').default('false'),
+  CIRCUIT_FAILURES: z.coerce.number().int().min(1).default(5),
+  CIRCUIT_OPEN_MS: milliseconds(30_000),
   WORKER_POLL_MS: milliseconds(1_000),
   CACHE_MAX_CUSTOMERS: z.coerce.number().int().min(1).default(100_000),
   MAX_STALENESS_MS: milliseconds(60_000),

@@ -14,8 +14,14 @@ import { generatePlatformKey } from './access/api-keys.ts'
 import { toEntitlementSet } from './entitlements/publish-entitlements.ts'
 import { createHttpApp } from './http/app.ts'
 import { keys } from './keys.ts'
+import { adyenProvider } from './payments/psp/adyen/adapter.ts'
 import { createPspDirectory } from './payments/psp/directory.ts'
+import { localProvider } from './payments/psp/local/adapter.ts'
+import { mercadopagoProvider } from './payments/psp/mercadopago/adapter.ts'
+import { paypalProvider } from './payments/psp/paypal/adapter.ts'
 import { createSandboxTime, createSimulatorPsp } from './payments/psp/simulator/adapter.ts'
+import { stripeProvider } from './payments/psp/stripe/adapter.ts'
+import { createCircuitBreakers } from './payments/routing/circuit-breakers.ts'
 import type { Services } from './services.ts'
 import { createMongoStorage } from './storage/mongo.ts'
 import { createSqliteStorage } from './storage/sqlite.ts'
@@ -77,22 +83,32 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
   const simulatorUrl = config.SIMULATOR_URL ?? ownSimulator?.url ?? ''
   // Known once the server listens, and needed from the first payment on.
   let url = ''
-  const timeoutMs = Math.min(config.PSP_TIMEOUT_MS, SIMULATOR_TIMEOUT_MS)
-  const psps = createPspDirectory(
-    ({ tenantId, accountId, webhookSecret: own, testNow }) =>
+  const simulatorTimeoutMs = Math.min(config.PSP_TIMEOUT_MS, SIMULATOR_TIMEOUT_MS)
+  const psps = createPspDirectory({
+    providers: {
+      stripe: stripeProvider({ baseUrl: config.STRIPE_URL }),
+      adyen: adyenProvider({ baseUrl: config.ADYEN_URL }),
+      paypal: paypalProvider({ clock, baseUrl: config.PAYPAL_URL }),
+      mercadopago: mercadopagoProvider({ clock, baseUrl: config.MERCADOPAGO_URL }),
+      local: localProvider({ clock, allowPrivate: config.LOCAL_PSP_PRIVATE_URLS === 'true' }),
+    },
+    simulator: ({ tenantId, accountId, webhookSecret: own, testNow }) =>
       createSimulatorPsp({
         url: simulatorUrl,
         tenantId,
         accountId,
         webhookUrl: `${config.PUBLIC_URL ?? url}/v1/webhooks/psp/${encodeURIComponent(tenantId)}/${encodeURIComponent(accountId)}`,
         webhookSecret: own ?? webhookSecret,
-        timeoutMs,
+        timeoutMs: simulatorTimeoutMs,
         testNow,
       }),
-    createSandboxTime({ url: () => simulatorUrl, timeoutMs: CLOCK_TIMEOUT_MS, log }),
-    timeoutMs,
-  )
-  const services: Services = { storage, feed, psps, clock, log }
+    sandbox: createSandboxTime({ url: () => simulatorUrl, timeoutMs: CLOCK_TIMEOUT_MS, log }),
+    circuitOf: createCircuitBreakers({ failures: config.CIRCUIT_FAILURES, openMs: config.CIRCUIT_OPEN_MS }, clock, log),
+    returnUrl: () => config.PUBLIC_URL ?? url,
+    timeoutMs: config.PSP_TIMEOUT_MS,
+    simulatorTimeoutMs,
+  })
+  const services: Services = { storage, feed, psps, webhooksInHand: { count: 0 }, clock, log }
   const newPlatformKey = config.PLATFORM_API_KEY ? undefined : await generatePlatformKey(services)
   const isReady = async () => {
     try {

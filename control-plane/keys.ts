@@ -21,6 +21,8 @@ export const keys = {
   eventChunk: (tenantId: string, subscriptionId: string, firstSeq: number) => path(tenantId, subscriptionId, String(firstSeq)),
   payment: (tenantId: string, id: string) => path(tenantId, id),
   webhookEvent: (tenantId: string, account: string, eventId: string) => path(tenantId, account, eventId),
+  settlementReport: (tenantId: string, id: string) => path(tenantId, id),
+  settlementDifference: (tenantId: string, reportId: string, place: string) => path(tenantId, reportId, place),
 }
 
 /** 128 bits of SHA-256 over the parts: an id that whoever repeats a step computes again. */

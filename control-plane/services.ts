@@ -10,6 +10,8 @@ export interface Services {
   storage: Storage
   feed: Feed
   psps: PspDirectory
+  /** Webhooks that are applied while their sender waits. */
+  webhooksInHand: { count: number }
   /** System time: for repair, leases and keys. Business goes by `tenantNow`. */
   clock: Clock
   log: Log
@@ -29,7 +31,7 @@ export const clockOf = (tenant: Pick<Tenant, '_id' | 'tenantId' | 'mode'>): stri
 const REPAIR_AFTER_MS = 5_000
 
 /** For an attempt that has been sent: its PSP's answer is waited for first. */
-export const attemptRepairTime = (services: Pick<Services, 'clock' | 'psps'>): Date =>
-  new Date(services.clock.nowMs() + services.psps.timeoutMs + REPAIR_AFTER_MS)
+export const attemptRepairTime = (services: Pick<Services, 'clock'>, pspTimeoutMs: number): Date =>
+  new Date(services.clock.nowMs() + pspTimeoutMs + REPAIR_AFTER_MS)
 
 export const repairTime = (services: Pick<Services, 'clock'>): Date => new Date(services.clock.nowMs() + REPAIR_AFTER_MS)

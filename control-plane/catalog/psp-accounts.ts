@@ -3,7 +3,8 @@ import type { PspAccount } from '../schemas/psp-account.ts'
 import type { Services } from '../services.ts'
 import { update } from '../storage/update.ts'
 
-export type PspAccountInput = Pick<PspAccount, 'id' | 'provider' | 'credentials' | 'webhookSecret' | 'capabilities'>
+export type PspAccountInput = Pick<PspAccount, 'id' | 'provider' | 'credentials' | 'webhookSecret' | 'capabilities'> &
+  Partial<Pick<PspAccount, 'capture' | 'returnUrl'>>
 
 /** @throws AppError `already_exists`. */
 export const createPspAccount = (services: Services, tenantId: string, input: PspAccountInput): Promise<PspAccount> =>

@@ -98,6 +98,8 @@ const parse = bodyParser({
 })
 
 const readBody: Koa.Middleware = async (context, next) => {
+  // Whether the route takes it is for the route to say.
+  if (context.is('text/csv')) return next()
   const hasBody = (context.request.length ?? 0) > 0 || context.get('transfer-encoding') !== ''
   if (hasBody && !context.is('json', '+json')) throw new AppError('unsupported_media_type', 'the body must be JSON: send Content-Type: application/json')
   await parse(context, next)
@@ -138,6 +140,9 @@ const serve = async (context: RouterContext, definition: AnyRoute, { services, p
   if (!isPublic && !allowed.includes(caller.role)) {
     throw new AppError('forbidden', `this needs a key of role ${allowed.join(', ')}; this one is ${caller.role}`)
   }
+  const streams = context.is('text/csv') === 'text/csv'
+  if (streams && definition.takes !== 'text/csv') throw new AppError('unsupported_media_type', 'the body must be JSON: send Content-Type: application/json')
+  if (!streams && definition.takes) throw new AppError('unsupported_media_type', `the body must be ${definition.takes}: send Content-Type: ${definition.takes}`)
   const tenant = isPublic || definition.ofTenant === false ? undefined : await tenantOfCall(services, caller, headers['x-tn'])
   const call = {
     services,
@@ -149,13 +154,14 @@ const serve = async (context: RouterContext, definition: AnyRoute, { services, p
     ifMatch: ifMatchOf(context.get('if-match')),
     headers,
     rawBody: (context.request as { rawBody?: string }).rawBody ?? '',
+    stream: streams ? context.req : undefined,
   }
   const work = async (newId: Call<unknown, unknown, unknown>['newId']): Promise<StoredAnswer> => {
     const { body, revision } = await definition.handle({ ...call, newId } as never)
     return { status: definition.status, body, ...(revision === undefined ? {} : { revision }) }
   }
 
-  const key = definition.method === 'post' && !isPublic ? headers['idempotency-key'] : undefined
+  const key = definition.method === 'post' && !isPublic && !definition.takes ? headers['idempotency-key'] : undefined
   if (key === undefined || key === '') {
     write(context, await work((prefix) => `${prefix}_${ulid(services.clock.nowMs())}`))
     return

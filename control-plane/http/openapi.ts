@@ -28,7 +28,7 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
     responses: { 200: { description: 'Ready.' }, 503: { description: 'Not ready.' } },
   })
   for (const definition of routes) {
-    const { method, path, summary, params, query, body, status, answer } = definition
+    const { method, path, summary, params, query, body, takes, status, answer } = definition
     const needsKey = definition.access !== 'public'
     const headers = z.object({
       ...(needsKey && definition.ofTenant !== false ? { 'x-tn': z.string().optional().openapi({ description: 'The tenant, for a platform key.' }) } : {}),
@@ -45,6 +45,7 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
         ...(params ? { params } : {}),
         ...(query ? { query } : {}),
         headers,
+        ...(takes ? { body: { required: true, content: { [takes]: { schema: { type: 'string' } } } } } : {}),
         ...(body ? { body: { required: true, content: { 'application/json': { schema: body } } } } : {}),
       },
       responses: {

@@ -2,6 +2,7 @@
  * A route as one value: what it is called, who may call it, what it takes and answers, and what it does. The router,
  * the validation, the OpenAPI document and the table-driven tests are all made from these.
  */
+import type { Readable } from 'node:stream'
 import type { z } from 'zod'
 import type { Caller } from '../access/authenticate.ts'
 import type { Role } from '../schemas/api-key.ts'
@@ -38,6 +39,8 @@ export interface Call<Params, Query, Body> {
   headers: Record<string, string | undefined>
   /** As received, for signatures. */
   rawBody: string
+  /** The body of a route that takes another type than JSON, as it arrives. */
+  stream: Readable | undefined
   /** `sub_…`: unique, sorts by time, and the same when the same request is repeated under its idempotency key. */
   newId(prefix: string): string
 }
@@ -61,6 +64,8 @@ export interface Route<P extends z.ZodType | undefined, Q extends z.ZodType | un
   params?: P
   query?: Q
   body?: B
+  /** A type of body other than JSON, which is handed on as it arrives. Its answer is not kept for repeats. */
+  takes?: 'text/csv'
   /** The status of success, and the answer's schema; absent for an empty answer. */
   status: 200 | 201 | 204
   answer?: z.ZodType

@@ -7,10 +7,10 @@ import type { Payment } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { clockOf, repairTime, type Services, tenantNow } from '../services.ts'
 import { insertOrGet, update } from '../storage/update.ts'
-import { checkPayable } from './check-payable.ts'
 import { collectPayment, makeRefunds } from './collect-payment.ts'
+import { refundableMinor, requestRefund } from './machine/refunds.ts'
 import { type OneTimeInput, oneTimePayment } from './new-payment.ts'
-import { refundableMinor, requestRefund } from './payment-machine.ts'
+import { checkPayable } from './routing/check-payable.ts'
 
 /** @param id the same for a repeat of the same request. @throws AppError `unknown_reference`, `invalid_request` or `no_eligible_psp`. */
 export const payOnce = async (

@@ -6,6 +6,7 @@ import { entitlementSetSchema, type StoredEntitlementSet, type UsageCounters, us
 import { type IdempotencyRecord, idempotencyRecordSchema } from './idempotency-record.ts'
 import { type Payment, paymentSchema } from './payment.ts'
 import { type PspAccount, pspAccountSchema } from './psp-account.ts'
+import { type SettlementDifference, type SettlementReport, settlementDifferenceSchema, settlementReportSchema } from './settlement-report.ts'
 import { type Storefront, storefrontSchema } from './storefront.ts'
 import { type EventChunk, eventChunkSchema, type Subscription, subscriptionSchema } from './subscription.ts'
 import { type Tenant, tenantSchema } from './tenant.ts'
@@ -26,6 +27,8 @@ export interface Documents {
   usageCounters: UsageCounters
   idempotencyRecords: IdempotencyRecord
   webhookEvents: WebhookEvent
+  settlementReports: SettlementReport
+  settlementDifferences: SettlementDifference
 }
 
 export type CollectionName = keyof Documents
@@ -45,4 +48,6 @@ export const schemas = {
   usageCounters: usageCountersSchema,
   idempotencyRecords: idempotencyRecordSchema,
   webhookEvents: webhookEventSchema,
+  settlementReports: settlementReportSchema,
+  settlementDifferences: settlementDifferenceSchema,
 } satisfies Record<CollectionName, unknown>

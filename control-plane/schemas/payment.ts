@@ -21,6 +21,8 @@ const why = part({
   rule: { type: String, required: true },
   /** Of the weighted split: hash(payment id) mod total weight. */
   slot: { type: Number },
+  /** The split among the accounts that could take it: the slot counts through these. */
+  split: { type: [part({ account: { type: String, required: true }, weight: { type: Number, required: true } })], default: undefined },
   /** The accounts that could take the payment, in the order of trying. */
   candidates: { type: [String], required: true },
   /** The accounts that could not, and why. */
@@ -43,6 +45,10 @@ const attempt = part({
   /** Answers to inquiries while the outcome is not final, and when to ask next. */
   inquiries: { type: Number, required: true, default: 0 },
   inquireAt: { type: Date },
+  /** When the PSP was first asked to take, or to let go, what is authorized. */
+  captureAskedAt: { type: Date },
+  /** An operator said what became of it. */
+  resolution: { type: part({ by: { type: String, required: true }, reason: { type: String, required: true }, at: { type: Date, required: true } }) },
   why: { type: why, required: true },
   at: { type: Date, required: true },
   resolvedAt: { type: Date },
@@ -51,18 +57,56 @@ const attempt = part({
 /** `not_wanted`: it arrived when what it paid for was off. */
 export const refundReasons = ['not_wanted', 'paid_twice', 'requested'] as const
 
+export const refundStatuses = ['due', 'pending', 'succeeded', 'failed'] as const
+
 /** Money given back. The id is the PSP's idempotency key; `due` is stored before the PSP is called. */
 const refund = part({
   id: { type: String, required: true },
   attemptId: { type: String, required: true },
   amountMinor: { type: Number, required: true, min: 1 },
   reason: { type: String, enum: refundReasons, required: true },
-  status: { type: String, enum: ['due', 'succeeded', 'failed'], required: true },
+  /** `pending`: the PSP has accepted it, and may still refuse. */
+  status: { type: String, enum: refundStatuses, required: true },
+  /** How often it was accepted and then refused: each time it is made anew under another reference. */
+  tries: { type: Number },
+  /** Since when it has been asked for under its present reference. Absent: since `at`. */
+  askedAt: { type: Date },
   /** A try brought no answer, or a refusal of what is owed: when to try again. */
   tryAt: { type: Date },
   /** The PSP's own words about the last refusal. */
   pspCode: { type: String },
   at: { type: Date, required: true },
+})
+
+export const disputeStatuses = ['open', 'won', 'lost'] as const
+
+/** The customer's bank takes money back, or may. The id is the PSP's. */
+const dispute = part({
+  id: { type: String, required: true },
+  attemptId: { type: String, required: true },
+  status: { type: String, enum: disputeStatuses, required: true },
+  amountMinor: { type: Number, required: true },
+  currency: { type: String, required: true },
+  reason: { type: String, required: true },
+  respondBy: { type: Date },
+  openedAt: { type: Date, required: true },
+  changedAt: { type: Date, required: true },
+})
+
+export const settlementKinds = ['charge', 'refund', 'dispute', 'fee', 'other'] as const
+
+/** A line of a settlement report. Amounts are signed: what is added to the payout. */
+const settlement = part({
+  /** `<report>/<line>`. */
+  id: { type: String, required: true },
+  kind: { type: String, enum: settlementKinds, required: true },
+  reference: { type: String, required: true },
+  grossMinor: { type: Number, required: true },
+  feeMinor: { type: Number, required: true },
+  netMinor: { type: Number, required: true },
+  /** Of the payout: may differ from the payment's. */
+  currency: { type: String, required: true },
+  settledAt: { type: Date },
 })
 
 const fields = defineFields({
@@ -83,12 +127,16 @@ const fields = defineFields({
   currency: { type: String, required: true },
   description: { type: String },
   paymentMethodId: { type: String },
+  /** A renewal stays with the account that the last payment was made at. */
+  stayWith: { type: String },
   status: { type: String, enum: paymentStatuses, required: true },
   round: { type: Number, required: true, default: 1 },
   /** Why it failed without an attempt, where there was none to make. */
   failure: { type: String },
   attempts: { type: [attempt], required: true },
   refunds: { type: [refund], required: true },
+  disputes: { type: [dispute], default: undefined },
+  settlements: { type: [settlement], default: undefined },
   /** The subscription may not know the outcome yet, or of a refund. */
   effectsDue: { type: Boolean, required: true, default: false },
   /** Nothing is owed any more (the subscription ended): money that still arrives goes back. */
@@ -99,6 +147,8 @@ const fields = defineFields({
 export type Payment = InferRawDocType<typeof fields>
 export type Attempt = Payment['attempts'][number]
 export type Refund = Payment['refunds'][number]
+export type Dispute = NonNullable<Payment['disputes']>[number]
+export type Settlement = NonNullable<Payment['settlements']>[number]
 export const paymentSchema = defineSchema(fields)
 paymentSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
 paymentSchema.index({ tenantId: 1, subscriptionId: 1, createdAt: 1, _id: 1 })

@@ -3,12 +3,18 @@ import { defineFields, defineSchema, part, Schema } from './schema.ts'
 
 export const pspProviders = ['stripe', 'adyen', 'paypal', 'mercadopago', 'local', 'simulator'] as const
 
+export const captureModes = ['automatic', 'separate'] as const
+
 const fields = defineFields({
   id: { type: String, required: true },
   provider: { type: String, enum: pspProviders, required: true },
   /** What the provider's library needs, by its own names. Never answered, never logged. */
   credentials: { type: Schema.Types.Mixed },
   webhookSecret: { type: String },
+  /** `separate`: charges are authorized first and captured by a second call. Absent: automatic. */
+  capture: { type: String, enum: captureModes },
+  /** Where customers come back to after 3-D Secure. */
+  returnUrl: { type: String },
   capabilities: {
     type: part({
       /** Absent: all. */

@@ -4,6 +4,8 @@ import { defineFields, defineSchema, type PartOf, part } from './schema.ts'
 /** The day of a change belongs to the new plan, or its second does. */
 export const prorations = ['day', 'second'] as const
 
+export const disputeEffects = ['nothing', 'pause', 'cancel'] as const
+
 const rule = part({
   name: { type: String, required: true },
   when: {
@@ -31,6 +33,11 @@ const billingTermsFields = {
   /** Card networks fine for more: attempts of one payment, over all PSPs, in any such span of days. */
   maxAttempts: { type: Number, required: true, min: 1 },
   maxAttemptsDays: { type: Number, required: true, min: 1 },
+  /** Whether a renewal that is refused is tried with the customer's other payment methods. Absent: no. */
+  tryOtherMethods: { type: Boolean },
+  /** What a dispute of the current period's payment does to access when it opens, and when it is lost. */
+  onDispute: { type: String, enum: disputeEffects },
+  onDisputeLost: { type: String, enum: disputeEffects },
 } as const
 export const billingTermsPart = part(billingTermsFields)
 export type BillingTerms = PartOf<typeof billingTermsFields>

@@ -1,5 +1,6 @@
 import type { InferRawDocType } from 'mongoose'
 import { termsFields, termsPart } from './bundle.ts'
+import { disputeStatuses } from './payment.ts'
 import { linePart, periodFields, periodPart } from './period.ts'
 import { defineFields, defineSchema, part, Schema, workFields } from './schema.ts'
 import { billingTermsPart } from './storefront.ts'
@@ -19,7 +20,7 @@ export const subscriptionStatuses = [
 ] as const
 export type SubscriptionStatus = (typeof subscriptionStatuses)[number]
 
-export const endReasons = ['canceled', 'period_end', 'payment_not_made', 'unpaid', 'refunded'] as const
+export const endReasons = ['canceled', 'period_end', 'payment_not_made', 'unpaid', 'refunded', 'dispute'] as const
 
 /**
  * One obligation of the subscription, from when it arises to when its payment's outcome is in the subscription. It
@@ -107,7 +108,7 @@ const fields = defineFields({
   /** The end of such a time, where the next period has to begin after it. */
   resumedAt: { type: Date },
   pausedAt: { type: Date },
-  pauseReason: { type: String, enum: ['asked', 'no_payment_method'] },
+  pauseReason: { type: String, enum: ['asked', 'no_payment_method', 'dispute'] },
   /** When a pause ends by itself. */
   resumeAt: { type: Date },
   /** Service goes on and nothing is charged. */
@@ -122,6 +123,10 @@ const fields = defineFields({
   billsMade: { type: Number, required: true, default: 0 },
   /** Bounded: one of the period, one of a change, and those dropped until their payments know. */
   bills: { type: [bill], required: true },
+  /** Of its payments, the last ones that it has seen. */
+  disputes: { type: [part({ id: { type: String, required: true }, status: { type: String, enum: disputeStatuses, required: true } })], default: undefined },
+  /** The account that its last payment was made at: renewals stay there. */
+  paidAt: { type: String },
   cancelAtPeriodEnd: { type: Boolean, required: true, default: false },
   endedAt: { type: Date },
   endReason: { type: String, enum: endReasons },

@@ -22,6 +22,8 @@ const nouns: Record<CollectionName, string> = {
   usageCounters: 'usage',
   idempotencyRecords: 'idempotency record',
   webhookEvents: 'webhook event',
+  settlementReports: 'settlement report',
+  settlementDifferences: 'settlement difference',
 }
 
 export const notFound = (name: CollectionName) => new AppError('not_found', `no such ${nouns[name]}`)
@@ -82,9 +84,12 @@ const fingerprint = (query: PageQuery): string => JSON.stringify(Object.entries(
 const encodeCursor = (query: PageQuery, place: Place): string =>
   Buffer.from(JSON.stringify([place.createdAt.getTime(), place.id, fingerprint(query)])).toString('base64url')
 
+/** Greater than every id. */
+const AFTER_EVERY_ID = '\uffff'
+
 /** @throws AppError `invalid_request` for a cursor that this query did not give. */
 export const decodeCursor = (query: PageQuery): Place | undefined => {
-  if (query.cursor === undefined) return undefined
+  if (query.cursor === undefined) return query.from && { createdAt: new Date(query.from.getTime() - 1), id: AFTER_EVERY_ID }
   const bad = fieldError('invalid_request', 'cursor', 'is not a cursor of this list; use the nextCursor of its last page, with the same filters')
   let parsed: unknown
   try {

@@ -28,9 +28,11 @@ export interface Page<D> {
 export interface PageQuery {
   /** Equality on every field of a declared index that comes before `createdAt`. */
   where: Record<string, string>
+  /** Leaves out what was created before; counts for the first page, from which on the cursor says it. */
+  from?: Date
   /** 1 to 500. */
   limit: number
-  cursor?: string
+  cursor?: string | undefined
 }
 
 export interface DueQuery {

@@ -7,7 +7,7 @@ import { finishTenant } from '../catalog/tenants.ts'
 import { announceCustomer } from '../customers/customers.ts'
 import { announceUsage } from '../entitlements/report-usage.ts'
 import { keys } from '../keys.ts'
-import { applyWebhook, markApplied } from '../payments/receive-webhook.ts'
+import { applyEvent, markApplied, markFailed } from '../payments/webhooks/apply-event.ts'
 import type { Documents } from '../schemas/index.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
@@ -20,9 +20,36 @@ import { rollOutBundle } from '../subscriptions/roll-out-bundle.ts'
 
 /** Applies a stored event and takes its payment and subscription further. */
 export const processWebhook = async (services: Services, tenant: Tenant, event: WebhookEvent): Promise<void> => {
-  const paymentId = await applyWebhook(services, tenant, event)
-  if (paymentId) await resumePayment(services, tenant, paymentId)
-  await markApplied(services, event)
+  if (event.appliedAt) return
+  try {
+    const applied = await applyEvent(services, tenant, event)
+    if (applied.paymentId) await resumePayment(services, tenant, applied.paymentId)
+    await markApplied(services, event, applied)
+  } catch (error) {
+    await markFailed(services, event, 'the provider could not be asked, or Tollgate failed; it is tried again')
+    throw error
+  }
+}
+
+/** So many senders wait for their events to be applied; in a burst the worker applies the others, and they are answered at once. */
+const MAX_IN_HAND = 4
+
+/**
+ * Of an event that is stored: whatever happens now, it will be applied. A sandbox's simulator is always waited for,
+ * since its time stands still meanwhile.
+ */
+export const processWhileWaiting = async (services: Services, tenant: Tenant, event: WebhookEvent): Promise<void> => {
+  const { webhooksInHand, log } = services
+  if (webhooksInHand.count >= MAX_IN_HAND && tenant.mode === 'live') return
+  webhooksInHand.count += 1
+  try {
+    await processWebhook(services, tenant, event)
+  } catch (error) {
+    if (tenant.mode === 'sandbox') throw error
+    log.warn({ err: error, event: event._id }, 'a webhook could not be applied, and is left to the worker')
+  } finally {
+    webhooksInHand.count -= 1
+  }
 }
 
 /**

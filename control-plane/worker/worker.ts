@@ -117,9 +117,11 @@ export const startWorker = (services: Services, pollMs: number): Worker => {
   }
 
   const removeExpired = async (): Promise<void> => {
-    const records = await storage.idempotencyRecords.due({ by: 'expiresAt', until: clock.now(), limit: BATCH })
-    // Another process may have removed it already.
-    for (const record of records) await storage.idempotencyRecords.remove(record).catch(() => undefined)
+    for (const collection of ['idempotencyRecords', 'webhookEvents'] as const) {
+      const expired = await storage[collection].due({ by: 'expiresAt', until: clock.now(), limit: BATCH })
+      // Another process may have removed it already.
+      for (const document of expired) await storage[collection].remove(document).catch(() => undefined)
+    }
   }
 
   const runOnce = async (): Promise<void> => {

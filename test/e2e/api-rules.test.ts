@@ -71,6 +71,8 @@ const badInput: [method: string, path: string, body: unknown, status: number, co
   ['POST', '/psp-accounts', { ...account, provider: 'cash' }, 400, 'invalid_request', 'provider'],
   ['POST', '/psp-accounts', { ...account, credentials: 'sk_live' }, 400, 'invalid_request', 'credentials'],
   ['POST', '/psp-accounts', { ...account, capabilities: { currencies: ['EURO'] } }, 400, 'invalid_request', 'capabilities.currencies[0]'],
+  ['POST', '/psp-accounts', { ...account, capture: 'later' }, 400, 'invalid_request', 'capture'],
+  ['POST', '/psp-accounts', { ...account, returnUrl: 'javascript:alert(1)' }, 400, 'invalid_request', 'returnUrl'],
   ['GET', '/psp-accounts/none', undefined, 404, 'not_found', undefined],
   ['PATCH', '/psp-accounts/none', {}, 404, 'not_found', undefined],
   ['POST', '/bundles', { ...bundleDocument, id: 'new', storefrontId: undefined }, 400, 'invalid_request', 'storefrontId'],
@@ -128,6 +130,20 @@ const badInput: [method: string, path: string, body: unknown, status: number, co
   ['POST', '/customers', { ...customer, country: 'USA' }, 400, 'invalid_request', 'country'],
   ['POST', '/customers', { ...customer, paymentMethods: [{ id: 'm', tokens: {} }] }, 400, 'invalid_request', 'paymentMethods[0].tokens'],
   ['POST', '/customers', { ...customer, metadata: { 'a.b': 'c' } }, 400, 'invalid_request', 'metadata.a.b'],
+  ['POST', '/storefronts/us-store/customers/none/payment-methods', { id: 'm', tokens: { stripe: 't' } }, 404, 'not_found', undefined],
+  ['POST', '/storefronts/us-store/customers/john@example.com/payment-methods', {}, 400, 'invalid_request', 'tokens'],
+  ['POST', '/storefronts/us-store/customers/c/payment-methods', { tokens: { 'a/b': 't' } }, 400, 'invalid_request', 'tokens.a/b'],
+  [
+    'POST',
+    '/storefronts/us-store/customers/c/payment-methods',
+    { tokens: { a: 't' }, expiry: { month: 13, year: 2030 } },
+    400,
+    'invalid_request',
+    'expiry.month',
+  ],
+  ['PATCH', '/storefronts/us-store/customers/c/payment-methods/m', { position: -1 }, 400, 'invalid_request', 'position'],
+  ['PATCH', '/storefronts/us-store/customers/none/payment-methods/m', {}, 404, 'not_found', undefined],
+  ['DELETE', '/storefronts/us-store/customers/none/payment-methods/m', undefined, 404, 'not_found', undefined],
   ['GET', '/storefronts/us-store/customers/none', undefined, 404, 'not_found', undefined],
   ['GET', '/storefronts/us-store/customers/none/entitlements', undefined, 404, 'not_found', undefined],
   ['PATCH', '/storefronts/us-store/customers/none', {}, 404, 'not_found', undefined],
@@ -186,6 +202,48 @@ const badInput: [method: string, path: string, body: unknown, status: number, co
   ['POST', '/nowhere', {}, 404, 'not_found', undefined],
   ['DELETE', '/bundles', undefined, 405, 'method_not_allowed', undefined],
   ['GET', '/bundles', undefined, 405, 'method_not_allowed', undefined],
+  ['POST', '/payments/{pay}/attempts/none/resolve', { outcome: 'succeeded', pspReference: 'ch_1', reason: 'the dashboard' }, 404, 'not_found', undefined],
+  ['POST', '/payments/{pay}/attempts/{pay}-1/resolve', { outcome: 'not_sent', reason: 'the dashboard' }, 409, 'not_allowed_in_state', undefined],
+  ['POST', '/payments/{pay}/attempts/{pay}-1/resolve', { outcome: 'lost', reason: 'the dashboard' }, 400, 'invalid_request', 'outcome'],
+  ['POST', '/payments/{pay}/attempts/{pay}-1/resolve', { outcome: 'not_sent' }, 400, 'invalid_request', 'reason'],
+  ['POST', '/routing/simulate', { amount: 100 }, 400, 'invalid_request', 'storefrontId'],
+  ['POST', '/routing/simulate', { storefrontId: 'none', amount: 100 }, 422, 'unknown_reference', 'storefrontId'],
+  ['POST', '/routing/simulate', { storefrontId: 'us-store', amount: 0 }, 400, 'invalid_request', 'amount'],
+  ['POST', '/routing/simulate', { storefrontId: 'us-store', amount: 1, customerId: 'none' }, 422, 'unknown_reference', 'customerId'],
+  ['POST', '/routing/simulate', { storefrontId: 'us-store', amount: 1, paymentMethod: 'pm' }, 400, 'invalid_request', 'paymentMethod'],
+  ['GET', '/webhook-events?status=lost', undefined, 400, 'invalid_request', 'status'],
+  ['GET', '/webhook-events/stripe/none', undefined, 404, 'not_found', undefined],
+  ['POST', '/webhook-events/stripe/none/replay', {}, 404, 'not_found', undefined],
+  ['POST', '/settlement-reports', { id: 'r', account: 'stripe' }, 400, 'invalid_request', 'lines'],
+  [
+    'POST',
+    '/settlement-reports',
+    { id: 'r', account: 'stripe', lines: [{ type: 'tax', currency: 'USD', gross: 1, net: 1 }] },
+    400,
+    'invalid_request',
+    'lines[0].type',
+  ],
+  [
+    'POST',
+    '/settlement-reports',
+    { id: 'r', account: 'stripe', lines: [{ type: 'charge', currency: 'USD', gross: 0.5, net: 1 }] },
+    400,
+    'invalid_request',
+    'lines[0].gross',
+  ],
+  [
+    'POST',
+    '/settlement-reports',
+    { id: 'r', account: 'stripe', from: '2024-02-01T00:00:00Z', to: '2024-01-01T00:00:00Z', lines: [] },
+    400,
+    'invalid_request',
+    'to',
+  ],
+  ['POST', '/settlement-reports/r/csv?account=stripe', {}, 415, 'unsupported_media_type', undefined],
+  ['GET', '/settlement-reports?limit=0', undefined, 400, 'invalid_request', 'limit'],
+  ['GET', '/settlement-reports/none', undefined, 404, 'not_found', undefined],
+  ['GET', '/settlement-reports/none/differences', undefined, 404, 'not_found', undefined],
+  ['PATCH', '/storefronts/us-store', { billing: { onDispute: 'sue' } }, 400, 'invalid_request', 'billing.onDispute'],
 ]
 
 inWorlds(test, (story) => {
@@ -198,7 +256,7 @@ inWorlds(test, (story) => {
       const api = path === '/tenants' ? platform : shop.api
       isProblem(
         t,
-        await api.call(method, path.replace('{sub}', sub).replace('{pay}', payment.id), body),
+        await api.call(method, path.replace('{sub}', sub).replaceAll('{pay}', payment.id), body),
         status,
         code,
         field,
@@ -271,6 +329,7 @@ inWorlds(test, (story) => {
     const theirs = await openShop(t, tollgate)
     const sub = (await theirs.subscribe('victim')).body
     await theirs.api.post('/psp-accounts', { id: 'their-account', provider: 'stripe' })
+    await theirs.api.post('/settlement-reports', { id: 'their-report', account: 'their-account', lines: [] })
     const { body: theirKeys } = await theirs.api.get('/api-keys')
     const before = await everything(theirs)
 
@@ -289,6 +348,16 @@ inWorlds(test, (story) => {
       ['POST', `/subscriptions/${sub.id}/reactivate`, '/subscriptions/none/reactivate', {}],
       ['GET', `/payments/${sub.payment.id}`, '/payments/none'],
       ['GET', `/payments?subscriptionId=${sub.id}`, '/payments?subscriptionId=none'],
+      [
+        'POST',
+        `/payments/${sub.payment.id}/attempts/${sub.payment.id}-1/resolve`,
+        '/payments/none/attempts/none/resolve',
+        { outcome: 'not_sent', reason: 'mine' },
+      ],
+      ['GET', '/webhook-events/their-account/evt', '/webhook-events/none/evt'],
+      ['GET', '/settlement-reports/their-report', '/settlement-reports/none'],
+      ['GET', '/settlement-reports/their-report/differences', '/settlement-reports/none/differences'],
+      ['POST', '/storefronts/us-store/customers/victim/payment-methods', '/storefronts/us-store/customers/none/payment-methods', { tokens: { a: 'b' } }],
       ['GET', '/psp-accounts/their-account', '/psp-accounts/none'],
       ['PATCH', '/psp-accounts/their-account', '/psp-accounts/none', {}],
       ['GET', '/storefronts/us-store/customers/victim', '/storefronts/us-store/customers/none'],

@@ -119,13 +119,16 @@ export const createBank = (nowMs: () => number): Bank => {
   const bank: Bank = {
     open: (account) => ({
       charge: async ({ reference, amountMinor, token }) => make(account, reference, amountMinor, token),
-      inquire: async (reference) => {
+      idempotencyMs: Number.POSITIVE_INFINITY,
+      inquire: async ({ reference }) => {
         const charge = ledger.get(reference)
         if (!charge) return { status: 'not_found' }
         settle(charge)
         return outcomeOf(charge)
       },
-      refund: async ({ reference, chargeReference, amountMinor }) => {
+      capture: async () => ({ status: 'unknown', pspCode: 'not_offered' }),
+      release: async () => ({ status: 'unknown', pspCode: 'not_offered' }),
+      refund: async ({ reference, charge: { reference: chargeReference }, amountMinor }) => {
         const charge = ledger.get(chargeReference)
         const given = [...refunds.values()].filter((one) => one.chargeReference === chargeReference && one.reference !== reference)
         const left = (charge?.amount ?? 0) - given.reduce((sum, { amount }) => sum + amount, 0)
@@ -133,7 +136,10 @@ export const createBank = (nowMs: () => number): Bank => {
         refunds.set(reference, { reference, chargeReference, amount: amountMinor })
         return { status: 'succeeded' }
       },
-      readWebhook: ({ rawBody }) => JSON.parse(rawBody) as PspEvent,
+      inquireRefund: async () => ({ status: 'cannot_tell' }),
+      verifyWebhook: async () => {},
+      readEvents: ({ rawBody }) => [JSON.parse(rawBody) as PspEvent],
+      lookUp: async () => undefined,
     }),
     kept: (prefix) => {
       const paid = [...ledger.values()].filter(({ reference, status }) => reference.startsWith(prefix) && status === 'succeeded')

@@ -8,7 +8,7 @@ import { createInProcessFeed } from '../../common/feed/in-process.ts'
 import { createLog } from '../../common/log.ts'
 import { createTenant } from '../../control-plane/catalog/tenants.ts'
 import { keys } from '../../control-plane/keys.ts'
-import { receiveWebhook } from '../../control-plane/payments/receive-webhook.ts'
+import { receiveWebhook } from '../../control-plane/payments/webhooks/receive-webhook.ts'
 import type { Tenant } from '../../control-plane/schemas/tenant.ts'
 import type { Services } from '../../control-plane/services.ts'
 import { collectionNames } from '../../control-plane/storage/documents.ts'
@@ -85,13 +85,13 @@ export const openLaboratory = (): Laboratory => {
     storage: mortal,
     feed: mortalFeed,
     psps: {
-      timeoutMs: 1_000,
       open: (tenant, account) => {
         tenantNowMs = tenant.testNow?.getTime() ?? systemMs
-        return { psp: wrap(bank.open(account), () => fate) }
+        return { psp: wrap(bank.open(account), () => fate), capture: 'automatic', timeoutMs: 1_000, circuit: undefined }
       },
       sandbox,
     },
+    webhooksInHand: { count: 0 },
     clock,
     log,
   }
@@ -100,9 +100,9 @@ export const openLaboratory = (): Laboratory => {
   const unsynced = { ...services, storage, feed }
   bank.deliver = async (account, event) => {
     const owner = await tenant(current)
-    const psps = { ...services.psps, open: () => ({ psp: { ...bank.open(account) } }) }
-    const stored = await receiveWebhook({ ...services, psps }, owner, account, { headers: {}, rawBody: JSON.stringify(event) })
-    await processWebhook(services, owner, stored)
+    const psps = { ...services.psps, open: () => ({ psp: { ...bank.open(account) }, capture: 'automatic' as const, timeoutMs: 1_000, circuit: undefined }) }
+    const stored = await receiveWebhook({ ...services, psps }, owner, account, { headers: {}, query: {}, rawBody: JSON.stringify(event) })
+    for (const one of stored) await processWebhook(services, owner, one)
   }
 
   return {

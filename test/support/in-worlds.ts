@@ -11,7 +11,13 @@ export interface InWorld {
 
 export type Story = (title: string, run: (world: InWorld) => Promise<void>) => void
 
-export const inWorlds = (test: TestFn, tell: (story: Story, world: World) => void, where = worlds): void => {
+/** @param env what the processes of each world are given besides, made when the first test of it begins. */
+export const inWorlds = (
+  test: TestFn,
+  tell: (story: Story, world: World) => void,
+  where = worlds,
+  env: (world: World) => Promise<Record<string, string>> = async () => ({}),
+): void => {
   for (const world of where) {
     if (world.missing !== undefined) {
       test.skip(`on ${world.name} (${world.missing})`, () => {})
@@ -20,7 +26,7 @@ export const inWorlds = (test: TestFn, tell: (story: Story, world: World) => voi
     // Started by the first test that needs it, and shared by the file's tests.
     let started: Promise<{ tollgate: Tollgate; grpc: GrpcClient }> | undefined
     const open = async () => {
-      const tollgate = await world.start()
+      const tollgate = await world.start(await env(world))
       return { tollgate, grpc: grpcClient(tollgate.grpc) }
     }
     tell((title, run) => {

@@ -3,22 +3,19 @@ import test from 'ava'
 import fc from 'fast-check'
 import {
   abandon,
-  barrier,
-  dueRefund,
+  askForCapture,
   fail,
-  nextAccount,
-  nextStep,
-  openAttempt,
   recordInquiry,
   recordNeverArrived,
   recordOutcome,
-  recordRefund,
-  refundableMinor,
-  refundedMinor,
   reopen,
-  requestRefund,
+  resolveByOperator,
   startAttempt,
-} from '../../control-plane/payments/payment-machine.ts'
+} from '../../control-plane/payments/machine/attempts.ts'
+import { recordDispute } from '../../control-plane/payments/machine/disputes.ts'
+import { barrier, methodsFor, nextAccount, nextAttempt, nextStep } from '../../control-plane/payments/machine/next-attempt.ts'
+import { attemptIdOfRefund, dueRefund, recordRefund, refundableMinor, refundedMinor, requestRefund } from '../../control-plane/payments/machine/refunds.ts'
+import { openAttempt } from '../../control-plane/payments/machine/state.ts'
 import type { ChargeOutcome } from '../../control-plane/payments/psp/psp.ts'
 import type { Payment } from '../../control-plane/schemas/payment.ts'
 
@@ -58,35 +55,36 @@ const declined = (declineClass: Extract<ChargeOutcome, { status: 'declined' }>['
   pspCode: 'x',
 })
 const start = (from: Payment, account = 'a') => startAttempt(from, account, 'pm', route, now, repairAt)
+const next = (of: Payment) => nextAccount(of, of.paymentMethodId ?? '', route.candidates)
 const say = (to: Payment, attemptId: string, outcome: ChargeOutcome) => recordOutcome(to, attemptId, outcome, now, repairAt) ?? to
 
 test('while an attempt may still succeed there is nothing else to do', (t) => {
   const started = start(payment)
-  t.is(nextStep(started), 'nothing')
-  for (const status of ['pending', 'authorized'] as const) t.is(nextStep(say(started, 'pay-1', { status, pspReference: 'x' })), 'nothing')
-  t.is(nextStep(say(started, 'pay-1', { status: 'unknown', pspCode: 'timeout' })), 'nothing')
-  t.is(nextStep(say(started, 'pay-1', { status: 'requires_action', pspReference: 'x', actionUrl: 'u' })), 'nothing')
-  t.is(nextStep(say(started, 'pay-1', declined('funds'))), 'attempt')
+  t.is(nextStep(started).kind, 'nothing')
+  t.is(nextStep(say(started, 'pay-1', { status: 'pending', pspReference: 'x' })).kind, 'nothing')
+  t.is(nextStep(say(started, 'pay-1', { status: 'unknown', pspCode: 'timeout' })).kind, 'nothing')
+  t.is(nextStep(say(started, 'pay-1', { status: 'requires_action', pspReference: 'x', actionUrl: 'u' })).kind, 'nothing')
+  t.is(nextStep(say(started, 'pay-1', declined('funds'))).kind, 'attempt')
 })
 
 test('which account may be tried next, by what the last one said', (t) => {
   const after = (...outcomes: ChargeOutcome[]) =>
     outcomes.reduce<Payment>((so, outcome, n) => say(start(so, route.candidates[n]), `pay-${n + 1}`, outcome), payment)
-  t.is(nextAccount(payment, route), 'a')
+  t.is(next(payment), 'a')
   for (const outcome of [declined('technical'), declined('config'), declined('issuer_soft'), { status: 'not_sent', pspCode: 'x' } as const]) {
-    t.is(nextAccount(after(outcome), route), 'b')
+    t.is(next(after(outcome)), 'b')
   }
-  for (const declineClass of ['funds', 'hard', 'credential', 'action_required'] as const) t.is(nextAccount(after(declined(declineClass)), route), undefined)
-  t.is(nextAccount(after(declined('issuer_soft'), declined('issuer_soft')), route), undefined)
-  t.is(nextAccount(after(declined('technical'), declined('technical')), route), 'c')
-  t.is(nextAccount(after(declined('technical'), declined('technical'), declined('technical')), route), undefined)
+  for (const declineClass of ['funds', 'hard', 'credential', 'action_required'] as const) t.is(next(after(declined(declineClass))), undefined)
+  t.is(next(after(declined('issuer_soft'), declined('issuer_soft'))), undefined)
+  t.is(next(after(declined('technical'), declined('technical'))), 'c')
+  t.is(next(after(declined('technical'), declined('technical'), declined('technical'))), undefined)
 })
 
 test('a new payment method begins a round, in which every account may be tried again', (t) => {
   const failed = fail(say(start(payment), 'pay-1', declined('hard')), undefined, repairAt)
   const reopened = reopen(failed, 2, 'pm-2', repairAt) as Payment
   t.like(reopened, { status: 'due', round: 2, paymentMethodId: 'pm-2' })
-  t.is(nextAccount(reopened, route), 'a')
+  t.is(next(reopened), 'a')
 })
 
 test('inquiries come after five minutes, an hour, then daily', (t) => {
@@ -177,7 +175,7 @@ test('a refund that is owed and refused is tried again; one that was asked for h
   t.is(refused.dueAt?.getTime(), now.getTime() + 86_400_000)
   const asked = requestRefund(say(start(payment), 'pay-1', succeeded), 'ref', 900, now, repairAt)
   t.is(refundableMinor(asked), 2_000)
-  const failed = recordRefund(asked, 'ref', { status: 'failed', pspCode: 'too_old' }, now, repairAt) as Payment
+  const failed = recordRefund(asked, 'pay-1.ref', { status: 'failed', pspCode: 'too_old' }, now, repairAt) as Payment
   t.is(failed.refunds[0]?.status, 'failed')
   t.is(refundableMinor(failed), 2_900)
 })
@@ -212,7 +210,7 @@ test('whatever arrives in whatever order: at most one open attempt, success is f
       let so = payment
       for (const [n, outcome] of events) {
         // Whenever an attempt may be made, one is made.
-        const account = nextStep(so) === 'attempt' ? nextAccount(so, route) : undefined
+        const account = nextStep(so).kind === 'attempt' ? next(so) : undefined
         if (account) so = start(so, account)
         const before = so.attempts.filter((attempt) => attempt.status === 'succeeded').map(({ id }) => id)
         so = say(so, `pay-${n + 1}`, outcome)
@@ -228,4 +226,85 @@ test('whatever arrives in whatever order: at most one open attempt, success is f
     }),
     { numRuns: 2_000 },
   )
+})
+
+test('money that is held is taken when it is wanted, and let go when it is not', (t) => {
+  const held = say(start(payment), 'pay-1', { status: 'authorized', pspReference: 'x' })
+  t.like(nextStep(held), { kind: 'capture' })
+  t.truthy(held.repairAt, 'a process that dies here leaves it to a sweeper')
+  const off = abandon(held, now, repairAt) as Payment
+  t.like(nextStep(off), { kind: 'release' })
+  const asked = askForCapture(held, 'pay-1', now, repairAt)
+  t.is(nextStep(asked).kind, 'nothing')
+  t.truthy(asked.dueAt, 'it is asked about later')
+  t.is(say(asked, 'pay-1', succeeded).status, 'succeeded')
+  const released = say(askForCapture(off, 'pay-1', now, repairAt), 'pay-1', declined('technical'))
+  t.like(released, { status: 'canceled', refunds: [] })
+})
+
+test('a refund that is accepted is waited for; one that is refused after all is owed again, under another reference', (t) => {
+  const arrived = say(abandon(start(payment), now, repairAt) as Payment, 'pay-1', succeeded)
+  const accepted = recordRefund(arrived, 'pay-1-refund', { status: 'pending' }, now, repairAt) as Payment
+  t.like(accepted.refunds[0], { status: 'pending' })
+  t.is(refundedMinor(accepted), 0)
+  t.is(recordRefund(accepted, 'pay-1-refund', { status: 'unknown', pspCode: 'timeout' }, now, repairAt), undefined)
+  const made = recordRefund(accepted, 'pay-1-refund', { status: 'succeeded' }, now, repairAt) as Payment
+  t.is(refundedMinor(made), 2900)
+  const refused = recordRefund(accepted, 'pay-1-refund', { status: 'failed', pspCode: 'account_closed' }, now, repairAt) as Payment
+  t.is(recordRefund(refused, 'pay-1-refund', { status: 'succeeded' }, now, repairAt), undefined, 'an old event about the old reference')
+  const again = recordRefund(refused, 'pay-1-refund.1', { status: 'succeeded' }, now, repairAt) as Payment
+  t.is(refundedMinor(again), 2900)
+  t.is(attemptIdOfRefund('pay-1-refund.1'), 'pay-1')
+  t.is(attemptIdOfRefund('pay-1.ref_x.2'), 'pay-1')
+})
+
+test('what the bank has taken back is not given back a second time', (t) => {
+  const paid = say(start(payment), 'pay-1', succeeded)
+  const facts = { id: 'dp', amountMinor: 2900, currency: 'USD', reason: 'fraud' }
+  const at = (minutes: number) => new Date(now.getTime() + minutes * 60_000)
+  const open = recordDispute(paid, 'pay-1', { ...facts, status: 'open' }, at(0), repairAt) as Payment
+  t.is(refundableMinor(open), 0)
+  const won = recordDispute(open, 'pay-1', { ...facts, status: 'won' }, at(5), repairAt) as Payment
+  t.is(refundableMinor(won), 2900)
+  t.is(recordDispute(won, 'pay-1', { ...facts, status: 'open' }, at(6), repairAt), undefined, 'what was decided is not reopened')
+  t.is(recordDispute(won, 'pay-1', { ...facts, status: 'lost' }, at(4), repairAt), undefined, 'an older event')
+  const unwanted = abandon(paid, now, repairAt) as Payment
+  const lost = recordDispute(unwanted, 'pay-1', { ...facts, status: 'lost' }, at(7), repairAt) as Payment
+  t.like(lost.refunds[0], { status: 'failed', pspCode: 'charged_back' })
+  t.is(dueRefund(lost, at(10_000)), undefined)
+})
+
+test('another method is tried when one was refused, not when its providers were away; never an expired one', (t) => {
+  const method = (id: string, expiry?: { month: number; year: number }) =>
+    ({ id, type: 'card', tokens: [{ account: '*', token: id }], ...(expiry ? { expiry } : {}) }) as never
+  const methods = [method('pm', { month: 1, year: 2020 }), method('old', { month: 2, year: 2024 }), method('new', { month: 3, year: 2024 })]
+  const renewal = { ...payment, seq: 1 }
+  const ids = (of: Payment, allowed: boolean) => methodsFor(of, methods, allowed, now).map(({ id }) => id)
+  t.deepEqual(ids(renewal, true), ['pm', 'new'], 'its own is tried whatever its date')
+  t.deepEqual(ids(renewal, false), ['pm'])
+  t.deepEqual(ids({ ...payment, seq: 0 }, true), ['pm'], 'a first payment is made with the method that was chosen')
+  const limits = { maxAttempts: 15, maxAttemptsDays: 30 }
+  const routed = methodsFor(renewal, methods, true, now).map((one) => ({ method: one, route, behindOpenCircuit: [] }))
+  const after = (...outcomes: ChargeOutcome[]) =>
+    outcomes.reduce<Payment>((so, outcome, n) => say(start(so, route.candidates[n]), `pay-${n + 1}`, outcome), renewal)
+  t.like(nextAttempt(after(declined('funds')), routed, limits, now), { account: 'a', method: { id: 'new' } })
+  t.like(nextAttempt(after(declined('hard')), routed, limits, now), { account: 'a', method: { id: 'new' } })
+  const away = after({ status: 'not_sent', pspCode: 'x' }, { status: 'not_sent', pspCode: 'x' }, { status: 'not_sent', pspCode: 'x' })
+  t.deepEqual(nextAttempt(away, routed, limits, now), { none: undefined })
+  const closed = [{ method: methods[0] as never, route: { ...route, candidates: [] }, behindOpenCircuit: ['a'] }]
+  t.like(nextAttempt(renewal, closed, limits, now), { account: 'a', circuitOpen: true })
+})
+
+test('an operator resolves what is open, and nothing else', (t) => {
+  const decision = { outcome: { status: 'not_sent', pspCode: 'by_hand' } as const, by: 'key_1', reason: 'the dashboard' }
+  const sent = start(payment)
+  t.throws(() => resolveByOperator(sent, 'pay-1', decision, now, repairAt), { code: 'not_allowed_in_state' } as never)
+  const unknown = say(sent, 'pay-1', { status: 'unknown', pspCode: 'timeout' })
+  const resolved = resolveByOperator(unknown, 'pay-1', decision, now, repairAt)
+  t.like(resolved, { status: 'due' })
+  t.like(resolved.attempts[0], { status: 'not_sent', resolution: { by: 'key_1', reason: 'the dashboard', at: now } })
+  t.throws(() => resolveByOperator(resolved, 'pay-1', decision, now, repairAt), { code: 'not_allowed_in_state' } as never)
+  // If the provider charged after all, that counts, and what is paid twice goes back.
+  const elsewhere = say(start(resolved, 'b'), 'pay-2', succeeded)
+  t.like(say(elsewhere, 'pay-1', succeeded).refunds[0], { reason: 'paid_twice' })
 })

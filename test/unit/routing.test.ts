@@ -1,5 +1,5 @@
 import test from 'ava'
-import { type RoutableAccount, type RoutingQuestion, routePayment, slotOf } from '../../control-plane/payments/route-payment.ts'
+import { type RoutableAccount, type RoutingQuestion, routePayment, slotOf } from '../../control-plane/payments/routing/route-payment.ts'
 import type { Routing } from '../../control-plane/schemas/storefront.ts'
 
 const account = (id: string, capabilities: RoutableAccount['capabilities'] = {}): RoutableAccount => ({ id, capabilities })
@@ -12,6 +12,7 @@ const question = (change: Partial<RoutingQuestion> = {}): RoutingQuestion => ({
   method: { type: 'card', tokens: everywhere },
   ...change,
 })
+const routeOf = (...args: Parameters<typeof routePayment>) => routePayment(...args).route
 const routing = (change: Partial<Routing>): Routing => ({ split: [], fallback: [], rules: [], ...change })
 
 test('an account that cannot take the payment is left out, and it is said why', (t) => {
@@ -19,23 +20,23 @@ test('an account that cannot take the payment is left out, and it is said why', 
     account('eur-only', { currencies: ['EUR'] }),
     account('de-only', { countries: ['DE'] }),
     account('bank-only', { paymentMethodTypes: ['bank_transfer'] }),
-    { ...account('off'), unusable: 'circuit open' },
+    { ...account('off'), unusable: 'credentials.secretKey is needed' },
     account('good'),
   ]
-  const route = routePayment(routing({ fallback: ['eur-only', 'de-only', 'bank-only', 'off', 'missing', 'good'] }), accounts, question())
+  const route = routeOf(routing({ fallback: ['eur-only', 'de-only', 'bank-only', 'off', 'missing', 'good'] }), accounts, question())
   t.deepEqual(route.candidates, ['good'])
   t.deepEqual(route.excluded, [
     { account: 'eur-only', reason: 'does not take USD' },
     { account: 'de-only', reason: 'does not serve US' },
     { account: 'bank-only', reason: 'does not take card' },
-    { account: 'off', reason: 'circuit open' },
+    { account: 'off', reason: 'credentials.secretKey is needed' },
     { account: 'missing', reason: 'no such account' },
   ])
 })
 
 test('an account without a token of the method is left out', (t) => {
   const method = { type: 'card', tokens: [{ account: 'paypal', token: 'tok' }] }
-  const route = routePayment(
+  const route = routeOf(
     routing({ split: [{ account: 'stripe', weight: 1 }], fallback: ['paypal'] }),
     [account('stripe'), account('paypal')],
     question({ method }),
@@ -52,9 +53,9 @@ test('the first rule that matches and has somebody to use decides', (t) => {
   ]
   const accounts = ['stripe', 'bank', 'adyen'].map((id) => account(id))
   const all = routing({ rules, split: [{ account: 'stripe', weight: 1 }] })
-  t.like(routePayment(all, accounts, question()), { rule: 'split', candidates: ['stripe'] })
-  t.like(routePayment(all, accounts, question({ amountMinor: 10_000 })), { rule: 'large', candidates: ['bank', 'stripe'] })
-  t.like(routePayment(all, accounts, question({ country: 'DE' })), { rule: 'german cards', candidates: ['adyen', 'stripe'] })
+  t.like(routeOf(all, accounts, question()), { rule: 'split', candidates: ['stripe'] })
+  t.like(routeOf(all, accounts, question({ amountMinor: 10_000 })), { rule: 'large', candidates: ['bank', 'stripe'] })
+  t.like(routeOf(all, accounts, question({ country: 'DE' })), { rule: 'german cards', candidates: ['adyen', 'stripe'] })
 })
 
 test('the split is 80/20 over many payments, and always the same for one', (t) => {
@@ -63,8 +64,8 @@ test('the split is 80/20 over many payments, and always the same for one', (t) =
     { account: 'paypal', weight: 20 },
   ]
   const accounts = [account('stripe'), account('paypal')]
-  const first = Array.from({ length: 10_000 }, (_, n) => routePayment(routing({ split }), accounts, question({ paymentId: `pay_${n}` })).candidates[0])
-  const again = Array.from({ length: 100 }, (_, n) => routePayment(routing({ split }), accounts, question({ paymentId: `pay_${n}` })).candidates[0])
+  const first = Array.from({ length: 10_000 }, (_, n) => routeOf(routing({ split }), accounts, question({ paymentId: `pay_${n}` })).candidates[0])
+  const again = Array.from({ length: 100 }, (_, n) => routeOf(routing({ split }), accounts, question({ paymentId: `pay_${n}` })).candidates[0])
   t.deepEqual(first.slice(0, 100), again)
   const share = first.filter((name) => name === 'stripe').length / 10_000
   t.true(Math.abs(share - 0.8) < 0.01, String(share))
@@ -76,6 +77,6 @@ test('with one of the split down its payments go to the fallback, then to the re
     { account: 'paypal', weight: 20 },
   ]
   const down = [{ ...account('stripe'), unusable: 'circuit open' }, account('paypal'), account('adyen')]
-  const route = routePayment(routing({ split, fallback: ['adyen'] }), down, question())
+  const route = routeOf(routing({ split, fallback: ['adyen'] }), down, question())
   t.like(route, { rule: 'split', slot: slotOf('pay_1', 20), candidates: ['paypal', 'adyen'] })
 })

@@ -1,10 +1,16 @@
 /** Facts with known right answers, from published documentation and test suites (test/vectors/). */
+import { createHmac } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import adyen from '@adyen/api-library'
 import test from 'ava'
+import { WebhookSignatureValidator } from 'mercadopago'
 import { Webhook } from 'standardwebhooks'
+import Stripe from 'stripe'
 import { daysBetween, type Interval, localDate, period, periodIndexAt, periodStart, startOfLocalDate } from '../../common/calendar.ts'
 import { minorUnitDigits, shareOf } from '../../common/money.ts'
 import { anchorFrom, periodFrom, shareFrom } from '../../control-plane/billing/periods.ts'
+import { adyenExponents } from '../../control-plane/payments/psp/adyen/mapping.ts'
+import { toPspUnits } from '../../control-plane/payments/psp/currency-exponents.ts'
 
 interface Vector {
   id: string
@@ -105,5 +111,74 @@ for (const { id, input, expected } of of('proration-money')) {
       ends.push(localDate(next.end, 'UTC'))
     }
     t.deepEqual(ends, expected.next_period_ends)
+  })
+}
+
+const stripe = new Stripe('sk_test_verifies_only')
+const { webhooks } = stripe
+
+for (const { id, input, expected } of of('sig-stripe-hmac')) {
+  test(`${id}: the HMAC of Stripe`, (t) => {
+    t.is(createHmac('sha256', input.secret).update(input.payload).digest('hex'), expected)
+    t.is(Stripe.createNodeCryptoProvider().computeHMACSignature(input.payload, input.secret), expected)
+  })
+}
+
+for (const { id, input, expected } of of('sig-stripe-header')) {
+  test(`${id}: the Stripe-Signature header`, (t) => {
+    const { body: payload, secret, t: timestamp } = input
+    t.is(webhooks.generateTestHeaderString({ payload, secret, timestamp }), expected)
+    const receivedAt = timestamp * 1000
+    const verify = (header: string, body = payload) => webhooks.constructEvent(body, header, secret, 300, undefined, receivedAt)
+    t.notThrows(() => verify(expected))
+    t.notThrows(() => verify(`${expected},v1=potato`))
+    t.throws(() => verify(expected.replace('v1=', 'v0=')))
+    t.throws(() => verify(expected, `${payload} `))
+  })
+}
+
+for (const { id, input, expected } of of('sig-stripe-tolerance')) {
+  test(`${id}: an event of Stripe that is too old is refused`, (t) => {
+    const found = (input.t as number[]).map((timestamp) => {
+      const header = webhooks.generateTestHeaderString({ payload: '{}', secret: 'whsec_test_secret', timestamp })
+      try {
+        webhooks.constructEvent('{}', header, 'whsec_test_secret', input.tolerance_s, undefined, input.received_at_ms)
+        return 'accept'
+      } catch {
+        return 'reject'
+      }
+    })
+    t.deepEqual(found, expected)
+  })
+}
+
+for (const { id, input, expected } of of('sig-adyen')) {
+  test(`${id}: the HMAC of Adyen`, (t) => {
+    const validator = new adyen.hmacValidator()
+    t.is(validator.calculateHmac(input.data_to_sign, input.hex_key), expected)
+    const [pspReference, originalReference, merchantAccountCode, merchantReference, value, currency, eventCode, success] = input.data_to_sign.split(':')
+    const item = { pspReference, originalReference, merchantAccountCode, merchantReference, amount: { value: Number(value), currency }, eventCode, success }
+    t.true(validator.validateHMAC({ ...item, additionalData: { hmacSignature: expected } } as never, input.hex_key))
+    t.false(validator.validateHMAC({ ...item, success: 'false', additionalData: { hmacSignature: expected } } as never, input.hex_key))
+  })
+}
+
+for (const { id, input, expected } of of('sig-mercadopago')) {
+  test(`${id}: the x-signature of MercadoPago`, (t) => {
+    const [, dataId, xRequestId] = /^id:([^;]+);request-id:([^;]+);/.exec(input.manifest) ?? []
+    const verify = (change: object = {}) => WebhookSignatureValidator.validate({ xSignature: expected, xRequestId, dataId, secret: input.secret, ...change })
+    t.notThrows(() => verify())
+    for (const change of [{ dataId: 'other' }, { xRequestId: 'other' }, { secret: 'other' }, { xSignature: undefined }]) t.throws(() => verify(change))
+  })
+}
+
+for (const { id, input, expected } of of('minor-units-psp')) {
+  test(`${id}: the decimals that ${input.psp} counts are its adapter's`, (t) => {
+    t.deepEqual(input.currency.map(minorUnitDigits), input.iso)
+    const factors = (input.currency as string[]).map(
+      (currency, n) => toPspUnits(10_000, currency, adyenExponents) === 10_000 * 10 ** (expected.adyen_decimals[n] - input.iso[n]),
+    )
+    t.deepEqual(factors, [true, true, true])
+    t.is(toPspUnits(2790, 'ISK', adyenExponents), 279_000)
   })
 }

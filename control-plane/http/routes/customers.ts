@@ -3,20 +3,14 @@ import { changeCustomer, createCustomer, MAX_PAYMENT_METHODS } from '../../custo
 import { toEntitlementSet } from '../../entitlements/publish-entitlements.ts'
 import { reportUsage } from '../../entitlements/report-usage.ts'
 import { keys } from '../../keys.ts'
-import type { Customer } from '../../schemas/customer.ts'
+import type { Customer, PaymentMethod } from '../../schemas/customer.ts'
 import { tenantNow } from '../../services.ts'
-import { country, id, instant, iso, isoOrNull, metadata, name, pageOf, pageQuery, paymentMethodType, z } from '../fields.ts'
+import { country, id, instant, iso, isoOrNull, metadata, name, pageOf, pageQuery, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { route } from '../route.ts'
+import { paymentMethodAnswer, paymentMethodFields, toPaymentMethodAnswers, toTokens } from './payment-methods.ts'
 
-const paymentMethod = z.strictObject({
-  id,
-  type: paymentMethodType.default('card'),
-  tokens: z
-    .record(id, z.string().min(1).max(500))
-    .refine((tokens) => Object.keys(tokens).length > 0, 'must have a token of at least one account')
-    .openapi({ description: 'By PSP account: what that account knows the method by. Never answered.' }),
-})
+const paymentMethod = z.strictObject({ id, ...paymentMethodFields })
 
 const editable = {
   email: z.email().max(254).optional(),
@@ -31,7 +25,7 @@ const editable = {
 }
 
 const toMethods = (methods: z.output<typeof paymentMethod>[]) =>
-  methods.map((method) => ({ id: method.id, type: method.type, tokens: Object.entries(method.tokens).map(([account, token]) => ({ account, token })) }))
+  methods.map(({ tokens, ...method }) => ({ ...method, tokens: toTokens(tokens) }) as PaymentMethod)
 
 const customerAnswer = z
   .object({
@@ -41,24 +35,23 @@ const customerAnswer = z
     name: z.string().nullable(),
     country: z.string().nullable(),
     metadata,
-    paymentMethods: z.array(z.object({ id: z.string(), type: z.string(), accounts: z.array(z.string()) })),
+    paymentMethods: z.array(paymentMethodAnswer),
     createdAt: instant,
   })
   .openapi('Customer')
 
-const toAnswer = (customer: Customer) => ({
+const toAnswer = (customer: Customer, now: Date) => ({
   id: customer.id,
   storefrontId: customer.storefrontId,
   email: customer.email ?? null,
   name: customer.name ?? null,
   country: customer.country ?? null,
   metadata: customer.metadata ?? {},
-  // Tokens can be charged with: where there is one is said, what it is never.
-  paymentMethods: customer.paymentMethods.map((method) => ({ id: method.id, type: method.type, accounts: method.tokens.map(({ account }) => account) })),
+  paymentMethods: toPaymentMethodAnswers(customer, now),
   createdAt: iso(customer.createdAt),
 })
 
-const answer = (customer: Customer) => ({ body: toAnswer(customer), revision: customer.revision })
+const answer = (customer: Customer, now: Date) => ({ body: toAnswer(customer, now), revision: customer.revision })
 const params = z.object({ storefront: id, customer: id })
 
 const grantAnswer = z.object({
@@ -95,7 +88,7 @@ export const customerRoutes = [
     handle: async ({ services, tenant, body, newId }) => {
       const { id: chosen, storefrontId, paymentMethods, ...fields } = body
       const input = { ...fields, paymentMethods: toMethods(paymentMethods ?? []) }
-      return answer(await createCustomer(services, tenant, storefrontId, chosen ?? newId('cus'), input))
+      return answer(await createCustomer(services, tenant, storefrontId, chosen ?? newId('cus'), input), tenantNow(services, tenant))
     },
   }),
   route({
@@ -111,7 +104,7 @@ export const customerRoutes = [
       const { tenantId } = tenant
       await services.storage.storefronts.get(keys.storefront(tenantId, params.storefront))
       const page = await services.storage.customers.page({ where: { tenantId, storefrontId: params.storefront }, ...query })
-      return { body: { ...page, data: page.data.map(toAnswer) } }
+      return { body: { ...page, data: page.data.map((customer) => toAnswer(customer, tenantNow(services, tenant))) } }
     },
   }),
   route({
@@ -123,7 +116,7 @@ export const customerRoutes = [
     status: 200,
     answer: customerAnswer,
     handle: async ({ services, tenant, params }) =>
-      answer(await services.storage.customers.get(keys.customer(tenant.tenantId, params.storefront, params.customer))),
+      answer(await services.storage.customers.get(keys.customer(tenant.tenantId, params.storefront, params.customer)), tenantNow(services, tenant)),
   }),
   route({
     method: 'patch',
@@ -137,7 +130,7 @@ export const customerRoutes = [
     handle: async ({ services, tenant, params, body, ifMatch }) => {
       const { paymentMethods, ...fields } = body
       const change = { ...fields, ...(paymentMethods ? { paymentMethods: toMethods(paymentMethods) } : {}) }
-      return answer(await changeCustomer(services, tenant, params.storefront, params.customer, mustMatch(ifMatch), change))
+      return answer(await changeCustomer(services, tenant, params.storefront, params.customer, mustMatch(ifMatch), change), tenantNow(services, tenant))
     },
   }),
   route({

@@ -1,12 +1,16 @@
 import { apiKeyRoutes } from './api-keys.ts'
 import { bundleRoutes } from './bundles.ts'
 import { customerRoutes } from './customers.ts'
+import { paymentMethodRoutes } from './payment-methods.ts'
 import { paymentRoutes } from './payments.ts'
 import { pspAccountRoutes } from './psp-accounts.ts'
+import { routingRoutes } from './routing.ts'
+import { settlementReportRoutes } from './settlement-reports.ts'
 import { storefrontRoutes } from './storefronts.ts'
 import { subscriptionRoutes } from './subscriptions.ts'
 import { tenantRoutes } from './tenants.ts'
 import { testClockRoutes } from './test-clock.ts'
+import { webhookEventRoutes } from './webhook-events.ts'
 import { webhookRoutes } from './webhooks.ts'
 
 export const routes = [
@@ -16,8 +20,12 @@ export const routes = [
   ...pspAccountRoutes,
   ...bundleRoutes,
   ...customerRoutes,
+  ...paymentMethodRoutes,
   ...subscriptionRoutes,
   ...paymentRoutes,
+  ...routingRoutes,
+  ...settlementReportRoutes,
   ...webhookRoutes,
+  ...webhookEventRoutes,
   ...testClockRoutes,
 ]

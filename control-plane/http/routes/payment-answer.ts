@@ -1,7 +1,36 @@
-import { refundedMinor } from '../../payments/payment-machine.ts'
-import { attemptStatuses, declineClasses, type Payment, paymentStatuses, refundReasons } from '../../schemas/payment.ts'
+import { refundedMinor } from '../../payments/machine/refunds.ts'
+import { isSettled } from '../../payments/machine/settlements.ts'
+import type { Route } from '../../payments/routing/route-payment.ts'
+import {
+  attemptStatuses,
+  declineClasses,
+  disputeStatuses,
+  type Payment,
+  paymentStatuses,
+  refundReasons,
+  refundStatuses,
+  settlementKinds,
+} from '../../schemas/payment.ts'
 import { type Line, lineKinds } from '../../schemas/period.ts'
-import { instant, iso, z } from '../fields.ts'
+import { instant, iso, isoOrNull, z } from '../fields.ts'
+
+export const whyAnswer = z
+  .object({
+    rule: z.string().openapi({ description: 'The name of the routing rule; `renewal`, `split` or `fallback`.' }),
+    slot: z.int().nullable().openapi({ description: 'Of the split: hash(payment id) mod total weight, counted through `split`.' }),
+    split: z.array(z.object({ account: z.string(), weight: z.int() })).nullable(),
+    candidates: z.array(z.string()).openapi({ description: 'In the order of trying.' }),
+    excluded: z.array(z.object({ account: z.string(), reason: z.string() })),
+  })
+  .openapi('Route')
+
+export const toWhyAnswer = (why: Route) => ({
+  rule: why.rule,
+  slot: why.slot ?? null,
+  split: why.split ?? null,
+  candidates: why.candidates,
+  excluded: why.excluded,
+})
 
 const attemptAnswer = z.object({
   id: z.string(),
@@ -11,12 +40,12 @@ const attemptAnswer = z.object({
   pspCode: z.string().nullable(),
   pspReference: z.string().nullable(),
   nextAction: z.object({ type: z.literal('redirect'), url: z.string() }).nullable(),
-  why: z.object({
-    rule: z.string(),
-    slot: z.int().nullable(),
-    candidates: z.array(z.string()),
-    excluded: z.array(z.object({ account: z.string(), reason: z.string() })),
-  }),
+  paymentMethod: z.string(),
+  resolution: z
+    .object({ by: z.string(), reason: z.string(), at: instant })
+    .nullable()
+    .openapi({ description: 'Where an operator said what became of it: with which key, from what knowledge, and when.' }),
+  why: whyAnswer,
   at: instant,
 })
 
@@ -40,7 +69,7 @@ export const toLineAnswer = (line: Line) => ({
   period: line.start && line.end ? { start: iso(line.start), end: iso(line.end) } : null,
 })
 
-const facts = ['refunded', 'partially_refunded'] as const
+const facts = ['refunded', 'partially_refunded', 'disputed', 'settled'] as const
 
 export const paymentAnswer = z
   .object({
@@ -57,11 +86,35 @@ export const paymentAnswer = z
         id: z.string(),
         amount: z.int(),
         reason: z.enum(refundReasons),
-        status: z.enum(['due', 'succeeded', 'failed']),
+        status: z.enum(refundStatuses),
         pspCode: z.string().nullable(),
         at: instant,
       }),
     ),
+    disputes: z.array(
+      z.object({
+        id: z.string(),
+        status: z.enum(disputeStatuses),
+        amount: z.int(),
+        currency: z.string(),
+        reason: z.string(),
+        respondBy: instant.nullable(),
+        openedAt: instant,
+      }),
+    ),
+    settlements: z
+      .array(
+        z.object({
+          id: z.string(),
+          kind: z.enum(settlementKinds),
+          gross: z.int(),
+          fee: z.int(),
+          net: z.int(),
+          currency: z.string(),
+          settledAt: instant.nullable(),
+        }),
+      )
+      .openapi({ description: 'Lines of settlement reports. Amounts are signed: what each adds to the payout.' }),
     failure: z.string().nullable().openapi({ description: 'Why no attempt was made, where none was.' }),
     subscriptionId: z.string().nullable(),
     storefrontId: z.string(),
@@ -75,8 +128,9 @@ export const paymentAnswer = z
 
 const factsOf = (payment: Payment): (typeof facts)[number][] => {
   const refunded = refundedMinor(payment)
-  if (refunded === 0) return []
-  return [refunded < payment.amountMinor ? 'partially_refunded' : 'refunded']
+  const ofRefunds = refunded === 0 ? [] : [refunded < payment.amountMinor ? ('partially_refunded' as const) : ('refunded' as const)]
+  const disputed = (payment.disputes ?? []).some(({ status }) => status !== 'won') ? (['disputed'] as const) : []
+  return [...ofRefunds, ...disputed, ...(isSettled(payment) ? (['settled'] as const) : [])]
 }
 
 export const toPaymentAnswer = (payment: Payment) => ({
@@ -96,6 +150,24 @@ export const toPaymentAnswer = (payment: Payment) => ({
     pspCode: pspCode ?? null,
     at: iso(at),
   })),
+  disputes: (payment.disputes ?? []).map(({ id, status, amountMinor, currency, reason, respondBy, openedAt }) => ({
+    id,
+    status,
+    amount: amountMinor,
+    currency,
+    reason,
+    respondBy: isoOrNull(respondBy),
+    openedAt: iso(openedAt),
+  })),
+  settlements: (payment.settlements ?? []).map(({ id, kind, grossMinor, feeMinor, netMinor, currency, settledAt }) => ({
+    id,
+    kind,
+    gross: grossMinor,
+    fee: feeMinor,
+    net: netMinor,
+    currency,
+    settledAt: isoOrNull(settledAt),
+  })),
   failure: payment.failure ?? null,
   subscriptionId: payment.subscriptionId ?? null,
   storefrontId: payment.storefrontId,
@@ -111,7 +183,9 @@ export const toPaymentAnswer = (payment: Payment) => ({
     pspCode: attempt.pspCode ?? null,
     pspReference: attempt.pspReference ?? null,
     nextAction: attempt.status === 'requires_action' && attempt.actionUrl ? { type: 'redirect', url: attempt.actionUrl } : null,
-    why: { rule: attempt.why.rule, slot: attempt.why.slot ?? null, candidates: attempt.why.candidates, excluded: attempt.why.excluded },
+    paymentMethod: attempt.paymentMethodId,
+    resolution: attempt.resolution ? { by: attempt.resolution.by, reason: attempt.resolution.reason, at: iso(attempt.resolution.at) } : null,
+    why: toWhyAnswer(attempt.why as Route),
     at: iso(attempt.at),
   })),
 })

@@ -1,6 +1,8 @@
 import { fieldError } from '../../../common/errors.ts'
 import { keys } from '../../keys.ts'
 import { payOnce, refundPayment } from '../../payments/one-time-payment.ts'
+import { resolveAttemptByHand } from '../../payments/resolve-attempt.ts'
+import { declineClasses } from '../../schemas/payment.ts'
 import { resumePayment } from '../../subscriptions/resume-payment.ts'
 import { amountMinor, currency, id, pageOf, pageQuery, paymentMethod, z } from '../fields.ts'
 import { route } from '../route.ts'
@@ -18,6 +20,15 @@ const postBody = z
     description: z.string().trim().min(1).max(200).optional(),
   })
   .openapi('NewPayment')
+
+const resolveBody = z
+  .strictObject({
+    outcome: z.enum(['succeeded', 'declined', 'not_sent']).openapi({ description: "As the provider's own books have it." }),
+    declineClass: z.enum(declineClasses).optional().openapi({ description: 'With `declined`. Left out: technical, after which other accounts are tried.' }),
+    pspReference: z.string().min(1).max(255).optional().openapi({ description: "With `succeeded`: the provider's reference, where Tollgate has none yet." }),
+    reason: z.string().trim().min(3).max(500).openapi({ description: 'From what you know it; kept with the attempt.' }),
+  })
+  .openapi('Resolution')
 
 export const paymentRoutes = [
   route({
@@ -82,6 +93,21 @@ export const paymentRoutes = [
       const refunded = await refundPayment(services, tenant, params.payment, newId('ref'), body.amount)
       // What a refund does to access is done before the answer.
       const payment = refunded.effectsDue ? await resumePayment(services, tenant, refunded.id) : refunded
+      return { body: toPaymentAnswer(payment), revision: payment.revision }
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/payments/{payment}/attempts/{attempt}/resolve',
+    summary: 'Say what became of an attempt that the provider does not answer for',
+    access: 'sell',
+    params: z.object({ payment: id, attempt: id }),
+    body: resolveBody,
+    status: 200,
+    answer: paymentAnswer,
+    handle: async ({ services, tenant, caller, params, body }) => {
+      await resolveAttemptByHand(services, tenant, params.payment, params.attempt, caller.keyId, body)
+      const payment = await resumePayment(services, tenant, params.payment)
       return { body: toPaymentAnswer(payment), revision: payment.revision }
     },
   }),

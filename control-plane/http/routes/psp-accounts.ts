@@ -1,7 +1,9 @@
 import { changePspAccount, createPspAccount } from '../../catalog/psp-accounts.ts'
 import { keys } from '../../keys.ts'
-import { type PspAccount, pspProviders } from '../../schemas/psp-account.ts'
-import { country, currency, id, pageOf, pageQuery, paymentMethodType, z } from '../fields.ts'
+import { captureModes, type PspAccount, pspProviders } from '../../schemas/psp-account.ts'
+import type { Tenant } from '../../schemas/tenant.ts'
+import type { Services } from '../../services.ts'
+import { country, currency, id, instant, isoOrNull, pageOf, pageQuery, paymentMethodType, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { route } from '../route.ts'
 
@@ -19,6 +21,15 @@ const editable = {
     .optional()
     .openapi({ description: "What the provider's library needs, by its own names. Never answered." }),
   webhookSecret: z.string().min(8).max(500).optional().openapi({ description: 'Never answered.' }),
+  capture: z
+    .enum(captureModes)
+    .optional()
+    .openapi({ description: 'separate: charges are authorized, and captured by a second call at once. Default automatic. The simulator captures at once.' }),
+  returnUrl: z
+    .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+    .max(2_000)
+    .optional()
+    .openapi({ description: 'Where customers come back to after 3-D Secure. Default: PUBLIC_URL.' }),
   capabilities: capabilities.optional(),
 }
 
@@ -29,18 +40,36 @@ const pspAccountAnswer = z
     capabilities,
     hasCredentials: z.boolean(),
     hasWebhookSecret: z.boolean(),
+    capture: z.enum(captureModes),
+    returnUrl: z.string().nullable(),
+    webhookPath: z.string().openapi({ description: 'Where the provider has to send its events, after the public URL of this control plane.' }),
+    problem: z.string().nullable().openapi({ description: 'Why the account cannot be used yet, for example that a credential is missing.' }),
+    circuit: z
+      .object({ state: z.enum(['closed', 'open', 'half_open']), openUntil: instant.nullable() })
+      .openapi({ description: 'Of the process that answers: open after several technical failures in a row, when payments go elsewhere or wait.' }),
   })
   .openapi('PspAccount')
 
-const toAnswer = (account: PspAccount) => ({
+const statusOf = (services: Services, tenant: Tenant, account: PspAccount) => {
+  const opened = services.psps.open(tenant, account.id, account)
+  if ('unusable' in opened) return { problem: opened.unusable, circuit: { state: 'closed', openUntil: null } }
+  const { state, openUntil } = opened.circuit?.view() ?? { state: 'closed', openUntil: undefined }
+  return { problem: null, circuit: { state, openUntil: isoOrNull(openUntil) } }
+}
+
+const toAnswer = (services: Services, tenant: Tenant, account: PspAccount) => ({
   id: account.id,
   provider: account.provider,
   capabilities: account.capabilities,
   hasCredentials: account.credentials !== undefined && account.credentials !== null,
   hasWebhookSecret: Boolean(account.webhookSecret),
+  capture: account.capture ?? 'automatic',
+  returnUrl: account.returnUrl ?? null,
+  webhookPath: `/v1/webhooks/psp/${encodeURIComponent(tenant.tenantId)}/${encodeURIComponent(account.id)}`,
+  ...statusOf(services, tenant, account),
 })
 
-const answer = (account: PspAccount) => ({ body: toAnswer(account), revision: account.revision })
+const answer = (services: Services, tenant: Tenant, account: PspAccount) => ({ body: toAnswer(services, tenant, account), revision: account.revision })
 const params = z.object({ account: id })
 
 export const pspAccountRoutes = [
@@ -52,7 +81,8 @@ export const pspAccountRoutes = [
     body: z.strictObject({ id, provider: z.enum(pspProviders), ...editable }),
     status: 201,
     answer: pspAccountAnswer,
-    handle: async ({ services, tenant, body }) => answer(await createPspAccount(services, tenant.tenantId, { ...body, capabilities: body.capabilities ?? {} })),
+    handle: async ({ services, tenant, body }) =>
+      answer(services, tenant, await createPspAccount(services, tenant.tenantId, { ...body, capabilities: body.capabilities ?? {} })),
   }),
   route({
     method: 'get',
@@ -64,7 +94,7 @@ export const pspAccountRoutes = [
     answer: pageOf(pspAccountAnswer),
     handle: async ({ services, tenant, query }) => {
       const page = await services.storage.pspAccounts.page({ where: { tenantId: tenant.tenantId }, ...query })
-      return { body: { ...page, data: page.data.map(toAnswer) } }
+      return { body: { ...page, data: page.data.map((account) => toAnswer(services, tenant, account)) } }
     },
   }),
   route({
@@ -75,7 +105,8 @@ export const pspAccountRoutes = [
     params,
     status: 200,
     answer: pspAccountAnswer,
-    handle: async ({ services, tenant, params }) => answer(await services.storage.pspAccounts.get(keys.pspAccount(tenant.tenantId, params.account))),
+    handle: async ({ services, tenant, params }) =>
+      answer(services, tenant, await services.storage.pspAccounts.get(keys.pspAccount(tenant.tenantId, params.account))),
   }),
   route({
     method: 'patch',
@@ -87,6 +118,6 @@ export const pspAccountRoutes = [
     status: 200,
     answer: pspAccountAnswer,
     handle: async ({ services, tenant, params, body, ifMatch }) =>
-      answer(await changePspAccount(services, tenant.tenantId, params.account, mustMatch(ifMatch), body)),
+      answer(services, tenant, await changePspAccount(services, tenant.tenantId, params.account, mustMatch(ifMatch), body)),
   }),
 ]

@@ -1,6 +1,6 @@
 import { changeStorefront, createStorefront, routingOf, type StorefrontInput } from '../../catalog/storefronts.ts'
 import { keys } from '../../keys.ts'
-import { type BillingTerms, prorations, type Storefront } from '../../schemas/storefront.ts'
+import { type BillingTerms, disputeEffects, prorations, type Storefront } from '../../schemas/storefront.ts'
 import { amountMinor, country, currency, id, name, pageOf, pageQuery, paymentMethodType, timeZone, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { route } from '../route.ts'
@@ -28,16 +28,24 @@ const billingFields = {
   proration: z.enum(prorations).openapi({ description: 'Whether the day or the second of a change belongs to the new plan. Default day.' }),
   maxAttempts: z.int().min(1).max(1_000).openapi({ description: 'Declined attempts of one payment in maxAttemptsDays, over all providers. Default 15.' }),
   maxAttemptsDays: z.int().min(1).max(3_650).openapi({ description: 'Default 30.' }),
+  tryOtherMethods: z
+    .boolean()
+    .openapi({ description: "Whether a renewal that is refused is tried with the customer's other payment methods, in their order. Default false." }),
+  onDispute: z.enum(disputeEffects).openapi({ description: 'What a dispute of a payment does to the subscription when it opens. Default nothing.' }),
+  onDisputeLost: z.enum(disputeEffects).openapi({ description: 'The same when the dispute is lost. Default cancel.' }),
 }
 const billing = z.strictObject(billingFields)
-const defaultBilling: BillingTerms = {
+const defaultBilling = {
   graceHours: 72,
   retryHours: [24, 72, 168],
   firstPaymentHours: 23,
   proration: 'day',
   maxAttempts: 15,
   maxAttemptsDays: 30,
-}
+  tryOtherMethods: false,
+  onDispute: 'nothing',
+  onDisputeLost: 'cancel',
+} satisfies BillingTerms
 
 /** What is left out is absent, so that it replaces nothing. */
 const said = (partial: z.output<ReturnType<typeof billing.partial>> | undefined): Partial<BillingTerms> =>
@@ -128,7 +136,7 @@ export const toStorefrontAnswer = (storefront: Storefront) => ({
     ]),
   ],
   routing: storefront.routing,
-  billing: storefront.billing,
+  billing: { ...defaultBilling, ...storefront.billing },
 })
 
 const answer = (storefront: Storefront) => ({ body: toStorefrontAnswer(storefront), revision: storefront.revision })

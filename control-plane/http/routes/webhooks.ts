@@ -1,7 +1,7 @@
 import { AppError } from '../../../common/errors.ts'
 import { keys } from '../../keys.ts'
-import { receiveWebhook } from '../../payments/receive-webhook.ts'
-import { processWebhook } from '../../worker/work.ts'
+import { receiveWebhook } from '../../payments/webhooks/receive-webhook.ts'
+import { processWhileWaiting } from '../../worker/work.ts'
 import { id, z } from '../fields.ts'
 import { route } from '../route.ts'
 
@@ -12,14 +12,15 @@ export const webhookRoutes = [
     summary: "A payment service provider's own event, with its own signature",
     access: 'public',
     params: z.object({ tenant: id, account: id }),
+    query: z.looseObject({}),
     body: z.unknown(),
     status: 200,
     answer: z.object({ received: z.literal(true) }),
-    handle: async ({ services, params, headers, rawBody }) => {
+    handle: async ({ services, params, query, headers, rawBody }) => {
       const tenant = await services.storage.tenants.find(keys.tenant(params.tenant))
       if (!tenant) throw new AppError('not_found', 'no such PSP account')
-      const event = await receiveWebhook(services, tenant, params.account, { headers, rawBody })
-      await processWebhook(services, tenant, event)
+      const events = await receiveWebhook(services, tenant, params.account, { headers, query: query as Record<string, string | undefined>, rawBody })
+      for (const event of events) await processWhileWaiting(services, tenant, event)
       return { body: { received: true } }
     },
   }),

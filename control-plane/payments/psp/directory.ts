@@ -1,17 +1,29 @@
 /** Which adapter serves which PSP account of which tenant. */
-import type { PspAccount } from '../../schemas/psp-account.ts'
+import { LRUCache } from 'lru-cache'
+import type { z } from 'zod'
+import type { PspAccount, pspProviders } from '../../schemas/psp-account.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
+import type { Circuit } from '../routing/circuit-breakers.ts'
 import type { Psp } from './psp.ts'
 
+export type Opened =
+  | {
+      psp: Psp
+      capture: 'automatic' | 'separate'
+      /** No call to this PSP takes longer. */
+      timeoutMs: number
+      /** Absent where outages are asked for by name: in a sandbox. */
+      circuit: Circuit | undefined
+    }
+  | { unusable: string }
+
 export interface PspDirectory {
-  /** No call to a PSP takes longer. */
-  timeoutMs: number
   /**
    * @param account undefined when the tenant has stored none under this id. A sandbox tenant needs none: the
    *   simulator stands in for every provider.
    * @returns the adapter, or why the account cannot be used.
    */
-  open(tenant: Tenant, accountId: string, account: PspAccount | undefined): { psp: Psp } | { unusable: string }
+  open(tenant: Tenant, accountId: string, account: PspAccount | undefined): Opened
   /** What stands in for the providers of sandbox tenants follows their clocks; absent where it has no time of its own. */
   sandbox?: SandboxTime
 }
@@ -23,16 +35,83 @@ export interface SandboxTime {
   moveTo(tenantId: string, now: Date): Promise<void>
 }
 
-export type SimulatorAccess = (options: { tenantId: string; accountId: string; webhookSecret: string | undefined; testNow: Date | undefined }) => Psp
+export interface PspOptions<Credentials> {
+  credentials: Credentials
+  webhookSecret: string | undefined
+  /** Whether charges are only authorized, and captured by a second call. */
+  capture: 'automatic' | 'separate'
+  /** Where customers come back to after having acted. */
+  returnUrl: string
+  timeoutMs: number
+}
 
-export const createPspDirectory = (simulator: SimulatorAccess, sandbox: SandboxTime, timeoutMs: number): PspDirectory => ({
-  timeoutMs,
-  sandbox,
-  open: (tenant, accountId, account) => {
-    const at = { tenantId: tenant.tenantId, accountId }
-    if (tenant.mode === 'sandbox') return { psp: simulator({ ...at, webhookSecret: undefined, testNow: tenant.testNow ?? undefined }) }
-    if (!account) return { unusable: 'no such account' }
-    if (account.provider === 'simulator') return { psp: simulator({ ...at, webhookSecret: account.webhookSecret ?? undefined, testNow: undefined }) }
-    return { unusable: `provider ${account.provider} is not supported by this version` }
-  },
-})
+/** A provider as its adapter's folder exports it. */
+export interface PspProvider<Credentials = unknown> {
+  /** What an account has to have, by the names that the provider uses. */
+  credentials: z.ZodType<Credentials>
+  create(options: PspOptions<Credentials>): Psp
+}
+
+export type Provider = Exclude<(typeof pspProviders)[number], 'simulator'>
+
+export interface PspDirectoryOptions {
+  // biome-ignore lint/suspicious/noExplicitAny: each provider's own credentials, checked by its own schema.
+  providers: Record<Provider, PspProvider<any>>
+  simulator(options: { tenantId: string; accountId: string; webhookSecret: string | undefined; testNow: Date | undefined }): Psp
+  sandbox: SandboxTime
+  circuitOf(account: string): Circuit
+  returnUrl: () => string
+  timeoutMs: number
+  simulatorTimeoutMs: number
+}
+
+/** More accounts than one process serves at once; an adapter that is forgotten is made again. */
+const MAX_OPEN = 1_000
+
+export const createPspDirectory = (options: PspDirectoryOptions): PspDirectory => {
+  const opened = new LRUCache<string, { psp: Psp } | { unusable: string }>({ max: MAX_OPEN })
+
+  const create = (provider: Provider, account: PspAccount): { psp: Psp } | { unusable: string } => {
+    const { credentials, create } = options.providers[provider]
+    const parsed = credentials.safeParse(account.credentials ?? {})
+    if (!parsed.success) {
+      const wrong = parsed.error.issues.map((issue) => `${['credentials', ...issue.path].join('.')} ${issue.message}`)
+      return { unusable: wrong.join('; ') }
+    }
+    return {
+      psp: create({
+        credentials: parsed.data,
+        webhookSecret: account.webhookSecret ?? undefined,
+        capture: account.capture ?? 'automatic',
+        returnUrl: account.returnUrl ?? options.returnUrl(),
+        timeoutMs: options.timeoutMs,
+      }),
+    }
+  }
+  /** Adapters keep connections and access tokens: the same one as long as the account is the same. */
+  const createOnce = (provider: Provider, account: PspAccount): { psp: Psp } | { unusable: string } => {
+    const key = `${account._id}@${account.revision}`
+    const known = opened.get(key)
+    if (known) return known
+    const made = create(provider, account)
+    opened.set(key, made)
+    return made
+  }
+
+  return {
+    sandbox: options.sandbox,
+    open: (tenant, accountId, account) => {
+      const at = { tenantId: tenant.tenantId, accountId }
+      const { simulatorTimeoutMs: timeoutMs } = options
+      const capture = account?.capture ?? 'automatic'
+      if (tenant.mode === 'sandbox')
+        return { psp: options.simulator({ ...at, webhookSecret: undefined, testNow: tenant.testNow ?? undefined }), capture, timeoutMs, circuit: undefined }
+      if (!account) return { unusable: 'no such account' }
+      const circuit = options.circuitOf(account._id)
+      if (account.provider === 'simulator')
+        return { psp: options.simulator({ ...at, webhookSecret: account.webhookSecret ?? undefined, testNow: undefined }), capture, timeoutMs, circuit }
+      const made = createOnce(account.provider, account)
+      return 'unusable' in made ? made : { ...made, capture, timeoutMs: options.timeoutMs, circuit }
+    },
+  }
+}

@@ -1,6 +1,7 @@
 /**
  * The PSP port: what Tollgate asks of a payment service provider. An adapter is two files: `adapter.ts` does the
- * I/O, `mapping.ts` turns the provider's words into these.
+ * I/O, `mapping.ts` turns the provider's words into these. Every adapter passes `test/contract/psp.ts`;
+ * `docs/adding-a-psp.md` says how to write one.
  *
  * An adapter never rejects for anything that happens to a payment: every outcome is a value, and what it cannot
  * interpret is `unknown` or `pending`, never a decline. Amounts are ISO 4217 minor units; a provider's own
@@ -15,10 +16,17 @@ export interface ChargeRequest {
   currency: string
   token: string
   description?: string
+  /** `separate`: only authorize; `capture` takes the money, `release` lets it go. */
+  capture: 'automatic' | 'separate'
+  /** The customer is not there to act: a renewal. */
+  offSession: boolean
+  /** Where the customer comes back to after having acted. */
+  returnUrl?: string
 }
 
 export type ChargeOutcome =
-  | { status: 'succeeded' | 'pending' | 'authorized'; pspReference: string }
+  | { status: 'succeeded'; pspReference: string }
+  | { status: 'pending' | 'authorized'; pspReference: string }
   /** The customer has to act (3-D Secure); the outcome follows by webhook or inquiry. */
   | { status: 'requires_action'; pspReference: string; actionUrl: string }
   | { status: 'declined'; declineClass: DeclineClass; pspCode: string; pspReference?: string }
@@ -27,38 +35,111 @@ export type ChargeOutcome =
   /** It may have reached the provider: no answer, or one that says nothing. */
   | { status: 'unknown'; pspCode: string }
 
-export interface RefundRequest {
-  /** Ours, unique for ever: the idempotency key of the refund. */
+/** A charge that has been sent. */
+export interface ChargeName {
   reference: string
-  chargeReference: string
+  /** The provider's own, where it has told it. */
+  pspReference?: string | undefined
   amountMinor: number
   currency: string
 }
 
-export type RefundOutcome = { status: 'succeeded' } | { status: 'failed'; pspCode: string } | { status: 'unknown'; pspCode: string }
+export type InquiryOutcome =
+  | ChargeOutcome
+  /** The provider says that it has no such charge. */
+  | { status: 'not_found' }
+  /** The provider cannot be asked by our reference: only the same charge, sent again, brings its outcome. */
+  | { status: 'cannot_tell' }
+
+export interface RefundRequest {
+  /** Ours, unique for ever: the idempotency key of the refund. */
+  reference: string
+  charge: ChargeName
+  amountMinor: number
+}
+
+export type RefundOutcome =
+  | { status: 'succeeded' }
+  /** Accepted, and not final: the outcome follows by webhook or inquiry. */
+  | { status: 'pending' }
+  | { status: 'failed'; pspCode: string }
+  | { status: 'unknown'; pspCode: string }
 
 export interface WebhookRequest {
   /** Lower-case names. */
   headers: Record<string, string | undefined>
+  query: Record<string, string | undefined>
   /** As received: signatures are over these bytes. */
   rawBody: string
 }
 
+export interface DisputeFacts {
+  /** The provider's. */
+  id: string
+  /** `open`: the customer's bank has taken the money back, or may. */
+  status: 'open' | 'won' | 'lost'
+  amountMinor: number
+  currency: string
+  /** The provider's own words. */
+  reason: string
+  respondBy?: Date
+  /** When it came to this status, where the provider says it. */
+  at?: Date
+}
+
+/** What a provider tells by itself. All parts absent: a type that Tollgate does not act on. */
 export interface PspEvent {
   id: string
   type: string
-  /** Absent for a type that Tollgate does not act on. */
-  charge?: { reference: string; outcome: ChargeOutcome }
+  /** By our reference, the provider's, or both. Without an outcome the charge has to be asked about. */
+  charge?: { reference?: string; pspReference?: string; outcome?: ChargeOutcome }
+  /** By our reference of the refund. */
+  refund?: { reference: string; outcome: RefundOutcome }
+  /** Of the charge named in `charge`. */
+  dispute?: DisputeFacts
+}
+
+export interface LookedUp {
+  reference: string
+  outcome: ChargeOutcome
+  dispute?: DisputeFacts
 }
 
 export interface Psp {
   charge(request: ChargeRequest): Promise<ChargeOutcome>
 
-  /** What became of a charge. `not_found`: the provider never saw the reference. */
-  inquire(reference: string): Promise<ChargeOutcome | { status: 'not_found' }>
+  /**
+   * How long the provider answers the same charge, sent again, with the first one's outcome. Within it an attempt
+   * may be sent again whatever became of it.
+   */
+  readonly idempotencyMs: number
+
+  /** What became of a charge. */
+  inquire(charge: ChargeName): Promise<InquiryOutcome>
+
+  /** Takes the money of a charge that is `authorized`. @param reference the idempotency key. */
+  capture(reference: string, charge: ChargeName): Promise<ChargeOutcome>
+
+  /** Lets the money of an `authorized` charge go: `declined` when it is released. @param reference the idempotency key. */
+  release(reference: string, charge: ChargeName): Promise<ChargeOutcome>
 
   refund(request: RefundRequest): Promise<RefundOutcome>
 
-  /** @throws AppError `signature_invalid` unless the event provably comes from the provider and is recent. */
-  readWebhook(request: WebhookRequest): PspEvent
+  /** What became of a refund: asked where the same refund, sent again, might be made a second time. */
+  inquireRefund(request: RefundRequest): Promise<RefundOutcome | { status: 'not_found' } | { status: 'cannot_tell' }>
+
+  /** @throws AppError `signature_invalid` unless the request provably comes from the provider and is recent. */
+  verifyWebhook(request: WebhookRequest): Promise<void>
+
+  /**
+   * What a verified request tells; several events where a provider sends them together.
+   * @throws AppError `invalid_request` when it is not an event of the provider.
+   */
+  readEvents(request: WebhookRequest): PspEvent[]
+
+  /**
+   * A charge that an event names by the provider's reference alone. Undefined: it is none of ours.
+   * @throws Error when the provider cannot be asked now: the event is applied later.
+   */
+  lookUp(pspReference: string): Promise<LookedUp | undefined>
 }

@@ -10,9 +10,15 @@
 const neverConnected = (error: Error): boolean =>
   ('syscall' in error && (error.syscall === 'connect' || error.syscall === 'getaddrinfo')) || ('code' in error && error.code === 'UND_ERR_CONNECT_TIMEOUT')
 
+/** Where libraries put the error that they wrap. */
+const WRAPPED = ['cause', '__cause__', 'detail', 'raw'] as const
+
 /** The error, its causes, and what an attempt at several addresses met at each. */
-const chain = (error: unknown): Error[] =>
-  error instanceof Error ? [error, ...chain(error.cause), ...(error instanceof AggregateError ? error.errors.flatMap(chain) : [])] : []
+const chain = (error: unknown): Error[] => {
+  if (!(error instanceof Error)) return []
+  const inner = WRAPPED.map((name) => (error as unknown as Record<string, unknown>)[name])
+  return [error, ...inner.flatMap(chain), ...(error instanceof AggregateError ? error.errors.flatMap(chain) : [])]
+}
 
 const codeOf = (error: Error): string | undefined => ('code' in error && typeof error.code === 'string' ? error.code.toLowerCase() : undefined)
 
@@ -20,6 +26,6 @@ export const transportFailure = (error: unknown): { status: 'not_sent' | 'unknow
   const errors = chain(error)
   const refused = errors.find(neverConnected)
   if (refused) return { status: 'not_sent', pspCode: codeOf(refused) ?? 'not_connected' }
-  if (errors.some(({ name }) => name === 'TimeoutError')) return { status: 'unknown', pspCode: 'timeout' }
+  if (errors.some(({ name }) => name === 'TimeoutError' || name === 'AbortError')) return { status: 'unknown', pspCode: 'timeout' }
   return { status: 'unknown', pspCode: errors.map(codeOf).find((code) => code !== undefined) ?? 'no_answer' }
 }

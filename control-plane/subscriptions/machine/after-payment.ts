@@ -3,8 +3,9 @@ import { shareOf } from '../../../common/money.ts'
 import { dropBills, replaceBill, withoutBill } from '../../billing/bills.ts'
 import { graceFrom, nextRetryAt } from '../../billing/dunning.ts'
 import { pieceOf } from '../../billing/periods.ts'
-import { consequences } from '../../payments/decline-classes.ts'
-import { openAttempt, refundableMinor } from '../../payments/payment-machine.ts'
+import { consequences } from '../../payments/machine/decline-classes.ts'
+import { refundableMinor } from '../../payments/machine/refunds.ts'
+import { openAttempt } from '../../payments/machine/state.ts'
 import type { Payment } from '../../schemas/payment.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import { dropped, end } from './end-subscription.ts'
@@ -19,7 +20,7 @@ export const afterPayment = (subscription: Subscription, bill: Bill, payment: Pa
       // Its payment is stored, or knows that nobody wants it: the bill has served.
       return changed(subscription, withoutBill(subscription, bill), moment)
     case 'open':
-      if (payment.status === 'succeeded') return settled(subscription, bill, moment)
+      if (payment.status === 'succeeded') return settled({ ...subscription, ...paidAt(payment) }, bill, moment)
       if (payment.status === 'canceled') return dropped(subscription, bill, moment)
       if (payment.status === 'failed' && bill.failedRound < payment.round) return failed(subscription, bill, payment, moment)
       if (bill.reason === 'period' && payment.status === 'processing' && isRunning(subscription) && openAttempt(payment)?.status === 'requires_action') {
@@ -29,6 +30,12 @@ export const afterPayment = (subscription: Subscription, bill: Bill, payment: Pa
     default:
       return status satisfies never
   }
+}
+
+/** Renewals stay with the account that took the last payment. */
+const paidAt = (payment: Payment): Pick<Subscription, 'paidAt'> => {
+  const account = payment.attempts.find(({ status }) => status === 'succeeded')?.account
+  return account ? { paidAt: account } : {}
 }
 
 /** A renewal is being paid, and access does not hang on it yet. */

@@ -12,6 +12,7 @@ const whys: Record<EndReason, string> = {
   period_end: 'it was going to end with its period',
   payment_not_made: 'the first payment was not made in time',
   unpaid: 'the last retry of an overdue payment failed',
+  dispute: 'a payment was disputed, and the storefront ends access then',
   refunded: 'its period was refunded in full, and the bundle ends access then',
 }
 

@@ -2,7 +2,7 @@
  * The PSP simulator (`psp-simulator/`) over HTTP. It stands in for every provider of a sandbox tenant, and is a
  * provider of its own for live ones. Webhooks are signed as https://www.standardwebhooks.com says.
  */
-import { Webhook, WebhookVerificationError } from 'standardwebhooks'
+import { Webhook } from 'standardwebhooks'
 import { AppError } from '../../../../common/errors.ts'
 import type { Log } from '../../../../common/log.ts'
 import type { SandboxTime } from '../directory.ts'
@@ -41,7 +41,9 @@ export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
         return transportFailure(error)
       }
     },
-    inquire: async (reference) => {
+    // Its ledger forgets nothing.
+    idempotencyMs: Number.POSITIVE_INFINITY,
+    inquire: async ({ reference }) => {
       try {
         const answer = await call(`charges/${encodeURIComponent(reference)}`)
         if (answer.status === 404) return { status: 'not_found' }
@@ -52,9 +54,12 @@ export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
         return { status: 'unknown', pspCode: transportFailure(error).pspCode }
       }
     },
-    refund: async ({ reference, chargeReference, amountMinor }) => {
+    // It captures at once, whatever it is asked.
+    capture: async () => ({ status: 'unknown', pspCode: 'not_offered' }),
+    release: async () => ({ status: 'unknown', pspCode: 'not_offered' }),
+    refund: async ({ reference, charge, amountMinor }) => {
       try {
-        const answer = await call('refunds', { reference, chargeReference, amount: amountMinor })
+        const answer = await call('refunds', { reference, chargeReference: charge.reference, amount: amountMinor })
         if (answer.ok) return { status: 'succeeded' }
         // Only 422 is its answer to the refund; anything else is about the call, and says nothing of the money.
         return { status: answer.status === 422 ? 'failed' : 'unknown', pspCode: `http_${answer.status}` }
@@ -62,16 +67,23 @@ export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
         return { status: 'unknown', pspCode: transportFailure(error).pspCode }
       }
     },
-    readWebhook: ({ headers, rawBody }) => {
+    inquireRefund: async () => ({ status: 'cannot_tell' }),
+    verifyWebhook: async ({ headers, rawBody }) => {
       try {
         const signed = Object.fromEntries(Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined))
-        const body = new Webhook(options.webhookSecret).verify(rawBody, signed)
-        return toEvent(headers['webhook-id'] ?? '', body)
+        new Webhook(options.webhookSecret).verify(rawBody, signed)
       } catch (error) {
-        if (!(error instanceof WebhookVerificationError)) throw new AppError('invalid_request', 'the event is not one of the simulator', [], { cause: error })
-        throw new AppError('signature_invalid', 'the webhook signature does not verify, or the event is older than 5 minutes')
+        throw new AppError('signature_invalid', 'the webhook signature does not verify, or the event is older than 5 minutes', [], { cause: error })
       }
     },
+    readEvents: ({ headers, rawBody }) => {
+      try {
+        return [toEvent(headers['webhook-id'] ?? '', JSON.parse(rawBody))]
+      } catch (error) {
+        throw new AppError('invalid_request', 'the event is not one of the simulator', [], { cause: error })
+      }
+    },
+    lookUp: async () => undefined,
   }
 }
 

@@ -1,11 +1,11 @@
 /** What happens to a first payment, for everything the simulator can be told to do. */
 import test from 'ava'
-import { Reason } from '../../proto/gen/entitlement/v1/entitlement.ts'
-import { eventually } from '../support/eventually.ts'
-import { httpClient } from '../support/http-client.ts'
-import { inWorlds } from '../support/in-worlds.ts'
-import { ledgerOf } from '../support/ledger.ts'
-import { openShop } from '../support/shop.ts'
+import { Reason } from '../../../proto/gen/entitlement/v1/entitlement.ts'
+import { eventually } from '../../support/eventually.ts'
+import { httpClient } from '../../support/http-client.ts'
+import { inWorlds } from '../../support/in-worlds.ts'
+import { ledgerOf } from '../../support/ledger.ts'
+import { openShop } from '../../support/shop.ts'
 
 interface Attempt {
   account: string

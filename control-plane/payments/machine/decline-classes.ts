@@ -2,7 +2,7 @@
  * What a decline means for the next attempt. PSPs say "no" in hundreds of codes; each adapter's mapping turns its
  * own into one of these classes, and nothing else in Tollgate knows a PSP's code.
  */
-import type { DeclineClass } from '../schemas/payment.ts'
+import type { DeclineClass } from '../../schemas/payment.ts'
 
 interface Consequence {
   /** May another PSP be tried at once? `once`: one other, since an issuer that is asked too often says no for good. */

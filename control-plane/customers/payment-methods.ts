@@ -1,0 +1,81 @@
+/** The payment methods of a customer, one at a time. The first is the default; the others follow in the order of trying. */
+import { AppError, fieldError } from '../../common/errors.ts'
+import { keys } from '../keys.ts'
+import type { Customer, PaymentMethod } from '../schemas/customer.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import type { Services } from '../services.ts'
+import { update } from '../storage/update.ts'
+import { MAX_PAYMENT_METHODS } from './customers.ts'
+
+interface CustomerName {
+  storefront: string
+  customer: string
+}
+
+const placed = (methods: PaymentMethod[], method: PaymentMethod, position: number): PaymentMethod[] => {
+  const others = methods.filter(({ id }) => id !== method.id)
+  return [...others.slice(0, position), method, ...others.slice(position)]
+}
+
+const keyOf = (tenant: Tenant, { storefront, customer }: CustomerName): string => keys.customer(tenant.tenantId, storefront, customer)
+
+/** @throws AppError `not_found`, `already_exists` or `invalid_request`. */
+export const addMethod = (services: Services, tenant: Tenant, name: CustomerName, method: PaymentMethod, position?: number): Promise<Customer> =>
+  update(services.storage.customers, keyOf(tenant, name), (customer) => {
+    const { paymentMethods } = customer
+    if (paymentMethods.some(({ id }) => id === method.id)) throw new AppError('already_exists', 'the customer has a payment method of this id')
+    if (paymentMethods.length >= MAX_PAYMENT_METHODS) {
+      throw fieldError('invalid_request', 'id', `the customer has ${MAX_PAYMENT_METHODS} payment methods already`)
+    }
+    return { ...customer, paymentMethods: placed(paymentMethods, method, position ?? paymentMethods.length) }
+  })
+
+export interface MethodChange {
+  tokens: PaymentMethod['tokens'] | undefined
+  expiry: { month: number; year: number } | undefined
+  position: number | undefined
+}
+
+/** @throws AppError `not_found`; what `check` throws. */
+export const changeMethod = (
+  services: Services,
+  tenant: Tenant,
+  name: CustomerName & { method: string },
+  check: (customer: Customer) => void,
+  { tokens, expiry, position }: MethodChange,
+): Promise<Customer> =>
+  update(services.storage.customers, keyOf(tenant, name), (customer) => {
+    check(customer)
+    const index = customer.paymentMethods.findIndex(({ id }) => id === name.method)
+    const known = customer.paymentMethods[index]
+    if (!known) throw new AppError('not_found', 'the customer has no such payment method')
+    const kept = known.tokens.filter(({ account }) => !tokens?.some((token) => token.account === account))
+    const changed = { ...known, ...(expiry ? { expiry } : {}), tokens: [...kept, ...(tokens ?? [])] } as PaymentMethod
+    return { ...customer, paymentMethods: placed(customer.paymentMethods, changed, position ?? index) }
+  })
+
+/** Statuses in which a subscription may still charge its method. */
+const alive = ['scheduled', 'incomplete', 'trialing', 'active', 'past_due', 'suspended', 'paused']
+
+/** @throws AppError `not_found` or `not_allowed_in_state`; what `check` throws. */
+export const removeMethod = async (
+  services: Services,
+  tenant: Tenant,
+  name: CustomerName & { method: string },
+  check: (customer: Customer) => void,
+): Promise<Customer> => {
+  const { subscriptions } = services.storage
+  const where = { tenantId: tenant.tenantId, storefrontId: name.storefront, customerId: name.customer }
+  let cursor: string | undefined
+  do {
+    const page = await subscriptions.page({ where, limit: 100, cursor })
+    const using = page.data.find(({ status, paymentMethodId }) => alive.includes(status) && paymentMethodId === name.method)
+    if (using) throw new AppError('not_allowed_in_state', `the subscription ${using.id} is paid with it; PATCH another payment method first`)
+    cursor = page.nextCursor
+  } while (cursor)
+  return update(services.storage.customers, keyOf(tenant, name), (customer) => {
+    check(customer)
+    if (!customer.paymentMethods.some(({ id }) => id === name.method)) throw new AppError('not_found', 'the customer has no such payment method')
+    return { ...customer, paymentMethods: customer.paymentMethods.filter(({ id }) => id !== name.method) }
+  })
+}

@@ -1,0 +1,102 @@
+import { MAX_PAYMENT_METHODS } from '../../customers/customers.ts'
+import { addMethod, changeMethod, removeMethod } from '../../customers/payment-methods.ts'
+import { isExpired } from '../../payments/machine/next-attempt.ts'
+import type { Customer, PaymentMethod } from '../../schemas/customer.ts'
+import { tenantNow } from '../../services.ts'
+import { id, paymentMethodType, z } from '../fields.ts'
+import { mustMatch } from '../precondition.ts'
+import { route } from '../route.ts'
+
+/** By account; `*` is a portable token, which every account can charge with. */
+const account = z.union([id, z.literal('*')], 'must be the id of a PSP account, or * for a portable token')
+
+const tokens = z
+  .record(account, z.string().min(1).max(500))
+  .refine((all) => Object.keys(all).length > 0, 'must have a token of at least one account')
+  .refine((all) => Object.keys(all).length <= 50, 'must not have tokens of more than 50 accounts')
+  .openapi({ description: 'By PSP account: what that account knows the method by; `*`: a portable token, good at every account. Never answered.' })
+
+const expiry = z.strictObject({ month: z.int().min(1).max(12), year: z.int().min(2000).max(2200) }).openapi({ description: 'As printed on the card.' })
+
+export const paymentMethodFields = { type: paymentMethodType.default('card'), tokens, expiry: expiry.optional() }
+
+export const toTokens = (byAccount: Record<string, string>): PaymentMethod['tokens'] =>
+  Object.entries(byAccount).map(([name, token]) => ({ account: name, token })) as PaymentMethod['tokens']
+
+export const paymentMethodAnswer = z
+  .object({
+    id: z.string(),
+    type: z.string(),
+    default: z.boolean().openapi({ description: 'The first in order: what is charged where nothing else is said.' }),
+    expiry: z.object({ month: z.int(), year: z.int() }).nullable(),
+    expired: z.boolean(),
+    accounts: z.array(z.string()),
+  })
+  .openapi('PaymentMethod')
+
+/** Tokens can be charged with: where there is one is said, what it is never. */
+export const toPaymentMethodAnswers = (customer: Pick<Customer, 'paymentMethods'>, now: Date) =>
+  customer.paymentMethods.map((method, n) => ({
+    id: method.id,
+    type: method.type,
+    default: n === 0,
+    expiry: method.expiry ? { month: method.expiry.month, year: method.expiry.year } : null,
+    expired: isExpired(method, now),
+    accounts: method.tokens.map((token) => token.account),
+  }))
+
+const position = z
+  .int()
+  .min(0)
+  .max(MAX_PAYMENT_METHODS - 1)
+  .openapi({ description: 'Its place in the order of trying; 0 makes it the default.' })
+
+const params = z.object({ storefront: id, customer: id })
+const oneParams = params.extend({ method: id })
+const answer = z.object({ data: z.array(paymentMethodAnswer) }).openapi('PaymentMethods')
+const path = '/v1/storefronts/{storefront}/customers/{customer}/payment-methods'
+
+export const paymentMethodRoutes = [
+  route({
+    method: 'post',
+    path,
+    summary: 'Give a customer another payment method',
+    access: 'sell',
+    params,
+    body: z.strictObject({ id: id.optional(), ...paymentMethodFields, position: position.optional() }).openapi('NewPaymentMethod'),
+    status: 201,
+    answer,
+    handle: async ({ services, tenant, params, body, newId }) => {
+      const { id: chosen, position: at, tokens: byAccount, ...fields } = body
+      const method = { id: chosen ?? newId('pm'), ...fields, tokens: toTokens(byAccount) } as PaymentMethod
+      return answerOf(await addMethod(services, tenant, params, method, at), tenantNow(services, tenant))
+    },
+  }),
+  route({
+    method: 'patch',
+    path: `${path}/{method}`,
+    summary: 'Change a payment method: its tokens (by account; others stay), its expiry, its place in the order',
+    access: 'sell',
+    params: oneParams,
+    body: z.strictObject({ tokens: tokens.optional(), expiry: expiry.optional(), position: position.optional() }),
+    status: 200,
+    answer,
+    handle: async ({ services, tenant, params, body, ifMatch }) => {
+      const change = { expiry: body.expiry, position: body.position, tokens: body.tokens ? toTokens(body.tokens) : undefined }
+      return answerOf(await changeMethod(services, tenant, params, mustMatch(ifMatch), change), tenantNow(services, tenant))
+    },
+  }),
+  route({
+    method: 'delete',
+    path: `${path}/{method}`,
+    summary: 'Take a payment method away; not one that a subscription is paid with',
+    access: 'sell',
+    params: oneParams,
+    status: 200,
+    answer,
+    handle: async ({ services, tenant, params, ifMatch }) =>
+      answerOf(await removeMethod(services, tenant, params, mustMatch(ifMatch)), tenantNow(services, tenant)),
+  }),
+]
+
+const answerOf = (customer: Customer, now: Date) => ({ body: { data: toPaymentMethodAnswers(customer, now) }, revision: customer.revision })

@@ -1,0 +1,46 @@
+import { fieldError } from '../../../common/errors.ts'
+import { keys } from '../../keys.ts'
+import { simulateRouting } from '../../payments/routing/simulate-routing.ts'
+import { amountMinor, country, currency, id, paymentMethodType, z } from '../fields.ts'
+import { route } from '../route.ts'
+import { toWhyAnswer, whyAnswer } from './payment-answer.ts'
+
+const body = z
+  .strictObject({
+    storefrontId: id,
+    amount: amountMinor.min(1),
+    currency: currency.optional().openapi({ description: 'Left out: that of the storefront.' }),
+    country: country.optional().openapi({ description: 'Left out: that of the customer.' }),
+    customerId: id.optional().openapi({ description: 'With it, the payment method is one of theirs, and only accounts that hold its token are tried.' }),
+    paymentMethod: id.optional().openapi({ description: "The id of one of the customer's methods. Left out: their first." }),
+    paymentMethodType: paymentMethodType.optional().openapi({ description: 'Without a customer: such a method, with a token at every account. Default card.' }),
+    paymentId: id.optional().openapi({ description: 'Decides the slot of the split. Left out: one that is made up, so the slot is any.' }),
+    renewalAt: id.optional().openapi({ description: 'As a renewal of a subscription whose last payment was made at this account.' }),
+  })
+  .openapi('RoutingQuestion')
+
+export const routingRoutes = [
+  route({
+    method: 'post',
+    path: '/v1/routing/simulate',
+    summary: 'Which accounts would be tried for a payment, in which order, and why; nothing is charged',
+    access: 'read',
+    body,
+    status: 200,
+    answer: whyAnswer.extend({
+      paymentId: z.string(),
+      accounts: z
+        .array(z.object({ account: z.string(), position: z.int().nullable(), because: z.string() }))
+        .openapi({ description: 'Every account that the storefront names: as which one it would be tried (1 is the first; null: not), and because of what.' }),
+      behindOpenCircuit: z.array(z.string()).openapi({ description: 'Accounts that would be tried if their circuit were closed.' }),
+    }),
+    handle: async ({ services, tenant, body, newId }) => {
+      const storefront = await services.storage.storefronts.find(keys.storefront(tenant.tenantId, body.storefrontId))
+      if (!storefront) throw fieldError('unknown_reference', 'storefrontId', `there is no storefront ${JSON.stringify(body.storefrontId)}`)
+      const { amount, ...rest } = body
+      const question = { ...rest, amountMinor: amount, paymentId: body.paymentId ?? newId('pay') }
+      const { route: found, behindOpenCircuit, accounts } = await simulateRouting(services, tenant, storefront, question)
+      return { body: { paymentId: question.paymentId, ...toWhyAnswer(found), accounts, behindOpenCircuit } }
+    },
+  }),
+]

@@ -1,0 +1,177 @@
+import { AppError } from '../../../common/errors.ts'
+import { keys } from '../../keys.ts'
+import { formatOf, reportFormats } from '../../payments/settlement/formats.ts'
+import { importCsv, importLinesOf } from '../../payments/settlement/import-report.ts'
+import { settlementKinds } from '../../schemas/payment.ts'
+import { differenceKinds, reportStatuses, type SettlementDifference, type SettlementReport } from '../../schemas/settlement-report.ts'
+import { currency, id, instant, iso, isoOrNull, pageOf, pageQuery, z } from '../fields.ts'
+import { route } from '../route.ts'
+
+/** What fits into a request; longer reports come as CSV. */
+const MAX_LINES = 1_000
+
+const signedMinor = z.int('must be a whole number of minor units, such as 2900 for $29.00').min(-1_000_000_000_000).max(1_000_000_000_000)
+
+const line = z
+  .strictObject({
+    type: z.enum(settlementKinds),
+    reference: z
+      .string()
+      .min(1)
+      .max(255)
+      .optional()
+      .openapi({ description: 'Ours: the id of the attempt, or of the refund as the provider was given it. Charges, refunds and disputes need it.' }),
+    currency,
+    gross: signedMinor.openapi({ description: 'In minor units, signed: what it adds to the payout before fees.' }),
+    fee: signedMinor.default(0).openapi({ description: 'What the provider keeps of it.' }),
+    net: signedMinor.openapi({ description: 'gross less fee.' }),
+    settledAt: instant.optional(),
+  })
+  .openapi('SettlementLine')
+
+const range = {
+  from: instant.optional().openapi({ description: 'With `to`: payments made in this time at this account that no report has settled are listed as missing.' }),
+  to: instant.optional(),
+}
+
+const reportAnswer = z
+  .object({
+    id: z.string(),
+    account: z.string(),
+    status: z.enum(reportStatuses),
+    why: z.string().nullable(),
+    lines: z.int(),
+    matched: z.int(),
+    differences: z.int(),
+    totals: z.array(z.object({ currency: z.string(), gross: z.int(), fee: z.int(), net: z.int() })),
+    createdAt: instant,
+    finishedAt: instant.nullable(),
+  })
+  .openapi('SettlementReport')
+
+const toAnswer = (report: SettlementReport) => ({
+  id: report.id,
+  account: report.account,
+  status: report.status,
+  why: report.why ?? null,
+  lines: report.lines,
+  matched: report.matched,
+  differences: report.differences,
+  totals: report.totals.map((total) => ({ currency: total.currency, gross: total.grossMinor, fee: total.feeMinor, net: total.netMinor })),
+  createdAt: iso(report.createdAt),
+  finishedAt: isoOrNull(report.finishedAt),
+})
+
+const differenceAnswer = z
+  .object({
+    line: z.int().nullable(),
+    kind: z.enum(differenceKinds),
+    why: z.string(),
+    type: z.enum(settlementKinds).nullable(),
+    reference: z.string().nullable(),
+    paymentId: z.string().nullable(),
+  })
+  .openapi('SettlementDifference')
+
+const toDifferenceAnswer = (difference: SettlementDifference) => ({
+  line: difference.line ?? null,
+  kind: difference.kind,
+  why: difference.why,
+  type: difference.type ?? null,
+  reference: difference.reference ?? null,
+  paymentId: difference.paymentId ?? null,
+})
+
+const rangeOf = ({ from, to }: { from?: string | undefined; to?: string | undefined }) => ({
+  from: from === undefined ? undefined : new Date(from),
+  to: to === undefined ? undefined : new Date(to),
+})
+const answer = (report: SettlementReport) => ({ body: toAnswer(report), revision: report.revision })
+const params = z.object({ report: id })
+
+export const settlementReportRoutes = [
+  route({
+    method: 'post',
+    path: '/v1/settlement-reports',
+    summary: "Take a provider's settlement report in, and match it to payments",
+    access: 'sell',
+    body: z
+      .strictObject({ id: id.openapi({ description: "For example the payout's." }), account: id, ...range, lines: z.array(line).max(MAX_LINES) })
+      .openapi('NewSettlementReport'),
+    status: 201,
+    answer: reportAnswer,
+    handle: async ({ services, tenant, body }) => {
+      const lines = body.lines.map(({ type, reference, gross, fee, net, settledAt, currency: paidIn }) => ({
+        kind: type,
+        reference,
+        grossMinor: gross,
+        feeMinor: fee,
+        netMinor: net,
+        currency: paidIn,
+        settledAt: settledAt === undefined ? undefined : new Date(settledAt),
+      }))
+      return answer(await importLinesOf(services, tenant, { id: body.id, account: body.account, ...rangeOf(body) }, lines))
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/settlement-reports/{report}/csv',
+    summary: 'Take a settlement report in as CSV, of any length: send it with Content-Type: text/csv',
+    access: 'sell',
+    params,
+    query: z.strictObject({
+      account: id,
+      format: z.enum(reportFormats).optional().openapi({ description: "Left out: that of the account's provider." }),
+      ...range,
+    }),
+    takes: 'text/csv',
+    status: 201,
+    answer: reportAnswer,
+    handle: async ({ services, tenant, params, query, stream }) => {
+      if (!stream) throw new AppError('unsupported_media_type', 'send the report with Content-Type: text/csv')
+      const account = await services.storage.pspAccounts.find(keys.pspAccount(tenant.tenantId, query.account))
+      const format = query.format ?? formatOf(account?.provider ?? 'simulator')
+      return answer(await importCsv(services, tenant, { id: params.report, account: query.account, ...rangeOf(query) }, format, stream))
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/settlement-reports',
+    summary: 'List settlement reports',
+    access: 'read',
+    query: z.strictObject({ account: id.optional(), ...pageQuery }),
+    status: 200,
+    answer: pageOf(reportAnswer),
+    handle: async ({ services, tenant, query: { account, ...pages } }) => {
+      const where = { tenantId: tenant.tenantId, ...(account === undefined ? {} : { account }) }
+      const page = await services.storage.settlementReports.page({ where, ...pages })
+      return { body: { ...page, data: page.data.map(toAnswer) } }
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/settlement-reports/{report}',
+    summary: 'Read a settlement report: what it sums to, and how much of it agrees',
+    access: 'read',
+    params,
+    status: 200,
+    answer: reportAnswer,
+    handle: async ({ services, tenant, params }) => answer(await services.storage.settlementReports.get(keys.settlementReport(tenant.tenantId, params.report))),
+  }),
+  route({
+    method: 'get',
+    path: '/v1/settlement-reports/{report}/differences',
+    summary: 'List what of a settlement report does not agree with the books, and what it lacks',
+    access: 'read',
+    params,
+    query: z.strictObject(pageQuery),
+    status: 200,
+    answer: pageOf(differenceAnswer),
+    handle: async ({ services, tenant, params, query }) => {
+      const { tenantId } = tenant
+      await services.storage.settlementReports.get(keys.settlementReport(tenantId, params.report))
+      const page = await services.storage.settlementDifferences.page({ where: { tenantId, reportId: params.report }, ...query })
+      return { body: { ...page, data: page.data.map(toDifferenceAnswer) } }
+    },
+  }),
+]

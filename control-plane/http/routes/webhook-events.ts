@@ -1,0 +1,87 @@
+import { keys } from '../../keys.ts'
+import { replayEvent } from '../../payments/webhooks/receive-webhook.ts'
+import { type WebhookEvent, webhookStatuses } from '../../schemas/webhook-event.ts'
+import { processWebhook } from '../../worker/work.ts'
+import { id, instant, iso, isoOrNull, pageOf, pageQuery, z } from '../fields.ts'
+import { route } from '../route.ts'
+
+/** Providers name their events as they please. */
+const eventId = z.string().min(1).max(255)
+
+const eventAnswer = z
+  .object({
+    account: z.string(),
+    id: z.string().openapi({ description: "The provider's." }),
+    type: z.string(),
+    status: z.enum(webhookStatuses),
+    why: z.string().nullable().openapi({ description: 'Why it was ignored, or could not be applied yet.' }),
+    paymentId: z.string().nullable(),
+    replays: z.int(),
+    receivedAt: instant,
+    appliedAt: instant.nullable(),
+  })
+  .openapi('WebhookEvent')
+
+const toAnswer = (event: WebhookEvent) => ({
+  account: event.account,
+  id: event.eventId,
+  type: event.type,
+  status: event.status,
+  why: event.why ?? null,
+  paymentId: event.paymentId ?? null,
+  replays: event.replays ?? 0,
+  receivedAt: iso(event.createdAt),
+  appliedAt: isoOrNull(event.appliedAt),
+})
+
+const wholeAnswer = eventAnswer.extend({ body: z.string().openapi({ description: 'As received.' }) })
+const params = z.object({ account: id, event: eventId })
+
+export const webhookEventRoutes = [
+  route({
+    method: 'get',
+    path: '/v1/webhook-events',
+    summary: 'List the events that providers have sent, oldest first',
+    access: 'read',
+    query: z.strictObject({ account: id.optional(), status: z.enum(webhookStatuses).optional(), ...pageQuery }),
+    status: 200,
+    answer: pageOf(eventAnswer),
+    handle: async ({ services, tenant, query: { account, status, ...pages } }) => {
+      const where = { tenantId: tenant.tenantId, ...(account === undefined ? {} : { account }), ...(status === undefined ? {} : { status }) }
+      const page = await services.storage.webhookEvents.page({ where, ...pages })
+      return { body: { ...page, data: page.data.map(toAnswer) } }
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/webhook-events/{account}/{event}',
+    summary: 'Read an event as the provider sent it',
+    access: 'read',
+    params,
+    status: 200,
+    answer: wholeAnswer,
+    handle: async ({ services, tenant, params }) => {
+      const event = await services.storage.webhookEvents.get(keys.webhookEvent(tenant.tenantId, params.account, params.event))
+      return { body: { ...toAnswer(event), body: event.rawBody }, revision: event.revision }
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/webhook-events/{account}/{event}/replay',
+    summary: 'Read an event anew and apply it again; harmless when it was applied before',
+    access: 'sell',
+    params,
+    body: z.strictObject({}),
+    status: 200,
+    answer: eventAnswer,
+    handle: async ({ services, tenant, params }) => {
+      const due = await replayEvent(services, tenant, params.account, params.event)
+      try {
+        await processWebhook(services, tenant, due)
+      } catch (error) {
+        services.log.warn({ err: error, event: due._id }, 'a replayed webhook could not be applied, and is left to the worker')
+      }
+      return { body: toAnswer(await services.storage.webhookEvents.get(due._id)) }
+    },
+  }),
+]

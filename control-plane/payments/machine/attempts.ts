@@ -1,0 +1,166 @@
+/** What becomes of a payment's attempts, whoever tells of it, whenever and however often. */
+import { AppError } from '../../../common/errors.ts'
+import type { Attempt, Payment } from '../../schemas/payment.ts'
+import type { ChargeOutcome } from '../psp/psp.ts'
+import type { Route } from '../routing/route-payment.ts'
+import { giveBack } from './refunds.ts'
+import { DAY_MS, HOUR_MS, hasEffects, isOpen, later, marked, openAttempt } from './state.ts'
+
+/** When to ask the PSP about an attempt without a final outcome: after 5 minutes, an hour, then daily. */
+const INQUIRY_DELAYS_MS = [5 * 60_000, HOUR_MS, DAY_MS] as const
+/**
+ * A request may be under way for longer than any connection lives: only when a PSP has not seen an attempt after this
+ * long, and nobody wants it any more, is it taken as never arrived.
+ */
+const NEVER_ARRIVED_AFTER_MS = DAY_MS
+
+/** Stored before the PSP is called: from then on the attempt is taken to have reached it. */
+export const startAttempt = (payment: Payment, account: string, paymentMethodId: string, why: Route, now: Date, repairAt: Date): Payment =>
+  marked(
+    {
+      ...payment,
+      status: 'processing',
+      attempts: [
+        ...payment.attempts,
+        {
+          id: `${payment.id}-${payment.attempts.length + 1}`,
+          account,
+          status: 'sent',
+          round: payment.round,
+          paymentMethodId,
+          inquiries: 0,
+          why: why as Attempt['why'],
+          at: now,
+        },
+      ],
+    },
+    repairAt,
+  )
+
+/** Stored before the PSP is asked to take, or to let go, what is authorized. */
+export const askForCapture = (payment: Payment, attemptId: string, now: Date, repairAt: Date): Payment =>
+  marked({ ...payment, attempts: payment.attempts.map((one) => (one.id === attemptId ? { ...one, captureAskedAt: now } : one)) }, repairAt)
+
+/** The payment that an attempt's id belongs to. */
+export const paymentIdOfAttempt = (attemptId: string): string => attemptId.replace(/-\d+$/, '')
+
+const withOutcome = (attempt: Attempt, outcome: ChargeOutcome, now: Date): Attempt => {
+  const { declineClass: _, actionUrl: __, inquireAt: ___, ...kept } = attempt
+  const open = isOpen({ ...attempt, status: outcome.status })
+  return {
+    ...kept,
+    status: outcome.status,
+    ...('declineClass' in outcome ? { declineClass: outcome.declineClass } : {}),
+    ...('pspCode' in outcome ? { pspCode: outcome.pspCode } : {}),
+    ...('pspReference' in outcome && outcome.pspReference ? { pspReference: outcome.pspReference } : {}),
+    ...('actionUrl' in outcome ? { actionUrl: outcome.actionUrl } : {}),
+    ...(open
+      ? { inquireAt: attempt.inquireAt && attempt.inquireAt > now ? attempt.inquireAt : later(now, inquiryDelay(attempt.inquiries)) }
+      : { resolvedAt: now }),
+  }
+}
+
+/** Whether what a PSP says now adds to what is known of the attempt. */
+const isNews = (attempt: Attempt, outcome: ChargeOutcome): boolean => {
+  if (attempt.status === 'succeeded') return false
+  // Events arrive out of order, and money that moved has moved: a success may follow anything.
+  if (outcome.status === 'succeeded') return true
+  if (!isOpen(attempt)) return false
+  // What is known already is not replaced by less; and that one sending did not leave says nothing of another.
+  if (outcome.status === 'unknown') return attempt.status === 'sent' || attempt.status === 'unknown'
+  return outcome.status !== 'not_sent' || attempt.status === 'sent'
+}
+
+/**
+ * What a PSP says of an attempt, whenever and however often it says it.
+ * @returns undefined when it changes nothing.
+ */
+export const recordOutcome = (payment: Payment, attemptId: string, outcome: ChargeOutcome, now: Date, repairAt: Date): Payment | undefined => {
+  const attempt = payment.attempts.find(({ id }) => id === attemptId)
+  if (!attempt || !isNews(attempt, outcome)) return undefined
+  return marked(withAttempt(payment, withOutcome(attempt, outcome, now), now), repairAt)
+}
+
+const withAttempt = (payment: Payment, resolved: Attempt, now: Date): Payment => {
+  const next: Payment = { ...payment, attempts: payment.attempts.map((one) => (one.id === resolved.id ? resolved : one)) }
+  if (resolved.status === 'succeeded') return succeed(next, resolved, now)
+  if (payment.status === 'succeeded') return next
+  if (isOpen(resolved)) return { ...next, status: 'processing', effectsDue: next.effectsDue || (resolved.status === 'requires_action' && hasEffects(payment)) }
+  if (payment.abandoned) return openAttempt(next) ? next : { ...next, status: 'canceled', effectsDue: false }
+  // Declined or not sent: back to due, and the next step decides whether another account may be tried.
+  return { ...next, status: 'due' }
+}
+
+const inquiryDelay = (inquiries: number): number => INQUIRY_DELAYS_MS[Math.min(inquiries, INQUIRY_DELAYS_MS.length - 1)] ?? DAY_MS
+
+const succeed = (payment: Payment, attempt: Attempt, now: Date): Payment => {
+  const paid: Payment = { ...payment, status: 'succeeded' }
+  const twice = payment.attempts.some((other) => other.id !== attempt.id && other.status === 'succeeded')
+  if (twice) return giveBack(paid, attempt, 'paid_twice', now)
+  if (payment.abandoned) return giveBack(paid, attempt, 'not_wanted', now)
+  return { ...paid, effectsDue: hasEffects(payment) }
+}
+
+export interface OperatorDecision {
+  outcome: Extract<ChargeOutcome, { status: 'succeeded' } | { status: 'declined' } | { status: 'not_sent' }>
+  /** Who said so, and from what they know it: kept with the attempt. */
+  by: string
+  reason: string
+}
+
+/**
+ * Somebody has looked at the provider's own books. If the provider says otherwise later, money that moved still counts.
+ * @throws AppError `not_found` or `not_allowed_in_state`.
+ */
+export const resolveByOperator = (payment: Payment, attemptId: string, { outcome, by, reason }: OperatorDecision, now: Date, repairAt: Date): Payment => {
+  const attempt = payment.attempts.find(({ id }) => id === attemptId)
+  if (!attempt) throw new AppError('not_found', 'the payment has no such attempt')
+  if (!isOpen(attempt)) throw new AppError('not_allowed_in_state', `the attempt is ${attempt.status}: there is nothing to resolve`)
+  if (attempt.status === 'sent') throw new AppError('not_allowed_in_state', 'the attempt has just been sent; wait for the answer of the provider')
+  const resolved: Attempt = { ...withOutcome(attempt, outcome, now), resolution: { by, reason, at: now } }
+  return marked(withAttempt(payment, resolved, now), repairAt)
+}
+
+/** An inquiry that brought no final outcome: ask again later. */
+export const recordInquiry = (payment: Payment, attemptId: string, now: Date, repairAt: Date): Payment | undefined => {
+  const attempt = payment.attempts.find(({ id }) => id === attemptId)
+  if (!attempt || !isOpen(attempt)) return undefined
+  const inquiries = attempt.inquiries + 1
+  const asked: Attempt = { ...attempt, inquiries, inquireAt: later(now, inquiryDelay(inquiries)) }
+  return marked({ ...payment, attempts: payment.attempts.map((one) => (one.id === attemptId ? asked : one)) }, repairAt)
+}
+
+/** The PSP has not seen an attempt that nobody wants any more. @returns undefined while it may still arrive. */
+export const recordNeverArrived = (payment: Payment, attemptId: string, now: Date, repairAt: Date): Payment | undefined => {
+  const attempt = payment.attempts.find(({ id }) => id === attemptId)
+  if (!attempt || !isOpen(attempt) || !payment.abandoned || now < later(attempt.at, NEVER_ARRIVED_AFTER_MS)) return undefined
+  const resolved = withOutcome(attempt, { status: 'not_sent', pspCode: 'never_arrived' }, now)
+  return marked(withAttempt(payment, resolved, now), repairAt)
+}
+
+/** No account may be tried now. A new payment method, or a retry, reopens it. */
+export const fail = (payment: Payment, failure: string | undefined, repairAt: Date): Payment =>
+  marked({ ...payment, status: 'failed', failure, effectsDue: hasEffects(payment) }, repairAt)
+
+/** Another round of attempts. @returns undefined when there is none to make. */
+export const reopen = (payment: Payment, round: number, paymentMethodId: string | undefined, repairAt: Date): Payment | undefined => {
+  if (payment.status !== 'failed' || payment.abandoned || payment.round >= round) return undefined
+  return marked({ ...payment, status: 'due', round, paymentMethodId, failure: undefined, effectsDue: false }, repairAt)
+}
+
+/**
+ * What it pays for is off: nothing is owed. What has arrived is given back; what is on its way is waited for, and
+ * given back if it arrives.
+ */
+export const abandon = (payment: Payment, now: Date, repairAt: Date): Payment | undefined => {
+  if (payment.abandoned || payment.status === 'canceled') return undefined
+  const given: Payment = { ...payment, abandoned: true, effectsDue: false }
+  const kept = payment.attempts.find((attempt) => attempt.status === 'succeeded' && !payment.refunds.some(({ attemptId }) => attemptId === attempt.id))
+  if (kept) return marked(giveBack(given, kept, 'not_wanted', now), repairAt)
+  if (openAttempt(payment) || payment.status === 'failed' || payment.status === 'succeeded') return marked(given, repairAt)
+  return marked({ ...given, status: 'canceled' }, undefined)
+}
+
+/** The subscription has seen the payment as it is. @returns undefined when there is nothing to note. */
+export const recordSeen = (payment: Payment): Payment | undefined =>
+  payment.effectsDue ? marked({ ...payment, effectsDue: false }, payment.repairAt ?? undefined) : undefined

@@ -1,0 +1,121 @@
+/** Whether a payment is tried now, and if so on which account and with which of the customer's methods. */
+import type { PaymentMethod } from '../../schemas/customer.ts'
+import type { Attempt, Payment } from '../../schemas/payment.ts'
+import type { BillingTerms } from '../../schemas/storefront.ts'
+import type { Route } from '../routing/route-payment.ts'
+import { consequences } from './decline-classes.ts'
+import { DAY_MS, later, openAttempt, uncaptured } from './state.ts'
+
+export type Step = { kind: 'attempt' } | { kind: 'capture' | 'release'; attempt: Attempt } | { kind: 'nothing' }
+
+/** What can be done for a payment now, without anybody's help. */
+export const nextStep = (payment: Payment): Step => {
+  const attempt = uncaptured(payment)
+  // Of money that is only held, what nobody wants, or has been paid already, is let go.
+  if (attempt) return { kind: payment.abandoned || payment.status === 'succeeded' ? 'release' : 'capture', attempt }
+  return { kind: payment.status === 'due' && !payment.abandoned && !openAttempt(payment) ? 'attempt' : 'nothing' }
+}
+
+/**
+ * Why no attempt with this method may be made now, on any account; undefined when one may. A card that was refused
+ * for good is never tried again, one that needs its holder not until something has changed, and none more often than
+ * card networks allow.
+ */
+export const barrier = (
+  payment: Payment,
+  paymentMethodId: string,
+  limits: Pick<BillingTerms, 'maxAttempts' | 'maxAttemptsDays'>,
+  now: Date,
+): string | undefined => {
+  const declined = payment.attempts.filter((attempt) => attempt.status === 'declined')
+  const ofMethod = declined.filter((attempt) => attempt.paymentMethodId === paymentMethodId)
+  if (ofMethod.some((attempt) => attempt.declineClass === 'hard')) return 'the payment method was declined for good'
+  const last = ofMethod.at(-1)
+  if (last?.declineClass && last.round < payment.round && !consequences[last.declineClass].laterUnchanged) {
+    return `the payment method was declined (${last.declineClass}) and nothing has changed since`
+  }
+  const since = later(now, -limits.maxAttemptsDays * DAY_MS)
+  const counted = declined.filter((attempt) => attempt.at > since && attempt.declineClass && consequences[attempt.declineClass].counts)
+  return counted.length >= limits.maxAttempts ? `it was declined ${counted.length} times in ${limits.maxAttemptsDays} days` : undefined
+}
+
+/** Attempts of this round with one method. */
+const triedWith = (payment: Payment, paymentMethodId: string): Attempt[] =>
+  payment.attempts.filter((attempt) => attempt.round === payment.round && attempt.paymentMethodId === paymentMethodId)
+
+/** The account to try next in this round with this method, of those given in order, or undefined when no other may be tried now. */
+export const nextAccount = (payment: Payment, paymentMethodId: string, accounts: readonly string[]): string | undefined => {
+  const tried = triedWith(payment, paymentMethodId)
+  const last = tried.at(-1)
+  if (last?.status === 'declined' && last.declineClass) {
+    const { otherPspNow } = consequences[last.declineClass]
+    if (otherPspNow === 'no') return undefined
+    const sameClass = tried.filter((attempt) => attempt.declineClass === last.declineClass).length
+    if (otherPspNow === 'once' && sameClass > 1) return undefined
+  }
+  return accounts.find((account) => !tried.some((attempt) => attempt.account === account))
+}
+
+/** The last day of the month that is printed on the card, anywhere on earth. */
+export const isExpired = ({ expiry }: Pick<PaymentMethod, 'expiry'>, now: Date): boolean =>
+  expiry !== undefined && expiry !== null && now.getTime() > Date.UTC(expiry.year, expiry.month, 1) + 12 * 3_600_000
+
+/**
+ * The methods that a payment is tried with, in order: its own, then, where the storefront allows it and the payment is
+ * a renewal, the customer's others. An issuer often knows a card under its token after the date that is printed on it,
+ * so the payment's own is tried whatever its date; of the others only those that have not expired.
+ */
+export const methodsFor = (
+  payment: Pick<Payment, 'seq' | 'paymentMethodId' | 'subscriptionId'>,
+  methods: readonly PaymentMethod[],
+  tryOtherMethods: boolean,
+  now: Date,
+): PaymentMethod[] => {
+  const own = methods.filter(({ id }) => id === payment.paymentMethodId)
+  const isRenewal = payment.subscriptionId !== undefined && payment.subscriptionId !== null && (payment.seq ?? 0) > 0
+  if (!tryOtherMethods || !isRenewal) return own
+  return [...own, ...methods.filter((method) => method.id !== payment.paymentMethodId && !isExpired(method, now))]
+}
+
+/**
+ * Whether another method makes sense after this one: somebody has refused it, or it is barred. When only the
+ * providers were away, its next retry is the better chance.
+ */
+const refusedWith = (payment: Payment, paymentMethodId: string): boolean => {
+  const last = triedWith(payment, paymentMethodId).at(-1)
+  return (
+    !last || (last.status === 'declined' && last.declineClass !== undefined && last.declineClass !== null && !consequences[last.declineClass].accessUnchanged)
+  )
+}
+
+export interface NextAttempt {
+  account: string
+  method: PaymentMethod
+  route: Route
+  /** The account's circuit is open: the attempt is recorded as not sent, and nothing is sent. */
+  circuitOpen: boolean
+}
+
+/**
+ * @param routed the methods that may be used, in order, each with its route.
+ * @returns the attempt to make, or why there is none (undefined: every account has been tried, or none could be).
+ */
+export const nextAttempt = (
+  payment: Payment,
+  routed: readonly { method: PaymentMethod; route: Route; behindOpenCircuit: readonly string[] }[],
+  limits: Pick<BillingTerms, 'maxAttempts' | 'maxAttemptsDays'>,
+  now: Date,
+): NextAttempt | { none: string | undefined } => {
+  let why: string | undefined = 'there is no payment method'
+  for (const [n, { method, route, behindOpenCircuit }] of routed.entries()) {
+    const barred = barrier(payment, method.id, limits, now)
+    if (n === 0 || why === undefined) why = barred
+    if (barred !== undefined) continue
+    const account = nextAccount(payment, method.id, route.candidates)
+    if (account) return { account, method, route, circuitOpen: false }
+    const waiting = nextAccount(payment, method.id, behindOpenCircuit)
+    if (waiting) return { account: waiting, method, route, circuitOpen: true }
+    if (!refusedWith(payment, method.id)) break
+  }
+  return { none: why }
+}

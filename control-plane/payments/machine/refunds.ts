@@ -1,0 +1,107 @@
+/** Money given back: what was asked for, and what arrived without being wanted. */
+import type { Attempt, Payment, Refund } from '../../schemas/payment.ts'
+import type { RefundOutcome } from '../psp/psp.ts'
+import { isDisputed } from './disputes.ts'
+import { DAY_MS, HOUR_MS, hasEffects, later, marked } from './state.ts'
+
+/** A refund that was not answered is asked for again, under the same key. */
+const REFUND_RETRY_MS = HOUR_MS
+/** One that is owed and was refused is not given up, and one that is accepted is looked after: once a day. */
+const REFUND_LATER_MS = DAY_MS
+
+const isTimeTo = (at: Date | null | undefined, now: Date): boolean => !at || at <= now
+
+/** A refund that is to be made, or asked about, now. */
+export const dueRefund = (payment: Payment, now: Date): Refund | undefined =>
+  payment.refunds.find((refund) => (refund.status === 'due' || refund.status === 'pending') && isTimeTo(refund.tryAt, now))
+
+export const giveBack = (payment: Payment, attempt: Attempt, reason: Refund['reason'], now: Date): Payment => {
+  const refund: Refund = { id: `${attempt.id}-refund`, attemptId: attempt.id, amountMinor: payment.amountMinor, reason, status: 'due', at: now }
+  return { ...payment, refunds: [...payment.refunds, refund] }
+}
+
+/** What of a payment can still be given back on request. */
+export const refundableMinor = (payment: Payment): number =>
+  payment.status === 'succeeded' && !payment.abandoned && !isDisputed(payment)
+    ? payment.amountMinor -
+      payment.refunds.filter(({ reason, status }) => reason === 'requested' && status !== 'failed').reduce((sum, { amountMinor }) => sum + amountMinor, 0)
+    : 0
+
+/** A refund that somebody asks for, of the attempt that was kept. The caller has checked that there is that much. */
+export const requestRefund = (payment: Payment, id: string, amountMinor: number, now: Date, repairAt: Date): Payment => {
+  const returned = new Set(payment.refunds.filter(({ reason }) => reason !== 'requested').map(({ attemptId }) => attemptId))
+  const attempt = payment.attempts.find((one) => one.status === 'succeeded' && !returned.has(one.id))
+  if (!attempt) throw new Error(`payment ${payment.id} has nothing to give back`)
+  const refund: Refund = { id, attemptId: attempt.id, amountMinor, reason: 'requested', status: 'due', at: now }
+  return marked({ ...payment, refunds: [...payment.refunds, refund] }, repairAt)
+}
+
+/**
+ * What the PSP knows a refund by. One that it accepted and then refused is made anew, under another reference: the old
+ * one would only ever bring the old answer.
+ */
+export const refundReference = ({ id, attemptId, tries }: Pick<Refund, 'id' | 'attemptId' | 'tries'>): string =>
+  `${id.startsWith(attemptId) ? id : `${attemptId}.${id}`}${tries ? `.${tries}` : ''}`
+
+/** The attempt whose money a refund, named as the PSP was given it, gives back. */
+export const attemptIdOfRefund = (reference: string): string => (reference.split('.')[0] ?? '').replace(/-refund$/, '')
+
+/** Whether the provider may have forgotten that it was asked for this refund before. */
+export const isBeyond = (refund: Pick<Refund, 'at' | 'askedAt'>, idempotencyMs: number, now: Date): boolean =>
+  now.getTime() - (refund.askedAt ?? refund.at).getTime() >= idempotencyMs
+
+const isRefundNews = (refund: Refund, outcome: RefundOutcome): boolean => {
+  switch (refund.status) {
+    case 'due':
+      return true
+    case 'pending':
+      return outcome.status !== 'unknown'
+    case 'succeeded':
+      // Made, and sent back by the customer's bank days later.
+      return outcome.status === 'failed'
+    case 'failed':
+      return outcome.status === 'succeeded'
+    default:
+      return refund.status satisfies never
+  }
+}
+
+const withRefundOutcome = (refund: Refund, outcome: RefundOutcome, now: Date): Refund => {
+  const { tryAt: _, pspCode: __, ...kept } = refund
+  switch (outcome.status) {
+    case 'succeeded':
+      return { ...kept, status: 'succeeded' }
+    case 'pending':
+      return { ...kept, status: 'pending', tryAt: later(now, REFUND_LATER_MS) }
+    case 'unknown':
+      return { ...kept, pspCode: outcome.pspCode, tryAt: later(now, REFUND_RETRY_MS) }
+    case 'failed':
+      if (refund.reason === 'requested') return { ...kept, pspCode: outcome.pspCode, status: 'failed' }
+      return {
+        ...kept,
+        pspCode: outcome.pspCode,
+        status: 'due',
+        tries: (refund.tries ?? 0) + 1,
+        askedAt: later(now, REFUND_LATER_MS),
+        tryAt: later(now, REFUND_LATER_MS),
+      }
+    default:
+      return outcome satisfies never
+  }
+}
+
+/**
+ * A requested refund that is refused has failed; one that is owed is tried again until it is made.
+ * @param reference as the PSP was given it. @returns undefined when it changes nothing.
+ */
+export const recordRefund = (payment: Payment, reference: string, outcome: RefundOutcome, now: Date, repairAt: Date): Payment | undefined => {
+  const refund = payment.refunds.find((one) => refundReference(one) === reference)
+  if (!refund || !isRefundNews(refund, outcome)) return undefined
+  const next = withRefundOutcome(refund, outcome, now)
+  const concernsSubscription = next.status === 'succeeded' && refund.reason === 'requested' && hasEffects(payment)
+  const refunds = payment.refunds.map((one) => (one.id === refund.id ? next : one))
+  return marked({ ...payment, refunds, effectsDue: payment.effectsDue || concernsSubscription }, repairAt)
+}
+
+export const refundedMinor = (payment: Payment): number =>
+  payment.refunds.filter((refund) => refund.status === 'succeeded').reduce((sum, refund) => sum + refund.amountMinor, 0)

@@ -1,0 +1,64 @@
+/**
+ * The states of a payment and of its attempts, as pure functions from a document to the next one. No I/O here: the
+ * commands around it store each step before they take the next.
+ *
+ *   next-attempt   whether, where and with which method a payment is tried
+ *   attempts       what becomes of an attempt
+ *   refunds, disputes, settlements   what becomes of money that arrived
+ *
+ * The rule that outranks all others: while one attempt may still succeed (`isOpen`), no other is made, on any PSP.
+ */
+import type { Attempt, Payment } from '../../schemas/payment.ts'
+
+export const HOUR_MS = 3_600_000
+export const DAY_MS = 24 * HOUR_MS
+
+export const later = (at: Date, ms: number): Date => new Date(at.getTime() + ms)
+
+/** Money may have moved, or may still. */
+export const isOpen = (attempt: Attempt): boolean => {
+  switch (attempt.status) {
+    case 'created':
+    case 'sent':
+    case 'requires_action':
+    case 'pending':
+    case 'authorized':
+    case 'unknown':
+      return true
+    case 'succeeded':
+    case 'declined':
+    case 'not_sent':
+      return false
+    default:
+      return attempt.status satisfies never
+  }
+}
+
+export const openAttempt = (payment: Payment): Attempt | undefined => payment.attempts.find(isOpen)
+
+/** Authorized, and nothing has been done about it yet. */
+export const uncaptured = (payment: Payment): Attempt | undefined => payment.attempts.find((one) => one.status === 'authorized' && !one.captureAskedAt)
+
+const earliest = (dates: (Date | null | undefined)[]): Date | undefined =>
+  dates.reduce<Date | undefined>((first, at) => (at && (!first || at < first) ? at : first), undefined)
+
+/** Somebody else has to see what becomes of it. Not of a one-time payment. */
+export const hasEffects = ({ subscriptionId }: Payment): boolean => subscriptionId !== undefined && subscriptionId !== null
+
+/** What can be done without waiting for anything: a process that dies leaves it to a sweeper. */
+const hasWork = (payment: Payment): boolean =>
+  payment.effectsDue ||
+  payment.status === 'due' ||
+  payment.attempts.some((attempt) => attempt.status === 'sent') ||
+  uncaptured(payment) !== undefined ||
+  payment.refunds.some((refund) => refund.status === 'due' && !refund.tryAt)
+
+/** The reminders of a payment follow from its parts, so that what happens to one part cannot forget another. */
+export const marked = (payment: Payment, repairAt: Date | undefined): Payment => ({
+  ...payment,
+  dueAt: earliest([
+    ...payment.attempts.filter(isOpen).map((attempt) => attempt.inquireAt),
+    ...payment.refunds.filter(({ status }) => status === 'due' || status === 'pending').map((refund) => refund.tryAt),
+  ]),
+  repairAt: hasWork(payment) ? repairAt : undefined,
+})

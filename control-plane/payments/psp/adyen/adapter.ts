@@ -1,0 +1,208 @@
+/**
+ * Adyen, by its Checkout API, on its own library (with our HTTP underneath: its own wraps errors so that what never
+ * left cannot be told from what was not answered). An account's credentials are `apiKey`, `merchantAccount`, and for
+ * live accounts `environment: live` with `liveEndpointUrlPrefix`; its webhook secret is the HMAC key in hexadecimal.
+ * A token is `<shopperReference>/<storedPaymentMethodId>`.
+ *
+ * Adyen cannot be asked about a payment by our reference: the same request under the same key brings the first one's
+ * outcome (https://docs.adyen.com/development-resources/api-idempotency: for at least 7 days), and webhooks do.
+ */
+import type { Client as AdyenClient, EnvironmentEnum } from '@adyen/api-library'
+import { AppError } from '../../../../common/errors.ts'
+import { z } from '../../../../common/zod.ts'
+import { inexpressible, toPspUnits } from '../currency-exponents.ts'
+import type { PspProvider } from '../directory.ts'
+import { HttpStatusError } from '../http-status-error.ts'
+import type { ChargeName, ChargeOutcome, Psp } from '../psp.ts'
+import { createTransport } from '../transport.ts'
+import { transportFailure } from '../transport-errors.ts'
+import { type AdyenNotification, type AdyenPayment, adyenErrorCodes, adyenExponents, IN_PROGRESS, toEvent, toOutcome } from './mapping.ts'
+
+const credentials = z
+  .object({
+    apiKey: z.string('is needed: the API key of the web service user').min(1),
+    merchantAccount: z.string('is needed: the name of the merchant account').min(1),
+    environment: z.enum(['test', 'live']).default('test'),
+    liveEndpointUrlPrefix: z.string().min(1).optional(),
+  })
+  .refine(({ environment, liveEndpointUrlPrefix }) => environment === 'test' || liveEndpointUrlPrefix, {
+    message: 'is needed for a live account',
+    path: ['liveEndpointUrlPrefix'],
+  })
+
+const IDEMPOTENCY_MS = 7 * 24 * 3_600_000
+
+/** 0.9 s to load, so only when somebody has an account there. */
+const loadLibrary = async () => (await import('@adyen/api-library')).default
+type Library = Awaited<ReturnType<typeof loadLibrary>>
+
+const errorBody = z.object({ errorCode: z.string().optional(), pspReference: z.string().optional() })
+
+const codeOf = (error: unknown): string => {
+  if (!(error instanceof HttpStatusError)) return transportFailure(error).pspCode
+  return errorBody.safeParse(error.body).data?.errorCode ?? `http_${error.status}`
+}
+
+/** What Adyen, or the way to it, says instead of a result. */
+const toFailure = (error: unknown): ChargeOutcome => {
+  if (!(error instanceof HttpStatusError)) return transportFailure(error)
+  const pspCode = codeOf(error)
+  if (pspCode === IN_PROGRESS || error.status === 409) return { status: 'unknown', pspCode }
+  if (error.status === 429) return { status: 'declined', declineClass: 'technical', pspCode }
+  if (error.status >= 400 && error.status < 500) return { status: 'declined', declineClass: adyenErrorCodes[pspCode] ?? 'config', pspCode }
+  return { status: 'unknown', pspCode }
+}
+
+const notification = z.object({
+  notificationItems: z.array(
+    z.object({
+      NotificationRequestItem: z.looseObject({
+        eventCode: z.string(),
+        success: z.union([z.string(), z.boolean()]).transform(String),
+        pspReference: z.string(),
+        merchantAccountCode: z.string(),
+        amount: z.object({ value: z.number(), currency: z.string() }),
+      }),
+    }),
+  ),
+})
+
+const readItems = (rawBody: string): AdyenNotification[] => {
+  const parsed = notification.safeParse(JSON.parse(rawBody))
+  if (!parsed.success) throw new AppError('invalid_request', 'the body is not a standard webhook of Adyen')
+  return parsed.data.notificationItems.map(({ NotificationRequestItem }) => NotificationRequestItem as unknown as AdyenNotification)
+}
+
+export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvider<z.infer<typeof credentials>> => ({
+  credentials,
+  create: ({ credentials: account, webhookSecret, returnUrl, timeoutMs, capture }): Psp => {
+    const separate = capture === 'separate'
+    const { merchantAccount } = account
+    const { fetch } = createTransport(timeoutMs, deps.baseUrl)
+
+    const request = async (url: string, json: string | Buffer, method: string, headers: Record<string, string>): Promise<string> => {
+      const answer = await fetch(url, {
+        method,
+        headers: { ...headers, 'content-type': 'application/json', 'x-api-key': account.apiKey },
+        ...(method === 'GET' ? {} : { body: json.toString() }),
+      })
+      const text = await answer.text()
+      if (answer.ok) {
+        JSON.parse(text)
+        return text
+      }
+      let body: unknown
+      try {
+        body = JSON.parse(text)
+      } catch {
+        body = text
+      }
+      throw new HttpStatusError(answer.status, body)
+    }
+
+    let client: Promise<{ library: Library; client: AdyenClient }> | undefined
+    const load = () => {
+      client ??= loadLibrary().then((library) => ({
+        library,
+        client: new library.Client(
+          {
+            apiKey: account.apiKey,
+            environment: account.environment.toUpperCase() as EnvironmentEnum,
+            ...(account.liveEndpointUrlPrefix ? { liveEndpointUrlPrefix: account.liveEndpointUrlPrefix } : {}),
+          },
+          {
+            request: (endpoint, json, _config, _isApiKeyRequired, options) =>
+              request(endpoint, json, options?.method ?? 'POST', options?.idempotencyKey ? { 'idempotency-key': options.idempotencyKey } : {}),
+          },
+        ),
+      }))
+      return client
+    }
+    const checkout = async () => {
+      const loaded = await load()
+      return new loaded.library.CheckoutAPI(loaded.client)
+    }
+    /** Adyen only takes modifications in; their outcome follows by webhook. */
+    const modify = async (charge: ChargeName, act: (pspReference: string) => Promise<unknown>): Promise<ChargeOutcome> => {
+      if (!charge.pspReference) return { status: 'unknown', pspCode: 'no_psp_reference' }
+      try {
+        await act(charge.pspReference)
+        return { status: 'pending', pspReference: charge.pspReference }
+      } catch (error) {
+        return { status: 'unknown', pspCode: codeOf(error) }
+      }
+    }
+
+    return {
+      idempotencyMs: IDEMPOTENCY_MS,
+      charge: async (order) => {
+        const value = toPspUnits(order.amountMinor, order.currency, adyenExponents)
+        if (value === undefined) return inexpressible
+        const [shopperReference = '', storedPaymentMethodId = shopperReference] = order.token.split('/')
+        const body = {
+          merchantAccount,
+          reference: order.reference,
+          amount: { value, currency: order.currency },
+          paymentMethod: { type: 'scheme', storedPaymentMethodId },
+          shopperReference,
+          shopperInteraction: order.offSession ? 'ContAuth' : 'Ecommerce',
+          recurringProcessingModel: order.offSession ? 'Subscription' : 'CardOnFile',
+          returnUrl: order.returnUrl ?? returnUrl,
+          ...(order.capture === 'separate' ? { additionalData: { manualCapture: 'true' } } : {}),
+        }
+        try {
+          const { PaymentsApi } = await checkout()
+          const answer = await PaymentsApi.payments(body as unknown as Parameters<typeof PaymentsApi.payments>[0], { idempotencyKey: order.reference })
+          return toOutcome(answer as AdyenPayment, order.capture === 'separate')
+        } catch (error) {
+          return toFailure(error)
+        }
+      },
+      inquire: async () => ({ status: 'cannot_tell' }),
+      capture: (idempotencyKey, charge) =>
+        modify(charge, async (pspReference) => {
+          const value = toPspUnits(charge.amountMinor, charge.currency, adyenExponents) ?? 0
+          const { ModificationsApi } = await checkout()
+          // Under the charge's own reference, which is what the webhook of the capture then names.
+          const order = { merchantAccount, reference: charge.reference, amount: { value, currency: charge.currency } }
+          return ModificationsApi.captureAuthorisedPayment(pspReference, order, { idempotencyKey })
+        }),
+      release: (idempotencyKey, charge) =>
+        modify(charge, async (pspReference) => {
+          const { ModificationsApi } = await checkout()
+          return ModificationsApi.cancelAuthorisedPaymentByPspReference(pspReference, { merchantAccount, reference: charge.reference }, { idempotencyKey })
+        }),
+      refund: async ({ reference, charge, amountMinor }) => {
+        if (!charge.pspReference) return { status: 'unknown', pspCode: 'no_psp_reference' }
+        const value = toPspUnits(amountMinor, charge.currency, adyenExponents)
+        if (value === undefined) return { status: 'failed', pspCode: 'amount_not_expressible' }
+        try {
+          const { ModificationsApi } = await checkout()
+          const order = { merchantAccount, reference, amount: { value, currency: charge.currency } }
+          await ModificationsApi.refundCapturedPayment(charge.pspReference, order, { idempotencyKey: reference })
+          return { status: 'pending' }
+        } catch (error) {
+          const isAnswer = error instanceof HttpStatusError && error.status === 422 && codeOf(error) !== IN_PROGRESS
+          return { status: isAnswer ? 'failed' : 'unknown', pspCode: codeOf(error) }
+        }
+      },
+      inquireRefund: async () => ({ status: 'cannot_tell' }),
+      verifyWebhook: async ({ rawBody }) => {
+        const { library } = await load()
+        const validator = new library.hmacValidator()
+        const isValid = (item: AdyenNotification): boolean => {
+          try {
+            return webhookSecret !== undefined && validator.validateHMAC(item as never, webhookSecret)
+          } catch {
+            return false
+          }
+        }
+        const items = readItems(rawBody)
+        if (items.length === 0 || !items.every((item) => isValid(item) && item.merchantAccountCode === merchantAccount))
+          throw new AppError('signature_invalid', 'the HMAC signature does not verify, or is of another merchant account')
+      },
+      readEvents: ({ rawBody }) => readItems(rawBody).map((item) => toEvent(item, separate)),
+      lookUp: async () => undefined,
+    }
+  },
+})

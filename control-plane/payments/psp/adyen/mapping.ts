@@ -1,0 +1,201 @@
+/**
+ * Adyen's words as the port's. Mapping only.
+ *
+ * Sources: https://docs.adyen.com/development-resources/refusal-reasons,
+ * https://docs.adyen.com/online-payments/payment-result-codes, https://docs.adyen.com/development-resources/currency-codes,
+ * https://docs.adyen.com/development-resources/webhooks/webhook-types,
+ * https://docs.adyen.com/risk-management/disputes-api/dispute-notifications.
+ */
+import type { DeclineClass } from '../../../schemas/payment.ts'
+import { type Exponents, fromPspUnits } from '../currency-exponents.ts'
+import type { ChargeOutcome, DisputeFacts, PspEvent, RefundOutcome } from '../psp.ts'
+
+/** Where Adyen counts other decimals than ISO 4217. */
+export const adyenExponents: Exponents = { CLP: 2, CVE: 0, IDR: 0, ISK: 2 }
+
+/** `refusalReasonCode`, the `refusalReason` that goes with it (all that a webhook has), and what it means. */
+const refusals: [code: string, reason: string, declineClass: DeclineClass][] = [
+  ['2', 'Refused', 'issuer_soft'],
+  ['3', 'Referral', 'issuer_soft'],
+  ['4', 'Acquirer Error', 'technical'],
+  ['5', 'Blocked Card', 'hard'],
+  ['6', 'Expired Card', 'credential'],
+  ['7', 'Invalid Amount', 'config'],
+  ['8', 'Invalid Card Number', 'credential'],
+  ['9', 'Issuer Unavailable', 'issuer_soft'],
+  ['10', 'Not supported', 'credential'],
+  ['11', '3D Not Authenticated', 'action_required'],
+  ['12', 'Not enough balance', 'funds'],
+  ['14', 'Acquirer Fraud', 'hard'],
+  ['15', 'Cancelled', 'action_required'],
+  ['16', 'Shopper Cancelled', 'action_required'],
+  ['17', 'Invalid Pin', 'credential'],
+  ['18', 'Pin tries exceeded', 'credential'],
+  ['19', 'Pin validation not possible', 'credential'],
+  ['20', 'FRAUD', 'hard'],
+  ['21', 'Not Submitted', 'technical'],
+  ['22', 'FRAUD-CANCELLED', 'hard'],
+  ['23', 'Transaction Not Permitted', 'credential'],
+  ['24', 'CVC Declined', 'credential'],
+  ['25', 'Restricted Card', 'hard'],
+  ['26', 'Revocation Of Auth', 'hard'],
+  ['27', 'Declined Non Generic', 'issuer_soft'],
+  ['28', 'Withdrawal amount exceeded', 'funds'],
+  ['29', 'Withdrawal count exceeded', 'funds'],
+  ['31', 'Issuer Suspected Fraud', 'hard'],
+  ['32', 'AVS Declined', 'credential'],
+  ['33', 'Card requires online pin', 'credential'],
+  ['34', 'No checking account available on Card', 'credential'],
+  ['35', 'No savings account available on Card', 'credential'],
+  ['36', 'Mobile pin required', 'action_required'],
+  ['37', 'Contactless fallback', 'credential'],
+  ['38', 'Authentication required', 'action_required'],
+  ['39', 'RReq not received from DS', 'action_required'],
+  ['40', 'Current AID is in Penalty Box', 'issuer_soft'],
+  ['41', 'CVM Required Restart Payment', 'action_required'],
+  ['42', '3DS Authentication Error', 'action_required'],
+  ['43', 'Online PIN required', 'credential'],
+  ['44', 'Try another interface', 'credential'],
+  ['45', 'Chip downgrade mode', 'credential'],
+  ['46', 'Transaction blocked by Adyen to prevent excessive retry fees', 'hard'],
+]
+
+export const adyenRefusals: Readonly<Record<string, DeclineClass>> = Object.fromEntries(refusals.map(([code, , declineClass]) => [code, declineClass]))
+const byReason = new Map(refusals.map(([code, reason]) => [reason.toLowerCase(), code]))
+
+/** `errorCode` of an error answer: what is about the stored payment method. The others are about the account or the request. */
+export const adyenErrorCodes: Readonly<Record<string, DeclineClass>> = {
+  '101': 'credential',
+  '103': 'credential',
+  '129': 'credential',
+  '140': 'credential',
+  '141': 'credential',
+  '153': 'credential',
+  '155': 'credential',
+  '800': 'credential',
+  '802': 'credential',
+  '803': 'credential',
+  '905': 'config',
+  '905_1': 'config',
+  '905_2': 'config',
+  '905_3': 'config',
+}
+
+/** "Request already processed or in progress": there is an earlier one under the same key, and it counts. */
+export const IN_PROGRESS = '704'
+
+export interface AdyenPayment {
+  resultCode?: string
+  pspReference?: string
+  refusalReason?: string
+  refusalReasonCode?: string
+  action?: { url?: string; type?: string } | null
+}
+
+const declined = (code: string, pspReference: string | undefined): ChargeOutcome => ({
+  status: 'declined',
+  declineClass: adyenRefusals[code] ?? 'issuer_soft',
+  pspCode: code,
+  ...(pspReference ? { pspReference } : {}),
+})
+
+/** @param separate the account captures by a second call: authorised is not paid. */
+export const toOutcome = (payment: AdyenPayment, separate: boolean): ChargeOutcome => {
+  const { pspReference = '' } = payment
+  const code = payment.refusalReasonCode ?? byReason.get(payment.refusalReason?.toLowerCase() ?? '') ?? 'unexplained'
+  switch (payment.resultCode) {
+    case 'Authorised':
+      return { status: separate ? 'authorized' : 'succeeded', pspReference }
+    case 'Refused':
+      return declined(code, payment.pspReference)
+    case 'Error':
+      return declined(payment.refusalReasonCode ? code : '4', payment.pspReference)
+    case 'Cancelled':
+      return declined(payment.refusalReasonCode ? code : '15', payment.pspReference)
+    case 'RedirectShopper':
+    case 'IdentifyShopper':
+    case 'ChallengeShopper':
+      return payment.action?.url ? { status: 'requires_action', pspReference, actionUrl: payment.action.url } : { status: 'pending', pspReference }
+    case undefined:
+      return { status: 'unknown', pspCode: 'malformed_answer' }
+    default:
+      // A result that we do not know is not a decline: somebody may have been charged.
+      return { status: 'pending', pspReference }
+  }
+}
+
+export interface AdyenNotification {
+  eventCode: string
+  success: string
+  pspReference: string
+  originalReference?: string
+  merchantReference?: string
+  merchantAccountCode: string
+  reason?: string
+  eventDate?: string
+  amount: { value: number; currency: string }
+  additionalData?: Record<string, string | undefined>
+}
+
+const disputeStatuses: Readonly<Record<string, (status: string) => DisputeFacts['status']>> = {
+  NOTIFICATION_OF_CHARGEBACK: () => 'open',
+  // The money is gone; while it can be defended it is not lost for good.
+  CHARGEBACK: (status) => (['lost', 'accepted', 'expired'].includes(status) ? 'lost' : 'open'),
+  CHARGEBACK_REVERSED: () => 'won',
+  SECOND_CHARGEBACK: () => 'lost',
+  PREARBITRATION_WON: () => 'won',
+  PREARBITRATION_LOST: () => 'lost',
+}
+
+/** Without the units of a currency that is none of ISO's: the provider's own. */
+const amountOf = ({ value, currency }: AdyenNotification['amount']): number => fromPspUnits(value, currency, adyenExponents)
+
+const reasonCode = (reason: string | undefined): string => byReason.get((reason ?? '').toLowerCase()) ?? reason ?? 'unexplained'
+
+/** By the reference that we gave: of the charge for a capture or a cancellation, of the refund for a refund. */
+const factsOf = (item: AdyenNotification, separate: boolean): Pick<PspEvent, 'charge' | 'refund' | 'dispute'> => {
+  const reference = item.merchantReference ?? ''
+  const succeeded = item.success === 'true'
+  const pspReference = item.originalReference || item.pspReference
+  const charge = (outcome: ChargeOutcome) => ({ charge: { reference, pspReference, outcome } })
+  const refund = (outcome: RefundOutcome) => ({ refund: { reference, outcome } })
+  const disputeStatus = disputeStatuses[item.eventCode]
+  if (disputeStatus) {
+    const respondBy = item.additionalData?.defensePeriodEndsAt
+    const facts: DisputeFacts = {
+      id: item.pspReference,
+      status: disputeStatus(item.additionalData?.disputeStatus?.toLowerCase() ?? ''),
+      amountMinor: amountOf(item.amount),
+      currency: item.amount.currency,
+      reason: item.reason ?? item.eventCode,
+      ...(item.eventDate ? { at: new Date(item.eventDate) } : {}),
+      ...(respondBy ? { respondBy: new Date(respondBy) } : {}),
+    }
+    return { charge: { reference, pspReference }, dispute: facts }
+  }
+  switch (item.eventCode) {
+    case 'AUTHORISATION':
+      return charge(succeeded ? { status: separate ? 'authorized' : 'succeeded', pspReference } : declined(reasonCode(item.reason), pspReference))
+    case 'CAPTURE':
+      return charge(succeeded ? { status: 'succeeded', pspReference } : declined('4', pspReference))
+    case 'CAPTURE_FAILED':
+      return charge(declined('4', pspReference))
+    case 'CANCELLATION':
+    case 'TECHNICAL_CANCEL':
+      return succeeded ? charge({ status: 'declined', declineClass: 'technical', pspCode: 'released', pspReference }) : {}
+    case 'REFUND':
+      return refund(succeeded ? { status: 'succeeded' } : { status: 'failed', pspCode: item.reason || 'refused' })
+    case 'REFUND_FAILED':
+    case 'REFUNDED_REVERSED':
+      return refund({ status: 'failed', pspCode: item.reason || item.eventCode.toLowerCase() })
+    default:
+      return {}
+  }
+}
+
+/** Adyen's events have no id: what makes one unique is what happened to what, and how it went. */
+export const toEvent = (item: AdyenNotification, separate: boolean): PspEvent => ({
+  id: `${item.eventCode}:${item.pspReference}:${item.success}`,
+  type: item.eventCode,
+  ...factsOf(item, separate),
+})

@@ -1,0 +1,47 @@
+/** Amounts as a provider wants them: ISO 4217 minor units, except for currencies of which it counts other decimals. */
+import { minorUnitDigits } from '../../../common/money.ts'
+
+/** By currency, how many decimals the provider counts; others are as in ISO 4217. */
+export type Exponents = Readonly<Record<string, number>>
+
+const digitsOf = (currency: string, exponents: Exponents): number => exponents[currency] ?? minorUnitDigits(currency)
+
+/** @returns undefined when the provider cannot express the amount: it has decimals that the provider does not count. */
+export const toPspUnits = (amountMinor: number, currency: string, exponents: Exponents): number | undefined => {
+  const shift = digitsOf(currency, exponents) - minorUnitDigits(currency)
+  const units = shift >= 0 ? amountMinor * 10 ** shift : amountMinor / 10 ** -shift
+  return Number.isSafeInteger(units) ? units : undefined
+}
+
+/** @throws Error when it is no whole number of minor units. */
+export const fromPspUnits = (units: number, currency: string, exponents: Exponents): number => {
+  const shift = minorUnitDigits(currency) - digitsOf(currency, exponents)
+  const amountMinor = shift >= 0 ? units * 10 ** shift : units / 10 ** -shift
+  if (!Number.isSafeInteger(amountMinor)) throw new Error(`${units} is not an amount of ${currency}`)
+  return amountMinor
+}
+
+/** `29.00`: for providers that take decimals. Undefined as for `toPspUnits`. */
+export const toDecimal = (amountMinor: number, currency: string, exponents: Exponents): string | undefined => {
+  const digits = digitsOf(currency, exponents)
+  const units = toPspUnits(amountMinor, currency, exponents)
+  if (units === undefined) return undefined
+  const text = String(Math.abs(units)).padStart(digits + 1, '0')
+  const sign = units < 0 ? '-' : ''
+  return digits === 0 ? `${sign}${text}` : `${sign}${text.slice(0, -digits)}.${text.slice(-digits)}`
+}
+
+const DECIMAL = /^(-?)(\d+)(?:\.(\d*))?$/
+
+/** ISO minor units of `29.00`, `29` or `29.000`. @returns undefined when it is no such amount of the currency. */
+export const fromDecimal = (text: string, currency: string): number | undefined => {
+  const [, sign = '', whole = '', fraction = ''] = DECIMAL.exec(text.trim()) ?? []
+  const digits = minorUnitDigits(currency)
+  if (whole === '' || /[1-9]/.test(fraction.slice(digits))) return undefined
+  const units = Number(`${whole}${fraction.slice(0, digits).padEnd(digits, '0')}`)
+  if (!Number.isSafeInteger(units)) return undefined
+  return sign === '' || units === 0 ? units : -units
+}
+
+/** The provider cannot be asked for this amount at all. */
+export const inexpressible = { status: 'declined', declineClass: 'config', pspCode: 'amount_not_expressible' } as const

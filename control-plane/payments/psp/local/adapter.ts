@@ -1,0 +1,130 @@
+/**
+ * A bank, or any provider that speaks the small signed protocol of `docs/local-psp-protocol.md`. An account's
+ * credentials are `url`, where requests go, and `secret` (`whsec_…`), which they are signed with; its webhook secret
+ * is what the bank signs its events with. Signatures are those of https://www.standardwebhooks.com, both ways.
+ */
+import { Webhook } from 'standardwebhooks'
+import type { Clock } from '../../../../common/clock.ts'
+import { AppError } from '../../../../common/errors.ts'
+import { z } from '../../../../common/zod.ts'
+import type { PspProvider } from '../directory.ts'
+import type { ChargeName, ChargeOutcome, Psp } from '../psp.ts'
+import { createTransport } from '../transport.ts'
+import { transportFailure } from '../transport-errors.ts'
+import { bankCharge, bankRefund, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
+
+/** A tenant may not make the control plane call its own network: banks are on the internet, and behind TLS. */
+const isPublicUrl = (url: URL): boolean =>
+  url.protocol === 'https:' && url.hostname.includes('.') && !/^[\d.]+$|^\[|^localhost$|\.(local|internal)$/.test(url.hostname)
+
+const credentialsFor = (allowPrivate: boolean) =>
+  z.object({
+    url: z
+      .string('is needed: where the bank takes requests')
+      .refine((text) => URL.canParse(text) && ['http:', 'https:'].includes(new URL(text).protocol), 'must be a URL')
+      .refine(
+        (text) => allowPrivate || !URL.canParse(text) || isPublicUrl(new URL(text)),
+        'must be an https URL of a public host; LOCAL_PSP_PRIVATE_URLS=true allows others',
+      ),
+    secret: z.string('is needed: what requests are signed with').regex(/^whsec_[A-Za-z0-9+/=]{32,}$/, 'must be whsec_ followed by at least 24 bytes in base64'),
+  })
+
+type Answer = { status: number; body: unknown }
+
+export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): PspProvider<z.infer<ReturnType<typeof credentialsFor>>> => ({
+  credentials: credentialsFor(deps.allowPrivate),
+  create: ({ credentials: { url, secret }, webhookSecret, returnUrl, timeoutMs }): Psp => {
+    const { fetch } = createTransport(timeoutMs)
+    const signer = new Webhook(secret)
+
+    const call = async (action: string, id: string, fields: object): Promise<Answer> => {
+      const body = JSON.stringify({ action, ...fields })
+      const at = deps.clock.now()
+      const answer = await fetch(url, {
+        method: 'POST',
+        body,
+        headers: {
+          'content-type': 'application/json',
+          'webhook-id': id,
+          'webhook-timestamp': String(Math.floor(at.getTime() / 1000)),
+          'webhook-signature': signer.sign(id, at, body),
+        },
+      })
+      return { status: answer.status, body: await answer.json().catch(() => undefined) }
+    }
+
+    const refusal = ({ status }: Answer): ChargeOutcome => {
+      const pspCode = `http_${status}`
+      if (status === 429) return { status: 'declined', declineClass: 'technical', pspCode }
+      if (status >= 400 && status < 500 && status !== 408 && status !== 409) return { status: 'declined', declineClass: 'config', pspCode }
+      return { status: 'unknown', pspCode }
+    }
+    const toCharge = (answer: Answer, otherwise: (answer: Answer) => ChargeOutcome): ChargeOutcome => {
+      if (answer.status !== 200) return otherwise(answer)
+      const parsed = bankCharge.safeParse(answer.body)
+      return parsed.success ? toOutcome(parsed.data) : { status: 'unknown', pspCode: 'malformed_answer' }
+    }
+    const unclear = ({ status }: Pick<Answer, 'status'>) => ({ status: 'unknown', pspCode: `http_${status}` }) as const
+    const onCharge = async (action: string, id: string, { reference }: ChargeName): Promise<ChargeOutcome> => {
+      try {
+        return toCharge(await call(action, id, { reference }), unclear)
+      } catch (error) {
+        return { status: 'unknown', pspCode: transportFailure(error).pspCode }
+      }
+    }
+
+    return {
+      // The protocol asks for it.
+      idempotencyMs: Number.POSITIVE_INFINITY,
+      charge: async ({ reference, amountMinor, currency, token, description, capture, offSession, returnUrl: back }) => {
+        try {
+          const fields = { reference, amount: amountMinor, currency, token, description, capture, offSession, returnUrl: back ?? returnUrl }
+          return toCharge(await call('charge', reference, fields), refusal)
+        } catch (error) {
+          return transportFailure(error)
+        }
+      },
+      inquire: async ({ reference }) => {
+        try {
+          const answer = await call('inquire', `${reference}-inquiry`, { reference })
+          return answer.status === 404 ? { status: 'not_found' } : toCharge(answer, unclear)
+        } catch (error) {
+          return { status: 'unknown', pspCode: transportFailure(error).pspCode }
+        }
+      },
+      capture: (reference, charge) => onCharge('capture', reference, charge),
+      release: (reference, charge) => onCharge('release', reference, charge),
+      refund: async ({ reference, charge, amountMinor }) => {
+        try {
+          const answer = await call('refund', reference, { reference, charge: charge.reference, amount: amountMinor, currency: charge.currency })
+          if (answer.status === 422) return { status: 'failed', pspCode: 'http_422' }
+          const parsed = bankRefund.safeParse(answer.body)
+          return answer.status === 200 && parsed.success ? toRefundOutcome(parsed.data) : unclear(answer)
+        } catch (error) {
+          return { status: 'unknown', pspCode: transportFailure(error).pspCode }
+        }
+      },
+      inquireRefund: async ({ reference }) => {
+        try {
+          const answer = await call('inquire_refund', `${reference}-inquiry`, { reference })
+          if (answer.status === 404) return { status: 'not_found' }
+          const parsed = bankRefund.safeParse(answer.body)
+          return answer.status === 200 && parsed.success ? toRefundOutcome(parsed.data) : unclear(answer)
+        } catch (error) {
+          return { status: 'unknown', pspCode: transportFailure(error).pspCode }
+        }
+      },
+      verifyWebhook: async ({ headers, rawBody }) => {
+        try {
+          if (!webhookSecret) throw new Error('the account has no webhookSecret')
+          const signed = Object.fromEntries(Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined))
+          new Webhook(webhookSecret).verify(rawBody, signed)
+        } catch (error) {
+          throw new AppError('signature_invalid', 'the webhook-signature does not verify, or is older than 5 minutes', [], { cause: error })
+        }
+      },
+      readEvents: ({ rawBody }) => [toEvent(JSON.parse(rawBody))],
+      lookUp: async () => undefined,
+    }
+  },
+})

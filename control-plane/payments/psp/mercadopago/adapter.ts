@@ -1,0 +1,173 @@
+/**
+ * MercadoPago, by payments, on its own library. An account's credentials are `accessToken`; its webhook secret is the
+ * signature key of the application. A token is `<customer id>/<card id>` of a saved card, with the card's brand
+ * (`…/visa`) where MercadoPago asks for it, or a card token of a checkout, which is good once.
+ *
+ * The library knows one base URL for the whole process, so ours is set where it keeps it.
+ */
+import { CardToken, InvalidWebhookSignatureError, MercadoPagoConfig, Payment, PaymentRefund, WebhookSignatureValidator } from 'mercadopago'
+import { AppConfig } from 'mercadopago/dist/utils/config/index.js'
+import { MercadoPagoError, MPConnectionError } from 'mercadopago/dist/utils/errors/index.js'
+import type { Clock } from '../../../../common/clock.ts'
+import { AppError } from '../../../../common/errors.ts'
+import { z } from '../../../../common/zod.ts'
+import { inexpressible, toDecimal } from '../currency-exponents.ts'
+import type { PspProvider } from '../directory.ts'
+import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
+import { transportFailure } from '../transport-errors.ts'
+import { type MercadopagoEvent, type MercadopagoPayment, mercadopagoExponents, toEvent, toLookedUp, toOutcome, toRefundOutcome } from './mapping.ts'
+
+const credentials = z.object({ accessToken: z.string('is needed: the access token of the application').min(1) })
+
+const IDEMPOTENCY_MS = 24 * 3_600_000
+/** As for Stripe; MercadoPago sends events again for days, each time signed anew. */
+const WEBHOOK_TOLERANCE_S = 300
+
+const codeOf = (error: unknown): string => {
+  if (!(error instanceof MercadoPagoError) || error instanceof MPConnectionError) return transportFailure(error).pspCode
+  return error.error || `http_${error.status}`
+}
+
+/** What MercadoPago, or the way to it, says instead of a payment. */
+const toFailure = (error: unknown): ChargeOutcome => {
+  if (!(error instanceof MercadoPagoError) || error instanceof MPConnectionError) return transportFailure(error)
+  const pspCode = codeOf(error)
+  if (error.status === 429) return { status: 'declined', declineClass: 'technical', pspCode }
+  // Locked, in conflict with an earlier one, or waiting for somebody else: not known to be refused.
+  if ([408, 409, 423, 424].includes(error.status) || error.status >= 500 || error.status === 0) return { status: 'unknown', pspCode }
+  return { status: 'declined', declineClass: error.status === 404 || error.status === 402 ? 'credential' : 'config', pspCode }
+}
+
+const event = z.object({
+  id: z.union([z.number(), z.string()]),
+  type: z.string().optional(),
+  action: z.string().optional(),
+  data: z.looseObject({}).optional(),
+})
+
+export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | undefined }): PspProvider<z.infer<typeof credentials>> => ({
+  credentials,
+  create: ({ credentials: { accessToken }, webhookSecret, timeoutMs }): Psp => {
+    if (deps.baseUrl !== undefined) Object.assign(AppConfig, { BASE_URL: deps.baseUrl.replace(/\/$/, '') })
+    /** One a call: the library keeps the options of one call for the next. */
+    const config = (idempotencyKey?: string) =>
+      new MercadoPagoConfig({ accessToken, options: { timeout: timeoutMs, maxRetries: 0, ...(idempotencyKey ? { idempotencyKey } : {}) } })
+
+    const find = async ({ reference, pspReference }: ChargeName): Promise<MercadopagoPayment | undefined> => {
+      if (pspReference) return (await new Payment(config()).get({ id: pspReference })) as MercadopagoPayment
+      const found = await new Payment(config()).search({ options: { external_reference: reference, sort: 'date_created', criteria: 'desc', limit: 1 } })
+      if (!Array.isArray(found.results)) throw new Error('the search has no results')
+      return found.results[0] as MercadopagoPayment | undefined
+    }
+    const onPayment = async (charge: ChargeName, act: (id: string) => Promise<unknown>): Promise<ChargeOutcome> => {
+      if (!charge.pspReference) return { status: 'unknown', pspCode: 'no_psp_reference' }
+      try {
+        return toOutcome((await act(charge.pspReference)) as MercadopagoPayment)
+      } catch (error) {
+        return { status: 'unknown', pspCode: codeOf(error) }
+      }
+    }
+    /** A saved card is charged by a token made for this one payment. */
+    const source = async ({ token }: ChargeRequest) => {
+      const [customer = '', card, brand] = token.split('/')
+      if (card === undefined) return { token }
+      const made = await new CardToken(config()).create({ body: { customer_id: customer, card_id: card } })
+      if (!made.id) throw new Error('no card token was answered')
+      return { token: made.id, payer: { type: 'customer', id: customer }, ...(brand ? { payment_method_id: brand } : {}) }
+    }
+
+    return {
+      idempotencyMs: IDEMPOTENCY_MS,
+      charge: async (order) => {
+        const amount = toDecimal(order.amountMinor, order.currency, mercadopagoExponents)
+        if (amount === undefined) return inexpressible
+        let from: Awaited<ReturnType<typeof source>>
+        try {
+          from = await source(order)
+        } catch (error) {
+          const failure = toFailure(error)
+          // Nothing was asked for yet, whatever went wrong with the token.
+          return failure.status === 'declined' ? failure : { status: 'not_sent', pspCode: codeOf(error) }
+        }
+        const body = {
+          transaction_amount: Number(amount),
+          installments: 1,
+          external_reference: order.reference,
+          capture: order.capture === 'automatic',
+          ...from,
+          ...(order.description ? { description: order.description } : {}),
+          ...(order.offSession ? {} : { three_d_secure_mode: 'optional' }),
+        }
+        try {
+          const answer = await new Payment(config(order.reference)).create({ body: body as never })
+          return toOutcome(answer as MercadopagoPayment)
+        } catch (error) {
+          return toFailure(error)
+        }
+      },
+      inquire: async (charge) => {
+        try {
+          const found = await find(charge)
+          return found ? toOutcome(found) : { status: 'not_found' }
+        } catch (error) {
+          return { status: 'unknown', pspCode: codeOf(error) }
+        }
+      },
+      capture: (reference, charge) => onPayment(charge, (id) => new Payment(config(reference)).capture({ id })),
+      release: (reference, charge) => onPayment(charge, (id) => new Payment(config(reference)).cancel({ id })),
+      refund: async ({ reference, charge, amountMinor }) => {
+        const amount = toDecimal(amountMinor, charge.currency, mercadopagoExponents)
+        if (amount === undefined) return { status: 'failed', pspCode: 'amount_not_expressible' }
+        if (!charge.pspReference) return { status: 'unknown', pspCode: 'no_psp_reference' }
+        try {
+          const refund = await new PaymentRefund(config(reference)).create({ payment_id: charge.pspReference, body: { amount: Number(amount) } })
+          return refund.id === undefined ? { status: 'unknown', pspCode: 'malformed_answer' } : toRefundOutcome(refund.status)
+        } catch (error) {
+          const isAnswer = error instanceof MercadoPagoError && error.status === 400
+          return { status: isAnswer ? 'failed' : 'unknown', pspCode: codeOf(error) }
+        }
+      },
+      // Its refunds carry nothing of ours.
+      inquireRefund: async () => ({ status: 'cannot_tell' }),
+      verifyWebhook: async ({ headers, query, rawBody }) => {
+        try {
+          if (!webhookSecret) throw new Error('the account has no webhookSecret')
+          const dataId = query['data.id'] ?? dataIdOf(rawBody)
+          WebhookSignatureValidator.validate({
+            xSignature: headers['x-signature'],
+            xRequestId: headers['x-request-id'],
+            // https://www.mercadopago.com/developers/en/docs/your-integrations/notifications/webhooks: in lower case.
+            dataId: dataId?.toLowerCase(),
+            secret: webhookSecret,
+          })
+          const ageMs = Math.abs(deps.clock.nowMs() - signedAtMs(headers['x-signature'] ?? ''))
+          if (!(ageMs <= WEBHOOK_TOLERANCE_S * 1000)) throw new Error('the event is too old')
+          if (dataId !== dataIdOf(rawBody)) throw new Error('the signature is of another payment')
+        } catch (error) {
+          const why = error instanceof InvalidWebhookSignatureError ? error.reason : 'see the log'
+          throw new AppError('signature_invalid', `the x-signature does not verify, or is older than 5 minutes (${why})`, [], { cause: error })
+        }
+      },
+      readEvents: ({ rawBody }) => {
+        const parsed = event.safeParse(JSON.parse(rawBody))
+        if (!parsed.success) throw new AppError('invalid_request', 'the body is not a webhook of MercadoPago')
+        return [toEvent(parsed.data as MercadopagoEvent)]
+      },
+      lookUp: async (pspReference) => {
+        const found = await find({ reference: '', pspReference, amountMinor: 0, currency: '' })
+        return found && toLookedUp(found)
+      },
+    }
+  },
+})
+
+/** Seconds or milliseconds: MercadoPago has sent both. */
+const signedAtMs = (signature: string): number => {
+  const ts = Number(/(?:^|,)\s*ts=(\d+)/.exec(signature)?.[1])
+  return ts > 1e11 ? ts : ts * 1000
+}
+
+const dataIdOf = (rawBody: string): string | undefined => {
+  const id = (JSON.parse(rawBody) as { data?: { id?: unknown } }).data?.id
+  return id === undefined ? undefined : String(id)
+}

@@ -1,0 +1,256 @@
+/**
+ * PayPal, by orders, on its own library. An account's credentials are `clientId`, `clientSecret`, `webhookId`, and for
+ * live accounts `environment: live`. A token is a vaulted payment method: `<vault id>` of a PayPal wallet, or
+ * `card/<vault id>`.
+ *
+ * https://developer.paypal.com/docs/api/orders/v2/, https://developer.paypal.com/docs/api/payments/v2/. PayPal answers
+ * a repeated PayPal-Request-Id with the first one's outcome for 6 hours, and refuses a second payment of an invoice id
+ * for good. It cannot be asked about an order by our reference.
+ */
+import { ApiError, CheckoutPaymentIntent, Client, Environment, OrdersController, PaymentsController } from '@paypal/paypal-server-sdk'
+import type { Clock } from '../../../../common/clock.ts'
+import { AppError } from '../../../../common/errors.ts'
+import { z } from '../../../../common/zod.ts'
+import { inexpressible, toDecimal } from '../currency-exponents.ts'
+import type { PspProvider } from '../directory.ts'
+import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
+import { createTransport } from '../transport.ts'
+import { transportFailure } from '../transport-errors.ts'
+import { ALREADY_PAID, type PaypalEvent, type PaypalOrder, paypalExponents, paypalIssues, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
+import { verifyPaypalSignature } from './webhook-signature.ts'
+
+const credentials = z.object({
+  clientId: z.string('is needed: the client id of the REST app').min(1),
+  clientSecret: z.string('is needed: the secret of the REST app').min(1),
+  webhookId: z.string('must be the id of the webhook, from the dashboard').min(1).optional(),
+  environment: z.enum(['sandbox', 'live']).default('sandbox'),
+})
+
+const IDEMPOTENCY_MS = 6 * 3_600_000
+const WHOLE = 'return=representation'
+
+const errorBody = z.object({ name: z.string().optional(), details: z.array(z.object({ issue: z.string() })).optional() })
+
+const codeOf = (error: unknown): string => {
+  if (!(error instanceof ApiError)) return transportFailure(error).pspCode
+  const body = errorBody.safeParse(parse(error.body)).data
+  return body?.details?.[0]?.issue ?? body?.name ?? `http_${error.statusCode}`
+}
+
+const parse = (body: unknown): unknown => {
+  if (typeof body !== 'string') return undefined
+  try {
+    return JSON.parse(body)
+  } catch {
+    return undefined
+  }
+}
+
+/** What PayPal, or the way to it, says instead of an order. */
+const toFailure = (error: unknown): ChargeOutcome => {
+  if (!(error instanceof ApiError)) return transportFailure(error)
+  const pspCode = codeOf(error)
+  if (ALREADY_PAID.includes(pspCode) || error.statusCode === 409) return { status: 'unknown', pspCode }
+  if (error.statusCode === 429) return { status: 'declined', declineClass: 'technical', pspCode }
+  if (error.statusCode === 422) return { status: 'declined', declineClass: paypalIssues[pspCode] ?? 'config', pspCode }
+  if (error.statusCode >= 400 && error.statusCode < 500) return { status: 'declined', declineClass: 'config', pspCode }
+  return { status: 'unknown', pspCode }
+}
+
+const event = z.object({ id: z.string().min(1), event_type: z.string().min(1), resource: z.looseObject({}) })
+
+/** The library speaks through axios; this gives axios our HTTP, so that all adapters fail alike. */
+const axiosAdapter =
+  (fetch: ReturnType<typeof createTransport>['fetch']) => async (config: { url: string; method?: string; headers: object; data?: string; auth?: unknown }) => {
+    const answer = await fetch(config.url, {
+      method: (config.method ?? 'get').toUpperCase(),
+      headers: Object.fromEntries(Object.entries(config.headers).map(([name, value]) => [name, String(value)])),
+      ...(config.data === undefined ? {} : { body: config.data }),
+    })
+    return {
+      data: await answer.text(),
+      status: answer.status,
+      statusText: answer.statusText,
+      headers: Object.fromEntries(answer.headers),
+      config,
+      request: undefined,
+    }
+  }
+
+export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined }): PspProvider<z.infer<typeof credentials>> => ({
+  credentials,
+  create: ({ credentials: account, returnUrl, timeoutMs }): Psp => {
+    const transport = createTransport(timeoutMs, deps.baseUrl)
+    const client = new Client({
+      clientCredentialsAuthCredentials: { oAuthClientId: account.clientId, oAuthClientSecret: account.clientSecret },
+      environment: account.environment === 'live' ? Environment.Production : Environment.Sandbox,
+      timeout: timeoutMs,
+      unstable_httpClientOptions: { adapter: axiosAdapter(transport.fetch) },
+    })
+    const orders = new OrdersController(client)
+    const payments = new PaymentsController(client)
+
+    type Token = Awaited<ReturnType<typeof client.clientCredentialsAuthManager.fetchToken>>
+    let token: Token | undefined
+    /** Fetched before the call that needs it: what fails here has charged nobody. */
+    const authorize = async (): Promise<void> => {
+      token = await client.clientCredentialsAuthManager.updateToken(token)
+    }
+    const authorized = (): { ordersApi: OrdersController; paymentsApi: PaymentsController } => {
+      if (!token) return { ordersApi: orders, paymentsApi: payments }
+      const { oAuthClientId, oAuthClientSecret } = { oAuthClientId: account.clientId, oAuthClientSecret: account.clientSecret }
+      const withToken = client.withConfiguration({ clientCredentialsAuthCredentials: { oAuthClientId, oAuthClientSecret, oAuthToken: token } })
+      return { ordersApi: new OrdersController(withToken), paymentsApi: new PaymentsController(withToken) }
+    }
+    /** One set of controllers a token. */
+    let current: { token: Token | undefined; apis: ReturnType<typeof authorized> } | undefined
+    const apis = async () => {
+      await authorize()
+      if (current?.token !== token || !current) current = { token, apis: authorized() }
+      return current.apis
+    }
+
+    const read = async (id: string): Promise<PaypalOrder> => {
+      const { ordersApi } = await apis()
+      const order = (await ordersApi.getOrder({ id })).result as PaypalOrder
+      // The customer has said yes, and the money has not been taken.
+      if (order.status !== 'APPROVED') return order
+      return (await ordersApi.captureOrder({ id, paypalRequestId: `${id}-capture`, prefer: WHOLE })).result as PaypalOrder
+    }
+    const onAuthorization = async (charge: ChargeName, act: (authorizationId: string) => Promise<ChargeOutcome>): Promise<ChargeOutcome> => {
+      const unknown = (pspCode: string): ChargeOutcome => ({ status: 'unknown', pspCode })
+      try {
+        if (!charge.pspReference) return unknown('no_psp_reference')
+        const order = await read(charge.pspReference)
+        const authorization = order.purchaseUnits?.[0]?.payments?.authorizations?.[0]
+        return authorization?.id && authorization.status === 'CREATED' ? await act(authorization.id) : toOutcome(order)
+      } catch (error) {
+        return unknown(codeOf(error))
+      }
+    }
+    const source = (order: ChargeRequest) => {
+      const [kind, id] = order.token.includes('/') ? order.token.split('/') : ['paypal', order.token]
+      const initiator = order.offSession ? 'MERCHANT' : 'CUSTOMER'
+      if (kind === 'card') {
+        const storedCredential = { paymentInitiator: initiator, paymentType: order.offSession ? 'RECURRING' : 'ONE_TIME', usage: 'SUBSEQUENT' }
+        return {
+          card: { vaultId: id, storedCredential, experienceContext: { returnUrl: order.returnUrl ?? returnUrl, cancelUrl: order.returnUrl ?? returnUrl } },
+        }
+      }
+      return { paypal: { vaultId: id, storedCredential: { paymentInitiator: initiator, usage: 'SUBSEQUENT' } } }
+    }
+
+    return {
+      idempotencyMs: IDEMPOTENCY_MS,
+      charge: async (order) => {
+        const value = toDecimal(order.amountMinor, order.currency, paypalExponents)
+        if (value === undefined) return inexpressible
+        let api: OrdersController
+        try {
+          api = (await apis()).ordersApi
+        } catch (error) {
+          const { status: httpStatus } = { status: error instanceof ApiError ? error.statusCode : 0 }
+          if (httpStatus === 401 || httpStatus === 403) return { status: 'declined', declineClass: 'config', pspCode: codeOf(error) }
+          // Without an access token nothing was asked for.
+          return { status: 'not_sent', pspCode: codeOf(error) }
+        }
+        const body = {
+          intent: order.capture === 'separate' ? CheckoutPaymentIntent.Authorize : CheckoutPaymentIntent.Capture,
+          purchaseUnits: [
+            {
+              referenceId: order.reference,
+              customId: order.reference,
+              invoiceId: order.reference,
+              amount: { currencyCode: order.currency, value },
+              ...(order.description ? { description: order.description.slice(0, 127) } : {}),
+            },
+          ],
+          paymentSource: source(order),
+        }
+        try {
+          const answer = await api.createOrder({ body: body as never, paypalRequestId: order.reference, prefer: WHOLE })
+          return toOutcome(answer.result as PaypalOrder)
+        } catch (error) {
+          return toFailure(error)
+        }
+      },
+      inquire: async ({ pspReference }) => {
+        if (!pspReference) return { status: 'cannot_tell' }
+        try {
+          return toOutcome(await read(pspReference))
+        } catch (error) {
+          return { status: 'unknown', pspCode: codeOf(error) }
+        }
+      },
+      capture: (reference, charge) =>
+        onAuthorization(charge, async (authorizationId) => {
+          const { paymentsApi } = await apis()
+          const answer = await paymentsApi.captureAuthorizedPayment({
+            authorizationId,
+            paypalRequestId: reference,
+            prefer: WHOLE,
+            body: { invoiceId: charge.reference, finalCapture: true },
+          })
+          return toOutcome({ id: charge.pspReference ?? '', purchaseUnits: [{ payments: { captures: [answer.result as never] } }] })
+        }),
+      release: (reference, charge) =>
+        onAuthorization(charge, async (authorizationId) => {
+          const { paymentsApi } = await apis()
+          await paymentsApi.voidPayment({ authorizationId, paypalRequestId: reference })
+          return { status: 'declined', declineClass: 'technical', pspCode: 'released', ...(charge.pspReference ? { pspReference: charge.pspReference } : {}) }
+        }),
+      refund: async ({ reference, charge, amountMinor }) => {
+        const value = toDecimal(amountMinor, charge.currency, paypalExponents)
+        if (value === undefined) return { status: 'failed', pspCode: 'amount_not_expressible' }
+        try {
+          if (!charge.pspReference) return { status: 'unknown', pspCode: 'no_psp_reference' }
+          const captureId = (await read(charge.pspReference)).purchaseUnits?.[0]?.payments?.captures?.[0]?.id
+          if (!captureId) return { status: 'unknown', pspCode: 'no_capture' }
+          const { paymentsApi } = await apis()
+          const body = { amount: { currencyCode: charge.currency, value }, invoiceId: reference, customId: reference }
+          const answer = await paymentsApi.refundCapturedPayment({ captureId, paypalRequestId: reference, prefer: WHOLE, body })
+          return toRefundOutcome(answer.result.status)
+        } catch (error) {
+          const isAnswer = error instanceof ApiError && error.statusCode === 422
+          return { status: isAnswer ? 'failed' : 'unknown', pspCode: codeOf(error) }
+        }
+      },
+      inquireRefund: async ({ reference, charge }) => {
+        if (!charge.pspReference) return { status: 'cannot_tell' }
+        try {
+          const refunds = (await read(charge.pspReference)).purchaseUnits?.[0]?.payments?.refunds ?? []
+          const found = refunds.find(({ invoiceId }) => invoiceId === reference)
+          return found ? toRefundOutcome(found.status) : { status: 'not_found' }
+        } catch (error) {
+          return { status: 'unknown', pspCode: codeOf(error) }
+        }
+      },
+      verifyWebhook: async ({ headers, rawBody }) => {
+        try {
+          if (!account.webhookId) throw new Error('the account has no credentials.webhookId')
+          const trustedOrigin = deps.baseUrl === undefined ? undefined : new URL(deps.baseUrl).origin
+          await verifyPaypalSignature({
+            headers,
+            rawBody,
+            webhookId: account.webhookId,
+            trustedOrigin,
+            nowMs: deps.clock.nowMs(),
+            transport: createTransport(timeoutMs),
+          })
+        } catch (error) {
+          throw new AppError('signature_invalid', 'the signature of PayPal does not verify', [], { cause: error })
+        }
+      },
+      readEvents: ({ rawBody }) => {
+        const parsed = event.safeParse(JSON.parse(rawBody))
+        if (!parsed.success) throw new AppError('invalid_request', 'the body is not an event of PayPal')
+        return [toEvent(parsed.data as PaypalEvent)]
+      },
+      lookUp: async (pspReference) => {
+        const order = await read(pspReference)
+        const reference = order.purchaseUnits?.[0]?.customId
+        return reference ? { reference, outcome: toOutcome(order) } : undefined
+      },
+    }
+  },
+})

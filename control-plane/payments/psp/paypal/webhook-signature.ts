@@ -1,0 +1,48 @@
+/**
+ * The signature of a PayPal webhook, verified without asking PayPal:
+ * https://developer.paypal.com/api/rest/webhooks/rest/#link-selfverificationmethod. Its library has nothing for it.
+ */
+import { createVerify } from 'node:crypto'
+import { crc32 } from 'node:zlib'
+import { LRUCache } from 'lru-cache'
+import type { Transport } from '../transport.ts'
+
+/** PayPal has a handful of certificates at a time. */
+const certificates = new LRUCache<string, string>({ max: 20, ttl: 24 * 3_600_000 })
+
+/** PayPal sends an event again for three days. */
+const TOLERANCE_MS = 75 * 3_600_000
+
+export interface PaypalSignature {
+  headers: Record<string, string | undefined>
+  rawBody: string
+  webhookId: string
+  /** Of the hosts that certificates are taken from, besides PayPal's own. */
+  trustedOrigin: string | undefined
+  nowMs: number
+  transport: Transport
+}
+
+/** A certificate from anywhere else would let anybody sign. */
+const isTrusted = (url: URL, trustedOrigin: string | undefined): boolean =>
+  (url.protocol === 'https:' && /(^|\.)paypal\.com$/.test(url.hostname)) || url.origin === trustedOrigin
+
+/** @throws Error that says what does not hold. */
+export const verifyPaypalSignature = async ({ headers, rawBody, webhookId, trustedOrigin, nowMs, transport }: PaypalSignature): Promise<void> => {
+  const header = (name: string): string => {
+    const value = headers[`paypal-${name}`]
+    if (!value) throw new Error(`the header paypal-${name} is missing`)
+    return value
+  }
+  const time = header('transmission-time')
+  const ageMs = nowMs - Date.parse(time)
+  if (!(Math.abs(ageMs) <= TOLERANCE_MS)) throw new Error('the event is too old')
+  if (header('auth-algo') !== 'SHA256withRSA') throw new Error('the algorithm is not SHA256withRSA')
+  const certUrl = new URL(header('cert-url'))
+  if (!isTrusted(certUrl, trustedOrigin)) throw new Error('the certificate is not at PayPal')
+  const certificate = certificates.get(certUrl.href) ?? (await (await transport.fetch(certUrl)).text())
+  const signed = `${header('transmission-id')}|${time}|${webhookId}|${crc32(rawBody)}`
+  const isValid = createVerify('SHA256').update(signed).verify(certificate, header('transmission-sig'), 'base64')
+  if (!isValid) throw new Error('the signature does not match')
+  certificates.set(certUrl.href, certificate)
+}

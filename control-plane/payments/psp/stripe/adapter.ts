@@ -1,0 +1,171 @@
+/**
+ * Stripe, by payment intents, on its own library. An account's credentials are `secretKey`; its webhook secret is the
+ * endpoint's `whsec_…`. A token is a payment method (`pm_…`), or `cus_…/pm_…` for one that belongs to a customer of
+ * Stripe's, which is what renewals need.
+ *
+ * https://docs.stripe.com/api/payment_intents, https://docs.stripe.com/api/refunds, https://docs.stripe.com/webhooks,
+ * https://docs.stripe.com/api/idempotent_requests (keys are kept for at least 24 hours).
+ */
+import Stripe from 'stripe'
+import { AppError } from '../../../../common/errors.ts'
+import { z } from '../../../../common/zod.ts'
+import { inexpressible, toPspUnits } from '../currency-exponents.ts'
+import type { PspProvider } from '../directory.ts'
+import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
+import { createTransport } from '../transport.ts'
+import { transportFailure } from '../transport-errors.ts'
+import { classOf, REFERENCE, stripeExponents, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
+
+const credentials = z.object({ secretKey: z.string('is needed: the secret key of the Stripe account').min(1) })
+
+const HOUR_MS = 3_600_000
+const IDEMPOTENCY_MS = 24 * HOUR_MS
+/** https://docs.stripe.com/webhooks#replay-attacks */
+const WEBHOOK_TOLERANCE_S = 300
+
+const { errors } = Stripe
+
+const intentOf = (error: InstanceType<typeof errors.StripeError>): string | undefined => error.payment_intent?.id
+
+/** What Stripe, or the way to it, says instead of an answer. */
+const toFailure = (error: unknown): ChargeOutcome => {
+  if (!(error instanceof errors.StripeError)) return transportFailure(error)
+  if (error instanceof errors.StripeConnectionError) return transportFailure(error)
+  const pspReference = intentOf(error)
+  const known = pspReference === undefined ? {} : { pspReference }
+  const pspCode = error.decline_code ?? error.code ?? `http_${error.statusCode ?? 0}`
+  if (error instanceof errors.StripeCardError) return { status: 'declined', declineClass: classOf(error.decline_code, error.code), pspCode, ...known }
+  // The same key with another request, or while the first is still running: there is an earlier one, and it counts.
+  if (error instanceof errors.StripeIdempotencyError || error.statusCode === 409) return { status: 'unknown', pspCode }
+  if (error instanceof errors.StripeRateLimitError) return { status: 'declined', declineClass: 'technical', pspCode }
+  if (error instanceof errors.StripeAuthenticationError || error instanceof errors.StripePermissionError)
+    return { status: 'declined', declineClass: 'config', pspCode }
+  if (error instanceof errors.StripeInvalidRequestError) {
+    const declineClass = error.code ? classOf(undefined, error.code) : 'config'
+    // An invalid request is our mistake or the account's, not an issuer's word.
+    return { status: 'declined', declineClass: declineClass === 'issuer_soft' ? 'config' : declineClass, pspCode, ...known }
+  }
+  return { status: 'unknown', pspCode }
+}
+
+const tokenParts = (token: string): { payment_method: string; customer?: string } => {
+  const [customer = '', method] = token.split('/')
+  return method === undefined ? { payment_method: token } : { payment_method: method, customer }
+}
+
+export const stripeProvider = (deps: { baseUrl: string | undefined }): PspProvider<z.infer<typeof credentials>> => ({
+  credentials,
+  create: ({ credentials: { secretKey }, webhookSecret, returnUrl, timeoutMs }): Psp => {
+    const { fetch } = createTransport(timeoutMs, deps.baseUrl)
+    const stripe = new Stripe(secretKey, {
+      httpClient: Stripe.createFetchHttpClient(fetch as typeof globalThis.fetch),
+      // Retries are ours to decide: each is stored first.
+      maxNetworkRetries: 0,
+      timeout: timeoutMs,
+      telemetry: false,
+    })
+
+    const find = async ({ reference, pspReference }: ChargeName): Promise<Stripe.PaymentIntent | undefined> => {
+      if (pspReference) return stripe.paymentIntents.retrieve(pspReference)
+      // The index is a minute behind; until then the charge is not found, and is sent again under the same key.
+      const found = await stripe.paymentIntents.search({ query: `metadata['${REFERENCE}']:'${reference}'`, limit: 1 })
+      return found.data[0]
+    }
+    /** Of an operation on an intent that exists: whatever is no clear answer leaves it as it is. */
+    const onIntent = async (charge: ChargeName, act: (id: string) => Promise<Stripe.PaymentIntent>): Promise<ChargeOutcome> => {
+      try {
+        const id = charge.pspReference ?? (await find(charge))?.id
+        return id ? toOutcome(await act(id)) : { status: 'unknown', pspCode: 'not_found' }
+      } catch (error) {
+        return { status: 'unknown', pspCode: codeOf(error) }
+      }
+    }
+
+    return {
+      idempotencyMs: IDEMPOTENCY_MS,
+      charge: async (request: ChargeRequest) => {
+        const amount = toPspUnits(request.amountMinor, request.currency, stripeExponents)
+        if (amount === undefined) return inexpressible
+        try {
+          const intent = await stripe.paymentIntents.create(
+            {
+              amount,
+              currency: request.currency.toLowerCase(),
+              ...tokenParts(request.token),
+              confirm: true,
+              capture_method: request.capture === 'separate' ? 'manual' : 'automatic',
+              metadata: { [REFERENCE]: request.reference },
+              ...(request.description ? { description: request.description } : {}),
+              ...(request.offSession
+                ? { off_session: true, automatic_payment_methods: { enabled: true, allow_redirects: 'never' as const } }
+                : { automatic_payment_methods: { enabled: true }, return_url: request.returnUrl ?? returnUrl }),
+            },
+            { idempotencyKey: request.reference },
+          )
+          return intent.id ? toOutcome(intent) : { status: 'unknown', pspCode: 'malformed_answer' }
+        } catch (error) {
+          return toFailure(error)
+        }
+      },
+      inquire: async (charge) => {
+        try {
+          const found = await find(charge)
+          return found ? toOutcome(found) : { status: 'not_found' }
+        } catch (error) {
+          // Not even asked is not an answer about the charge.
+          return { status: 'unknown', pspCode: codeOf(error) }
+        }
+      },
+      capture: (reference, charge) => onIntent(charge, (id) => stripe.paymentIntents.capture(id, {}, { idempotencyKey: reference })),
+      release: (reference, charge) => onIntent(charge, (id) => stripe.paymentIntents.cancel(id, {}, { idempotencyKey: reference })),
+      refund: async ({ reference, charge, amountMinor }) => {
+        try {
+          const intent = charge.pspReference ?? (await find(charge))?.id
+          if (!intent) return { status: 'unknown', pspCode: 'charge_not_found' }
+          const amount = toPspUnits(amountMinor, charge.currency, stripeExponents)
+          if (amount === undefined) return { status: 'failed', pspCode: 'amount_not_expressible' }
+          const refund = await stripe.refunds.create({ payment_intent: intent, amount, metadata: { [REFERENCE]: reference } }, { idempotencyKey: reference })
+          return toRefundOutcome(refund)
+        } catch (error) {
+          // Only what Stripe says of the refund itself is final; its own failures and ours are not.
+          const isAnswer = error instanceof errors.StripeInvalidRequestError && error.statusCode === 400
+          return { status: isAnswer ? 'failed' : 'unknown', pspCode: codeOf(error) }
+        }
+      },
+      inquireRefund: async ({ reference, charge }) => {
+        try {
+          if (!charge.pspReference) return { status: 'cannot_tell' }
+          const refunds = await stripe.refunds.list({ payment_intent: charge.pspReference, limit: 100 })
+          const found = refunds.data.find(({ metadata }) => metadata?.[REFERENCE] === reference)
+          return found ? toRefundOutcome(found) : { status: 'not_found' }
+        } catch (error) {
+          return { status: 'unknown', pspCode: codeOf(error) }
+        }
+      },
+      verifyWebhook: async ({ headers, rawBody }) => {
+        try {
+          if (!webhookSecret) throw new Error('the account has no webhookSecret')
+          await stripe.webhooks.constructEventAsync(rawBody, headers['stripe-signature'] ?? '', webhookSecret, WEBHOOK_TOLERANCE_S)
+        } catch (error) {
+          throw new AppError('signature_invalid', 'the Stripe-Signature does not verify, or is older than 5 minutes', [], { cause: error })
+        }
+      },
+      readEvents: ({ rawBody }) => {
+        const event = JSON.parse(rawBody) as Stripe.Event
+        if (event.object !== 'event' || typeof event.id !== 'string' || typeof event.type !== 'string' || typeof event.data?.object !== 'object')
+          throw new AppError('invalid_request', 'the body is not an event of Stripe')
+        return [toEvent(event)]
+      },
+      lookUp: async (pspReference) => {
+        const intent = await stripe.paymentIntents.retrieve(pspReference)
+        const reference = intent.metadata?.[REFERENCE]
+        return reference ? { reference, outcome: toOutcome(intent) } : undefined
+      },
+    }
+  },
+})
+
+const codeOf = (error: unknown): string => {
+  const failure = toFailure(error)
+  return 'pspCode' in failure ? failure.pspCode : 'no_answer'
+}

@@ -1,0 +1,78 @@
+/**
+ * A circuit breaker for each PSP account: after several technical failures in a row no payment waits for that account
+ * any more; after a while one is let through to see. Kept in the memory of each process, since it is about what this
+ * process can reach, and lost at no harm.
+ */
+import { BrokenCircuitError, CircuitState, ConsecutiveBreaker, circuitBreaker, handleWhenResult } from 'cockatiel'
+import { LRUCache } from 'lru-cache'
+import type { Clock } from '../../../common/clock.ts'
+import type { Log } from '../../../common/log.ts'
+import type { ChargeOutcome } from '../psp/psp.ts'
+
+/** More accounts than one process serves; an account that is forgotten starts closed. */
+const MAX_ACCOUNTS = 10_000
+
+export interface CircuitBreakerSettings {
+  /** So many technical failures in a row open the circuit. */
+  failures: number
+  /** How long it stays open before one payment is let through. */
+  openMs: number
+}
+
+export interface CircuitView {
+  state: 'closed' | 'open' | 'half_open'
+  /** While open: when one payment is let through. */
+  openUntil: Date | undefined
+}
+
+export interface Circuit {
+  view(): CircuitView
+  /** Charges, or answers `not_sent` at once while the circuit is open. */
+  run(charge: () => Promise<ChargeOutcome>): Promise<ChargeOutcome>
+}
+
+/** The provider could not be reached, did not answer, or says that it failed itself. What it says of a card is none. */
+const isTechnicalFailure = (outcome: unknown): boolean => {
+  const { status, ...rest } = outcome as ChargeOutcome
+  return status === 'not_sent' || status === 'unknown' || (status === 'declined' && 'declineClass' in rest && rest.declineClass === 'technical')
+}
+
+const createCircuit = (account: string, { failures, openMs }: CircuitBreakerSettings, clock: Clock, log: Log): Circuit => {
+  const policy = circuitBreaker(handleWhenResult(isTechnicalFailure), { halfOpenAfter: openMs, breaker: new ConsecutiveBreaker(failures) })
+  let openUntil: Date | undefined
+  policy.onBreak(() => {
+    openUntil = new Date(clock.nowMs() + openMs)
+    log.error({ account, openUntil }, 'the circuit of a PSP account opens: its payments go elsewhere or wait')
+  })
+  policy.onReset(() => {
+    openUntil = undefined
+    log.info({ account }, 'the circuit of a PSP account closes')
+  })
+  return {
+    view: () => {
+      if (policy.state === CircuitState.Closed) return { state: 'closed', openUntil: undefined }
+      const waits = policy.state === CircuitState.Open && openUntil !== undefined && openUntil.getTime() > clock.nowMs()
+      return waits ? { state: 'open', openUntil } : { state: 'half_open', openUntil: undefined }
+    },
+    run: async (charge) => {
+      try {
+        return await policy.execute(charge)
+      } catch (error) {
+        if (error instanceof BrokenCircuitError) return { status: 'not_sent', pspCode: 'circuit_open' }
+        throw error
+      }
+    },
+  }
+}
+
+/** @returns the circuit of an account, by its key in storage; the same one each time. */
+export const createCircuitBreakers = (settings: CircuitBreakerSettings, clock: Clock, log: Log): ((account: string) => Circuit) => {
+  const circuits = new LRUCache<string, Circuit>({ max: MAX_ACCOUNTS })
+  return (account) => {
+    const known = circuits.get(account)
+    if (known) return known
+    const made = createCircuit(account, settings, clock, log)
+    circuits.set(account, made)
+    return made
+  }
+}

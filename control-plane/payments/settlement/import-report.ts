@@ -1,0 +1,210 @@
+/**
+ * Takes a settlement report in, line by line as it arrives, so that its size does not matter. Lines that match are kept
+ * with their payments, what differs is listed. An import that was cut off is made again under the same id: what it has
+ * done already is not done twice.
+ */
+import { Readable } from 'node:stream'
+import { CsvError, parse } from 'csv-parse'
+import pMap from 'p-map'
+import { AppError, fieldError } from '../../../common/errors.ts'
+import { keys } from '../../keys.ts'
+import type { Payment } from '../../schemas/payment.ts'
+import type { SettlementDifference, SettlementReport } from '../../schemas/settlement-report.ts'
+import type { Tenant } from '../../schemas/tenant.ts'
+import { type Services, tenantNow } from '../../services.ts'
+import { MAX_PAGE } from '../../storage/storage.ts'
+import { insertOrGet, update } from '../../storage/update.ts'
+import { isSettled, recordSettlement } from '../machine/settlements.ts'
+import { type Read, type ReportFormat, type Row, readRow } from './formats.ts'
+import type { SettlementLine } from './line.ts'
+import { matchLine, paymentIdOf } from './match-line.ts'
+
+/** Lines that wait for storage at once. */
+const AT_ONCE = 8
+/** Longer than any line; bounds what is held of a file that is none. */
+const MAX_RECORD_BYTES = 64 * 1024
+
+export interface ReportInput {
+  id: string
+  account: string
+  /** The payments that it should cover, by when they were made. */
+  from?: Date | undefined
+  to?: Date | undefined
+}
+
+type NewDifference = Pick<SettlementDifference, 'kind' | 'why' | 'type' | 'reference' | 'paymentId' | 'line'>
+
+/** Sums in a document of its own: a report is one file, and one process reads it. */
+class Tally {
+  lines = 0
+  matched = 0
+  differences = 0
+  readonly totals = new Map<string, { grossMinor: number; feeMinor: number; netMinor: number }>()
+
+  add({ currency, grossMinor, feeMinor, netMinor }: SettlementLine): void {
+    const sum = this.totals.get(currency) ?? { grossMinor: 0, feeMinor: 0, netMinor: 0 }
+    this.totals.set(currency, { grossMinor: sum.grossMinor + grossMinor, feeMinor: sum.feeMinor + feeMinor, netMinor: sum.netMinor + netMinor })
+  }
+}
+
+/** @throws AppError `unknown_reference`, `already_exists` or `invalid_request`. */
+const openReport = async (services: Services, tenant: Tenant, input: ReportInput): Promise<SettlementReport> => {
+  const { tenantId } = tenant
+  const known = await services.storage.pspAccounts.find(keys.pspAccount(tenantId, input.account))
+  if (!known && tenant.mode === 'live') throw fieldError('unknown_reference', 'account', `there is no PSP account ${JSON.stringify(input.account)}`)
+  if (input.from && input.to && input.from >= input.to) throw fieldError('invalid_request', 'to', 'must be after from')
+  const report = await insertOrGet(services.storage.settlementReports, {
+    _id: keys.settlementReport(tenantId, input.id),
+    tenantId,
+    createdAt: tenantNow(services, tenant),
+    ...input,
+    status: 'importing',
+    lines: 0,
+    matched: 0,
+    differences: 0,
+    totals: [],
+  })
+  if (report.status === 'done') throw new AppError('already_exists', 'a settlement report of this id was imported already')
+  if (report.account !== input.account) throw fieldError('invalid_request', 'account', `must be ${report.account}, as when this import was begun`)
+  return report
+}
+
+const importLines = async (services: Services, tenant: Tenant, report: SettlementReport, reads: AsyncIterable<Read>): Promise<Tally> => {
+  const { tenantId } = tenant
+  const { payments, settlementDifferences } = services.storage
+  const tally = new Tally()
+
+  const note = async (difference: NewDifference, nth: number): Promise<void> => {
+    tally.differences += 1
+    const place = difference.line === undefined ? `missing-${difference.paymentId}` : `${String(difference.line).padStart(10, '0')}-${nth}`
+    await insertOrGet(settlementDifferences, {
+      _id: keys.settlementDifference(tenantId, report.id, place),
+      tenantId,
+      createdAt: report.createdAt,
+      reportId: report.id,
+      ...difference,
+    })
+  }
+  const take = async ({ read, number }: { read: Read; number: number }): Promise<void> => {
+    if (!read) return
+    tally.lines += 1
+    if ('malformed' in read) return note({ line: number, kind: 'malformed', why: read.malformed }, 0)
+    const { line } = read
+    tally.add(line)
+    const paymentId = paymentIdOf(line)
+    await inTurn(paymentId, async () => {
+      const { payment, matched, differences } = await settle(line, `${report.id}/${number}`, paymentId)
+      if (matched) tally.matched += 1
+      for (const [n, difference] of differences.entries()) {
+        await note({ ...difference, line: number, type: line.kind, reference: line.reference, paymentId: payment?.id }, n)
+      }
+    })
+  }
+  /** Matched against the payment as it is when the line is kept with it. */
+  const settle = async (line: SettlementLine, id: string, paymentId: string | undefined) => {
+    const payment = paymentId === undefined ? undefined : await payments.find(keys.payment(tenantId, paymentId))
+    let match = matchLine(line, id, report.account, payment)
+    if (!payment) return { payment, ...match }
+    const { kind, reference = '', grossMinor, feeMinor, netMinor, currency, settledAt } = line
+    await update(
+      payments,
+      payment._id,
+      (latest) => {
+        match = matchLine(line, id, report.account, latest)
+        return match.matched ? recordSettlement(latest, { id, kind, reference, grossMinor, feeMinor, netMinor, currency, settledAt }) : undefined
+      },
+      payment,
+    )
+    return { payment, ...match }
+  }
+  /** Lines of one payment one after another: of two that settle it, the first does. */
+  const turns = new Map<string, Promise<void>>()
+  const inTurn = async (paymentId = '', work: () => Promise<void>): Promise<void> => {
+    const mine = (turns.get(paymentId) ?? Promise.resolve()).then(work)
+    turns.set(paymentId, mine)
+    try {
+      await mine
+    } finally {
+      if (turns.get(paymentId) === mine) turns.delete(paymentId)
+    }
+  }
+
+  await pMap(numbered(reads), take, { concurrency: AT_ONCE })
+  for await (const payment of unsettled(services, tenant, report)) {
+    await note({ kind: 'missing', why: 'it succeeded in the time of this report, and no report has settled it', paymentId: payment.id }, 0)
+  }
+  return tally
+}
+
+async function* numbered(reads: AsyncIterable<Read>): AsyncGenerator<{ read: Read; number: number }> {
+  let number = 0
+  for await (const read of reads) {
+    number += 1
+    yield { read, number }
+  }
+}
+
+/** Payments at the report's account that were made in its time and that no report has. */
+async function* unsettled(services: Services, tenant: Tenant, { account, from, to }: SettlementReport): AsyncGenerator<Payment> {
+  if (!from || !to) return
+  let cursor: string | undefined
+  do {
+    const page = await services.storage.payments.page({ where: { tenantId: tenant.tenantId }, from, limit: MAX_PAGE, cursor })
+    for (const payment of page.data) {
+      if (payment.createdAt >= to) return
+      if (payment.attempts.some((attempt) => attempt.account === account && attempt.status === 'succeeded') && !isSettled(payment)) yield payment
+    }
+    cursor = page.nextCursor
+  } while (cursor)
+}
+
+/** @throws AppError as `openReport`; `invalid_request` when the report cannot be read to its end: importing it again goes on. */
+const importReport = async (services: Services, tenant: Tenant, input: ReportInput, reads: AsyncIterable<Read>): Promise<SettlementReport> => {
+  const report = await openReport(services, tenant, input)
+  const { settlementReports } = services.storage
+  try {
+    const { lines, matched, differences, totals } = await importLines(services, tenant, report, reads)
+    const sums = [...totals].map(([currency, sum]) => ({ currency, ...sum }))
+    return await update(settlementReports, report._id, ({ why: _, ...latest }) => ({
+      ...latest,
+      status: 'done',
+      lines,
+      matched,
+      differences,
+      totals: sums as SettlementReport['totals'],
+      finishedAt: tenantNow(services, tenant),
+    }))
+  } catch (error) {
+    const why = error instanceof CsvError ? `the CSV cannot be read: ${error.message}` : 'the import was cut off'
+    await update(settlementReports, report._id, (latest) => (latest.status === 'done' ? undefined : { ...latest, status: 'failed' as const, why }))
+    if (error instanceof CsvError) throw new AppError('invalid_request', why, [], { cause: error })
+    throw error
+  }
+}
+
+export const importLinesOf = (services: Services, tenant: Tenant, input: ReportInput, lines: SettlementLine[]): Promise<SettlementReport> =>
+  importReport(services, tenant, input, Readable.from(lines.map((line): Read => ({ line }))))
+
+/** @param csv with a header; separated by commas or semicolons. */
+export const importCsv = (services: Services, tenant: Tenant, input: ReportInput, format: ReportFormat, csv: Readable): Promise<SettlementReport> =>
+  importReport(services, tenant, input, readCsv(csv, format))
+
+/** Begins to read when the first row is asked for, so that whoever asks is there when it cannot be read. */
+async function* readCsv(csv: Readable, format: ReportFormat): AsyncGenerator<Read> {
+  const rows = parse({
+    columns: true,
+    bom: true,
+    trim: true,
+    skip_empty_lines: true,
+    relax_column_count: true,
+    delimiter: [',', ';'],
+    max_record_size: MAX_RECORD_BYTES,
+  })
+  // `pipe` does not hand on that the sender has gone away.
+  csv.once('error', (error) => rows.destroy(error))
+  csv.once('close', () => {
+    if (!csv.readableEnded) rows.destroy(new Error('the sender went away'))
+  })
+  csv.pipe(rows)
+  for await (const row of rows as AsyncIterable<Row>) yield readRow(format, row)
+}

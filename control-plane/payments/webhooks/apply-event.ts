@@ -1,0 +1,107 @@
+/**
+ * Applies a stored event to its payment. Late, repeated and out-of-order events are harmless: what they say is merged
+ * into what is known, and never takes back money that moved.
+ */
+import { keys } from '../../keys.ts'
+import type { Payment } from '../../schemas/payment.ts'
+import type { Tenant } from '../../schemas/tenant.ts'
+import type { WebhookEvent } from '../../schemas/webhook-event.ts'
+import { repairTime, type Services, tenantNow } from '../../services.ts'
+import { update } from '../../storage/update.ts'
+import { paymentIdOfAttempt, recordOutcome } from '../machine/attempts.ts'
+import { recordDispute } from '../machine/disputes.ts'
+import { attemptIdOfRefund, recordRefund } from '../machine/refunds.ts'
+import type { ChargeOutcome, DisputeFacts, RefundOutcome } from '../psp/psp.ts'
+import { openAccount } from '../routing/load-route.ts'
+
+export interface Applied {
+  /** The payment that it is about; the caller takes that further. */
+  paymentId?: string
+  /** Why nothing follows from it. */
+  ignored?: string
+}
+
+interface ChargeFacts {
+  reference: string
+  outcome?: ChargeOutcome | undefined
+  dispute?: DisputeFacts | undefined
+}
+
+/** What the event says, with what has to be asked for. @throws Error when the provider cannot be asked now. */
+const chargeFactsOf = async (services: Services, tenant: Tenant, event: WebhookEvent): Promise<ChargeFacts | undefined> => {
+  const { charge } = event
+  if (!charge) return undefined
+  const dispute = (event.dispute ?? undefined) as DisputeFacts | undefined
+  const outcome = (charge.outcome ?? undefined) as ChargeOutcome | undefined
+  if (charge.reference) return { reference: charge.reference, outcome, dispute }
+  const opened = await openAccount(services, tenant, event.account)
+  if ('unusable' in opened) throw new Error(`the PSP account cannot be used: ${opened.unusable}`)
+  const found = charge.pspReference ? await opened.psp.lookUp(charge.pspReference) : undefined
+  return found && { reference: found.reference, outcome: dispute ? outcome : found.outcome, dispute: dispute ?? found.dispute }
+}
+
+/** An outcome that the event does not say: it is asked for, by the provider's reference. */
+const outcomeOf = async (services: Services, tenant: Tenant, payment: Payment, event: WebhookEvent, facts: ChargeFacts): Promise<ChargeOutcome | undefined> => {
+  if (facts.outcome || facts.dispute) return facts.outcome
+  const opened = await openAccount(services, tenant, event.account)
+  if ('unusable' in opened) throw new Error(`the PSP account cannot be used: ${opened.unusable}`)
+  const { amountMinor, currency } = payment
+  const found = await opened.psp.inquire({ reference: facts.reference, pspReference: event.charge?.pspReference ?? undefined, amountMinor, currency })
+  return found.status === 'not_found' || found.status === 'cannot_tell' ? undefined : found
+}
+
+const applyCharge = async (services: Services, tenant: Tenant, event: WebhookEvent, facts: ChargeFacts): Promise<Applied> => {
+  const { payments } = services.storage
+  const { reference } = facts
+  const id = keys.payment(tenant.tenantId, paymentIdOfAttempt(reference))
+  const payment = await payments.find(id)
+  const attempt = payment?.attempts.find((one) => one.id === reference)
+  if (!payment || !attempt) return { ignored: `there is no attempt ${reference}` }
+  // Another account's event about this attempt would be a provider's mistake, or an attack with a valid signature.
+  if (attempt.account !== event.account) return { ignored: `the attempt ${reference} was made at another account` }
+  const outcome = await outcomeOf(services, tenant, payment, event, facts)
+  const { dispute } = facts
+  await update(payments, id, (latest) => {
+    const now = tenantNow(services, tenant)
+    const charged = outcome && recordOutcome(latest, reference, outcome, now, repairTime(services))
+    const disputed = dispute && recordDispute(charged ?? latest, reference, dispute, dispute.at ?? now, repairTime(services))
+    return disputed ?? charged
+  })
+  return { paymentId: payment.id }
+}
+
+const applyRefund = async (
+  services: Services,
+  tenant: Tenant,
+  event: WebhookEvent,
+  refund: { reference: string; outcome: RefundOutcome },
+): Promise<Applied> => {
+  const { payments } = services.storage
+  const attemptId = attemptIdOfRefund(refund.reference)
+  const id = keys.payment(tenant.tenantId, paymentIdOfAttempt(attemptId))
+  const payment = await payments.find(id)
+  if (payment?.attempts.find((one) => one.id === attemptId)?.account !== event.account)
+    return { ignored: `there is no refund ${refund.reference} at this account` }
+  await update(payments, id, (latest) => recordRefund(latest, refund.reference, refund.outcome, tenantNow(services, tenant), repairTime(services)))
+  return { paymentId: payment.id }
+}
+
+/** @throws Error when it cannot be applied now. */
+export const applyEvent = async (services: Services, tenant: Tenant, event: WebhookEvent): Promise<Applied> => {
+  if (event.refund) return applyRefund(services, tenant, event, event.refund as { reference: string; outcome: RefundOutcome })
+  const facts = await chargeFactsOf(services, tenant, event)
+  if (facts) return applyCharge(services, tenant, event, facts)
+  return { ignored: event.charge ? 'the charge is none of Tollgate' : 'nothing follows from events of this type' }
+}
+
+/** The event's work is done, or there was none. */
+export const markApplied = (services: Services, event: WebhookEvent, applied: Applied): Promise<WebhookEvent> =>
+  update(services.storage.webhookEvents, event._id, (latest) => {
+    if (latest.appliedAt) return undefined
+    const result = applied.ignored === undefined ? ({ status: 'applied', why: undefined } as const) : ({ status: 'ignored', why: applied.ignored } as const)
+    return { ...latest, ...result, paymentId: applied.paymentId, appliedAt: services.clock.now(), repairAt: undefined }
+  })
+
+/** It is tried again. */
+export const markFailed = (services: Services, event: WebhookEvent, why: string): Promise<WebhookEvent> =>
+  update(services.storage.webhookEvents, event._id, (latest) => (latest.appliedAt || latest.why === why ? undefined : { ...latest, status: 'failed', why }))

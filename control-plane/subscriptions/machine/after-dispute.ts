@@ -1,0 +1,64 @@
+/**
+ * What a dispute of one of its payments does to a subscription, by the storefront's rules. Banks take weeks, so it is
+ * rarely the current period's payment: any payment of the subscription counts.
+ */
+import { dropBills } from '../../billing/bills.ts'
+import type { Dispute, Payment } from '../../schemas/payment.ts'
+import type { Subscription } from '../../schemas/subscription.ts'
+import { end } from './end-subscription.ts'
+import { resume } from './pause.ts'
+import { changed, isFinal, type Moment, type NewEvent } from './state.ts'
+
+/** More than any subscription sees; the oldest are forgotten, which at worst notes one twice. */
+const MAX_KNOWN = 50
+
+const pause = (subscription: Subscription, event: NewEvent, moment: Moment): Subscription => {
+  // Of one that is overdue, or in its trial, dunning or the trial's end decides.
+  if (subscription.status !== 'active') return changed(subscription, {}, moment, event)
+  const paused = { status: 'paused', pausedAt: moment.now, pauseReason: 'dispute', resumeAt: undefined } as const
+  return changed(subscription, { ...paused, ...dropBills(subscription, () => true) }, moment, event, {
+    type: 'paused',
+    why: 'a payment is disputed, and the storefront pauses access meanwhile',
+  })
+}
+
+/** Money that the bank has taken back cannot be credited. */
+const withoutMoneyOf = (subscription: Subscription, payment: Payment): Subscription =>
+  (payment.seq ?? -1) < subscription.currentPeriod.firstBill
+    ? subscription
+    : { ...subscription, currentPeriod: { ...subscription.currentPeriod, creditableMinor: 0 }, ...dropBills(subscription, ({ reason }) => reason === 'change') }
+
+const react = (subscription: Subscription, payment: Payment, dispute: Dispute, moment: Moment): Subscription => {
+  const event: NewEvent = {
+    type: `dispute_${dispute.status}`,
+    why: `${dispute.reason} (${dispute.id})`,
+    paymentId: payment.id,
+    amountMinor: dispute.amountMinor,
+  }
+  const { onDispute = 'nothing', onDisputeLost = 'cancel' } = subscription.billing
+  if (dispute.status === 'won') {
+    const noted = changed(subscription, {}, moment, event)
+    const others = (subscription.disputes ?? []).some(({ id, status }) => id !== dispute.id && status === 'open')
+    return noted.status === 'paused' && noted.pauseReason === 'dispute' && !others ? resume(noted, moment) : noted
+  }
+  const effect = dispute.status === 'open' ? onDispute : onDisputeLost
+  const known = dispute.status === 'lost' ? withoutMoneyOf(subscription, payment) : subscription
+  if (effect === 'pause') return pause(known, event, moment)
+  const noted = changed(known, {}, moment, event)
+  return effect === 'cancel' ? end(noted, 'dispute', moment.now, moment) : noted
+}
+
+/** @returns undefined when the subscription knows of all of them. */
+export const afterDispute = (subscription: Subscription, payment: Payment, moment: Moment): Subscription | undefined => {
+  if (isFinal(subscription.status)) return undefined
+  const known = subscription.disputes ?? []
+  const news = (payment.disputes ?? []).filter(({ id, status }) => !known.some((one) => one.id === id && one.status === status))
+  if (news.length === 0) return undefined
+  let current = subscription
+  for (const dispute of news) {
+    if (isFinal(current.status)) break
+    const disputes = [...(current.disputes ?? []).filter(({ id }) => id !== dispute.id), { id: dispute.id, status: dispute.status }].slice(-MAX_KNOWN)
+    current = react({ ...current, disputes }, payment, dispute, moment)
+  }
+  return current
+}

@@ -1,0 +1,4 @@
+import test from 'ava'
+import { testPsp } from './psp.ts'
+
+testPsp(test, 'stripe')

@@ -1,0 +1,276 @@
+/** What every adapter of a PSP has to do, whatever its provider calls it. An adapter's own test is two lines. */
+import type { ExecutionContext, TestFn } from 'ava'
+import { systemClock } from '../../common/clock.ts'
+import { isAppError } from '../../common/errors.ts'
+import { adyenProvider } from '../../control-plane/payments/psp/adyen/adapter.ts'
+import type { PspProvider } from '../../control-plane/payments/psp/directory.ts'
+import { localProvider } from '../../control-plane/payments/psp/local/adapter.ts'
+import { mercadopagoProvider } from '../../control-plane/payments/psp/mercadopago/adapter.ts'
+import { paypalProvider } from '../../control-plane/payments/psp/paypal/adapter.ts'
+import type { ChargeOutcome, ChargeRequest, Psp, WebhookRequest } from '../../control-plane/payments/psp/psp.ts'
+import { stripeProvider } from '../../control-plane/payments/psp/stripe/adapter.ts'
+import type { Fault } from '../support/psp/fake-psp.ts'
+import { type ProviderName, type StandIn, standIns } from '../support/psp/index.ts'
+
+const TIMEOUT_MS = 400
+
+const createAdapter = (
+  { provider, credentials, webhookSecret, fake }: Pick<StandIn, 'provider' | 'credentials' | 'webhookSecret' | 'fake'>,
+  capture: 'automatic' | 'separate' = 'automatic',
+  timeoutMs = TIMEOUT_MS,
+): Psp => {
+  const deps = { clock: systemClock, baseUrl: fake.url, allowPrivate: true }
+  const made: Record<ProviderName, () => PspProvider<never>> = {
+    stripe: () => stripeProvider(deps) as PspProvider<never>,
+    adyen: () => adyenProvider(deps) as PspProvider<never>,
+    paypal: () => paypalProvider(deps) as PspProvider<never>,
+    mercadopago: () => mercadopagoProvider(deps) as PspProvider<never>,
+    local: () => localProvider(deps) as PspProvider<never>,
+  }
+  const { credentials: schema, create } = made[provider]()
+  return create({ credentials: schema.parse(credentials), webhookSecret, capture, returnUrl: 'https://shop.example/back', timeoutMs })
+}
+
+/** A code of each provider for the same thing. */
+const codes: Record<ProviderName, Record<'funds' | 'hard' | 'credential' | 'issuer_soft', string>> = {
+  stripe: { funds: 'insufficient_funds', hard: 'stolen_card', credential: 'expired_card', issuer_soft: 'do_not_honor' },
+  adyen: { funds: '12', hard: '20', credential: '6', issuer_soft: '2' },
+  paypal: { funds: '5120', hard: '9520', credential: 'CARD_EXPIRED', issuer_soft: 'INSTRUMENT_DECLINED' },
+  mercadopago: {
+    funds: 'cc_rejected_insufficient_amount',
+    hard: 'cc_rejected_blacklist',
+    credential: 'cc_rejected_bad_filled_date',
+    issuer_soft: 'cc_rejected_other_reason',
+  },
+  local: { funds: 'funds', hard: 'hard', credential: 'credential', issuer_soft: 'issuer_soft' },
+}
+
+/** In a currency that each takes. */
+const currencyOf: Record<ProviderName, string> = { stripe: 'USD', adyen: 'EUR', paypal: 'USD', mercadopago: 'BRL', local: 'JPY' }
+
+const pspReferenceOf = (outcome: ChargeOutcome): string | undefined => ('pspReference' in outcome ? outcome.pspReference : undefined)
+
+export const testPsp = (test: TestFn, name: ProviderName): void => {
+  let standIn: StandIn
+  let psp: Psp
+  let made = 0
+  const order = (word: string, change: Partial<ChargeRequest> = {}): ChargeRequest => {
+    made += 1
+    return {
+      reference: `pay_contract${made}-1`,
+      amountMinor: 2900,
+      currency: currencyOf[name],
+      token: standIn.token(word),
+      description: 'pro-plan from 2024-03-15',
+      capture: 'automatic',
+      offSession: false,
+      ...change,
+    }
+  }
+  const nameOf = (request: ChargeRequest, outcome?: ChargeOutcome) => ({
+    reference: request.reference,
+    pspReference: outcome && pspReferenceOf(outcome),
+    amountMinor: request.amountMinor,
+    currency: request.currency,
+  })
+  const story = (title: string, run: (t: ExecutionContext) => Promise<void>) => test.serial(`${name}: ${title}`, run)
+
+  test.before(async () => {
+    standIn = await standIns[name]()
+    psp = createAdapter(standIn)
+  })
+  test.after.always(() => standIn.fake.close())
+
+  story('a stored token is charged, once a reference, however often and at once', async (t) => {
+    const request = order('ok')
+    const [first, second] = await Promise.all([psp.charge(request), psp.charge(request)])
+    const third = await psp.charge(request)
+    for (const outcome of [first, second, third]) t.deepEqual(outcome, { status: 'succeeded', pspReference: standIn.fake.charge(request.reference)?.id ?? '' })
+    t.is(standIn.fake.charges().filter(({ reference }) => reference.startsWith(request.reference)).length, 1)
+    t.like(standIn.fake.charge(request.reference), { amount: 2900, currency: currencyOf[name], status: 'captured' })
+  })
+
+  story('what the provider says of a refusal becomes a class', async (t) => {
+    for (const [declineClass, code] of Object.entries(codes[name])) {
+      t.like(await psp.charge(order(`decline:${code}`)), { status: 'declined', declineClass, pspCode: code })
+    }
+    t.like(await psp.charge(order('decline:something_new')), { status: 'declined', declineClass: 'issuer_soft' })
+  })
+
+  story('the customer is sent to act; when they have, it has succeeded', async (t) => {
+    const request = order('sca')
+    const outcome = await psp.charge(request)
+    t.like(outcome, { status: 'requires_action' })
+    t.true(outcome.status === 'requires_action' && outcome.actionUrl.startsWith(standIn.fake.url))
+    await standIn.fake.conclude(request.reference, 'captured')
+    const found = await psp.inquire(nameOf(request, outcome))
+    t.true(found.status === 'succeeded' || found.status === 'cannot_tell', found.status)
+  })
+
+  story('not yet is pending, and so is a status that nobody knows; never a decline', async (t) => {
+    for (const word of ['pending', 'strange']) {
+      const request = order(word)
+      const outcome = await psp.charge(request)
+      t.like(outcome, { status: 'pending' }, word)
+      await standIn.fake.conclude(request.reference, 'captured')
+      const found = await psp.inquire(nameOf(request, outcome))
+      t.true(found.status === 'succeeded' || found.status === 'cannot_tell')
+    }
+  })
+
+  story('where the account captures separately, money is held, then taken or let go', async (t) => {
+    const separate = createAdapter(standIn, 'separate')
+    for (const [what, status] of [
+      ['capture', 'captured'],
+      ['release', 'released'],
+    ] as const) {
+      const request = order('ok', { capture: 'separate' })
+      const held = await separate.charge(request)
+      t.like(held, { status: 'authorized' })
+      t.is(standIn.fake.charge(request.reference)?.status, 'authorized')
+      const done = await separate[what](`${request.reference}-${what}`, nameOf(request, held))
+      t.true(['pending', what === 'capture' ? 'succeeded' : 'declined'].includes(done.status), `${what}: ${JSON.stringify(done)}`)
+      t.is(standIn.fake.charge(request.reference)?.status, status)
+      // Asked twice it is done once.
+      const again = await separate[what](`${request.reference}-${what}`, nameOf(request, held))
+      t.not(again.status, what === 'capture' ? 'declined' : 'succeeded')
+    }
+  })
+
+  story('a refund is made once a reference; more than there is fails', async (t) => {
+    const request = order('ok')
+    const charge = nameOf(request, await psp.charge(request))
+    const refund = { reference: `${request.reference}.ref_1`, charge, amountMinor: 900 }
+    for (let n = 0; n < 2; n += 1) {
+      const outcome = await psp.refund(refund)
+      t.true(['succeeded', 'pending'].includes(outcome.status), JSON.stringify(outcome))
+    }
+    const amounts = () => standIn.fake.charge(request.reference)?.refunds.map(({ amount }) => amount)
+    t.deepEqual(amounts(), [900])
+    t.like(await psp.refund({ ...refund, reference: `${request.reference}.ref_2`, amountMinor: 2001 }), { status: 'failed' })
+    await psp.refund({ ...refund, reference: `${request.reference}.ref_3`, amountMinor: 2000 })
+    t.deepEqual(amounts(), [900, 2000])
+    const known = await psp.inquireRefund(refund)
+    t.true(['succeeded', 'cannot_tell'].includes(known.status))
+    const unknown = await psp.inquireRefund({ ...refund, reference: `${request.reference}.ref_4` })
+    t.true(['not_found', 'cannot_tell'].includes(unknown.status))
+  })
+
+  story('a charge is found by our reference, or nobody claims to know', async (t) => {
+    const never = await psp.inquire(nameOf(order('ok')))
+    t.true(['not_found', 'cannot_tell'].includes(never.status))
+    const request = order('ok')
+    const outcome = await psp.charge(request)
+    const found = await psp.inquire(nameOf(request))
+    t.true(['succeeded', 'cannot_tell'].includes(found.status))
+    if (found.status === 'cannot_tell') t.like(await psp.charge(request), { status: 'succeeded' }, 'what cannot be asked can be sent again')
+    else t.is(pspReferenceOf(found as ChargeOutcome), pspReferenceOf(outcome))
+  })
+
+  const faultsOf: [Fault, Partial<ChargeOutcome>][] = [
+    ['timeout before', { status: 'unknown' }],
+    ['timeout after', { status: 'unknown' }],
+    ['429', { status: 'declined', declineClass: 'technical' }],
+    ['500 before', { status: 'unknown' }],
+    ['500 after', { status: 'unknown' }],
+    ['malformed answer', { status: 'unknown' }],
+    ['slow answer', { status: 'succeeded' }],
+    ['reset after', { status: 'unknown' }],
+  ]
+  story('what may have reached the provider is never taken as refused', async (t) => {
+    for (const [fault, expected] of faultsOf) {
+      standIn.fake.failNext(fault)
+      t.like(await psp.charge(order('ok')), expected as Record<string, unknown>, fault)
+    }
+  })
+
+  story('a provider that cannot be reached has provably not been sent anything', async (t) => {
+    const fresh = createAdapter(standIn)
+    await standIn.fake.down()
+    try {
+      t.like(await fresh.charge(order('ok')), { status: 'not_sent' })
+      const charge = { ...nameOf(order('ok')), pspReference: '1' }
+      const found = await fresh.inquire(charge)
+      t.true(['unknown', 'cannot_tell'].includes(found.status))
+      t.like(await fresh.refund({ reference: 'r', charge, amountMinor: 1 }), { status: 'unknown' })
+      t.like(await fresh.capture('c', charge), { status: 'unknown' })
+    } finally {
+      await standIn.fake.up()
+    }
+  })
+
+  story("wrong credentials are ours to mend, an unknown token the customer's", async (t) => {
+    const wrong = {
+      ...standIn.credentials,
+      secretKey: 'sk_wrong',
+      apiKey: 'wrong',
+      clientSecret: 'wrong',
+      accessToken: 'wrong',
+      secret: `whsec_${'A'.repeat(40)}`,
+    }
+    const stranger = createAdapter({ ...standIn, credentials: wrong as never })
+    t.like(await stranger.charge(order('ok')), { status: 'declined', declineClass: 'config' })
+    if (name !== 'local') t.like(await psp.charge(order('unknown')), { status: 'declined', declineClass: 'credential' })
+  })
+
+  /** What the stand-in would send of a charge, taken as the control plane takes it. */
+  const deliver = async (event: { headers: Record<string, string>; body: string; query?: string }) => {
+    const request: WebhookRequest = { headers: event.headers, query: Object.fromEntries(new URLSearchParams(event.query)), rawBody: event.body }
+    await psp.verifyWebhook(request)
+    return psp.readEvents(request)
+  }
+
+  story('an event is believed with its signature, and not without, with another, or about other things', async (t) => {
+    const request = order('ok')
+    await psp.charge(request)
+    const charge = standIn.fake.charge(request.reference)
+    if (!charge) throw new Error('not charged')
+    const event = standIn.disputeEvent(charge, 'open')
+    await t.notThrowsAsync(() => deliver(event))
+    const refused = (change: Partial<typeof event>) =>
+      t.throwsAsync(() => deliver({ ...event, ...change }), { code: 'signature_invalid' } as never, JSON.stringify(change).slice(0, 80))
+    const other = order('ok')
+    await psp.charge(other)
+    const foreign = standIn.disputeEvent(standIn.fake.charge(other.reference) ?? charge, 'open')
+    if (name === 'adyen') {
+      const unsigned = JSON.parse(event.body)
+      delete unsigned.notificationItems[0].NotificationRequestItem.additionalData.hmacSignature
+      await refused({ body: JSON.stringify(unsigned) })
+      const changed = JSON.parse(event.body)
+      changed.notificationItems[0].NotificationRequestItem.amount.value = 1
+      await refused({ body: JSON.stringify(changed) })
+      changed.notificationItems = []
+      await refused({ body: JSON.stringify(changed) })
+    } else {
+      await refused({ headers: {} })
+      await refused({ body: foreign.body, ...('query' in event ? { query: (event as { query: string }).query } : {}) })
+    }
+    if (standIn.staleEvent)
+      await t.throwsAsync(() => deliver((standIn.staleEvent as (of: typeof charge) => typeof event)(charge)), { code: 'signature_invalid' } as never)
+    const withoutSecret = createAdapter({ ...standIn, webhookSecret: undefined, credentials: { ...standIn.credentials, webhookId: undefined } as never })
+    const raw: WebhookRequest = { headers: event.headers, query: {}, rawBody: event.body }
+    const error = await t.throwsAsync(() => withoutSecret.verifyWebhook(raw))
+    t.true(isAppError(error, 'signature_invalid'))
+  })
+
+  story('a type of event that nobody acts on is read, and says nothing', async (t) => {
+    const [event] = await deliver(standIn.unknownEvent())
+    t.truthy(event?.id)
+    t.truthy(event?.type)
+    t.deepEqual([event?.charge, event?.refund, event?.dispute], [undefined, undefined, undefined])
+    t.throws(() => psp.readEvents({ headers: {}, query: {}, rawBody: '{"hello":"world"}' }))
+  })
+
+  story('a dispute is read from when it opens to how it ends', async (t) => {
+    const request = order('ok')
+    await psp.charge(request)
+    const charge = standIn.fake.charge(request.reference)
+    if (!charge) throw new Error('not charged')
+    for (const status of ['open', 'won', 'lost'] as const) {
+      const [event] = await deliver(standIn.disputeEvent(charge, status))
+      const looked = event?.charge?.reference ? undefined : await psp.lookUp(event?.charge?.pspReference ?? '')
+      t.is(event?.charge?.reference ?? looked?.reference, request.reference)
+      t.like(event?.dispute ?? looked?.dispute, { status, amountMinor: 2900, currency: currencyOf[name] })
+    }
+  })
+}

@@ -1,0 +1,38 @@
+/** What every decline leads to, compared with the table that Tollgate promises (docs/payments.md). */
+import { ProcessorResponseCode } from '@paypal/paypal-server-sdk'
+import test from 'ava'
+import { processorClass } from '../../control-plane/payments/psp/paypal/mapping.ts'
+import type { DeclineClass } from '../../control-plane/schemas/payment.ts'
+import { declineMatrix, type Row } from './decline-matrix.ts'
+
+const promised: Record<DeclineClass, Pick<Row, 'otherAccountNow' | 'sameMethodLater' | 'access'>> = {
+  technical: { otherAccountNow: 'yes', sameMethodLater: 'yes', access: 'unchanged' },
+  issuer_soft: { otherAccountNow: 'once', sameMethodLater: 'yes', access: 'grace' },
+  funds: { otherAccountNow: 'no', sameMethodLater: 'yes', access: 'grace' },
+  action_required: { otherAccountNow: 'no', sameMethodLater: 'no', access: 'grace' },
+  credential: { otherAccountNow: 'no', sameMethodLater: 'no', access: 'grace' },
+  hard: { otherAccountNow: 'no', sameMethodLater: 'never', access: 'grace' },
+  config: { otherAccountNow: 'yes', sameMethodLater: 'yes', access: 'unchanged' },
+}
+
+const rows = declineMatrix()
+
+test(`each of the ${rows.length} codes leads where its class promises`, (t) => {
+  t.true(rows.length > 200)
+  for (const { from, code, declineClass, ...what } of rows) t.deepEqual(what, promised[declineClass], `${from} ${code}`)
+})
+
+test('what means lost, stolen, revoked or fraud is never tried again, anywhere', (t) => {
+  const hard = rows.filter(({ code }) => /lost|stolen|pickup|revo|fraud|blacklist|do_not_try|^9520$|^9500$/i.test(code))
+  t.true(hard.length >= 10)
+  for (const { from, code, sameMethodLater } of hard) t.is(sameMethodLater, 'never', `${from} ${code}`)
+})
+
+test('every response code that PayPal documents has a class of its own, or is one of its account', (t) => {
+  const known = new Set(rows.filter(({ from }) => from === 'paypal response_code').map(({ code }) => code))
+  for (const code of Object.values(ProcessorResponseCode)) {
+    if (code === '0000' || code === 'PPMD') continue
+    if (code.startsWith('PP')) t.is(processorClass(code), 'credential', code)
+    else t.true(known.has(code), code)
+  }
+})

@@ -1,0 +1,4 @@
+import { declineMatrix, printDeclines } from './decline-matrix.ts'
+
+const rows = declineMatrix()
+process.stdout.write(`${printDeclines(rows)}\n\n${rows.length} codes\n`)

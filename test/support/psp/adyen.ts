@@ -1,0 +1,142 @@
+/**
+ * Stands in for Adyen, from https://docs.adyen.com/api-explorer/Checkout/72 (payments, captures, cancels, refunds),
+ * https://docs.adyen.com/development-resources/api-idempotency and
+ * https://docs.adyen.com/development-resources/webhooks/webhook-types.
+ */
+import adyen from '@adyen/api-library'
+import { createFakeLedger, type FakeCharge, refundable, startFakePsp, statusOf } from './fake-psp.ts'
+import { withFake } from './stripe.ts'
+
+const HMAC_KEY = '44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056'
+const MERCHANT = 'TollgateTest'
+
+const results: Record<FakeCharge['status'], string> = {
+  captured: 'Authorised',
+  authorized: 'Authorised',
+  pending: 'Received',
+  requires_action: 'RedirectShopper',
+  declined: 'Refused',
+  released: 'Cancelled',
+  strange: 'Perhaps',
+}
+
+export const startFakeAdyen = async () => {
+  const ledger = createFakeLedger('8836')
+  let url = ''
+  const view = (charge: FakeCharge) => ({
+    pspReference: charge.id,
+    merchantReference: charge.reference,
+    amount: { value: charge.amount, currency: charge.currency },
+    resultCode: results[charge.status],
+    ...(charge.status === 'declined' ? { refusalReasonCode: charge.code, refusalReason: 'see the code' } : {}),
+    ...(charge.status === 'requires_action' ? { action: { type: 'redirect', method: 'GET', url: `${url}/3ds/${charge.id}` } } : {}),
+  })
+  const error = (status: number, errorCode: string, message: string) => ({ status, body: { status, errorCode, message, errorType: 'validation' } })
+
+  const sign = (item: Record<string, unknown>) => {
+    const whole = { merchantAccountCode: MERCHANT, eventDate: new Date().toISOString(), additionalData: {}, ...item }
+    const hmacSignature = new adyen.hmacValidator().calculateHmac(whole as never, HMAC_KEY)
+    const signed = { ...whole, additionalData: { ...(whole.additionalData as object), hmacSignature } }
+    return { headers: {}, body: JSON.stringify({ live: 'false', notificationItems: [{ NotificationRequestItem: signed }] }) }
+  }
+  const itemOf = (charge: FakeCharge, eventCode: string, success: boolean, more: object = {}) => ({
+    pspReference: charge.id,
+    merchantReference: charge.reference,
+    amount: { value: charge.amount, currency: charge.currency },
+    eventCode,
+    success: String(success),
+    ...more,
+  })
+  const sent = new Map<string, string>()
+  const later: (() => Promise<unknown>)[] = []
+
+  const fake = await startFakePsp(
+    {
+      name: 'adyen',
+      isCharge: ({ path }) => path === '/v72/payments',
+      keyOf: ({ headers, path }) => (headers['idempotency-key'] ? `${path} ${headers['idempotency-key']}` : undefined),
+      rateLimited: error(429, '000', 'Too many requests'),
+      failed: { status: 500, body: { status: 500, errorCode: '905', message: 'Internal error', errorType: 'internal' } },
+      handle: ({ path, body, headers }) => {
+        if (headers['x-api-key'] !== 'adyen-key') return error(401, '000', 'HTTP Status Response - Unauthorized')
+        const order = JSON.parse(body) as {
+          reference: string
+          amount: { value: number; currency: string }
+          merchantAccount: string
+          paymentMethod?: { storedPaymentMethodId?: string }
+          additionalData?: { manualCapture?: string }
+          shopperInteraction?: string
+        }
+        if (order.merchantAccount !== MERCHANT) return error(403, '901', 'Invalid Merchant Account')
+        if (path === '/v72/payments') {
+          const token = order.paymentMethod?.storedPaymentMethodId ?? ''
+          if (token.includes('unknown')) return error(422, '803', 'PaymentDetail not found')
+          const separate = order.additionalData?.manualCapture === 'true'
+          const charge = ledger.add({
+            reference: order.reference,
+            id: ledger.nextId(),
+            ...{ amount: order.amount.value, currency: order.amount.currency },
+            ...statusOf(token, separate),
+          })
+          return { status: 200, body: view(charge) }
+        }
+        const [, id = '', action = ''] = /^\/v72\/payments\/([^/]+)\/(\w+)$/.exec(path) ?? []
+        const charge = ledger.byId(id)
+        if (!charge) return error(422, '167', 'Original pspReference required for this operation')
+        const answer = { merchantAccount: MERCHANT, paymentPspReference: id, reference: order.reference, pspReference: `${id}-${action}`, status: 'received' }
+        if (action === 'captures' || action === 'cancels') {
+          charge.status = action === 'captures' ? 'captured' : 'released'
+          const of = { pspReference: answer.pspReference, originalReference: id }
+          later.push(() => fake.send(sign(itemOf(charge, action === 'captures' ? 'CAPTURE' : 'CANCELLATION', true, of))))
+        }
+        if (action === 'refunds') {
+          const { value } = order.amount
+          if (value > refundable(charge)) return error(422, '137', 'Invalid amount specified')
+          charge.refunds.push({ reference: order.reference, id: answer.pspReference, amount: value, status: 'succeeded' })
+          const of = { pspReference: `${id}-r${charge.refunds.length}`, originalReference: id, merchantReference: order.reference, amount: order.amount }
+          later.push(() => fake.send(sign(itemOf(charge, 'REFUND', true, of))))
+        }
+        // Once the answer is out.
+        setTimeout(() => {
+          for (const tell of later.splice(0)) void tell()
+        }, 20)
+        return { status: 201, body: answer }
+      },
+      event: (charge) => {
+        const success = charge.status === 'captured' || charge.status === 'authorized'
+        if (!success && charge.status !== 'declined') return undefined
+        const known = sent.get(charge.id)
+        const event = sign(itemOf(charge, 'AUTHORISATION', success, { reason: success ? '' : (charge.code ?? 'Refused') }))
+        sent.set(charge.id, known ?? event.body)
+        return event
+      },
+    },
+    ledger,
+  )
+  url = fake.url
+  return {
+    ...withFake(fake),
+    provider: 'adyen' as const,
+    credentials: { apiKey: 'adyen-key', merchantAccount: MERCHANT },
+    webhookSecret: HMAC_KEY as string | undefined,
+    baseUrlVariable: 'ADYEN_URL',
+    token: (word: string) => `shopper_1/stored_${word}`,
+    eventOf: (charge: FakeCharge) => sign(itemOf(charge, 'AUTHORISATION', charge.status !== 'declined')),
+    unknownEvent: () =>
+      sign({ pspReference: 'x1', merchantReference: '', amount: { value: 0, currency: 'EUR' }, eventCode: 'REPORT_AVAILABLE', success: 'true' }),
+    disputeEvent: (charge: FakeCharge, status: 'open' | 'won' | 'lost') => {
+      const eventCode = { open: 'NOTIFICATION_OF_CHARGEBACK', won: 'CHARGEBACK_REVERSED', lost: 'CHARGEBACK' }[status]
+      const disputeStatus = { open: 'Undefended', won: 'Won', lost: 'Lost' }[status]
+      return sign(
+        itemOf(charge, eventCode, true, {
+          pspReference: `dispute-${charge.id}`,
+          originalReference: charge.id,
+          reason: 'Fraud',
+          additionalData: { disputeStatus },
+        }),
+      )
+    },
+    // Adyen signs no time: what came before is known by its name alone.
+    staleEvent: undefined,
+  }
+}

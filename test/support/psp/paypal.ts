@@ -1,0 +1,159 @@
+/**
+ * Stands in for PayPal, from https://developer.paypal.com/docs/api/orders/v2/, /docs/api/payments/v2/,
+ * /api/rest/authentication/, /api/rest/reference/idempotency/ and /api/rest/webhooks/rest/ (signatures).
+ */
+import { createSign, generateKeyPairSync, randomUUID } from 'node:crypto'
+import { crc32 } from 'node:zlib'
+import { createFakeLedger, type FakeAnswer, type FakeCharge, type FakePsp, refundable, startFakePsp, statusOf } from './fake-psp.ts'
+import { withFake } from './stripe.ts'
+
+const WEBHOOK_ID = 'WH-5DA92873AB'
+
+/** What `createVerify` takes as well as a certificate: the public half of the pair that signs. */
+const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+
+export const startFakePaypal = async () => {
+  const ledger = createFakeLedger('5O1')
+  let fake: FakePsp
+  const units = (amount: number, currency: string) => (['HUF', 'JPY', 'TWD'].includes(currency) ? String(amount) : (amount / 100).toFixed(2))
+  const captureStatus: Partial<Record<FakeCharge['status'], string>> = { captured: 'COMPLETED', declined: 'DECLINED', pending: 'PENDING', strange: 'PERPLEXED' }
+  const money = (charge: FakeCharge, amount = charge.amount) => ({ currency_code: charge.currency, value: units(amount, charge.currency) })
+  const capture = (charge: FakeCharge) => ({
+    id: `CAP-${charge.id}`,
+    status: captureStatus[charge.status],
+    amount: money(charge),
+    custom_id: charge.reference,
+    invoice_id: charge.reference,
+    supplementary_data: { related_ids: { order_id: charge.id } },
+    ...(charge.code ? { processor_response: { response_code: charge.code } } : {}),
+  })
+  const view = (charge: FakeCharge) => {
+    const authorization = charge.status === 'authorized' || charge.status === 'released'
+    const captures = captureStatus[charge.status] ? [capture(charge)] : []
+    const authorizations = authorization ? [{ id: `AUTH-${charge.id}`, status: charge.status === 'authorized' ? 'CREATED' : 'VOIDED' }] : []
+    const refunds = charge.refunds.map((refund) => ({ id: refund.id, status: 'COMPLETED', invoice_id: refund.reference, amount: money(charge, refund.amount) }))
+    return {
+      id: charge.id,
+      status: charge.status === 'requires_action' ? 'PAYER_ACTION_REQUIRED' : 'COMPLETED',
+      links: [
+        { href: `${fake.url}/v2/checkout/orders/${charge.id}`, rel: 'self', method: 'GET' },
+        ...(charge.status === 'requires_action' ? [{ href: `${fake.url}/3ds/${charge.id}`, rel: 'payer-action', method: 'GET' }] : []),
+      ],
+      purchase_units: [
+        { reference_id: charge.reference, custom_id: charge.reference, invoice_id: charge.reference, payments: { captures, authorizations, refunds } },
+      ],
+    }
+  }
+  const unprocessable = (issue: string): FakeAnswer => ({
+    status: 422,
+    body: { name: 'UNPROCESSABLE_ENTITY', message: 'see details', debug_id: 'x', details: [{ issue, description: issue }] },
+  })
+  const missing = { status: 404, body: { name: 'RESOURCE_NOT_FOUND', message: 'no such resource', debug_id: 'x' } }
+  const sign = (event: object, at = new Date(Date.now() + fake.aheadMs)) => {
+    const body = JSON.stringify(event)
+    const transmissionId = randomUUID()
+    const time = at.toISOString()
+    const signature = createSign('SHA256')
+      .update(`${transmissionId}|${time}|${WEBHOOK_ID}|${crc32(body)}`)
+      .sign(privateKey, 'base64')
+    return {
+      headers: {
+        'paypal-transmission-id': transmissionId,
+        'paypal-transmission-time': time,
+        'paypal-transmission-sig': signature,
+        'paypal-cert-url': `${fake.url}/cert`,
+        'paypal-auth-algo': 'SHA256withRSA',
+      },
+      body,
+    }
+  }
+  const byPart = (prefix: string, id: string) => ledger.byId(id.replace(prefix, ''))
+
+  fake = await startFakePsp(
+    {
+      name: 'paypal',
+      isCharge: ({ method, path }) => method === 'POST' && path === '/v2/checkout/orders',
+      keyOf: ({ headers, path }) => (headers['paypal-request-id'] ? `${path} ${headers['paypal-request-id']}` : undefined),
+      rateLimited: { status: 429, body: { name: 'RATE_LIMIT_REACHED', message: 'Too many requests', debug_id: 'x' } },
+      failed: { status: 500, body: { name: 'INTERNAL_SERVER_ERROR', message: 'An internal error', debug_id: 'x' } },
+      handle: ({ method, path, body, headers }) => {
+        if (path === '/cert')
+          return { status: 200, body: publicKey.export({ type: 'spki', format: 'pem' }).toString(), headers: { 'content-type': 'text/plain' } }
+        if (path === '/v1/oauth2/token') {
+          const expected = `Basic ${Buffer.from('paypal-id:paypal-secret').toString('base64')}`
+          if (headers.authorization !== expected) return { status: 401, body: { error: 'invalid_client', error_description: 'Client Authentication failed' } }
+          return { status: 200, body: { access_token: 'A21', token_type: 'Bearer', expires_in: 32_400, scope: 'all', app_id: 'APP', nonce: 'n' } }
+        }
+        if (headers.authorization !== 'Bearer A21') return { status: 401, body: { name: 'AUTHENTICATION_FAILURE', message: 'no', debug_id: 'x' } }
+        if (method === 'POST' && path === '/v2/checkout/orders') {
+          const order = JSON.parse(body)
+          const unit = order.purchase_units[0]
+          // "Block accidental payments": an invoice is paid once, whatever the request id.
+          if (ledger.charges.has(unit.invoice_id) && ledger.charges.get(unit.invoice_id)?.status !== 'declined') return unprocessable('DUPLICATE_INVOICE_ID')
+          const token: string = order.payment_source.card?.vault_id ?? order.payment_source.paypal?.vault_id ?? ''
+          if (token.includes('unknown')) return unprocessable('TOKEN_ID_NOT_FOUND')
+          const { status, code } = statusOf(token, order.intent === 'AUTHORIZE')
+          const currency: string = unit.amount.currency_code
+          const amount = Math.round(Number(unit.amount.value) * (['HUF', 'JPY', 'TWD'].includes(currency) ? 1 : 100))
+          const charge = ledger.add({ reference: unit.invoice_id, id: ledger.nextId(), amount, currency, status, ...(code ? { code } : {}) })
+          // A processor's code comes with the capture, an issue of PayPal's own as an error.
+          if (status === 'declined' && code && /^[A-Z_]{6,}$/.test(code)) return unprocessable(code)
+          return { status: 201, body: view(charge) }
+        }
+        const order = ledger.byId(/^\/v2\/checkout\/orders\/([^/]+)$/.exec(path)?.[1] ?? '')
+        if (order) return { status: 200, body: view(order) }
+        const [, authorizationId = '', act] = /^\/v2\/payments\/authorizations\/([^/]+)\/(\w+)$/.exec(path) ?? []
+        const authorized = byPart('AUTH-', authorizationId)
+        if (authorized && act === 'capture') {
+          authorized.status = 'captured'
+          return { status: 201, body: capture(authorized) }
+        }
+        if (authorized && act === 'void') {
+          authorized.status = 'released'
+          return { status: 204 }
+        }
+        const charge = byPart('CAP-', /^\/v2\/payments\/captures\/([^/]+)\/refund$/.exec(path)?.[1] ?? '')
+        if (!charge) return missing
+        const asked = JSON.parse(body)
+        const amount = Math.round(Number(asked.amount.value) * (['HUF', 'JPY', 'TWD'].includes(charge.currency) ? 1 : 100))
+        if (amount > refundable(charge)) return unprocessable('REFUND_AMOUNT_EXCEEDED')
+        const refund = { reference: asked.invoice_id, id: `REF-${charge.id}-${charge.refunds.length}`, amount, status: 'succeeded' as const }
+        charge.refunds.push(refund)
+        return { status: 201, body: { id: refund.id, status: 'COMPLETED', invoice_id: refund.reference, amount: money(charge, amount) } }
+      },
+      event: (charge, seq) => {
+        const type = { captured: 'COMPLETED', declined: 'DENIED', pending: 'PENDING' }[charge.status as 'captured']
+        return type
+          ? sign({ id: `WH-${charge.id}-${seq}`, event_type: `PAYMENT.CAPTURE.${type}`, resource_type: 'capture', resource: capture(charge) })
+          : undefined
+      },
+    },
+    ledger,
+  )
+  return {
+    ...withFake(fake),
+    provider: 'paypal' as const,
+    credentials: { clientId: 'paypal-id', clientSecret: 'paypal-secret', webhookId: WEBHOOK_ID },
+    webhookSecret: undefined as string | undefined,
+    baseUrlVariable: 'PAYPAL_URL',
+    token: (word: string) => `card/vault_${word}`,
+    eventOf: (charge: FakeCharge) => sign({ id: `WH-${charge.id}`, event_type: 'PAYMENT.CAPTURE.COMPLETED', resource: capture(charge) }),
+    unknownEvent: () => sign({ id: 'WH-unknown', event_type: 'BILLING.PLAN.CREATED', resource_type: 'plan', resource: { id: 'P-1' } }),
+    disputeEvent: (charge: FakeCharge, status: 'open' | 'won' | 'lost') =>
+      sign({
+        id: `WH-dispute-${charge.id}-${status}`,
+        event_type: status === 'open' ? 'CUSTOMER.DISPUTE.CREATED' : 'CUSTOMER.DISPUTE.RESOLVED',
+        resource_type: 'dispute',
+        resource: {
+          dispute_id: `PP-D-${charge.id}`,
+          reason: 'UNAUTHORISED',
+          status: status === 'open' ? 'WAITING_FOR_SELLER_RESPONSE' : 'RESOLVED',
+          dispute_amount: money(charge),
+          dispute_outcome: { outcome_code: status === 'lost' ? 'RESOLVED_BUYER_FAVOUR' : 'RESOLVED_SELLER_FAVOUR' },
+          disputed_transactions: [{ custom: charge.reference, invoice_number: charge.reference, seller_transaction_id: `CAP-${charge.id}` }],
+        },
+      }),
+    staleEvent: (charge: FakeCharge) =>
+      sign({ id: 'WH-stale', event_type: 'PAYMENT.CAPTURE.COMPLETED', resource: capture(charge) }, new Date(Date.now() - 4 * 24 * 3_600_000)),
+  }
+}
