@@ -17,6 +17,7 @@ import pMap from 'p-map'
 import { systemClock } from '../common/clock.ts'
 import { createInProcessFeed } from '../common/feed/in-process.ts'
 import { createLog } from '../common/log.ts'
+import { createSealing } from '../control-plane/access/sealing.ts'
 import { createBundle } from '../control-plane/catalog/bundles.ts'
 import { createTenant } from '../control-plane/catalog/tenants.ts'
 import { keys } from '../control-plane/keys.ts'
@@ -79,6 +80,7 @@ const services: Services = {
   storage,
   feed: createInProcessFeed({ clock: systemClock }),
   psps: { open: (_, account) => ({ psp: bank.open(account), capture: 'automatic', timeoutMs: 1_000, circuit: undefined }) },
+  sealing: createSealing(undefined),
   webhooksInHand: { count: 0 },
   clock: systemClock,
   log: createLog('error'),

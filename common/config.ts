@@ -46,6 +46,13 @@ const environment = z.object({
   PAYPAL_URL: url('http:', 'https:'),
   MERCADOPAGO_URL: url('http:', 'https:'),
   LOCAL_PSP_PRIVATE_URLS: z.enum(['true', 'false'], 'must be true or false').default('false'),
+  CREDENTIALS_KEY: z
+    .string()
+    .refine(
+      (text) => text.split(',').every((key) => Buffer.from(key, 'base64').length === 32),
+      'must be 32 bytes in base64 (openssl rand -base64 32), or several separated by commas',
+    )
+    .optional(),
   CIRCUIT_FAILURES: z.coerce.number().int().min(1).default(5),
   CIRCUIT_OPEN_MS: milliseconds(30_000),
   WORKER_POLL_MS: milliseconds(1_000),

@@ -11,6 +11,7 @@ import { createNatsFeed } from '../common/feed/nats.ts'
 import type { Log } from '../common/log.ts'
 import { startPspSimulator } from '../psp-simulator/server.ts'
 import { generatePlatformKey } from './access/api-keys.ts'
+import { createSealing } from './access/sealing.ts'
 import { toEntitlementSet } from './entitlements/publish-entitlements.ts'
 import { createHttpApp } from './http/app.ts'
 import { keys } from './keys.ts'
@@ -84,6 +85,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
   // Known once the server listens, and needed from the first payment on.
   let url = ''
   const simulatorTimeoutMs = Math.min(config.PSP_TIMEOUT_MS, SIMULATOR_TIMEOUT_MS)
+  const sealing = createSealing(config.CREDENTIALS_KEY)
   const psps = createPspDirectory({
     providers: {
       stripe: stripeProvider({ baseUrl: config.STRIPE_URL }),
@@ -103,12 +105,13 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
         testNow,
       }),
     sandbox: createSandboxTime({ url: () => simulatorUrl, timeoutMs: CLOCK_TIMEOUT_MS, log }),
+    sealing,
     circuitOf: createCircuitBreakers({ failures: config.CIRCUIT_FAILURES, openMs: config.CIRCUIT_OPEN_MS }, clock, log),
     returnUrl: () => config.PUBLIC_URL ?? url,
     timeoutMs: config.PSP_TIMEOUT_MS,
     simulatorTimeoutMs,
   })
-  const services: Services = { storage, feed, psps, webhooksInHand: { count: 0 }, clock, log }
+  const services: Services = { storage, feed, psps, sealing, webhooksInHand: { count: 0 }, clock, log }
   const newPlatformKey = config.PLATFORM_API_KEY ? undefined : await generatePlatformKey(services)
   const isReady = async () => {
     try {

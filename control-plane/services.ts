@@ -2,6 +2,7 @@
 import type { Clock } from '../common/clock.ts'
 import type { Feed } from '../common/feed/feed.ts'
 import type { Log } from '../common/log.ts'
+import type { Sealing } from './access/sealing.ts'
 import type { PspDirectory } from './payments/psp/directory.ts'
 import type { Tenant } from './schemas/tenant.ts'
 import type { Storage } from './storage/storage.ts'
@@ -10,6 +11,8 @@ export interface Services {
   storage: Storage
   feed: Feed
   psps: PspDirectory
+  /** Of secrets at rest. */
+  sealing: Sealing
   /** Webhooks that are applied while their sender waits. */
   webhooksInHand: { count: number }
   /** System time: for repair, leases and keys. Business goes by `tenantNow`. */

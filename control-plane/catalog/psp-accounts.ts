@@ -3,12 +3,26 @@ import type { PspAccount } from '../schemas/psp-account.ts'
 import type { Services } from '../services.ts'
 import { update } from '../storage/update.ts'
 
-export type PspAccountInput = Pick<PspAccount, 'id' | 'provider' | 'credentials' | 'webhookSecret' | 'capabilities'> &
-  Partial<Pick<PspAccount, 'capture' | 'returnUrl'>>
+/** Secrets as the caller gives them: storage has them sealed. */
+export type PspAccountInput = Pick<PspAccount, 'id' | 'provider' | 'capabilities'> & {
+  credentials?: Record<string, string> | undefined
+  webhookSecret?: string | undefined
+} & Partial<Pick<PspAccount, 'capture' | 'returnUrl'>>
+
+type Secrets = Pick<PspAccountInput, 'credentials' | 'webhookSecret'>
+
+/** Only what is given: what a change leaves out stays as it is. */
+const sealed = ({ sealing }: Services, key: string, { credentials, webhookSecret }: Secrets) => ({
+  ...(credentials === undefined ? {} : { credentials: sealing.seal(JSON.stringify(credentials), key) }),
+  ...(webhookSecret === undefined ? {} : { webhookSecret: sealing.seal(webhookSecret, key) }),
+})
 
 /** @throws AppError `already_exists`. */
-export const createPspAccount = (services: Services, tenantId: string, input: PspAccountInput): Promise<PspAccount> =>
-  services.storage.pspAccounts.insert({ _id: keys.pspAccount(tenantId, input.id), tenantId, createdAt: services.clock.now(), ...input })
+export const createPspAccount = (services: Services, tenantId: string, input: PspAccountInput): Promise<PspAccount> => {
+  const { credentials: _, webhookSecret: __, ...rest } = input
+  const key = keys.pspAccount(tenantId, input.id)
+  return services.storage.pspAccounts.insert({ _id: key, tenantId, createdAt: services.clock.now(), ...rest, ...sealed(services, key, input) })
+}
 
 /** @throws AppError `not_found`. */
 export const changePspAccount = (
@@ -17,8 +31,12 @@ export const changePspAccount = (
   id: string,
   check: (account: PspAccount) => void,
   change: Partial<Omit<PspAccountInput, 'id' | 'provider'>>,
-): Promise<PspAccount> =>
-  update(services.storage.pspAccounts, keys.pspAccount(tenantId, id), (account) => {
+): Promise<PspAccount> => {
+  const { credentials: _, webhookSecret: __, ...rest } = change
+  const key = keys.pspAccount(tenantId, id)
+  const secrets = sealed(services, key, change)
+  return update(services.storage.pspAccounts, key, (account) => {
     check(account)
-    return { ...account, ...change }
+    return { ...account, ...rest, ...secrets }
   })
+}

@@ -3,7 +3,8 @@
  * captures, and refunds that are due. Each step is stored before the next is taken, so whoever calls this again goes
  * on where it stopped.
  */
-import { isAppError } from '../../common/errors.ts'
+import { AppError, isAppError } from '../../common/errors.ts'
+import { keys } from '../keys.ts'
 import type { Attempt, Payment, Refund } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { attemptRepairTime, repairTime, type Services, tenantNow } from '../services.ts'
@@ -11,6 +12,7 @@ import { update } from '../storage/update.ts'
 import { askForCapture, fail, recordInquiry, recordNeverArrived, recordOutcome, startAttempt } from './machine/attempts.ts'
 import { methodsFor, nextAttempt, nextStep } from './machine/next-attempt.ts'
 import { dueRefund, isBeyond, recordRefund, refundReference } from './machine/refunds.ts'
+import { isOpen } from './machine/state.ts'
 import type { Opened } from './psp/directory.ts'
 import type { ChargeName, ChargeOutcome, InquiryOutcome, Psp, RefundOutcome, RefundRequest } from './psp/psp.ts'
 import { loadParties, loadRoutableAccounts, openAccount, type PaymentParties, routeOf } from './routing/load-route.ts'
@@ -156,8 +158,7 @@ export const resolveAttempt = async (services: Services, tenant: Tenant, payment
 
 /** The refund is made, or asked about where making it again might give the money back twice. */
 const refundOrInquire = async (psp: Psp, refund: Refund, request: RefundRequest, now: Date): Promise<RefundOutcome> => {
-  const first = refund.status === 'due' && !refund.tryAt
-  if (first || (refund.status === 'due' && !isBeyond(refund, psp.idempotencyMs, now))) return psp.refund(request)
+  if (refund.status === 'due' && !isBeyond(refund, psp.idempotencyMs, now)) return psp.refund(request)
   const found = await psp.inquireRefund(request)
   switch (found.status) {
     case 'not_found':
@@ -168,6 +169,27 @@ const refundOrInquire = async (psp: Psp, refund: Refund, request: RefundRequest,
     default:
       return found
   }
+}
+
+/**
+ * The customer has come back from where they had to act: what they bring is handed to the provider, and what became of
+ * the attempt is asked for at once.
+ * @throws AppError `not_found`.
+ */
+export const completeAttempt = async (
+  services: Services,
+  tenant: Tenant,
+  paymentId: string,
+  attemptId: string,
+  details: Record<string, string>,
+): Promise<Payment> => {
+  const payment = await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId))
+  const attempt = payment.attempts.find(({ id }) => id === attemptId)
+  if (!attempt) throw new AppError('not_found', 'the payment has no such attempt')
+  if (!isOpen(attempt)) return payment
+  const opened = await openAccount(services, tenant, attempt.account)
+  const outcome = 'psp' in opened ? await opened.psp.complete(nameOf(payment, attempt), details) : unknown('account_unusable')
+  return store(services, tenant, payment, attempt.id, outcome)
 }
 
 /** Makes every refund that is due now, and asks about those that were only accepted. */

@@ -1,11 +1,12 @@
-/** An operator says what became of an attempt that no provider answers for. Kept with the attempt: who, when and why. */
-import { fieldError } from '../../common/errors.ts'
+/** An operator says what became of an attempt, or a refund, that no provider answers for. Kept with it: who, when and why. */
+import { AppError, fieldError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { DeclineClass, Payment } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
 import { type OperatorDecision, resolveByOperator } from './machine/attempts.ts'
+import { recordRefund, refundReference } from './machine/refunds.ts'
 
 export interface Decision {
   outcome: 'succeeded' | 'declined' | 'not_sent'
@@ -49,5 +50,31 @@ export const resolveAttemptByHand = async (
     { tenantId: tenant.tenantId, paymentId, attemptId, by, outcome: decision.outcome, reason: decision.reason },
     'an operator resolved an attempt',
   )
+  return resolved
+}
+
+/**
+ * A refund that no provider answers for. One that has `failed` is made anew where it is owed.
+ * @throws AppError `not_found` or `not_allowed_in_state`.
+ */
+export const resolveRefundByHand = async (
+  services: Services,
+  tenant: Tenant,
+  paymentId: string,
+  refundId: string,
+  { outcome, by, reason }: { outcome: 'succeeded' | 'failed'; by: string; reason: string },
+): Promise<Payment> => {
+  const resolved = await update(services.storage.payments, keys.payment(tenant.tenantId, paymentId), (payment) => {
+    const refund = payment.refunds.find(({ id }) => id === refundId)
+    if (!refund) throw new AppError('not_found', 'the payment has no such refund')
+    if (refund.status !== 'due' && refund.status !== 'pending') {
+      throw new AppError('not_allowed_in_state', `the refund has ${refund.status}: there is nothing to resolve`)
+    }
+    const now = tenantNow(services, tenant)
+    const said = outcome === 'succeeded' ? ({ status: 'succeeded' } as const) : ({ status: 'failed', pspCode: 'resolved_by_operator' } as const)
+    const next = recordRefund(payment, refundReference(refund), said, now, repairTime(services))
+    return next && { ...next, refunds: next.refunds.map((one) => (one.id === refundId ? { ...one, resolution: { by, reason, at: now } } : one)) }
+  })
+  services.log.warn({ tenantId: tenant.tenantId, paymentId, refundId, by, outcome, reason }, 'an operator resolved a refund')
   return resolved
 }

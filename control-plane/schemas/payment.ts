@@ -29,6 +29,8 @@ const why = part({
   excluded: { type: [part({ account: { type: String, required: true }, reason: { type: String, required: true } })], required: true },
 })
 
+const resolution = part({ by: { type: String, required: true }, reason: { type: String, required: true }, at: { type: Date, required: true } })
+
 const attempt = part({
   /** Also the reference and the idempotency key that the PSP is given. */
   id: { type: String, required: true },
@@ -48,7 +50,7 @@ const attempt = part({
   /** When the PSP was first asked to take, or to let go, what is authorized. */
   captureAskedAt: { type: Date },
   /** An operator said what became of it. */
-  resolution: { type: part({ by: { type: String, required: true }, reason: { type: String, required: true }, at: { type: Date, required: true } }) },
+  resolution: { type: resolution },
   why: { type: why, required: true },
   at: { type: Date, required: true },
   resolvedAt: { type: Date },
@@ -69,6 +71,7 @@ const refund = part({
   status: { type: String, enum: refundStatuses, required: true },
   /** How often it was accepted and then refused: each time it is made anew under another reference. */
   tries: { type: Number },
+  resolution: { type: resolution },
   /** Since when it has been asked for under its present reference. Absent: since `at`. */
   askedAt: { type: Date },
   /** A try brought no answer, or a refusal of what is owed: when to try again. */

@@ -1,5 +1,5 @@
 import type { InferRawDocType } from 'mongoose'
-import { defineFields, defineSchema, part, Schema } from './schema.ts'
+import { defineFields, defineSchema, part } from './schema.ts'
 
 export const pspProviders = ['stripe', 'adyen', 'paypal', 'mercadopago', 'local', 'simulator'] as const
 
@@ -8,8 +8,9 @@ export const captureModes = ['automatic', 'separate'] as const
 const fields = defineFields({
   id: { type: String, required: true },
   provider: { type: String, enum: pspProviders, required: true },
-  /** What the provider's library needs, by its own names. Never answered, never logged. */
-  credentials: { type: Schema.Types.Mixed },
+  /** What the provider's library needs, by its own names, as sealed JSON. Never answered, never logged. */
+  credentials: { type: String },
+  /** Sealed. */
   webhookSecret: { type: String },
   /** `separate`: charges are authorized first and captured by a second call. Absent: automatic. */
   capture: { type: String, enum: captureModes },

@@ -17,6 +17,7 @@ import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
 import { insertOrGet, update } from '../storage/update.ts'
 import { handOnEvents, isTimeToHandOn } from './hand-on-events.ts'
+import { afterDispute } from './machine/after-dispute.ts'
 import { afterPayment } from './machine/after-payment.ts'
 import { afterTime } from './machine/after-time.ts'
 import { atRest, type Moment } from './machine/state.ts'
@@ -91,7 +92,9 @@ const bringBillsToRest = async (services: Services, tenant: Tenant, subscription
   const order = { dropped: 0, settled: 1, open: 2 }
   for (const bill of subscription.bills.toSorted((a, b) => order[a.status] - order[b.status])) {
     payment = await bringPaymentToRest(services, tenant, subscription, bill)
-    const changed = afterPayment(subscription, bill, payment, momentOf(services, tenant))
+    const moment = momentOf(services, tenant)
+    const paid = afterPayment(subscription, bill, payment, moment)
+    const changed = afterDispute(paid ?? subscription, payment, moment) ?? paid
     if (!changed) {
       // It has nothing new to say: its reminder has done its work.
       payment = await update(services.storage.payments, payment._id, recordSeen, payment)

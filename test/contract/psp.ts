@@ -105,6 +105,11 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     await standIn.fake.conclude(request.reference, 'captured')
     const found = await psp.inquire(nameOf(request, outcome))
     t.true(found.status === 'succeeded' || found.status === 'cannot_tell', found.status)
+    // As the provider has the customer bring it.
+    t.like(await psp.complete(nameOf(request, outcome), { redirectResult: pspReferenceOf(outcome) ?? '' }), { status: 'succeeded' })
+    const other = order('sca')
+    const foreign = await psp.complete(nameOf(other, await psp.charge(other)), { redirectResult: pspReferenceOf(outcome) ?? '' })
+    t.not(foreign.status, 'succeeded', 'what another customer brings')
   })
 
   story('not yet is pending, and so is a status that nobody knows; never a decline', async (t) => {

@@ -23,6 +23,7 @@ export const columns = [
   'webhook before answer',
   'webhook never',
   'late webhook only',
+  'away past its keys',
 ] as const
 export type Column = (typeof columns)[number]
 
@@ -97,7 +98,7 @@ const prepare = async (column: Column, { fake }: StandIn): Promise<void> => {
   const mode: Partial<Record<Column, WebhookMode>> = { 'duplicate webhook': 'twice', 'webhook before answer': 'before the answer', 'slow answer': 'once' }
   fake.webhooks.mode = mode[column] ?? 'never'
   if (column === 'refused connection') await fake.down()
-  else if (column === 'late webhook only') fake.failNext('timeout after')
+  else if (column === 'late webhook only' || column === 'away past its keys') fake.failNext('timeout after')
   else if (!column.includes('webhook')) fake.failNext(column as Fault)
 }
 
@@ -127,6 +128,16 @@ const runCell = async (counter: Counter, provider: ProviderName, column: Column,
   if (column === 'late webhook only') {
     primary.fake.webhooks.mode = 'once'
     await primary.fake.conclude(answered.attempts[0].id, 'captured')
+  }
+  if (column === 'away past its keys') {
+    // It has charged, says nothing, and is not to be reached until it has forgotten what it was asked for.
+    await primary.fake.down()
+    for (const wait of [6 * MINUTE, 61 * MINUTE, 8 * 24 * HOUR]) {
+      counter.advance(wait)
+      await settle(counter, all, answered.id)
+    }
+    primary.fake.forgetKeys()
+    await primary.fake.up()
   }
   let payment = await settle(counter, all, answered.id)
   if (!isOpen(payment)) how ||= 'webhook'

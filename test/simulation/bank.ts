@@ -126,6 +126,7 @@ export const createBank = (nowMs: () => number): Bank => {
         settle(charge)
         return outcomeOf(charge)
       },
+      complete: async () => ({ status: 'unknown', pspCode: 'not_offered' }),
       capture: async () => ({ status: 'unknown', pspCode: 'not_offered' }),
       release: async () => ({ status: 'unknown', pspCode: 'not_offered' }),
       refund: async ({ reference, charge: { reference: chargeReference }, amountMinor }) => {

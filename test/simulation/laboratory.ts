@@ -6,6 +6,7 @@
 import type { Feed } from '../../common/feed/feed.ts'
 import { createInProcessFeed } from '../../common/feed/in-process.ts'
 import { createLog } from '../../common/log.ts'
+import { createSealing } from '../../control-plane/access/sealing.ts'
 import { createTenant } from '../../control-plane/catalog/tenants.ts'
 import { keys } from '../../control-plane/keys.ts'
 import { receiveWebhook } from '../../control-plane/payments/webhooks/receive-webhook.ts'
@@ -91,6 +92,7 @@ export const openLaboratory = (): Laboratory => {
       },
       sandbox,
     },
+    sealing: createSealing(undefined),
     webhooksInHand: { count: 0 },
     clock,
     log,

@@ -247,7 +247,9 @@ test('a refund that is accepted is waited for; one that is refused after all is 
   const accepted = recordRefund(arrived, 'pay-1-refund', { status: 'pending' }, now, repairAt) as Payment
   t.like(accepted.refunds[0], { status: 'pending' })
   t.is(refundedMinor(accepted), 0)
-  t.is(recordRefund(accepted, 'pay-1-refund', { status: 'unknown', pspCode: 'timeout' }, now, repairAt), undefined)
+  const silent = recordRefund(accepted, 'pay-1-refund', { status: 'unknown', pspCode: 'timeout' }, now, repairAt) as Payment
+  t.like(silent.refunds[0], { status: 'pending' })
+  t.is(dueRefund(silent, now), undefined, 'it is asked about later, not again and again')
   const made = recordRefund(accepted, 'pay-1-refund', { status: 'succeeded' }, now, repairAt) as Payment
   t.is(refundedMinor(made), 2900)
   const refused = recordRefund(accepted, 'pay-1-refund', { status: 'failed', pspCode: 'account_closed' }, now, repairAt) as Payment

@@ -1,7 +1,8 @@
 import { fieldError } from '../../../common/errors.ts'
 import { keys } from '../../keys.ts'
+import { completeAttempt } from '../../payments/collect-payment.ts'
 import { payOnce, refundPayment } from '../../payments/one-time-payment.ts'
-import { resolveAttemptByHand } from '../../payments/resolve-attempt.ts'
+import { resolveAttemptByHand, resolveRefundByHand } from '../../payments/resolve-attempt.ts'
 import { declineClasses } from '../../schemas/payment.ts'
 import { resumePayment } from '../../subscriptions/resume-payment.ts'
 import { amountMinor, currency, id, pageOf, pageQuery, paymentMethod, z } from '../fields.ts'
@@ -21,12 +22,14 @@ const postBody = z
   })
   .openapi('NewPayment')
 
+const resolveReason = z.string().trim().min(3).max(500).openapi({ description: 'From what you know it; kept with what it is about.' })
+
 const resolveBody = z
   .strictObject({
     outcome: z.enum(['succeeded', 'declined', 'not_sent']).openapi({ description: "As the provider's own books have it." }),
     declineClass: z.enum(declineClasses).optional().openapi({ description: 'With `declined`. Left out: technical, after which other accounts are tried.' }),
     pspReference: z.string().min(1).max(255).optional().openapi({ description: "With `succeeded`: the provider's reference, where Tollgate has none yet." }),
-    reason: z.string().trim().min(3).max(500).openapi({ description: 'From what you know it; kept with the attempt.' }),
+    reason: resolveReason,
   })
   .openapi('Resolution')
 
@@ -93,6 +96,42 @@ export const paymentRoutes = [
       const refunded = await refundPayment(services, tenant, params.payment, newId('ref'), body.amount)
       // What a refund does to access is done before the answer.
       const payment = refunded.effectsDue ? await resumePayment(services, tenant, refunded.id) : refunded
+      return { body: toPaymentAnswer(payment), revision: payment.revision }
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/payments/{payment}/attempts/{attempt}/complete',
+    summary: 'The customer has come back from having to act: see at once what became of it',
+    access: 'sell',
+    params: z.object({ payment: id, attempt: id }),
+    body: z.strictObject({
+      details: z
+        .record(z.string().regex(/^[A-Za-z0-9_.-]{1,60}$/), z.string().max(10_000))
+        .refine((details) => Object.keys(details).length <= 20, 'must not have more than 20 entries')
+        .default({})
+        .openapi({ description: 'The query parameters that the customer came back with. Adyen needs its `redirectResult`.' }),
+    }),
+    status: 200,
+    answer: paymentAnswer,
+    handle: async ({ services, tenant, params, body }) => {
+      await completeAttempt(services, tenant, params.payment, params.attempt, body.details)
+      const payment = await resumePayment(services, tenant, params.payment)
+      return { body: toPaymentAnswer(payment), revision: payment.revision }
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/payments/{payment}/refunds/{refund}/resolve',
+    summary: 'Say what became of a refund that the provider does not answer for',
+    access: 'sell',
+    params: z.object({ payment: id, refund: id }),
+    body: z.strictObject({ outcome: z.enum(['succeeded', 'failed']), reason: resolveReason }),
+    status: 200,
+    answer: paymentAnswer,
+    handle: async ({ services, tenant, caller, params, body }) => {
+      await resolveRefundByHand(services, tenant, params.payment, params.refund, { by: caller.keyId, ...body })
+      const payment = await resumePayment(services, tenant, params.payment)
       return { body: toPaymentAnswer(payment), revision: payment.revision }
     },
   }),

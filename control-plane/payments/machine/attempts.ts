@@ -68,6 +68,8 @@ const isNews = (attempt: Attempt, outcome: ChargeOutcome): boolean => {
   if (!isOpen(attempt)) return false
   // What is known already is not replaced by less; and that one sending did not leave says nothing of another.
   if (outcome.status === 'unknown') return attempt.status === 'sent' || attempt.status === 'unknown'
+  // Once it is captured that it was authorized is old news.
+  if (outcome.status === 'authorized' && attempt.captureAskedAt) return attempt.status !== 'pending'
   return outcome.status !== 'not_sent' || attempt.status === 'sent'
 }
 

@@ -55,7 +55,7 @@ const isRefundNews = (refund: Refund, outcome: RefundOutcome): boolean => {
     case 'due':
       return true
     case 'pending':
-      return outcome.status !== 'unknown'
+      return true
     case 'succeeded':
       // Made, and sent back by the customer's bank days later.
       return outcome.status === 'failed'
@@ -74,6 +74,7 @@ const withRefundOutcome = (refund: Refund, outcome: RefundOutcome, now: Date): R
     case 'pending':
       return { ...kept, status: 'pending', tryAt: later(now, REFUND_LATER_MS) }
     case 'unknown':
+      // What was accepted stays accepted: only the answer about it is missing.
       return { ...kept, pspCode: outcome.pspCode, tryAt: later(now, REFUND_RETRY_MS) }
     case 'failed':
       if (refund.reason === 'requested') return { ...kept, pspCode: outcome.pspCode, status: 'failed' }

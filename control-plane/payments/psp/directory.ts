@@ -1,6 +1,7 @@
 /** Which adapter serves which PSP account of which tenant. */
 import { LRUCache } from 'lru-cache'
 import type { z } from 'zod'
+import type { Sealing } from '../../access/sealing.ts'
 import type { PspAccount, pspProviders } from '../../schemas/psp-account.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
 import type { Circuit } from '../routing/circuit-breakers.ts'
@@ -59,6 +60,7 @@ export interface PspDirectoryOptions {
   providers: Record<Provider, PspProvider<any>>
   simulator(options: { tenantId: string; accountId: string; webhookSecret: string | undefined; testNow: Date | undefined }): Psp
   sandbox: SandboxTime
+  sealing: Sealing
   circuitOf(account: string): Circuit
   returnUrl: () => string
   timeoutMs: number
@@ -71,9 +73,22 @@ const MAX_OPEN = 1_000
 export const createPspDirectory = (options: PspDirectoryOptions): PspDirectory => {
   const opened = new LRUCache<string, { psp: Psp } | { unusable: string }>({ max: MAX_OPEN })
 
+  const openSecrets = ({ _id, credentials, webhookSecret }: PspAccount): { credentials: unknown; webhookSecret: string | undefined } | { unusable: string } => {
+    try {
+      return {
+        credentials: credentials ? JSON.parse(options.sealing.open(credentials, _id)) : {},
+        webhookSecret: webhookSecret ? options.sealing.open(webhookSecret, _id) : undefined,
+      }
+    } catch {
+      return { unusable: 'its secrets cannot be opened: CREDENTIALS_KEY is not the one that they were sealed with' }
+    }
+  }
+
   const create = (provider: Provider, account: PspAccount): { psp: Psp } | { unusable: string } => {
     const { credentials, create } = options.providers[provider]
-    const parsed = credentials.safeParse(account.credentials ?? {})
+    const secrets = openSecrets(account)
+    if ('unusable' in secrets) return secrets
+    const parsed = credentials.safeParse(secrets.credentials)
     if (!parsed.success) {
       const wrong = parsed.error.issues.map((issue) => `${['credentials', ...issue.path].join('.')} ${issue.message}`)
       return { unusable: wrong.join('; ') }
@@ -81,7 +96,7 @@ export const createPspDirectory = (options: PspDirectoryOptions): PspDirectory =
     return {
       psp: create({
         credentials: parsed.data,
-        webhookSecret: account.webhookSecret ?? undefined,
+        webhookSecret: secrets.webhookSecret,
         capture: account.capture ?? 'automatic',
         returnUrl: account.returnUrl ?? options.returnUrl(),
         timeoutMs: options.timeoutMs,
@@ -108,8 +123,11 @@ export const createPspDirectory = (options: PspDirectoryOptions): PspDirectory =
         return { psp: options.simulator({ ...at, webhookSecret: undefined, testNow: tenant.testNow ?? undefined }), capture, timeoutMs, circuit: undefined }
       if (!account) return { unusable: 'no such account' }
       const circuit = options.circuitOf(account._id)
-      if (account.provider === 'simulator')
-        return { psp: options.simulator({ ...at, webhookSecret: account.webhookSecret ?? undefined, testNow: undefined }), capture, timeoutMs, circuit }
+      if (account.provider === 'simulator') {
+        const secrets = openSecrets(account)
+        if ('unusable' in secrets) return secrets
+        return { psp: options.simulator({ ...at, webhookSecret: secrets.webhookSecret, testNow: undefined }), capture, timeoutMs, circuit }
+      }
       const made = createOnce(account.provider, account)
       return 'unusable' in made ? made : { ...made, capture, timeoutMs: options.timeoutMs, circuit }
     },

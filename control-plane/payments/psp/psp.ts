@@ -117,6 +117,12 @@ export interface Psp {
   /** What became of a charge. */
   inquire(charge: ChargeName): Promise<InquiryOutcome>
 
+  /**
+   * The customer has come back from `actionUrl`. @param details what the provider has given them to bring, by the names
+   * of its own; empty where there is nothing. The outcome as it is now.
+   */
+  complete(charge: ChargeName, details: Readonly<Record<string, string>>): Promise<ChargeOutcome>
+
   /** Takes the money of a charge that is `authorized`. @param reference the idempotency key. */
   capture(reference: string, charge: ChargeName): Promise<ChargeOutcome>
 

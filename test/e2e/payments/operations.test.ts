@@ -1,4 +1,7 @@
 /** What people who run payments do: ask how one would be routed, settle what nobody answers for, look into the inbox, take reports in. */
+import { randomBytes } from 'node:crypto'
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import test from 'ava'
 import { Reason } from '../../../proto/gen/entitlement/v1/entitlement.ts'
 import { eventually } from '../../support/eventually.ts'
@@ -14,7 +17,14 @@ const servers = new Map<World, { stripe: StandIn; bank: StandIn }>()
 const serversOf = async (world: World) => {
   const started = { stripe: await startFakeStripe(), bank: await startFakeBank() } as unknown as { stripe: StandIn; bank: StandIn }
   servers.set(world, started)
-  return { STRIPE_URL: started.stripe.fake.url, LOCAL_PSP_PRIVATE_URLS: 'true', PSP_TIMEOUT_MS: '500', CIRCUIT_FAILURES: '3', CIRCUIT_OPEN_MS: '1500' }
+  return {
+    STRIPE_URL: started.stripe.fake.url,
+    LOCAL_PSP_PRIVATE_URLS: 'true',
+    PSP_TIMEOUT_MS: '500',
+    CIRCUIT_FAILURES: '3',
+    CIRCUIT_OPEN_MS: '1500',
+    CREDENTIALS_KEY: randomBytes(32).toString('base64'),
+  }
 }
 test.after.always(async () => {
   for (const { stripe, bank } of servers.values()) await Promise.all([stripe.fake.close(), bank.fake.close()])
@@ -165,6 +175,18 @@ inWorlds(
       const { body: timeline } = await shop.api.get(`/subscriptions/${sub.id}/timeline`)
       const types = timeline.data.map(({ type }: { type: string }) => type)
       for (const type of ['dispute_open', 'paused', 'dispute_won', 'resumed', 'dispute_lost', 'canceled']) t.true(types.includes(type), `${type} of ${types}`)
+    })
+
+    story('with a key, what is stored of an account shows no secret', async ({ t, tollgate }) => {
+      const { stripe } = standIns()
+      const shop = await openLiveShop(t, tollgate, { stripe }, { paymentProviders: ['stripe'] })
+      t.is((await shop.pay('c')).body.status, 'succeeded')
+      if (tollgate.env.MONGODB_URL) return
+      const { DATA_DIR = '' } = tollgate.env
+      const files = (await readdir(DATA_DIR)).filter((name) => name.startsWith('tollgate.sqlite'))
+      const stored = (await Promise.all(files.map((name) => readFile(join(DATA_DIR, name), 'latin1')))).join()
+      t.true(stored.includes('sealed.v1:'))
+      for (const secret of [...Object.values(stripe.credentials), stripe.webhookSecret]) t.false(stored.includes(secret as string))
     })
 
     story('a settlement report is matched to payments; what differs is listed, and importing again settles nothing twice', async ({ t, tollgate }) => {

@@ -67,7 +67,11 @@ export const startFakeAdyen = async () => {
           additionalData?: { manualCapture?: string }
           shopperInteraction?: string
         }
-        if (order.merchantAccount !== MERCHANT) return error(403, '901', 'Invalid Merchant Account')
+        if (path !== '/v72/payments/details' && order.merchantAccount !== MERCHANT) return error(403, '901', 'Invalid Merchant Account')
+        if (path === '/v72/payments/details') {
+          const charge = ledger.byId((JSON.parse(body) as { details: { redirectResult: string } }).details.redirectResult)
+          return charge ? { status: 200, body: view(charge) } : error(422, '101', 'Invalid details')
+        }
         if (path === '/v72/payments') {
           const token = order.paymentMethod?.storedPaymentMethodId ?? ''
           if (token.includes('unknown')) return error(422, '803', 'PaymentDetail not found')

@@ -159,6 +159,18 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
         }
       },
       inquire: async () => ({ status: 'cannot_tell' }),
+      // Adyen only goes on once it is handed what it gave the customer to bring.
+      complete: async (charge, details) => {
+        try {
+          const { PaymentsApi } = await checkout()
+          const answer = await PaymentsApi.paymentsDetails({ details } as Parameters<typeof PaymentsApi.paymentsDetails>[0])
+          // What another payment's customer brought says nothing of this one.
+          if (answer.merchantReference !== charge.reference) return { status: 'unknown', pspCode: 'details_of_another_payment' }
+          return toOutcome(answer as AdyenPayment, separate)
+        } catch (error) {
+          return { status: 'unknown', pspCode: codeOf(error) }
+        }
+      },
       capture: (idempotencyKey, charge) =>
         modify(charge, async (pspReference) => {
           const value = toPspUnits(charge.amountMinor, charge.currency, adyenExponents) ?? 0

@@ -7,6 +7,7 @@ import { Webhook } from 'standardwebhooks'
 import type { Clock } from '../../../../common/clock.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
+import { completeByInquiry } from '../complete-by-inquiry.ts'
 import type { PspProvider } from '../directory.ts'
 import type { ChargeName, ChargeOutcome, Psp } from '../psp.ts'
 import { createTransport } from '../transport.ts'
@@ -73,7 +74,7 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
       }
     }
 
-    return {
+    const psp: Psp = {
       // The protocol asks for it.
       idempotencyMs: Number.POSITIVE_INFINITY,
       charge: async ({ reference, amountMinor, currency, token, description, capture, offSession, returnUrl: back }) => {
@@ -92,6 +93,7 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
           return { status: 'unknown', pspCode: transportFailure(error).pspCode }
         }
       },
+      complete: (charge) => completeByInquiry(psp, charge),
       capture: (reference, charge) => onCharge('capture', reference, charge),
       release: (reference, charge) => onCharge('release', reference, charge),
       refund: async ({ reference, charge, amountMinor }) => {
@@ -126,5 +128,6 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
       readEvents: ({ rawBody }) => [toEvent(JSON.parse(rawBody))],
       lookUp: async () => undefined,
     }
+    return psp
   },
 })

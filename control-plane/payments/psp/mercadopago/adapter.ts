@@ -11,6 +11,7 @@ import { MercadoPagoError, MPConnectionError } from 'mercadopago/dist/utils/erro
 import type { Clock } from '../../../../common/clock.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
+import { completeByInquiry } from '../complete-by-inquiry.ts'
 import { inexpressible, toDecimal } from '../currency-exponents.ts'
 import type { PspProvider } from '../directory.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
@@ -76,7 +77,7 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
       return { token: made.id, payer: { type: 'customer', id: customer }, ...(brand ? { payment_method_id: brand } : {}) }
     }
 
-    return {
+    const psp: Psp = {
       idempotencyMs: IDEMPOTENCY_MS,
       charge: async (order) => {
         const amount = toDecimal(order.amountMinor, order.currency, mercadopagoExponents)
@@ -113,6 +114,7 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
           return { status: 'unknown', pspCode: codeOf(error) }
         }
       },
+      complete: (charge) => completeByInquiry(psp, charge),
       capture: (reference, charge) => onPayment(charge, (id) => new Payment(config(reference)).capture({ id })),
       release: (reference, charge) => onPayment(charge, (id) => new Payment(config(reference)).cancel({ id })),
       refund: async ({ reference, charge, amountMinor }) => {
@@ -154,10 +156,17 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
         return [toEvent(parsed.data as MercadopagoEvent)]
       },
       lookUp: async (pspReference) => {
-        const found = await find({ reference: '', pspReference, amountMinor: 0, currency: '' })
-        return found && toLookedUp(found)
+        try {
+          const found = await find({ reference: '', pspReference, amountMinor: 0, currency: '' })
+          return found && toLookedUp(found)
+        } catch (error) {
+          // An event about a payment that it does not have is about none of ours.
+          if (error instanceof MercadoPagoError && error.status === 404) return undefined
+          throw error
+        }
       },
     }
+    return psp
   },
 })
 

@@ -11,6 +11,7 @@ import { ApiError, CheckoutPaymentIntent, Client, Environment, OrdersController,
 import type { Clock } from '../../../../common/clock.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
+import { completeByInquiry } from '../complete-by-inquiry.ts'
 import { inexpressible, toDecimal } from '../currency-exponents.ts'
 import type { PspProvider } from '../directory.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
@@ -140,7 +141,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
       return { paypal: { vaultId: id, storedCredential: { paymentInitiator: initiator, usage: 'SUBSEQUENT' } } }
     }
 
-    return {
+    const psp: Psp = {
       idempotencyMs: IDEMPOTENCY_MS,
       charge: async (order) => {
         const value = toDecimal(order.amountMinor, order.currency, paypalExponents)
@@ -171,6 +172,8 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
           const answer = await api.createOrder({ body: body as never, paypalRequestId: order.reference, prefer: WHOLE })
           return toOutcome(answer.result as PaypalOrder)
         } catch (error) {
+          // An access token that PayPal has taken back is not used again.
+          if (error instanceof ApiError && error.statusCode === 401) token = undefined
           return toFailure(error)
         }
       },
@@ -182,6 +185,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
           return { status: 'unknown', pspCode: codeOf(error) }
         }
       },
+      complete: (charge) => completeByInquiry(psp, charge),
       capture: (reference, charge) =>
         onAuthorization(charge, async (authorizationId) => {
           const { paymentsApi } = await apis()
@@ -252,5 +256,6 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
         return reference ? { reference, outcome: toOutcome(order) } : undefined
       },
     }
+    return psp
   },
 })

@@ -5,6 +5,7 @@
 import { Webhook } from 'standardwebhooks'
 import { AppError } from '../../../../common/errors.ts'
 import type { Log } from '../../../../common/log.ts'
+import { completeByInquiry } from '../complete-by-inquiry.ts'
 import type { SandboxTime } from '../directory.ts'
 import type { Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
@@ -31,7 +32,7 @@ export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
       signal: AbortSignal.timeout(options.timeoutMs),
     })
 
-  return {
+  const psp: Psp = {
     charge: async ({ reference, amountMinor, currency, token }) => {
       try {
         const answer = await call('charges', { reference, amount: amountMinor, currency, token, webhookUrl: options.webhookUrl, now: options.testNow })
@@ -54,6 +55,7 @@ export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
         return { status: 'unknown', pspCode: transportFailure(error).pspCode }
       }
     },
+    complete: (charge) => completeByInquiry(psp, charge),
     // It captures at once, whatever it is asked.
     capture: async () => ({ status: 'unknown', pspCode: 'not_offered' }),
     release: async () => ({ status: 'unknown', pspCode: 'not_offered' }),
@@ -85,6 +87,7 @@ export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
     },
     lookUp: async () => undefined,
   }
+  return psp
 }
 
 /** The simulator's clock for sandbox tenants. One that cannot be reached has nothing to tell. */

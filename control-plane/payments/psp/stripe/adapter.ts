@@ -9,6 +9,7 @@
 import Stripe from 'stripe'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
+import { completeByInquiry } from '../complete-by-inquiry.ts'
 import { inexpressible, toPspUnits } from '../currency-exponents.ts'
 import type { PspProvider } from '../directory.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
@@ -81,7 +82,7 @@ export const stripeProvider = (deps: { baseUrl: string | undefined }): PspProvid
       }
     }
 
-    return {
+    const psp: Psp = {
       idempotencyMs: IDEMPOTENCY_MS,
       charge: async (request: ChargeRequest) => {
         const amount = toPspUnits(request.amountMinor, request.currency, stripeExponents)
@@ -116,6 +117,7 @@ export const stripeProvider = (deps: { baseUrl: string | undefined }): PspProvid
           return { status: 'unknown', pspCode: codeOf(error) }
         }
       },
+      complete: (charge) => completeByInquiry(psp, charge),
       capture: (reference, charge) => onIntent(charge, (id) => stripe.paymentIntents.capture(id, {}, { idempotencyKey: reference })),
       release: (reference, charge) => onIntent(charge, (id) => stripe.paymentIntents.cancel(id, {}, { idempotencyKey: reference })),
       refund: async ({ reference, charge, amountMinor }) => {
@@ -157,13 +159,21 @@ export const stripeProvider = (deps: { baseUrl: string | undefined }): PspProvid
         return [toEvent(event)]
       },
       lookUp: async (pspReference) => {
-        const intent = await stripe.paymentIntents.retrieve(pspReference)
-        const reference = intent.metadata?.[REFERENCE]
-        return reference ? { reference, outcome: toOutcome(intent) } : undefined
+        const intent = await orMissing(stripe.paymentIntents.retrieve(pspReference))
+        const reference = intent?.metadata?.[REFERENCE]
+        return intent && reference ? { reference, outcome: toOutcome(intent) } : undefined
       },
     }
+    return psp
   },
 })
+
+/** Undefined for what Stripe does not have. */
+const orMissing = <T>(asked: Promise<T>): Promise<T | undefined> =>
+  asked.catch((error: unknown) => {
+    if (error instanceof errors.StripeError && error.statusCode === 404) return undefined
+    throw error
+  })
 
 const codeOf = (error: unknown): string => {
   const failure = toFailure(error)

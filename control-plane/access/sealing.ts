@@ -1,0 +1,51 @@
+/**
+ * Secrets at rest: with a key they are stored encrypted (AES-256-GCM), bound to the document that they belong to.
+ * Without one they are stored as they are, which is for trying things out.
+ */
+import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto'
+
+const VERSION = 'sealed.v1'
+const IV_BYTES = 12
+const TAG_BYTES = 16
+
+export interface Sealing {
+  /** @param owner the document's `_id`: the secret opens nowhere else. */
+  seal(text: string, owner: string): string
+  /** @throws Error when it was sealed with a key that is not there, or for another document, or was changed. */
+  open(stored: string, owner: string): string
+}
+
+interface Key {
+  id: string
+  bytes: Buffer
+}
+
+const asKey = (text: string): Key => {
+  const bytes = Buffer.from(text, 'base64')
+  return { id: createHash('sha256').update(bytes).digest('hex').slice(0, 8), bytes }
+}
+
+/** @param keys 32 bytes each, in base64, separated by commas: the first seals, all of them open. */
+export const createSealing = (keys: string | undefined): Sealing => {
+  const all = (keys ?? '').split(',').filter(Boolean).map(asKey)
+  const [first] = all
+  return {
+    seal: (text, owner) => {
+      if (!first) return text
+      const iv = randomBytes(IV_BYTES)
+      const cipher = createCipheriv('aes-256-gcm', first.bytes, iv).setAAD(Buffer.from(owner))
+      const sealed = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()])
+      return [VERSION, first.id, Buffer.concat([iv, cipher.getAuthTag(), sealed]).toString('base64')].join(':')
+    },
+    open: (stored, owner) => {
+      const [version, id, data] = stored.split(':')
+      if (version !== VERSION || data === undefined) return stored
+      const key = all.find((one) => one.id === id)
+      if (!key) throw new Error('it was sealed with a key that CREDENTIALS_KEY does not have')
+      const bytes = Buffer.from(data, 'base64')
+      const decipher = createDecipheriv('aes-256-gcm', key.bytes, bytes.subarray(0, IV_BYTES)).setAAD(Buffer.from(owner))
+      decipher.setAuthTag(bytes.subarray(IV_BYTES, IV_BYTES + TAG_BYTES))
+      return Buffer.concat([decipher.update(bytes.subarray(IV_BYTES + TAG_BYTES)), decipher.final()]).toString('utf8')
+    },
+  }
+}
