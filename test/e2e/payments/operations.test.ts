@@ -196,7 +196,7 @@ inWorlds(
       const { body: first } = await shop.pay('a')
       const { body: second } = await shop.pay('b')
       const { body: third } = await shop.pay('c')
-      await shop.pay('forgotten')
+      const { body: forgotten } = await shop.pay('forgotten')
       const { body: refunded } = await shop.api.post(`/payments/${second.id}/refund`, { amount: 900 })
       const attempt = (payment: { attempts: { id: string }[] }) => payment.attempts[0]?.id
       const refundReference = `${attempt(second)}.${refunded.refunds[0].id}`
@@ -240,8 +240,12 @@ inWorlds(
         ],
       )
       t.is((await send('payout-1', csv)).body.code, 'already_exists')
-      t.like((await send('payout-2', 'type,reference\n"charge,never closed')).body, { code: 'invalid_request' })
+      // Cut off in the middle, and sent again.
+      const rest = ['type,reference,currency,gross,fee,net', `charge,${attempt(forgotten)},USD,29.00,0.88,28.12`]
+      t.like((await send('payout-2', [...rest, '"charge,never closed'].join('\n'))).body, { code: 'invalid_request' })
       t.is((await shop.api.get('/settlement-reports/payout-2')).body.status, 'failed')
+      t.like((await send('payout-2', rest.join('\n'))).body, { status: 'done', lines: 1, matched: 1, differences: 0 })
+      t.is((await shop.api.get(`/payments/${forgotten.id}`)).body.settlements.length, 1)
 
       // The same by the API, whole this time.
       const lines = [{ type: 'charge', reference: attempt(third), currency: 'USD', gross: 2900, fee: 88, net: 2812 }]
