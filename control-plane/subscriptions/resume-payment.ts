@@ -1,8 +1,10 @@
 /** Goes on with a payment that is due for an inquiry or a refund, that a crash left half-done, or that a webhook has changed. */
 import { keys } from '../keys.ts'
-import { collectPayment, makeRefunds, resolveAttempt } from '../payments/collect-payment.ts'
+import { collectPayment } from '../payments/collect-payment.ts'
+import { inquireAttempt } from '../payments/inquire-attempt.ts'
 import { recordSeen } from '../payments/machine/attempts.ts'
 import { openAttempt } from '../payments/machine/state.ts'
+import { makeRefunds } from '../payments/make-refunds.ts'
 import type { Attempt, Payment } from '../schemas/payment.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
@@ -24,7 +26,7 @@ const inquire = async (services: Services, tenant: Tenant, payment: Payment): Pr
   for (const { id } of payment.attempts) {
     const attempt = current.attempts.find((one) => one.id === id)
     if (attempt && openAttempt({ ...current, attempts: [attempt] }) && isInquiryDue(services, tenant, current, attempt)) {
-      current = await resolveAttempt(services, tenant, current, attempt)
+      current = await inquireAttempt(services, tenant, current, attempt)
     }
   }
   return current

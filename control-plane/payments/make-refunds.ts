@@ -1,0 +1,47 @@
+/** Giving money back, once. */
+import type { Payment, Refund } from '../schemas/payment.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import { repairTime, type Services, tenantNow } from '../services.ts'
+import { update } from '../storage/update.ts'
+import { dueRefund, isBeyond, recordRefund, refundReference } from './machine/refunds.ts'
+import type { Psp, RefundOutcome, RefundRequest } from './psp/psp.ts'
+import { openAccount } from './routing/load-route.ts'
+import { nameOf, unknown } from './send-charge.ts'
+
+/** The refund is made, or asked about where making it again might give the money back twice. */
+const refundOrInquire = async (psp: Psp, refund: Refund, request: RefundRequest, now: Date): Promise<RefundOutcome> => {
+  if (refund.status === 'due' && !isBeyond(refund, psp.idempotencyMs, now)) return psp.refund(request)
+  const found = await psp.inquireRefund(request)
+  switch (found.status) {
+    case 'not_found':
+      return psp.refund(request)
+    case 'cannot_tell':
+      // Only a webhook can.
+      return { status: 'pending' }
+    default:
+      return found
+  }
+}
+
+/** Makes every refund that is due now, and asks about those that were only accepted. */
+export const makeRefunds = async (services: Services, tenant: Tenant, payment: Payment): Promise<Payment> => {
+  let current = payment
+  for (;;) {
+    const now = tenantNow(services, tenant)
+    const refund = dueRefund(current, now)
+    if (!refund) return current
+    const attempt = current.attempts.find(({ id }) => id === refund.attemptId)
+    if (!attempt) throw new Error(`payment ${payment.id} has a refund of no attempt`)
+    const opened = await openAccount(services, tenant, attempt.account)
+    const reference = refundReference(refund)
+    const request = { reference, charge: nameOf(current, attempt), amountMinor: refund.amountMinor }
+    const outcome = 'psp' in opened ? await refundOrInquire(opened.psp, refund, request, now) : unknown('account_unusable')
+    if (outcome.status === 'failed') {
+      const { tenantId, id: paymentId } = payment
+      services.log.error({ tenantId, paymentId, refundId: refund.id, pspCode: outcome.pspCode }, 'a refund was refused')
+    }
+    current = await update(services.storage.payments, payment._id, (latest) =>
+      recordRefund(latest, reference, outcome, tenantNow(services, tenant), repairTime(services)),
+    )
+  }
+}

@@ -1,0 +1,51 @@
+/** A single attempt and its PSP: what it is called there, how it is sent, and how what became of it is stored. */
+import type { Attempt, Payment } from '../schemas/payment.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import { repairTime, type Services, tenantNow } from '../services.ts'
+import { update } from '../storage/update.ts'
+import { recordOutcome } from './machine/attempts.ts'
+import type { Opened } from './psp/directory.ts'
+import type { ChargeName, ChargeOutcome } from './psp/psp.ts'
+import type { PaymentParties } from './routing/load-route.ts'
+import { tokenFor } from './routing/route-payment.ts'
+
+export const unknown = (pspCode: string) => ({ status: 'unknown', pspCode }) as const
+
+export const nameOf = (payment: Payment, attempt: Attempt): ChargeName => ({
+  reference: attempt.id,
+  pspReference: attempt.pspReference ?? undefined,
+  amountMinor: payment.amountMinor,
+  currency: payment.currency,
+})
+
+export const storeOutcome = (services: Services, tenant: Tenant, payment: Payment, attemptId: string, outcome: ChargeOutcome): Promise<Payment> =>
+  update(
+    services.storage.payments,
+    payment._id,
+    (latest) => recordOutcome(latest, attemptId, outcome, tenantNow(services, tenant), repairTime(services)),
+    payment,
+  )
+
+/** Renewals are made without the customer. */
+const isOffSession = ({ subscriptionId, seq }: Payment): boolean => Boolean(subscriptionId) && (seq ?? 0) > 0
+
+/**
+ * Under the attempt's id, which the PSP knows as idempotency key: made twice, it charges once.
+ * @returns undefined when the account or the token is there no more, and so nothing was sent by this call.
+ */
+export const sendCharge = async (opened: Opened, { customer }: PaymentParties, payment: Payment, attempt: Attempt): Promise<ChargeOutcome | undefined> => {
+  const method = customer.paymentMethods.find(({ id }) => id === attempt.paymentMethodId)
+  const token = method && tokenFor(method, attempt.account)
+  if (!token || 'unusable' in opened) return undefined
+  const { psp, circuit, capture } = opened
+  const order = {
+    reference: attempt.id,
+    amountMinor: payment.amountMinor,
+    currency: payment.currency,
+    token,
+    capture,
+    offSession: isOffSession(payment),
+    ...(payment.description ? { description: payment.description } : {}),
+  }
+  return circuit ? circuit.run(() => psp.charge(order)) : psp.charge(order)
+}
