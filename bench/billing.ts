@@ -79,7 +79,7 @@ const bank = createBank(() => Date.now())
 const services: Services = {
   storage,
   feed: createInProcessFeed({ clock: systemClock }),
-  psps: { open: (_, account) => ({ psp: bank.open(account), capture: 'automatic', timeoutMs: 1_000, circuit: undefined }) },
+  psps: { open: (_, account) => ({ psp: bank.open(account), capture: 'automatic', webhookProblem: undefined, timeoutMs: 1_000, circuit: undefined }) },
   sealing: createSealing(undefined),
   webhooksInHand: { count: 0 },
   clock: systemClock,

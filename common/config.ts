@@ -58,6 +58,7 @@ const environment = z.object({
   WORKER_POLL_MS: milliseconds(1_000),
   CACHE_MAX_CUSTOMERS: z.coerce.number().int().min(1).default(100_000),
   MAX_STALENESS_MS: milliseconds(60_000),
+  SIDECAR_TRANSPORT: z.enum(['grpc-js', 'fast'], 'must be grpc-js or fast').default('grpc-js'),
   LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
 })
 

@@ -24,7 +24,20 @@ export const createPspAccount = (services: Services, tenantId: string, input: Ps
   return services.storage.pspAccounts.insert({ _id: key, tenantId, createdAt: services.clock.now(), ...rest, ...sealed(services, key, input) })
 }
 
-/** @throws AppError `not_found`. */
+/** Undefined for what cannot be opened: then all of it has to be given anew. */
+const opened = <T>(open: () => T): T | undefined => {
+  try {
+    return open()
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * Credentials that are given replace those of the same name; the others stay. Whatever is changed, all secrets are
+ * sealed anew, with the key that is the first one now.
+ * @throws AppError `not_found`.
+ */
 export const changePspAccount = (
   services: Services,
   tenantId: string,
@@ -32,11 +45,14 @@ export const changePspAccount = (
   check: (account: PspAccount) => void,
   change: Partial<Omit<PspAccountInput, 'id' | 'provider'>>,
 ): Promise<PspAccount> => {
-  const { credentials: _, webhookSecret: __, ...rest } = change
-  const key = keys.pspAccount(tenantId, id)
-  const secrets = sealed(services, key, change)
-  return update(services.storage.pspAccounts, key, (account) => {
+  const { credentials, webhookSecret, ...rest } = change
+  const { sealing } = services
+  return update(services.storage.pspAccounts, keys.pspAccount(tenantId, id), (account) => {
     check(account)
-    return { ...account, ...rest, ...secrets }
+    const { _id: key } = account
+    const known = opened(() => (account.credentials ? (JSON.parse(sealing.open(account.credentials, key)) as Record<string, string>) : undefined))
+    const secret = webhookSecret ?? opened(() => (account.webhookSecret ? sealing.open(account.webhookSecret, key) : undefined))
+    const merged = known || credentials ? { ...known, ...credentials } : undefined
+    return { ...account, ...rest, ...sealed(services, key, { credentials: merged, webhookSecret: secret }) }
   })
 }

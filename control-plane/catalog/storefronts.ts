@@ -44,9 +44,14 @@ export const changeStorefront = (
   tenantId: string,
   id: string,
   check: (storefront: Storefront) => void,
-  change: Partial<Omit<StorefrontInput, 'id' | 'currency' | 'billing'>> & { billing?: Partial<BillingTerms> },
+  {
+    paymentProviders,
+    ...change
+  }: Partial<Omit<StorefrontInput, 'id' | 'currency' | 'billing'>> & { billing?: Partial<BillingTerms>; paymentProviders?: string[] },
 ): Promise<Storefront> =>
   update(services.storage.storefronts, keys.storefront(tenantId, id), (storefront) => {
     check(storefront)
-    return { ...storefront, ...change, billing: { ...storefront.billing, ...change.billing } }
+    // The short form says who is primary and who is next; rules are of the long form alone, and stay.
+    const routing = paymentProviders ? { routing: { ...storefront.routing, ...routingOf(paymentProviders), rules: storefront.routing.rules } } : {}
+    return { ...storefront, ...routing, ...change, billing: { ...storefront.billing, ...change.billing } }
   })

@@ -41,8 +41,23 @@ export const dateOrInstant = z.union([date, instant], 'must be a date such as 20
 
 export const paymentMethodType = z.string().regex(/^[a-z0-9_]{1,50}$/, 'must be a name such as card or bank_transfer')
 
-/** A payment method's id, or a PSP's token. */
-export const paymentMethod = z.string().min(1).max(500)
+/** https://en.wikipedia.org/wiki/Luhn_algorithm: what every card number satisfies, and one other number in ten. */
+const isCardNumber = (text: string): boolean => {
+  const digits = text.replaceAll(/[ -]/g, '')
+  if (!/^\d{13,19}$/.test(digits)) return false
+  const sum = [...digits].reverse().reduce((total, digit, n) => {
+    const value = n % 2 === 1 ? 2 * Number(digit) : Number(digit)
+    return total + (value > 9 ? value - 9 : value)
+  }, 0)
+  return sum % 10 === 0
+}
+
+/** What a PSP knows a payment method by; never the card itself. */
+export const token = z
+  .string()
+  .min(1)
+  .max(500)
+  .refine((text) => !isCardNumber(text), "looks like a card number, which must never be sent here: send the provider's token for it")
 
 export const metadata = z
   .record(z.string().regex(/^[A-Za-z0-9_-]{1,40}$/, 'keys must be 1 to 40 letters, digits, _ or -'), z.string().max(500))

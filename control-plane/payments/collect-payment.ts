@@ -54,6 +54,10 @@ const makeAttempt = async (services: Services, tenant: Tenant, payment: Payment)
   const started = await payments.replace(starting)
   const attempt = started.attempts.at(-1) as Attempt
   const outcome = (await sendCharge(opened, parties, started, attempt)) ?? ({ status: 'not_sent', pspCode: 'account_or_token_removed' } as const)
+  if (outcome.status === 'declined' && outcome.declineClass === 'config') {
+    const { tenantId, id: paymentId } = payment
+    services.log.error({ tenantId, paymentId, account: attempt.account, pspCode: outcome.pspCode }, 'a PSP account refuses for want of configuration')
+  }
   return storeOutcome(services, tenant, started, attempt.id, outcome)
 }
 

@@ -14,6 +14,7 @@ export interface Decision {
   /** The provider's reference of a charge that succeeded: refunds need it. */
   pspReference?: string | undefined
   reason: string
+  tryElsewhere: boolean
 }
 
 const outcomeOf = ({ outcome, declineClass, pspReference }: Decision, known: string | undefined): OperatorDecision['outcome'] => {
@@ -44,7 +45,13 @@ export const resolveAttemptByHand = async (
   const resolved = await update(services.storage.payments, keys.payment(tenant.tenantId, paymentId), (payment) => {
     const known = payment.attempts.find(({ id }) => id === attemptId)?.pspReference ?? undefined
     const outcome = outcomeOf(decision, known)
-    return resolveByOperator(payment, attemptId, { outcome, by, reason: decision.reason }, tenantNow(services, tenant), repairTime(services))
+    return resolveByOperator(
+      payment,
+      attemptId,
+      { outcome, by, reason: decision.reason, tryElsewhere: decision.tryElsewhere },
+      tenantNow(services, tenant),
+      repairTime(services),
+    )
   })
   services.log.warn(
     { tenantId: tenant.tenantId, paymentId, attemptId, by, outcome: decision.outcome, reason: decision.reason },

@@ -154,6 +154,7 @@ export type Dispute = NonNullable<Payment['disputes']>[number]
 export type Settlement = NonNullable<Payment['settlements']>[number]
 export const paymentSchema = defineSchema(fields)
 paymentSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
+paymentSchema.index({ tenantId: 1, status: 1, createdAt: 1, _id: 1 })
 paymentSchema.index({ tenantId: 1, subscriptionId: 1, createdAt: 1, _id: 1 })
 paymentSchema.index({ tenantId: 1, storefrontId: 1, customerId: 1, createdAt: 1, _id: 1 })
 paymentSchema.index({ clock: 1, dueAt: 1, _id: 1 })

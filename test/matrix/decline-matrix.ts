@@ -28,7 +28,7 @@ export interface Row {
   from: string
   code: string
   declineClass: DeclineClass
-  otherAccountNow: 'yes' | 'once' | 'no'
+  otherAccountNow: 'yes' | 'once' | 'no' | 'never'
   sameMethodLater: 'yes' | 'no' | 'never'
   access: 'unchanged' | 'grace'
 }
@@ -66,12 +66,13 @@ const rowOf = (from: string, code: string, declineClass: DeclineClass): Row => {
   const third = second && nextAccount(declinedAt(once, second, declineClass), 'card', accounts)
   const failed = { ...once, status: 'failed' } as Payment
   const sameMethod = barrier(reopen(failed, 2, 'card', now) as Payment, 'card', limits, now)
+  const isForGood = sameMethod !== undefined && /for good/.test(sameMethod)
   return {
     from,
     code,
     declineClass,
-    otherAccountNow: third ? 'yes' : second ? 'once' : 'no',
-    sameMethodLater: sameMethod === undefined ? 'yes' : /for good/.test(sameMethod) ? 'never' : 'no',
+    otherAccountNow: isForGood ? 'never' : third ? 'yes' : second ? 'once' : 'no',
+    sameMethodLater: sameMethod === undefined ? 'yes' : isForGood ? 'never' : 'no',
     access: consequences[declineClass].accessUnchanged ? 'unchanged' : 'grace',
   }
 }

@@ -11,7 +11,7 @@ const promised: Record<DeclineClass, Pick<Row, 'otherAccountNow' | 'sameMethodLa
   funds: { otherAccountNow: 'no', sameMethodLater: 'yes', access: 'grace' },
   action_required: { otherAccountNow: 'no', sameMethodLater: 'no', access: 'grace' },
   credential: { otherAccountNow: 'no', sameMethodLater: 'no', access: 'grace' },
-  hard: { otherAccountNow: 'no', sameMethodLater: 'never', access: 'grace' },
+  hard: { otherAccountNow: 'never', sameMethodLater: 'never', access: 'grace' },
   config: { otherAccountNow: 'yes', sameMethodLater: 'yes', access: 'unchanged' },
 }
 

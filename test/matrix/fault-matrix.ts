@@ -191,6 +191,7 @@ export const printMatrix = (cells: Cell[]): string => {
     [' '.repeat(width), ...providerNames.map((name) => name.padEnd(column))].join('  '),
     ...rows,
     '',
+    'answer: known at once; elsewhere: paid at another account; webhook, inquiry (or the same charge sent again under its key), operator: by whom it became known',
     `${agree} of ${cells.length} cells: the provider's ledger and ours agree, and the customer is charged once`,
     ...wrong,
   ].join('\n')

@@ -88,7 +88,7 @@ export const openLaboratory = (): Laboratory => {
     psps: {
       open: (tenant, account) => {
         tenantNowMs = tenant.testNow?.getTime() ?? systemMs
-        return { psp: wrap(bank.open(account), () => fate), capture: 'automatic', timeoutMs: 1_000, circuit: undefined }
+        return { psp: wrap(bank.open(account), () => fate), capture: 'automatic', webhookProblem: undefined, timeoutMs: 1_000, circuit: undefined }
       },
       sandbox,
     },
@@ -102,7 +102,10 @@ export const openLaboratory = (): Laboratory => {
   const unsynced = { ...services, storage, feed }
   bank.deliver = async (account, event) => {
     const owner = await tenant(current)
-    const psps = { ...services.psps, open: () => ({ psp: { ...bank.open(account) }, capture: 'automatic' as const, timeoutMs: 1_000, circuit: undefined }) }
+    const psps = {
+      ...services.psps,
+      open: () => ({ psp: { ...bank.open(account) }, capture: 'automatic' as const, webhookProblem: undefined, timeoutMs: 1_000, circuit: undefined }),
+    }
     const stored = await receiveWebhook({ ...services, psps }, owner, account, { headers: {}, query: {}, rawBody: JSON.stringify(event) })
     for (const one of stored) await processWebhook(services, owner, one)
   }

@@ -298,13 +298,14 @@ test('another method is tried when one was refused, not when its providers were 
 })
 
 test('an operator resolves what is open, and nothing else', (t) => {
-  const decision = { outcome: { status: 'not_sent', pspCode: 'by_hand' } as const, by: 'key_1', reason: 'the dashboard' }
+  const decision = { outcome: { status: 'not_sent', pspCode: 'by_hand' } as const, by: 'key_1', reason: 'the dashboard', tryElsewhere: true }
   const sent = start(payment)
   t.throws(() => resolveByOperator(sent, 'pay-1', decision, now, repairAt), { code: 'not_allowed_in_state' } as never)
   const unknown = say(sent, 'pay-1', { status: 'unknown', pspCode: 'timeout' })
   const resolved = resolveByOperator(unknown, 'pay-1', decision, now, repairAt)
   t.like(resolved, { status: 'due' })
   t.like(resolved.attempts[0], { status: 'not_sent', resolution: { by: 'key_1', reason: 'the dashboard', at: now } })
+  t.like(resolveByOperator(unknown, 'pay-1', { ...decision, tryElsewhere: false }, now, repairAt), { status: 'failed' })
   t.throws(() => resolveByOperator(resolved, 'pay-1', decision, now, repairAt), { code: 'not_allowed_in_state' } as never)
   // If the provider charged after all, that counts, and what is paid twice goes back.
   const elsewhere = say(start(resolved, 'b'), 'pay-2', succeeded)

@@ -3,7 +3,7 @@ import { addMethod, changeMethod, removeMethod } from '../../customers/payment-m
 import { isExpired } from '../../payments/machine/next-attempt.ts'
 import type { Customer, PaymentMethod } from '../../schemas/customer.ts'
 import { tenantNow } from '../../services.ts'
-import { id, paymentMethodType, z } from '../fields.ts'
+import { id, paymentMethodType, token, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { route } from '../route.ts'
 
@@ -11,7 +11,7 @@ import { route } from '../route.ts'
 const account = z.union([id, z.literal('*')], 'must be the id of a PSP account, or * for a portable token')
 
 const tokens = z
-  .record(account, z.string().min(1).max(500))
+  .record(account, token)
   .refine((all) => Object.keys(all).length > 0, 'must have a token of at least one account')
   .refine((all) => Object.keys(all).length <= 50, 'must not have tokens of more than 50 accounts')
   .openapi({ description: 'By PSP account: what that account knows the method by; `*`: a portable token, good at every account. Never answered.' })

@@ -3,9 +3,9 @@ import { keys } from '../../keys.ts'
 import { completeAttempt } from '../../payments/inquire-attempt.ts'
 import { payOnce, refundPayment } from '../../payments/one-time-payment.ts'
 import { resolveAttemptByHand, resolveRefundByHand } from '../../payments/resolve-by-hand.ts'
-import { declineClasses } from '../../schemas/payment.ts'
+import { declineClasses, paymentStatuses } from '../../schemas/payment.ts'
 import { resumePayment } from '../../subscriptions/resume-payment.ts'
-import { amountMinor, currency, id, pageOf, pageQuery, paymentMethod, z } from '../fields.ts'
+import { amountMinor, currency, id, pageOf, pageQuery, token, z } from '../fields.ts'
 import { route } from '../route.ts'
 import { paymentAnswer, toPaymentAnswer } from './payment-answer.ts'
 
@@ -15,14 +15,17 @@ const postBody = z
     customerId: id,
     amount: amountMinor.min(1),
     currency,
-    paymentMethod: paymentMethod
-      .optional()
-      .openapi({ description: "The id of one of the customer's methods, or a PSP's token. Left out: the customer's first." }),
+    paymentMethod: token.optional().openapi({ description: "The id of one of the customer's methods, or a PSP's token. Left out: the customer's first." }),
     description: z.string().trim().min(1).max(200).optional(),
   })
   .openapi('NewPayment')
 
-const resolveReason = z.string().trim().min(3).max(500).openapi({ description: 'From what you know it; kept with what it is about.' })
+const resolveReason = z
+  .string()
+  .trim()
+  .min(3, 'must say in a few words from what you know it')
+  .max(500)
+  .openapi({ description: 'From what you know it; kept with what it is about.' })
 
 const resolveBody = z
   .strictObject({
@@ -30,6 +33,10 @@ const resolveBody = z
     declineClass: z.enum(declineClasses).optional().openapi({ description: 'With `declined`. Left out: technical, after which other accounts are tried.' }),
     pspReference: z.string().min(1).max(255).optional().openapi({ description: "With `succeeded`: the provider's reference, where Tollgate has none yet." }),
     reason: resolveReason,
+    tryElsewhere: z
+      .boolean()
+      .default(true)
+      .openapi({ description: 'Whether the payment is then tried at other accounts at once, where the class allows it. false: it has failed.' }),
   })
   .openapi('Resolution')
 
@@ -53,11 +60,19 @@ export const paymentRoutes = [
     path: '/v1/payments',
     summary: 'List payments',
     access: 'read',
-    query: z.strictObject({ subscriptionId: id.optional(), storefrontId: id.optional(), customerId: id.optional(), ...pageQuery }),
+    query: z.strictObject({
+      subscriptionId: id.optional(),
+      storefrontId: id.optional(),
+      customerId: id.optional(),
+      status: z.enum(paymentStatuses).optional(),
+      ...pageQuery,
+    }),
     status: 200,
     answer: pageOf(paymentAnswer),
     handle: async ({ services, tenant, query }) => {
-      const { subscriptionId, storefrontId, customerId, ...pages } = query
+      const { subscriptionId, storefrontId, customerId, status, ...pages } = query
+      if (status !== undefined && (subscriptionId ?? customerId ?? storefrontId) !== undefined)
+        throw fieldError('invalid_request', 'status', 'filters all payments of the tenant; leave the other filters out')
       if ((storefrontId === undefined) !== (customerId === undefined)) {
         const [missing, because] = storefrontId === undefined ? ['storefrontId', 'customerId'] : ['customerId', 'storefrontId']
         throw fieldError('invalid_request', missing, `is needed with ${because}`)
@@ -65,7 +80,13 @@ export const paymentRoutes = [
       if (subscriptionId !== undefined && customerId !== undefined)
         throw fieldError('invalid_request', 'customerId', 'says nothing more with subscriptionId; leave it out')
       const of: Record<string, string> =
-        subscriptionId !== undefined ? { subscriptionId } : storefrontId !== undefined && customerId !== undefined ? { storefrontId, customerId } : {}
+        status !== undefined
+          ? { status }
+          : subscriptionId !== undefined
+            ? { subscriptionId }
+            : storefrontId !== undefined && customerId !== undefined
+              ? { storefrontId, customerId }
+              : {}
       const page = await services.storage.payments.page({ where: { tenantId: tenant.tenantId, ...of }, ...pages })
       return { body: { ...page, data: page.data.map(toPaymentAnswer) } }
     },

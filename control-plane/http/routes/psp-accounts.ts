@@ -19,7 +19,7 @@ const editable = {
   credentials: z
     .record(z.string().regex(/^[A-Za-z0-9_]{1,60}$/), z.string().min(1).max(10_000))
     .optional()
-    .openapi({ description: "What the provider's library needs, by its own names. Never answered." }),
+    .openapi({ description: "What the provider's library needs, by its own names. Never answered. A PATCH replaces those that it names; the others stay." }),
   webhookSecret: z.string().min(8).max(500).optional().openapi({ description: 'Never answered.' }),
   capture: z
     .enum(captureModes)
@@ -44,6 +44,10 @@ const pspAccountAnswer = z
     returnUrl: z.string().nullable(),
     webhookPath: z.string().openapi({ description: 'Where the provider has to send its events, after the public URL of this control plane.' }),
     problem: z.string().nullable().openapi({ description: 'Why the account cannot be used yet, for example that a credential is missing.' }),
+    webhookProblem: z
+      .string()
+      .nullable()
+      .openapi({ description: 'Why events of the provider would be refused. Payments are made all the same, and their outcome asked for.' }),
     circuit: z
       .object({ state: z.enum(['closed', 'open', 'half_open']), openUntil: instant.nullable() })
       .openapi({ description: 'Of the process that answers: open after several technical failures in a row, when payments go elsewhere or wait.' }),
@@ -52,9 +56,9 @@ const pspAccountAnswer = z
 
 const statusOf = (services: Services, tenant: Tenant, account: PspAccount) => {
   const opened = services.psps.open(tenant, account.id, account)
-  if ('unusable' in opened) return { problem: opened.unusable, circuit: { state: 'closed', openUntil: null } }
+  if ('unusable' in opened) return { problem: opened.unusable, webhookProblem: null, circuit: { state: 'closed', openUntil: null } }
   const { state, openUntil } = opened.circuit?.view() ?? { state: 'closed', openUntil: undefined }
-  return { problem: null, circuit: { state, openUntil: isoOrNull(openUntil) } }
+  return { problem: null, webhookProblem: opened.webhookProblem ?? null, circuit: { state, openUntil: isoOrNull(openUntil) } }
 }
 
 const toAnswer = (services: Services, tenant: Tenant, account: PspAccount) => ({

@@ -187,8 +187,7 @@ export const storefrontRoutes = [
     answer: storefrontAnswer,
     handle: async ({ services, tenant, params, body, ifMatch }) => {
       const { paymentProviders, billing, ...fields } = body
-      const routing = body.routing ?? (paymentProviders ? routingOf(paymentProviders) : undefined)
-      const change = { ...fields, ...(routing ? { routing } : {}), billing: said(billing) }
+      const change = { ...fields, ...(paymentProviders ? { paymentProviders } : {}), billing: said(billing) }
       return answer(await changeStorefront(services, tenant.tenantId, params.storefront, mustMatch(ifMatch), change))
     },
   }),

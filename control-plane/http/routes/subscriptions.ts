@@ -13,7 +13,7 @@ import {
 } from '../../subscriptions/change-subscription.ts'
 import { billingCycles, createSubscription } from '../../subscriptions/create-subscription.ts'
 import { timelineOf } from '../../subscriptions/timeline.ts'
-import { dateOrInstant, id, instant, iso, metadata, pageOf, pageQuery, paymentMethod, z } from '../fields.ts'
+import { dateOrInstant, id, instant, iso, metadata, pageOf, pageQuery, token, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { route } from '../route.ts'
 import { lineAnswer, toLineAnswer } from './payment-answer.ts'
@@ -40,9 +40,7 @@ const postBody = z
       description: 'Periods begin on this day of the month (31: the last), or of the week (1: Monday); a first piece of a period is charged pro rata.',
     }),
     billMissed: z.boolean().optional().openapi({ description: 'With a startDate in the past: bill the periods that are over, too, each once.' }),
-    paymentMethod: paymentMethod
-      .optional()
-      .openapi({ description: "The id of one of the customer's methods, or a PSP's token. Left out: the customer's first." }),
+    paymentMethod: token.optional().openapi({ description: "The id of one of the customer's methods, or a PSP's token. Left out: the customer's first." }),
     metadata: metadata.optional(),
   })
   .openapi('NewSubscription')
@@ -160,7 +158,7 @@ export const subscriptionRoutes = [
     summary: 'Change how a subscription is paid, or its metadata',
     access: 'sell',
     params,
-    body: z.strictObject({ paymentMethod: paymentMethod.optional(), metadata: metadata.optional() }),
+    body: z.strictObject({ paymentMethod: token.optional(), metadata: metadata.optional() }),
     status: 200,
     answer: changedAnswer,
     handle: async (call) => changedSubscription(await editSubscription(call.services, call.tenant, commandOf(call), call.body)),

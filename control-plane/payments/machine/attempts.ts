@@ -45,7 +45,7 @@ export const askForCapture = (payment: Payment, attemptId: string, now: Date, re
 export const paymentIdOfAttempt = (attemptId: string): string => attemptId.replace(/-\d+$/, '')
 
 const withOutcome = (attempt: Attempt, outcome: ChargeOutcome, now: Date): Attempt => {
-  const { declineClass: _, actionUrl: __, inquireAt: ___, ...kept } = attempt
+  const { declineClass: _, actionUrl: __, inquireAt: ___, pspCode: ____, ...kept } = attempt
   const open = isOpen({ ...attempt, status: outcome.status })
   return {
     ...kept,
@@ -108,19 +108,28 @@ export interface OperatorDecision {
   /** Who said so, and from what they know it: kept with the attempt. */
   by: string
   reason: string
+  /** Whether the payment goes on with other accounts where that makes sense; else it has failed. */
+  tryElsewhere: boolean
 }
 
 /**
  * Somebody has looked at the provider's own books. If the provider says otherwise later, money that moved still counts.
  * @throws AppError `not_found` or `not_allowed_in_state`.
  */
-export const resolveByOperator = (payment: Payment, attemptId: string, { outcome, by, reason }: OperatorDecision, now: Date, repairAt: Date): Payment => {
+export const resolveByOperator = (
+  payment: Payment,
+  attemptId: string,
+  { outcome, by, reason, tryElsewhere }: OperatorDecision,
+  now: Date,
+  repairAt: Date,
+): Payment => {
   const attempt = payment.attempts.find(({ id }) => id === attemptId)
   if (!attempt) throw new AppError('not_found', 'the payment has no such attempt')
   if (!isOpen(attempt)) throw new AppError('not_allowed_in_state', `the attempt is ${attempt.status}: there is nothing to resolve`)
   if (attempt.status === 'sent') throw new AppError('not_allowed_in_state', 'the attempt has just been sent; wait for the answer of the provider')
   const resolved: Attempt = { ...withOutcome(attempt, outcome, now), resolution: { by, reason, at: now } }
-  return marked(withAttempt(payment, resolved, now), repairAt)
+  const next = withAttempt(payment, resolved, now)
+  return next.status === 'due' && !tryElsewhere ? fail(next, 'an operator resolved its last attempt, and asked for no other', repairAt) : marked(next, repairAt)
 }
 
 /** An inquiry that brought no final outcome: ask again later. */

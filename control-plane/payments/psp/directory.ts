@@ -10,6 +10,8 @@ import type { Psp } from './psp.ts'
 export type Opened =
   | {
       psp: Psp
+      /** Why its webhooks would be refused. */
+      webhookProblem: string | undefined
       capture: 'automatic' | 'separate'
       /** No call to this PSP takes longer. */
       timeoutMs: number
@@ -50,10 +52,14 @@ export interface PspOptions<Credentials> {
 export interface PspProvider<Credentials = unknown> {
   /** What an account has to have, by the names that the provider uses. */
   credentials: z.ZodType<Credentials>
+  /** Why events of the provider would be refused; undefined when they can be verified. */
+  webhookProblem(credentials: Credentials, webhookSecret: string | undefined): string | undefined
   create(options: PspOptions<Credentials>): Psp
 }
 
 export type Provider = Exclude<(typeof pspProviders)[number], 'simulator'>
+
+type Made = { psp: Psp; webhookProblem: string | undefined } | { unusable: string }
 
 export interface PspDirectoryOptions {
   // biome-ignore lint/suspicious/noExplicitAny: each provider's own credentials, checked by its own schema.
@@ -71,7 +77,7 @@ export interface PspDirectoryOptions {
 const MAX_OPEN = 1_000
 
 export const createPspDirectory = (options: PspDirectoryOptions): PspDirectory => {
-  const opened = new LRUCache<string, { psp: Psp } | { unusable: string }>({ max: MAX_OPEN })
+  const opened = new LRUCache<string, Made>({ max: MAX_OPEN })
 
   const openSecrets = ({ _id, credentials, webhookSecret }: PspAccount): { credentials: unknown; webhookSecret: string | undefined } | { unusable: string } => {
     try {
@@ -84,16 +90,21 @@ export const createPspDirectory = (options: PspDirectoryOptions): PspDirectory =
     }
   }
 
-  const create = (provider: Provider, account: PspAccount): { psp: Psp } | { unusable: string } => {
-    const { credentials, create } = options.providers[provider]
+  const create = (provider: Provider, account: PspAccount): Made => {
+    const { credentials, webhookProblem, create } = options.providers[provider]
     const secrets = openSecrets(account)
     if ('unusable' in secrets) return secrets
     const parsed = credentials.safeParse(secrets.credentials)
     if (!parsed.success) {
-      const wrong = parsed.error.issues.map((issue) => `${['credentials', ...issue.path].join('.')} ${issue.message}`)
+      const wrong = parsed.error.issues.flatMap((issue) =>
+        issue.code === 'unrecognized_keys'
+          ? issue.keys.map((key) => `credentials.${key} is not a credential of ${provider}`)
+          : [`${['credentials', ...issue.path].join('.')} ${issue.message}`],
+      )
       return { unusable: wrong.join('; ') }
     }
     return {
+      webhookProblem: webhookProblem(parsed.data, secrets.webhookSecret),
       psp: create({
         credentials: parsed.data,
         webhookSecret: secrets.webhookSecret,
@@ -104,7 +115,7 @@ export const createPspDirectory = (options: PspDirectoryOptions): PspDirectory =
     }
   }
   /** Adapters keep connections and access tokens: the same one as long as the account is the same. */
-  const createOnce = (provider: Provider, account: PspAccount): { psp: Psp } | { unusable: string } => {
+  const createOnce = (provider: Provider, account: PspAccount): Made => {
     const key = `${account._id}@${account.revision}`
     const known = opened.get(key)
     if (known) return known
@@ -120,13 +131,25 @@ export const createPspDirectory = (options: PspDirectoryOptions): PspDirectory =
       const { simulatorTimeoutMs: timeoutMs } = options
       const capture = account?.capture ?? 'automatic'
       if (tenant.mode === 'sandbox')
-        return { psp: options.simulator({ ...at, webhookSecret: undefined, testNow: tenant.testNow ?? undefined }), capture, timeoutMs, circuit: undefined }
+        return {
+          psp: options.simulator({ ...at, webhookSecret: undefined, testNow: tenant.testNow ?? undefined }),
+          capture,
+          webhookProblem: undefined,
+          timeoutMs,
+          circuit: undefined,
+        }
       if (!account) return { unusable: 'no such account' }
       const circuit = options.circuitOf(account._id)
       if (account.provider === 'simulator') {
         const secrets = openSecrets(account)
         if ('unusable' in secrets) return secrets
-        return { psp: options.simulator({ ...at, webhookSecret: secrets.webhookSecret, testNow: undefined }), capture, timeoutMs, circuit }
+        return {
+          psp: options.simulator({ ...at, webhookSecret: secrets.webhookSecret, testNow: undefined }),
+          capture,
+          webhookProblem: undefined,
+          timeoutMs,
+          circuit,
+        }
       }
       const made = createOnce(account.provider, account)
       return 'unusable' in made ? made : { ...made, capture, timeoutMs: options.timeoutMs, circuit }

@@ -178,6 +178,18 @@ const readers: Record<ReportFormat, (row: Row) => SettlementLine | undefined> = 
   },
 }
 
+/** Without these columns a file is no report of the format. */
+const needed: Record<ReportFormat, string[]> = {
+  tollgate: ['type', 'reference', 'currency', 'gross', 'fee', 'net'],
+  stripe: ['reporting_category', 'currency', 'gross', 'fee', 'net', 'payment_metadata[tollgate_reference]'],
+  adyen: ['Type', 'Merchant Reference', 'Net Currency', 'Net Credit (NC)', 'Net Debit (NC)'],
+  paypal: ['Type', 'Currency', 'Gross', 'Fee', 'Net'],
+  mercadopago: ['TRANSACTION_TYPE', 'EXTERNAL_REFERENCE', 'SETTLEMENT_CURRENCY', 'TRANSACTION_AMOUNT', 'SETTLEMENT_NET_AMOUNT'],
+}
+
+/** The columns that a file of this format lacks. */
+export const missingColumns = (format: ReportFormat, columns: readonly string[]): string[] => needed[format].filter((name) => !columns.includes(name))
+
 export const readRow = (format: ReportFormat, row: Row): Read => {
   try {
     const line = readers[format](row)

@@ -15,7 +15,7 @@ import { type Services, tenantNow } from '../../services.ts'
 import { MAX_PAGE } from '../../storage/storage.ts'
 import { insertOrGet, update } from '../../storage/update.ts'
 import { isSettled, recordSettlement } from '../machine/settlements.ts'
-import { type Read, type ReportFormat, type Row, readRow } from './formats.ts'
+import { missingColumns, type Read, type ReportFormat, type Row, readRow } from './formats.ts'
 import type { SettlementLine } from './line.ts'
 import { matchLine, paymentIdOf } from './match-line.ts'
 
@@ -31,6 +31,9 @@ export interface ReportInput {
   from?: Date | undefined
   to?: Date | undefined
 }
+
+/** What was sent is no report of the format. */
+class WrongFile extends Error {}
 
 type NewDifference = Pick<SettlementDifference, 'kind' | 'why' | 'type' | 'reference' | 'paymentId' | 'line'>
 
@@ -175,9 +178,10 @@ const importReport = async (services: Services, tenant: Tenant, input: ReportInp
       finishedAt: tenantNow(services, tenant),
     }))
   } catch (error) {
-    const why = error instanceof CsvError ? `the CSV cannot be read: ${error.message}` : 'the import was cut off'
+    const unreadable = error instanceof CsvError || error instanceof WrongFile
+    const why = unreadable ? `the CSV cannot be read: ${error.message}` : 'the import was cut off'
     await update(settlementReports, report._id, (latest) => (latest.status === 'done' ? undefined : { ...latest, status: 'failed' as const, why }))
-    if (error instanceof CsvError) throw new AppError('invalid_request', why, [], { cause: error })
+    if (unreadable) throw new AppError('invalid_request', why, [], { cause: error })
     throw error
   }
 }
@@ -192,7 +196,11 @@ export const importCsv = (services: Services, tenant: Tenant, input: ReportInput
 /** Begins to read when the first row is asked for, so that whoever asks is there when it cannot be read. */
 async function* readCsv(csv: Readable, format: ReportFormat): AsyncGenerator<Read> {
   const rows = parse({
-    columns: true,
+    columns: (header: string[]) => {
+      const missing = missingColumns(format, header)
+      if (missing.length > 0) throw new WrongFile(`it lacks the columns ${missing.join(', ')} of the format ${format}; another is named by ?format=`)
+      return header
+    },
     bom: true,
     trim: true,
     skip_empty_lines: true,
@@ -206,5 +214,10 @@ async function* readCsv(csv: Readable, format: ReportFormat): AsyncGenerator<Rea
     if (!csv.readableEnded) rows.destroy(new Error('the sender went away'))
   })
   csv.pipe(rows)
-  for await (const row of rows as AsyncIterable<Row>) yield readRow(format, row)
+  let read = 0
+  for await (const row of rows as AsyncIterable<Row>) {
+    read += 1
+    yield readRow(format, row)
+  }
+  if (read === 0) throw new WrongFile('it has no lines')
 }

@@ -27,7 +27,7 @@ const expectedMinor = (line: SettlementLine, payment: Payment): number | undefin
   if (line.kind === 'charge') return payment.amountMinor
   if (line.kind !== 'refund') return undefined
   const refund = payment.refunds.find((one) => refundReference(one) === line.reference)
-  return refund && line.grossMinor < 0 ? -refund.amountMinor : undefined
+  return refund && -refund.amountMinor
 }
 
 /**

@@ -91,7 +91,7 @@ export const applyEvent = async (services: Services, tenant: Tenant, event: Webh
   if (event.refund) return applyRefund(services, tenant, event, event.refund as { reference: string; outcome: RefundOutcome })
   const facts = await chargeFactsOf(services, tenant, event)
   if (facts) return applyCharge(services, tenant, event, facts)
-  return { ignored: event.charge ? 'the charge is none of Tollgate' : 'nothing follows from events of this type' }
+  return { ignored: event.charge ? 'the charge is none of Tollgate' : 'it names no payment of Tollgate, or is of a type from which nothing follows' }
 }
 
 /** The event's work is done, or there was none. */

@@ -28,8 +28,17 @@ const partsOf = ({ charge, refund, dispute }: PspEvent): Pick<WebhookEvent, 'cha
 /** @throws AppError `not_found`, `signature_invalid` or `invalid_request`. */
 export const receiveWebhook = async (services: Services, tenant: Tenant, accountId: string, request: WebhookRequest): Promise<WebhookEvent[]> => {
   const opened = await openAccount(services, tenant, accountId)
-  if ('unusable' in opened) throw new AppError('not_found', 'no such PSP account')
-  await opened.psp.verifyWebhook(request)
+  if ('unusable' in opened) {
+    if (opened.unusable === 'no such account') throw new AppError('not_found', 'no such PSP account')
+    services.log.warn({ tenantId: tenant.tenantId, account: accountId, why: opened.unusable }, 'a webhook came for a PSP account that cannot be used')
+    throw new AppError('unavailable', 'the PSP account cannot be used at present; send the event again later')
+  }
+  try {
+    await opened.psp.verifyWebhook(request)
+  } catch (error) {
+    services.log.warn({ tenantId: tenant.tenantId, account: accountId, err: error }, 'a webhook was refused: its signature does not verify')
+    throw error
+  }
   const now = services.clock.now()
   return Promise.all(
     read(opened.psp, request).map((event) =>

@@ -177,6 +177,33 @@ inWorlds(
       for (const type of ['dispute_open', 'paused', 'dispute_won', 'resumed', 'dispute_lost', 'canceled']) t.true(types.includes(type), `${type} of ${types}`)
     })
 
+    story('what is changed of an account or a storefront leaves the rest as it was', async ({ t, tollgate }) => {
+      const { stripe, bank } = standIns()
+      const rules = [{ name: 'cards', when: { paymentMethodTypes: ['card'] }, use: ['bank'] }]
+      const shop = await openLiveShop(t, tollgate, { stripe, bank }, { routing: { ...split.routing, rules } })
+      const { body: changed } = await shop.api.patch('/storefronts/us-store', { paymentProviders: ['bank', 'stripe'] })
+      t.like(changed.routing, { split: [{ account: 'bank', weight: 1 }], fallback: ['stripe'] })
+      t.like(changed.routing.rules, rules)
+      const made = await shop.api.post('/psp-accounts', { id: 'pp', provider: 'paypal', credentials: { clientId: 'a', clientSecret: 'b' } })
+      t.like(made.body, { problem: null, webhookProblem: 'credentials.webhookId is needed: the id of the webhook, from the dashboard' })
+      t.like((await shop.api.patch('/psp-accounts/pp', { credentials: { webhookId: 'WH' } })).body, { problem: null, webhookProblem: null })
+      const misspelt = await shop.api.post('/psp-accounts', { id: 's2', provider: 'stripe', credentials: { secretkey: 'sk' } })
+      t.regex(misspelt.body.problem, /credentials\.secretKey is needed.*credentials\.secretkey is not a credential of stripe/)
+    })
+
+    story('a first payment that failed for our own fault is tried again with the same method', async ({ t, tollgate }) => {
+      const shop = await openShop(t, tollgate)
+      const { body: sub } = await shop.subscribe('c', 'pm_decline_config')
+      t.is(sub.status, 'incomplete')
+      const { body: customer } = await shop.api.get('/storefronts/us-store/customers/c')
+      const [{ id: method }] = customer.paymentMethods
+      await shop.api.patch(`/storefronts/us-store/customers/c/payment-methods/${method}`, { tokens: { '*': 'pm_ok' } })
+      t.is((await shop.api.patch(`/subscriptions/${sub.id}`, { paymentMethod: method })).body.status, 'active')
+      const { body: failed } = await shop.api.get('/payments?status=failed')
+      t.deepEqual(failed.data, [])
+      t.is((await shop.api.get('/payments?status=succeeded')).body.data.length, 1)
+    })
+
     story('with a key, what is stored of an account shows no secret', async ({ t, tollgate }) => {
       const { stripe } = standIns()
       const shop = await openLiveShop(t, tollgate, { stripe }, { paymentProviders: ['stripe'] })
@@ -209,6 +236,7 @@ inWorlds(
         'charge,pay_nobody-1,USD,5.00,0.10,4.90,2024-04-02',
         'fee,,USD,0,2.00,-2.00,2024-04-02',
         `charge,${attempt(first)},USD,29.00,0.88,28.12,2024-04-02`,
+        `refund,${refundReference},USD,9.00,0.00,9.00,2024-04-02`,
         'charge,x,USD,abc,0,0,',
       ].join('\n')
       const to = new Date(Date.now() + 60_000).toISOString()
@@ -216,8 +244,8 @@ inWorlds(
       const send = (report: string, body: string) => shop.api.call('POST', path(report), body, { 'content-type': 'text/csv' })
       const report = await send('payout-1', csv)
       t.is(report.status, 201, JSON.stringify(report.body))
-      t.like(report.body, { status: 'done', lines: 8, matched: 4, differences: 5 })
-      t.deepEqual(report.body.totals, [{ currency: 'USD', gross: 11100, fee: 562, net: 10538 }])
+      t.like(report.body, { status: 'done', lines: 9, matched: 5, differences: 6 })
+      t.deepEqual(report.body.totals, [{ currency: 'USD', gross: 12000, fee: 562, net: 11438 }])
       const { body: differences } = await shop.api.get('/settlement-reports/payout-1/differences')
       t.deepEqual(
         differences.data.map(({ line, kind }: { line: number; kind: string }) => [line, kind]),
@@ -225,7 +253,8 @@ inWorlds(
           [4, 'amount_differs'],
           [5, 'unknown_reference'],
           [7, 'settled_twice'],
-          [8, 'malformed'],
+          [8, 'amount_differs'],
+          [9, 'malformed'],
           [null, 'missing'],
         ],
       )
@@ -237,9 +266,15 @@ inWorlds(
         [
           ['charge', 2900, 88, 2812],
           ['refund', -900, 0, -900],
+          ['refund', 900, 0, 900],
         ],
       )
       t.is((await send('payout-1', csv)).body.code, 'already_exists')
+      // A file of something else is refused as a whole, and does not use its id up.
+      for (const wrong of ['', 'totally,unrelated\n1,2', 'type,reference,currency,gross,fee,net\n']) {
+        t.like((await send('payout-2', wrong)).body, { code: 'invalid_request' }, wrong)
+      }
+      t.regex((await send('payout-2', 'totally,unrelated\n1,2')).body.detail, /lacks the columns type, reference, .*\?format=/)
       // Cut off in the middle, and sent again.
       const rest = ['type,reference,currency,gross,fee,net', `charge,${attempt(forgotten)},USD,29.00,0.88,28.12`]
       t.like((await send('payout-2', [...rest, '"charge,never closed'].join('\n'))).body, { code: 'invalid_request' })

@@ -19,7 +19,7 @@ import { transportFailure } from '../transport-errors.ts'
 import { type AdyenNotification, type AdyenPayment, adyenErrorCodes, adyenExponents, IN_PROGRESS, toEvent, toOutcome } from './mapping.ts'
 
 const credentials = z
-  .object({
+  .strictObject({
     apiKey: z.string('is needed: the API key of the web service user').min(1),
     merchantAccount: z.string('is needed: the name of the merchant account').min(1),
     environment: z.enum(['test', 'live']).default('test'),
@@ -75,6 +75,7 @@ const readItems = (rawBody: string): AdyenNotification[] => {
 
 export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvider<z.infer<typeof credentials>> => ({
   credentials,
+  webhookProblem: (_, secret) => (secret && /^([0-9a-fA-F]{2}){16,}$/.test(secret) ? undefined : 'webhookSecret has to be the HMAC key, in hexadecimal'),
   create: ({ credentials: account, webhookSecret, returnUrl, timeoutMs, capture }): Psp => {
     const separate = capture === 'separate'
     const { merchantAccount } = account

@@ -18,8 +18,11 @@ import { bankCharge, bankRefund, toEvent, toOutcome, toRefundOutcome } from './m
 const isPublicUrl = (url: URL): boolean =>
   url.protocol === 'https:' && url.hostname.includes('.') && !/^[\d.]+$|^\[|^localhost$|\.(local|internal)$/.test(url.hostname)
 
+const SECRET = /^whsec_[A-Za-z0-9+/=]{32,}$/
+const SECRET_RULE = 'must be whsec_ followed by at least 24 bytes in base64'
+
 const credentialsFor = (allowPrivate: boolean) =>
-  z.object({
+  z.strictObject({
     url: z
       .string('is needed: where the bank takes requests')
       .refine((text) => URL.canParse(text) && ['http:', 'https:'].includes(new URL(text).protocol), 'must be a URL')
@@ -27,13 +30,14 @@ const credentialsFor = (allowPrivate: boolean) =>
         (text) => allowPrivate || !URL.canParse(text) || isPublicUrl(new URL(text)),
         'must be an https URL of a public host; LOCAL_PSP_PRIVATE_URLS=true allows others',
       ),
-    secret: z.string('is needed: what requests are signed with').regex(/^whsec_[A-Za-z0-9+/=]{32,}$/, 'must be whsec_ followed by at least 24 bytes in base64'),
+    secret: z.string('is needed: what requests are signed with').regex(SECRET, SECRET_RULE),
   })
 
 type Answer = { status: number; body: unknown }
 
 export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): PspProvider<z.infer<ReturnType<typeof credentialsFor>>> => ({
   credentials: credentialsFor(deps.allowPrivate),
+  webhookProblem: (_, secret) => (secret && SECRET.test(secret) ? undefined : `webhookSecret ${SECRET_RULE}`),
   create: ({ credentials: { url, secret }, webhookSecret, returnUrl, timeoutMs }): Psp => {
     const { fetch } = createTransport(timeoutMs)
     const signer = new Webhook(secret)

@@ -18,7 +18,7 @@ import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
 import { type MercadopagoEvent, type MercadopagoPayment, mercadopagoExponents, toEvent, toLookedUp, toOutcome, toRefundOutcome } from './mapping.ts'
 
-const credentials = z.object({ accessToken: z.string('is needed: the access token of the application').min(1) })
+const credentials = z.strictObject({ accessToken: z.string('is needed: the access token of the application').min(1) })
 
 const IDEMPOTENCY_MS = 24 * 3_600_000
 /** As for Stripe; MercadoPago sends events again for days, each time signed anew. */
@@ -48,6 +48,7 @@ const event = z.object({
 
 export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | undefined }): PspProvider<z.infer<typeof credentials>> => ({
   credentials,
+  webhookProblem: (_, secret) => (secret ? undefined : "webhookSecret has to be the application's signature key"),
   create: ({ credentials: { accessToken }, webhookSecret, timeoutMs }): Psp => {
     if (deps.baseUrl !== undefined) Object.assign(AppConfig, { BASE_URL: deps.baseUrl.replace(/\/$/, '') })
     /** One a call: the library keeps the options of one call for the next. */

@@ -27,7 +27,8 @@ export const mercadopagoRejections: Readonly<Record<string, DeclineClass>> = {
   cc_rejected_card_disabled: 'credential',
   cc_rejected_card_error: 'issuer_soft',
   cc_rejected_card_type_not_allowed: 'credential',
-  cc_rejected_duplicated_payment: 'issuer_soft',
+  // There is another like it: nobody else is asked now, the same one later.
+  cc_rejected_duplicated_payment: 'funds',
   cc_rejected_fraud: 'hard',
   cc_rejected_high_risk: 'hard',
   cc_rejected_insufficient_amount: 'funds',

@@ -20,7 +20,7 @@ import { transportFailure } from '../transport-errors.ts'
 import { ALREADY_PAID, type PaypalEvent, type PaypalOrder, paypalExponents, paypalIssues, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
 import { verifyPaypalSignature } from './webhook-signature.ts'
 
-const credentials = z.object({
+const credentials = z.strictObject({
   clientId: z.string('is needed: the client id of the REST app').min(1),
   clientSecret: z.string('is needed: the secret of the REST app').min(1),
   webhookId: z.string('must be the id of the webhook, from the dashboard').min(1).optional(),
@@ -80,6 +80,7 @@ const axiosAdapter =
 
 export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined }): PspProvider<z.infer<typeof credentials>> => ({
   credentials,
+  webhookProblem: ({ webhookId }) => (webhookId ? undefined : 'credentials.webhookId is needed: the id of the webhook, from the dashboard'),
   create: ({ credentials: account, returnUrl, timeoutMs }): Psp => {
     const transport = createTransport(timeoutMs, deps.baseUrl)
     const client = new Client({

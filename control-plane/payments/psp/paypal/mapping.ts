@@ -100,7 +100,8 @@ export const paypalProcessorCodes: Readonly<Record<string, DeclineClass>> = {
   '5170': 'credential',
   '5180': 'credential',
   '5190': 'credential',
-  '5200': 'issuer_soft',
+  // A duplicate: nobody else is asked now, the same one later.
+  '5200': 'funds',
   '5210': 'config',
   '5400': 'credential',
   '5500': 'credential',

@@ -17,7 +17,7 @@ import { createTransport } from '../transport.ts'
 import { transportFailure } from '../transport-errors.ts'
 import { classOf, REFERENCE, stripeExponents, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
 
-const credentials = z.object({ secretKey: z.string('is needed: the secret key of the Stripe account').min(1) })
+const credentials = z.strictObject({ secretKey: z.string('is needed: the secret key of the Stripe account').min(1) })
 
 const HOUR_MS = 3_600_000
 const IDEMPOTENCY_MS = 24 * HOUR_MS
@@ -34,7 +34,7 @@ const toFailure = (error: unknown): ChargeOutcome => {
   if (error instanceof errors.StripeConnectionError) return transportFailure(error)
   const pspReference = intentOf(error)
   const known = pspReference === undefined ? {} : { pspReference }
-  const pspCode = error.decline_code ?? error.code ?? `http_${error.statusCode ?? 0}`
+  const pspCode = error.decline_code ?? error.code ?? (error.statusCode && error.statusCode >= 400 ? `http_${error.statusCode}` : 'malformed_answer')
   if (error instanceof errors.StripeCardError) return { status: 'declined', declineClass: classOf(error.decline_code, error.code), pspCode, ...known }
   // The same key with another request, or while the first is still running: there is an earlier one, and it counts.
   if (error instanceof errors.StripeIdempotencyError || error.statusCode === 409) return { status: 'unknown', pspCode }
@@ -56,6 +56,7 @@ const tokenParts = (token: string): { payment_method: string; customer?: string 
 
 export const stripeProvider = (deps: { baseUrl: string | undefined }): PspProvider<z.infer<typeof credentials>> => ({
   credentials,
+  webhookProblem: (_, secret) => (secret?.startsWith('whsec_') ? undefined : "webhookSecret has to be the endpoint's whsec_…"),
   create: ({ credentials: { secretKey }, webhookSecret, returnUrl, timeoutMs }): Psp => {
     const { fetch } = createTransport(timeoutMs, deps.baseUrl)
     const stripe = new Stripe(secretKey, {

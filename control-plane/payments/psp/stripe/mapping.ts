@@ -28,7 +28,8 @@ export const stripeDeclines: Readonly<Record<string, DeclineClass>> = {
   currency_not_supported: 'config',
   do_not_honor: 'issuer_soft',
   do_not_try_again: 'hard',
-  duplicate_transaction: 'issuer_soft',
+  // There is another like it: nobody else is asked now, the same one later.
+  duplicate_transaction: 'funds',
   expired_card: 'credential',
   fraudulent: 'hard',
   generic_decline: 'issuer_soft',
