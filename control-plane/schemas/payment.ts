@@ -69,6 +69,8 @@ const refund = part({
   reason: { type: String, enum: refundReasons, required: true },
   /** `pending`: the PSP has accepted it, and may still refuse. */
   status: { type: String, enum: refundStatuses, required: true },
+  /** What the PSP calls it, where it says so. */
+  pspReference: { type: String },
   /** How often it was accepted and then refused: each time it is made anew under another reference. */
   tries: { type: Number },
   resolution: { type: resolution },

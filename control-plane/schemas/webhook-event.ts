@@ -27,8 +27,8 @@ const fields = defineFields({
   rawBody: { type: String, required: true },
   /** The charge that it is about, by our reference (the attempt's id), the PSP's, or both; and what it says of it. */
   charge: { type: part({ reference: { type: String }, pspReference: { type: String }, outcome: { type: outcome } }) },
-  /** The refund that it is about, by our reference. */
-  refund: { type: part({ reference: { type: String, required: true }, outcome: { type: outcome, required: true } }) },
+  /** The refund that it is about, by our reference, or by its charge's and the PSP's. */
+  refund: { type: part({ reference: { type: String, required: true }, pspReference: { type: String }, outcome: { type: outcome, required: true } }) },
   dispute: {
     type: part({
       id: { type: String, required: true },

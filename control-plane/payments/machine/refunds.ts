@@ -66,13 +66,15 @@ const isRefundNews = (refund: Refund, outcome: RefundOutcome): boolean => {
   }
 }
 
+const named = ({ pspReference }: { pspReference?: string }): Pick<Refund, 'pspReference'> => (pspReference ? { pspReference } : {})
+
 const withRefundOutcome = (refund: Refund, outcome: RefundOutcome, now: Date): Refund => {
   const { tryAt: _, pspCode: __, ...kept } = refund
   switch (outcome.status) {
     case 'succeeded':
-      return { ...kept, status: 'succeeded' }
+      return { ...kept, ...named(outcome), status: 'succeeded' }
     case 'pending':
-      return { ...kept, status: 'pending', tryAt: later(now, REFUND_LATER_MS) }
+      return { ...kept, ...named(outcome), status: 'pending', tryAt: later(now, REFUND_LATER_MS) }
     case 'unknown':
       // What was accepted stays accepted: only the answer about it is missing.
       return { ...kept, pspCode: outcome.pspCode, tryAt: later(now, REFUND_RETRY_MS) }
@@ -89,6 +91,17 @@ const withRefundOutcome = (refund: Refund, outcome: RefundOutcome, now: Date): R
     default:
       return outcome satisfies never
   }
+}
+
+/**
+ * The reference that a PSP's event means: ours of the refund, or that of its charge with the PSP's own of the refund.
+ * Undefined: the payment has none such.
+ */
+export const refundNamed = (payment: Payment, reference: string, pspReference: string | undefined): string | undefined => {
+  const found =
+    payment.refunds.find((one) => refundReference(one) === reference) ??
+    payment.refunds.find((one) => pspReference !== undefined && one.pspReference === pspReference)
+  return found && refundReference(found)
 }
 
 /**

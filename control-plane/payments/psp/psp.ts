@@ -59,9 +59,9 @@ export interface RefundRequest {
 }
 
 export type RefundOutcome =
-  | { status: 'succeeded' }
+  | { status: 'succeeded'; pspReference?: string }
   /** Accepted, and not final: the outcome follows by webhook or inquiry. */
-  | { status: 'pending' }
+  | { status: 'pending'; pspReference?: string }
   | { status: 'failed'; pspCode: string }
   | { status: 'unknown'; pspCode: string }
 
@@ -93,8 +93,8 @@ export interface PspEvent {
   type: string
   /** By our reference, the provider's, or both. Without an outcome the charge has to be asked about. */
   charge?: { reference?: string; pspReference?: string; outcome?: ChargeOutcome }
-  /** By our reference of the refund. */
-  refund?: { reference: string; outcome: RefundOutcome }
+  /** By our reference of the refund; or by that of its charge, with the provider's own of the refund. */
+  refund?: { reference: string; pspReference?: string; outcome: RefundOutcome }
   /** Of the charge named in `charge`. */
   dispute?: DisputeFacts
 }

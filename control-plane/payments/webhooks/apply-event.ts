@@ -10,7 +10,7 @@ import { repairTime, type Services, tenantNow } from '../../services.ts'
 import { update } from '../../storage/update.ts'
 import { paymentIdOfAttempt, recordOutcome } from '../machine/attempts.ts'
 import { recordDispute } from '../machine/disputes.ts'
-import { attemptIdOfRefund, recordRefund } from '../machine/refunds.ts'
+import { attemptIdOfRefund, recordRefund, refundNamed } from '../machine/refunds.ts'
 import type { ChargeOutcome, DisputeFacts, RefundOutcome } from '../psp/psp.ts'
 import { openAccount } from '../routing/load-route.ts'
 
@@ -70,25 +70,32 @@ const applyCharge = async (services: Services, tenant: Tenant, event: WebhookEve
   return { paymentId: payment.id }
 }
 
-const applyRefund = async (
-  services: Services,
-  tenant: Tenant,
-  event: WebhookEvent,
-  refund: { reference: string; outcome: RefundOutcome },
-): Promise<Applied> => {
+interface RefundFacts {
+  reference: string
+  pspReference?: string | null
+  outcome: RefundOutcome
+}
+
+const applyRefund = async (services: Services, tenant: Tenant, event: WebhookEvent, refund: RefundFacts): Promise<Applied> => {
   const { payments } = services.storage
   const attemptId = attemptIdOfRefund(refund.reference)
   const id = keys.payment(tenant.tenantId, paymentIdOfAttempt(attemptId))
   const payment = await payments.find(id)
   if (payment?.attempts.find((one) => one.id === attemptId)?.account !== event.account)
     return { ignored: `there is no refund ${refund.reference} at this account` }
-  await update(payments, id, (latest) => recordRefund(latest, refund.reference, refund.outcome, tenantNow(services, tenant), repairTime(services)))
+  const named = refundNamed(payment, refund.reference, refund.pspReference ?? undefined)
+  if (named === undefined) {
+    // Told before the answer to its request was stored: it is applied a little later.
+    if (payment.refunds.some(({ status }) => status === 'due')) throw new Error('the refund is not known by this reference yet')
+    return { ignored: `there is no refund ${refund.reference}` }
+  }
+  await update(payments, id, (latest) => recordRefund(latest, named, refund.outcome, tenantNow(services, tenant), repairTime(services)))
   return { paymentId: payment.id }
 }
 
 /** @throws Error when it cannot be applied now. */
 export const applyEvent = async (services: Services, tenant: Tenant, event: WebhookEvent): Promise<Applied> => {
-  if (event.refund) return applyRefund(services, tenant, event, event.refund as { reference: string; outcome: RefundOutcome })
+  if (event.refund) return applyRefund(services, tenant, event, event.refund as RefundFacts)
   const facts = await chargeFactsOf(services, tenant, event)
   if (facts) return applyCharge(services, tenant, event, facts)
   return { ignored: event.charge ? 'the charge is none of Tollgate' : 'it names no payment of Tollgate, or is of a type from which nothing follows' }

@@ -87,7 +87,8 @@ export const startFakeAdyen = async () => {
         const [, id = '', action = ''] = /^\/v72\/payments\/([^/]+)\/(\w+)$/.exec(path) ?? []
         const charge = ledger.byId(id)
         if (!charge) return error(422, '167', 'Original pspReference required for this operation')
-        const answer = { merchantAccount: MERCHANT, paymentPspReference: id, reference: order.reference, pspReference: `${id}-${action}`, status: 'received' }
+        const pspReference = `${id}-${action}${charge.refunds.length}`
+        const answer = { merchantAccount: MERCHANT, paymentPspReference: id, reference: order.reference, pspReference, status: 'received' }
         if (action === 'captures' || action === 'cancels') {
           charge.status = action === 'captures' ? 'captured' : 'released'
           const of = { pspReference: answer.pspReference, originalReference: id }
@@ -97,7 +98,8 @@ export const startFakeAdyen = async () => {
           const { value } = order.amount
           if (value > refundable(charge)) return error(422, '137', 'Invalid amount specified')
           charge.refunds.push({ reference: order.reference, id: answer.pspReference, amount: value, status: 'succeeded' })
-          const of = { pspReference: `${id}-r${charge.refunds.length}`, originalReference: id, merchantReference: order.reference, amount: order.amount }
+          // The harder of the two that are documented: the reference of the payment, not of the refund.
+          const of = { pspReference, originalReference: id, amount: order.amount }
           later.push(() => fake.send(sign(itemOf(charge, 'REFUND', true, of))))
         }
         // Once the answer is out.

@@ -192,8 +192,8 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
         try {
           const { ModificationsApi } = await checkout()
           const order = { merchantAccount, reference, amount: { value, currency: charge.currency } }
-          await ModificationsApi.refundCapturedPayment(charge.pspReference, order, { idempotencyKey: reference })
-          return { status: 'pending' }
+          const { pspReference } = await ModificationsApi.refundCapturedPayment(charge.pspReference, order, { idempotencyKey: reference })
+          return { status: 'pending', ...(pspReference ? { pspReference } : {}) }
         } catch (error) {
           const isAnswer = error instanceof HttpStatusError && error.status === 422 && codeOf(error) !== IN_PROGRESS
           return { status: isAnswer ? 'failed' : 'unknown', pspCode: codeOf(error) }

@@ -150,7 +150,8 @@ const disputeStatuses: Readonly<Record<string, (status: string) => DisputeFacts[
 /** Without the units of a currency that is none of ISO's: the provider's own. */
 const amountOf = ({ value, currency }: AdyenNotification['amount']): number => fromPspUnits(value, currency, adyenExponents)
 
-const reasonCode = (reason: string | undefined): string => byReason.get((reason ?? '').toLowerCase()) ?? reason ?? 'unexplained'
+/** Some come with their code before them: `12 : Not enough balance`. */
+const reasonCode = (reason: string | undefined): string => byReason.get((reason ?? '').replace(/^\d+\s*:\s*/, '').toLowerCase()) ?? reason ?? 'unexplained'
 
 /** By the reference that we gave: of the charge for a capture or a cancellation, of the refund for a refund. */
 const factsOf = (item: AdyenNotification, separate: boolean): Pick<PspEvent, 'charge' | 'refund' | 'dispute'> => {
@@ -158,7 +159,8 @@ const factsOf = (item: AdyenNotification, separate: boolean): Pick<PspEvent, 'ch
   const succeeded = item.success === 'true'
   const pspReference = item.originalReference || item.pspReference
   const charge = (outcome: ChargeOutcome) => ({ charge: { reference, pspReference, outcome } })
-  const refund = (outcome: RefundOutcome) => ({ refund: { reference, outcome } })
+  // Of a refund the merchant reference is that of its request or of the payment: its own reference tells.
+  const refund = (outcome: RefundOutcome) => ({ refund: { reference, pspReference: item.pspReference, outcome } })
   const disputeStatus = disputeStatuses[item.eventCode]
   if (disputeStatus) {
     const respondBy = item.additionalData?.defensePeriodEndsAt
