@@ -6,6 +6,8 @@ import type { Log } from '../common/log.ts'
 import { createEntitlementService } from './entitlement-service.ts'
 import { startReplica } from './replica.ts'
 import { startServer } from './server.ts'
+import { createFastTransport } from './transport/fast/transport.ts'
+import { createGrpcJsTransport } from './transport/grpc-js.ts'
 
 /** How often the health service looks at whether the watch stands. */
 const HEALTH_EVERY_MS = 250
@@ -20,7 +22,8 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
   const { config, feed, clock, log } = options
   const replica = await startReplica({ feed, clock, maxCustomers: config.CACHE_MAX_CUSTOMERS })
   const service = createEntitlementService({ replica, clock, maxStalenessMs: config.MAX_STALENESS_MS, log })
-  const server = await startServer({ host: config.HOST, port: config.GRPC_PORT, service })
+  const transport = config.SIDECAR_TRANSPORT === 'fast' ? createFastTransport(() => clock.nowMs()) : createGrpcJsTransport()
+  const server = await startServer({ transport, host: config.HOST, port: config.GRPC_PORT, service })
   // Ready once the watch stands, and from then on: without the feed a sidecar still answers, and says how old that is.
   let ready = false
   const look = () => {

@@ -1,12 +1,13 @@
 /** The gRPC server: the entitlement service, standard health checking and reflection, and a drain that drops nobody. */
 import { readFileSync } from 'node:fs'
 import { BinaryReader } from '@bufbuild/protobuf/wire'
-import { type Server as GrpcServer, Server, ServerCredentials } from '@grpc/grpc-js'
+import type { Server as GrpcServer } from '@grpc/grpc-js'
 import { ReflectionService } from '@grpc/reflection'
 import { HealthImplementation } from 'grpc-health-check'
 import { cannotListen } from '../common/config.ts'
 import { EntitlementServiceService } from '../proto/gen/entitlement/v1/entitlement.ts'
 import type { EntitlementService } from './entitlement-service.ts'
+import type { Transport } from './transport/transport.ts'
 
 /** Calls in flight get this long; then they are cut. */
 const DRAIN_MS = 5_000
@@ -37,17 +38,15 @@ const addReflection = (server: GrpcServer) => {
   new ReflectionService({ described }).addToServer(server)
 }
 
-export const startServer = async (options: { host: string; port: number; service: EntitlementService }): Promise<SidecarServer> => {
-  const server = new Server()
-  server.addService(EntitlementServiceService, options.service.handlers)
+export const startServer = async (options: { transport: Transport; host: string; port: number; service: EntitlementService }): Promise<SidecarServer> => {
+  const { transport } = options
+  transport.addService(EntitlementServiceService, options.service.handlers)
   const health = new HealthImplementation({ '': 'NOT_SERVING', [SERVICE]: 'NOT_SERVING' })
-  health.addToServer(server)
-  addReflection(server)
-  const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`${options.host}:${options.port}`, ServerCredentials.createInsecure(), (error, bound) =>
-      // grpc-js does not say why; nearly always somebody else has the port.
-      error ? reject(cannotListen('GRPC_PORT', options.port, Object.assign(error, { code: 'EADDRINUSE' }))) : resolve(bound),
-    )
+  // Of a server they only add services to it.
+  health.addToServer(transport as unknown as GrpcServer)
+  addReflection(transport as unknown as GrpcServer)
+  const port = await transport.listen(options.host, options.port).catch((error: NodeJS.ErrnoException) => {
+    throw cannotListen('GRPC_PORT', options.port, error)
   })
   const setServing = (serving: boolean) => {
     for (const name of ['', SERVICE]) health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING')
@@ -58,16 +57,7 @@ export const startServer = async (options: { host: string; port: number; service
     close: async () => {
       setServing(false)
       options.service.endWatches()
-      await new Promise<void>((resolve) => {
-        const cut = setTimeout(() => {
-          server.forceShutdown()
-          resolve()
-        }, DRAIN_MS)
-        server.tryShutdown(() => {
-          clearTimeout(cut)
-          resolve()
-        })
-      })
+      await transport.close(DRAIN_MS)
     },
   }
 }

@@ -1,0 +1,639 @@
+/**
+ * The server's side of one HTTP/2 connection: RFC 9113. Bytes in, frames out. All answers to what one read brought leave
+ * in one write. It knows nothing of gRPC: whoever makes it is told of each request.
+ */
+import type { Duplex } from 'node:stream'
+import { Budget } from './budget.ts'
+import {
+  ConnectionError,
+  ErrorCode,
+  Flag,
+  FRAME_HEADER_BYTES,
+  FrameType,
+  frame,
+  goAwayFrame,
+  pingAck,
+  rstStreamFrame,
+  Setting,
+  StreamError,
+  settingsAck,
+  settingsFrame,
+  windowUpdateFrame,
+  writeFrameHeader,
+} from './frames.ts'
+import { HpackDecoder } from './hpack/decoder.ts'
+import { HpackError } from './hpack/hpack-error.ts'
+import { limits } from './limits.ts'
+import { checkRequestHeaders, checkTrailers, contentLengthOf } from './request-headers.ts'
+import type { Stream } from './stream.ts'
+
+const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+const DEFAULT_WINDOW = 65_535
+const MAX_WINDOW = 2 ** 31 - 1
+/** Ids of streams that ended lately: what still comes for them is late, not wrong. */
+const REMEMBERED = 256
+
+interface HeaderBlock {
+  streamId: number
+  flags: number
+  parts: Buffer[]
+  bytes: number
+  frames: number
+}
+
+export interface ConnectionOptions {
+  socket: Duplex
+  nowMs: () => number
+  /** A request's headers are complete. */
+  onRequest: (connection: Connection, stream: Stream) => void
+  onClose: (connection: Connection) => void
+}
+
+export class Connection {
+  readonly #socket: Duplex
+  readonly #options: ConnectionOptions
+  readonly #decoder = new HpackDecoder({ maxTableBytes: limits.headerTableBytes, maxListBytes: limits.headerListBytes })
+  readonly #streams = new Map<number, Stream>()
+  readonly #ended: number[] = []
+  readonly #resets: Budget
+  readonly #control: Budget
+  #pending: Buffer | undefined
+  #prefaceDone = false
+  #settingsSeen = false
+  #output: Buffer[] = []
+  #outputBytes = 0
+  #flushAsked = false
+  #reading = false
+  /** A header block that is not complete: nothing else may come before it is. */
+  #block: HeaderBlock | undefined
+  #lastStreamId = 0
+  #sendWindow = DEFAULT_WINDOW
+  #receiveWindow: number = limits.connectionWindow
+  /** What of the connection's window has been read, and not given back yet. */
+  #owed = 0
+  #peerInitialWindow = DEFAULT_WINDOW
+  #peerFrameBytes = 16_384
+  #draining = false
+  #closed = false
+  readonly #openedAtMs: number
+  #stalledSinceMs: number | undefined
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options
+    this.#socket = options.socket
+    this.#openedAtMs = options.nowMs()
+    this.#resets = new Budget(limits.resets, this.#openedAtMs)
+    this.#control = new Budget(limits.control, this.#openedAtMs)
+    this.#socket.on('data', (chunk: Buffer) => this.#onBytes(chunk))
+    this.#socket.on('drain', () => this.#onDrain())
+    this.#socket.on('error', () => this.#end())
+    this.#socket.on('close', () => this.#end())
+    this.#socket.on('end', () => this.#end())
+    this.#write(
+      settingsFrame([
+        [Setting.MAX_CONCURRENT_STREAMS, limits.concurrentStreams],
+        [Setting.INITIAL_WINDOW_SIZE, limits.streamWindow],
+        [Setting.MAX_HEADER_LIST_SIZE, limits.headerListBytes],
+      ]),
+    )
+    this.#write(windowUpdateFrame(0, limits.connectionWindow - DEFAULT_WINDOW))
+    this.#flush()
+  }
+
+  get streamCount(): number {
+    return this.#streams.size
+  }
+
+  /** HEADERS, DATA and trailers of a whole answer, in one go where the windows allow it. */
+  respond(stream: Stream, headers: Buffer, message: Buffer, trailers: Buffer): void {
+    if (stream.localClosed || this.#closed) return
+    const bytes = message.length
+    if (stream.queue.length > 0 || bytes > this.#sendWindow || bytes > stream.sendWindow || bytes > this.#peerFrameBytes) {
+      this.sendHeaders(stream, headers, false)
+      this.sendData(stream, message)
+      this.sendTrailers(stream, trailers)
+      return
+    }
+    const whole = Buffer.allocUnsafe(3 * FRAME_HEADER_BYTES + headers.length + bytes + trailers.length)
+    let at = writeFrameHeader(whole, 0, headers.length, FrameType.HEADERS, Flag.END_HEADERS, stream.id)
+    at += headers.copy(whole, at)
+    at = writeFrameHeader(whole, at, bytes, FrameType.DATA, 0, stream.id)
+    at += message.copy(whole, at)
+    at = writeFrameHeader(whole, at, trailers.length, FrameType.HEADERS, Flag.END_HEADERS | Flag.END_STREAM, stream.id)
+    trailers.copy(whole, at)
+    this.#sendWindow -= bytes
+    stream.sendWindow -= bytes
+    this.#write(whole)
+    stream.localClosed = true
+    this.#endIfDone(stream)
+  }
+
+  sendHeaders(stream: Stream, block: Buffer, endStream: boolean): void {
+    if (stream.localClosed || this.#closed) return
+    this.#write(frame(FrameType.HEADERS, Flag.END_HEADERS | (endStream ? Flag.END_STREAM : 0), stream.id, block))
+    if (!endStream) return
+    stream.localClosed = true
+    this.#endIfDone(stream)
+  }
+
+  /** @returns false when it waits for the peer: `onDrain` tells when there is room. */
+  sendData(stream: Stream, bytes: Buffer): boolean {
+    if (stream.localClosed || this.#closed) return true
+    stream.queue.push({ bytes, at: 0 })
+    stream.queuedBytes += bytes.length
+    this.#pump(stream)
+    if (stream.queuedBytes > limits.queuedBytes) {
+      this.#reset(stream, ErrorCode.ENHANCE_YOUR_CALM)
+      return true
+    }
+    return stream.queue.length === 0
+  }
+
+  sendTrailers(stream: Stream, block: Buffer): void {
+    if (stream.localClosed || this.#closed) return
+    stream.trailers = block
+    this.#pump(stream)
+  }
+
+  /** Ends a stream from our side, whatever state it is in. */
+  reset(stream: Stream, code: ErrorCode): void {
+    this.#reset(stream, code)
+  }
+
+  /** What the caller has read of a stream may be sent again. */
+  consumed(stream: Stream, bytes: number): void {
+    if (bytes === 0 || this.#closed) return
+    this.#giveBack(bytes)
+    stream.receiveWindow += bytes
+    if (!stream.remoteClosed) this.#write(windowUpdateFrame(stream.id, bytes))
+  }
+
+  /** No new streams; the connection ends when those that run are done. */
+  drain(): void {
+    if (this.#draining || this.#closed) return
+    this.#draining = true
+    this.#write(goAwayFrame(this.#lastStreamId, ErrorCode.NO_ERROR))
+    this.#flush()
+    if (this.#streams.size === 0) this.#socket.end()
+  }
+
+  destroy(): void {
+    this.#socket.destroy()
+    this.#end()
+  }
+
+  /** Called now and then: ends what has stood still for too long. */
+  sweep(nowMs: number): void {
+    const late = (since: number) => nowMs - since > limits.stallMs
+    if ((!this.#settingsSeen && late(this.#openedAtMs)) || (this.#stalledSinceMs !== undefined && late(this.#stalledSinceMs))) {
+      this.destroy()
+      return
+    }
+    for (const stream of this.#streams.values()) {
+      const waits = !stream.remoteClosed || stream.queue.length > 0
+      if (waits && stream.onDrain === undefined && late(stream.movedAtMs)) this.#reset(stream, ErrorCode.CANCEL)
+    }
+    this.#flush()
+  }
+
+  #onBytes(chunk: Buffer): void {
+    if (this.#closed) return
+    this.#reading = true
+    try {
+      const bytes = this.#pending ? Buffer.concat([this.#pending, chunk]) : chunk
+      this.#pending = undefined
+      const rest = this.#readFrames(bytes)
+      if (rest < bytes.length) this.#pending = bytes.subarray(rest)
+    } catch (error) {
+      this.#fail(error)
+    }
+    this.#reading = false
+    this.#flush()
+  }
+
+  /** @returns where the first frame begins that is not complete. */
+  #readFrames(bytes: Buffer): number {
+    let at = 0
+    if (!this.#prefaceDone) {
+      const had = Math.min(bytes.length, PREFACE.length)
+      if (!bytes.subarray(0, had).equals(PREFACE.subarray(0, had))) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'this is not the preface of HTTP/2')
+      if (bytes.length < PREFACE.length) return 0
+      this.#prefaceDone = true
+      at = PREFACE.length
+    }
+    while (at + FRAME_HEADER_BYTES <= bytes.length && !this.#closed) {
+      const length = bytes.readUIntBE(at, 3)
+      if (length > limits.frameBytes) throw new ConnectionError(ErrorCode.FRAME_SIZE_ERROR, 'the frame is larger than was allowed')
+      const end = at + FRAME_HEADER_BYTES + length
+      if (end > bytes.length) break
+      const streamId = bytes.readUInt32BE(at + 5) & 0x7fffffff
+      try {
+        this.#onFrame(bytes[at + 3] as number, bytes[at + 4] as number, streamId, bytes.subarray(at + FRAME_HEADER_BYTES, end))
+      } catch (error) {
+        if (!(error instanceof StreamError)) throw error
+        this.#onStreamError(error)
+      }
+      at = end
+    }
+    return at
+  }
+
+  #onStreamError({ streamId, code }: StreamError): void {
+    const stream = this.#streams.get(streamId)
+    if (stream) this.#reset(stream, code)
+    else this.#write(rstStreamFrame(streamId, code))
+    this.#spendReset()
+  }
+
+  #onFrame(type: number, flags: number, streamId: number, payload: Buffer): void {
+    if (!this.#settingsSeen && (type !== FrameType.SETTINGS || (flags & Flag.ACK) !== 0)) {
+      throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'the first frame has to be SETTINGS')
+    }
+    if (this.#block && (type !== FrameType.CONTINUATION || streamId !== this.#block.streamId)) {
+      throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'a header block is interrupted')
+    }
+    switch (type) {
+      case FrameType.DATA:
+        this.#onData(flags, streamId, payload)
+        break
+      case FrameType.HEADERS:
+        this.#onHeaders(flags, streamId, payload)
+        break
+      case FrameType.PRIORITY:
+        this.#onPriority(streamId, payload)
+        break
+      case FrameType.RST_STREAM:
+        this.#onRstStream(streamId, payload)
+        break
+      case FrameType.SETTINGS:
+        this.#onSettings(flags, streamId, payload)
+        break
+      case FrameType.PUSH_PROMISE:
+        throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'a client does not push')
+      case FrameType.PING:
+        this.#onPing(flags, streamId, payload)
+        break
+      case FrameType.GOAWAY:
+        this.#onGoAway(streamId, payload)
+        break
+      case FrameType.WINDOW_UPDATE:
+        this.#onWindowUpdate(streamId, payload)
+        break
+      case FrameType.CONTINUATION:
+        this.#onContinuation(flags, payload)
+        break
+      default:
+        // Section 5.5: frames of unknown types are ignored.
+        this.#spendControl()
+    }
+  }
+
+  /** Section 6.1. */
+  #onData(flags: number, streamId: number, payload: Buffer): void {
+    if (streamId === 0) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'DATA belongs to a stream')
+    this.#mustNotBeIdle(streamId)
+    // Flow control counts the padding, and what comes for streams that have ended.
+    this.#receiveWindow -= payload.length
+    if (this.#receiveWindow < 0) throw new ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, 'more than the window of the connection')
+    const data = unpadded(flags, payload)
+    const stream = this.#streams.get(streamId)
+    if (!stream || stream.remoteClosed) {
+      this.#giveBack(payload.length)
+      throw this.#lateFor(streamId, stream)
+    }
+    stream.receiveWindow -= payload.length
+    if (stream.receiveWindow < 0) throw new StreamError(streamId, ErrorCode.FLOW_CONTROL_ERROR, 'more than the window of the stream')
+    if (data.length === 0 && (flags & Flag.END_STREAM) === 0) this.#spendControl()
+    // Padding is read at once.
+    if (payload.length > data.length) this.consumed(stream, payload.length - data.length)
+    stream.received += data.length
+    stream.movedAtMs = this.#options.nowMs()
+    const { contentLength } = stream
+    if (contentLength !== undefined && stream.received > contentLength) throw new StreamError(streamId, ErrorCode.PROTOCOL_ERROR, 'more than content-length')
+    if (data.length > 0) stream.chunks.push(data)
+    if ((flags & Flag.END_STREAM) !== 0) this.#closeRemote(stream)
+    stream.onData?.(stream)
+    this.#endIfDone(stream)
+  }
+
+  /** Section 6.2. */
+  #onHeaders(flags: number, streamId: number, payload: Buffer): void {
+    if (streamId === 0 || streamId % 2 === 0) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'HEADERS belong to a stream of the client')
+    let block = unpadded(flags, payload)
+    if ((flags & Flag.PRIORITY) !== 0) {
+      if (block.length < 5) throw new ConnectionError(ErrorCode.FRAME_SIZE_ERROR, 'HEADERS are cut off')
+      // Read before the block is: whatever is wrong with the stream, the table has to follow.
+      if ((block.readUInt32BE(0) & 0x7fffffff) === streamId) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'a stream depends on itself')
+      block = block.subarray(5)
+    }
+    this.#block = { streamId, flags, parts: [block], bytes: block.length, frames: 0 }
+    if ((flags & Flag.END_HEADERS) !== 0) this.#endBlock()
+  }
+
+  /** Section 6.10. */
+  #onContinuation(flags: number, payload: Buffer): void {
+    const block = this.#block
+    if (!block) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'CONTINUATION of nothing')
+    block.parts.push(payload)
+    block.bytes += payload.length
+    block.frames += 1
+    if (block.bytes > limits.headerBlockBytes || block.frames > limits.continuations) {
+      throw new ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, 'the header block does not end')
+    }
+    if ((flags & Flag.END_HEADERS) !== 0) this.#endBlock()
+  }
+
+  #endBlock(): void {
+    const { streamId, flags, parts } = this.#block as HeaderBlock
+    this.#block = undefined
+    const headers = this.#decoder.decode(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts))
+    const endStream = (flags & Flag.END_STREAM) !== 0
+    const known = this.#streams.get(streamId)
+    if (known) {
+      if (known.remoteClosed) throw new StreamError(streamId, ErrorCode.STREAM_CLOSED, 'the stream is closed')
+      if (!endStream) throw new StreamError(streamId, ErrorCode.PROTOCOL_ERROR, 'trailers have to end the stream')
+      if (headers) checkTrailers(streamId, headers)
+      this.#closeRemote(known)
+      known.onData?.(known)
+      this.#endIfDone(known)
+      return
+    }
+    if (streamId <= this.#lastStreamId) {
+      const code = this.#ended.includes(streamId) ? ErrorCode.STREAM_CLOSED : ErrorCode.PROTOCOL_ERROR
+      throw new ConnectionError(code, 'the stream is not new')
+    }
+    this.#lastStreamId = streamId
+    if (this.#draining || this.#streams.size >= limits.concurrentStreams) throw new StreamError(streamId, ErrorCode.REFUSED_STREAM, 'no more streams')
+    if (!headers) throw new StreamError(streamId, ErrorCode.ENHANCE_YOUR_CALM, 'the header list is too long')
+    checkRequestHeaders(streamId, headers)
+    const stream: Stream = {
+      id: streamId,
+      headers,
+      contentLength: contentLengthOf(streamId, headers),
+      received: 0,
+      chunks: [],
+      remoteClosed: false,
+      localClosed: false,
+      sendWindow: this.#peerInitialWindow,
+      receiveWindow: limits.streamWindow,
+      queue: [],
+      queuedBytes: 0,
+      trailers: undefined,
+      movedAtMs: this.#options.nowMs(),
+      onData: undefined,
+      onReset: undefined,
+      onDrain: undefined,
+    }
+    this.#streams.set(streamId, stream)
+    if (endStream) this.#closeRemote(stream)
+    this.#options.onRequest(this, stream)
+    this.#endIfDone(stream)
+  }
+
+  #closeRemote(stream: Stream): void {
+    stream.remoteClosed = true
+    if (stream.contentLength !== undefined && stream.received !== stream.contentLength) {
+      throw new StreamError(stream.id, ErrorCode.PROTOCOL_ERROR, 'less than content-length')
+    }
+  }
+
+  /** Section 6.3: read for its form, and otherwise ignored. */
+  #onPriority(streamId: number, payload: Buffer): void {
+    if (streamId === 0) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'PRIORITY belongs to a stream')
+    if (payload.length !== 5) throw new StreamError(streamId, ErrorCode.FRAME_SIZE_ERROR, 'PRIORITY has five bytes')
+    this.#spendControl()
+    if ((payload.readUInt32BE(0) & 0x7fffffff) === streamId) throw new StreamError(streamId, ErrorCode.PROTOCOL_ERROR, 'a stream depends on itself')
+  }
+
+  /** Section 6.4. */
+  #onRstStream(streamId: number, payload: Buffer): void {
+    if (streamId === 0) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'RST_STREAM belongs to a stream')
+    if (payload.length !== 4) throw new ConnectionError(ErrorCode.FRAME_SIZE_ERROR, 'RST_STREAM has four bytes')
+    this.#mustNotBeIdle(streamId)
+    const stream = this.#streams.get(streamId)
+    if (!stream) {
+      this.#spendControl()
+      return
+    }
+    this.#spendReset()
+    this.#forget(stream)
+    stream.onReset?.()
+  }
+
+  /** Section 6.5. */
+  #onSettings(flags: number, streamId: number, payload: Buffer): void {
+    if (streamId !== 0) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'SETTINGS belong to the connection')
+    if ((flags & Flag.ACK) !== 0) {
+      if (payload.length !== 0) throw new ConnectionError(ErrorCode.FRAME_SIZE_ERROR, 'an acknowledgement is empty')
+      return
+    }
+    if (payload.length % 6 !== 0) throw new ConnectionError(ErrorCode.FRAME_SIZE_ERROR, 'SETTINGS are cut off')
+    this.#settingsSeen = true
+    this.#spendControl()
+    for (let at = 0; at < payload.length; at += 6) this.#onSetting(payload.readUInt16BE(at), payload.readUInt32BE(at + 2))
+    this.#write(settingsAck)
+    for (const stream of this.#streams.values()) this.#pump(stream)
+  }
+
+  #onSetting(id: number, value: number): void {
+    switch (id) {
+      case Setting.ENABLE_PUSH:
+        if (value > 1) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'ENABLE_PUSH is 0 or 1')
+        return
+      case Setting.INITIAL_WINDOW_SIZE: {
+        if (value > MAX_WINDOW) throw new ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, 'the window is too large')
+        // Section 6.9.2: streams that run are moved by the difference, below zero if it comes to that.
+        const difference = value - this.#peerInitialWindow
+        this.#peerInitialWindow = value
+        for (const stream of this.#streams.values()) {
+          stream.sendWindow += difference
+          if (stream.sendWindow > MAX_WINDOW) throw new ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, 'a window is too large')
+        }
+        return
+      }
+      case Setting.MAX_FRAME_SIZE:
+        if (value < 16_384 || value > 2 ** 24 - 1) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'MAX_FRAME_SIZE is out of range')
+        this.#peerFrameBytes = value
+        return
+      default:
+        // Our blocks add nothing to the peer's table, and we push nothing: its size and its streams are all the same to us.
+        return
+    }
+  }
+
+  /** Section 6.7. */
+  #onPing(flags: number, streamId: number, payload: Buffer): void {
+    if (streamId !== 0) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'PING belongs to the connection')
+    if (payload.length !== 8) throw new ConnectionError(ErrorCode.FRAME_SIZE_ERROR, 'PING has eight bytes')
+    this.#spendControl()
+    if ((flags & Flag.ACK) === 0) this.#write(pingAck(payload))
+  }
+
+  /** Section 6.8. */
+  #onGoAway(streamId: number, payload: Buffer): void {
+    if (streamId !== 0) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'GOAWAY belongs to the connection')
+    if (payload.length < 8) throw new ConnectionError(ErrorCode.FRAME_SIZE_ERROR, 'GOAWAY is cut off')
+    this.#draining = true
+    if (this.#streams.size === 0) this.#socket.end()
+  }
+
+  /** Section 6.9. */
+  #onWindowUpdate(streamId: number, payload: Buffer): void {
+    if (payload.length !== 4) throw new ConnectionError(ErrorCode.FRAME_SIZE_ERROR, 'WINDOW_UPDATE has four bytes')
+    const increment = payload.readUInt32BE(0) & 0x7fffffff
+    if (streamId === 0) {
+      if (increment === 0) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'a window grows by something')
+      this.#sendWindow += increment
+      if (this.#sendWindow > MAX_WINDOW) throw new ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, 'the window is too large')
+      for (const stream of this.#streams.values()) this.#pump(stream)
+      return
+    }
+    this.#mustNotBeIdle(streamId)
+    if (increment === 0) throw new StreamError(streamId, ErrorCode.PROTOCOL_ERROR, 'a window grows by something')
+    const stream = this.#streams.get(streamId)
+    if (!stream) return
+    stream.sendWindow += increment
+    if (stream.sendWindow > MAX_WINDOW) throw new StreamError(streamId, ErrorCode.FLOW_CONTROL_ERROR, 'the window is too large')
+    this.#pump(stream)
+  }
+
+  /** Section 5.1: of a stream that was never opened. */
+  #mustNotBeIdle(streamId: number): void {
+    if (streamId % 2 === 0 || streamId > this.#lastStreamId) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'the stream is idle')
+  }
+
+  #lateFor(streamId: number, stream: Stream | undefined): Error {
+    if (stream || this.#ended.includes(streamId)) return new StreamError(streamId, ErrorCode.STREAM_CLOSED, 'the stream is closed')
+    return new ConnectionError(ErrorCode.STREAM_CLOSED, 'the stream is closed')
+  }
+
+  /** Sends what is queued as far as the windows go, and then the trailers. */
+  #pump(stream: Stream): void {
+    while (stream.queue.length > 0) {
+      const head = stream.queue[0] as (typeof stream.queue)[number]
+      const left = head.bytes.length - head.at
+      const room = Math.min(this.#sendWindow, stream.sendWindow, this.#peerFrameBytes)
+      if (left > 0 && room <= 0) return
+      const count = Math.min(left, room)
+      this.#write(frame(FrameType.DATA, 0, stream.id, head.bytes.subarray(head.at, head.at + count)))
+      this.#sendWindow -= count
+      stream.sendWindow -= count
+      stream.queuedBytes -= count
+      stream.movedAtMs = this.#options.nowMs()
+      head.at += count
+      if (head.at === head.bytes.length) stream.queue.shift()
+    }
+    if (stream.trailers) {
+      const block = stream.trailers
+      stream.trailers = undefined
+      this.sendHeaders(stream, block, true)
+      return
+    }
+    stream.onDrain?.()
+  }
+
+  #reset(stream: Stream, code: ErrorCode): void {
+    this.#write(rstStreamFrame(stream.id, code))
+    this.#forget(stream)
+    stream.onReset?.()
+  }
+
+  #endIfDone(stream: Stream): void {
+    if (!stream.localClosed || !this.#streams.has(stream.id)) return
+    // Section 8.1: an answer that does not need the rest of the request says so.
+    if (!stream.remoteClosed) this.#write(rstStreamFrame(stream.id, ErrorCode.NO_ERROR))
+    this.#forget(stream)
+  }
+
+  #forget(stream: Stream): void {
+    this.#streams.delete(stream.id)
+    stream.localClosed = true
+    this.#ended.push(stream.id)
+    if (this.#ended.length > REMEMBERED) this.#ended.shift()
+    // What it held of the connection's window is the connection's again.
+    const unread = stream.chunks.reduce((sum, { length }) => sum + length, 0)
+    stream.chunks = []
+    if (unread > 0) this.#giveBack(unread)
+    if (this.#draining && this.#streams.size === 0 && !this.#closed) {
+      this.#flush()
+      this.#socket.end()
+    }
+  }
+
+  #giveBack(bytes: number): void {
+    this.#receiveWindow += bytes
+    this.#owed += bytes
+    if (this.#owed < limits.connectionWindow / 4) return
+    this.#write(windowUpdateFrame(0, this.#owed))
+    this.#owed = 0
+  }
+
+  #spendReset(): void {
+    if (!this.#resets.spend(this.#options.nowMs())) throw new ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, 'too many streams are reset')
+  }
+
+  #spendControl(): void {
+    if (!this.#control.spend(this.#options.nowMs())) throw new ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, 'too many frames that bring nothing')
+  }
+
+  #fail(error: unknown): void {
+    if (this.#closed) return
+    const code = error instanceof ConnectionError ? error.code : error instanceof HpackError ? ErrorCode.COMPRESSION_ERROR : ErrorCode.INTERNAL_ERROR
+    this.#write(goAwayFrame(this.#lastStreamId, code, error instanceof Error ? error.message : ''))
+    this.#flush()
+    this.#socket.end()
+    this.#end()
+  }
+
+  #write(bytes: Buffer): void {
+    if (this.#closed) return
+    this.#output.push(bytes)
+    this.#outputBytes += bytes.length
+    if (this.#reading || this.#flushAsked) return
+    this.#flushAsked = true
+    // What is answered in one turn of the event loop leaves together.
+    queueMicrotask(() => {
+      this.#flushAsked = false
+      this.#flush()
+    })
+  }
+
+  #flush(): void {
+    if (this.#output.length === 0 || this.#closed) return
+    const bytes = this.#output.length === 1 ? (this.#output[0] as Buffer) : Buffer.concat(this.#output, this.#outputBytes)
+    this.#output = []
+    this.#outputBytes = 0
+    this.#socket.write(bytes)
+    if (this.#socket.writableLength <= limits.outputBytes || this.#stalledSinceMs !== undefined) return
+    // It does not read: neither do we, so that what it asks for cannot pile up.
+    this.#stalledSinceMs = this.#options.nowMs()
+    this.#socket.pause()
+  }
+
+  #onDrain(): void {
+    if (this.#stalledSinceMs === undefined) return
+    this.#stalledSinceMs = undefined
+    this.#socket.resume()
+  }
+
+  #end(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#output = []
+    this.#pending = undefined
+    for (const stream of [...this.#streams.values()]) {
+      stream.localClosed = true
+      stream.onReset?.()
+    }
+    this.#streams.clear()
+    this.#options.onClose(this)
+  }
+}
+
+/** Sections 6.1 and 6.2: a byte that says how much padding follows the rest. */
+const unpadded = (flags: number, payload: Buffer): Buffer => {
+  if ((flags & Flag.PADDED) === 0) return payload
+  const padding = payload[0]
+  if (padding === undefined || padding >= payload.length) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'more padding than there is')
+  return payload.subarray(1, payload.length - padding)
+}

@@ -1,0 +1,65 @@
+/**
+ * gRPC over HTTP/2 (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md): messages with their five bytes of
+ * length, timeouts, and how an answer ends.
+ */
+import { status as Status } from '@grpc/grpc-js'
+import { encodeHeaders } from './hpack/encoder.ts'
+
+const PREFIX_BYTES = 5
+
+/** One message with its prefix; never compressed. */
+export const framed = (message: Uint8Array): Buffer => {
+  const bytes = Buffer.allocUnsafe(PREFIX_BYTES + message.length)
+  bytes[0] = 0
+  bytes.writeUInt32BE(message.length, 1)
+  bytes.set(message, PREFIX_BYTES)
+  return bytes
+}
+
+export type ReadMessage = { message: Buffer; rest: Buffer } | { wrong: { code: Status; details: string } } | undefined
+
+/** The first message of these bytes; undefined while it is not complete. */
+export const readMessage = (bytes: Buffer, maxBytes: number): ReadMessage => {
+  if (bytes.length < PREFIX_BYTES) return undefined
+  if (bytes[0] !== 0) {
+    const details = bytes[0] === 1 ? 'compressed messages are not taken; send them as they are' : 'the message has no valid prefix'
+    return { wrong: { code: bytes[0] === 1 ? Status.UNIMPLEMENTED : Status.INTERNAL, details } }
+  }
+  const length = bytes.readUInt32BE(1)
+  if (length > maxBytes) return { wrong: { code: Status.RESOURCE_EXHAUSTED, details: `the message has ${length} bytes; at most ${maxBytes} are taken` } }
+  const end = PREFIX_BYTES + length
+  return bytes.length < end ? undefined : { message: bytes.subarray(PREFIX_BYTES, end), rest: bytes.subarray(end) }
+}
+
+const UNITS_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 0.001, n: 0.000_001 }
+
+/** Of a `grpc-timeout` header; undefined when it is none. */
+export const timeoutMsOf = (header: string): number | undefined => {
+  const [, count, unit] = /^(\d{1,8})([HMSmun])$/.exec(header) ?? []
+  return count === undefined || unit === undefined ? undefined : Number(count) * (UNITS_MS[unit] as number)
+}
+
+/** Percent-encoded as the specification has it: what is not printable ASCII, and the percent sign. */
+const encodeDetails = (details: string): string =>
+  [...Buffer.from(details)]
+    .map((byte) => (byte >= 0x20 && byte <= 0x7e && byte !== 0x25 ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`))
+    .join('')
+
+const answerFields = [
+  [':status', '200'],
+  ['content-type', 'application/grpc'],
+] as const
+
+/** What every answer begins with. */
+export const answerHeaders = encodeHeaders(answerFields)
+/** What every answer that succeeds ends with. */
+export const okTrailers = encodeHeaders([['grpc-status', '0']])
+
+export type Extra = readonly (readonly [name: string, value: string])[]
+
+export const trailersOf = (code: Status, details: string, extra: Extra = []): Buffer =>
+  encodeHeaders([['grpc-status', String(code)], ...(details === '' ? [] : [['grpc-message', encodeDetails(details)] as const]), ...extra])
+
+/** An answer that is nothing but its end: "trailers-only". */
+export const onlyTrailers = (code: Status, details: string, extra: Extra = []): Buffer =>
+  encodeHeaders([...answerFields, ['grpc-status', String(code)], ...(details === '' ? [] : [['grpc-message', encodeDetails(details)] as const]), ...extra])
