@@ -61,7 +61,7 @@ const totalLimit = (grants: readonly Grant[]): number | null => {
 }
 
 /** @param amount how much is asked for of a quota or capacity; 1 or more. */
-export const decide = (set: EntitlementSet, key: string, amount: number, nowMs: number): Decision => {
+export const decide = (set: Pick<EntitlementSet, 'grants' | 'usage'>, key: string, amount: number, nowMs: number): Decision => {
   const ofKey = set.grants.filter((grant) => grant.key === key)
   const current = ofKey.filter((grant) => isCurrent(grant, nowMs))
   const youngest = current.at(-1)
@@ -88,7 +88,7 @@ export const decide = (set: EntitlementSet, key: string, amount: number, nowMs: 
       const limit = totalLimit(same)
       const resets =
         youngest.terms.kind === 'quota'
-          ? { resetsAtMs: used > 0 && usage?.untilMs !== undefined ? usage.untilMs : quotaWindow(youngest.terms, nowMs).end.getTime() }
+          ? { resetsAtMs: used > 0 && usage?.untilMs !== undefined ? usage.untilMs : quotaWindow(youngest.terms, nowMs).endMs }
           : {}
       if (limit === null) return { allowed: true, reason: 'granted', unlimited: true, used, ...resets, ...common, ...by(youngest) }
       const remaining = Math.max(0, limit - used)

@@ -16,9 +16,16 @@ export type Entitlement = { key: string } & (
   | { kind: 'value'; value: string }
 )
 
+/** One period of a quota: [startMs, endMs). */
+export interface QuotaWindow {
+  startMs: number
+  endMs: number
+}
+
 export type Terms =
   | { kind: 'flag'; enabled: boolean }
-  | { kind: 'quota'; limit: number | null; per: Interval; anchorMs: number; timeZone: string }
+  /** `window`: a period that was worked out before, where a reader keeps it. It follows from the rest and is never stored or published. */
+  | { kind: 'quota'; limit: number | null; per: Interval; anchorMs: number; timeZone: string; window?: QuotaWindow }
   | { kind: 'capacity'; limit: number | null }
   | { kind: 'value'; value: string }
 

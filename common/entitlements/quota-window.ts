@@ -1,17 +1,23 @@
-import { type Period, period, periodIndexAt } from '../calendar.ts'
-import type { Terms } from './model.ts'
+import { LRUCache } from 'lru-cache'
+import { period, periodIndexAt } from '../calendar.ts'
+import type { QuotaWindow, Terms } from './model.ts'
 
 type QuotaTerms = Extract<Terms, { kind: 'quota' }>
 
-/** Calendar arithmetic costs tens of microseconds, so a grant remembers its window until time leaves it. */
-const remembered = new WeakMap<QuotaTerms, Period>()
+/** Calendar arithmetic costs tens of microseconds, so what was worked out lately is remembered until time leaves it. */
+const remembered = new LRUCache<string, QuotaWindow>({ max: 10_000 })
+
+const holds = (window: QuotaWindow | undefined, nowMs: number): window is QuotaWindow => window !== undefined && window.startMs <= nowMs && nowMs < window.endMs
 
 /** The quota period [start, end) that contains `nowMs`. */
-export const quotaWindow = (terms: QuotaTerms, nowMs: number): Period => {
-  const known = remembered.get(terms)
-  if (known && known.start.getTime() <= nowMs && nowMs < known.end.getTime()) return known
+export const quotaWindow = (terms: QuotaTerms, nowMs: number): QuotaWindow => {
+  if (holds(terms.window, nowMs)) return terms.window
+  const key = `${terms.anchorMs} ${terms.per} ${terms.timeZone}`
+  const known = remembered.get(key)
+  if (holds(known, nowMs)) return known
   const cycle = { anchor: new Date(terms.anchorMs), interval: terms.per, count: 1, timeZone: terms.timeZone }
-  const window = period(cycle, periodIndexAt(cycle, new Date(nowMs)))
-  remembered.set(terms, window)
+  const { start, end } = period(cycle, periodIndexAt(cycle, new Date(nowMs)))
+  const window = { startMs: start.getTime(), endMs: end.getTime() }
+  remembered.set(key, window)
   return window
 }

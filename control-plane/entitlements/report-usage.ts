@@ -46,7 +46,7 @@ export const reportUsage = async (services: Services, tenant: Tenant, customer: 
 
   await insertOrGet(storage.usageCounters, { _id: id, ...customer, entries: [], recentReports: [], createdAt: services.clock.now() })
   const window = terms.kind === 'quota' ? quotaWindow(terms, nowMs) : undefined
-  await update(storage.usageCounters, id, (counters) => counted(counters, report, window?.end, nowMs, repairTime(services)))
+  await update(storage.usageCounters, id, (counters) => counted(counters, report, window && new Date(window.endMs), nowMs, repairTime(services)))
   const { revision, published } = await publishEntitlements(services, tenant, customer)
   if (published) await clearMark(services, id)
 

@@ -1,19 +1,50 @@
 /** Finding out what became of an attempt that has no final outcome. */
-import { AppError } from '../../common/errors.ts'
+import { AppError, isAppError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { Attempt, Payment } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
-import { repairTime, type Services, tenantNow } from '../services.ts'
+import { attemptRepairTime, repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
-import { recordInquiry, recordNeverArrived, recordOutcome } from './machine/attempts.ts'
+import { claimForSending, recordInquiry, recordNeverArrived, recordOutcome } from './machine/attempts.ts'
 import { isOpen } from './machine/state.ts'
-import type { InquiryOutcome, Psp } from './psp/psp.ts'
+import type { Opened } from './psp/directory.ts'
+import type { ChargeOutcome, InquiryOutcome, Psp } from './psp/psp.ts'
 import { loadParties, openAccount } from './routing/load-route.ts'
 import { nameOf, sendCharge, storeOutcome, unknown } from './send-charge.ts'
 
 /** Whether the same charge, sent again, can only bring the first one's outcome. */
 const maySendAgain = (found: InquiryOutcome, psp: Psp, attempt: Attempt, now: Date): boolean =>
   found.status === 'not_found' || (found.status === 'cannot_tell' && now.getTime() - attempt.at.getTime() < psp.idempotencyMs)
+
+/** What is authorized is taken, unless nobody needs it any more. */
+const wanted = ({ abandoned, status }: Payment): 'release' | 'capture' => (abandoned || status === 'succeeded' ? 'release' : 'capture')
+
+/** That a second sending was not taken says nothing of the first. */
+const saysNothing = (again: ChargeOutcome): boolean =>
+  again.status === 'not_sent' ||
+  (again.status === 'declined' && again.pspReference === undefined && ['technical', 'config', 'credential'].includes(again.declineClass))
+
+/** The same charge under the same reference; unless the attempt was resolved, or is not wanted any more, since it was read. */
+const sendAgain = async (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt, opened: Opened): Promise<void> => {
+  const { payments } = services.storage
+  const wait = 'psp' in opened ? opened.timeoutMs : 0
+  const claim = claimForSending(await payments.get(payment._id), attempt.id, attemptRepairTime(services, wait))
+  if (!claim) return
+  const claimed = await payments.replace(claim).catch((error: unknown) => {
+    // Somebody else has just changed it: whoever looks next sees what is to be done.
+    if (isAppError(error, 'revision_conflict')) return undefined
+    throw error
+  })
+  if (!claimed) return
+  const again = (await sendCharge(opened, await loadParties(services, tenant, claimed), claimed, attempt)) ?? unknown('account_or_token_removed')
+  await storeOutcome(
+    services,
+    tenant,
+    claimed,
+    attempt.id,
+    saysNothing(again) ? unknown('pspCode' in again && again.pspCode ? again.pspCode : again.status) : again,
+  )
+}
 
 /**
  * Asks the PSP what became of an attempt that has no final outcome. If the PSP never saw it, or cannot be asked, the
@@ -26,7 +57,7 @@ export const inquireAttempt = async (services: Services, tenant: Tenant, payment
   const found: InquiryOutcome = 'psp' in opened ? await opened.psp.inquire(nameOf(payment, attempt)) : unknown('account_unusable')
   const now = tenantNow(services, tenant)
   if (found.status === 'authorized' && 'psp' in opened) {
-    const what = payment.abandoned || payment.status === 'succeeded' ? 'release' : 'capture'
+    const what = wanted(payment)
     await storeOutcome(services, tenant, payment, attempt.id, found)
     await storeOutcome(
       services,
@@ -36,7 +67,11 @@ export const inquireAttempt = async (services: Services, tenant: Tenant, payment
       await opened.psp[what](`${attempt.id}-${what}`, nameOf(payment, { ...attempt, pspReference: found.pspReference })),
     )
   } else if (found.status !== 'not_found' && found.status !== 'cannot_tell') await storeOutcome(services, tenant, payment, attempt.id, found)
-  else if (payment.abandoned) {
+  else if (found.status === 'cannot_tell' && attempt.status === 'authorized' && 'psp' in opened) {
+    // It was asked for already, and whether that arrived cannot be told: again under the same key.
+    const what = wanted(payment)
+    await storeOutcome(services, tenant, payment, attempt.id, await opened.psp[what](`${attempt.id}-${what}`, nameOf(payment, attempt)))
+  } else if (payment.abandoned) {
     await update(
       payments,
       payment._id,
@@ -46,9 +81,7 @@ export const inquireAttempt = async (services: Services, tenant: Tenant, payment
         recordOutcome(latest, attempt.id, unknown('not_seen_yet'), now, repairTime(services)),
     )
   } else if ('psp' in opened && attempt.pspReference == null && maySendAgain(found, opened.psp, attempt, now)) {
-    // That nothing could be sent now says nothing of what was sent before.
-    const again = (await sendCharge(opened, await loadParties(services, tenant, payment), payment, attempt)) ?? unknown('account_or_token_removed')
-    await storeOutcome(services, tenant, payment, attempt.id, again.status === 'not_sent' ? unknown(again.pspCode) : again)
+    await sendAgain(services, tenant, payment, attempt, opened)
   } else await storeOutcome(services, tenant, payment, attempt.id, unknown('cannot_be_asked'))
   // What a crash left as sent is as good as sent now: its inquiries begin.
   if (attempt.status === 'sent') return payments.get(payment._id)

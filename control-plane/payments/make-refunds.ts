@@ -3,7 +3,7 @@ import type { Payment, Refund } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
-import { dueRefund, isBeyond, recordRefund, refundReference } from './machine/refunds.ts'
+import { dueRefund, isBeyond, markAsked, recordRefund, refundReference } from './machine/refunds.ts'
 import type { Psp, RefundOutcome, RefundRequest } from './psp/psp.ts'
 import { openAccount } from './routing/load-route.ts'
 import { nameOf, unknown } from './send-charge.ts'
@@ -35,6 +35,14 @@ export const makeRefunds = async (services: Services, tenant: Tenant, payment: P
     const opened = await openAccount(services, tenant, attempt.account)
     const reference = refundReference(refund)
     const request = { reference, charge: nameOf(current, attempt), amountMinor: refund.amountMinor }
+    if ('psp' in opened) {
+      const marked = await update(services.storage.payments, payment._id, (latest) => markAsked(latest, reference, now, repairTime(services)))
+      // Somebody has told of it meanwhile.
+      if (!dueRefund(marked, now) || refundReference(dueRefund(marked, now) as Refund) !== reference) {
+        current = marked
+        continue
+      }
+    }
     const outcome = 'psp' in opened ? await refundOrInquire(opened.psp, refund, request, now) : unknown('account_unusable')
     if (outcome.status === 'failed') {
       const { tenantId, id: paymentId } = payment

@@ -89,6 +89,17 @@ const fields = defineFields({
       creditableMinor: { type: Number, required: true },
       /** Refunds that have been taken off it. */
       refunds: { type: [String], required: true },
+      /** What each of them took, of the period and of the credit: it comes back when the refund does. */
+      refundsTook: {
+        type: [
+          part({
+            refundId: { type: String, required: true },
+            creditableMinor: { type: Number, required: true },
+            creditMinor: { type: Number, required: true },
+          }),
+        ],
+        default: undefined,
+      },
     }),
     required: true,
   },

@@ -78,6 +78,12 @@ const rest = async (services: Services, tenant: Tenant, subscription: Subscripti
   return { subscription: await subscriptions.replace(atRest(await handOnEvents(services, subscription))), entitlementRevision }
 }
 
+/** Only what was looked at has been seen: what has become of it since keeps its reminder. */
+const seen =
+  ({ revision }: Payment) =>
+  (latest: Payment): Payment | undefined =>
+    latest.revision === revision ? recordSeen(latest) : undefined
+
 interface Billed {
   /** Of the bill that was looked at last. */
   payment: Payment | undefined
@@ -97,12 +103,12 @@ const bringBillsToRest = async (services: Services, tenant: Tenant, subscription
     const changed = afterDispute(paid ?? subscription, payment, moment) ?? paid
     if (!changed) {
       // It has nothing new to say: its reminder has done its work.
-      payment = await update(services.storage.payments, payment._id, recordSeen, payment)
+      payment = await update(services.storage.payments, payment._id, seen(payment), payment)
       continue
     }
     const stored = await services.storage.subscriptions.replace(changed)
     // The outcome is in the subscription: only now is the payment's own reminder of it taken away.
-    payment = await update(services.storage.payments, payment._id, recordSeen, payment)
+    payment = await update(services.storage.payments, payment._id, seen(payment), payment)
     return { payment, subscription: stored }
   }
   return { payment, subscription: undefined }

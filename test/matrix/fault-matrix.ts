@@ -24,6 +24,7 @@ export const columns = [
   'webhook never',
   'late webhook only',
   'away past its keys',
+  '429 when asked again',
 ] as const
 export type Column = (typeof columns)[number]
 
@@ -98,7 +99,10 @@ const prepare = async (column: Column, { fake }: StandIn): Promise<void> => {
   const mode: Partial<Record<Column, WebhookMode>> = { 'duplicate webhook': 'twice', 'webhook before answer': 'before the answer', 'slow answer': 'once' }
   fake.webhooks.mode = mode[column] ?? 'never'
   if (column === 'refused connection') await fake.down()
-  else if (column === 'late webhook only' || column === 'away past its keys') fake.failNext('timeout after')
+  else if (column === '429 when asked again') {
+    fake.failNext('timeout after')
+    fake.failNext('429')
+  } else if (column === 'late webhook only' || column === 'away past its keys') fake.failNext('timeout after')
   else if (!column.includes('webhook')) fake.failNext(column as Fault)
 }
 

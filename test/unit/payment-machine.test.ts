@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import {
   abandon,
   askForCapture,
+  claimForSending,
   fail,
   recordInquiry,
   recordNeverArrived,
@@ -14,10 +15,20 @@ import {
 } from '../../control-plane/payments/machine/attempts.ts'
 import { recordDispute } from '../../control-plane/payments/machine/disputes.ts'
 import { barrier, methodsFor, nextAccount, nextAttempt, nextStep } from '../../control-plane/payments/machine/next-attempt.ts'
-import { attemptIdOfRefund, dueRefund, recordRefund, refundableMinor, refundedMinor, requestRefund } from '../../control-plane/payments/machine/refunds.ts'
+import {
+  attemptIdOfRefund,
+  dueRefund,
+  isBeyond,
+  markAsked,
+  recordRefund,
+  refundableMinor,
+  refundedMinor,
+  refundNamed,
+  requestRefund,
+} from '../../control-plane/payments/machine/refunds.ts'
 import { openAttempt } from '../../control-plane/payments/machine/state.ts'
 import type { ChargeOutcome } from '../../control-plane/payments/psp/psp.ts'
-import type { Payment } from '../../control-plane/schemas/payment.ts'
+import type { Payment, Refund } from '../../control-plane/schemas/payment.ts'
 
 const now = new Date('2024-03-15T00:00:00Z')
 const repairAt = new Date(now.getTime() + 5_000)
@@ -310,4 +321,37 @@ test('an operator resolves what is open, and nothing else', (t) => {
   // If the provider charged after all, that counts, and what is paid twice goes back.
   const elsewhere = say(start(resolved, 'b'), 'pay-2', succeeded)
   t.like(say(elsewhere, 'pay-1', succeeded).refunds[0], { reason: 'paid_twice' })
+})
+
+test('a charge is sent again only while it is open, wanted, and held by nobody else', (t) => {
+  const lost = say(start(payment), 'pay-1', { status: 'unknown', pspCode: 'timeout' })
+  const claimed = claimForSending(lost, 'pay-1', repairAt) as Payment
+  t.is(claimed.attempts[0]?.status, 'sent', 'an operator waits for its answer')
+  t.truthy(claimed.repairAt, 'a process that dies here leaves it to a sweeper')
+  t.is(claimForSending(abandon(lost, now, repairAt) as Payment, 'pay-1', repairAt), undefined)
+  t.is(claimForSending(say(lost, 'pay-1', succeeded), 'pay-1', repairAt), undefined)
+  t.is(claimForSending(say(lost, 'pay-1', declined('funds')), 'pay-1', repairAt), undefined)
+})
+
+test('a refund is forgotten by a provider only when it was asked for it, however long that took', (t) => {
+  const arrived = say(abandon(start(payment), now, repairAt) as Payment, 'pay-1', succeeded)
+  const inAWeek = new Date(now.getTime() + 7 * 86_400_000)
+  t.false(isBeyond(arrived.refunds[0] as Refund, 3_600_000, inAWeek))
+  const asked = markAsked(arrived, 'pay-1-refund', now, repairAt) as Payment
+  t.true(isBeyond(asked.refunds[0] as Refund, 3_600_000, inAWeek))
+  t.is(markAsked(asked, 'pay-1-refund', inAWeek, repairAt), undefined, 'the first time counts')
+  const refused = recordRefund(asked, 'pay-1-refund', { status: 'failed', pspCode: 'no_funds' }, now, repairAt) as Payment
+  t.false(isBeyond(refused.refunds[0] as Refund, 3_600_000, inAWeek), 'of its new reference nothing is known there')
+})
+
+test('that a refund came back is not undone by the older event that says it was made', (t) => {
+  const arrived = say(abandon(start(payment), now, repairAt) as Payment, 'pay-1', succeeded)
+  const accepted = recordRefund(arrived, 'pay-1-refund', { status: 'pending', pspReference: 'r1' }, now, repairAt) as Payment
+  const back = recordRefund(accepted, 'pay-1-refund', { status: 'failed', pspCode: 'closed' }, now, repairAt, 'event') as Payment
+  t.is(refundNamed(back, 'pay-1', 'r1'), undefined, 'the old reference means nothing any more')
+  const bought = say(start(payment), 'pay-1', succeeded)
+  const asked = requestRefund(bought, 'ref', 2900, now, repairAt)
+  const failed = recordRefund(asked, 'pay-1.ref', { status: 'failed', pspCode: 'closed' }, now, repairAt, 'event') as Payment
+  t.is(recordRefund(failed, 'pay-1.ref', { status: 'succeeded' }, now, repairAt, 'event'), undefined)
+  t.is(refundedMinor(recordRefund(failed, 'pay-1.ref', { status: 'succeeded' }, now, repairAt) as Payment), 2900, 'an operator has looked')
 })

@@ -108,3 +108,15 @@ test('a row that cannot be read says which column and why', (t) => {
   ]
   for (const [change, why] of cases) t.deepEqual(readRow('tollgate', { ...row, ...change }), { malformed: why })
 })
+
+test('a decimal comma is not taken for one of thousands', (t) => {
+  const row = (gross: string) => readRow('tollgate', { type: 'charge', reference: 'pay-1-1', currency: 'EUR', gross, fee: '0', net: '1' })
+  for (const [written, minor] of [
+    ['29.00', 2900],
+    ['1,234.50', 123_450],
+    ['-1,234,567', -123_456_700],
+  ] as const) {
+    t.like(row(written), { line: { grossMinor: minor } })
+  }
+  for (const written of ['29,00', '29,0', '1,23', '1.234,50', ',5', '12,3456']) t.like(row(written), { malformed: 'gross is not an amount of EUR' }, written)
+})

@@ -37,6 +37,17 @@ export const startAttempt = (payment: Payment, account: string, paymentMethodId:
     repairAt,
   )
 
+/**
+ * Stored before a charge is sent again: nobody resolves the attempt meanwhile.
+ * @returns undefined when it is not to be sent: it is resolved, or nobody wants it any more.
+ */
+export const claimForSending = (payment: Payment, attemptId: string, repairAt: Date): Payment | undefined => {
+  const attempt = payment.attempts.find(({ id }) => id === attemptId)
+  if (!attempt || !isOpen(attempt) || payment.abandoned || payment.status === 'succeeded') return undefined
+  const claimed: Attempt = attempt.status === 'unknown' ? { ...attempt, status: 'sent' } : attempt
+  return marked({ ...payment, attempts: payment.attempts.map((one) => (one.id === attemptId ? claimed : one)) }, repairAt)
+}
+
 /** Stored before the PSP is asked to take, or to let go, what is authorized. */
 export const askForCapture = (payment: Payment, attemptId: string, now: Date, repairAt: Date): Payment =>
   marked({ ...payment, attempts: payment.attempts.map((one) => (one.id === attemptId ? { ...one, captureAskedAt: now } : one)) }, repairAt)

@@ -46,11 +46,18 @@ export const refundReference = ({ id, attemptId, tries }: Pick<Refund, 'id' | 'a
 /** The attempt whose money a refund, named as the PSP was given it, gives back. */
 export const attemptIdOfRefund = (reference: string): string => (reference.split('.')[0] ?? '').replace(/-refund$/, '')
 
-/** Whether the provider may have forgotten that it was asked for this refund before. */
-export const isBeyond = (refund: Pick<Refund, 'at' | 'askedAt'>, idempotencyMs: number, now: Date): boolean =>
-  now.getTime() - (refund.askedAt ?? refund.at).getTime() >= idempotencyMs
+/** Whether the provider may have forgotten that it was asked for this refund before. One that it was never asked for it has not forgotten. */
+export const isBeyond = ({ askedAt }: Pick<Refund, 'askedAt'>, idempotencyMs: number, now: Date): boolean =>
+  Boolean(askedAt) && now.getTime() - (askedAt as Date).getTime() >= idempotencyMs
 
-const isRefundNews = (refund: Refund, outcome: RefundOutcome): boolean => {
+/** Stored before the PSP is asked for it, under the reference that it has now. @returns undefined when that is stored, or it is not due. */
+export const markAsked = (payment: Payment, reference: string, now: Date, repairAt: Date): Payment | undefined => {
+  const refund = payment.refunds.find((one) => refundReference(one) === reference)
+  if (refund?.status !== 'due' || refund.askedAt) return undefined
+  return marked({ ...payment, refunds: payment.refunds.map((one) => (one === refund ? { ...one, askedAt: now } : one)) }, repairAt)
+}
+
+const isRefundNews = (refund: Refund, outcome: RefundOutcome, by: 'answer' | 'event'): boolean => {
   switch (refund.status) {
     case 'due':
       return true
@@ -60,13 +67,23 @@ const isRefundNews = (refund: Refund, outcome: RefundOutcome): boolean => {
       // Made, and sent back by the customer's bank days later.
       return outcome.status === 'failed'
     case 'failed':
-      return outcome.status === 'succeeded'
+      // A provider first says that it was made, and then that it came back; an event that says so later is an old one.
+      return outcome.status === 'succeeded' && by === 'answer'
     default:
       return refund.status satisfies never
   }
 }
 
 const named = ({ pspReference }: { pspReference?: string }): Pick<Refund, 'pspReference'> => (pspReference ? { pspReference } : {})
+
+/** Under a new reference, which the provider has not been asked for yet, and of which it has said nothing. */
+const again = ({ pspReference: _, askedAt: __, ...refund }: Refund, pspCode: string, now: Date): Refund => ({
+  ...refund,
+  pspCode,
+  status: 'due',
+  tries: (refund.tries ?? 0) + 1,
+  tryAt: later(now, REFUND_LATER_MS),
+})
 
 const withRefundOutcome = (refund: Refund, outcome: RefundOutcome, now: Date): Refund => {
   const { tryAt: _, pspCode: __, ...kept } = refund
@@ -80,14 +97,7 @@ const withRefundOutcome = (refund: Refund, outcome: RefundOutcome, now: Date): R
       return { ...kept, pspCode: outcome.pspCode, tryAt: later(now, REFUND_RETRY_MS) }
     case 'failed':
       if (refund.reason === 'requested') return { ...kept, pspCode: outcome.pspCode, status: 'failed' }
-      return {
-        ...kept,
-        pspCode: outcome.pspCode,
-        status: 'due',
-        tries: (refund.tries ?? 0) + 1,
-        askedAt: later(now, REFUND_LATER_MS),
-        tryAt: later(now, REFUND_LATER_MS),
-      }
+      return again(kept, outcome.pspCode, now)
     default:
       return outcome satisfies never
   }
@@ -106,13 +116,22 @@ export const refundNamed = (payment: Payment, reference: string, pspReference: s
 
 /**
  * A requested refund that is refused has failed; one that is owed is tried again until it is made.
- * @param reference as the PSP was given it. @returns undefined when it changes nothing.
+ * @param reference as the PSP was given it. @param by whether it is told now, or may be told late.
+ * @returns undefined when it changes nothing.
  */
-export const recordRefund = (payment: Payment, reference: string, outcome: RefundOutcome, now: Date, repairAt: Date): Payment | undefined => {
+export const recordRefund = (
+  payment: Payment,
+  reference: string,
+  outcome: RefundOutcome,
+  now: Date,
+  repairAt: Date,
+  by: 'answer' | 'event' = 'answer',
+): Payment | undefined => {
   const refund = payment.refunds.find((one) => refundReference(one) === reference)
-  if (!refund || !isRefundNews(refund, outcome)) return undefined
+  if (!refund || !isRefundNews(refund, outcome, by)) return undefined
   const next = withRefundOutcome(refund, outcome, now)
-  const concernsSubscription = next.status === 'succeeded' && refund.reason === 'requested' && hasEffects(payment)
+  const changes = next.status !== refund.status && (next.status === 'succeeded' || refund.status === 'succeeded')
+  const concernsSubscription = changes && refund.reason === 'requested' && hasEffects(payment)
   const refunds = payment.refunds.map((one) => (one.id === refund.id ? next : one))
   return marked({ ...payment, refunds, effectsDue: payment.effectsDue || concernsSubscription }, repairAt)
 }

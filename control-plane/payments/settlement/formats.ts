@@ -79,9 +79,10 @@ const currencyIn = (row: Row, column: string): string => {
   if (!isCurrency(currency)) throw new Malformed(`${column} is not an ISO 4217 currency code`)
   return currency
 }
-/** `1,234.50` is how people write it; empty is none. */
+/** `1,234.50` is how people write it; empty is none. A comma before anything but three digits would be a decimal one: that is not read. */
 const amount = (row: Row, column: string, currency: string): number => {
-  const written = (row[column] ?? '').trim().replaceAll(',', '')
+  const given = (row[column] ?? '').trim()
+  const written = /^-?\d{1,3}(,\d{3})+(\.\d*)?$/.test(given) ? given.replaceAll(',', '') : given
   const minor = written === '' ? 0 : fromDecimal(written, currency)
   if (minor === undefined) throw new Malformed(`${column} is not an amount of ${currency}`)
   return minor

@@ -3,7 +3,7 @@
  * with their payments, what differs is listed. An import that was cut off is made again under the same id: what it has
  * done already is not done twice.
  */
-import { Readable } from 'node:stream'
+import { pipeline, Readable } from 'node:stream'
 import { CsvError, parse } from 'csv-parse'
 import pMap from 'p-map'
 import { AppError, fieldError } from '../../../common/errors.ts'
@@ -193,8 +193,24 @@ export const importLinesOf = (services: Services, tenant: Tenant, input: ReportI
 export const importCsv = (services: Services, tenant: Tenant, input: ReportInput, format: ReportFormat, csv: Readable): Promise<SettlementReport> =>
   importReport(services, tenant, input, readCsv(csv, format))
 
+const NEWLINE = 10
+
+/** The columns are separated by what the header has more of. @throws WrongFile when no line ends. */
+const delimiterOf = (start: Buffer): string => {
+  const [header = ''] = start.toString().split('\n', 1)
+  return (header.match(/;/g)?.length ?? 0) > (header.match(/,/g)?.length ?? 0) ? ';' : ','
+}
+
 /** Begins to read when the first row is asked for, so that whoever asks is there when it cannot be read. */
 async function* readCsv(csv: Readable, format: ReportFormat): AsyncGenerator<Read> {
+  const chunks = csv[Symbol.asyncIterator]() as AsyncIterator<Buffer | string>
+  let start = Buffer.alloc(0)
+  let ended = false
+  while (!ended && !start.includes(NEWLINE) && start.length < MAX_RECORD_BYTES) {
+    const { value, done } = await chunks.next()
+    if (value) start = Buffer.concat([start, Buffer.from(value)])
+    ended = done === true
+  }
   const rows = parse({
     columns: (header: string[]) => {
       const missing = missingColumns(format, header)
@@ -204,16 +220,15 @@ async function* readCsv(csv: Readable, format: ReportFormat): AsyncGenerator<Rea
     bom: true,
     trim: true,
     skip_empty_lines: true,
-    relax_column_count: true,
-    delimiter: [',', ';'],
+    delimiter: delimiterOf(start),
     max_record_size: MAX_RECORD_BYTES,
   })
-  // `pipe` does not hand on that the sender has gone away.
-  csv.once('error', (error) => rows.destroy(error))
-  csv.once('close', () => {
-    if (!csv.readableEnded) rows.destroy(new Error('the sender went away'))
-  })
-  csv.pipe(rows)
+  const whole = async function* () {
+    yield start
+    if (!ended) for await (const chunk of { [Symbol.asyncIterator]: () => chunks }) yield chunk
+  }
+  // The error of either end reaches whoever reads the rows.
+  pipeline(Readable.from(whole()), rows, () => undefined)
   let read = 0
   for await (const row of rows as AsyncIterable<Row>) {
     read += 1

@@ -30,6 +30,20 @@ const expectedMinor = (line: SettlementLine, payment: Payment): number | undefin
   return refund && -refund.amountMinor
 }
 
+const reportOf = (lineId: string): string => lineId.slice(0, lineId.lastIndexOf('/'))
+
+/** Whether another report has brought the same: same kind, reference, amount and instant. */
+const isKept = (line: SettlementLine, id: string, payment: Payment): boolean =>
+  (payment.settlements ?? []).some(
+    (one) =>
+      reportOf(one.id) !== reportOf(id) &&
+      one.kind === line.kind &&
+      one.reference === line.reference &&
+      one.grossMinor === line.grossMinor &&
+      one.netMinor === line.netMinor &&
+      (one.settledAt?.getTime() ?? 0) === (line.settledAt?.getTime() ?? 0),
+  )
+
 /**
  * @param id of the line, as it is kept with the payment.
  * @returns `matched` when the line is to be kept with the payment; differences that it shows either way.
@@ -52,6 +66,7 @@ export const matchLine = (line: SettlementLine, id: string, account: string, pay
     return { matched: false, differences: [{ kind: 'unknown_reference', why: `there is no payment of ${line.reference}` }, ...wrongSum] }
   const differences = [...wrongSum]
   if (attempt.account !== account) differences.push({ kind: 'other_account', why: `it was made at ${attempt.account}` })
+  if (line.kind !== 'charge' && isKept(line, id, payment)) differences.push({ kind: 'settled_twice', why: 'another report has brought the same line' })
   if (line.kind === 'charge') {
     if (attempt.status !== 'succeeded') differences.push({ kind: 'not_succeeded', why: `the attempt is ${attempt.status} in our books` })
     const twice = (payment.settlements ?? []).some((one) => one.kind === 'charge' && one.reference === line.reference && one.id !== id)

@@ -61,6 +61,11 @@ const applyCharge = async (services: Services, tenant: Tenant, event: WebhookEve
   if (attempt.account !== event.account) return { ignored: `the attempt ${reference} was made at another account` }
   const outcome = await outcomeOf(services, tenant, payment, event, facts)
   const { dispute } = facts
+  if (attempt.status === 'succeeded' && outcome?.status === 'declined') {
+    // For example Adyen's CAPTURE_FAILED after the capture was told: the books stay, and somebody has to look.
+    const { tenantId } = tenant
+    services.log.error({ tenantId, paymentId: payment.id, attempt: reference, pspCode: outcome.pspCode }, 'a provider takes back a payment that it had made')
+  }
   await update(payments, id, (latest) => {
     const now = tenantNow(services, tenant)
     const charged = outcome && recordOutcome(latest, reference, outcome, now, repairTime(services))
@@ -89,7 +94,7 @@ const applyRefund = async (services: Services, tenant: Tenant, event: WebhookEve
     if (payment.refunds.some(({ status }) => status === 'due')) throw new Error('the refund is not known by this reference yet')
     return { ignored: `there is no refund ${refund.reference}` }
   }
-  await update(payments, id, (latest) => recordRefund(latest, named, refund.outcome, tenantNow(services, tenant), repairTime(services)))
+  await update(payments, id, (latest) => recordRefund(latest, named, refund.outcome, tenantNow(services, tenant), repairTime(services), 'event'))
   return { paymentId: payment.id }
 }
 

@@ -139,6 +139,35 @@ const failed = (subscription: Subscription, bill: Bill, payment: Payment, moment
   return noted
 }
 
+interface Took {
+  refundId: string
+  creditableMinor: number
+  creditMinor: number
+}
+const tookOf = ({ refundsTook }: Subscription['currentPeriod']): Took[] => [...(refundsTook ?? [])] as Took[]
+
+/** The customer's bank has sent a refund back: what it took is there again. */
+const afterBounce = (subscription: Subscription, payment: Payment, refundId: string, moment: Moment): Subscription => {
+  const { currentPeriod } = subscription
+  const took = tookOf(currentPeriod).find((one) => one.refundId === refundId)
+  const { creditableMinor = 0, creditMinor = 0 } = took ?? {}
+  return changed(
+    subscription,
+    {
+      currentPeriod: {
+        ...currentPeriod,
+        creditableMinor: currentPeriod.creditableMinor + creditableMinor,
+        refunds: currentPeriod.refunds.filter((id) => id !== refundId),
+        refundsTook: tookOf(currentPeriod).filter((one) => one !== took) as typeof currentPeriod.refundsTook,
+      },
+      creditMinor: subscription.creditMinor + creditMinor,
+      creditRefundedMinor: subscription.creditRefundedMinor - creditMinor,
+    },
+    moment,
+    { type: 'refund_failed', why: 'the bank of the customer sent it back', paymentId: payment.id },
+  )
+}
+
 /**
  * Refunds that somebody asked for: what is given back cannot be credited again; and a period that is given back in
  * full takes the access with it where the bundle says so. @returns undefined when nothing changes.
@@ -146,9 +175,12 @@ const failed = (subscription: Subscription, bill: Bill, payment: Payment, moment
 export const afterRefund = (subscription: Subscription, payment: Payment, moment: Moment): Subscription | undefined => {
   const { currentPeriod } = subscription
   if (isFinal(subscription.status) || (payment.seq ?? -1) < currentPeriod.firstBill) return undefined
+  const bounced = payment.refunds.find(({ id, status }) => status === 'failed' && currentPeriod.refunds.includes(id))
+  if (bounced) return afterBounce(subscription, payment, bounced.id, moment)
   const fresh = payment.refunds.filter(({ id, reason, status }) => reason === 'requested' && status === 'succeeded' && !currentPeriod.refunds.includes(id))
-  if (fresh.length === 0) return undefined
-  const amountMinor = fresh.reduce((sum, refund) => sum + refund.amountMinor, 0)
+  const [refund] = fresh
+  if (!refund) return undefined
+  const { amountMinor } = refund
   // A payment of a piece of the period is of so much of the whole one's price.
   const line = (payment.seq ?? -1) >= currentPeriod.ownBill ? payment.lines.find(({ kind }) => kind === 'plan') : undefined
   const [part, whole] = line ? pieceOf(subscription, line, currentPeriod) : [1, 1]
@@ -156,7 +188,7 @@ export const afterRefund = (subscription: Subscription, payment: Payment, moment
   const known = {
     ...currentPeriod,
     creditableMinor: Math.max(0, currentPeriod.creditableMinor - ofWhole),
-    refunds: [...currentPeriod.refunds, ...fresh.map(({ id }) => id)],
+    refunds: [...currentPeriod.refunds, refund.id],
   }
   // What is more than the period is still worth has become credit before, and goes back with the refund.
   const beyond = ofWhole > currentPeriod.creditableMinor ? amountMinor - shareOf(currentPeriod.creditableMinor, part, whole) : 0
@@ -164,7 +196,9 @@ export const afterRefund = (subscription: Subscription, payment: Payment, moment
   const unchanged = { ...subscription, ...dropBills(subscription, ({ reason }) => reason === 'change') }
   const taken = Math.max(0, Math.min(unchanged.creditMinor, beyond))
   const credit = { creditMinor: unchanged.creditMinor - taken, creditRefundedMinor: subscription.creditRefundedMinor + taken }
-  const noted = changed(unchanged, { currentPeriod: known, ...credit }, moment, {
+  const took = { refundId: refund.id, creditableMinor: currentPeriod.creditableMinor - known.creditableMinor, creditMinor: taken }
+  const noting = { ...known, refundsTook: [...tookOf(currentPeriod), took] as typeof currentPeriod.refundsTook }
+  const noted = changed(unchanged, { currentPeriod: noting, ...credit }, moment, {
     type: 'refunded',
     why: 'a refund was asked for',
     paymentId: payment.id,

@@ -117,6 +117,9 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
       const order = (await ordersApi.getOrder({ id })).result as PaypalOrder
       // The customer has said yes, and the money has not been taken.
       if (order.status !== 'APPROVED') return order
+      if (order.intent === CheckoutPaymentIntent.Authorize) {
+        return (await ordersApi.authorizeOrder({ id, paypalRequestId: `${id}-authorize`, prefer: WHOLE })).result as PaypalOrder
+      }
       return (await ordersApi.captureOrder({ id, paypalRequestId: `${id}-capture`, prefer: WHOLE })).result as PaypalOrder
     }
     const onAuthorization = async (charge: ChargeName, act: (authorizationId: string) => Promise<ChargeOutcome>): Promise<ChargeOutcome> => {

@@ -151,6 +151,7 @@ interface Money {
 export interface PaypalOrder {
   id?: string
   status?: string
+  intent?: string
   links?: { rel: string; href: string }[]
   purchaseUnits?: {
     customId?: string
