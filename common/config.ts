@@ -2,10 +2,34 @@
  * The one place that reads environment variables. It reports every bad variable at once, by name, with what
  * was expected; it never prints a value, since some are secrets.
  */
+import { stalenessPolicy } from './entitlements/staleness-policy.ts'
 import { z } from './zod.ts'
 
 const port = (fallback: number) => z.coerce.number().int().min(0).max(65535).default(fallback)
 const milliseconds = (fallback: number) => z.coerce.number().int().min(1).default(fallback)
+/** As a number of bytes, or with KiB, MiB or GiB. */
+const bytes = (fallback: number) =>
+  z
+    .string()
+    .regex(/^\d{1,15} ?([KMG]iB)?$/, 'must be a number of bytes, or one with KiB, MiB or GiB')
+    .transform((text) => Number.parseInt(text, 10) * 1024 ** ['', 'K', 'M', 'G'].indexOf(/([KMG])iB$/.exec(text)?.[1] ?? ''))
+    .refine((count) => count >= 1024 * 1024 && count <= 64 * 1024 ** 3, 'must be between 1 MiB and 64 GiB')
+    .default(fallback)
+const share = (fallback: number) => z.coerce.number('must be a number from 0 to 1').min(0).max(1).default(fallback)
+const json = <T extends z.ZodType>(schema: T, expected: string) =>
+  z.string().transform((text, context): z.infer<T> => {
+    let parsed: unknown
+    try {
+      parsed = JSON.parse(text)
+    } catch {
+      context.addIssue({ code: 'custom', message: expected })
+      return z.NEVER
+    }
+    const read = schema.safeParse(parsed)
+    if (read.success) return read.data
+    for (const { message } of read.error.issues) context.addIssue({ code: 'custom', message: `${expected}; ${message}` })
+    return z.NEVER
+  })
 const url = (...protocols: string[]) =>
   z
     .string()
@@ -56,9 +80,31 @@ const environment = z.object({
   CIRCUIT_FAILURES: z.coerce.number().int().min(1).default(5),
   CIRCUIT_OPEN_MS: milliseconds(30_000),
   WORKER_POLL_MS: milliseconds(1_000),
-  CACHE_MAX_CUSTOMERS: z.coerce.number().int().min(1).default(100_000),
+  CACHE_MAX_BYTES: bytes(256 * 1024 * 1024),
   MAX_STALENESS_MS: milliseconds(60_000),
-  SIDECAR_TRANSPORT: z.enum(['grpc-js', 'fast'], 'must be grpc-js or fast').default('grpc-js'),
+  GRPC_SOCKET: z.string().min(1).max(100, 'must not be longer than 100 characters: systems allow no longer paths of sockets').optional(),
+  TLS_CERT_FILE: z.string().min(1).optional(),
+  TLS_KEY_FILE: z.string().min(1).optional(),
+  TLS_CLIENT_CA_FILE: z.string().min(1).optional(),
+  SIDECAR_KEYS: json(
+    z.record(z.string().min(16, 'a key must have at least 16 characters'), z.array(z.string().min(1)).min(1)),
+    'must be JSON: {"<key>": ["<tenant>", …]}',
+  ).optional(),
+  STALENESS_POLICY: json(stalenessPolicy, 'must be JSON: {"default": "serve", "entitlements": {"<key>": "deny"}}').optional(),
+  STALE_HEALTH: z.enum(['serving', 'not_serving'], 'must be serving or not_serving').default('serving'),
+  SNAPSHOT_FILE: z.string().min(1).optional(),
+  SNAPSHOT_EVERY_MS: milliseconds(60_000),
+  SNAPSHOT_KEY: z
+    .string()
+    .refine((text) => Buffer.from(text, 'base64').length === 32, 'must be 32 bytes in base64 (openssl rand -base64 32)')
+    .optional(),
+  FLAG_TENANT: z.string().min(1).optional(),
+  FLAG_STOREFRONT: z.string().min(1).optional(),
+  DENIALS_SHARE: share(0),
+  DECISION_LOG: z.string().min(1).optional(),
+  DECISION_LOG_SHARE: share(1),
+  SIDECAR_HTTP_PORT: z.coerce.number().int().min(0).max(65535).optional(),
+  SIDECAR_TRANSPORT: z.enum(['grpc-js', 'fast'], 'must be grpc-js or fast').default('fast'),
   LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
 })
 

@@ -1,6 +1,7 @@
 /** `npm run sidecar`: a sidecar alone, fed by NATS. */
 import { systemClock } from '../common/clock.ts'
 import { ConfigError, readConfig } from '../common/config.ts'
+import { createLateFeed } from '../common/feed/late.ts'
 import { createNatsFeed } from '../common/feed/nats.ts'
 import { createLog } from '../common/log.ts'
 import { runProcess } from '../common/process.ts'
@@ -10,8 +11,11 @@ await runProcess(async () => {
   const config = readConfig()
   if (!config.NATS_URL) throw new ConfigError('NATS_URL must be set: a sidecar alone is fed by NATS. Without it, npm start runs everything in one process.')
   const log = createLog(config.LOG_LEVEL)
-  const feed = await createNatsFeed({ url: config.NATS_URL, bucket: config.NATS_BUCKET, clock: systemClock, log })
+  const { NATS_URL: url, NATS_BUCKET: bucket } = config
+  // With a snapshot it can answer before there is a feed; without one it waits.
+  const feed = createLateFeed({ open: () => createNatsFeed({ url, bucket, clock: systemClock, log }), log })
   const sidecar = await startSidecar({ config, feed, clock: systemClock, log })
+  await sidecar.ready
   return {
     ready: `grpc://${sidecar.address}`,
     close: async () => {

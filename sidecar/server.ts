@@ -1,13 +1,15 @@
 /** The gRPC server: the entitlement service, standard health checking and reflection, and a drain that drops nobody. */
-import { readFileSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
+import { connect } from 'node:net'
 import { BinaryReader } from '@bufbuild/protobuf/wire'
 import type { Server as GrpcServer } from '@grpc/grpc-js'
 import { ReflectionService } from '@grpc/reflection'
 import { HealthImplementation } from 'grpc-health-check'
-import { cannotListen } from '../common/config.ts'
+import { ConfigError, cannotListen } from '../common/config.ts'
 import { EntitlementServiceService } from '../proto/gen/entitlement/v1/entitlement.ts'
-import type { EntitlementService } from './entitlement-service.ts'
-import type { Transport } from './transport/transport.ts'
+import type { EntitlementService } from './service/entitlement-service.ts'
+import { type FlagdService, flagdV1, flagdV2 } from './service/flagd-service.ts'
+import type { DirectMethod, Transport } from './transport/transport.ts'
 
 /** Calls in flight get this long; then they are cut. */
 const DRAIN_MS = 5_000
@@ -38,16 +40,47 @@ const addReflection = (server: GrpcServer) => {
   new ReflectionService({ described }).addToServer(server)
 }
 
-export const startServer = async (options: { transport: Transport; host: string; port: number; service: EntitlementService }): Promise<SidecarServer> => {
+/** A socket that nobody listens on any more is what a process left that was killed. */
+const listenOnPath = async (transport: Transport, path: string): Promise<void> => {
+  const isTaken = await new Promise<boolean>((resolve) => {
+    const probe = connect({ path }, () => {
+      probe.destroy()
+      resolve(true)
+    }).once('error', () => resolve(false))
+  })
+  if (isTaken) throw new ConfigError('GRPC_SOCKET: another process listens on this path')
+  rmSync(path, { force: true })
+  await transport.listen({ path }).catch((error: NodeJS.ErrnoException) => {
+    throw new ConfigError(`GRPC_SOCKET: cannot be listened on (${error.code})`)
+  })
+}
+
+export interface SidecarServerOptions {
+  transport: Transport
+  host: string
+  port: number
+  socketPath: string | undefined
+  service: EntitlementService
+  flagd: FlagdService
+  /** Short ways of the service's calls. */
+  direct: { check: DirectMethod; batch: DirectMethod }
+}
+
+export const startServer = async (options: SidecarServerOptions): Promise<SidecarServer> => {
   const { transport } = options
   transport.addService(EntitlementServiceService, options.service.handlers)
   const health = new HealthImplementation({ '': 'NOT_SERVING', [SERVICE]: 'NOT_SERVING' })
   // Of a server they only add services to it.
   health.addToServer(transport as unknown as GrpcServer)
   addReflection(transport as unknown as GrpcServer)
-  const port = await transport.listen(options.host, options.port).catch((error: NodeJS.ErrnoException) => {
+  transport.addDirect(`/${SERVICE}/CheckEntitlement`, options.direct.check)
+  transport.addDirect(`/${SERVICE}/BatchCheckEntitlements`, options.direct.batch)
+  transport.addService(flagdV1, options.flagd.v1)
+  transport.addService(flagdV2, options.flagd.v2)
+  const port = await transport.listen({ host: options.host, port: options.port }).catch((error: NodeJS.ErrnoException) => {
     throw cannotListen('GRPC_PORT', options.port, error)
   })
+  if (options.socketPath !== undefined) await listenOnPath(transport, options.socketPath)
   const setServing = (serving: boolean) => {
     for (const name of ['', SERVICE]) health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING')
   }
@@ -57,6 +90,7 @@ export const startServer = async (options: { transport: Transport; host: string;
     close: async () => {
       setServing(false)
       options.service.endWatches()
+      options.flagd.endStreams()
       await transport.close(DRAIN_MS)
     },
   }

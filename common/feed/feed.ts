@@ -54,5 +54,7 @@ export interface FeedWatch {
   isLive(): boolean
   /** The last instant, in epoch milliseconds, at which everything stored by then is known to have been delivered. */
   currentAsOfMs(): number
+  /** How often it was interrupted and went on. */
+  reconnects(): number
   stop(): Promise<void>
 }

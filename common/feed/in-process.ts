@@ -60,6 +60,7 @@ export const createInProcessFeed = (options: { clock: Clock; lookup?: FeedLookup
       return {
         isLive: () => stoppedAtMs === undefined && !closed,
         currentAsOfMs: () => stoppedAtMs ?? options.clock.nowMs(),
+        reconnects: () => 0,
         stop: async () => {
           listeners.delete(own)
           stoppedAtMs ??= options.clock.nowMs()

@@ -161,6 +161,7 @@ const startWatch = async (parts: WatchParts, listener: FeedListener): Promise<Fe
   let iterator: QueuedIterator<KvWatchEntry> | undefined
   let stopped = false
   let restarting = false
+  let reconnects = 0
   /** Interrupted again while restarting: what was begun may already be cut off. */
   let interrupted = false
 
@@ -223,6 +224,7 @@ const startWatch = async (parts: WatchParts, listener: FeedListener): Promise<Fe
       if (status.type === 'disconnect' || status.type === 'staleConnection') connected = false
       if (status.type === 'reconnect') {
         connected = true
+        reconnects += 1
         log.info('feed: reconnected')
         void restart()
       }
@@ -244,6 +246,7 @@ const startWatch = async (parts: WatchParts, listener: FeedListener): Promise<Fe
   return {
     isLive,
     currentAsOfMs: () => asOfMs,
+    reconnects: () => reconnects,
     stop: async () => {
       stopped = true
       clearInterval(confirm)

@@ -1,26 +1,34 @@
 /**
- * The sidecar's copy of the feed: an LRU cache of entitlement sets, filled by the first question about a customer and
+ * The sidecar's copy of the feed: a bounded cache of entitlement sets, filled by the first question about a customer and
  * kept current by the watch. It never answers with an older set than it has answered before, and never takes "could
  * not ask" for "does not exist".
  */
 import { LRUCache } from 'lru-cache'
-import type { Clock } from '../common/clock.ts'
-import type { CustomerKey, EntitlementSet, TestClock } from '../common/entitlements/model.ts'
-import { AppError } from '../common/errors.ts'
-import type { Feed, FeedWatch } from '../common/feed/feed.ts'
-import { setKey } from '../common/feed/keys.ts'
+import type { Clock } from '../../common/clock.ts'
+import type { CustomerKey, EntitlementSet, TestClock } from '../../common/entitlements/model.ts'
+import { AppError } from '../../common/errors.ts'
+import type { Feed, FeedWatch } from '../../common/feed/feed.ts'
+import { setKey } from '../../common/feed/keys.ts'
+import { SetCache } from './cache/set-cache.ts'
+import { createFetchQueue } from './fetch-queue.ts'
 
 /** Sandbox tenants whose clocks are held at once; each is a few bytes. */
 const MAX_CLOCKS = 10_000
+/** Customers that the feed has no set of. Apart from the others, so that asking for many of them displaces nobody. */
+const MAX_ABSENT = 20_000
 
 /** What is known of a customer: its set, or (null) that the feed has none. */
 export interface Known {
+  /** From a snapshot: the feed has not confirmed it. */
+  restored?: boolean | undefined
   set: EntitlementSet | null
   /** When the feed answered this; the watch keeps it current from then on. */
   readAtMs: number
 }
 
 export interface Replica {
+  /** What is held, for whoever answers from its bytes. */
+  readonly cache: SetCache
   /** What is known without asking the feed; undefined when the feed has to be asked. */
   peek(customer: CustomerKey): Known | undefined
   /** As `peek`, asking the feed if need be: once, however many callers wait. @throws AppError `unavailable`. */
@@ -32,29 +40,52 @@ export interface Replica {
   waitFor(customer: CustomerKey, revision: number, deadlineMs: number): Promise<Known>
   /** Calls back whenever the customer's set changes. @returns what ends that. */
   onChange(customer: CustomerKey, listener: () => void): () => void
+  /** Calls back with every set that the feed brings. @returns what ends that. */
+  onAnyChange(listener: (set: EntitlementSet) => void): () => void
   /** The time that governs the set: the system's, or a sandbox tenant's own. Undefined when the feed has to be asked for it. */
   peekNowMs(known: Known): number | undefined
   /** As `peekNowMs`, asking the feed if need be. @throws AppError `unavailable`. */
   loadNowMs(known: Known): Promise<number>
   /** When what is known was last known to be current. */
   asOfMs(known: Known): number
+  /** Questions that were answered from memory by `peek`, and those that the feed was asked. */
+  lookups(): { hits: number; misses: number }
+  /** So many were answered from memory without `peek`. */
+  countHits(count: number): void
+  /** Everything that was stored by then is applied. */
+  currentAsOfMs(): number
   isLive(): boolean
+  /** Times that the feed was lost and found again. */
+  reconnects(): number
   close(): Promise<void>
 }
 
-export const startReplica = async (options: { feed: Feed; clock: Clock; maxCustomers: number }): Promise<Replica> => {
+export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes: number }): Promise<Replica> => {
   const { feed, clock } = options
-  const cache = new LRUCache<string, Known>({ max: options.maxCustomers })
+  const cache = new SetCache(options.maxBytes)
+  /** When the feed said so. */
+  const absent = new LRUCache<string, number>({ max: MAX_ABSENT })
+  const queue = createFetchQueue()
   const clocks = new LRUCache<string, TestClock>({ max: MAX_CLOCKS })
   /** A fetch under way, and the newest set that the watch has brought meanwhile: the fetch may answer an older one. */
   const fetches = new Map<string, { done: Promise<Known>; newest: EntitlementSet | undefined }>()
   const listeners = new Map<string, Set<() => void>>()
+  const anyListeners = new Set<(set: EntitlementSet) => void>()
 
-  const store = (key: string, known: Known): Known => {
-    const held = cache.get(key)
-    if (held?.set && known.set && held.set.revision > known.set.revision) return held
-    cache.set(key, known)
-    return known
+  let hits = 0
+  let misses = 0
+
+  const store = (customer: CustomerKey, { set, readAtMs }: Known): Known => {
+    if (!set) {
+      absent.set(setKey(customer), readAtMs)
+      cache.delete(customer)
+      return { set, readAtMs }
+    }
+    absent.delete(setKey(customer))
+    const held = cache.revisionOf(customer) > set.revision ? cache.get(customer) : undefined
+    if (held && !held.restored) return held
+    cache.set(set, readAtMs)
+    return { set, readAtMs }
   }
 
   const notify = (key: string) => {
@@ -66,8 +97,9 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxCusto
     const fetch = fetches.get(key)
     if (fetch && (fetch.newest?.revision ?? 0) < set.revision) fetch.newest = set
     // Customers that nobody here asks about cost nothing here.
-    if (cache.has(key) || listeners.has(key)) store(key, { set, readAtMs: clock.nowMs() })
+    if (cache.revisionOf(set) > 0 || absent.has(key) || listeners.has(key)) store(set, { set, readAtMs: clock.nowMs() })
     notify(key)
+    for (const listener of anyListeners) listener(set)
   }
 
   const onClock = (testClock: TestClock) => {
@@ -79,15 +111,23 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxCusto
     onClock,
     onReset: () => {
       cache.clear()
+      absent.clear()
       clocks.clear()
       for (const key of listeners.keys()) notify(key)
     },
   })
 
   const peek = (customer: CustomerKey): Known | undefined => {
-    const known = cache.get(setKey(customer))
+    const known = cache.get(customer)
+    // What a snapshot says is confirmed as soon as somebody can.
+    if (known?.restored && watch.isLive()) return undefined
+    if (known) {
+      hits += 1
+      return known
+    }
+    const readAtMs = absent.size === 0 ? undefined : absent.get(setKey(customer))
     // That a customer does not exist is true only for as long as we would hear of its making.
-    return known?.set === null && !watch.isLive() ? undefined : known
+    return readAtMs === undefined || !watch.isLive() ? undefined : { set: null, readAtMs }
   }
 
   const fetchOnce = (customer: CustomerKey): Promise<Known> => {
@@ -95,13 +135,14 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxCusto
     const running = fetches.get(key)
     if (running) return running.done
     const fetch: { done: Promise<Known>; newest: EntitlementSet | undefined } = { done: Promise.resolve({ set: null, readAtMs: 0 }), newest: undefined }
+    misses += 1
     fetch.done = (async () => {
       const readAtMs = clock.nowMs()
       try {
-        const fetched = await feed.getSet(customer)
+        const fetched = await queue.run(() => feed.getSet(customer))
         const { newest } = fetch
         const set = newest && newest.revision > (fetched?.revision ?? 0) ? newest : (fetched ?? null)
-        return store(key, { set, readAtMs })
+        return store(customer, { set, readAtMs })
       } finally {
         fetches.delete(key)
       }
@@ -110,7 +151,17 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxCusto
     return fetch.done
   }
 
-  const load = async (customer: CustomerKey): Promise<Known> => peek(customer) ?? fetchOnce(customer)
+  const load = async (customer: CustomerKey): Promise<Known> => {
+    const held = peek(customer)
+    if (held) return held
+    try {
+      return await fetchOnce(customer)
+    } catch (error) {
+      const restored = cache.get(customer)
+      if (restored) return restored
+      throw error
+    }
+  }
 
   const onChange = (customer: CustomerKey, listener: () => void) => {
     const key = setKey(customer)
@@ -161,10 +212,19 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxCusto
   const peekNowMs = ({ set }: Known): number | undefined => (set?.sandbox ? clocks.get(set.tenantId)?.nowMs : clock.nowMs())
 
   return {
+    cache,
+    lookups: () => ({ hits, misses }),
+    countHits: (count) => {
+      hits += count
+    },
     peek,
     load,
     waitFor,
     onChange,
+    onAnyChange: (listener) => {
+      anyListeners.add(listener)
+      return () => anyListeners.delete(listener)
+    },
     peekNowMs,
     loadNowMs: async (known) => {
       const nowMs = peekNowMs(known)
@@ -173,8 +233,10 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxCusto
       if (fetched) onClock(fetched)
       return peekNowMs(known) ?? clock.nowMs()
     },
-    asOfMs: (known) => Math.max(known.readAtMs, watch.currentAsOfMs()),
+    asOfMs: (known) => (known.restored ? known.readAtMs : Math.max(known.readAtMs, watch.currentAsOfMs())),
+    currentAsOfMs: () => watch.currentAsOfMs(),
     isLive: () => watch.isLive(),
+    reconnects: () => watch.reconnects(),
     close: () => watch.stop(),
   }
 }

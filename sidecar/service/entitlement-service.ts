@@ -1,31 +1,25 @@
 /**
- * The four calls of `entitlement.v1`, over the replica. A check whose customer is in memory is answered in the same
- * turn of the event loop; only what has to be fetched or waited for is asynchronous.
+ * The four calls of `entitlement.v1`. A check whose customer is in memory is answered in the same turn of the event
+ * loop; only what has to be fetched or waited for is asynchronous.
  */
-import type { handleUnaryCall, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js'
+import type { handleUnaryCall, Metadata, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js'
 import { status as Status } from '@grpc/grpc-js'
-import type { Clock } from '../common/clock.ts'
-import { type Decision, decide, decideAll } from '../common/entitlements/decide.ts'
-import type { CustomerKey } from '../common/entitlements/model.ts'
-import { AppError } from '../common/errors.ts'
-import type { Log } from '../common/log.ts'
-import type { EntitlementServiceServer, WatchEntitlementsRequest, WatchEntitlementsResponse } from '../proto/gen/entitlement/v1/entitlement.ts'
-import type { Known, Replica } from './replica.ts'
+import type { Clock } from '../../common/clock.ts'
+import type { CustomerKey } from '../../common/entitlements/model.ts'
+import type { Log } from '../../common/log.ts'
+import type { EntitlementServiceServer, WatchEntitlementsRequest, WatchEntitlementsResponse } from '../../proto/gen/entitlement/v1/entitlement.ts'
+import type { Replica } from '../replica/replica.ts'
+import type { Answered } from './answered.ts'
+import type { Ask, Decisions } from './decisions.ts'
 import { type Check, readBatch, readCheck, readCustomer } from './requests.ts'
-import { type Freshness, toCheckResponse } from './to-wire.ts'
-
-/** How long `min_revision` is waited for when the caller sets no deadline. */
-const DEFAULT_WAIT_MS = 5_000
-/**
- * The answer has to travel back before the caller's own clock calls the call dead: a quarter of what is left is kept
- * for that, within these bounds.
- */
-const [LEAST_MARGIN_MS, MOST_MARGIN_MS] = [20, 250]
+import { deadlineOf, first, toServiceError } from './service-error.ts'
+import { toCheckResponse, toListResponse } from './to-wire.ts'
 
 export interface EntitlementServiceOptions {
-  replica: Replica
+  decisions: Decisions
+  /** Told of changes. */
+  replica: Pick<Replica, 'onChange'>
   clock: Clock
-  maxStalenessMs: number
   log: Log
 }
 
@@ -35,80 +29,30 @@ export interface EntitlementService {
   endWatches(): void
 }
 
-const customerUnknown: Decision = { allowed: false, reason: 'customer_unknown', unlimited: false }
+type Called = { metadata: Metadata }
 
-const toServiceError = (error: unknown, log: Log): { code: Status; details: string } => {
-  if (!(error instanceof AppError)) {
-    log.error({ err: error }, 'a call failed')
-    return { code: Status.INTERNAL, details: 'something went wrong on our side' }
-  }
-  const details = error.message
-  switch (error.code) {
-    case 'invalid_request':
-      return { code: Status.INVALID_ARGUMENT, details }
-    case 'unauthenticated':
-      return { code: Status.UNAUTHENTICATED, details }
-    case 'forbidden':
-      return { code: Status.PERMISSION_DENIED, details }
-    case 'revision_not_reached':
-      return { code: Status.FAILED_PRECONDITION, details }
-    case 'unavailable':
-      return { code: Status.UNAVAILABLE, details }
-    default:
-      log.error({ err: error }, 'a call failed')
-      return { code: Status.INTERNAL, details: 'something went wrong on our side' }
-  }
-}
+const respond = ({ decision, freshness }: Answered) => toCheckResponse(decision, freshness)
 
-export const createEntitlementService = ({ replica, clock, maxStalenessMs, log }: EntitlementServiceOptions): EntitlementService => {
+export const createEntitlementService = ({ decisions, replica, clock, log }: EntitlementServiceOptions): EntitlementService => {
   const watches = new Set<ServerWritableStream<WatchEntitlementsRequest, WatchEntitlementsResponse>>()
 
-  const freshness = (known: Known): Freshness => {
-    const asOfMs = replica.asOfMs(known)
-    return { revision: known.set?.revision ?? 0, asOfMs, stale: clock.nowMs() - asOfMs > maxStalenessMs }
-  }
-  const answer = (check: Check, known: Known, nowMs: number) =>
-    toCheckResponse(known.set ? decide(known.set, check.entitlement, check.amount, nowMs) : customerUnknown, freshness(known))
-
-  /** Undefined when something has to be fetched or waited for. */
-  const answerNow = (check: Check) => {
-    const known = replica.peek(check.customer)
-    if (!known || (known.set?.revision ?? 0) < check.minRevision) return undefined
-    const nowMs = replica.peekNowMs(known)
-    return nowMs === undefined ? undefined : answer(check, known, nowMs)
-  }
-  const find = (customer: CustomerKey, minRevision: number, deadlineMs: number): Promise<Known> =>
-    minRevision > 0 ? replica.waitFor(customer, minRevision, deadlineMs) : replica.load(customer)
-  const answerLater = async (check: Check, deadlineMs: number) => {
-    const known = await find(check.customer, check.minRevision, deadlineMs)
-    return answer(check, known, await replica.loadNowMs(known))
-  }
-  const everything = async (customer: CustomerKey, minRevision: number, deadlineMs: number) => {
-    const known = await find(customer, minRevision, deadlineMs)
-    const nowMs = await replica.loadNowMs(known)
-    const fresh = freshness(known)
-    const entitlements = known.set ? decideAll(known.set, nowMs).map(({ key, decision }) => ({ key, decision: toCheckResponse(decision, fresh) })) : []
-    return { entitlements, revision: BigInt(fresh.revision), asOf: new Date(fresh.asOfMs), stale: fresh.stale, customerKnown: known.set !== null }
-  }
-
-  const deadlineOf = (call: { getDeadline(): Date | number }): number => {
-    const deadline = Number(call.getDeadline())
-    if (!Number.isFinite(deadline)) return clock.nowMs() + DEFAULT_WAIT_MS
-    return deadline - Math.min(MOST_MARGIN_MS, Math.max(LEAST_MARGIN_MS, (deadline - clock.nowMs()) / 4))
+  const ask = (method: string, check: Check, call: Called): Ask => {
+    decisions.mayAsk(first(call.metadata, 'authorization'), check.customer.tenantId)
+    return { method, check, traceparent: first(call.metadata, 'traceparent') }
   }
 
   /** @param now answers without waiting, or undefined; it throws only AppErrors about the request. */
   const unary =
     <Request, Response>(
-      now: (request: Request) => Response | undefined,
-      later: (request: Request, deadlineMs: number) => Promise<Response>,
+      now: (request: Request, call: Called) => Response | undefined,
+      later: (request: Request, deadlineMs: number, call: Called) => Promise<Response>,
     ): handleUnaryCall<Request, Response> =>
     (call, callback: sendUnaryData<Response>) => {
       const fail = (error: unknown) => callback(toServiceError(error, log), null)
       try {
-        const response = now(call.request)
+        const response = now(call.request, call)
         if (response !== undefined) callback(null, response)
-        else later(call.request, deadlineOf(call)).then((late) => callback(null, late), fail)
+        else later(call.request, deadlineOf(call, clock), call).then((late) => callback(null, late), fail)
       } catch (error) {
         fail(error)
       }
@@ -137,7 +81,7 @@ export const createEntitlementService = ({ replica, clock, maxStalenessMs, log }
       try {
         while (changed && !ended) {
           changed = false
-          const response = await everything(customer, minRevision, deadlineOf(call))
+          const response = toListResponse(await decisions.everything(customer, minRevision, deadlineOf(call, clock)))
           if (!ended && !call.write(response)) await new Promise<void>((resolve) => call.once('drain', resolve).once('close', resolve))
         }
       } catch (error) {
@@ -149,6 +93,7 @@ export const createEntitlementService = ({ replica, clock, maxStalenessMs, log }
     call.on('close', end)
     try {
       const { customer, minRevision } = readCustomer(call.request)
+      decisions.mayAsk(first(call.metadata, 'authorization'), customer.tenantId)
       stop = replica.onChange(customer, () => void send(customer, 0))
       void send(customer, minRevision)
     } catch (error) {
@@ -159,23 +104,30 @@ export const createEntitlementService = ({ replica, clock, maxStalenessMs, log }
   return {
     handlers: {
       checkEntitlement: unary(
-        (request) => answerNow(readCheck(request)),
-        (request, deadlineMs) => answerLater(readCheck(request), deadlineMs),
+        (request, call) => {
+          const answered = decisions.now(ask('CheckEntitlement', readCheck(request), call))
+          return answered && respond(answered)
+        },
+        async (request, deadlineMs, call) => respond(await decisions.later(ask('CheckEntitlement', readCheck(request), call), deadlineMs)),
       ),
       batchCheckEntitlements: unary(
-        (request) => {
-          const results = readBatch(request.checks).map(answerNow)
-          return results.every((result) => result !== undefined) ? { results } : undefined
+        (request, call) => {
+          const asks = readBatch(request.checks).map((check) => ask('BatchCheckEntitlements', check, call))
+          // All or none: what is answered is counted.
+          if (!decisions.areHere(asks)) return undefined
+          return { results: asks.map((one) => respond(decisions.now(one) as Answered)) }
         },
-        async (request, deadlineMs) => ({
-          results: await Promise.all(readBatch(request.checks).map(async (check) => answerNow(check) ?? answerLater(check, deadlineMs))),
-        }),
+        async (request, deadlineMs, call) => {
+          const asks = readBatch(request.checks).map((check) => ask('BatchCheckEntitlements', check, call))
+          return { results: await Promise.all(asks.map(async (one) => respond(decisions.now(one) ?? (await decisions.later(one, deadlineMs))))) }
+        },
       ),
       listEntitlements: unary(
         () => undefined,
-        async (request, deadlineMs) => {
+        async (request, deadlineMs, call) => {
           const { customer, minRevision } = readCustomer(request)
-          return everything(customer, minRevision, deadlineMs)
+          decisions.mayAsk(first(call.metadata, 'authorization'), customer.tenantId)
+          return toListResponse(await decisions.everything(customer, minRevision, deadlineMs))
         },
       ),
       watchEntitlements,

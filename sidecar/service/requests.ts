@@ -1,11 +1,11 @@
 /** Requests as the domain wants them, or an error that names the field. */
-import type { CustomerKey } from '../common/entitlements/model.ts'
-import { fieldError } from '../common/errors.ts'
-import type { CheckEntitlementRequest } from '../proto/gen/entitlement/v1/entitlement.ts'
+import type { CustomerKey } from '../../common/entitlements/model.ts'
+import { fieldError } from '../../common/errors.ts'
+import type { CheckEntitlementRequest } from '../../proto/gen/entitlement/v1/entitlement.ts'
 
 /** As long as an id may be, in characters. */
 const MAX_ID = 128
-const MAX_BATCH = 1_000
+export const MAX_BATCH = 1_000
 
 export interface Check {
   customer: CustomerKey

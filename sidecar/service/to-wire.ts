@@ -1,9 +1,10 @@
 /** Decisions as the messages of `proto/entitlement/v1`; the only place that maps them. */
-import type { Decision, Reason } from '../common/entitlements/decide.ts'
-import type { Kind } from '../common/entitlements/model.ts'
-import * as wire from '../proto/gen/entitlement/v1/entitlement.ts'
+import type { Decision, Reason } from '../../common/entitlements/decide.ts'
+import type { Kind } from '../../common/entitlements/model.ts'
+import * as wire from '../../proto/gen/entitlement/v1/entitlement.ts'
+import type { Freshness, Holdings } from './answered.ts'
 
-const reasons: Record<Reason, wire.Reason> = {
+export const reasons: Record<Reason, wire.Reason> = {
   granted: wire.Reason.REASON_GRANTED,
   not_granted: wire.Reason.REASON_NOT_GRANTED,
   disabled: wire.Reason.REASON_DISABLED,
@@ -14,18 +15,11 @@ const reasons: Record<Reason, wire.Reason> = {
   fallback: wire.Reason.REASON_FALLBACK,
 }
 
-const kinds: Record<Kind, wire.Kind> = {
+export const kinds: Record<Kind, wire.Kind> = {
   flag: wire.Kind.KIND_FLAG,
   quota: wire.Kind.KIND_QUOTA,
   capacity: wire.Kind.KIND_CAPACITY,
   value: wire.Kind.KIND_VALUE,
-}
-
-/** How fresh the answer is. */
-export interface Freshness {
-  revision: number
-  asOfMs: number
-  stale: boolean
 }
 
 const dateOf = (ms: number | undefined): Date | undefined => (ms === undefined ? undefined : new Date(ms))
@@ -46,4 +40,12 @@ export const toCheckResponse = (decision: Decision, freshness: Freshness): wire.
   revision: BigInt(freshness.revision),
   asOf: new Date(freshness.asOfMs),
   stale: freshness.stale,
+})
+
+export const toListResponse = ({ decided, freshness, customerKnown }: Holdings): wire.ListEntitlementsResponse => ({
+  entitlements: decided.map(({ key, decision }) => ({ key, decision: toCheckResponse(decision, freshness) })),
+  revision: BigInt(freshness.revision),
+  asOf: new Date(freshness.asOfMs),
+  stale: freshness.stale,
+  customerKnown,
 })

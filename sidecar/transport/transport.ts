@@ -3,12 +3,41 @@
  * `fast` is our own server side of HTTP/2, for the cost of a call.
  */
 import type { Server } from '@grpc/grpc-js'
+import type { Certificates } from './certificate-files.ts'
+
+/** A socket of TCP, or of the file system: on the latter there is never TLS, for the folder's permissions guard it. */
+export type Where = { host: string; port: number } | { path: string }
+
+/** A unary method that may be answered in place: from the bytes of its request to those of its answer. */
+export interface DirectMethod {
+  /** What the answer to a request of so many bytes takes at most. */
+  maxBytes(requestBytes: number): number
+  /**
+   * @param authorization the header, if there is one.
+   * @returns where the answer ends that it has written at `to`; -1 leaves the call to the method's handler.
+   */
+  answer(bytes: Buffer, start: number, end: number, authorization: string | undefined, into: Buffer, to: number): number
+}
+
+export interface TransportOptions {
+  /** In milliseconds since the epoch. */
+  nowMs: () => number
+  /** TLS on TCP; with a client CA in it, clients have to show a certificate of it. */
+  certificates?: Certificates | undefined
+  /** Several processes or threads may listen on one port (SO_REUSEPORT). */
+  sharePort?: boolean
+  /** Told how long answers took, from the last byte of the request: `count` of them, `seconds` each. */
+  onAnswered?: (method: string, count: number, seconds: number) => void
+}
 
 export interface Transport {
   /** As a server of grpc-js: what is made for one is added here. */
   addService: Server['addService']
-  /** @returns the port that was given out. @throws Error with a `code` of the operating system. */
-  listen(host: string, port: number): Promise<number>
+  /** A short way for a method that a service has already. A transport may take it or not. */
+  addDirect(path: string, method: DirectMethod): void
+  /** May be called for several places. @returns the port that was given out; 0 for a path. @throws Error with a `code` of the operating system. */
+  listen(where: Where): Promise<number>
+  connectionCount(): number
   /** New calls are refused; resolves when those that run are done, or are cut after `drainMs`. */
   close(drainMs: number): Promise<void>
 }

@@ -1,6 +1,7 @@
 /** What both transports of the sidecar have to do, seen by a client that did not come with either. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
+  type ChannelCredentials,
   type ChannelOptions,
   Client,
   compressionAlgorithms,
@@ -63,12 +64,25 @@ const implementation = {
   },
 }
 
-export const testTransport = (test: TestFn, name: string, create: () => Transport): void => {
+export interface Carried {
+  /** Where it listens: on TCP without. */
+  path?: string
+  credentials?: ChannelCredentials
+}
+
+/** @param carried over what: plaintext on TCP without. */
+export const testTransport = (test: TestFn, name: string, create: () => Transport, carried: Carried = {}): void => {
+  const secrets = carried.credentials ?? credentials.createInsecure()
+  const listen = async (on: Transport, nth: string): Promise<string> => {
+    const path = carried.path && `${carried.path}${nth}`
+    const port = await on.listen(path ? { path } : { host: '127.0.0.1', port: 0 })
+    return path ? `unix:${path}` : `127.0.0.1:${port}`
+  }
+
   let transport: Transport
   let address = ''
   const story = (title: string, run: (t: ExecutionContext) => Promise<void>) => test.serial(`${name}: ${title}`, run)
-  const open = (options: ChannelOptions = {}) =>
-    new Client(address, credentials.createInsecure(), { 'grpc.max_receive_message_length': 64 * 1024 * 1024, ...options })
+  const open = (options: ChannelOptions = {}) => new Client(address, secrets, { 'grpc.max_receive_message_length': 64 * 1024 * 1024, ...options })
   const unary = (client: Client, which: keyof typeof echo, bytes: Buffer, settings: { metadata?: Metadata; deadlineMs?: number } = {}) =>
     new Promise<{ error: ServiceError | null; answer: Buffer | undefined; cancel: () => void }>((resolve) => {
       const deadline = settings.deadlineMs === undefined ? {} : { deadline: Date.now() + settings.deadlineMs }
@@ -81,7 +95,7 @@ export const testTransport = (test: TestFn, name: string, create: () => Transpor
   test.before(async () => {
     transport = create()
     transport.addService(echo, implementation as never)
-    address = `127.0.0.1:${await transport.listen('127.0.0.1', 0)}`
+    address = await listen(transport, '')
   })
   test.after.always(() => transport.close(100))
 
@@ -173,7 +187,7 @@ export const testTransport = (test: TestFn, name: string, create: () => Transpor
     client.close()
   })
 
-  if (name === 'fast') {
+  if (name.startsWith('fast')) {
     story('compressed requests are refused properly', async (t) => {
       const client = open({ 'grpc.default_compression_algorithm': compressionAlgorithms.gzip })
       const { error } = await unary(client, 'unary', Buffer.alloc(10_000))
@@ -185,8 +199,7 @@ export const testTransport = (test: TestFn, name: string, create: () => Transpor
   story('a drain lets calls finish, ends the connection, and takes no more', async (t) => {
     const another = create()
     another.addService(echo, implementation as never)
-    const port = await another.listen('127.0.0.1', 0)
-    const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure())
+    const client = new Client(await listen(another, '.another'), secrets)
     const running = unary(client, 'late', Buffer.alloc(1))
     await sleep(100)
     const closed = another.close(5_000)

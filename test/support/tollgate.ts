@@ -126,6 +126,7 @@ const start = async (apart: boolean, makeParts: () => Promise<Parts>, extra: Rec
     DATA_DIR: dataDir,
     HTTP_PORT: String(await freePort()),
     GRPC_PORT: String(await freePort()),
+    SIDECAR_HTTP_PORT: String(await freePort()),
     PLATFORM_API_KEY: PLATFORM_KEY,
     WORKER_POLL_MS: '200',
     ...simulatorEnv,

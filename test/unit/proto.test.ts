@@ -28,6 +28,6 @@ test('what reflection tells is what the protocol says', (t) => {
     })
     t.deepEqual(readFileSync(join(root, 'proto/gen', name)), readFileSync(join(fresh, name)), `${name}: run npm run proto:generate`)
   }
-  build('entitlement.binpb', '--path', 'proto/entitlement')
+  build('entitlement.binpb', '--path', 'proto/entitlement', '--path', 'proto/flagd')
   build('health.binpb', 'node_modules/grpc-health-check/proto')
 })

@@ -4,11 +4,24 @@
  */
 import { EventEmitter } from 'node:events'
 import { Metadata, type MethodDefinition, type ServiceDefinition, status as Status, type UntypedServiceImplementation } from '@grpc/grpc-js'
+import type { DirectMethod, TransportOptions } from '../transport.ts'
 import type { Connection } from './connection.ts'
 import { ErrorCode } from './frames.ts'
-import { answerHeaders, type Extra, framed, okTrailers, onlyTrailers, readMessage, timeoutMsOf, trailersOf } from './grpc-message.ts'
+import {
+  answerHeaders,
+  type Extra,
+  framed,
+  isOneMessage,
+  okTrailers,
+  onlyTrailers,
+  PREFIX_BYTES,
+  readMessage,
+  timeoutMsOf,
+  trailersOf,
+} from './grpc-message.ts'
 import { encodeHeaders } from './hpack/encoder.ts'
 import { limits } from './limits.ts'
+import { Kind } from './request-headers.ts'
 import type { Stream } from './stream.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: handlers of every shape, as grpc-js keeps them.
@@ -17,6 +30,7 @@ type Handler = (...args: any[]) => void
 interface Method {
   definition: MethodDefinition<object, object>
   handler: Handler
+  direct: DirectMethod | undefined
 }
 
 interface ServiceError {
@@ -33,8 +47,19 @@ export class Methods {
     for (const [name, definition] of Object.entries(service)) {
       const handler = implementation[name] ?? implementation[definition.originalName ?? '']
       if (handler)
-        this.#byPath.set(definition.path, { definition: definition as MethodDefinition<object, object>, handler: handler.bind(implementation) as Handler })
+        this.#byPath.set(definition.path, {
+          definition: definition as MethodDefinition<object, object>,
+          handler: handler.bind(implementation) as Handler,
+          direct: undefined,
+        })
     }
+  }
+
+  /** @throws Error when there is no such method: its handler answers what the short way does not. */
+  addDirect(path: string, direct: DirectMethod): void {
+    const method = this.#byPath.get(path)
+    if (!method) throw new Error(`there is no method ${path}`)
+    method.direct = direct
   }
 
   find(path: string): Method | undefined {
@@ -111,7 +136,7 @@ class UnaryCall {
 
 const metadataOf = (stream: Stream): Metadata => {
   const metadata = new Metadata()
-  for (const [name, value] of stream.headers) {
+  for (const { name, value } of stream.headers) {
     if (name.startsWith(':') || name.startsWith('grpc-') || name === 'te' || name === 'content-type') continue
     metadata.add(name, name.endsWith('-bin') ? Buffer.from(value, 'base64') : value)
   }
@@ -122,52 +147,110 @@ export interface CallsOptions {
   methods: Methods
   nowMs: () => number
   peer: string
+  onAnswered: TransportOptions['onAnswered']
 }
 
-export const serveCall = (connection: Connection, stream: Stream, { methods, nowMs, peer }: CallsOptions): void => {
+/** Clients say it in one of these ways; others are looked at more closely. */
+const isGrpc = (contentType: string): boolean => contentType === 'application/grpc' || /^application\/grpc(\+proto)?(;|$)/.test(contentType)
+
+export const serveCall = (connection: Connection, stream: Stream, options: CallsOptions): void => {
   let path = ''
   let contentType = ''
   let timeout: string | undefined
   let encoding = 'identity'
   let verb = ''
-  for (const [name, value] of stream.headers) {
-    if (name === ':path') path = value
-    else if (name === ':method') verb = value
-    else if (name === 'content-type') contentType = value
-    else if (name === 'grpc-timeout') timeout = value
-    else if (name === 'grpc-encoding') encoding = value
+  let authorization: string | undefined
+  const { headers } = stream
+  for (let n = 0; n < headers.length; n += 1) {
+    const { kind, value } = headers[n] as (typeof headers)[number]
+    if (kind === Kind.OTHER) continue
+    if (kind === Kind.PATH) path = value
+    else if (kind === Kind.METHOD) verb = value
+    else if (kind === Kind.CONTENT_TYPE) contentType = value
+    else if (kind === Kind.TIMEOUT) timeout = value
+    else if (kind === Kind.ENCODING) encoding = value
+    else if (kind === Kind.AUTHORIZATION) authorization = value
   }
-  if (verb !== 'POST' || !/^application\/grpc(\+proto)?(;|$)/.test(contentType)) {
+  if (verb !== 'POST' || !isGrpc(contentType)) {
     refuseOther(connection, stream)
     return
   }
-  const method = methods.find(path)
+  const method = options.methods.find(path)
   const timeoutMs = timeout === undefined ? undefined : timeoutMsOf(timeout)
-  const wrong = ((): { code: Status; details: string; extra?: Extra } | undefined => {
-    if (!method) return { code: Status.UNIMPLEMENTED, details: `there is no method ${path}` }
-    if (encoding !== 'identity') return { code: Status.UNIMPLEMENTED, details: `grpc-encoding ${encoding} is not taken`, extra: identityOnly }
-    return timeout !== undefined && timeoutMs === undefined ? { code: Status.INTERNAL, details: 'grpc-timeout is not a timeout' } : undefined
-  })()
-  if (!method || wrong) {
-    connection.sendHeaders(stream, onlyTrailers(wrong?.code ?? Status.UNIMPLEMENTED, wrong?.details ?? '', wrong?.extra), true)
-    drop(connection, stream)
-    return
+  if (!method) refuse(connection, stream, Status.UNIMPLEMENTED, `there is no method ${path}`)
+  else if (encoding !== 'identity') refuse(connection, stream, Status.UNIMPLEMENTED, `grpc-encoding ${encoding} is not taken`, identityOnly)
+  else if (timeout !== undefined && timeoutMs === undefined) refuse(connection, stream, Status.INTERNAL, 'grpc-timeout is not a timeout')
+  else {
+    const context: CallContext = { connection, stream, method, timeoutMs, arrivedMs: stream.movedAtMs, authorization, options }
+    if (method.definition.requestStream) serveStream(context)
+    else if (method.direct && !stream.remoteClosed) {
+      stream.context = context
+      stream.onWhole = answerInPlace
+      stream.onData = serveLater
+    } else serveOne(context)
   }
-  const deadline = timeoutMs === undefined ? Number.POSITIVE_INFINITY : nowMs() + timeoutMs
-  const context: CallContext = { connection, stream, method, deadline, timeoutMs, peer }
-  if (method.definition.requestStream) serveStream(context)
-  else serveOne(context)
 }
 
 interface CallContext {
   connection: Connection
   stream: Stream
   method: Method
-  /** In milliseconds since the epoch; infinite without one. */
-  deadline: number
   timeoutMs: number | undefined
-  peer: string
+  /** In milliseconds since the epoch. */
+  arrivedMs: number
+  authorization: string | undefined
+  options: CallsOptions
 }
+
+/** In milliseconds since the epoch; infinite without one. */
+const deadlineOf = ({ timeoutMs, arrivedMs }: CallContext): number => (timeoutMs === undefined ? Number.POSITIVE_INFINITY : arrivedMs + timeoutMs)
+
+const refuse = (connection: Connection, stream: Stream, code: Status, details: string, extra?: Extra): void => {
+  connection.sendHeaders(stream, onlyTrailers(code, details, extra), true)
+  drop(connection, stream)
+}
+
+/** The request that is answered in place, for `writeMessage`: one at a time, so that nothing is made for it. */
+const current: { direct: DirectMethod | undefined; bytes: Buffer; start: number; end: number; authorization: string | undefined } = {
+  direct: undefined,
+  bytes: Buffer.alloc(0),
+  start: 0,
+  end: 0,
+  authorization: undefined,
+}
+
+/** Where large answers are gathered: one at a time. */
+let large = Buffer.alloc(0)
+
+const writeMessage = (into: Buffer, at: number): number => {
+  const { direct, bytes, start, end, authorization } = current
+  const message = at + PREFIX_BYTES
+  const to = direct ? direct.answer(bytes, start, end, authorization, into, message) : -1
+  if (to < 0) return -1
+  into[at] = 0
+  into.writeUInt32BE(to - message, at + 1)
+  return to
+}
+
+/** The short way: the request is one frame, and so is the answer. */
+const answerInPlace = (stream: Stream, bytes: Buffer, start: number, end: number): boolean => {
+  const { connection, method, authorization } = stream.context as CallContext
+  const { direct } = method
+  if (!direct || !isOneMessage(bytes, start, end)) return false
+  current.direct = direct
+  current.bytes = bytes
+  current.start = start + PREFIX_BYTES
+  current.end = end
+  current.authorization = authorization
+  const maxBytes = PREFIX_BYTES + direct.maxBytes(end - current.start)
+  if (maxBytes <= limits.inPlaceBytes) return connection.respondInPlace(stream, answerHeaders, okTrailers, maxBytes, writeMessage)
+  if (large.length < maxBytes) large = Buffer.allocUnsafeSlow(maxBytes)
+  const to = writeMessage(large, 0)
+  if (to >= 0) connection.respond(stream, answerHeaders, Buffer.from(large.subarray(0, to)), okTrailers)
+  return to >= 0
+}
+
+const serveLater = (stream: Stream): void => serveOne(stream.context as CallContext)
 
 /** Not a call of gRPC: read to its end, and told what is spoken here. */
 const refuseOther = (connection: Connection, stream: Stream): void => {
@@ -241,16 +324,19 @@ const afterTimeout = (timeoutMs: number | undefined, act: () => void): NodeJS.Ti
   timeoutMs === undefined ? undefined : setTimeout(act, Math.min(timeoutMs, MAX_TIMEOUT_MS))
 const tooLate = { code: Status.DEADLINE_EXCEEDED, details: 'the deadline is over' }
 
-const answerOne = ({ connection, stream, method, deadline, timeoutMs, peer }: CallContext, request: object): void => {
+const answerOne = (context: CallContext, request: object): void => {
+  const { connection, stream, method, timeoutMs, options } = context
   let done = false
   let timer: NodeJS.Timeout | undefined
-  const call = new UnaryCall(request, stream, deadline, peer)
+  const from = performance.now()
+  const call = new UnaryCall(request, stream, deadlineOf(context), options.peer)
   const finish = (error: ServiceError | null, response?: object | null) => {
     if (done) return
     done = true
     clearTimeout(timer)
     if (error) connection.sendHeaders(stream, onlyTrailers(codeOf(error), error.details ?? error.message ?? ''), true)
     else connection.respond(stream, answerHeaders, framed(method.definition.responseSerialize(response as object)), okTrailers)
+    options.onAnswered?.(method.definition.path, 1, (performance.now() - from) / 1000)
   }
   stream.onReset = () => {
     done = true
@@ -272,8 +358,9 @@ class StreamingCall extends Call {
   readonly #definition: Method['definition']
   readonly #timer: NodeJS.Timeout | undefined
 
-  constructor({ connection, stream, method, deadline, timeoutMs, peer }: CallContext) {
-    super(metadataOf(stream), deadline, peer)
+  constructor(context: CallContext) {
+    const { connection, stream, method, timeoutMs, options } = context
+    super(metadataOf(stream), deadlineOf(context), options.peer)
     this.#connection = connection
     this.#stream = stream
     this.#definition = method.definition

@@ -2,7 +2,7 @@
  * The server's side of one HTTP/2 connection: RFC 9113. Bytes in, frames out. All answers to what one read brought leave
  * in one write. It knows nothing of gRPC: whoever makes it is told of each request.
  */
-import type { Duplex } from 'node:stream'
+import type { Socket } from 'node:net'
 import { Budget } from './budget.ts'
 import {
   ConnectionError,
@@ -23,8 +23,10 @@ import {
 } from './frames.ts'
 import { HpackDecoder } from './hpack/decoder.ts'
 import { HpackError } from './hpack/hpack-error.ts'
+import { staticTable } from './hpack/static-table.ts'
 import { limits } from './limits.ts'
-import { checkRequestHeaders, checkTrailers, contentLengthOf } from './request-headers.ts'
+import { Output } from './output.ts'
+import { checkRequestHeaders, checkTrailers, contentLengthOf, type Field, makeField } from './request-headers.ts'
 import type { Stream } from './stream.ts'
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
@@ -32,6 +34,7 @@ const DEFAULT_WINDOW = 65_535
 const MAX_WINDOW = 2 ** 31 - 1
 /** Ids of streams that ended lately: what still comes for them is late, not wrong. */
 const REMEMBERED = 256
+const staticFields = staticTable.map(([name, value]) => makeField(name, value))
 
 interface HeaderBlock {
   streamId: number
@@ -42,26 +45,28 @@ interface HeaderBlock {
 }
 
 export interface ConnectionOptions {
-  socket: Duplex
+  socket: Socket
   nowMs: () => number
   /** A request's headers are complete. */
   onRequest: (connection: Connection, stream: Stream) => void
   onClose: (connection: Connection) => void
+  /** Answers that were written in place: so many to what one read brought, which took so many seconds together. */
+  onInPlace?: ((count: number, seconds: number) => void) | undefined
 }
 
 export class Connection {
-  readonly #socket: Duplex
+  readonly #socket: Socket
   readonly #options: ConnectionOptions
-  readonly #decoder = new HpackDecoder({ maxTableBytes: limits.headerTableBytes, maxListBytes: limits.headerListBytes })
+  readonly #decoder = new HpackDecoder<Field>({ make: makeField, staticFields, maxTableBytes: limits.headerTableBytes, maxListBytes: limits.headerListBytes })
   readonly #streams = new Map<number, Stream>()
-  readonly #ended: number[] = []
+  readonly #ended = new Int32Array(REMEMBERED)
+  #endedAt = 0
   readonly #resets: Budget
   readonly #control: Budget
   #pending: Buffer | undefined
   #prefaceDone = false
   #settingsSeen = false
-  #output: Buffer[] = []
-  #outputBytes = 0
+  readonly #output = new Output()
   #flushAsked = false
   #reading = false
   /** A header block that is not complete: nothing else may come before it is. */
@@ -76,12 +81,24 @@ export class Connection {
   #draining = false
   #closed = false
   readonly #openedAtMs: number
-  #stalledSinceMs: number | undefined
+  /** It does not read: neither do we, so that what it asks for cannot pile up. */
+  #paused = false
+  /** Streams have more to send than the socket takes. */
+  #waiting = false
+  /** What had been sent when it was last looked at, and since when that is all. */
+  #sentBytes = 0
+  #stuckSinceMs: number | undefined
+  /** A frame or a header block has begun, and not ended. */
+  #cutOffSinceMs: number | undefined
+  /** By the clock, when the bytes that are being read came. */
+  #nowMs: number
+  #inPlace = 0
 
   constructor(options: ConnectionOptions) {
     this.#options = options
     this.#socket = options.socket
     this.#openedAtMs = options.nowMs()
+    this.#nowMs = this.#openedAtMs
     this.#resets = new Budget(limits.resets, this.#openedAtMs)
     this.#control = new Budget(limits.control, this.#openedAtMs)
     this.#socket.on('data', (chunk: Buffer) => this.#onBytes(chunk))
@@ -114,18 +131,43 @@ export class Connection {
       this.sendTrailers(stream, trailers)
       return
     }
-    const whole = Buffer.allocUnsafe(3 * FRAME_HEADER_BYTES + headers.length + bytes + trailers.length)
-    let at = writeFrameHeader(whole, 0, headers.length, FrameType.HEADERS, Flag.END_HEADERS, stream.id)
-    at += headers.copy(whole, at)
-    at = writeFrameHeader(whole, at, bytes, FrameType.DATA, 0, stream.id)
-    at += message.copy(whole, at)
-    at = writeFrameHeader(whole, at, trailers.length, FrameType.HEADERS, Flag.END_HEADERS | Flag.END_STREAM, stream.id)
-    trailers.copy(whole, at)
+    const into = this.#output.room(3 * FRAME_HEADER_BYTES + headers.length + bytes + trailers.length)
+    let at = writeFrameHeader(into, this.#output.at, headers.length, FrameType.HEADERS, Flag.END_HEADERS, stream.id)
+    at += headers.copy(into, at)
+    at = writeFrameHeader(into, at, bytes, FrameType.DATA, 0, stream.id)
+    at += message.copy(into, at)
+    at = writeFrameHeader(into, at, trailers.length, FrameType.HEADERS, Flag.END_HEADERS | Flag.END_STREAM, stream.id)
+    at += trailers.copy(into, at)
+    this.#wrote(at)
     this.#sendWindow -= bytes
     stream.sendWindow -= bytes
-    this.#write(whole)
     stream.localClosed = true
     this.#endIfDone(stream)
+  }
+
+  /**
+   * A whole answer, its message written where it is sent from.
+   * @param write writes the message at `at`, and says where it ends; -1 when it cannot.
+   * @returns false when it could not: nothing is sent, and the stream is as it was.
+   */
+  respondInPlace(stream: Stream, headers: Buffer, trailers: Buffer, maxBytes: number, write: (into: Buffer, at: number) => number): boolean {
+    if (stream.queue.length > 0 || maxBytes > this.#sendWindow || maxBytes > stream.sendWindow || maxBytes > this.#peerFrameBytes) return false
+    const into = this.#output.room(3 * FRAME_HEADER_BYTES + headers.length + maxBytes + trailers.length)
+    const data = writeFrameHeader(into, this.#output.at, headers.length, FrameType.HEADERS, Flag.END_HEADERS, stream.id) + headers.length
+    const start = data + FRAME_HEADER_BYTES
+    const end = write(into, start)
+    if (end < 0) return false
+    into.set(headers, data - headers.length)
+    writeFrameHeader(into, data, end - start, FrameType.DATA, 0, stream.id)
+    const at = writeFrameHeader(into, end, trailers.length, FrameType.HEADERS, Flag.END_HEADERS | Flag.END_STREAM, stream.id)
+    into.set(trailers, at)
+    this.#wrote(at + trailers.length)
+    this.#sendWindow -= end - start
+    stream.sendWindow -= end - start
+    stream.localClosed = true
+    this.#inPlace += 1
+    this.#endIfDone(stream)
+    return true
   }
 
   sendHeaders(stream: Stream, block: Buffer, endStream: boolean): void {
@@ -185,13 +227,20 @@ export class Connection {
   /** Called now and then: ends what has stood still for too long. */
   sweep(nowMs: number): void {
     const late = (since: number) => nowMs - since > limits.stallMs
-    if ((!this.#settingsSeen && late(this.#openedAtMs)) || (this.#stalledSinceMs !== undefined && late(this.#stalledSinceMs))) {
+    const unsent = this.#socket.writableLength
+    const sent = this.#socket.bytesWritten - unsent
+    if (unsent === 0) this.#stuckSinceMs = undefined
+    else if (sent !== this.#sentBytes) this.#stuckSinceMs = nowMs
+    this.#sentBytes = sent
+    const stuck = this.#stuckSinceMs !== undefined && late(this.#stuckSinceMs)
+    if (stuck || (!this.#settingsSeen && late(this.#openedAtMs)) || (this.#cutOffSinceMs !== undefined && late(this.#cutOffSinceMs))) {
       this.destroy()
       return
     }
     for (const stream of this.#streams.values()) {
-      const waits = !stream.remoteClosed || stream.queue.length > 0
-      if (waits && stream.onDrain === undefined && late(stream.movedAtMs)) this.#reset(stream, ErrorCode.CANCEL)
+      // The rest of a request is waited for, unless it is a stream of them; and that an answer is taken, always.
+      const waits = stream.queue.length > 0 || (!stream.remoteClosed && stream.onDrain === undefined)
+      if (waits && late(stream.movedAtMs)) this.#reset(stream, ErrorCode.CANCEL)
     }
     this.#flush()
   }
@@ -199,16 +248,22 @@ export class Connection {
   #onBytes(chunk: Buffer): void {
     if (this.#closed) return
     this.#reading = true
+    this.#inPlace = 0
+    const from = this.#options.onInPlace ? performance.now() : 0
+    this.#nowMs = this.#options.nowMs()
     try {
       const bytes = this.#pending ? Buffer.concat([this.#pending, chunk]) : chunk
       this.#pending = undefined
       const rest = this.#readFrames(bytes)
       if (rest < bytes.length) this.#pending = bytes.subarray(rest)
+      if (rest > 0) this.#cutOffSinceMs = undefined
+      if (this.#pending || this.#block) this.#cutOffSinceMs ??= this.#nowMs
     } catch (error) {
       this.#fail(error)
     }
     this.#reading = false
     this.#flush()
+    if (this.#inPlace > 0) this.#options.onInPlace?.(this.#inPlace, (performance.now() - from) / 1000)
   }
 
   /** @returns where the first frame begins that is not complete. */
@@ -228,7 +283,7 @@ export class Connection {
       if (end > bytes.length) break
       const streamId = bytes.readUInt32BE(at + 5) & 0x7fffffff
       try {
-        this.#onFrame(bytes[at + 3] as number, bytes[at + 4] as number, streamId, bytes.subarray(at + FRAME_HEADER_BYTES, end))
+        this.#onFrame(bytes[at + 3] as number, bytes[at + 4] as number, streamId, bytes, at + FRAME_HEADER_BYTES, end)
       } catch (error) {
         if (!(error instanceof StreamError)) throw error
         this.#onStreamError(error)
@@ -245,7 +300,7 @@ export class Connection {
     this.#spendReset()
   }
 
-  #onFrame(type: number, flags: number, streamId: number, payload: Buffer): void {
+  #onFrame(type: number, flags: number, streamId: number, bytes: Buffer, start: number, end: number): void {
     if (!this.#settingsSeen && (type !== FrameType.SETTINGS || (flags & Flag.ACK) !== 0)) {
       throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'the first frame has to be SETTINGS')
     }
@@ -254,11 +309,18 @@ export class Connection {
     }
     switch (type) {
       case FrameType.DATA:
-        this.#onData(flags, streamId, payload)
+        this.#onData(flags, streamId, bytes, start, end)
         break
       case FrameType.HEADERS:
-        this.#onHeaders(flags, streamId, payload)
+        this.#onHeaders(flags, streamId, bytes, start, end)
         break
+      default:
+        this.#onSeldom(type, flags, streamId, bytes.subarray(start, end))
+    }
+  }
+
+  #onSeldom(type: number, flags: number, streamId: number, payload: Buffer): void {
+    switch (type) {
       case FrameType.PRIORITY:
         this.#onPriority(streamId, payload)
         break
@@ -289,45 +351,58 @@ export class Connection {
   }
 
   /** Section 6.1. */
-  #onData(flags: number, streamId: number, payload: Buffer): void {
+  #onData(flags: number, streamId: number, bytes: Buffer, frameStart: number, frameEnd: number): void {
     if (streamId === 0) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'DATA belongs to a stream')
     this.#mustNotBeIdle(streamId)
     // Flow control counts the padding, and what comes for streams that have ended.
-    this.#receiveWindow -= payload.length
+    const counted = frameEnd - frameStart
+    this.#receiveWindow -= counted
     if (this.#receiveWindow < 0) throw new ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, 'more than the window of the connection')
-    const data = unpadded(flags, payload)
+    const start = (flags & Flag.PADDED) === 0 ? frameStart : frameStart + 1
+    const end = (flags & Flag.PADDED) === 0 ? frameEnd : endOfPadded(bytes, frameStart, frameEnd)
     const stream = this.#streams.get(streamId)
     if (!stream || stream.remoteClosed) {
-      this.#giveBack(payload.length)
+      this.#giveBack(counted)
       throw this.#lateFor(streamId, stream)
     }
-    stream.receiveWindow -= payload.length
+    stream.receiveWindow -= counted
     if (stream.receiveWindow < 0) throw new StreamError(streamId, ErrorCode.FLOW_CONTROL_ERROR, 'more than the window of the stream')
-    if (data.length === 0 && (flags & Flag.END_STREAM) === 0) this.#spendControl()
-    // Padding is read at once.
-    if (payload.length > data.length) this.consumed(stream, payload.length - data.length)
-    stream.received += data.length
-    stream.movedAtMs = this.#options.nowMs()
+    const length = end - start
+    const isLast = (flags & Flag.END_STREAM) !== 0
+    if (length === 0 && !isLast) this.#spendControl()
+    const isFirst = stream.received === 0
+    stream.received += length
+    stream.movedAtMs = this.#nowMs
     const { contentLength } = stream
     if (contentLength !== undefined && stream.received > contentLength) throw new StreamError(streamId, ErrorCode.PROTOCOL_ERROR, 'more than content-length')
-    if (data.length > 0) stream.chunks.push(data)
-    if ((flags & Flag.END_STREAM) !== 0) this.#closeRemote(stream)
+    if (isLast) this.#closeRemote(stream)
+    if (isFirst && isLast && stream.onWhole?.(stream, bytes, start, end)) {
+      this.#giveBack(counted)
+      return
+    }
+    // Padding is read at once.
+    if (counted > length) this.consumed(stream, counted - length)
+    if (length > 0) stream.chunks.push(bytes.subarray(start, end))
     stream.onData?.(stream)
     this.#endIfDone(stream)
   }
 
   /** Section 6.2. */
-  #onHeaders(flags: number, streamId: number, payload: Buffer): void {
+  #onHeaders(flags: number, streamId: number, bytes: Buffer, frameStart: number, frameEnd: number): void {
     if (streamId === 0 || streamId % 2 === 0) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'HEADERS belong to a stream of the client')
-    let block = unpadded(flags, payload)
+    let start = (flags & Flag.PADDED) === 0 ? frameStart : frameStart + 1
+    const end = (flags & Flag.PADDED) === 0 ? frameEnd : endOfPadded(bytes, frameStart, frameEnd)
     if ((flags & Flag.PRIORITY) !== 0) {
-      if (block.length < 5) throw new ConnectionError(ErrorCode.FRAME_SIZE_ERROR, 'HEADERS are cut off')
+      if (end - start < 5) throw new ConnectionError(ErrorCode.FRAME_SIZE_ERROR, 'HEADERS are cut off')
       // Read before the block is: whatever is wrong with the stream, the table has to follow.
-      if ((block.readUInt32BE(0) & 0x7fffffff) === streamId) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'a stream depends on itself')
-      block = block.subarray(5)
+      if ((bytes.readUInt32BE(start) & 0x7fffffff) === streamId) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'a stream depends on itself')
+      start += 5
     }
-    this.#block = { streamId, flags, parts: [block], bytes: block.length, frames: 0 }
-    if ((flags & Flag.END_HEADERS) !== 0) this.#endBlock()
+    if ((flags & Flag.END_HEADERS) !== 0) {
+      this.#onBlock(streamId, flags, bytes, start, end)
+      return
+    }
+    this.#block = { streamId, flags, parts: [bytes.subarray(start, end)], bytes: end - start, frames: 0 }
   }
 
   /** Section 6.10. */
@@ -340,13 +415,14 @@ export class Connection {
     if (block.bytes > limits.headerBlockBytes || block.frames > limits.continuations) {
       throw new ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, 'the header block does not end')
     }
-    if ((flags & Flag.END_HEADERS) !== 0) this.#endBlock()
+    if ((flags & Flag.END_HEADERS) === 0) return
+    this.#block = undefined
+    const whole = Buffer.concat(block.parts)
+    this.#onBlock(block.streamId, block.flags, whole, 0, whole.length)
   }
 
-  #endBlock(): void {
-    const { streamId, flags, parts } = this.#block as HeaderBlock
-    this.#block = undefined
-    const headers = this.#decoder.decode(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts))
+  #onBlock(streamId: number, flags: number, bytes: Buffer, start: number, end: number): void {
+    const headers = this.#decoder.decode(bytes, start, end)
     const endStream = (flags & Flag.END_STREAM) !== 0
     const known = this.#streams.get(streamId)
     if (known) {
@@ -379,7 +455,9 @@ export class Connection {
       queue: [],
       queuedBytes: 0,
       trailers: undefined,
-      movedAtMs: this.#options.nowMs(),
+      movedAtMs: this.#nowMs,
+      context: undefined,
+      onWhole: undefined,
       onData: undefined,
       onReset: undefined,
       onDrain: undefined,
@@ -474,7 +552,9 @@ export class Connection {
     if (streamId !== 0) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'GOAWAY belongs to the connection')
     if (payload.length < 8) throw new ConnectionError(ErrorCode.FRAME_SIZE_ERROR, 'GOAWAY is cut off')
     this.#draining = true
-    if (this.#streams.size === 0) this.#socket.end()
+    if (this.#streams.size > 0) return
+    this.#flush()
+    this.#socket.end()
   }
 
   /** Section 6.9. */
@@ -510,6 +590,10 @@ export class Connection {
   /** Sends what is queued as far as the windows go, and then the trailers. */
   #pump(stream: Stream): void {
     while (stream.queue.length > 0) {
+      if (this.#isBackedUp()) {
+        this.#waiting = true
+        return
+      }
       const head = stream.queue[0] as (typeof stream.queue)[number]
       const left = head.bytes.length - head.at
       const room = Math.min(this.#sendWindow, stream.sendWindow, this.#peerFrameBytes)
@@ -548,12 +632,13 @@ export class Connection {
   #forget(stream: Stream): void {
     this.#streams.delete(stream.id)
     stream.localClosed = true
-    this.#ended.push(stream.id)
-    if (this.#ended.length > REMEMBERED) this.#ended.shift()
-    // What it held of the connection's window is the connection's again.
-    const unread = stream.chunks.reduce((sum, { length }) => sum + length, 0)
-    stream.chunks = []
-    if (unread > 0) this.#giveBack(unread)
+    this.#ended[this.#endedAt] = stream.id
+    this.#endedAt = (this.#endedAt + 1) % REMEMBERED
+    if (stream.chunks.length > 0) {
+      // What it held of the connection's window is the connection's again.
+      this.#giveBack(stream.chunks.reduce((sum, { length }) => sum + length, 0))
+      stream.chunks = []
+    }
     if (this.#draining && this.#streams.size === 0 && !this.#closed) {
       this.#flush()
       this.#socket.end()
@@ -587,8 +672,16 @@ export class Connection {
 
   #write(bytes: Buffer): void {
     if (this.#closed) return
-    this.#output.push(bytes)
-    this.#outputBytes += bytes.length
+    this.#output.add(bytes)
+    this.#askFlush()
+  }
+
+  #wrote(end: number): void {
+    this.#output.wrote(end)
+    this.#askFlush()
+  }
+
+  #askFlush(): void {
     if (this.#reading || this.#flushAsked) return
     this.#flushAsked = true
     // What is answered in one turn of the event loop leaves together.
@@ -599,27 +692,31 @@ export class Connection {
   }
 
   #flush(): void {
-    if (this.#output.length === 0 || this.#closed) return
-    const bytes = this.#output.length === 1 ? (this.#output[0] as Buffer) : Buffer.concat(this.#output, this.#outputBytes)
-    this.#output = []
-    this.#outputBytes = 0
-    this.#socket.write(bytes)
-    if (this.#socket.writableLength <= limits.outputBytes || this.#stalledSinceMs !== undefined) return
-    // It does not read: neither do we, so that what it asks for cannot pile up.
-    this.#stalledSinceMs = this.#options.nowMs()
+    if (this.#output.isEmpty || this.#closed) return
+    const taken = this.#socket.write(this.#output.take())
+    // What the system took at once is not followed by a 'drain'; others come first all the same.
+    if (taken && this.#waiting) setImmediate(() => this.#onDrain())
+    if (this.#paused || this.#socket.writableLength <= limits.outputBytes / 2) return
+    this.#paused = true
     this.#socket.pause()
   }
 
   #onDrain(): void {
-    if (this.#stalledSinceMs === undefined) return
-    this.#stalledSinceMs = undefined
-    this.#socket.resume()
+    if (this.#paused) this.#socket.resume()
+    this.#paused = false
+    this.#waiting = false
+    for (const stream of this.#streams.values()) this.#pump(stream)
+  }
+
+  /** The peer reads more slowly than it is sent to. */
+  #isBackedUp(): boolean {
+    return this.#socket.writableLength + this.#output.length > limits.outputBytes
   }
 
   #end(): void {
     if (this.#closed) return
     this.#closed = true
-    this.#output = []
+    this.#output.clear()
     this.#pending = undefined
     for (const stream of [...this.#streams.values()]) {
       stream.localClosed = true
@@ -630,10 +727,9 @@ export class Connection {
   }
 }
 
-/** Sections 6.1 and 6.2: a byte that says how much padding follows the rest. */
-const unpadded = (flags: number, payload: Buffer): Buffer => {
-  if ((flags & Flag.PADDED) === 0) return payload
-  const padding = payload[0]
-  if (padding === undefined || padding >= payload.length) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'more padding than there is')
-  return payload.subarray(1, payload.length - padding)
+/** Sections 6.1 and 6.2: where the rest of a frame ends whose first byte says how much padding follows it. */
+const endOfPadded = (bytes: Buffer, start: number, end: number): number => {
+  const padding = start < end ? (bytes[start] as number) : 0
+  if (start === end || padding >= end - start) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'more padding than there is')
+  return end - padding
 }

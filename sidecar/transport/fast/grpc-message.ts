@@ -5,7 +5,8 @@
 import { status as Status } from '@grpc/grpc-js'
 import { encodeHeaders } from './hpack/encoder.ts'
 
-const PREFIX_BYTES = 5
+/** Compressed or not, and four bytes of length. */
+export const PREFIX_BYTES = 5
 
 /** One message with its prefix; never compressed. */
 export const framed = (message: Uint8Array): Buffer => {
@@ -31,12 +32,25 @@ export const readMessage = (bytes: Buffer, maxBytes: number): ReadMessage => {
   return bytes.length < end ? undefined : { message: bytes.subarray(PREFIX_BYTES, end), rest: bytes.subarray(end) }
 }
 
+/** Whether these bytes are one message, complete and not compressed. */
+export const isOneMessage = (bytes: Buffer, start: number, end: number): boolean =>
+  end - start >= PREFIX_BYTES && bytes[start] === 0 && bytes.readUInt32BE(start + 1) === end - start - PREFIX_BYTES
+
 const UNITS_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 0.001, n: 0.000_001 }
+const MAX_TIMEOUT_DIGITS = 8
 
 /** Of a `grpc-timeout` header; undefined when it is none. */
 export const timeoutMsOf = (header: string): number | undefined => {
-  const [, count, unit] = /^(\d{1,8})([HMSmun])$/.exec(header) ?? []
-  return count === undefined || unit === undefined ? undefined : Number(count) * (UNITS_MS[unit] as number)
+  const digits = header.length - 1
+  if (digits < 1 || digits > MAX_TIMEOUT_DIGITS) return undefined
+  let count = 0
+  for (let at = 0; at < digits; at += 1) {
+    const digit = header.charCodeAt(at) - 48
+    if (digit < 0 || digit > 9) return undefined
+    count = 10 * count + digit
+  }
+  const unit = UNITS_MS[header.charAt(digits)]
+  return unit === undefined ? undefined : count * unit
 }
 
 /** Percent-encoded as the specification has it: what is not printable ASCII, and the percent sign. */

@@ -19,6 +19,8 @@ export const limits = {
   connectionWindow: 4 * 1024 * 1024,
   /** Answers that wait for a peer which does not read: then reading from it stops. */
   outputBytes: 1024 * 1024,
+  /** Answers that are written where they are sent from; larger ones are gathered first. */
+  inPlaceBytes: 8 * 1024,
   /** Answers that wait for a window. */
   queuedBytes: 1024 * 1024,
   /** How long a peer may take for its preface, for the rest of a request, or to read an answer. */

@@ -1,57 +1,100 @@
-/** What the headers of a request have to be: RFC 9113, sections 8.2 and 8.3. */
+/**
+ * Fields of requests: RFC 9113, section 8.2 (which may be there) and section 8.3 (pseudo fields). What is wrong with a
+ * field is found out once, when it is first read: one that a table holds is not looked at again.
+ */
 import { ErrorCode, StreamError } from './frames.ts'
-import type { Header } from './hpack/decoder.ts'
 
-const PSEUDO = [':method', ':scheme', ':path', ':authority']
-/** Section 8.2.2: they are about a connection of HTTP/1. */
+/** The fields that somebody here asks for. */
+export const Kind = {
+  OTHER: 0,
+  METHOD: 1,
+  SCHEME: 2,
+  AUTHORITY: 3,
+  PATH: 4,
+  CONTENT_LENGTH: 5,
+  CONTENT_TYPE: 6,
+  TIMEOUT: 7,
+  ENCODING: 8,
+  AUTHORIZATION: 9,
+} as const
+
+/** Pseudo fields come first in the order of kinds. */
+const LAST_PSEUDO = Kind.PATH
+const REQUIRED = (1 << Kind.METHOD) | (1 << Kind.SCHEME) | (1 << Kind.PATH)
+
+const kindOf: ReadonlyMap<string, number> = new Map([
+  [':method', Kind.METHOD],
+  [':scheme', Kind.SCHEME],
+  [':authority', Kind.AUTHORITY],
+  [':path', Kind.PATH],
+  ['content-length', Kind.CONTENT_LENGTH],
+  ['content-type', Kind.CONTENT_TYPE],
+  ['grpc-timeout', Kind.TIMEOUT],
+  ['grpc-encoding', Kind.ENCODING],
+  ['authorization', Kind.AUTHORIZATION],
+])
+
 const CONNECTION_SPECIFIC = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade'])
+
+export interface Field {
+  readonly name: string
+  readonly value: string
+  readonly kind: number
+  /** Why no request may have it. */
+  readonly fault: string | undefined
+}
+
+const faultOf = (name: string, value: string, kind: number): string | undefined => {
+  if (name.startsWith(':')) {
+    if (kind === Kind.OTHER) return `${name} is not a field of a request`
+    return kind === Kind.PATH && value === '' ? 'the path is empty' : undefined
+  }
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: what may not be in a name (section 8.2.1).
+  if (name === '' || /[\u0000-\u0020A-Z\u007f-\u00ff:]/.test(name)) return 'the name of a field is not in lower case'
+  if (/[\0\r\n]/.test(value)) return 'a field has a line break in it'
+  if (CONNECTION_SPECIFIC.has(name)) return `${name} has no meaning in HTTP/2`
+  return name === 'te' && value !== 'trailers' ? 'te is trailers or nothing' : undefined
+}
+
+export const makeField = (name: string, value: string): Field => {
+  const kind = kindOf.get(name) ?? Kind.OTHER
+  return { name, value, kind, fault: faultOf(name, value, kind) }
+}
 
 const malformed = (streamId: number, why: string) => new StreamError(streamId, ErrorCode.PROTOCOL_ERROR, why)
 
-const checkField = (streamId: number, [name, value]: Header): void => {
-  if (name === '') throw malformed(streamId, 'a field has no name')
-  for (let at = 0; at < name.length; at += 1) {
-    const code = name.charCodeAt(at)
-    // Section 8.2.1: no capitals, no blanks, nothing that is not visible.
-    if (code <= 0x20 || code >= 0x7f || (code >= 0x41 && code <= 0x5a)) throw malformed(streamId, 'the name of a field is not in lower case')
-  }
-  if (/[\0\r\n]/.test(value)) throw malformed(streamId, 'a field has a line break in it')
-  if (CONNECTION_SPECIFIC.has(name)) throw malformed(streamId, `${name} has no meaning in HTTP/2`)
-  if (name === 'te' && value !== 'trailers') throw malformed(streamId, 'te is trailers or nothing')
-}
-
 /** @throws StreamError. */
-export const checkRequestHeaders = (streamId: number, headers: readonly Header[]): void => {
-  const pseudo = new Set<string>()
+export const checkRequestHeaders = (streamId: number, fields: readonly Field[]): void => {
+  let pseudo = 0
   let regular = false
-  for (const header of headers) {
-    const [name, value] = header
-    if (name.startsWith(':')) {
-      if (regular) throw malformed(streamId, 'pseudo fields come first')
-      if (!PSEUDO.includes(name) || pseudo.has(name)) throw malformed(streamId, `${name} is not a field of a request, or comes twice`)
-      if (name === ':path' && value === '') throw malformed(streamId, 'the path is empty')
-      pseudo.add(name)
-    } else {
+  for (let n = 0; n < fields.length; n += 1) {
+    const { kind, fault, name } = fields[n] as Field
+    if (fault !== undefined) throw malformed(streamId, fault)
+    if (kind === Kind.OTHER || kind > LAST_PSEUDO) {
       regular = true
-      checkField(streamId, header)
+      continue
     }
+    if (regular) throw malformed(streamId, 'pseudo fields come first')
+    if ((pseudo & (1 << kind)) !== 0) throw malformed(streamId, `${name} comes twice`)
+    pseudo |= 1 << kind
   }
-  for (const name of [':method', ':scheme', ':path']) if (!pseudo.has(name)) throw malformed(streamId, `${name} is missing`)
+  if ((pseudo & REQUIRED) !== REQUIRED) throw malformed(streamId, 'a pseudo field is missing: :method, :scheme and :path have to be there')
 }
 
 /** @throws StreamError. */
-export const checkTrailers = (streamId: number, headers: readonly Header[]): void => {
-  for (const header of headers) {
-    if (header[0].startsWith(':')) throw malformed(streamId, 'trailers have no pseudo fields')
-    checkField(streamId, header)
+export const checkTrailers = (streamId: number, fields: readonly Field[]): void => {
+  for (const { name, fault } of fields) {
+    if (name.startsWith(':')) throw malformed(streamId, 'trailers have no pseudo fields')
+    if (fault !== undefined) throw malformed(streamId, fault)
   }
 }
 
 /** @throws StreamError when it is no number, or two that differ. */
-export const contentLengthOf = (streamId: number, headers: readonly Header[]): number | undefined => {
+export const contentLengthOf = (streamId: number, fields: readonly Field[]): number | undefined => {
   let length: number | undefined
-  for (const [name, value] of headers) {
-    if (name !== 'content-length') continue
+  for (let n = 0; n < fields.length; n += 1) {
+    const { kind, value } = fields[n] as Field
+    if (kind !== Kind.CONTENT_LENGTH) continue
     if (!/^\d{1,15}$/.test(value) || (length !== undefined && length !== Number(value))) throw malformed(streamId, 'content-length is no number')
     length = Number(value)
   }

@@ -1,37 +1,46 @@
 /** Listens, keeps the connections, and ends them: at once, or when what they run is done. */
-import { createServer as createTcpServer, type Server, type Socket } from 'node:net'
-import { createServer as createTlsServer, type TlsOptions } from 'node:tls'
+import { createServer as createTcpServer, type ListenOptions, type Server, type Socket } from 'node:net'
+import { createServer as createTlsServer } from 'node:tls'
+import type { TransportOptions, Where } from '../transport.ts'
 import { type Methods, serveCall } from './calls.ts'
 import { Connection } from './connection.ts'
 
 /** How often connections are looked at for what stands still. */
 const SWEEP_MS = 1_000
+/** A handshake of TLS that takes longer is ended. */
+const HANDSHAKE_MS = 10_000
 
-export interface FastServerOptions {
+/** The only method that has a short way. */
+const IN_PLACE = '/entitlement.v1.EntitlementService/CheckEntitlement'
+
+export interface FastServerOptions extends TransportOptions {
   methods: Methods
-  nowMs: () => number
-  /** With TLS: ALPN has to say h2. */
-  tls?: TlsOptions
 }
 
 export interface FastServer {
-  listen(where: { host: string; port: number } | { path: string }): Promise<number>
+  listen(where: Where): Promise<number>
   /** No new connections and streams; resolves when the last stream is done. */
   drain(): Promise<void>
   destroy(): void
+  connectionCount(): number
 }
 
-export const createFastServer = ({ methods, nowMs, tls }: FastServerOptions): FastServer => {
+export const createFastServer = ({ methods, nowMs, certificates, sharePort = false, onAnswered }: FastServerOptions): FastServer => {
   const connections = new Set<Connection>()
+  const servers: Server[] = []
   let drained = () => {}
+
   const onSocket = (socket: Socket) => {
     // An answer is one write: waiting for more would only delay it.
     socket.setNoDelay(true)
+    // A peer that vanished without a word is noticed by the system.
+    socket.setKeepAlive(true, 60_000)
     const peer = socket.remoteAddress ? `${socket.remoteAddress}:${socket.remotePort}` : 'unix'
     const connection = new Connection({
       socket,
       nowMs,
-      onRequest: (of, stream) => serveCall(of, stream, { methods, nowMs, peer }),
+      onRequest: (of, stream) => serveCall(of, stream, { methods, nowMs, peer, onAnswered }),
+      onInPlace: onAnswered && ((count, seconds) => onAnswered(IN_PLACE, count, seconds)),
       onClose: (of) => {
         connections.delete(of)
         if (connections.size === 0) drained()
@@ -39,7 +48,20 @@ export const createFastServer = ({ methods, nowMs, tls }: FastServerOptions): Fa
     })
     connections.add(connection)
   }
-  const server: Server = tls ? createTlsServer({ ...tls, ALPNProtocols: ['h2'] }, onSocket) : createTcpServer(onSocket)
+
+  const createServer = (where: Where): Server => {
+    if ('path' in where || !certificates) return createTcpServer(onSocket)
+    const settings = { ALPNProtocols: ['h2'], requestCert: certificates.current.ca !== undefined, rejectUnauthorized: certificates.current.ca !== undefined }
+    const server = createTlsServer({ ...certificates.current, ...settings, handshakeTimeout: HANDSHAKE_MS }, (socket) => {
+      // RFC 9113, section 3.2: over TLS it is agreed on by ALPN, or not spoken.
+      if (socket.alpnProtocol === 'h2') onSocket(socket)
+      else socket.destroy()
+    })
+    server.on('tlsClientError', () => undefined)
+    certificates.onChange((bytes) => server.setSecureContext(bytes))
+    return server
+  }
+
   const timer = setInterval(() => {
     for (const connection of connections) connection.sweep(nowMs())
   }, SWEEP_MS)
@@ -48,8 +70,11 @@ export const createFastServer = ({ methods, nowMs, tls }: FastServerOptions): Fa
   return {
     listen: (where) =>
       new Promise((resolve, reject) => {
+        const server = createServer(where)
+        servers.push(server)
         server.once('error', reject)
-        server.listen(where, () => {
+        // The system balances the connections of those that share a port.
+        server.listen((sharePort && 'port' in where ? { ...where, reusePort: true } : where) as ListenOptions, () => {
           const address = server.address()
           resolve(typeof address === 'object' && address ? address.port : 0)
         })
@@ -58,14 +83,15 @@ export const createFastServer = ({ methods, nowMs, tls }: FastServerOptions): Fa
       const closed = new Promise<void>((resolve) => {
         drained = resolve
       })
-      server.close()
-      for (const connection of connections) connection.drain()
+      for (const server of servers) server.close()
+      for (const connection of [...connections]) connection.drain()
       if (connections.size > 0) await closed
       clearInterval(timer)
     },
+    connectionCount: () => connections.size,
     destroy: () => {
       clearInterval(timer)
-      server.close()
+      for (const server of servers) server.close()
       for (const connection of [...connections]) connection.destroy()
     },
   }

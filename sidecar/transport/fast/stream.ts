@@ -1,5 +1,5 @@
 /** A stream as its connection keeps it: RFC 9113, section 5.1. */
-import type { Header } from './hpack/decoder.ts'
+import type { Field } from './request-headers.ts'
 
 /** Something to send that waits for a window. */
 export interface Queued {
@@ -9,7 +9,7 @@ export interface Queued {
 
 export interface Stream {
   readonly id: number
-  headers: Header[]
+  headers: Field[]
   /** By the `content-length` header; what has come so far has to be that in the end. */
   contentLength: number | undefined
   received: number
@@ -28,6 +28,10 @@ export interface Stream {
   trailers: Buffer | undefined
   /** When it last got on. */
   movedAtMs: number
+  /** Whoever serves the request keeps here what it knows of it. */
+  context: unknown
+  /** Told of a request that came whole in one frame, where its bytes lie; false leaves it to `onData`. */
+  onWhole: ((stream: Stream, bytes: Buffer, start: number, end: number) => boolean) | undefined
   onData: ((stream: Stream) => void) | undefined
   onReset: (() => void) | undefined
   onDrain: (() => void) | undefined

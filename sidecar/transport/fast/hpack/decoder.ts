@@ -4,33 +4,47 @@
  */
 import { HpackError } from './hpack-error.ts'
 import { decodeHuffman } from './huffman.ts'
-import { staticTable } from './static-table.ts'
 
 /** RFC 7541, section 4.1: what an entry counts besides its name and value. */
 const ENTRY_OVERHEAD = 32
 /** An integer of more bytes is an attack: five hold 32 bits. */
 const MAX_INTEGER_BYTES = 5
 
-export type Header = readonly [name: string, value: string]
+export interface Header {
+  readonly name: string
+  readonly value: string
+}
 
-export interface HpackDecoderOptions {
+export interface HpackDecoderOptions<T extends Header> {
+  /** Makes of a name and a value what the reader of the headers wants. */
+  make: (name: string, value: string) => T
+  /** The static table (appendix A), made so. */
+  staticFields: readonly T[]
   /** What our SETTINGS_HEADER_TABLE_SIZE says. */
   maxTableBytes: number
   /** What our SETTINGS_MAX_HEADER_LIST_SIZE says: the sum of the list's entries, counted as in the table. */
   maxListBytes: number
 }
 
-export class HpackDecoder {
+const sizeOf = ({ name, value }: Header): number => name.length + value.length + ENTRY_OVERHEAD
+
+export class HpackDecoder<T extends Header> {
   readonly #maxTableBytes: number
   readonly #maxListBytes: number
-  /** The newest first (section 2.3.3). */
-  #table: Header[] = []
+  readonly #make: (name: string, value: string) => T
+  readonly #staticFields: readonly T[]
+  /** The newest last; those before `first` are gone. */
+  #table: T[] = []
+  #first = 0
   #tableBytes = 0
   #limitBytes: number
   #bytes: Uint8Array = new Uint8Array(0)
   #at = 0
+  #end = 0
 
-  constructor({ maxTableBytes, maxListBytes }: HpackDecoderOptions) {
+  constructor({ make, staticFields, maxTableBytes, maxListBytes }: HpackDecoderOptions<T>) {
+    this.#make = make
+    this.#staticFields = staticFields
     this.#maxTableBytes = maxTableBytes
     this.#maxListBytes = maxListBytes
     this.#limitBytes = maxTableBytes
@@ -41,14 +55,15 @@ export class HpackDecoder {
    * the table stays what the peer thinks it is.
    * @throws HpackError when it cannot be read.
    */
-  decode(block: Uint8Array): Header[] | undefined {
-    this.#bytes = block
-    this.#at = 0
-    const headers: Header[] = []
+  decode(bytes: Uint8Array, start = 0, end = bytes.length): T[] | undefined {
+    this.#bytes = bytes
+    this.#at = start
+    this.#end = end
+    const headers: T[] = []
     let listBytes = 0
     let mayResize = true
-    while (this.#at < block.length) {
-      const first = block[this.#at] as number
+    while (this.#at < end) {
+      const first = bytes[this.#at] as number
       // Section 6.3: a new size of the table, only at the start of a block.
       if ((first & 0xe0) === 0x20) {
         if (!mayResize) throw new HpackError('the table is resized in the middle of a block')
@@ -57,7 +72,7 @@ export class HpackDecoder {
       }
       mayResize = false
       const header = this.#field(first)
-      listBytes += header[0].length + header[1].length + ENTRY_OVERHEAD
+      listBytes += sizeOf(header)
       if (listBytes <= this.#maxListBytes) headers.push(header)
       // What is far beyond what was allowed is not worth reading.
       else if (listBytes > 16 * this.#maxListBytes) throw new HpackError('the header list is far too long')
@@ -65,7 +80,7 @@ export class HpackDecoder {
     return listBytes <= this.#maxListBytes ? headers : undefined
   }
 
-  #field(first: number): Header {
+  #field(first: number): T {
     // Section 6.1: an indexed field.
     if (first & 0x80) return this.#entry(this.#integer(7))
     // Section 6.2.1: a literal that is added to the table.
@@ -78,34 +93,42 @@ export class HpackDecoder {
     return this.#literal(4)
   }
 
-  #literal(prefix: number): Header {
+  #literal(prefix: number): T {
     const index = this.#integer(prefix)
-    const name = index === 0 ? this.#string() : this.#entry(index)[0]
-    return [name, this.#string()]
+    const name = index === 0 ? this.#string() : this.#entry(index).name
+    return this.#make(name, this.#string())
   }
 
-  #entry(index: number): Header {
-    if (index >= 1 && index <= staticTable.length) return staticTable[index - 1] as Header
-    const header = this.#table[index - staticTable.length - 1]
+  /** Section 2.3.3: the static table, then the dynamic one, its newest first. */
+  #entry(index: number): T {
+    const fields = this.#staticFields
+    if (index >= 1 && index <= fields.length) return fields[index - 1] as T
+    const at = this.#table.length - (index - fields.length)
+    const header = at >= this.#first && index > 0 ? this.#table[at] : undefined
     if (!header) throw new HpackError(`there is no header field of index ${index}`)
     return header
   }
 
-  #add(header: Header): void {
-    const size = header[0].length + header[1].length + ENTRY_OVERHEAD
+  #add(header: T): void {
+    const size = sizeOf(header)
     this.#evict(this.#limitBytes - size)
     // Section 4.4: one that is larger than the table empties it, and is not kept.
     if (size > this.#limitBytes) return
-    this.#table.unshift(header)
+    this.#table.push(header)
     this.#tableBytes += size
   }
 
   #evict(toBytes: number): void {
     while (this.#tableBytes > Math.max(0, toBytes)) {
-      const oldest = this.#table.pop()
+      const oldest = this.#table[this.#first]
       if (!oldest) return
-      this.#tableBytes -= oldest[0].length + oldest[1].length + ENTRY_OVERHEAD
+      this.#tableBytes -= sizeOf(oldest)
+      this.#first += 1
     }
+    // What is gone is let go now and then, for all of it at once.
+    if (this.#first < 256) return
+    this.#table = this.#table.slice(this.#first)
+    this.#first = 0
   }
 
   #resize(bytes: number): void {
@@ -133,7 +156,7 @@ export class HpackDecoder {
     const length = this.#integer(7)
     const start = this.#at
     const end = start + length
-    if (end > this.#bytes.length) throw new HpackError('a header string is cut off')
+    if (end > this.#end) throw new HpackError('a header string is cut off')
     this.#at = end
     if (isHuffman) return decodeHuffman(this.#bytes, start, end, this.#maxListBytes * 16)
     let text = ''
@@ -142,8 +165,8 @@ export class HpackDecoder {
   }
 
   #byte(): number {
-    const byte = this.#bytes[this.#at]
-    if (byte === undefined) throw new HpackError('the header block is cut off')
+    if (this.#at >= this.#end) throw new HpackError('the header block is cut off')
+    const byte = this.#bytes[this.#at] as number
     this.#at += 1
     return byte
   }

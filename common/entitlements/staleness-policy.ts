@@ -1,0 +1,37 @@
+/**
+ * What is answered when the sidecar's knowledge is older than it should be, or when it has none and the feed cannot be
+ * asked: by entitlement. `serve` answers as it last knew, marked as stale; `deny` refuses; a fallback is the answer
+ * itself. What is denied or answered so has the reason `fallback`.
+ */
+
+import { z } from '../zod.ts'
+import type { Decision } from './decide.ts'
+
+const fallback = z.strictObject({
+  allowed: z.boolean(),
+  /** Of a value. */
+  value: z.string().optional(),
+  /** Of a quota or capacity. */
+  limit: z.number().int().min(0).optional(),
+})
+const rule = z.union([z.enum(['serve', 'deny'], 'must be "serve", "deny" or {"fallback": {"allowed": …}}'), z.strictObject({ fallback })])
+
+export const stalenessPolicy = z.strictObject({ default: rule.default('serve'), entitlements: z.record(z.string().min(1), rule).default({}) })
+
+export type StalenessPolicy = z.infer<typeof stalenessPolicy>
+
+export const servesAlways: StalenessPolicy = { default: 'serve', entitlements: {} }
+
+/** The answer that the policy has for an entitlement; undefined: as it was last known. */
+export const answerWhenStale = ({ default: otherwise, entitlements }: StalenessPolicy, entitlement: string): Decision | undefined => {
+  const found = (Object.hasOwn(entitlements, entitlement) ? entitlements[entitlement] : undefined) ?? otherwise
+  if (found === 'serve') return undefined
+  const { allowed, value, limit } = found === 'deny' ? { allowed: false, value: undefined, limit: undefined } : found.fallback
+  return {
+    allowed,
+    reason: 'fallback',
+    unlimited: false,
+    ...(value === undefined ? {} : { kind: 'value' as const, value }),
+    ...(limit === undefined ? {} : { limit, remaining: limit }),
+  }
+}

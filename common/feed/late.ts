@@ -1,0 +1,78 @@
+/**
+ * A feed that is not there yet: whoever starts without it gets `unavailable` until it is, and what it watches begins
+ * then. A sidecar that has a snapshot starts so.
+ */
+import { AppError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { Feed, FeedListener, FeedWatch } from './feed.ts'
+
+const AGAIN_AFTER_MS = 500
+
+export interface LateFeed extends Feed {
+  /** Resolves when it is there. */
+  opened: Promise<void>
+}
+
+/** @param open is tried until it succeeds. */
+export const createLateFeed = (options: { open: () => Promise<Feed>; log: Log }): LateFeed => {
+  const { open, log } = options
+  let feed: Feed | undefined
+  let closed = false
+  /** Watches that are to stand before anything is read: what is read and then changes would not be heard of. */
+  const starting = new Set<Promise<void>>()
+
+  const untilOpened = async <T>(work: () => Promise<T>): Promise<T | undefined> => {
+    while (!closed) {
+      try {
+        return await work()
+      } catch (error) {
+        log.warn({ err: error }, 'feed: not reached yet, trying again')
+        await new Promise((resolve) => setTimeout(resolve, AGAIN_AFTER_MS))
+      }
+    }
+    return undefined
+  }
+  const opened = untilOpened(open).then(async (made) => {
+    if (closed) await made?.close()
+    else feed = made
+  })
+
+  const there = (): Feed => {
+    if (!feed || starting.size > 0) throw new AppError('unavailable', 'the feed has not been reached yet')
+    return feed
+  }
+
+  return {
+    opened,
+    putSet: async (set) => there().putSet(set),
+    getSet: async (customer) => there().getSet(customer),
+    putClock: async (testClock) => there().putClock(testClock),
+    getClock: async (tenantId) => there().getClock(tenantId),
+    ping: async () => there().ping(),
+    watch: async (listener: FeedListener) => {
+      let inner: FeedWatch | undefined
+      let stopped = false
+      const start = opened.then(async () => {
+        const watch = await untilOpened(async () => (feed as Feed).watch(listener))
+        if (stopped || closed) await watch?.stop()
+        else inner = watch
+        starting.delete(start)
+      })
+      starting.add(start)
+      return {
+        isLive: () => inner?.isLive() ?? false,
+        // Nothing is known to be current: what a snapshot says has its own age.
+        currentAsOfMs: () => inner?.currentAsOfMs() ?? 0,
+        reconnects: () => inner?.reconnects() ?? 0,
+        stop: async () => {
+          stopped = true
+          await inner?.stop()
+        },
+      }
+    },
+    close: async () => {
+      closed = true
+      await feed?.close()
+    },
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * The sidecar over HTTP: health, metrics, and flags by OFREP (https://openfeature.dev/docs/reference/other-technologies/ofrep/).
+ * Metrics name no customer; who may read them is for the network to say, as is the custom.
+ */
+import { createHash } from 'node:crypto'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { bodyParser } from '@koa/bodyparser'
+import Router from '@koa/router'
+import Koa from 'koa'
+import { cannotListen } from '../common/config.ts'
+import { type AppError, isAppError } from '../common/errors.ts'
+import type { Log } from '../common/log.ts'
+import type { Metrics } from './observe/metrics.ts'
+import type { Flag, Flags } from './service/flags.ts'
+
+/** Bulk answers and single ones alike: what a flag takes to say. */
+const MAX_BODY = '64kb'
+const WAIT_MS = 5_000
+
+export interface SidecarHttp {
+  /** `http://host:port`. */
+  url: string
+  close(): Promise<void>
+}
+
+const statuses: Readonly<Record<string, number>> = { invalid_request: 400, unauthenticated: 401, forbidden: 403, unavailable: 503 }
+
+/** OFREP's own codes: https://github.com/open-feature/protocol. */
+const errorCodeOf = (error: AppError): string => {
+  if (error.code === 'unavailable') return 'PROVIDER_NOT_READY'
+  if (error.code !== 'invalid_request') return 'GENERAL'
+  return /targetingKey\W*must be set/.test(error.message) ? 'TARGETING_KEY_MISSING' : 'INVALID_CONTEXT'
+}
+
+const bodyOf = (key: string, { value, reason, variant, metadata }: Flag) => ({
+  key,
+  reason,
+  ...(value === undefined ? {} : { value }),
+  ...(variant === undefined ? {} : { variant }),
+  metadata,
+})
+
+export const startSidecarHttp = async (options: {
+  host: string
+  port: number
+  flags: Flags
+  metrics: Metrics
+  isReady: () => boolean
+  nowMs: () => number
+  log: Log
+}): Promise<SidecarHttp> => {
+  const { flags, metrics, isReady, nowMs, log } = options
+  const router = new Router()
+  const question = (ctx: Koa.Context) => ({
+    method: 'ofrep',
+    context: (ctx.request.body as { context?: unknown } | undefined)?.context,
+    authorization: ctx.get('authorization') || undefined,
+    traceparent: ctx.get('traceparent') || undefined,
+    deadlineMs: nowMs() + WAIT_MS,
+  })
+
+  router.get('/healthz', (ctx) => {
+    ctx.body = { status: 'up' }
+  })
+  router.get('/readyz', (ctx) => {
+    ctx.status = isReady() ? 200 : 503
+    ctx.body = { status: isReady() ? 'ready' : 'waiting for the feed, or a snapshot' }
+  })
+  router.get('/metrics', async (ctx) => {
+    ctx.type = metrics.contentType
+    ctx.body = await metrics.text()
+  })
+  router.post('/ofrep/v1/evaluate/flags/:key', async (ctx) => {
+    const { key = '' } = ctx.params as { key?: string }
+    ctx.body = bodyOf(key, await flags.one({ ...question(ctx), key }))
+  })
+  router.post('/ofrep/v1/evaluate/flags', async (ctx) => {
+    const { flags: all, freshness } = await flags.all(question(ctx))
+    ctx.body = { flags: all.map(({ key, ...flag }) => bodyOf(key, flag)), metadata: { revision: freshness.revision } }
+    // Its content alone: the same flags are the same answer, however often they are asked for.
+    ctx.etag = createHash('sha256').update(JSON.stringify(ctx.body)).digest('base64url').slice(0, 27)
+    // Koa compares for GET alone; OFREP asks by POST.
+    if (ctx.get('if-none-match') === ctx.response.get('etag')) ctx.status = 304
+  })
+
+  const app = new Koa()
+  app.use(async (ctx, next) => {
+    const key = /^\/ofrep\/v1\/evaluate\/flags\/(.+)$/.exec(ctx.path)?.[1]
+    const named = key === undefined ? {} : { key: decodeURIComponent(key) }
+    try {
+      await next()
+    } catch (error) {
+      if (isAppError(error) && error.code in statuses) {
+        ctx.status = statuses[error.code] ?? 500
+        ctx.body = { ...named, errorCode: errorCodeOf(error), errorDetails: error.message }
+        return
+      }
+      const status = (error as { status?: number }).status ?? 500
+      if (status >= 500) log.error({ err: error }, 'an HTTP request failed')
+      ctx.status = status
+      ctx.body = {
+        ...named,
+        errorCode: status < 500 ? 'PARSE_ERROR' : 'GENERAL',
+        errorDetails: status < 500 ? 'the body is not JSON' : 'something went wrong on our side',
+      }
+    }
+  })
+  app.use(bodyParser({ jsonLimit: MAX_BODY, enableTypes: ['json'] }))
+  app.use(router.routes()).use(router.allowedMethods())
+
+  const server: Server = createServer(app.callback())
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => reject(cannotListen('SIDECAR_HTTP_PORT', options.port, error)))
+    server.listen(options.port, options.host, resolve)
+  })
+  return {
+    url: `http://${options.host}:${(server.address() as AddressInfo).port}`,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        server.closeIdleConnections()
+      }),
+  }
+}

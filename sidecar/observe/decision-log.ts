@@ -1,0 +1,77 @@
+/**
+ * Decisions as JSON lines, each with what it was made from: `npm run replay` makes it again and compares. A line that
+ * cannot be written is lost and counted; no answer waits for it.
+ */
+import { pino } from 'pino'
+import type { EntitlementSet } from '../../common/entitlements/model.ts'
+import type { Log } from '../../common/log.ts'
+import { sampler } from './sampler.ts'
+import type { Told } from './told.ts'
+
+export interface DecisionLog {
+  /** Whether the next decision is to be written: one of so many. */
+  isDue(): boolean
+  write(told: Told): void
+  close(): Promise<void>
+}
+
+/** One line. Instants are epoch milliseconds. */
+export interface DecisionLine {
+  at: number
+  tenantId: string
+  storefrontId: string
+  customerId: string
+  entitlement: string
+  amount: number
+  /** What the customer held of this entitlement; null when no such customer was known. */
+  held: Pick<EntitlementSet, 'grants' | 'usage'> | null
+  decision: Told['decision']
+  revision: number
+  asOf: number
+  stale: boolean
+  traceparent?: string
+}
+
+export const createDecisionLog = (options: {
+  /** `stdout`, or a file's path: it is added to. */
+  to: string
+  share: number
+  log: Log
+  /** What the customer holds of the entitlement. */
+  heldBy: (told: Told) => Pick<EntitlementSet, 'grants' | 'usage'> | null
+}): DecisionLog => {
+  const { to, share, log, heldBy } = options
+  const destination = pino.destination({ dest: to === 'stdout' ? 1 : to, append: true, mkdir: true, sync: false, minLength: 4096 })
+  destination.on('error', (error) => log.error({ err: error }, 'the decision log cannot be written'))
+  const timer = setInterval(() => destination.flush(() => undefined), 1_000)
+  timer.unref()
+  // Whoever rotates the file says so, as is the custom.
+  const reopen = () => destination.reopen()
+  if (to !== 'stdout') process.on('SIGHUP', reopen)
+  return {
+    isDue: sampler(share),
+    write: (told) => {
+      const { check, decision, freshness, nowMs, traceparent } = told
+      const line: DecisionLine = {
+        at: nowMs,
+        ...check.customer,
+        entitlement: check.entitlement,
+        amount: check.amount,
+        held: heldBy(told),
+        decision,
+        revision: freshness.revision,
+        asOf: freshness.asOfMs,
+        stale: freshness.stale,
+        ...(traceparent ? { traceparent } : {}),
+      }
+      destination.write(`${JSON.stringify(line)}\n`)
+    },
+    close: () =>
+      new Promise((resolve) => {
+        clearInterval(timer)
+        process.off('SIGHUP', reopen)
+        destination.once('close', () => resolve())
+        destination.end()
+      }),
+  }
+}

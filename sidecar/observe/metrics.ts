@@ -1,0 +1,130 @@
+/**
+ * What Prometheus reads. The hot path only adds to numbers; everything else is asked for when it is read.
+ * Names and units: https://prometheus.io/docs/practices/naming/.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import type { Reason } from '../../common/entitlements/decide.ts'
+import type { CacheStats } from '../replica/cache/set-cache.ts'
+
+export interface Watched {
+  cache(): CacheStats
+  /** Answered from memory, and not. */
+  lookups(): { hits: number; misses: number }
+  asOfMs(): number
+  isLive(): boolean
+  isReady(): boolean
+  reconnects(): number
+  connections(): number
+}
+
+export interface Metrics {
+  count(method: string, reason: Reason): void
+  /** So many answers that took so many seconds each. */
+  observe(method: string, count: number, seconds: number): void
+  /** From now on read from these. */
+  watch(watched: Watched, nowMs: () => number): void
+  /** Prometheus' text format. */
+  text(): Promise<string>
+  contentType: string
+}
+
+export const createMetrics = (): Metrics => {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+  const counts = new Map<string, Map<Reason, number>>()
+  const into = { registers: [registry] }
+  const decisions: Counter<'method' | 'reason'> = new Counter({
+    ...into,
+    name: 'tollgate_decisions_total',
+    help: 'Decisions, by the call that asked and the reason that was given.',
+    labelNames: ['method', 'reason'],
+    collect: () => {
+      decisions.reset()
+      for (const [method, reasons] of counts) for (const [reason, count] of reasons) decisions.inc({ method, reason }, count)
+    },
+  })
+  // Each bucket as far from the next as from the one before: from 5 µs to 2.6 s.
+  const bounds = Array.from({ length: 20 }, (_, n) => 0.000_005 * 2 ** n)
+  /** A histogram of our own: answers come many at once, and the library's counts one by one. */
+  const batches = new Map<string, { buckets: Float64Array; sum: number; count: number }>()
+  const gauge = (name: string, help: string, read: (watched: Watched, nowMs: number) => number) => {
+    const made: Gauge = new Gauge({ ...into, name, help, collect: () => (watched ? made.set(read(watched, now())) : undefined) })
+    return made
+  }
+  const counter = (name: string, help: string, read: (watched: Watched) => number) => {
+    const made: Counter = new Counter({
+      ...into,
+      name,
+      help,
+      collect: () => {
+        made.reset()
+        if (watched) made.inc(read(watched))
+      },
+    })
+    return made
+  }
+  let watched: Watched | undefined
+  let now = () => 0
+  counter('tollgate_cache_hits_total', 'Questions about a customer that were answered from memory.', (of) => of.lookups().hits)
+  counter('tollgate_cache_misses_total', 'Questions about a customer for which the feed had to be asked.', (of) => of.lookups().misses)
+  counter('tollgate_cache_evictions_total', 'Sets that were let go for lack of room.', (of) => of.cache().evictions)
+  counter('tollgate_feed_reconnects_total', 'Times that the connection to the feed was made again.', (of) => of.reconnects())
+  gauge('tollgate_cache_sets', 'Customers whose sets are held.', (of) => of.cache().sets)
+  gauge('tollgate_cache_bytes', 'Bytes that sets take.', (of) => of.cache().usedBytes)
+  gauge('tollgate_cache_max_bytes', 'Bytes that sets may take (CACHE_MAX_BYTES).', (of) => of.cache().maxBytes)
+  gauge('tollgate_feed_live', '1 while changes arrive as they are made.', (of) => Number(of.isLive()))
+  gauge('tollgate_feed_lag_seconds', 'How long ago everything was last known to be applied: the age of an answer (its as_of).', (of, nowMs) =>
+    Math.max(0, (nowMs - of.asOfMs()) / 1000),
+  )
+  gauge('tollgate_ready', '1 once the feed, or a snapshot, has been applied.', (of) => Number(of.isReady()))
+  gauge('tollgate_connections', 'Connections of callers that are open.', (of) => of.connections())
+
+  return {
+    contentType: registry.contentType,
+    count: (method, reason) => {
+      let reasons = counts.get(method)
+      if (!reasons) {
+        reasons = new Map()
+        counts.set(method, reasons)
+      }
+      reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
+    },
+    observe: (method, count, each) => {
+      let batch = batches.get(method)
+      if (!batch) {
+        batch = { buckets: new Float64Array(bounds.length + 1), sum: 0, count: 0 }
+        batches.set(method, batch)
+      }
+      let bucket = 0
+      while (bucket < bounds.length && each > (bounds[bucket] as number)) bucket += 1
+      batch.buckets[bucket] = (batch.buckets[bucket] as number) + count
+      batch.sum += each * count
+      batch.count += count
+    },
+    watch: (of, nowMs) => {
+      watched = of
+      now = nowMs
+    },
+    text: async () => `${await registry.metrics()}\n${histogramText('tollgate_answer_seconds', bounds, batches)}`,
+  }
+}
+
+const histogramText = (
+  name: string,
+  bounds: readonly number[],
+  batches: ReadonlyMap<string, { buckets: Float64Array; sum: number; count: number }>,
+): string => {
+  const lines = [
+    `# HELP ${name} From the last byte of a request to its answer. Answers to what came together leave together, and count alike.`,
+    `# TYPE ${name} histogram`,
+  ]
+  for (const [method, { buckets, sum, count }] of batches) {
+    let below = 0
+    for (const [n, bound] of bounds.entries()) {
+      below += buckets[n] as number
+      lines.push(`${name}_bucket{method="${method}",le="${bound}"} ${below}`)
+    }
+    lines.push(`${name}_bucket{method="${method}",le="+Inf"} ${count}`, `${name}_sum{method="${method}"} ${sum}`, `${name}_count{method="${method}"} ${count}`)
+  }
+  return `${lines.join('\n')}\n`
+}

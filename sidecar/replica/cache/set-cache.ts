@@ -1,0 +1,188 @@
+/**
+ * Entitlement sets by customer, in bounded memory: as bytes in a ring, decoded where they are asked for. The rare set
+ * that is too large for a record is kept as an object, and counts as well.
+ */
+import { LRUCache } from 'lru-cache'
+import type { CustomerKey, EntitlementSet } from '../../../common/entitlements/model.ts'
+import { ByteCache, type ByteCacheMemory, createByteCacheMemory, hashOf } from './byte-cache.ts'
+import { Dictionary } from './dictionary.ts'
+import { type PreparedSet, prepareSet, readHeader, readPart, releaseSet, writeSet } from './set-record.ts'
+
+/** Three ids of 128 characters, of up to three bytes each, with their lengths. */
+const MAX_KEY_BYTES = 3 * (2 + 3 * 128)
+/** Of the bound, for sets that are too large for a record. */
+const LARGE_SHARE = 0.1
+/** What a grant takes as an object, roughly. */
+const LARGE_GRANT_BYTES = 250
+
+/** A customer's key as bytes, where the ring wants them. Used again for every look. */
+export class KeyBytes {
+  readonly bytes = Buffer.alloc(MAX_KEY_BYTES)
+  length = 0
+  hash = 0
+
+  /** @returns false when it cannot be a customer's key. */
+  of({ tenantId, storefrontId, customerId }: CustomerKey): boolean {
+    this.length = 0
+    const fits = this.#text(tenantId) && this.#text(storefrontId) && this.#text(customerId)
+    this.hash = fits ? hashOf(this.bytes, this.length) : 0
+    return fits
+  }
+
+  begin(): void {
+    this.length = 0
+  }
+
+  /** The next part, as the UTF-8 that it came in. At most 128 bytes. */
+  add(from: Uint8Array, start: number, end: number): void {
+    const { bytes } = this
+    let at = this.length
+    bytes[at] = (end - start) & 255
+    bytes[at + 1] = 0
+    at += 2
+    for (let source = start; source < end; source += 1, at += 1) bytes[at] = from[source] as number
+    this.length = at
+  }
+
+  end(): void {
+    this.hash = hashOf(this.bytes, this.length)
+  }
+
+  #text(text: string): boolean {
+    // A character is at most three bytes for each of its code units.
+    if (text.length > 3 * 128) return false
+    const written = this.bytes.write(text, this.length + 2, 'utf8')
+    if (this.length + 2 + written > this.bytes.length) return false
+    this.bytes.writeUInt16LE(written, this.length)
+    this.length += 2 + written
+    return true
+  }
+}
+
+export interface CachedSet {
+  set: EntitlementSet
+  readAtMs: number
+  /** From a snapshot, and not confirmed by the feed since. */
+  restored?: boolean
+}
+
+export interface CacheStats {
+  sets: number
+  usedBytes: number
+  maxBytes: number
+  evictions: number
+}
+
+export class SetCache {
+  readonly dictionary = new Dictionary()
+  readonly ring: ByteCache
+  readonly memory: ByteCacheMemory
+  readonly #large: LRUCache<string, CachedSet>
+  readonly #key = new KeyBytes()
+  #largeEvictions = 0
+
+  constructor(maxBytes: number) {
+    this.memory = createByteCacheMemory(maxBytes * (1 - LARGE_SHARE))
+    this.ring = new ByteCache({ memory: this.memory, onFree: (at) => releaseSet(this.ring, at, this.dictionary) })
+    this.#large = new LRUCache({
+      maxSize: Math.ceil(maxBytes * LARGE_SHARE),
+      sizeCalculation: ({ set }) => 1 + LARGE_GRANT_BYTES * (set.grants.length + set.usage.length),
+      disposeAfter: (_, __, reason) => {
+        if (reason === 'evict') this.#largeEvictions += 1
+      },
+    })
+  }
+
+  get stats(): CacheStats {
+    return {
+      sets: this.ring.size + this.#large.size,
+      usedBytes: this.ring.usedBytes + this.#large.calculatedSize,
+      maxBytes: this.ring.maxBytes + (this.#large.maxSize ?? 0),
+      evictions: this.ring.evictions + this.#largeEvictions,
+    }
+  }
+
+  /** The revision that is held; 0 when none is. It does not count as asked for. */
+  revisionOf(customer: CustomerKey): number {
+    const at = this.#find(customer)
+    return at >= 0 ? readHeader(this.ring, at).revision : (this.#large.peek(largeKey(customer))?.set.revision ?? 0)
+  }
+
+  get(customer: CustomerKey): CachedSet | undefined {
+    const at = this.#find(customer)
+    if (at < 0) return this.#large.size === 0 ? undefined : this.#large.get(largeKey(customer))
+    return this.#read(customer, at)
+  }
+
+  /** @param restored from a snapshot: true until the feed has said so. */
+  set(set: EntitlementSet, readAtMs: number, restored = false): void {
+    const prepared = this.#key.of(set) ? prepareSet(set, readAtMs, restored, this.dictionary) : undefined
+    if (prepared && this.ring.change(() => this.#write(prepared))) {
+      if (this.#large.size > 0) this.#large.delete(largeKey(set))
+      return
+    }
+    this.delete(set)
+    this.#large.set(largeKey(set), { set, readAtMs, restored })
+  }
+
+  delete(customer: CustomerKey): void {
+    if (this.#key.of(customer)) this.ring.change(() => this.ring.delete(this.#key.bytes, this.#key.length, this.#key.hash))
+    this.#large.delete(largeKey(customer))
+  }
+
+  clear(): void {
+    this.ring.change(() => this.ring.clear())
+    this.#large.clear()
+  }
+
+  /** Where a scan of everything begins. */
+  begin(): number {
+    return this.ring.oldest
+  }
+
+  /** So many sets from there on; anything may change between two calls. `next` is undefined at the end. */
+  scan(from: number, most: number): { found: CachedSet[]; next: number | undefined } {
+    const { records, next } = this.ring.scan(from, most)
+    const found = records.map(({ key, payloadAt }) => this.#read(customerOf(key), payloadAt)).filter((one) => one !== undefined)
+    // The few large ones come with the last.
+    return { found: next === undefined ? [...found, ...this.#large.values()] : found, next }
+  }
+
+  #find(customer: CustomerKey): number {
+    const key = this.#key
+    return key.of(customer) ? this.ring.find(key.bytes, key.length, key.hash) : -1
+  }
+
+  #read({ tenantId, storefrontId, customerId }: CustomerKey, at: number): CachedSet | undefined {
+    const { revision, readAtMs, sandbox, restored } = readHeader(this.ring, at)
+    const part = readPart(this.ring, at, this.dictionary)
+    // The writer's own dictionary has whatever its records name.
+    return part && { set: { tenantId, storefrontId, customerId, revision, sandbox, ...part }, readAtMs, restored }
+  }
+
+  #write(prepared: PreparedSet): boolean {
+    const { bytes, length, hash } = this.#key
+    const at = this.ring.put(bytes, length, hash, prepared.bytes)
+    if (at >= 0) {
+      writeSet(this.ring, at, prepared)
+      return true
+    }
+    for (const { id } of prepared.templates) this.dictionary.releaseTemplate(id)
+    for (const id of prepared.usageKeys) this.dictionary.releaseKey(id)
+    return false
+  }
+}
+
+const customerOf = (bytes: Uint8Array): CustomerKey => {
+  const key = Buffer.from(bytes)
+  const parts: string[] = []
+  for (let at = 0; at < key.length; ) {
+    const length = key.readUInt16LE(at)
+    parts.push(key.toString('utf8', at + 2, at + 2 + length))
+    at += 2 + length
+  }
+  const [tenantId = '', storefrontId = '', customerId = ''] = parts
+  return { tenantId, storefrontId, customerId }
+}
+
+const largeKey = ({ tenantId, storefrontId, customerId }: CustomerKey): string => JSON.stringify([tenantId, storefrontId, customerId])

@@ -1,0 +1,200 @@
+/**
+ * The sets that a sidecar holds, on disk: with everything else gone it starts and answers from there. Written beside and
+ * renamed, so that there is always a whole one; checked to its last byte before anything of it is believed.
+ *
+ *     8 bytes   `TGSNAP1\n`
+ *     4 bytes   length of the header, big-endian
+ *     header    JSON: writtenAtMs, nonce (base64) when it is encrypted
+ *     body      sets one after another: 4 bytes length, f64 when the feed answered it, the set as in the feed;
+ *               compressed (zlib), then encrypted (AES-256-GCM, the rest of the file before it being authenticated)
+ *     end       the 16 bytes of GCM's tag; or SHA-256 of all that is before
+ */
+import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto'
+import { createReadStream, createWriteStream } from 'node:fs'
+import { mkdir, open, rename, rm, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { Readable, type Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { setImmediate as turn } from 'node:timers/promises'
+import { constants, createDeflate, createInflate } from 'node:zlib'
+import { decodeSet, encodeSet } from '../../common/entitlements/wire.ts'
+import type { CachedSet, SetCache } from './cache/set-cache.ts'
+
+const MAGIC = Buffer.from('TGSNAP1\n')
+const MAX_HEADER_BYTES = 4096
+const [TAG_BYTES, DIGEST_BYTES, NONCE_BYTES] = [16, 32, 12]
+/** Sets between two turns of the event loop: a fraction of a millisecond. */
+const SETS_A_TURN = 64
+const MAX_SET_BYTES = 64 * 1024 * 1024
+
+/** Why a snapshot is not to be believed. */
+export class SnapshotError extends Error {}
+
+interface Header {
+  writtenAtMs: number
+  nonce?: string
+}
+
+const sized = (bytes: number): Buffer => {
+  const buffer = Buffer.alloc(4)
+  buffer.writeUInt32BE(bytes)
+  return buffer
+}
+
+/** @param key 32 bytes, to encrypt it. @returns how many sets were written. */
+export const writeSnapshot = async (path: string, cache: SetCache, key: Buffer | undefined, nowMs: number): Promise<number> => {
+  await mkdir(dirname(path), { recursive: true })
+  const beside = `${path}.${process.pid}.tmp`
+  const nonce = key && randomBytes(NONCE_BYTES)
+  const header = Buffer.from(JSON.stringify({ writtenAtMs: nowMs, ...(nonce ? { nonce: nonce.toString('base64') } : {}) } satisfies Header))
+  const start = Buffer.concat([MAGIC, sized(header.length), header])
+  let sets = 0
+  const entries = async function* () {
+    for (let cursor = cache.begin(); ; ) {
+      const { found, next } = cache.scan(cursor, SETS_A_TURN)
+      const parts: Buffer[] = []
+      for (const { set, readAtMs } of found) {
+        const bytes = encodeSet(set)
+        const at = Buffer.alloc(8)
+        at.writeDoubleBE(readAtMs)
+        parts.push(sized(bytes.length), at, Buffer.from(bytes))
+        sets += 1
+      }
+      if (parts.length > 0) yield Buffer.concat(parts)
+      if (next === undefined) return
+      cursor = next
+      await turn()
+    }
+  }
+  const file = createWriteStream(beside, { mode: 0o600 })
+  const cipher = key && nonce ? createCipheriv('aes-256-gcm', key, nonce).setAAD(start) : undefined
+  const digest = createHash('sha256').update(start)
+  const whole = async function* (body: AsyncIterable<Buffer>) {
+    yield start
+    for await (const chunk of body) {
+      if (!cipher) digest.update(chunk)
+      yield chunk
+    }
+    yield cipher ? cipher.getAuthTag() : digest.digest()
+  }
+  try {
+    const deflate = createDeflate({ level: constants.Z_BEST_SPEED })
+    if (cipher) await pipeline(Readable.from(entries()), deflate, cipher as unknown as Transform, whole, file)
+    else await pipeline(Readable.from(entries()), deflate, whole, file)
+    // On disk before it takes the old one's place.
+    const handle = await open(beside, 'r')
+    await handle.sync()
+    await handle.close()
+    await rename(beside, path)
+  } catch (error) {
+    await rm(beside, { force: true })
+    throw error
+  }
+  return sets
+}
+
+interface Opened {
+  header: Header
+  start: Buffer
+  end: Buffer
+  /** Where the body lies in the file. */
+  from: number
+  to: number
+}
+
+const openSnapshot = async (path: string, key: Buffer | undefined): Promise<Opened> => {
+  const { size } = await stat(path)
+  const file = await open(path, 'r')
+  try {
+    const read = async (at: number, bytes: number): Promise<Buffer> => {
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(bytes), 0, bytes, at)
+      if (bytesRead !== bytes) throw new SnapshotError('it is cut off')
+      return buffer
+    }
+    if (!(await read(0, MAGIC.length)).equals(MAGIC)) throw new SnapshotError('it is none, or of another version')
+    const length = (await read(MAGIC.length, 4)).readUInt32BE()
+    if (length > MAX_HEADER_BYTES) throw new SnapshotError('its header is damaged')
+    const start = await read(0, MAGIC.length + 4 + length)
+    const header = parseHeader(start.subarray(MAGIC.length + 4))
+    if (header.nonce !== undefined && !key) throw new SnapshotError('it is encrypted, and SNAPSHOT_KEY is not set')
+    if (header.nonce === undefined && key) throw new SnapshotError('it is not encrypted, and SNAPSHOT_KEY is set')
+    const endBytes = key ? TAG_BYTES : DIGEST_BYTES
+    if (size < start.length + endBytes) throw new SnapshotError('it is cut off')
+    return { header, start, end: await read(size - endBytes, endBytes), from: start.length, to: size - endBytes - 1 }
+  } finally {
+    await file.close()
+  }
+}
+
+const parseHeader = (bytes: Buffer): Header => {
+  try {
+    const header = JSON.parse(bytes.toString()) as Header
+    if (typeof header.writtenAtMs === 'number') return header
+  } catch {
+    // As damaged as any other.
+  }
+  throw new SnapshotError('its header is damaged')
+}
+
+/** The body's sets. What is damaged shows at the end: nothing is to be believed before. */
+async function* setsOf(path: string, key: Buffer | undefined, { header, start, end, from, to }: Opened): AsyncGenerator<CachedSet> {
+  const file = to < from ? Readable.from([]) : createReadStream(path, { start: from, end: to })
+  const digest = createHash('sha256').update(start)
+  const decipher =
+    key && header.nonce !== undefined
+      ? createDecipheriv('aes-256-gcm', key, Buffer.from(header.nonce, 'base64'), { authTagLength: TAG_BYTES }).setAAD(start).setAuthTag(end)
+      : undefined
+  const hashed = async function* (chunks: AsyncIterable<Buffer>) {
+    for await (const chunk of chunks) {
+      if (!decipher) digest.update(chunk)
+      yield chunk
+    }
+    if (!decipher && !digest.digest().equals(end)) throw new SnapshotError('its checksum does not agree')
+  }
+  const inflate = createInflate()
+  const done = (decipher ? pipeline(file, hashed, decipher as unknown as Transform, inflate) : pipeline(file, hashed, inflate)).then(
+    () => undefined,
+    (error: unknown) => error,
+  )
+  let pending: Buffer = Buffer.alloc(0)
+  try {
+    for await (const chunk of inflate as AsyncIterable<Buffer>) {
+      pending = pending.length > 0 ? Buffer.concat([pending, chunk]) : chunk
+      let at = 0
+      while (pending.length >= at + 12) {
+        const length = pending.readUInt32BE(at)
+        if (length > MAX_SET_BYTES) throw new SnapshotError('it is damaged')
+        if (pending.length < at + 12 + length) break
+        yield { readAtMs: pending.readDoubleBE(at + 4), set: decodeSet(pending.subarray(at + 12, at + 12 + length)) }
+        at += 12 + length
+      }
+      pending = pending.subarray(at)
+    }
+  } catch (error) {
+    throw error instanceof SnapshotError ? error : new SnapshotError('it is damaged, or SNAPSHOT_KEY is another', { cause: error })
+  }
+  const error = await done
+  if (error !== undefined) throw error instanceof SnapshotError ? error : new SnapshotError('it is damaged, or SNAPSHOT_KEY is another', { cause: error })
+  if (pending.length > 0) throw new SnapshotError('it is cut off')
+}
+
+export interface Restored {
+  sets: number
+  writtenAtMs: number
+}
+
+/**
+ * Reads it twice: once to its end to know that it is whole, then into `take`.
+ * @returns undefined when there is none. @throws SnapshotError when it is not to be believed: nothing was taken.
+ */
+export const readSnapshot = async (path: string, key: Buffer | undefined, take: (set: CachedSet) => void): Promise<Restored | undefined> => {
+  const opened = await openSnapshot(path, key).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw error
+  })
+  if (!opened) return undefined
+  let sets = 0
+  for await (const _ of setsOf(path, key, opened)) sets += 1
+  for await (const set of setsOf(path, key, opened)) take(set)
+  return { sets, writtenAtMs: opened.header.writtenAtMs }
+}

@@ -1,0 +1,61 @@
+/** Takes what a snapshot says at the start, and writes one now and then, and at the end. */
+import type { Clock } from '../../common/clock.ts'
+import type { Config } from '../../common/config.ts'
+import type { Log } from '../../common/log.ts'
+import type { Replica } from './replica.ts'
+import { readSnapshot, SnapshotError, writeSnapshot } from './snapshot.ts'
+
+export interface Snapshots {
+  /** How many sets were taken from it. */
+  restored: number
+  close(): Promise<void>
+}
+
+export const openSnapshots = async (options: { config: Config; replica: Replica; clock: Clock; log: Log }): Promise<Snapshots> => {
+  const { config, replica, clock, log } = options
+  const { SNAPSHOT_FILE: path, SNAPSHOT_EVERY_MS: everyMs } = config
+  if (path === undefined) return { restored: 0, close: async () => undefined }
+  const key = config.SNAPSHOT_KEY === undefined ? undefined : Buffer.from(config.SNAPSHOT_KEY, 'base64')
+
+  const restore = async (): Promise<number> => {
+    try {
+      const found = await readSnapshot(path, key, ({ set, readAtMs }) => replica.cache.set(set, readAtMs, true))
+      if (!found) return 0
+      log.info({ sets: found.sets, writtenAt: new Date(found.writtenAtMs).toISOString() }, 'the snapshot was taken')
+      return found.sets
+    } catch (error) {
+      const why = error instanceof SnapshotError ? error.message : 'it cannot be read'
+      log.error({ err: error, file: path }, `the snapshot is not believed: ${why}; it is left out`)
+      return 0
+    }
+  }
+  let writing: Promise<void> | undefined
+  const write = async (): Promise<void> => {
+    try {
+      const sets = await writeSnapshot(path, replica.cache, key, clock.nowMs())
+      log.debug({ sets }, 'a snapshot was written')
+    } catch (error) {
+      log.error({ err: error, file: path }, 'no snapshot could be written')
+    }
+  }
+  /** One at a time. */
+  const writeNow = (): Promise<void> => {
+    writing ??= write().finally(() => {
+      writing = undefined
+    })
+    return writing
+  }
+
+  const restored = await restore()
+  const timer = setInterval(() => void writeNow(), everyMs)
+  timer.unref()
+  return {
+    restored,
+    close: async () => {
+      clearInterval(timer)
+      await writing
+      // What is held now is newer than what is on disk; but nothing is not better than something.
+      if (replica.cache.stats.sets > 0) await writeNow()
+    },
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * Decisions as every interface of the sidecar makes them: who may ask, what is known, what the policy says when that is
+ * too old, and what is told of it. Knows nothing of messages.
+ */
+import type { Clock } from '../../common/clock.ts'
+import { type Decision, decide, decideAll } from '../../common/entitlements/decide.ts'
+import type { CustomerKey } from '../../common/entitlements/model.ts'
+import { answerWhenStale, type StalenessPolicy } from '../../common/entitlements/staleness-policy.ts'
+import { isAppError } from '../../common/errors.ts'
+import type { Observer } from '../observe/observer.ts'
+import type { Callers } from '../policy/callers.ts'
+import type { Known, Replica } from '../replica/replica.ts'
+import type { Answered, Freshness, Holdings } from './answered.ts'
+import type { Check } from './requests.ts'
+
+/** One question, and how it came. */
+export interface Ask {
+  /** For the metrics. */
+  method: string
+  check: Check
+  traceparent: string | undefined
+}
+
+export interface Decisions {
+  /** @throws AppError `unauthenticated` or `forbidden`. */
+  mayAsk(authorization: string | undefined, tenantId: string): void
+  /** Undefined when something has to be fetched or waited for. */
+  now(ask: Ask): Answered | undefined
+  /** Whether `now` would answer all of them; nothing is told of it. */
+  areHere(asks: readonly Ask[]): boolean
+  /** @throws AppError `unavailable` or `revision_not_reached`. */
+  later(ask: Ask, deadlineMs: number): Promise<Answered>
+  /** @throws AppError as `later`. */
+  everything(customer: CustomerKey, minRevision: number, deadlineMs: number): Promise<Holdings>
+}
+
+export interface DecisionsOptions {
+  replica: Replica
+  clock: Clock
+  maxStalenessMs: number
+  policy: StalenessPolicy
+  callers: Callers
+  observer: Observer
+}
+
+const customerUnknown: Decision = { allowed: false, reason: 'customer_unknown', unlimited: false }
+
+export const createDecisions = ({ replica, clock, maxStalenessMs, policy, callers, observer }: DecisionsOptions): Decisions => {
+  const freshnessOf = (known: Known): Freshness => {
+    const asOfMs = replica.asOfMs(known)
+    return { revision: known.set?.revision ?? 0, asOfMs, stale: clock.nowMs() - asOfMs > maxStalenessMs }
+  }
+  const told = ({ method, check, traceparent }: Ask, decision: Decision, freshness: Freshness, nowMs: number): Answered => {
+    observer.count(method, decision.reason)
+    if (observer.wants(decision)) observer.tell({ check, decision, freshness, nowMs, traceparent })
+    return { decision, freshness }
+  }
+  const answer = (ask: Ask, known: Known, nowMs: number): Answered => {
+    const freshness = freshnessOf(known)
+    const { entitlement, amount } = ask.check
+    const instead = freshness.stale ? answerWhenStale(policy, entitlement) : undefined
+    return told(ask, instead ?? (known.set ? decide(known.set, entitlement, amount, nowMs) : customerUnknown), freshness, nowMs)
+  }
+  const find = (customer: CustomerKey, minRevision: number, deadlineMs: number): Promise<Known> =>
+    minRevision > 0 ? replica.waitFor(customer, minRevision, deadlineMs) : replica.load(customer)
+  const heldNow = ({ customer, minRevision }: Check): { known: Known; nowMs: number } | undefined => {
+    const known = replica.peek(customer)
+    if (!known || (known.set?.revision ?? 0) < minRevision) return undefined
+    const nowMs = replica.peekNowMs(known)
+    return nowMs === undefined ? undefined : { known, nowMs }
+  }
+
+  return {
+    mayAsk: (authorization, tenantId) => {
+      if (callers.areKnown) callers.check(authorization, tenantId)
+    },
+    now: (ask) => {
+      const held = heldNow(ask.check)
+      return held && answer(ask, held.known, held.nowMs)
+    },
+    areHere: (asks) => asks.every(({ check }) => heldNow(check) !== undefined),
+    later: async (ask, deadlineMs) => {
+      const { customer, minRevision, entitlement } = ask.check
+      try {
+        const known = await find(customer, minRevision, deadlineMs)
+        return answer(ask, known, await replica.loadNowMs(known))
+      } catch (error) {
+        // The feed cannot be asked: a configured answer is better than none.
+        const instead = isAppError(error, 'unavailable') ? answerWhenStale(policy, entitlement) : undefined
+        if (!instead) throw error
+        return told(ask, instead, { revision: 0, asOfMs: replica.currentAsOfMs(), stale: true }, clock.nowMs())
+      }
+    },
+    everything: async (customer, minRevision, deadlineMs) => {
+      const known = await find(customer, minRevision, deadlineMs)
+      const nowMs = await replica.loadNowMs(known)
+      const freshness = freshnessOf(known)
+      const decided = (known.set ? decideAll(known.set, nowMs) : []).map(({ key, decision }) => ({
+        key,
+        decision: (freshness.stale ? answerWhenStale(policy, key) : undefined) ?? decision,
+      }))
+      return { decided, freshness, customerKnown: known.set !== null }
+    },
+  }
+}

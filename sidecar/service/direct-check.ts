@@ -1,0 +1,160 @@
+/**
+ * CheckEntitlement and BatchCheckEntitlements from bytes to bytes, for customers whose sets are held: nothing is waited
+ * for, and hardly anything is made. Whatever is not as plain as that is left to the handlers of
+ * `entitlement-service.ts`, which answer the same.
+ */
+import type { Clock } from '../../common/clock.ts'
+import { type Decision, decide, type Reason } from '../../common/entitlements/decide.ts'
+import type { Observer } from '../observe/observer.ts'
+import type { Callers } from '../policy/callers.ts'
+import { KeyBytes } from '../replica/cache/set-cache.ts'
+import { isPlainSet, keepWindows, readAtMsOf, readPart, revisionOf } from '../replica/cache/set-record.ts'
+import type { Replica } from '../replica/replica.ts'
+import type { DirectMethod } from '../transport/transport.ts'
+import type { Freshness } from './answered.ts'
+import { CheckRequest, isPlain, MAX_ANSWER_BYTES, varint, writeAnswer } from './check-wire.ts'
+import { MAX_BATCH } from './requests.ts'
+
+/** Leave it to the handler. */
+const NOT_HERE = -1
+const nothing = { grants: [], usage: [] }
+/** Field 1 of both batch messages, length-delimited. */
+const ONE_OF_MANY = 0x0a
+/** An answer's length, written before it in as many bytes whatever it is. */
+const LENGTH_BYTES = 2
+/** The shortest check that names everything. */
+const LEAST_CHECK_BYTES = 12
+
+export interface DirectCheckOptions {
+  replica: Replica
+  clock: Clock
+  maxStalenessMs: number
+  callers: Callers
+  observer: Observer
+}
+
+export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, observer }: DirectCheckOptions): { check: DirectMethod; batch: DirectMethod } => {
+  const request = new CheckRequest()
+  const key = new KeyBytes()
+  const { ring, dictionary } = replica.cache
+  const freshness: Freshness = { revision: 0, asOfMs: 0, stale: false }
+  const { texts } = request
+  /** Of the answers of one call, which are counted when all of them are there. */
+  const reasons: Reason[] = []
+
+  /** Where the last check's customer lies in the request, and where its set is held: a batch often asks about one. */
+  let [lastStart, lastEnd, lastTenantLength, lastAt] = [0, 0, 0, -1]
+
+  const isSameCustomer = (bytes: Buffer): boolean => {
+    const from = texts[0] as number
+    const length = (texts[5] as number) - from
+    // The tenant's length comes before it; those of the others are in between, and are compared with the rest.
+    if (lastAt < 0 || length !== lastEnd - lastStart || (texts[1] as number) - from !== lastTenantLength) return false
+    for (let n = 0; n < length; n += 1) if (bytes[from + n] !== bytes[lastStart + n]) return false
+    lastStart = from
+    lastEnd = from + length
+    return true
+  }
+
+  const find = (bytes: Buffer): number => {
+    key.begin()
+    for (let n = 0; n < 6; n += 2) key.add(bytes, texts[n] as number, texts[n + 1] as number)
+    key.end()
+    lastStart = texts[0] as number
+    lastEnd = texts[5] as number
+    lastTenantLength = (texts[1] as number) - lastStart
+    lastAt = ring.find(key.bytes, key.length, key.hash)
+    return lastAt
+  }
+
+  const decideAt = (at: number, entitlement: string, nowMs: number): Decision => {
+    const keyId = dictionary.keyId(entitlement)
+    const part = keyId === undefined ? nothing : (readPart(ring, at, dictionary, keyId) ?? nothing)
+    if (keyId !== undefined) keepWindows(ring, at, keyId, part, nowMs)
+    return decide(part, entitlement, request.amount, nowMs)
+  }
+
+  const tell = (bytes: Buffer, entitlement: string, decision: Decision, nowMs: number): void => {
+    const customer = { tenantId: request.text(bytes, 0), storefrontId: request.text(bytes, 1), customerId: request.text(bytes, 2) }
+    const check = { customer, entitlement, amount: request.amount, minRevision: request.minRevision }
+    observer.tell({ check, decision, freshness: { ...freshness }, nowMs })
+  }
+
+  const answer = (bytes: Buffer, start: number, end: number, authorization: string | undefined, into: Buffer, to: number, nowMs: number): number => {
+    if (!request.read(bytes, start, end)) return NOT_HERE
+    if (callers.areKnown && !callers.may(authorization, request.text(bytes, 0))) return NOT_HERE
+    const entitlement = request.entitlement(bytes)
+    if (entitlement === undefined) return NOT_HERE
+    const at = isSameCustomer(bytes) ? lastAt : find(bytes)
+    if (at < 0) return NOT_HERE
+    const revision = revisionOf(ring, at)
+    // A sandbox has a time of its own; what is from a snapshot has to be confirmed.
+    if (revision < request.minRevision || !isPlainSet(ring, at)) return NOT_HERE
+    const asOfMs = Math.max(readAtMsOf(ring, at), replica.currentAsOfMs())
+    if (nowMs - asOfMs > maxStalenessMs) return NOT_HERE
+    const decision = decideAt(at, entitlement, nowMs)
+    if (!isPlain(decision)) return NOT_HERE
+    freshness.revision = revision
+    freshness.asOfMs = asOfMs
+    reasons.push(decision.reason)
+    if (observer.wants(decision)) tell(bytes, entitlement, decision, nowMs)
+    return writeAnswer(into, to, decision, freshness)
+  }
+
+  const countAll = (method: string): void => {
+    for (let n = 0; n < reasons.length; n += 1) observer.count(method, reasons[n] as Reason)
+    replica.countHits(reasons.length)
+  }
+
+  return {
+    check: {
+      maxBytes: () => MAX_ANSWER_BYTES,
+      answer: (bytes, start, end, authorization, into, to) => {
+        reasons.length = 0
+        lastAt = -1
+        const written = answer(bytes, start, end, authorization, into, to, clock.nowMs())
+        if (written >= 0) countAll('CheckEntitlement')
+        return written
+      },
+    },
+    batch: {
+      maxBytes: (requestBytes) => (MAX_ANSWER_BYTES + LENGTH_BYTES + 1) * Math.min(MAX_BATCH, Math.ceil(requestBytes / LEAST_CHECK_BYTES)),
+      answer: (bytes, start, end, authorization, into, to) => {
+        reasons.length = 0
+        lastAt = -1
+        const nowMs = clock.nowMs()
+        let out = to
+        for (let at = start; at < end; ) {
+          if (bytes[at] !== ONE_OF_MANY || reasons.length === MAX_BATCH) return NOT_HERE
+          let length = bytes[at + 1] as number
+          at += 2
+          if (length > 127) {
+            // A check of four ids is less than 16 KiB: two bytes of length.
+            const high = bytes[at] as number
+            if (high > 127) return NOT_HERE
+            length = (length & 127) | (high << 7)
+            at += 1
+          }
+          if (at + length > end) return NOT_HERE
+          const message = out + 1 + LENGTH_BYTES
+          const written = answer(bytes, at, at + length, authorization, into, message, nowMs)
+          if (written < 0) return NOT_HERE
+          at += length
+          into[out] = ONE_OF_MANY
+          const took = written - message
+          if (took > 127) {
+            varint(into, out + 1, took)
+            out = written
+          } else {
+            // One byte says how long it is: it moves up by the other.
+            into[out + 1] = took
+            into.copyWithin(message - 1, message, written)
+            out = written - 1
+          }
+        }
+        countAll('BatchCheckEntitlements')
+        return out
+      },
+    },
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * Entitlements as flags (https://openfeature.dev/specification/): the flag's key is the entitlement's, the customer is
+ * the targeting key. An answer is never `STATIC`: providers keep such by key alone, and one customer would get another's.
+ */
+
+import type { Decision } from '../../common/entitlements/decide.ts'
+import type { CustomerKey } from '../../common/entitlements/model.ts'
+import { AppError, fieldError } from '../../common/errors.ts'
+import { z } from '../../common/zod.ts'
+import type { Answered, Freshness } from './answered.ts'
+import type { Ask, Decisions } from './decisions.ts'
+
+/** Where the evaluation context says nothing. */
+export interface FlagDefaults {
+  tenantId: string | undefined
+  storefrontId: string | undefined
+}
+
+const context = z.looseObject({
+  targetingKey: z.string().max(128).optional(),
+  tenantId: z.string().max(128).optional(),
+  storefrontId: z.string().max(128).optional(),
+  customerId: z.string().max(128).optional(),
+  amount: z.number().int().min(1).optional(),
+})
+
+/** What a number without an end is as a flag: the largest that every language's numbers hold. */
+const UNLIMITED = Number.MAX_SAFE_INTEGER
+
+export type FlagValue = boolean | string | number
+
+export interface Flag {
+  /** Undefined: the caller's own default is to be used. */
+  value: FlagValue | undefined
+  reason: 'TARGETING_MATCH' | 'DEFAULT' | 'STALE'
+  variant: string | undefined
+  metadata: Record<string, string | number | boolean>
+  answered: Answered
+}
+
+export interface Asked {
+  customer: CustomerKey
+  amount: number
+}
+
+/** @throws AppError `invalid_request`. */
+const readContext = (given: unknown, { tenantId, storefrontId }: FlagDefaults): Asked => {
+  const parsed = context.safeParse(given ?? {})
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues
+    throw fieldError('invalid_request', `context.${issue?.path.join('.')}`, issue?.message ?? 'is not usable')
+  }
+  const read = parsed.data
+  const customer = {
+    tenantId: read.tenantId || tenantId || '',
+    storefrontId: read.storefrontId || storefrontId || '',
+    customerId: read.customerId || read.targetingKey || '',
+  }
+  if (customer.customerId === '') throw fieldError('invalid_request', 'context.targetingKey', "must be set: it is the customer's id")
+  if (customer.tenantId === '') throw fieldError('invalid_request', 'context.tenantId', 'must be set, or FLAG_TENANT at the sidecar')
+  if (customer.storefrontId === '') throw fieldError('invalid_request', 'context.storefrontId', 'must be set, or FLAG_STOREFRONT at the sidecar')
+  return { customer, amount: read.amount ?? 1 }
+}
+
+const flagValueOf = ({ kind, allowed, value, limit, unlimited }: Decision): FlagValue => {
+  if (kind === 'value') return value ?? ''
+  if (kind === 'quota' || kind === 'capacity') return unlimited ? UNLIMITED : (limit ?? 0)
+  return allowed
+}
+
+const metadataOf = ({ allowed, bundleId, subscriptionId, remaining }: Decision, { revision, stale }: Freshness): Flag['metadata'] => ({
+  allowed,
+  ...(remaining === undefined ? {} : { remaining }),
+  ...(bundleId === undefined ? {} : { bundleId }),
+  ...(subscriptionId === undefined ? {} : { subscriptionId }),
+  revision,
+  stale,
+})
+
+const toFlag = (answered: Answered): Flag => {
+  const { decision, freshness } = answered
+  const metadata = metadataOf(decision, freshness)
+  // Nobody knows the customer: that is not a "no", and the caller's default counts. So it does for a value that is not held.
+  const isUnknown = decision.reason === 'customer_unknown' || (decision.kind === 'value' && !decision.allowed)
+  if (isUnknown) return { value: undefined, reason: 'DEFAULT', variant: undefined, metadata, answered }
+  return { value: flagValueOf(decision), reason: freshness.stale ? 'STALE' : 'TARGETING_MATCH', variant: decision.reason, metadata, answered }
+}
+
+/** The decision whole, for a flag that is asked for as an object. Instants as ISO 8601. */
+export const toObject = ({ decision, freshness }: Answered): Record<string, unknown> => {
+  const { resetsAtMs, validUntilMs, ...rest } = decision
+  const at = (ms: number | undefined) => (ms === undefined ? undefined : new Date(ms).toISOString())
+  const whole = {
+    ...rest,
+    resetsAt: at(resetsAtMs),
+    validUntil: at(validUntilMs),
+    revision: freshness.revision,
+    asOf: at(freshness.asOfMs),
+    stale: freshness.stale,
+  }
+  return Object.fromEntries(Object.entries(whole).filter(([, value]) => value !== undefined))
+}
+
+export interface FlagQuestion {
+  method: string
+  key: string
+  context: unknown
+  authorization: string | undefined
+  traceparent: string | undefined
+  deadlineMs: number
+}
+
+export interface Flags {
+  /** @throws AppError. */
+  one(question: FlagQuestion): Promise<Flag>
+  /** Every flag that the customer holds. @throws AppError. */
+  all(question: Omit<FlagQuestion, 'key'>): Promise<{ flags: ({ key: string } & Flag)[]; freshness: Freshness }>
+}
+
+export const createFlags = (decisions: Decisions, defaults: FlagDefaults): Flags => {
+  const read = ({ context: given, authorization }: Pick<FlagQuestion, 'context' | 'authorization'>): Asked => {
+    const asked = readContext(given, defaults)
+    decisions.mayAsk(authorization, asked.customer.tenantId)
+    return asked
+  }
+  return {
+    one: async (question) => {
+      const { customer, amount } = read(question)
+      if (question.key === '' || question.key.length > 128) throw new AppError('invalid_request', 'the flag key must have 1 to 128 characters')
+      const ask: Ask = { method: question.method, check: { customer, entitlement: question.key, amount, minRevision: 0 }, traceparent: question.traceparent }
+      return toFlag(decisions.now(ask) ?? (await decisions.later(ask, question.deadlineMs)))
+    },
+    all: async (question) => {
+      const { customer } = read(question)
+      const { decided, freshness } = await decisions.everything(customer, 0, question.deadlineMs)
+      return { flags: decided.map(({ key, decision }) => ({ key, ...toFlag({ decision, freshness }) })), freshness }
+    },
+  }
+}

@@ -1,0 +1,43 @@
+/** Our errors as those of gRPC, and what a call brings with it. */
+import { type Metadata, status as Status } from '@grpc/grpc-js'
+import type { Clock } from '../../common/clock.ts'
+import { AppError } from '../../common/errors.ts'
+import type { Log } from '../../common/log.ts'
+
+/** How long is waited for something when the caller sets no deadline. */
+const DEFAULT_WAIT_MS = 5_000
+/**
+ * The answer has to travel back before the caller's own clock calls the call dead: a quarter of what is left is kept
+ * for that, within these bounds.
+ */
+const [LEAST_MARGIN_MS, MOST_MARGIN_MS] = [20, 250]
+
+export interface ServiceError {
+  code: Status
+  details: string
+}
+
+const codes = {
+  invalid_request: Status.INVALID_ARGUMENT,
+  unauthenticated: Status.UNAUTHENTICATED,
+  forbidden: Status.PERMISSION_DENIED,
+  revision_not_reached: Status.FAILED_PRECONDITION,
+  unavailable: Status.UNAVAILABLE,
+} as const
+
+export const toServiceError = (error: unknown, log: Log): ServiceError => {
+  const code = error instanceof AppError && Object.hasOwn(codes, error.code) ? codes[error.code as keyof typeof codes] : undefined
+  if (code !== undefined) return { code, details: (error as AppError).message }
+  log.error({ err: error }, 'a call failed')
+  return { code: Status.INTERNAL, details: 'something went wrong on our side' }
+}
+
+/** The first value that a call has under a name. */
+export const first = (metadata: Metadata, name: string): string | undefined => metadata.get(name)[0]?.toString()
+
+/** By when the answer has to be known, in epoch milliseconds. */
+export const deadlineOf = (call: { getDeadline(): Date | number }, clock: Clock): number => {
+  const deadline = Number(call.getDeadline())
+  if (!Number.isFinite(deadline)) return clock.nowMs() + DEFAULT_WAIT_MS
+  return deadline - Math.min(MOST_MARGIN_MS, Math.max(LEAST_MARGIN_MS, (deadline - clock.nowMs()) / 4))
+}

@@ -1,0 +1,119 @@
+import test from 'ava'
+import fc from 'fast-check'
+import { intervals } from '../../common/calendar.ts'
+import type { EntitlementSet } from '../../common/entitlements/model.ts'
+import { SetCache } from '../../sidecar/replica/cache/set-cache.ts'
+
+const MiB = 1024 * 1024
+const id = fc.oneof(
+  fc.constantFrom('a', 'b', 'acme', 'us-store', 'sub_01'),
+  fc.string({ minLength: 1, maxLength: 128 }),
+  fc.string({ unit: 'grapheme', minLength: 1, maxLength: 20 }),
+)
+const instant = fc.integer({ min: -1_000_000, max: 8_000_000_000_000 })
+const limit = fc.option(fc.maxSafeNat())
+const terms = fc.oneof(
+  fc.record({ kind: fc.constant('flag' as const), enabled: fc.boolean() }),
+  fc.record({
+    kind: fc.constant('quota' as const),
+    limit,
+    per: fc.constantFrom(...intervals),
+    anchorMs: instant,
+    timeZone: fc.constantFrom('UTC', 'Europe/Berlin'),
+  }),
+  fc.record({ kind: fc.constant('capacity' as const), limit }),
+  fc.record({ kind: fc.constant('value' as const), value: fc.string() }),
+)
+const grant = fc.record(
+  { key: id, subscriptionId: id, bundleId: id, fromMs: instant, untilMs: instant, inactive: fc.boolean(), terms },
+  { requiredKeys: ['key', 'subscriptionId', 'bundleId', 'fromMs', 'inactive', 'terms'] },
+)
+const usage = fc.record({ key: id, used: fc.maxSafeNat(), untilMs: instant }, { requiredKeys: ['key', 'used'] })
+const anySet: fc.Arbitrary<EntitlementSet> = fc.record({
+  tenantId: id,
+  storefrontId: id,
+  customerId: id,
+  revision: fc.maxSafeNat(),
+  sandbox: fc.boolean(),
+  grants: fc.array(grant, { maxLength: 12 }),
+  usage: fc.array(usage, { maxLength: 4 }),
+}) as fc.Arbitrary<EntitlementSet>
+
+/** Without what was worked out, and without the difference between absent and undefined. */
+const plain = (set: EntitlementSet | undefined) => JSON.parse(JSON.stringify(set ?? null, (key, value) => (key === 'window' ? undefined : value)))
+
+test('a set comes back as it went in, whatever is in it, and whatever else is held', (t) => {
+  fc.assert(
+    fc.property(fc.array(anySet, { minLength: 1, maxLength: 20 }), (sets) => {
+      const cache = new SetCache(4 * MiB)
+      const model = new Map<string, EntitlementSet>()
+      for (const [n, set] of sets.entries()) {
+        cache.set(set, n)
+        model.set(JSON.stringify([set.tenantId, set.storefrontId, set.customerId]), set)
+      }
+      for (const set of model.values()) {
+        t.deepEqual(plain(cache.get(set)?.set), plain(set))
+        t.is(cache.revisionOf(set), set.revision)
+      }
+      t.is(cache.scan(cache.begin(), 1_000).found.length, model.size)
+      t.is(cache.stats.sets, model.size)
+    }),
+    { numRuns: 300 },
+  )
+})
+
+test('what sets have in common is kept once, and let go with the last of them', (t) => {
+  const cache = new SetCache(4 * MiB)
+  const of = (n: number): EntitlementSet => ({
+    tenantId: 'acme',
+    storefrontId: 'us',
+    customerId: `c${n}`,
+    revision: 1,
+    sandbox: false,
+    grants: Array.from({ length: 10 }, (_, g) => ({
+      key: `key ${g}`,
+      subscriptionId: `s${n}`,
+      bundleId: 'pro',
+      fromMs: 0,
+      inactive: false,
+      terms: { kind: 'capacity', limit: g },
+    })),
+    usage: [{ key: 'key 1', used: n }],
+  })
+  for (let n = 0; n < 1_000; n += 1) cache.set(of(n), 0)
+  t.is(cache.dictionary.size, 10)
+  for (let n = 0; n < 1_000; n += 1) cache.set({ ...of(n), grants: of(n).grants.slice(0, 5) }, 0)
+  t.is(cache.dictionary.size, 5)
+  t.true(cache.stats.usedBytes / cache.stats.sets < 400)
+  for (let n = 0; n < 999; n += 1) cache.delete(of(n))
+  t.is(cache.dictionary.size, 5)
+  cache.delete(of(999))
+  t.is(cache.dictionary.size, 0)
+  t.is(cache.dictionary.keyId('key 1'), undefined)
+})
+
+test('a set that is too large for a record is held all the same, and one that shrinks goes back', (t) => {
+  const cache = new SetCache(4 * MiB)
+  const customer = { tenantId: 'acme', storefrontId: 'us', customerId: 'large' }
+  const of = (count: number): EntitlementSet => ({
+    ...customer,
+    revision: count,
+    sandbox: false,
+    grants: Array.from({ length: count }, (_, n) => ({
+      key: 'seats',
+      subscriptionId: `s${n}`,
+      bundleId: 'pro',
+      fromMs: 0,
+      inactive: false,
+      terms: { kind: 'capacity', limit: 1 },
+    })),
+    usage: [],
+  })
+  for (const count of [3, 600, 2, 700, 0]) {
+    cache.set(of(count), 0)
+    t.is(cache.get(customer)?.set.grants.length, count)
+    t.is(cache.revisionOf(customer), count)
+    t.is(cache.stats.sets, 1)
+  }
+  t.is(cache.dictionary.size, 0)
+})
