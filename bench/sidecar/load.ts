@@ -82,7 +82,7 @@ const message = (): Buffer =>
         : CheckEntitlementRequest.encode(check()).finish(),
   )
 // Made beforehand: the generator is not what is measured.
-const POOL = options.same ? 1 : batch > 0 ? 2_000 : 100_000
+const POOL = options.same ? 1 : batch > 100 ? 200 : batch > 0 ? 2_000 : 100_000
 const pool = options.cold ? [] : Array.from({ length: POOL }, message)
 
 const string = (text: string): Buffer => Buffer.from([text.length, ...Buffer.from(text)])
@@ -108,22 +108,32 @@ const RING = 1 << 16
 /** HEADERS and DATA of one call once the table is warm, for any stream: its id is written into them. */
 interface Prepared {
   bytes: Buffer
-  dataAt: number
+  framesAt: readonly number[]
 }
 
 const timeoutText = (): string => `${20_000 + random(79_999)}u`
 const indexedFields = (added: number): number[] => [0x83, 0x86, ...Array.from({ length: TABLE }, (_, n) => 0x80 | (62 + added + TABLE - 1 - n))]
 
+const MAX_FRAME_BYTES = 16_384
+
 const prepare = (block: Buffer, body: Buffer): Prepared => {
-  const bytes = Buffer.allocUnsafe(2 * FRAME_HEADER_BYTES + block.length + 5 + body.length)
+  const message = Buffer.alloc(5 + body.length)
+  message.writeUInt32BE(body.length, 1)
+  message.set(body, 5)
+  const frames = Math.ceil(message.length / MAX_FRAME_BYTES)
+  const bytes = Buffer.allocUnsafe((1 + frames) * FRAME_HEADER_BYTES + block.length + message.length)
   let at = writeFrameHeader(bytes, 0, block.length, FrameType.HEADERS, Flag.END_HEADERS, 0)
   bytes.set(block, at)
-  const dataAt = at + block.length
-  at = writeFrameHeader(bytes, dataAt, 5 + body.length, FrameType.DATA, Flag.END_STREAM, 0)
-  bytes[at] = 0
-  bytes.writeUInt32BE(body.length, at + 1)
-  bytes.set(body, at + 5)
-  return { bytes, dataAt }
+  at += block.length
+  const framesAt = [0]
+  for (let from = 0; from < message.length; from += MAX_FRAME_BYTES) {
+    const part = message.subarray(from, from + MAX_FRAME_BYTES)
+    framesAt.push(at)
+    at = writeFrameHeader(bytes, at, part.length, FrameType.DATA, from + part.length === message.length ? Flag.END_STREAM : 0, 0)
+    bytes.set(part, at)
+    at += part.length
+  }
+  return { bytes, framesAt }
 }
 
 /** The timeout's name is in the table; its value is written out, and not added: a full table would let go of the fields. */
@@ -160,7 +170,7 @@ class Connection {
     this.#streamId += 2
     this.#started[(id >>> 1) & (RING - 1)] = fromUs
     const isWarm = (options.same ? id > 1 : this.#added >= WARM) && !options.cold
-    const { bytes, dataAt } = isWarm
+    const { bytes, framesAt } = isWarm
       ? (prepared[random(prepared.length)] as Prepared)
       : prepare(this.#coldBlock(id), options.cold ? message() : (pool[random(pool.length)] as Buffer))
     if (this.#outAt + bytes.length > this.#out.length) {
@@ -172,8 +182,7 @@ class Connection {
     }
     const at = this.#outAt
     this.#out.set(bytes, at)
-    this.#out.writeUInt32BE(id, at + 5)
-    this.#out.writeUInt32BE(id, at + dataAt + 5)
+    for (const frameAt of framesAt) this.#out.writeUInt32BE(id, at + frameAt + 5)
     this.#outAt += bytes.length
   }
   #from = 0
@@ -269,7 +278,7 @@ if (options.rate === undefined) {
   let made = 0
   const tick = () => {
     if (!running) return
-    const due = Math.floor(((performance.now() - begin) / 1000) * rate)
+    const due = Math.floor(((performance.now() - begin) / 1000) * rate) + 1
     for (; made < due; made += 1) connections[made % connections.length]?.call((begin + (made / rate) * 1000) * 1000)
     for (const connection of connections) connection.flush()
     setImmediate(tick)

@@ -31,9 +31,11 @@ export interface NatsFeedOptions {
   bucket: string
   clock: Clock
   log: Log
+  /** Between two tries to reach a server again, with as much again of jitter; 250 without. */
+  reconnectWaitMs?: number
 }
 
-const connectionOptions = (url: string): ConnectionOptions => {
+const connectionOptions = (url: string, waitMs: number): ConnectionOptions => {
   const urls = url.split(',').map((one) => new URL(one))
   const { username = '', password = '', protocol } = urls[0] ?? {}
   const credentials =
@@ -49,8 +51,9 @@ const connectionOptions = (url: string): ConnectionOptions => {
     // A feed that is away is waited for, for ever: sidecars answer from memory meanwhile.
     maxReconnectAttempts: -1,
     waitOnFirstConnect: true,
-    reconnectTimeWait: 250,
-    reconnectJitter: 250,
+    reconnectTimeWait: waitMs,
+    reconnectJitter: waitMs,
+    reconnectJitterTLS: waitMs,
     // A peer that vanished without closing is noticed within three of these.
     pingInterval: 5_000,
     timeout: REQUEST_TIMEOUT_MS,
@@ -73,7 +76,7 @@ const isLostRace = (error: unknown): boolean =>
 
 export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> => {
   const { bucket, clock, log } = options
-  const connection = await connect(connectionOptions(options.url))
+  const connection = await connect(connectionOptions(options.url, options.reconnectWaitMs ?? 250))
   const manager = await jetstreamManager(connection, { timeout: REQUEST_TIMEOUT_MS })
   const kv = await new Kvm(jetstream(connection, { timeout: REQUEST_TIMEOUT_MS })).create(bucket, { history: 1 })
   log.info({ server: connection.info?.version, bucket }, 'feed connected')

@@ -1,7 +1,7 @@
 /**
  * The conformance suite of HTTP/2 (https://github.com/summerwind/h2spec), whole: generic, http2 and hpack. It is looked
  * for in H2SPEC, on the PATH and in the cache; `.ci/run` installs it:
- * `go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.0+incompatible`.
+ * `go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible`.
  */
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'

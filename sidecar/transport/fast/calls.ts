@@ -300,6 +300,8 @@ const serveOne = (context: CallContext): void => {
     stream.onData = undefined
     connection.consumed(stream, bytes.length)
     stream.chunks = []
+    // It came in several frames: whole now, it may be answered in place as well.
+    if (stream.onWhole?.(stream, bytes, 0, bytes.length)) return
     if (!read || read.rest.length > 0) {
       finish(Status.INTERNAL, read ? 'the call takes one message' : 'the call ended before its message did')
       return
