@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Clock } from '../common/clock.ts'
 import { type Config, cannotListen } from '../common/config.ts'
+import { explainQuestion } from '../common/entitlements/explanation.ts'
 import type { Feed } from '../common/feed/feed.ts'
 import { createInProcessFeed } from '../common/feed/in-process.ts'
 import { createNatsFeed } from '../common/feed/nats.ts'
@@ -12,6 +13,7 @@ import type { Log } from '../common/log.ts'
 import { startPspSimulator } from '../psp-simulator/server.ts'
 import { generatePlatformKey } from './access/api-keys.ts'
 import { createSealing } from './access/sealing.ts'
+import { explain } from './entitlements/explain.ts'
 import { toEntitlementSet } from './entitlements/publish-entitlements.ts'
 import { createHttpApp } from './http/app.ts'
 import { keys } from './keys.ts'
@@ -132,6 +134,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     'control plane started',
   )
   const worker = startWorker(services, config.WORKER_POLL_MS)
+  const stopAnswering = await feed.answer(async (question) => JSON.stringify(await explain(services, explainQuestion.parse(JSON.parse(question)))))
 
   return {
     url,
@@ -139,6 +142,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     close: async () => {
       const closed = new Promise((resolve) => server.close(resolve))
       server.closeIdleConnections()
+      stopAnswering()
       await worker.stop()
       await closed
       await ownSimulator?.close()

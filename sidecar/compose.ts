@@ -1,6 +1,7 @@
 /** Puts a sidecar together. The one place that chooses its parts. */
 import type { Clock } from '../common/clock.ts'
 import { type Config, ConfigError } from '../common/config.ts'
+import { type ExplainQuestion, explanation } from '../common/entitlements/explanation.ts'
 import { servesAlways } from '../common/entitlements/staleness-policy.ts'
 import type { Feed } from '../common/feed/feed.ts'
 import type { Log } from '../common/log.ts'
@@ -59,6 +60,7 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
   const shared = { replica, clock, maxStalenessMs: config.MAX_STALENESS_MS, callers, observer }
   const decisions = createDecisions({ ...shared, policy: config.STALENESS_POLICY ?? servesAlways })
   const flags = createFlags(decisions, { tenantId: config.FLAG_TENANT, storefrontId: config.FLAG_STOREFRONT })
+  const explain = async (question: ExplainQuestion, timeoutMs: number) => explanation.parse(JSON.parse(await feed.ask(JSON.stringify(question), timeoutMs)))
   const transport =
     config.SIDECAR_TRANSPORT === 'fast' ? createFastTransport({ nowMs, certificates, onAnswered: metrics.observe }) : createGrpcJsTransport({ certificates })
   const server = await startServer({
@@ -66,7 +68,7 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
     host: config.HOST,
     port: config.GRPC_PORT,
     socketPath: config.GRPC_SOCKET,
-    service: createEntitlementService({ decisions, replica, clock, log }),
+    service: createEntitlementService({ decisions, explain, replica, clock, log }),
     flagd: createFlagdService({ flags, callers, replica, clock, log }),
     direct: createDirectChecks(shared),
   })

@@ -35,6 +35,16 @@ export interface Feed {
    */
   watch(listener: FeedListener): Promise<FeedWatch>
 
+  /**
+   * Asks whoever answers such questions what the feed does not hold: a control plane. For people's questions, never on
+   * the path of a check.
+   * @throws AppError `unavailable` when nobody answers in time.
+   */
+  ask(question: string, timeoutMs: number): Promise<string>
+
+  /** Answers what is asked; of several that do, one gets each question. @returns what ends it. */
+  answer(handler: (question: string) => Promise<string>): Promise<() => void>
+
   /** Resolves when the feed can be reached. @throws AppError `unavailable`. */
   ping(): Promise<void>
 

@@ -18,6 +18,7 @@ export const createInProcessFeed = (options: { clock: Clock; lookup?: FeedLookup
   const listeners = new Set<FeedListener>()
   const sets = new Map<string, EntitlementSet>()
   const clocks = new Map<string, TestClock>()
+  const answerers: ((question: string) => Promise<string>)[] = []
   let closed = false
 
   const ensureOpen = () => {
@@ -65,6 +66,20 @@ export const createInProcessFeed = (options: { clock: Clock; lookup?: FeedLookup
           listeners.delete(own)
           stoppedAtMs ??= options.clock.nowMs()
         },
+      }
+    },
+    ask: async (question) => {
+      ensureOpen()
+      const [handler] = answerers
+      if (!handler) throw new AppError('unavailable', 'no control plane is there to answer')
+      return handler(question)
+    },
+    answer: async (handler) => {
+      ensureOpen()
+      answerers.push(handler)
+      return () => {
+        const at = answerers.indexOf(handler)
+        if (at >= 0) answerers.splice(at, 1)
       }
     },
     ping: async () => ensureOpen(),

@@ -48,6 +48,8 @@ export const createLateFeed = (options: { open: () => Promise<Feed>; log: Log })
     getSet: async (customer) => there().getSet(customer),
     putClock: async (testClock) => there().putClock(testClock),
     getClock: async (tenantId) => there().getClock(tenantId),
+    ask: async (question, timeoutMs) => there().ask(question, timeoutMs),
+    answer: async (handler) => there().answer(handler),
     ping: async () => there().ping(),
     watch: async (listener: FeedListener) => {
       let inner: FeedWatch | undefined

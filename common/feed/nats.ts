@@ -8,7 +8,7 @@
  */
 import { type JetStreamManager, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { type KV, type KvEntry, Kvm, type KvWatchEntry } from '@nats-io/kv'
-import { type ConnectionOptions, connect, type NatsConnection, type QueuedIterator } from '@nats-io/transport-node'
+import { type ConnectionOptions, connect, headers, type NatsConnection, type QueuedIterator } from '@nats-io/transport-node'
 import type { Clock } from '../clock.ts'
 import { decodeClock, decodeSet, encodeClock, encodeSet } from '../entitlements/wire.ts'
 import { AppError } from '../errors.ts'
@@ -23,6 +23,9 @@ const CONFIRM_EVERY_MS = 1_000
 /** A writer loses a race only to another writer of the same customer; this many in a row is a fault. */
 const MAX_PUT_TRIES = 20
 const RETRY_WATCH_AFTER_MS = 250
+
+/** Where questions to control planes travel. */
+const subjectOf = (bucket: string): string => `tollgate.ask.${bucket}`
 
 export interface NatsFeedOptions {
   /** One or several nats:// or tls:// URLs, comma-separated; a user and password or a token may be part of each. */
@@ -117,6 +120,29 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
       const watch = await orUnavailable(() => startWatch({ connection, manager, kv, bucket, clock, log }, listener))
       watches.add(watch)
       return watch
+    },
+    ask: (question, timeoutMs) =>
+      orUnavailable(async () => {
+        const reply = await connection.request(subjectOf(bucket), question, { timeout: timeoutMs })
+        if (reply.headers?.get('error')) throw new Error('the control plane could not answer')
+        return reply.string()
+      }),
+    answer: async (handler) => {
+      const subscription = connection.subscribe(subjectOf(bucket), { queue: 'control-planes' })
+      void (async () => {
+        for await (const message of subscription) {
+          handler(message.string()).then(
+            (reply) => message.respond(reply),
+            (error) => {
+              log.error({ err: error }, 'feed: a question could not be answered')
+              const failed = headers()
+              failed.set('error', 'internal')
+              message.respond('', { headers: failed })
+            },
+          )
+        }
+      })()
+      return () => subscription.unsubscribe()
     },
     ping: () => orUnavailable(() => withTimeout(connection.flush())),
     close: async () => {

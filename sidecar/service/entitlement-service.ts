@@ -5,6 +5,7 @@
 import type { handleUnaryCall, Metadata, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js'
 import { status as Status } from '@grpc/grpc-js'
 import type { Clock } from '../../common/clock.ts'
+import type { ExplainQuestion, Explanation } from '../../common/entitlements/explanation.ts'
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import type { Log } from '../../common/log.ts'
 import type { EntitlementServiceServer, WatchEntitlementsRequest, WatchEntitlementsResponse } from '../../proto/gen/entitlement/v1/entitlement.ts'
@@ -13,10 +14,12 @@ import type { Answered } from './answered.ts'
 import type { Ask, Decisions } from './decisions.ts'
 import { type Check, readBatch, readCheck, readCustomer } from './requests.ts'
 import { deadlineOf, first, toServiceError } from './service-error.ts'
-import { toCheckResponse, toListResponse } from './to-wire.ts'
+import { toCheckResponse, toExplainResponse, toListResponse } from './to-wire.ts'
 
 export interface EntitlementServiceOptions {
   decisions: Decisions
+  /** Asks the control plane. @throws AppError `unavailable`. */
+  explain(question: ExplainQuestion, timeoutMs: number): Promise<Explanation>
   /** Told of changes. */
   replica: Pick<Replica, 'onChange'>
   clock: Clock
@@ -33,7 +36,7 @@ type Called = { metadata: Metadata }
 
 const respond = ({ decision, freshness }: Answered) => toCheckResponse(decision, freshness)
 
-export const createEntitlementService = ({ decisions, replica, clock, log }: EntitlementServiceOptions): EntitlementService => {
+export const createEntitlementService = ({ decisions, explain, replica, clock, log }: EntitlementServiceOptions): EntitlementService => {
   const watches = new Set<ServerWritableStream<WatchEntitlementsRequest, WatchEntitlementsResponse>>()
 
   const ask = (method: string, check: Check, call: Called): Ask => {
@@ -128,6 +131,15 @@ export const createEntitlementService = ({ decisions, replica, clock, log }: Ent
           const { customer, minRevision } = readCustomer(request)
           decisions.mayAsk(first(call.metadata, 'authorization'), customer.tenantId)
           return toListResponse(await decisions.everything(customer, minRevision, deadlineMs))
+        },
+      ),
+      explainEntitlement: unary(
+        () => undefined,
+        async (request, deadlineMs, call) => {
+          const one = ask('ExplainEntitlement', readCheck(request), call)
+          const answered = decisions.now(one) ?? (await decisions.later(one, deadlineMs))
+          const { customer, entitlement } = one.check
+          return toExplainResponse(answered, await explain({ ...customer, entitlement }, Math.max(1, deadlineMs - clock.nowMs())))
         },
       ),
       watchEntitlements,

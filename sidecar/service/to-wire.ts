@@ -1,8 +1,9 @@
 /** Decisions as the messages of `proto/entitlement/v1`; the only place that maps them. */
 import type { Decision, Reason } from '../../common/entitlements/decide.ts'
+import type { Explanation } from '../../common/entitlements/explanation.ts'
 import type { Kind } from '../../common/entitlements/model.ts'
 import * as wire from '../../proto/gen/entitlement/v1/entitlement.ts'
-import type { Freshness, Holdings } from './answered.ts'
+import type { Answered, Freshness, Holdings } from './answered.ts'
 
 export const reasons: Record<Reason, wire.Reason> = {
   granted: wire.Reason.REASON_GRANTED,
@@ -48,4 +49,22 @@ export const toListResponse = ({ decided, freshness, customerKnown }: Holdings):
   asOf: new Date(freshness.asOfMs),
   stale: freshness.stale,
   customerKnown,
+})
+
+export const toExplainResponse = ({ decision, freshness }: Answered, { holdings, offers }: Explanation): wire.ExplainEntitlementResponse => ({
+  decision: toCheckResponse(decision, freshness),
+  holdings: holdings.map(({ periodStart, periodEnd, paymentId = '', paymentStatus = '', ...holding }) => ({
+    ...holding,
+    periodStart: new Date(periodStart),
+    periodEnd: new Date(periodEnd),
+    paymentId,
+    paymentStatus,
+  })),
+  offers: offers.map(({ kind, limit, value = '', ...offer }) => ({
+    ...offer,
+    kind: kinds[kind],
+    limit: BigInt(limit ?? 0),
+    unlimited: limit === null,
+    value,
+  })),
 })

@@ -5,7 +5,7 @@ import { type ClientReadableStream, credentials, loadPackageDefinition, status a
 import { loadSync } from '@grpc/proto-loader'
 import test from 'ava'
 import { protoPath as healthProtoPath } from 'grpc-health-check'
-import { Reason, type WatchEntitlementsResponse } from '../../proto/gen/entitlement/v1/entitlement.ts'
+import { type ExplainEntitlementResponse, Kind, Reason, type WatchEntitlementsResponse } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import { eventually } from '../support/eventually.ts'
 import { grpcClient } from '../support/grpc-client.ts'
 import { inWorlds } from '../support/in-worlds.ts'
@@ -51,6 +51,50 @@ inWorlds(test, (story) => {
     await eventually(async () => (await grpc.check(question)).reason === Reason.REASON_NOT_GRANTED)
     t.is((await grpc.check({ ...question, customerId: 'stranger' })).reason, Reason.REASON_CUSTOMER_UNKNOWN)
     t.is((await grpc.check({ ...question, tenantId: 'other-tenant' })).reason, Reason.REASON_CUSTOMER_UNKNOWN)
+  })
+
+  story('asked why, it names what was bought and paid, and what would have to be bought', async ({ t, tollgate, grpc }) => {
+    const shop = await openShop(t, tollgate)
+    const { body: bought } = await shop.subscribe('c')
+    await shop.api.post('/bundles', {
+      id: 'team-plan',
+      name: 'Team Plan',
+      storefrontId: 'us-store',
+      pricing: { amount: 9900, currency: 'USD', interval: 'month' },
+      entitlements: [{ key: 'seats', kind: 'capacity', limit: 25 }],
+    })
+    const explain = (entitlement: string, customerId = 'c') =>
+      new Promise<ExplainEntitlementResponse>((resolve, reject) => {
+        const request = {
+          tenantId: shop.tenantId,
+          storefrontId: 'us-store',
+          customerId,
+          entitlement,
+          amount: 0n,
+          minRevision: BigInt(customerId === 'c' ? bought.entitlementRevision : 0),
+        }
+        grpc.raw.explainEntitlement(request, (error, answer) => (error ? reject(error) : resolve(answer)))
+      })
+    const allowed = await explain('analytics_dashboard')
+    t.like(allowed.decision, { allowed: true, subscriptionId: bought.id })
+    const { data: payments } = (await shop.api.get(`/payments?subscriptionId=${bought.id}`)).body
+    t.deepEqual(allowed.holdings, [
+      {
+        subscriptionId: bought.id,
+        bundleId: bought.bundleId,
+        status: 'active',
+        periodStart: new Date(bought.currentPeriod.start),
+        periodEnd: new Date(bought.currentPeriod.end),
+        paymentId: payments[0].id,
+        paymentStatus: 'succeeded',
+      },
+    ])
+    const denied = await explain('seats')
+    t.like(denied.decision, { allowed: false, reason: Reason.REASON_NOT_GRANTED })
+    t.deepEqual(denied.holdings, [])
+    t.deepEqual(denied.offers, [{ bundleId: 'team-plan', name: 'Team Plan', kind: Kind.KIND_CAPACITY, limit: 25n, unlimited: false, value: '' }])
+    t.like((await explain('seats', 'stranger')).decision, { reason: Reason.REASON_CUSTOMER_UNKNOWN })
+    t.deepEqual((await explain('no such thing')).offers, [])
   })
 
   story('a batch is answered in its order', async ({ t, tollgate, grpc }) => {

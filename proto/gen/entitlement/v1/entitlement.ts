@@ -253,6 +253,48 @@ export interface Entitlement {
   decision: CheckEntitlementResponse | undefined;
 }
 
+export interface ExplainEntitlementRequest {
+  tenantId: string;
+  storefrontId: string;
+  customerId: string;
+  entitlement: string;
+  amount: bigint;
+  minRevision: bigint;
+}
+
+export interface ExplainEntitlementResponse {
+  decision:
+    | CheckEntitlementResponse
+    | undefined;
+  /** Subscriptions of the customer that have the entitlement, in whatever state. */
+  holdings: Holding[];
+  /** Bundles of the storefront that would grant it. */
+  offers: Offer[];
+}
+
+export interface Holding {
+  subscriptionId: string;
+  bundleId: string;
+  /** As the HTTP API has it: "active", "past_due", … */
+  status: string;
+  periodStart: Date | undefined;
+  periodEnd:
+    | Date
+    | undefined;
+  /** The payment behind the period; empty for one that cost nothing. */
+  paymentId: string;
+  paymentStatus: string;
+}
+
+export interface Offer {
+  bundleId: string;
+  name: string;
+  kind: Kind;
+  limit: bigint;
+  unlimited: boolean;
+  value: string;
+}
+
 export interface WatchEntitlementsRequest {
   tenantId: string;
   storefrontId: string;
@@ -1299,6 +1341,635 @@ export const Entitlement: MessageFns<Entitlement> = {
   },
 };
 
+function createBaseExplainEntitlementRequest(): ExplainEntitlementRequest {
+  return { tenantId: "", storefrontId: "", customerId: "", entitlement: "", amount: 0n, minRevision: 0n };
+}
+
+export const ExplainEntitlementRequest: MessageFns<ExplainEntitlementRequest> = {
+  encode(message: ExplainEntitlementRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tenantId !== "") {
+      writer.uint32(10).string(message.tenantId);
+    }
+    if (message.storefrontId !== "") {
+      writer.uint32(18).string(message.storefrontId);
+    }
+    if (message.customerId !== "") {
+      writer.uint32(26).string(message.customerId);
+    }
+    if (message.entitlement !== "") {
+      writer.uint32(34).string(message.entitlement);
+    }
+    if (message.amount !== 0n) {
+      if (BigInt.asIntN(64, message.amount) !== message.amount) {
+        throw new globalThis.Error("value provided for field message.amount of type int64 too large");
+      }
+      writer.uint32(40).int64(message.amount);
+    }
+    if (message.minRevision !== 0n) {
+      if (BigInt.asUintN(64, message.minRevision) !== message.minRevision) {
+        throw new globalThis.Error("value provided for field message.minRevision of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.minRevision);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExplainEntitlementRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExplainEntitlementRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tenantId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.storefrontId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.customerId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.entitlement = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.amount = reader.int64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.minRevision = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ExplainEntitlementRequest {
+    return {
+      tenantId: isSet(object.tenantId)
+        ? globalThis.String(object.tenantId)
+        : isSet(object.tenant_id)
+        ? globalThis.String(object.tenant_id)
+        : "",
+      storefrontId: isSet(object.storefrontId)
+        ? globalThis.String(object.storefrontId)
+        : isSet(object.storefront_id)
+        ? globalThis.String(object.storefront_id)
+        : "",
+      customerId: isSet(object.customerId)
+        ? globalThis.String(object.customerId)
+        : isSet(object.customer_id)
+        ? globalThis.String(object.customer_id)
+        : "",
+      entitlement: isSet(object.entitlement) ? globalThis.String(object.entitlement) : "",
+      amount: isSet(object.amount) ? BigInt(object.amount) : 0n,
+      minRevision: isSet(object.minRevision)
+        ? BigInt(object.minRevision)
+        : isSet(object.min_revision)
+        ? BigInt(object.min_revision)
+        : 0n,
+    };
+  },
+
+  toJSON(message: ExplainEntitlementRequest): unknown {
+    const obj: any = {};
+    if (message.tenantId !== "") {
+      obj.tenantId = message.tenantId;
+    }
+    if (message.storefrontId !== "") {
+      obj.storefrontId = message.storefrontId;
+    }
+    if (message.customerId !== "") {
+      obj.customerId = message.customerId;
+    }
+    if (message.entitlement !== "") {
+      obj.entitlement = message.entitlement;
+    }
+    if (message.amount !== 0n) {
+      obj.amount = message.amount.toString();
+    }
+    if (message.minRevision !== 0n) {
+      obj.minRevision = message.minRevision.toString();
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ExplainEntitlementRequest>, I>>(base?: I): ExplainEntitlementRequest {
+    return ExplainEntitlementRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ExplainEntitlementRequest>, I>>(object: I): ExplainEntitlementRequest {
+    const message = createBaseExplainEntitlementRequest();
+    message.tenantId = object.tenantId ?? "";
+    message.storefrontId = object.storefrontId ?? "";
+    message.customerId = object.customerId ?? "";
+    message.entitlement = object.entitlement ?? "";
+    message.amount = (object.amount !== undefined && object.amount !== null) ? BigInt(object.amount) : 0n;
+    message.minRevision = (object.minRevision !== undefined && object.minRevision !== null)
+      ? BigInt(object.minRevision)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseExplainEntitlementResponse(): ExplainEntitlementResponse {
+  return { decision: undefined, holdings: [], offers: [] };
+}
+
+export const ExplainEntitlementResponse: MessageFns<ExplainEntitlementResponse> = {
+  encode(message: ExplainEntitlementResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.decision !== undefined) {
+      CheckEntitlementResponse.encode(message.decision, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.holdings) {
+      Holding.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.offers) {
+      Offer.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExplainEntitlementResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExplainEntitlementResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.decision = CheckEntitlementResponse.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.holdings.push(Holding.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.offers.push(Offer.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ExplainEntitlementResponse {
+    return {
+      decision: isSet(object.decision) ? CheckEntitlementResponse.fromJSON(object.decision) : undefined,
+      holdings: globalThis.Array.isArray(object?.holdings) ? object.holdings.map((e: any) => Holding.fromJSON(e)) : [],
+      offers: globalThis.Array.isArray(object?.offers) ? object.offers.map((e: any) => Offer.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: ExplainEntitlementResponse): unknown {
+    const obj: any = {};
+    if (message.decision !== undefined) {
+      obj.decision = CheckEntitlementResponse.toJSON(message.decision);
+    }
+    if (message.holdings?.length) {
+      obj.holdings = message.holdings.map((e) => Holding.toJSON(e));
+    }
+    if (message.offers?.length) {
+      obj.offers = message.offers.map((e) => Offer.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ExplainEntitlementResponse>, I>>(base?: I): ExplainEntitlementResponse {
+    return ExplainEntitlementResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ExplainEntitlementResponse>, I>>(object: I): ExplainEntitlementResponse {
+    const message = createBaseExplainEntitlementResponse();
+    message.decision = (object.decision !== undefined && object.decision !== null)
+      ? CheckEntitlementResponse.fromPartial(object.decision)
+      : undefined;
+    message.holdings = object.holdings?.map((e) => Holding.fromPartial(e)) || [];
+    message.offers = object.offers?.map((e) => Offer.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseHolding(): Holding {
+  return {
+    subscriptionId: "",
+    bundleId: "",
+    status: "",
+    periodStart: undefined,
+    periodEnd: undefined,
+    paymentId: "",
+    paymentStatus: "",
+  };
+}
+
+export const Holding: MessageFns<Holding> = {
+  encode(message: Holding, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.subscriptionId !== "") {
+      writer.uint32(10).string(message.subscriptionId);
+    }
+    if (message.bundleId !== "") {
+      writer.uint32(18).string(message.bundleId);
+    }
+    if (message.status !== "") {
+      writer.uint32(26).string(message.status);
+    }
+    if (message.periodStart !== undefined) {
+      Timestamp.encode(toTimestamp(message.periodStart), writer.uint32(34).fork()).join();
+    }
+    if (message.periodEnd !== undefined) {
+      Timestamp.encode(toTimestamp(message.periodEnd), writer.uint32(42).fork()).join();
+    }
+    if (message.paymentId !== "") {
+      writer.uint32(50).string(message.paymentId);
+    }
+    if (message.paymentStatus !== "") {
+      writer.uint32(58).string(message.paymentStatus);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Holding {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHolding();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.subscriptionId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.bundleId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.status = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.periodStart = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.periodEnd = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.paymentId = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.paymentStatus = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Holding {
+    return {
+      subscriptionId: isSet(object.subscriptionId)
+        ? globalThis.String(object.subscriptionId)
+        : isSet(object.subscription_id)
+        ? globalThis.String(object.subscription_id)
+        : "",
+      bundleId: isSet(object.bundleId)
+        ? globalThis.String(object.bundleId)
+        : isSet(object.bundle_id)
+        ? globalThis.String(object.bundle_id)
+        : "",
+      status: isSet(object.status) ? globalThis.String(object.status) : "",
+      periodStart: isSet(object.periodStart)
+        ? fromJsonTimestamp(object.periodStart)
+        : isSet(object.period_start)
+        ? fromJsonTimestamp(object.period_start)
+        : undefined,
+      periodEnd: isSet(object.periodEnd)
+        ? fromJsonTimestamp(object.periodEnd)
+        : isSet(object.period_end)
+        ? fromJsonTimestamp(object.period_end)
+        : undefined,
+      paymentId: isSet(object.paymentId)
+        ? globalThis.String(object.paymentId)
+        : isSet(object.payment_id)
+        ? globalThis.String(object.payment_id)
+        : "",
+      paymentStatus: isSet(object.paymentStatus)
+        ? globalThis.String(object.paymentStatus)
+        : isSet(object.payment_status)
+        ? globalThis.String(object.payment_status)
+        : "",
+    };
+  },
+
+  toJSON(message: Holding): unknown {
+    const obj: any = {};
+    if (message.subscriptionId !== "") {
+      obj.subscriptionId = message.subscriptionId;
+    }
+    if (message.bundleId !== "") {
+      obj.bundleId = message.bundleId;
+    }
+    if (message.status !== "") {
+      obj.status = message.status;
+    }
+    if (message.periodStart !== undefined) {
+      obj.periodStart = message.periodStart.toISOString();
+    }
+    if (message.periodEnd !== undefined) {
+      obj.periodEnd = message.periodEnd.toISOString();
+    }
+    if (message.paymentId !== "") {
+      obj.paymentId = message.paymentId;
+    }
+    if (message.paymentStatus !== "") {
+      obj.paymentStatus = message.paymentStatus;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Holding>, I>>(base?: I): Holding {
+    return Holding.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Holding>, I>>(object: I): Holding {
+    const message = createBaseHolding();
+    message.subscriptionId = object.subscriptionId ?? "";
+    message.bundleId = object.bundleId ?? "";
+    message.status = object.status ?? "";
+    message.periodStart = object.periodStart ?? undefined;
+    message.periodEnd = object.periodEnd ?? undefined;
+    message.paymentId = object.paymentId ?? "";
+    message.paymentStatus = object.paymentStatus ?? "";
+    return message;
+  },
+};
+
+function createBaseOffer(): Offer {
+  return { bundleId: "", name: "", kind: 0, limit: 0n, unlimited: false, value: "" };
+}
+
+export const Offer: MessageFns<Offer> = {
+  encode(message: Offer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bundleId !== "") {
+      writer.uint32(10).string(message.bundleId);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.kind !== 0) {
+      writer.uint32(24).int32(message.kind);
+    }
+    if (message.limit !== 0n) {
+      if (BigInt.asIntN(64, message.limit) !== message.limit) {
+        throw new globalThis.Error("value provided for field message.limit of type int64 too large");
+      }
+      writer.uint32(32).int64(message.limit);
+    }
+    if (message.unlimited !== false) {
+      writer.uint32(40).bool(message.unlimited);
+    }
+    if (message.value !== "") {
+      writer.uint32(50).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Offer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOffer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.bundleId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.kind = reader.int32() as any;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.limit = reader.int64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.unlimited = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Offer {
+    return {
+      bundleId: isSet(object.bundleId)
+        ? globalThis.String(object.bundleId)
+        : isSet(object.bundle_id)
+        ? globalThis.String(object.bundle_id)
+        : "",
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      kind: isSet(object.kind) ? kindFromJSON(object.kind) : 0,
+      limit: isSet(object.limit) ? BigInt(object.limit) : 0n,
+      unlimited: isSet(object.unlimited) ? globalThis.Boolean(object.unlimited) : false,
+      value: isSet(object.value) ? globalThis.String(object.value) : "",
+    };
+  },
+
+  toJSON(message: Offer): unknown {
+    const obj: any = {};
+    if (message.bundleId !== "") {
+      obj.bundleId = message.bundleId;
+    }
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.kind !== 0) {
+      obj.kind = kindToJSON(message.kind);
+    }
+    if (message.limit !== 0n) {
+      obj.limit = message.limit.toString();
+    }
+    if (message.unlimited !== false) {
+      obj.unlimited = message.unlimited;
+    }
+    if (message.value !== "") {
+      obj.value = message.value;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Offer>, I>>(base?: I): Offer {
+    return Offer.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Offer>, I>>(object: I): Offer {
+    const message = createBaseOffer();
+    message.bundleId = object.bundleId ?? "";
+    message.name = object.name ?? "";
+    message.kind = object.kind ?? 0;
+    message.limit = (object.limit !== undefined && object.limit !== null) ? BigInt(object.limit) : 0n;
+    message.unlimited = object.unlimited ?? false;
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
 function createBaseWatchEntitlementsRequest(): WatchEntitlementsRequest {
   return { tenantId: "", storefrontId: "", customerId: "", minRevision: 0n };
 }
@@ -1622,6 +2293,21 @@ export const EntitlementServiceService = {
       Buffer.from(ListEntitlementsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListEntitlementsResponse => ListEntitlementsResponse.decode(value),
   },
+  /**
+   * A check, and why: what the customer holds of it and which bundles have it. For people who ask; the control plane is
+   * asked for it, and UNAVAILABLE is the answer when it is away.
+   */
+  explainEntitlement: {
+    path: "/entitlement.v1.EntitlementService/ExplainEntitlement" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ExplainEntitlementRequest): Buffer =>
+      Buffer.from(ExplainEntitlementRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ExplainEntitlementRequest => ExplainEntitlementRequest.decode(value),
+    responseSerialize: (value: ExplainEntitlementResponse): Buffer =>
+      Buffer.from(ExplainEntitlementResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ExplainEntitlementResponse => ExplainEntitlementResponse.decode(value),
+  },
   /** The set now, then again at every change of it. The call ends only with the client or the server. */
   watchEntitlements: {
     path: "/entitlement.v1.EntitlementService/WatchEntitlements" as const,
@@ -1643,6 +2329,11 @@ export interface EntitlementServiceServer extends UntypedServiceImplementation {
   batchCheckEntitlements: handleUnaryCall<BatchCheckEntitlementsRequest, BatchCheckEntitlementsResponse>;
   /** Everything a customer holds, decided now. */
   listEntitlements: handleUnaryCall<ListEntitlementsRequest, ListEntitlementsResponse>;
+  /**
+   * A check, and why: what the customer holds of it and which bundles have it. For people who ask; the control plane is
+   * asked for it, and UNAVAILABLE is the answer when it is away.
+   */
+  explainEntitlement: handleUnaryCall<ExplainEntitlementRequest, ExplainEntitlementResponse>;
   /** The set now, then again at every change of it. The call ends only with the client or the server. */
   watchEntitlements: handleServerStreamingCall<WatchEntitlementsRequest, WatchEntitlementsResponse>;
 }
@@ -1695,6 +2386,25 @@ export interface EntitlementServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListEntitlementsResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * A check, and why: what the customer holds of it and which bundles have it. For people who ask; the control plane is
+   * asked for it, and UNAVAILABLE is the answer when it is away.
+   */
+  explainEntitlement(
+    request: ExplainEntitlementRequest,
+    callback: (error: ServiceError | null, response: ExplainEntitlementResponse) => void,
+  ): ClientUnaryCall;
+  explainEntitlement(
+    request: ExplainEntitlementRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ExplainEntitlementResponse) => void,
+  ): ClientUnaryCall;
+  explainEntitlement(
+    request: ExplainEntitlementRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ExplainEntitlementResponse) => void,
   ): ClientUnaryCall;
   /** The set now, then again at every change of it. The call ends only with the client or the server. */
   watchEntitlements(

@@ -1,0 +1,53 @@
+/** Answers sidecars that were asked why: what the customer holds of an entitlement, and which bundles have it. */
+import type { ExplainQuestion, Explanation } from '../../common/entitlements/explanation.ts'
+import { paymentIdOf } from '../billing/bills.ts'
+import { keys } from '../keys.ts'
+import { type Bundle, toEntitlement } from '../schemas/bundle.ts'
+import type { Subscription } from '../schemas/subscription.ts'
+import type { Services } from '../services.ts'
+import type { Collection, PageQuery } from '../storage/storage.ts'
+import { MAX_PAGE, type StoredDocument } from '../storage/storage.ts'
+
+/** More bundles or subscriptions than this are not looked through: whoever asks wants a hint, not a catalog. */
+const MOST = 1_000
+
+const upTo = async <D extends StoredDocument>(collection: Collection<D>, where: PageQuery['where']): Promise<D[]> => {
+  const all: D[] = []
+  let cursor: string | undefined
+  do {
+    const page = await collection.page({ where, limit: MAX_PAGE, ...(cursor ? { cursor } : {}) })
+    all.push(...page.data)
+    cursor = page.nextCursor
+  } while (cursor && all.length < MOST)
+  return all
+}
+
+const has = (key: string) => (of: Pick<Bundle, 'entitlements'>) =>
+  of.entitlements.some((one) => one.key === key && !(one.kind === 'flag' && one.enabled === false))
+
+const holdingOf = async (services: Services, subscription: Subscription): Promise<Explanation['holdings'][number]> => {
+  const { id, tenantId, bundleId, status, currentPeriod } = subscription
+  const payment = await services.storage.payments.find(keys.payment(tenantId, paymentIdOf(tenantId, id, currentPeriod.ownBill)))
+  return {
+    subscriptionId: id,
+    bundleId,
+    status,
+    periodStart: currentPeriod.start.toISOString(),
+    periodEnd: currentPeriod.end.toISOString(),
+    ...(payment ? { paymentId: payment.id, paymentStatus: payment.status } : {}),
+  }
+}
+
+export const explain = async (services: Services, { entitlement, ...customer }: ExplainQuestion): Promise<Explanation> => {
+  const { tenantId, storefrontId, customerId } = customer
+  const subscriptions = await upTo(services.storage.subscriptions, { tenantId, storefrontId, customerId })
+  const bundles = await upTo(services.storage.bundles, { tenantId, storefrontId })
+  const offers = bundles.filter(has(entitlement)).flatMap(({ id, name, entitlements }) =>
+    entitlements
+      .filter(({ key }) => key === entitlement)
+      .map(toEntitlement)
+      .map((one) => ({ bundleId: id, name, kind: one.kind, ...('limit' in one ? { limit: one.limit } : {}), ...('value' in one ? { value: one.value } : {}) })),
+  )
+  const holdings = await Promise.all(subscriptions.filter(has(entitlement)).map((one) => holdingOf(services, one)))
+  return { holdings, offers }
+}
