@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
 import { type Decision, decide } from '../common/entitlements/decide.ts'
-import type { DecisionLine } from '../sidecar/observe/decision-log.ts'
+import type { DecisionLine } from '../common/entitlements/decision-line.ts'
 
 export interface Replayed {
   same: number

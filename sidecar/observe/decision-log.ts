@@ -3,6 +3,7 @@
  * cannot be written is lost and counted; no answer waits for it.
  */
 import { pino } from 'pino'
+import type { DecisionLine } from '../../common/entitlements/decision-line.ts'
 import type { EntitlementSet } from '../../common/entitlements/model.ts'
 import type { Log } from '../../common/log.ts'
 import { sampler } from './sampler.ts'
@@ -13,23 +14,6 @@ export interface DecisionLog {
   isDue(): boolean
   write(told: Told): void
   close(): Promise<void>
-}
-
-/** One line. Instants are epoch milliseconds. */
-export interface DecisionLine {
-  at: number
-  tenantId: string
-  storefrontId: string
-  customerId: string
-  entitlement: string
-  amount: number
-  /** What the customer held of this entitlement; null when no such customer was known. */
-  held: Pick<EntitlementSet, 'grants' | 'usage'> | null
-  decision: Told['decision']
-  revision: number
-  asOf: number
-  stale: boolean
-  traceparent?: string
 }
 
 export const createDecisionLog = (options: {

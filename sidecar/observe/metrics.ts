@@ -14,11 +14,12 @@ export interface Watched {
   isLive(): boolean
   isReady(): boolean
   reconnects(): number
-  connections(): number
+  /** Of each thread. */
+  connections(): number[]
 }
 
 export interface Metrics {
-  count(method: string, reason: Reason): void
+  count(method: string, reason: Reason, times?: number): void
   /** So many answers that took so many seconds each. */
   observe(method: string, count: number, seconds: number): void
   /** From now on read from these. */
@@ -77,17 +78,25 @@ export const createMetrics = (): Metrics => {
     Math.max(0, (nowMs - of.asOfMs()) / 1000),
   )
   gauge('tollgate_ready', '1 once the feed, or a snapshot, has been applied.', (of) => Number(of.isReady()))
-  gauge('tollgate_connections', 'Connections of callers that are open.', (of) => of.connections())
+  const connections: Gauge<'thread'> = new Gauge({
+    ...into,
+    name: 'tollgate_connections',
+    help: 'Connections of callers that are open, by thread.',
+    labelNames: ['thread'],
+    collect: () => {
+      for (const [thread, count] of (watched?.connections() ?? []).entries()) connections.set({ thread }, count)
+    },
+  })
 
   return {
     contentType: registry.contentType,
-    count: (method, reason) => {
+    count: (method, reason, times = 1) => {
       let reasons = counts.get(method)
       if (!reasons) {
         reasons = new Map()
         counts.set(method, reasons)
       }
-      reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
+      reasons.set(reason, (reasons.get(reason) ?? 0) + times)
     },
     observe: (method, count, each) => {
       let batch = batches.get(method)

@@ -13,7 +13,12 @@ export interface Observer {
   tell(told: Told): void
 }
 
-export const createObserver = (options: { log: Log; metrics: Metrics; denialsShare: number; decisions: DecisionLog | undefined }): Observer => {
+export const createObserver = (options: {
+  log: Log
+  metrics: Pick<Metrics, 'count'>
+  denialsShare: number
+  decisions: Pick<DecisionLog, 'isDue' | 'write'> | undefined
+}): Observer => {
   const { log, metrics, decisions } = options
   const denial = sampler(options.denialsShare)
   let [isDenial, isLogged] = [false, false]

@@ -18,7 +18,8 @@ import { pipeline } from 'node:stream/promises'
 import { setImmediate as turn } from 'node:timers/promises'
 import { constants, createDeflate, createInflate } from 'node:zlib'
 import { decodeSet, encodeSet } from '../../common/entitlements/wire.ts'
-import type { CachedSet, SetCache } from './cache/set-cache.ts'
+import type { SetCache } from './cache/set-cache.ts'
+import type { CachedSet } from './cache/set-reader.ts'
 
 const MAGIC = Buffer.from('TGSNAP1\n')
 const MAX_HEADER_BYTES = 4096

@@ -2,7 +2,7 @@
 import type { Clock } from '../../common/clock.ts'
 import type { Config } from '../../common/config.ts'
 import type { Log } from '../../common/log.ts'
-import type { Replica } from './replica.ts'
+import type { WritingReplica } from './replica.ts'
 import { readSnapshot, SnapshotError, writeSnapshot } from './snapshot.ts'
 
 export interface Snapshots {
@@ -11,7 +11,7 @@ export interface Snapshots {
   close(): Promise<void>
 }
 
-export const openSnapshots = async (options: { config: Config; replica: Replica; clock: Clock; log: Log }): Promise<Snapshots> => {
+export const openSnapshots = async (options: { config: Config; replica: WritingReplica; clock: Clock; log: Log }): Promise<Snapshots> => {
   const { config, replica, clock, log } = options
   const { SNAPSHOT_FILE: path, SNAPSHOT_EVERY_MS: everyMs } = config
   if (path === undefined) return { restored: 0, close: async () => undefined }

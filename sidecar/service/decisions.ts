@@ -9,7 +9,7 @@ import { answerWhenStale, type StalenessPolicy } from '../../common/entitlements
 import { isAppError } from '../../common/errors.ts'
 import type { Observer } from '../observe/observer.ts'
 import type { Callers } from '../policy/callers.ts'
-import type { Known, Replica } from '../replica/replica.ts'
+import type { Known, Replica } from '../replica/known.ts'
 import type { Answered, Freshness, Holdings } from './answered.ts'
 import type { Check } from './requests.ts'
 

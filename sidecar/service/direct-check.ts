@@ -7,9 +7,9 @@ import type { Clock } from '../../common/clock.ts'
 import { type Decision, decide, type Reason } from '../../common/entitlements/decide.ts'
 import type { Observer } from '../observe/observer.ts'
 import type { Callers } from '../policy/callers.ts'
-import { KeyBytes } from '../replica/cache/set-cache.ts'
+import { KeyBytes } from '../replica/cache/set-reader.ts'
 import { isPlainSet, keepWindows, readAtMsOf, readPart, revisionOf } from '../replica/cache/set-record.ts'
-import type { Replica } from '../replica/replica.ts'
+import type { Replica } from '../replica/known.ts'
 import type { DirectMethod } from '../transport/transport.ts'
 import type { Freshness } from './answered.ts'
 import { CheckRequest, isPlain, MAX_ANSWER_BYTES, varint, writeAnswer } from './check-wire.ts'
@@ -43,7 +43,7 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
   const reasons: Reason[] = []
 
   /** Where the last check's customer lies in the request, and where its set is held: a batch often asks about one. */
-  let [lastStart, lastEnd, lastTenantLength, lastAt] = [0, 0, 0, -1]
+  let [lastStart, lastEnd, lastTenantLength, lastAt, lastVersion] = [0, 0, 0, -1, 0]
 
   const isSameCustomer = (bytes: Buffer): boolean => {
     const from = texts[0] as number
@@ -67,10 +67,12 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     return lastAt
   }
 
-  const decideAt = (at: number, entitlement: string, nowMs: number): Decision => {
+  const decideAt = (at: number, entitlement: string, nowMs: number): Decision | undefined => {
     const keyId = dictionary.keyId(entitlement)
-    const part = keyId === undefined ? nothing : (readPart(ring, at, dictionary, keyId) ?? nothing)
-    if (keyId !== undefined) keepWindows(ring, at, keyId, part, nowMs)
+    if (keyId === undefined) return dictionary.isWhole ? decide(nothing, entitlement, request.amount, nowMs) : undefined
+    const part = readPart(ring, at, dictionary, keyId)
+    if (!part) return undefined
+    if (ring.isWriter) keepWindows(ring, at, keyId, part, nowMs)
     return decide(part, entitlement, request.amount, nowMs)
   }
 
@@ -85,7 +87,9 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     if (callers.areKnown && !callers.may(authorization, request.text(bytes, 0))) return NOT_HERE
     const entitlement = request.entitlement(bytes)
     if (entitlement === undefined) return NOT_HERE
-    const at = isSameCustomer(bytes) ? lastAt : find(bytes)
+    const version = ring.version()
+    const at = isSameCustomer(bytes) && version === lastVersion ? lastAt : find(bytes)
+    lastVersion = version
     if (at < 0) return NOT_HERE
     const revision = revisionOf(ring, at)
     // A sandbox has a time of its own; what is from a snapshot has to be confirmed.
@@ -93,7 +97,8 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     const asOfMs = Math.max(readAtMsOf(ring, at), replica.currentAsOfMs())
     if (nowMs - asOfMs > maxStalenessMs) return NOT_HERE
     const decision = decideAt(at, entitlement, nowMs)
-    if (!isPlain(decision)) return NOT_HERE
+    // Another thread has written meanwhile: what was read may be of two sets.
+    if (!decision || !isPlain(decision) || (version & 1) !== 0 || ring.version() !== version) return NOT_HERE
     freshness.revision = revision
     freshness.asOfMs = asOfMs
     reasons.push(decision.reason)

@@ -9,7 +9,7 @@ import type { ExplainQuestion, Explanation } from '../../common/entitlements/exp
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import type { Log } from '../../common/log.ts'
 import type { EntitlementServiceServer, WatchEntitlementsRequest, WatchEntitlementsResponse } from '../../proto/gen/entitlement/v1/entitlement.ts'
-import type { Replica } from '../replica/replica.ts'
+import type { Replica } from '../replica/known.ts'
 import type { Answered } from './answered.ts'
 import type { Ask, Decisions } from './decisions.ts'
 import { type Check, readBatch, readCheck, readCustomer } from './requests.ts'

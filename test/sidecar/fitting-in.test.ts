@@ -197,7 +197,7 @@ test('metrics tell of decisions, of the cache and of the feed', async (t) => {
   t.is(value('tollgate_cache_sets'), 2)
   t.is(value('tollgate_ready'), 1)
   t.is(value('tollgate_feed_live'), 1)
-  t.true(value('tollgate_connections') >= 1)
+  t.true(value('tollgate_connections{thread="0"}') >= 1)
   for (const name of [
     'tollgate_cache_bytes',
     'tollgate_cache_max_bytes',

@@ -87,7 +87,7 @@ export interface TestSidecar extends Sidecar {
   ): Promise<CheckEntitlementResponse>
 }
 
-const checker =
+export const checker =
   (client: EntitlementServiceClient): TestSidecar['check'] =>
   (customerId, entitlement, { key, tenant = 'acme', minRevision = 0n, deadlineMs = 3_000, amount = 0n } = {}) => {
     const metadata = new Metadata()

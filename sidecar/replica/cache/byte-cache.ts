@@ -9,9 +9,8 @@
  * read while it changed is read again (a sequence lock).
  */
 
-/** [0] bytes of the record, a multiple of 8; [4] hash; [8] asked for since it was written; [9] is padding; [10] bytes of the key; [12] bytes of the payload. */
+/** [0] bytes of the record, a multiple of 8; [4] hash; [9] is padding; [10] bytes of the key; [12] bytes of the payload. */
 const HEADER_BYTES = 16
-const ASKED_FOR = 8
 const PADDING = 9
 const UNIT = 8
 /** A write gives at most so many records a second chance; those after them are freed whether asked for or not. */
@@ -26,6 +25,8 @@ const roundUp = (bytes: number): number => (bytes + UNIT - 1) & ~(UNIT - 1)
 export interface ByteCacheMemory {
   ring: SharedArrayBuffer
   index: SharedArrayBuffer
+  /** Of each slot of the index, whether its record was asked for since it was written. Any thread writes it: at worst it is wrong. */
+  asked: SharedArrayBuffer
   /** [0] the version. */
   control: SharedArrayBuffer
 }
@@ -36,6 +37,7 @@ export const createByteCacheMemory = (maxBytes: number): ByteCacheMemory => {
   return {
     ring: new SharedArrayBuffer(Math.max(64 * 1024, roundUp(maxBytes))),
     index: new SharedArrayBuffer(slots * 8),
+    asked: new SharedArrayBuffer(slots),
     control: new SharedArrayBuffer(8),
   }
 }
@@ -56,6 +58,9 @@ export class ByteCacheReader {
   protected readonly slots: Uint32Array
   protected readonly mask: number
   protected readonly control: Int32Array
+  protected readonly asked: Uint8Array
+  /** Whether this thread is the one that writes. */
+  readonly isWriter: boolean = false
 
   constructor(memory: ByteCacheMemory) {
     this.bytes = new Uint8Array(memory.ring)
@@ -64,15 +69,15 @@ export class ByteCacheReader {
     this.slots = new Uint32Array(memory.index)
     this.mask = this.slots.length / 2 - 1
     this.control = new Int32Array(memory.control)
+    this.asked = new Uint8Array(memory.asked)
   }
 
   /** Where the payload begins, a multiple of 8; -1 when there is none. It counts as asked for. */
   find(key: Uint8Array, keyBytes: number, hash: number): number {
     const slot = this.slotOf(key, keyBytes, hash)
     if (slot < 0) return -1
-    const at = this.recordAt(slot)
-    this.bytes[at + ASKED_FOR] = 1
-    return this.payloadAt(at)
+    this.asked[slot] = 1
+    return this.payloadAt(this.recordAt(slot))
   }
 
   /** Odd while the writer is at work. */
@@ -125,6 +130,7 @@ export interface ByteCacheOptions {
 }
 
 export class ByteCache extends ByteCacheReader {
+  override readonly isWriter = true
   readonly #onFree: (payloadAt: number) => void
   #head = 0
   #tail = 0
@@ -284,13 +290,12 @@ export class ByteCache extends ByteCacheReader {
     const hash = this.words[(at + 4) >>> 2] as number
     const rest = this.bytes.length - this.#head
     const fits = this.#used + (bytes <= rest ? bytes : rest + bytes) <= this.bytes.length
-    this.#unindex(at, hash)
-    if (chances > 0 && fits && this.bytes[at + ASKED_FOR] === 1) {
+    const wasAskedFor = this.#unindex(at, hash)
+    if (chances > 0 && fits && wasAskedFor) {
       // Where the tail is just before the head it moves onto itself or its own neighbour.
       const to = bytes <= rest ? this.#take(bytes) : -1
       if (to >= 0) {
         this.bytes.copyWithin(to, at, at + bytes)
-        this.bytes[to + ASKED_FOR] = 0
         this.#index(to, hash)
         return chances - 1
       }
@@ -306,13 +311,17 @@ export class ByteCache extends ByteCacheReader {
     while (this.slots[2 * slot] !== 0) slot = (slot + 1) & this.mask
     this.slots[2 * slot] = at / UNIT + 1
     this.slots[2 * slot + 1] = hash
+    this.asked[slot] = 0
   }
 
-  #unindex(at: number, hash: number): void {
+  /** @returns whether it was asked for. */
+  #unindex(at: number, hash: number): boolean {
     const location = at / UNIT + 1
     let slot = hash & this.mask
     while (this.slots[2 * slot] !== location) slot = (slot + 1) & this.mask
+    const wasAskedFor = this.asked[slot] === 1
     this.#empty(slot)
+    return wasAskedFor
   }
 
   #forget(slot: number): void {
@@ -329,6 +338,7 @@ export class ByteCache extends ByteCacheReader {
       if (((next - home) & mask) < ((next - hole) & mask)) continue
       slots[2 * hole] = slots[2 * next] as number
       slots[2 * hole + 1] = slots[2 * next + 1] as number
+      this.asked[hole] = this.asked[next] as number
       hole = next
     }
     slots[2 * hole] = 0

@@ -14,7 +14,16 @@ export interface Template {
 }
 
 /** What a reader in another thread knows too. */
+/** What readers in other threads have to be told. */
+export type DictionaryChange =
+  | { kind: 'key'; id: number; key: string }
+  | { kind: 'template'; template: Template }
+  | { kind: 'key gone'; id: number }
+  | { kind: 'template gone'; id: number }
+
 export interface DictionaryReader {
+  /** Whether what it does not have is not there. */
+  readonly isWhole: boolean
   keyId(key: string): number | undefined
   key(id: number): string | undefined
   template(id: number): Template | undefined
@@ -41,6 +50,8 @@ const fingerprint = ({ key, bundleId, terms }: Grant): string => {
 }
 
 export class Dictionary implements DictionaryReader {
+  readonly isWhole = true
+  #tell: (change: DictionaryChange) => void = () => undefined
   readonly #templates = new Map<number, Counted<Template>>()
   readonly #byFingerprint = new Map<string, Counted<Template>>()
   readonly #keys = new Map<number, Counted<string>>()
@@ -49,6 +60,17 @@ export class Dictionary implements DictionaryReader {
 
   get size(): number {
     return this.#templates.size
+  }
+
+  /** Everything there is now, and from then on every change. */
+  follow(tell: (change: DictionaryChange) => void): void {
+    for (const [id, { value }] of this.#keys) tell({ kind: 'key', id, key: value })
+    for (const { value } of this.#templates.values()) tell({ kind: 'template', template: value })
+    const before = this.#tell
+    this.#tell = (change) => {
+      before(change)
+      tell(change)
+    }
   }
 
   keyId(key: string): number | undefined {
@@ -72,6 +94,7 @@ export class Dictionary implements DictionaryReader {
     this.#lastId += 1
     this.#keyIds.set(key, this.#lastId)
     this.#keys.set(this.#lastId, { value: key, uses: 1 })
+    this.#tell({ kind: 'key', id: this.#lastId, key })
     return this.#lastId
   }
 
@@ -82,6 +105,7 @@ export class Dictionary implements DictionaryReader {
     if (counted.uses > 0) return
     this.#keys.delete(id)
     this.#keyIds.delete(counted.value)
+    this.#tell({ kind: 'key gone', id })
   }
 
   useTemplate(grant: Grant): Template {
@@ -97,6 +121,7 @@ export class Dictionary implements DictionaryReader {
     const counted = { value: { id: this.#lastId, keyId, key: grant.key, bundleId: grant.bundleId, terms }, uses: 1 }
     this.#templates.set(this.#lastId, counted)
     this.#byFingerprint.set(print, counted)
+    this.#tell({ kind: 'template', template: counted.value })
     return counted.value
   }
 
@@ -107,7 +132,51 @@ export class Dictionary implements DictionaryReader {
     if (counted.uses > 0) return
     const { key, bundleId, terms, keyId } = counted.value
     this.#templates.delete(id)
+    this.#tell({ kind: 'template gone', id })
     this.#byFingerprint.delete(fingerprint({ key, bundleId, terms } as Grant))
     this.releaseKey(keyId)
+  }
+}
+
+/** Of a reader in another thread, as it was told; it may be behind. */
+export class DictionaryMirror implements DictionaryReader {
+  readonly isWhole = false
+  readonly #templates = new Map<number, Template>()
+  readonly #keys = new Map<number, string>()
+  readonly #keyIds = new Map<string, number>()
+
+  apply(change: DictionaryChange): void {
+    switch (change.kind) {
+      case 'key':
+        this.#keys.set(change.id, change.key)
+        this.#keyIds.set(change.key, change.id)
+        return
+      case 'template':
+        this.#templates.set(change.template.id, change.template)
+        return
+      case 'template gone':
+        this.#templates.delete(change.id)
+        return
+      case 'key gone': {
+        const key = this.#keys.get(change.id)
+        this.#keys.delete(change.id)
+        if (key !== undefined && this.#keyIds.get(key) === change.id) this.#keyIds.delete(key)
+        return
+      }
+      default:
+        change satisfies never
+    }
+  }
+
+  keyId(key: string): number | undefined {
+    return this.#keyIds.get(key)
+  }
+
+  key(id: number): string | undefined {
+    return this.#keys.get(id)
+  }
+
+  template(id: number): Template | undefined {
+    return this.#templates.get(id)
   }
 }

@@ -4,67 +4,15 @@
  */
 import { LRUCache } from 'lru-cache'
 import type { CustomerKey, EntitlementSet } from '../../../common/entitlements/model.ts'
-import { ByteCache, type ByteCacheMemory, createByteCacheMemory, hashOf } from './byte-cache.ts'
+import { ByteCache, type ByteCacheMemory, createByteCacheMemory } from './byte-cache.ts'
 import { Dictionary } from './dictionary.ts'
-import { type PreparedSet, prepareSet, readHeader, readPart, releaseSet, writeSet } from './set-record.ts'
+import { type CachedSet, KeyBytes, SetReader } from './set-reader.ts'
+import { type PreparedSet, prepareSet, readHeader, releaseSet, writeSet } from './set-record.ts'
 
-/** Three ids of 128 characters, of up to three bytes each, with their lengths. */
-const MAX_KEY_BYTES = 3 * (2 + 3 * 128)
 /** Of the bound, for sets that are too large for a record. */
 const LARGE_SHARE = 0.1
 /** What a grant takes as an object, roughly. */
 const LARGE_GRANT_BYTES = 250
-
-/** A customer's key as bytes, where the ring wants them. Used again for every look. */
-export class KeyBytes {
-  readonly bytes = Buffer.alloc(MAX_KEY_BYTES)
-  length = 0
-  hash = 0
-
-  /** @returns false when it cannot be a customer's key. */
-  of({ tenantId, storefrontId, customerId }: CustomerKey): boolean {
-    this.length = 0
-    const fits = this.#text(tenantId) && this.#text(storefrontId) && this.#text(customerId)
-    this.hash = fits ? hashOf(this.bytes, this.length) : 0
-    return fits
-  }
-
-  begin(): void {
-    this.length = 0
-  }
-
-  /** The next part, as the UTF-8 that it came in. At most 128 bytes. */
-  add(from: Uint8Array, start: number, end: number): void {
-    const { bytes } = this
-    let at = this.length
-    bytes[at] = (end - start) & 255
-    bytes[at + 1] = 0
-    at += 2
-    for (let source = start; source < end; source += 1, at += 1) bytes[at] = from[source] as number
-    this.length = at
-  }
-
-  end(): void {
-    this.hash = hashOf(this.bytes, this.length)
-  }
-
-  #text(text: string): boolean {
-    // A character is at most three bytes for each of its code units.
-    if (text.length > 3 * 128) return false
-    const written = this.bytes.write(text, this.length + 2, 'utf8')
-    if (this.length + 2 + written > this.bytes.length) return false
-    this.bytes.writeUInt16LE(written, this.length)
-    this.length += 2 + written
-    return true
-  }
-}
-
-export interface CachedSet {
-  set: EntitlementSet
-  readAtMs: number
-  /** From a snapshot, and not confirmed by the feed since. */
-  restored?: boolean
-}
 
 export interface CacheStats {
   sets: number
@@ -73,17 +21,20 @@ export interface CacheStats {
   evictions: number
 }
 
-export class SetCache {
-  readonly dictionary = new Dictionary()
-  readonly ring: ByteCache
+export class SetCache extends SetReader {
+  declare readonly dictionary: Dictionary
+  declare readonly ring: ByteCache
   readonly memory: ByteCacheMemory
   readonly #large: LRUCache<string, CachedSet>
   readonly #key = new KeyBytes()
   #largeEvictions = 0
 
   constructor(maxBytes: number) {
-    this.memory = createByteCacheMemory(maxBytes * (1 - LARGE_SHARE))
-    this.ring = new ByteCache({ memory: this.memory, onFree: (at) => releaseSet(this.ring, at, this.dictionary) })
+    const memory = createByteCacheMemory(maxBytes * (1 - LARGE_SHARE))
+    const dictionary = new Dictionary()
+    const ring: ByteCache = new ByteCache({ memory, onFree: (at) => releaseSet(ring, at, dictionary) })
+    super(ring, dictionary)
+    this.memory = memory
     this.#large = new LRUCache({
       maxSize: Math.ceil(maxBytes * LARGE_SHARE),
       sizeCalculation: ({ set }) => 1 + LARGE_GRANT_BYTES * (set.grants.length + set.usage.length),
@@ -108,10 +59,10 @@ export class SetCache {
     return at >= 0 ? readHeader(this.ring, at).revision : (this.#large.peek(largeKey(customer))?.set.revision ?? 0)
   }
 
-  get(customer: CustomerKey): CachedSet | undefined {
+  override get(customer: CustomerKey): CachedSet | undefined {
     const at = this.#find(customer)
     if (at < 0) return this.#large.size === 0 ? undefined : this.#large.get(largeKey(customer))
-    return this.#read(customer, at)
+    return this.readAt(customer, at)
   }
 
   /** @param restored from a snapshot: true until the feed has said so. */
@@ -143,7 +94,7 @@ export class SetCache {
   /** So many sets from there on; anything may change between two calls. `next` is undefined at the end. */
   scan(from: number, most: number): { found: CachedSet[]; next: number | undefined } {
     const { records, next } = this.ring.scan(from, most)
-    const found = records.map(({ key, payloadAt }) => this.#read(customerOf(key), payloadAt)).filter((one) => one !== undefined)
+    const found = records.map(({ key, payloadAt }) => this.readAt(customerOf(key), payloadAt)).filter((one) => one !== undefined)
     // The few large ones come with the last.
     return { found: next === undefined ? [...found, ...this.#large.values()] : found, next }
   }
@@ -151,13 +102,6 @@ export class SetCache {
   #find(customer: CustomerKey): number {
     const key = this.#key
     return key.of(customer) ? this.ring.find(key.bytes, key.length, key.hash) : -1
-  }
-
-  #read({ tenantId, storefrontId, customerId }: CustomerKey, at: number): CachedSet | undefined {
-    const { revision, readAtMs, sandbox, restored } = readHeader(this.ring, at)
-    const part = readPart(this.ring, at, this.dictionary)
-    // The writer's own dictionary has whatever its records name.
-    return part && { set: { tenantId, storefrontId, customerId, revision, sandbox, ...part }, readAtMs, restored }
   }
 
   #write(prepared: PreparedSet): boolean {

@@ -1,0 +1,74 @@
+/** The calls on a port: what the main thread of a sidecar does, and each of its workers. */
+import type { Clock } from '../common/clock.ts'
+import { type Config, ConfigError } from '../common/config.ts'
+import type { ExplainQuestion, Explanation } from '../common/entitlements/explanation.ts'
+import { servesAlways } from '../common/entitlements/staleness-policy.ts'
+import type { Log } from '../common/log.ts'
+import type { Observer } from './observe/observer.ts'
+import { createCallers } from './policy/callers.ts'
+import type { Replica } from './replica/known.ts'
+import { type SidecarServer, startServer } from './server.ts'
+import { createDecisions } from './service/decisions.ts'
+import { createDirectChecks } from './service/direct-check.ts'
+import { createEntitlementService } from './service/entitlement-service.ts'
+import { createFlagdService } from './service/flagd-service.ts'
+import { createFlags, type Flags } from './service/flags.ts'
+import { Certificates } from './transport/certificate-files.ts'
+import { createFastTransport } from './transport/fast/transport.ts'
+import { createGrpcJsTransport } from './transport/grpc-js.ts'
+import type { TransportOptions } from './transport/transport.ts'
+
+export interface ServingOptions {
+  config: Config
+  replica: Replica
+  clock: Clock
+  log: Log
+  observer: Observer
+  onAnswered: NonNullable<TransportOptions['onAnswered']>
+  /** @throws AppError `unavailable`. */
+  explain(question: ExplainQuestion, timeoutMs: number): Promise<Explanation>
+  where: { port: number; socketPath: string | undefined; sharePort: boolean }
+}
+
+export interface Serving extends SidecarServer {
+  flags: Flags
+  connectionCount(): number
+}
+
+const openCertificates = ({ TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile, TLS_CLIENT_CA_FILE: clientCaFile }: Config, log: Log): Certificates | undefined => {
+  if (certFile === undefined && keyFile === undefined && clientCaFile === undefined) return undefined
+  if (certFile === undefined || keyFile === undefined) throw new ConfigError('TLS_CERT_FILE and TLS_KEY_FILE have to be set together')
+  return new Certificates({ certFile, keyFile, clientCaFile }, log)
+}
+
+/** @throws ConfigError when it cannot be served as configured. */
+export const createServing = async (options: ServingOptions): Promise<Serving> => {
+  const { config, replica, clock, log, observer, onAnswered, explain, where } = options
+  const certificates = openCertificates(config, log)
+  const callers = createCallers(config.SIDECAR_KEYS ?? {})
+  const shared = { replica, clock, maxStalenessMs: config.MAX_STALENESS_MS, callers, observer }
+  const decisions = createDecisions({ ...shared, policy: config.STALENESS_POLICY ?? servesAlways })
+  const flags = createFlags(decisions, { tenantId: config.FLAG_TENANT, storefrontId: config.FLAG_STOREFRONT })
+  const transport =
+    config.SIDECAR_TRANSPORT === 'fast'
+      ? createFastTransport({ nowMs: () => clock.nowMs(), certificates, onAnswered, sharePort: where.sharePort })
+      : createGrpcJsTransport({ certificates })
+  const server = await startServer({
+    transport,
+    host: config.HOST,
+    port: where.port,
+    socketPath: where.socketPath,
+    service: createEntitlementService({ decisions, explain, replica, clock, log }),
+    flagd: createFlagdService({ flags, callers, replica, clock, log }),
+    direct: createDirectChecks(shared),
+  })
+  return {
+    ...server,
+    flags,
+    connectionCount: () => transport.connectionCount(),
+    close: async () => {
+      await server.close()
+      certificates?.stop()
+    },
+  }
+}

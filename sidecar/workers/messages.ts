@@ -1,0 +1,54 @@
+/** What the thread that holds the feed and its workers say to each other. */
+
+import type { Config } from '../../common/config.ts'
+import type { Reason } from '../../common/entitlements/decide.ts'
+import type { ExplainQuestion, Explanation } from '../../common/entitlements/explanation.ts'
+import type { CustomerKey, EntitlementSet } from '../../common/entitlements/model.ts'
+import type { ErrorCode } from '../../common/errors.ts'
+import type { Told } from '../observe/told.ts'
+import type { ByteCacheMemory } from '../replica/cache/byte-cache.ts'
+import type { DictionaryChange } from '../replica/cache/dictionary.ts'
+import type { Known } from '../replica/known.ts'
+
+/** With which a worker starts. */
+export interface WorkerStart {
+  config: Config
+  port: number
+  memory: ByteCacheMemory
+  /** [0] until when everything is known to be applied, in epoch milliseconds. */
+  asOf: SharedArrayBuffer
+  /** [0] 1 while the feed is live. */
+  live: SharedArrayBuffer
+}
+
+/** What a worker has to ask for. */
+export type Question =
+  | { of: 'load'; customer: CustomerKey }
+  | { of: 'waitFor'; customer: CustomerKey; revision: number; deadlineMs: number }
+  | { of: 'nowMs'; known: Known }
+  | { of: 'explain'; question: ExplainQuestion; timeoutMs: number }
+
+export type Answer = Known | number | Explanation
+
+export type ToMain =
+  | { kind: 'ask'; id: number; question: Question }
+  | { kind: 'listen' | 'unlisten'; key: string; customer: CustomerKey }
+  | {
+      kind: 'counts'
+      decisions: [method: string, reason: Reason, count: number][]
+      answers: [method: string, count: number, seconds: number][]
+      hits: number
+      connections: number
+    }
+  | { kind: 'told'; told: Told }
+  | { kind: 'ready' }
+  | { kind: 'closed' }
+
+export type ToWorker =
+  | { kind: 'answer'; id: number; answer: Answer }
+  | { kind: 'failed'; id: number; code: ErrorCode | undefined; message: string }
+  | { kind: 'dictionary'; changes: DictionaryChange[] }
+  | { kind: 'changed'; key: string }
+  | { kind: 'set'; set: EntitlementSet }
+  | { kind: 'serving'; serving: boolean }
+  | { kind: 'close' }

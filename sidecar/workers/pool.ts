@@ -1,0 +1,160 @@
+/** The workers, seen from the thread that holds the feed. */
+import { once } from 'node:events'
+import { Worker } from 'node:worker_threads'
+import type { Config } from '../../common/config.ts'
+import type { ExplainQuestion, Explanation } from '../../common/entitlements/explanation.ts'
+import { isAppError } from '../../common/errors.ts'
+import type { Log } from '../../common/log.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import type { Told } from '../observe/told.ts'
+import type { DictionaryChange } from '../replica/cache/dictionary.ts'
+import type { WritingReplica } from '../replica/replica.ts'
+import type { Answer, Question, ToMain, ToWorker, WorkerStart } from './messages.ts'
+
+/** How old what workers know of the feed's age may be. */
+const AGE_EVERY_MS = 20
+/** Past the servers' own time to drain. */
+const CLOSE_WITHIN_MS = 8_000
+
+export interface WorkerPool {
+  setServing(serving: boolean): void
+  /** Of each worker. */
+  connectionCounts(): number[]
+  close(): Promise<void>
+}
+
+export interface WorkerPoolOptions {
+  /** Beside the thread that asks for them. */
+  count: number
+  config: Config
+  port: number
+  replica: WritingReplica
+  metrics: Metrics
+  explain: (question: ExplainQuestion, timeoutMs: number) => Promise<Explanation>
+  onTold: (told: Told) => void
+  log: Log
+}
+
+export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPool> => {
+  const { count, config, port, replica, metrics, explain, onTold, log } = options
+  const asOf = new SharedArrayBuffer(8)
+  const live = new SharedArrayBuffer(4)
+  const share = () => {
+    new Float64Array(asOf)[0] = replica.currentAsOfMs()
+    new Int32Array(live)[0] = replica.isLive() ? 1 : 0
+  }
+  share()
+  const timer = setInterval(share, AGE_EVERY_MS)
+  const connections = new Map<Worker, number>()
+  let closing = false
+
+  const answerTo = (question: Question): Promise<Answer> => {
+    switch (question.of) {
+      case 'load':
+        return replica.load(question.customer)
+      case 'waitFor':
+        return replica.waitFor(question.customer, question.revision, question.deadlineMs)
+      case 'nowMs':
+        return replica.loadNowMs(question.known)
+      case 'explain':
+        return explain(question.question, question.timeoutMs)
+      default:
+        return question satisfies never
+    }
+  }
+
+  const start = async (): Promise<Worker> => {
+    const workerData: WorkerStart = { config, port, memory: replica.cache.memory, asOf, live }
+    const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData })
+    const say = (message: ToWorker) => worker.postMessage(message)
+    const stops = new Map<string, () => void>()
+    worker.on('message', (message: ToMain) => {
+      switch (message.kind) {
+        case 'ask': {
+          const { id } = message
+          answerTo(message.question).then(
+            (answer) => say({ kind: 'answer', id, answer }),
+            (error: Error) => say({ kind: 'failed', id, code: isAppError(error) ? error.code : undefined, message: error.message }),
+          )
+          break
+        }
+        case 'listen':
+          stops.set(
+            message.key,
+            replica.onChange(message.customer, () => say({ kind: 'changed', key: message.key })),
+          )
+          break
+        case 'unlisten':
+          stops.get(message.key)?.()
+          stops.delete(message.key)
+          break
+        case 'counts':
+          for (const [method, reason, times] of message.decisions) metrics.count(method, reason, times)
+          for (const [method, times, seconds] of message.answers) metrics.observe(method, times, seconds)
+          replica.countHits(message.hits)
+          connections.set(worker, message.connections)
+          break
+        case 'told':
+          onTold(message.told)
+          break
+        default:
+          // `ready` and `closed` are waited for where they matter.
+          break
+      }
+    })
+    // A worker that falls takes the process with it: whoever runs it starts it again, whole.
+    worker.on('error', (error) => {
+      throw error
+    })
+    worker.on('exit', (code) => {
+      if (!closing) log.error({ code }, 'a worker has ended')
+    })
+    // What changes in one turn of the event loop is told together.
+    let changes: DictionaryChange[] = []
+    replica.cache.dictionary.follow((change) => {
+      if (changes.length === 0) {
+        queueMicrotask(() => {
+          say({ kind: 'dictionary', changes })
+          changes = []
+        })
+      }
+      changes.push(change)
+    })
+    replica.onAnyChange((set) => say({ kind: 'set', set }))
+    await until(worker, 'ready')
+    return worker
+  }
+
+  const workers = await Promise.all(Array.from({ length: count }, start))
+  log.info({ workers: count + 1 }, 'sidecar: threads share the port')
+  return {
+    setServing: (serving) => {
+      for (const worker of workers) worker.postMessage({ kind: 'serving', serving } satisfies ToWorker)
+    },
+    connectionCounts: () => [...connections.values()],
+    close: async () => {
+      closing = true
+      clearInterval(timer)
+      await Promise.all(
+        workers.map(async (worker) => {
+          const cut = setTimeout(() => void worker.terminate(), CLOSE_WITHIN_MS)
+          const ended = once(worker, 'exit')
+          worker.postMessage({ kind: 'close' } satisfies ToWorker)
+          await ended
+          clearTimeout(cut)
+        }),
+      )
+    },
+  }
+}
+
+const until = (worker: Worker, kind: ToMain['kind']): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const look = (message: ToMain) => {
+      if (message.kind !== kind) return
+      worker.off('message', look)
+      resolve()
+    }
+    worker.on('message', look)
+    worker.once('error', reject)
+  })

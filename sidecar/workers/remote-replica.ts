@@ -1,0 +1,115 @@
+/**
+ * A replica as a worker has it: what is held is read from the memory that all threads share, everything else is asked of
+ * the thread that holds the feed.
+ */
+import type { MessagePort } from 'node:worker_threads'
+import type { Clock } from '../../common/clock.ts'
+import type { CustomerKey, EntitlementSet } from '../../common/entitlements/model.ts'
+import { AppError } from '../../common/errors.ts'
+import { setKey } from '../../common/feed/keys.ts'
+import { ByteCacheReader } from '../replica/cache/byte-cache.ts'
+import { DictionaryMirror } from '../replica/cache/dictionary.ts'
+import { SetReader } from '../replica/cache/set-reader.ts'
+import type { Known, Replica } from '../replica/known.ts'
+import type { Answer, Question, ToMain, ToWorker, WorkerStart } from './messages.ts'
+
+export interface RemoteReplica extends Replica {
+  /** Asks the main thread. @throws AppError as it does. */
+  ask(question: Question): Promise<Answer>
+  hear(message: ToWorker): void
+}
+
+export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: MessagePort, clock: Clock): RemoteReplica => {
+  const dictionary = new DictionaryMirror()
+  const cache = new SetReader(new ByteCacheReader(memory), dictionary)
+  const asOfMs = new Float64Array(asOf)
+  const isLive = new Int32Array(live)
+  const waiting = new Map<number, { resolve: (answer: Answer) => void; reject: (error: Error) => void }>()
+  const listeners = new Map<string, Set<() => void>>()
+  const anyListeners = new Set<(set: EntitlementSet) => void>()
+  let lastId = 0
+  let hits = 0
+  const say = (message: ToMain) => port.postMessage(message)
+
+  const ask = (question: Question): Promise<Answer> =>
+    new Promise((resolve, reject) => {
+      lastId += 1
+      waiting.set(lastId, { resolve, reject })
+      say({ kind: 'ask', id: lastId, question })
+    })
+
+  const peek = (customer: CustomerKey): Known | undefined => {
+    const known = cache.get(customer)
+    if (!known || (known.restored && isLive[0] === 1)) return undefined
+    hits += 1
+    return known
+  }
+  const peekNowMs = ({ set }: Known): number | undefined => (set?.sandbox ? undefined : clock.nowMs())
+
+  const settle = (id: number, act: (of: { resolve: (answer: Answer) => void; reject: (error: Error) => void }) => void) => {
+    const of = waiting.get(id)
+    waiting.delete(id)
+    if (of) act(of)
+  }
+
+  return {
+    cache,
+    ask,
+    peek,
+    load: async (customer) => peek(customer) ?? ((await ask({ of: 'load', customer })) as Known),
+    waitFor: async (customer, revision, deadlineMs) => {
+      const held = peek(customer)
+      if ((held?.set?.revision ?? 0) >= revision) return held as Known
+      return (await ask({ of: 'waitFor', customer, revision, deadlineMs })) as Known
+    },
+    onChange: (customer, listener) => {
+      const key = setKey(customer)
+      const ofKey = listeners.get(key) ?? new Set()
+      if (ofKey.size === 0) say({ kind: 'listen', key, customer })
+      listeners.set(key, ofKey.add(listener))
+      return () => {
+        ofKey.delete(listener)
+        if (ofKey.size > 0 || listeners.get(key) !== ofKey) return
+        listeners.delete(key)
+        say({ kind: 'unlisten', key, customer })
+      }
+    },
+    onAnyChange: (listener) => {
+      anyListeners.add(listener)
+      return () => anyListeners.delete(listener)
+    },
+    peekNowMs,
+    loadNowMs: async (known) => peekNowMs(known) ?? ((await ask({ of: 'nowMs', known })) as number),
+    asOfMs: (known) => (known.restored ? known.readAtMs : Math.max(known.readAtMs, asOfMs[0] as number)),
+    currentAsOfMs: () => asOfMs[0] as number,
+    isLive: () => isLive[0] === 1,
+    reconnects: () => 0,
+    lookups: () => ({ hits, misses: 0 }),
+    countHits: (count) => {
+      hits += count
+    },
+    close: async () => undefined,
+    hear: (message) => {
+      switch (message.kind) {
+        case 'answer':
+          settle(message.id, ({ resolve }) => resolve(message.answer))
+          break
+        case 'failed':
+          settle(message.id, ({ reject }) => reject(message.code ? new AppError(message.code, message.message) : new Error(message.message)))
+          break
+        case 'dictionary':
+          for (const change of message.changes) dictionary.apply(change)
+          break
+        case 'changed':
+          for (const listener of [...(listeners.get(message.key) ?? [])]) listener()
+          break
+        case 'set':
+          for (const listener of anyListeners) listener(message.set)
+          break
+        default:
+          // About the server, not about sets.
+          break
+      }
+    },
+  }
+}

@@ -1,0 +1,76 @@
+/** A thread that serves: the same calls on the same port, from the memory that the main thread fills. */
+import { parentPort, workerData } from 'node:worker_threads'
+import { systemClock } from '../../common/clock.ts'
+import type { Reason } from '../../common/entitlements/decide.ts'
+import type { Explanation } from '../../common/entitlements/explanation.ts'
+import { createLog } from '../../common/log.ts'
+import { createObserver } from '../observe/observer.ts'
+import { sampler } from '../observe/sampler.ts'
+import { createServing } from '../serving.ts'
+import type { ToMain, ToWorker, WorkerStart } from './messages.ts'
+import { createRemoteReplica } from './remote-replica.ts'
+
+/** How often what was counted is told. */
+const TELL_EVERY_MS = 500
+
+const port = parentPort
+if (!port) throw new Error('this is a worker of the sidecar; start sidecar/main.ts')
+const start = workerData as WorkerStart
+const { config } = start
+const log = createLog(config.LOG_LEVEL)
+const say = (message: ToMain) => port.postMessage(message)
+
+const replica = createRemoteReplica(start, port as never, systemClock)
+let decisions = new Map<string, Map<Reason, number>>()
+let answers: [method: string, count: number, seconds: number][] = []
+const counting = {
+  count: (method: string, reason: Reason, times = 1) => {
+    const reasons = decisions.get(method) ?? new Map<Reason, number>()
+    decisions.set(method, reasons.set(reason, (reasons.get(reason) ?? 0) + times))
+  },
+  observe: (method: string, count: number, seconds: number) => void answers.push([method, count, seconds]),
+}
+const observer = createObserver({
+  log,
+  metrics: counting,
+  denialsShare: config.DENIALS_SHARE,
+  decisions: config.DECISION_LOG === undefined ? undefined : { isDue: sampler(config.DECISION_LOG_SHARE), write: (told) => say({ kind: 'told', told }) },
+})
+const serving = await createServing({
+  config,
+  replica,
+  clock: systemClock,
+  log,
+  observer,
+  onAnswered: counting.observe,
+  explain: async (question, timeoutMs) => (await replica.ask({ of: 'explain', question, timeoutMs })) as Explanation,
+  where: { port: start.port, socketPath: undefined, sharePort: true },
+})
+
+let toldHits = 0
+const tell = () => {
+  const { hits } = replica.lookups()
+  say({
+    kind: 'counts',
+    decisions: [...decisions].flatMap(([method, reasons]) => [...reasons].map(([reason, count]): [string, Reason, number] => [method, reason, count])),
+    answers,
+    hits: hits - toldHits,
+    connections: serving.connectionCount(),
+  })
+  toldHits = hits
+  decisions = new Map()
+  answers = []
+}
+const timer = setInterval(tell, TELL_EVERY_MS)
+
+port.on('message', async (message: ToWorker) => {
+  replica.hear(message)
+  if (message.kind === 'serving') serving.setServing(message.serving)
+  if (message.kind !== 'close') return
+  await serving.close()
+  clearInterval(timer)
+  tell()
+  say({ kind: 'closed' })
+  port.close()
+})
+say({ kind: 'ready' })
