@@ -32,7 +32,7 @@ import type { Stream } from './stream.ts'
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
 const DEFAULT_WINDOW = 65_535
 const MAX_WINDOW = 2 ** 31 - 1
-/** Ids of streams that ended lately: what still comes for them is late, not wrong. */
+/** Ids of streams that ended lately: what still comes for them is late, or wrong. */
 const REMEMBERED = 256
 const staticFields = staticTable.map(([name, value]) => makeField(name, value))
 
@@ -61,6 +61,9 @@ export class Connection {
   readonly #streams = new Map<number, Stream>()
   readonly #ended = new Int32Array(REMEMBERED)
   #endedAt = 0
+  /** While the peer had not: what it sent before it heard of that is read over. */
+  readonly #endedByUs = new Int32Array(REMEMBERED)
+  #endedByUsAt = 0
   readonly #resets: Budget
   readonly #control: Budget
   #pending: Buffer | undefined
@@ -296,7 +299,11 @@ export class Connection {
   #onStreamError({ streamId, code }: StreamError): void {
     const stream = this.#streams.get(streamId)
     if (stream) this.#reset(stream, code)
-    else this.#write(rstStreamFrame(streamId, code))
+    else {
+      this.#write(rstStreamFrame(streamId, code))
+      // What the peer has sent of it before it hears of that is still to come.
+      this.#remember(streamId, false)
+    }
     this.#spendReset()
   }
 
@@ -363,6 +370,11 @@ export class Connection {
     const stream = this.#streams.get(streamId)
     if (!stream || stream.remoteClosed) {
       this.#giveBack(counted)
+      // Section 5.1: what comes for a stream that we have ended is read over.
+      if (!stream && this.#endedByUs.includes(streamId)) {
+        this.#spendControl()
+        return
+      }
       throw this.#lateFor(streamId, stream)
     }
     stream.receiveWindow -= counted
@@ -435,6 +447,10 @@ export class Connection {
       return
     }
     if (streamId <= this.#lastStreamId) {
+      if (this.#endedByUs.includes(streamId)) {
+        this.#spendControl()
+        return
+      }
       const code = this.#ended.includes(streamId) ? ErrorCode.STREAM_CLOSED : ErrorCode.PROTOCOL_ERROR
       throw new ConnectionError(code, 'the stream is not new')
     }
@@ -494,6 +510,7 @@ export class Connection {
       return
     }
     this.#spendReset()
+    stream.remoteClosed = true
     this.#forget(stream)
     stream.onReset?.()
   }
@@ -632,8 +649,7 @@ export class Connection {
   #forget(stream: Stream): void {
     this.#streams.delete(stream.id)
     stream.localClosed = true
-    this.#ended[this.#endedAt] = stream.id
-    this.#endedAt = (this.#endedAt + 1) % REMEMBERED
+    this.#remember(stream.id, stream.remoteClosed)
     if (stream.chunks.length > 0) {
       // What it held of the connection's window is the connection's again.
       this.#giveBack(stream.chunks.reduce((sum, { length }) => sum + length, 0))
@@ -642,6 +658,17 @@ export class Connection {
     if (this.#draining && this.#streams.size === 0 && !this.#closed) {
       this.#flush()
       this.#socket.end()
+    }
+  }
+
+  /** @param byPeer it has said that it sends no more. */
+  #remember(streamId: number, byPeer: boolean): void {
+    if (byPeer) {
+      this.#ended[this.#endedAt] = streamId
+      this.#endedAt = (this.#endedAt + 1) % REMEMBERED
+    } else if (!this.#endedByUs.includes(streamId)) {
+      this.#endedByUs[this.#endedByUsAt] = streamId
+      this.#endedByUsAt = (this.#endedByUsAt + 1) % REMEMBERED
     }
   }
 
