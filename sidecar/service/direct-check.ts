@@ -10,7 +10,7 @@ import type { Callers } from '../policy/callers.ts'
 import { KeyBytes } from '../replica/cache/set-reader.ts'
 import { isPlainSet, keepWindows, readAtMsOf, readPart, revisionOf } from '../replica/cache/set-record.ts'
 import type { Replica } from '../replica/known.ts'
-import type { DirectMethod } from '../transport/transport.ts'
+import type { DirectCall, DirectMethod } from '../transport/transport.ts'
 import type { Freshness } from './answered.ts'
 import { CheckRequest, isPlain, MAX_ANSWER_BYTES, varint, writeAnswer } from './check-wire.ts'
 import { MAX_BATCH } from './requests.ts'
@@ -76,15 +76,15 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     return decide(part, entitlement, request.amount, nowMs)
   }
 
-  const tell = (bytes: Buffer, entitlement: string, decision: Decision, nowMs: number): void => {
+  const tell = (bytes: Buffer, call: DirectCall, entitlement: string, decision: Decision, nowMs: number): void => {
     const customer = { tenantId: request.text(bytes, 0), storefrontId: request.text(bytes, 1), customerId: request.text(bytes, 2) }
     const check = { customer, entitlement, amount: request.amount, minRevision: request.minRevision }
-    observer.tell({ check, decision, freshness: { ...freshness }, nowMs })
+    observer.tell({ check, decision, freshness: { ...freshness }, nowMs, traceparent: call.header('traceparent') })
   }
 
-  const answer = (bytes: Buffer, start: number, end: number, authorization: string | undefined, into: Buffer, to: number, nowMs: number): number => {
+  const answer = (bytes: Buffer, start: number, end: number, call: DirectCall, into: Buffer, to: number, nowMs: number): number => {
     if (!request.read(bytes, start, end)) return NOT_HERE
-    if (callers.areKnown && !callers.may(authorization, request.text(bytes, 0))) return NOT_HERE
+    if (callers.areKnown && !callers.may(call.authorization, request.text(bytes, 0))) return NOT_HERE
     const entitlement = request.entitlement(bytes)
     if (entitlement === undefined) return NOT_HERE
     const version = ring.version()
@@ -102,7 +102,7 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     freshness.revision = revision
     freshness.asOfMs = asOfMs
     reasons.push(decision.reason)
-    if (observer.wants(decision)) tell(bytes, entitlement, decision, nowMs)
+    if (observer.wants(decision)) tell(bytes, call, entitlement, decision, nowMs)
     return writeAnswer(into, to, decision, freshness)
   }
 
@@ -114,17 +114,17 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
   return {
     check: {
       maxBytes: () => MAX_ANSWER_BYTES,
-      answer: (bytes, start, end, authorization, into, to) => {
+      answer: (bytes, start, end, call, into, to) => {
         reasons.length = 0
         lastAt = -1
-        const written = answer(bytes, start, end, authorization, into, to, clock.nowMs())
+        const written = answer(bytes, start, end, call, into, to, clock.nowMs())
         if (written >= 0) countAll('CheckEntitlement')
         return written
       },
     },
     batch: {
       maxBytes: (requestBytes) => (MAX_ANSWER_BYTES + LENGTH_BYTES + 1) * Math.min(MAX_BATCH, Math.ceil(requestBytes / LEAST_CHECK_BYTES)),
-      answer: (bytes, start, end, authorization, into, to) => {
+      answer: (bytes, start, end, call, into, to) => {
         reasons.length = 0
         lastAt = -1
         const nowMs = clock.nowMs()
@@ -142,7 +142,7 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
           }
           if (at + length > end) return NOT_HERE
           const message = out + 1 + LENGTH_BYTES
-          const written = answer(bytes, at, at + length, authorization, into, message, nowMs)
+          const written = answer(bytes, at, at + length, call, into, message, nowMs)
           if (written < 0) return NOT_HERE
           at += length
           into[out] = ONE_OF_MANY

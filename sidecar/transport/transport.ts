@@ -8,15 +8,19 @@ import type { Certificates } from './certificate-files.ts'
 /** A socket of TCP, or of the file system: on the latter there is never TLS, for the folder's permissions guard it. */
 export type Where = { host: string; port: number } | { path: string }
 
+/** What came with a call. Good until `answer` returns. */
+export interface DirectCall {
+  authorization: string | undefined
+  /** The first header of this name. */
+  header(name: string): string | undefined
+}
+
 /** A unary method that may be answered in place: from the bytes of its request to those of its answer. */
 export interface DirectMethod {
   /** What the answer to a request of so many bytes takes at most. */
   maxBytes(requestBytes: number): number
-  /**
-   * @param authorization the header, if there is one.
-   * @returns where the answer ends that it has written at `to`; -1 leaves the call to the method's handler.
-   */
-  answer(bytes: Buffer, start: number, end: number, authorization: string | undefined, into: Buffer, to: number): number
+  /** @returns where the answer ends that it has written at `to`; -1 leaves the call to the method's handler. */
+  answer(bytes: Buffer, start: number, end: number, call: DirectCall, into: Buffer, to: number): number
 }
 
 export interface TransportOptions {

@@ -10,6 +10,7 @@ import test from 'ava'
 import { replay } from '../../cli/replay-decisions.ts'
 import { systemClock } from '../../common/clock.ts'
 import { createInProcessFeed } from '../../common/feed/in-process.ts'
+import { createLog } from '../../common/log.ts'
 import { ServiceClient as V1Client } from '../../proto/gen/flagd/evaluation/v1/evaluation.ts'
 import { eventually } from '../support/eventually.ts'
 import { openSidecar, setOf } from '../support/sidecar.ts'
@@ -242,4 +243,29 @@ test('sampling takes evenly: a tenth of decisions is a tenth', async (t) => {
   await sidecar.close()
   await eventually(() => readFileSync(path, 'utf8').trim().split('\n').length === 10)
   t.pass()
+})
+
+test('of denials every other one is logged, with the trace that it came in; what is allowed is not', async (t) => {
+  const lines: Record<string, unknown>[] = []
+  const log = {
+    ...createLog('silent'),
+    info: (fields: Record<string, unknown>, text: string) => lines.push({ ...fields, text }),
+    warn: () => undefined,
+    error: () => undefined,
+    debug: () => undefined,
+  }
+  const sidecar = await openSidecar({ DENIALS_SHARE: '0.5' }, { feed: await filled(), log: log as never })
+  for (let n = 0; n < 10; n += 1) {
+    await sidecar.check('anna', 'sso')
+    await sidecar.check('bert', 'sso')
+  }
+  const denied = lines.filter(({ text }) => text === 'denied')
+  t.is(denied.length, 5)
+  t.like(denied[0], { tenantId: 'acme', customerId: 'bert', entitlement: 'sso', reason: 'disabled', revision: 1 })
+  const metadata = new Metadata()
+  metadata.set('traceparent', '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01')
+  const request = { tenantId: 'acme', storefrontId: 'us', customerId: 'bert', entitlement: 'nothing', amount: 0n, minRevision: 0n }
+  for (let n = 0; n < 2; n += 1) await new Promise((resolve) => sidecar.client.batchCheckEntitlements({ checks: [request] }, metadata, resolve))
+  t.regex(String(lines.findLast(({ text }) => text === 'denied')?.traceparent), /0af7651916cd43dd8448eb211c80319c/)
+  await sidecar.close()
 })

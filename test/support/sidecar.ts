@@ -6,7 +6,7 @@ import type { EntitlementSet } from '../../common/entitlements/model.ts'
 import { AppError } from '../../common/errors.ts'
 import type { Feed } from '../../common/feed/feed.ts'
 import { createInProcessFeed } from '../../common/feed/in-process.ts'
-import { createLog } from '../../common/log.ts'
+import { createLog, type Log } from '../../common/log.ts'
 import { type CheckEntitlementRequest, type CheckEntitlementResponse, EntitlementServiceClient } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import { type Sidecar, startSidecar } from '../../sidecar/compose.ts'
 
@@ -102,12 +102,12 @@ export const checker =
 
 export const openSidecar = async (
   env: Record<string, string> = {},
-  parts: { feed?: Feed; clock?: { nowMs(): number; now(): Date } } = {},
+  parts: { feed?: Feed; clock?: { nowMs(): number; now(): Date }; log?: Log } = {},
 ): Promise<TestSidecar> => {
   const clock = parts.clock ?? systemClock
   const feed = parts.feed ?? createInProcessFeed({ clock })
   const config = readConfig({ GRPC_PORT: '0', SIDECAR_HTTP_PORT: '0', SIDECAR_TRANSPORT: 'fast', ...env })
-  const sidecar = await startSidecar({ config, feed, clock, log: createLog('silent') })
+  const sidecar = await startSidecar({ config, feed, clock, log: parts.log ?? createLog('silent') })
   const client = new EntitlementServiceClient(sidecar.address, credentials.createInsecure())
   return {
     ...sidecar,

@@ -4,7 +4,7 @@
  */
 import { EventEmitter } from 'node:events'
 import { Metadata, type MethodDefinition, type ServiceDefinition, status as Status, type UntypedServiceImplementation } from '@grpc/grpc-js'
-import type { DirectMethod, TransportOptions } from '../transport.ts'
+import type { DirectCall, DirectMethod, TransportOptions } from '../transport.ts'
 import type { Connection } from './connection.ts'
 import { ErrorCode } from './frames.ts'
 import {
@@ -211,21 +211,25 @@ const refuse = (connection: Connection, stream: Stream, code: Status, details: s
 }
 
 /** The request that is answered in place, for `writeMessage`: one at a time, so that nothing is made for it. */
-const current: { direct: DirectMethod | undefined; bytes: Buffer; start: number; end: number; authorization: string | undefined } = {
-  direct: undefined,
-  bytes: Buffer.alloc(0),
+const current = {
+  direct: undefined as DirectMethod | undefined,
+  bytes: Buffer.alloc(0) as Buffer,
   start: 0,
   end: 0,
-  authorization: undefined,
+  stream: undefined as Stream | undefined,
+  call: {
+    authorization: undefined as string | undefined,
+    header: (name: string): string | undefined => current.stream?.headers.find((one) => one.name === name)?.value,
+  } satisfies DirectCall as DirectCall,
 }
 
 /** Where large answers are gathered: one at a time. */
 let large = Buffer.alloc(0)
 
 const writeMessage = (into: Buffer, at: number): number => {
-  const { direct, bytes, start, end, authorization } = current
+  const { direct, bytes, start, end, call } = current
   const message = at + PREFIX_BYTES
-  const to = direct ? direct.answer(bytes, start, end, authorization, into, message) : -1
+  const to = direct ? direct.answer(bytes, start, end, call, into, message) : -1
   if (to < 0) return -1
   into[at] = 0
   into.writeUInt32BE(to - message, at + 1)
@@ -241,7 +245,8 @@ const answerInPlace = (stream: Stream, bytes: Buffer, start: number, end: number
   current.bytes = bytes
   current.start = start + PREFIX_BYTES
   current.end = end
-  current.authorization = authorization
+  current.stream = stream
+  current.call.authorization = authorization
   const maxBytes = PREFIX_BYTES + direct.maxBytes(end - current.start)
   if (maxBytes <= limits.inPlaceBytes) return connection.respondInPlace(stream, answerHeaders, okTrailers, maxBytes, writeMessage)
   if (large.length < maxBytes) large = Buffer.allocUnsafeSlow(maxBytes)
