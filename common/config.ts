@@ -13,7 +13,7 @@ const bytes = (fallback: number) =>
     .string()
     .regex(/^\d{1,15} ?([KMG]iB)?$/, 'must be a number of bytes, or one with KiB, MiB or GiB')
     .transform((text) => Number.parseInt(text, 10) * 1024 ** ['', 'K', 'M', 'G'].indexOf(/([KMG])iB$/.exec(text)?.[1] ?? ''))
-    .refine((count) => count >= 1024 * 1024 && count <= 64 * 1024 ** 3, 'must be between 1 MiB and 64 GiB')
+    .refine((count) => count >= 1024 * 1024 && count <= 4 * 1024 ** 3, 'must be between 1MiB and 4GiB')
     .default(fallback)
 const share = (fallback: number) => z.coerce.number('must be a number from 0 to 1').min(0).max(1).default(fallback)
 const json = <T extends z.ZodType>(schema: T, expected: string) =>

@@ -41,7 +41,7 @@ const runningOf = (child: ChildProcess, port: number): Running => ({
   cpuUs: () => treeOf(child.pid ?? 0).reduce((sum, pid) => sum + cpuUsOf(pid), 0),
   memoryBytes: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))?.[1]) * 1024,
   stop: async () => {
-    child.kill('SIGKILL')
+    for (const pid of treeOf(child.pid ?? 0)) process.kill(pid, 'SIGKILL')
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
   },
 })

@@ -4,6 +4,8 @@ import type { SetReader } from './cache/set-reader.ts'
 
 /** What is known of a customer: its set, or (null) that the feed has none. */
 export interface Known {
+  /** As another thread knew it when it answered. */
+  asOfMs?: number | undefined
   /** From a snapshot: the feed has not confirmed it. */
   restored?: boolean | undefined
   set: EntitlementSet | null

@@ -46,8 +46,7 @@ export interface DecisionsOptions {
 const customerUnknown: Decision = { allowed: false, reason: 'customer_unknown', unlimited: false }
 
 export const createDecisions = ({ replica, clock, maxStalenessMs, policy, callers, observer }: DecisionsOptions): Decisions => {
-  const freshnessOf = (known: Known): Freshness => {
-    const asOfMs = replica.asOfMs(known)
+  const freshnessOf = (known: Known, asOfMs: number): Freshness => {
     return { revision: known.set?.revision ?? 0, asOfMs, stale: clock.nowMs() - asOfMs > maxStalenessMs }
   }
   const told = ({ method, check, traceparent }: Ask, decision: Decision, freshness: Freshness, nowMs: number): Answered => {
@@ -55,14 +54,27 @@ export const createDecisions = ({ replica, clock, maxStalenessMs, policy, caller
     if (observer.wants(decision)) observer.tell({ check, decision, freshness, nowMs, traceparent })
     return { decision, freshness }
   }
-  const answer = (ask: Ask, known: Known, nowMs: number): Answered => {
-    const freshness = freshnessOf(known)
+  const answer = (ask: Ask, known: Known, nowMs: number, asOfMs: number): Answered => {
+    const freshness = freshnessOf(known, asOfMs)
     const { entitlement, amount } = ask.check
     const instead = freshness.stale ? answerWhenStale(policy, entitlement) : undefined
     return told(ask, instead ?? (known.set ? decide(known.set, entitlement, amount, nowMs) : customerUnknown), freshness, nowMs)
   }
   const find = (customer: CustomerKey, minRevision: number, deadlineMs: number): Promise<Known> =>
     minRevision > 0 ? replica.waitFor(customer, minRevision, deadlineMs) : replica.load(customer)
+  /** While something is waited for a newer set may come, which somebody else has been answered from: it counts. */
+  const lookUp = async (customer: CustomerKey, minRevision: number, deadlineMs: number) => {
+    let known = await find(customer, minRevision, deadlineMs)
+    // As of before the wait: what came since, this set does not say.
+    let asOfMs = replica.asOfMs(known)
+    const nowMs = await replica.loadNowMs(known)
+    const latest = replica.cache.get(customer)
+    if (latest && latest.set.revision > (known.set?.revision ?? 0)) {
+      known = latest
+      asOfMs = replica.asOfMs(latest)
+    }
+    return { known, nowMs, asOfMs }
+  }
   const heldNow = ({ customer, minRevision }: Check): { known: Known; nowMs: number } | undefined => {
     const known = replica.peek(customer)
     if (!known || (known.set?.revision ?? 0) < minRevision) return undefined
@@ -76,14 +88,14 @@ export const createDecisions = ({ replica, clock, maxStalenessMs, policy, caller
     },
     now: (ask) => {
       const held = heldNow(ask.check)
-      return held && answer(ask, held.known, held.nowMs)
+      return held && answer(ask, held.known, held.nowMs, replica.asOfMs(held.known))
     },
     areHere: (asks) => asks.every(({ check }) => heldNow(check) !== undefined),
     later: async (ask, deadlineMs) => {
       const { customer, minRevision, entitlement } = ask.check
       try {
-        const known = await find(customer, minRevision, deadlineMs)
-        return answer(ask, known, await replica.loadNowMs(known))
+        const { known, nowMs, asOfMs } = await lookUp(customer, minRevision, deadlineMs)
+        return answer(ask, known, nowMs, asOfMs)
       } catch (error) {
         // The feed cannot be asked: a configured answer is better than none.
         const instead = isAppError(error, 'unavailable') ? answerWhenStale(policy, entitlement) : undefined
@@ -92,9 +104,8 @@ export const createDecisions = ({ replica, clock, maxStalenessMs, policy, caller
       }
     },
     everything: async (customer, minRevision, deadlineMs) => {
-      const known = await find(customer, minRevision, deadlineMs)
-      const nowMs = await replica.loadNowMs(known)
-      const freshness = freshnessOf(known)
+      const { known, nowMs, asOfMs } = await lookUp(customer, minRevision, deadlineMs)
+      const freshness = freshnessOf(known, asOfMs)
       const decided = (known.set ? decideAll(known.set, nowMs) : []).map(({ key, decision }) => ({
         key,
         decision: (freshness.stale ? answerWhenStale(policy, key) : undefined) ?? decision,

@@ -67,11 +67,12 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     return lastAt
   }
 
-  const decideAt = (at: number, entitlement: string, nowMs: number): Decision | undefined => {
+  const decideAt = (at: number, entitlement: string, nowMs: number, version: number): Decision | undefined => {
     const keyId = dictionary.keyId(entitlement)
     if (keyId === undefined) return dictionary.isWhole ? decide(nothing, entitlement, request.amount, nowMs) : undefined
     const part = readPart(ring, at, dictionary, keyId)
-    if (!part) return undefined
+    // A reader in another thread may know the key by an id that it had before; and what is being written is not decided on.
+    if (!part || (!dictionary.isWhole && (part.grants.length === 0 || ring.version() !== version))) return undefined
     if (ring.isWriter) keepWindows(ring, at, keyId, part, nowMs)
     return decide(part, entitlement, request.amount, nowMs)
   }
@@ -96,7 +97,7 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     if (revision < request.minRevision || !isPlainSet(ring, at)) return NOT_HERE
     const asOfMs = Math.max(readAtMsOf(ring, at), replica.currentAsOfMs())
     if (nowMs - asOfMs > maxStalenessMs) return NOT_HERE
-    const decision = decideAt(at, entitlement, nowMs)
+    const decision = decideAt(at, entitlement, nowMs, version)
     // Another thread has written meanwhile: what was read may be of two sets.
     if (!decision || !isPlain(decision) || (version & 1) !== 0 || ring.version() !== version) return NOT_HERE
     freshness.revision = revision

@@ -4,8 +4,9 @@ import type { Clock } from '../../common/clock.ts'
 import { AppError } from '../../common/errors.ts'
 import type { Log } from '../../common/log.ts'
 
-/** How long is waited for something when the caller sets no deadline. */
+/** How long is waited for something when the caller sets no deadline, and however late the one is that it sets. */
 const DEFAULT_WAIT_MS = 5_000
+const MAX_WAIT_MS = 30_000
 /**
  * The answer has to travel back before the caller's own clock calls the call dead: a quarter of what is left is kept
  * for that, within these bounds.
@@ -39,5 +40,6 @@ export const first = (metadata: Metadata, name: string): string | undefined => m
 export const deadlineOf = (call: { getDeadline(): Date | number }, clock: Clock): number => {
   const deadline = Number(call.getDeadline())
   if (!Number.isFinite(deadline)) return clock.nowMs() + DEFAULT_WAIT_MS
-  return deadline - Math.min(MOST_MARGIN_MS, Math.max(LEAST_MARGIN_MS, (deadline - clock.nowMs()) / 4))
+  const latest = Math.min(deadline, clock.nowMs() + MAX_WAIT_MS)
+  return latest - Math.min(MOST_MARGIN_MS, Math.max(LEAST_MARGIN_MS, (latest - clock.nowMs()) / 4))
 }

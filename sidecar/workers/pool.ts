@@ -8,6 +8,7 @@ import type { Log } from '../../common/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Told } from '../observe/told.ts'
 import type { DictionaryChange } from '../replica/cache/dictionary.ts'
+import type { Known } from '../replica/known.ts'
 import type { WritingReplica } from '../replica/replica.ts'
 import type { Answer, Question, ToMain, ToWorker, WorkerStart } from './messages.ts'
 
@@ -48,12 +49,13 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
   const connections = new Map<Worker, number>()
   let closing = false
 
+  const dated = (known: Known): Known => ({ ...known, asOfMs: replica.asOfMs(known) })
   const answerTo = (question: Question): Promise<Answer> => {
     switch (question.of) {
       case 'load':
-        return replica.load(question.customer)
+        return replica.load(question.customer).then(dated)
       case 'waitFor':
-        return replica.waitFor(question.customer, question.revision, question.deadlineMs)
+        return replica.waitFor(question.customer, question.revision, question.deadlineMs).then(dated)
       case 'nowMs':
         return replica.loadNowMs(question.known)
       case 'explain':
@@ -83,6 +85,8 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
             message.key,
             replica.onChange(message.customer, () => say({ kind: 'changed', key: message.key })),
           )
+          // What has changed since it looked, before it was listened for.
+          say({ kind: 'changed', key: message.key })
           break
         case 'unlisten':
           stops.get(message.key)?.()

@@ -46,6 +46,15 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
   }
   const peekNowMs = ({ set }: Known): number | undefined => (set?.sandbox ? undefined : clock.nowMs())
 
+  /** When what main has answered was known to be current. */
+  const asked = new WeakMap<Known, number>()
+  const newest = (customer: CustomerKey, answered: Known): Known => {
+    const held = cache.get(customer)
+    if (held && !held.restored && held.set.revision >= (answered.set?.revision ?? 0)) return held
+    asked.set(answered, answered.asOfMs ?? answered.readAtMs)
+    return answered
+  }
+
   const settle = (id: number, act: (of: { resolve: (answer: Answer) => void; reject: (error: Error) => void }) => void) => {
     const of = waiting.get(id)
     waiting.delete(id)
@@ -56,11 +65,11 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
     cache,
     ask,
     peek,
-    load: async (customer) => peek(customer) ?? ((await ask({ of: 'load', customer })) as Known),
+    load: async (customer) => peek(customer) ?? newest(customer, (await ask({ of: 'load', customer })) as Known),
     waitFor: async (customer, revision, deadlineMs) => {
       const held = peek(customer)
       if ((held?.set?.revision ?? 0) >= revision) return held as Known
-      return (await ask({ of: 'waitFor', customer, revision, deadlineMs })) as Known
+      return newest(customer, (await ask({ of: 'waitFor', customer, revision, deadlineMs })) as Known)
     },
     onChange: (customer, listener) => {
       const key = setKey(customer)
@@ -80,7 +89,8 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
     },
     peekNowMs,
     loadNowMs: async (known) => peekNowMs(known) ?? ((await ask({ of: 'nowMs', known })) as number),
-    asOfMs: (known) => (known.restored ? known.readAtMs : Math.max(known.readAtMs, asOfMs[0] as number)),
+    // What was asked for is as old as its answer: the ring may have gone on since.
+    asOfMs: (known) => (known.restored ? known.readAtMs : Math.max(known.readAtMs, asked.get(known) ?? (asOfMs[0] as number))),
     currentAsOfMs: () => asOfMs[0] as number,
     isLive: () => isLive[0] === 1,
     reconnects: () => 0,

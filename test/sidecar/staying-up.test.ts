@@ -192,3 +192,39 @@ test('a flood of customers that nobody knows evicts nobody, and asks the feed on
   t.true(most <= 64, `${most} at once`)
   await sidecar.close()
 })
+
+test('a set that became newer while the clock of a sandbox was asked for is what is answered', async (t) => {
+  const inner = createInProcessFeed({ clock: systemClock })
+  await inner.putSet(setOf('anna', 5, { sandbox: true }))
+  await inner.putClock({ tenantId: 'acme', revision: 1, nowMs: 1_700_000_000_000 })
+  let release = () => {}
+  const asked = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const feed = {
+    ...inner,
+    getClock: async (tenantId: string) => {
+      await asked
+      return inner.getClock(tenantId)
+    },
+  }
+  const sidecar = await openSidecar({}, { feed })
+  const first = sidecar.check('anna', 'sso')
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  await inner.putSet(setOf('anna', 6, { sandbox: true, grants: [] }))
+  release()
+  t.like(await first, { allowed: false, revision: 6n })
+  await sidecar.close()
+})
+
+test('who waits for a revision that never comes is not waited with for longer than half a minute', async (t) => {
+  const clock = movableClock()
+  const sidecar = await openSidecar({}, { clock })
+  const from = Date.now()
+  // Forty days is more than a timer takes: it must not end at once either.
+  const waited = sidecar.check('anna', 'sso', { minRevision: 9n, deadlineMs: 40 * 86_400_000 }).catch((error: { code: number }) => error.code)
+  const first = await Promise.race([waited, new Promise((resolve) => setTimeout(() => resolve('still waiting'), 500))])
+  t.is(first, 'still waiting')
+  t.true(Date.now() - from < 5_000)
+  await sidecar.close()
+})

@@ -284,3 +284,41 @@ attack('who says it goes away is let go', async (t) => {
   await client.ended()
   t.pass()
 })
+
+attack('a large message a byte at a time: nobody waits while it is put together', async (t) => {
+  const client = await connectRaw(port)
+  client.send(headersFrame(1, requestHeaders('/test.Raw/Echo')))
+  client.send(frame(FrameType.DATA, 0, 1, Buffer.from([0, 0, 16, 0, 0])))
+  for (let n = 0; n < 55; n += 1) client.send(frame(FrameType.DATA, 0, 1, Buffer.alloc(16_384)))
+  const bytes = Buffer.concat(Array.from({ length: 1_000 }, () => frame(FrameType.DATA, 0, 1, Buffer.alloc(1))))
+  for (let n = 0; n < 100 && !client.socket.destroyed; n += 1) {
+    client.send(bytes)
+    await sleep(0)
+  }
+  t.is(await client.ended(), ErrorCode.ENHANCE_YOUR_CALM)
+})
+
+attack('a call whose headers gRPC has no name or value for is a call all the same, and others on its connection go on', async (t) => {
+  const client = await connectRaw(port)
+  client.send(headersFrame(1, requestHeaders('/test.Raw/Never')))
+  client.send(
+    Buffer.concat([
+      headersFrame(
+        3,
+        requestHeaders('/test.Raw/Flood', [
+          ['x-name', 'Zo\u00eb'],
+          ['x$y', 'z'],
+        ]),
+      ),
+      lastData(3, Buffer.from('x')),
+    ]),
+  )
+  await client.waitFor(({ type, streamId }) => type === FrameType.DATA && streamId === 3)
+  client.send(Buffer.concat([headersFrame(5, requestHeaders(`/${'a'.repeat(9_000)}`)), lastData(5, Buffer.alloc(0))]))
+  const { payload } = await client.waitFor(({ type, streamId }) => type === FrameType.HEADERS && streamId === 5)
+  t.true(payload.length < 1_000)
+  client.send(windowUpdateFrame(0, 2 ** 30))
+  ask(client, 7, 'still here')
+  await client.waitFor(({ type, streamId }) => type === FrameType.DATA && streamId === 7)
+  client.close()
+})

@@ -129,3 +129,9 @@ test('what is larger than a quarter of it is not taken, and what it would have r
   t.is(get('a'), undefined)
   t.is(cache.size, 0)
 })
+
+test('a large cache is as large as was asked for, as far as offsets go', (t) => {
+  const GiB = 1024 ** 3
+  for (const bytes of [1.5 * GiB, 2.3 * GiB, 3 * GiB]) t.is(createByteCacheMemory(bytes).ring.byteLength, Math.ceil(bytes / 8) * 8)
+  t.true(createByteCacheMemory(4 * GiB).ring.byteLength > 3.9 * GiB)
+})

@@ -19,7 +19,10 @@ const MAX_SECOND_CHANCES = 64
 const BYTES_PER_SLOT = 128
 const MAX_LOAD = 0.75
 
+/** Of records, which are small: 32 bits hold them. */
 const roundUp = (bytes: number): number => (bytes + UNIT - 1) & ~(UNIT - 1)
+/** Offsets are kept in 32 bits. */
+const MAX_RING_BYTES = 4 * 1024 ** 3 - 64 * 1024
 
 /** What threads share. */
 export interface ByteCacheMemory {
@@ -35,7 +38,7 @@ export const createByteCacheMemory = (maxBytes: number): ByteCacheMemory => {
   const slots = 2 ** Math.max(8, Math.ceil(Math.log2(maxBytes / BYTES_PER_SLOT)))
   // Memory that is never touched is never taken from the machine.
   return {
-    ring: new SharedArrayBuffer(Math.max(64 * 1024, roundUp(maxBytes))),
+    ring: new SharedArrayBuffer(Math.min(MAX_RING_BYTES, Math.max(64 * 1024, Math.ceil(maxBytes / UNIT) * UNIT))),
     index: new SharedArrayBuffer(slots * 8),
     asked: new SharedArrayBuffer(slots),
     control: new SharedArrayBuffer(8),

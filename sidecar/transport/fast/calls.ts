@@ -138,7 +138,11 @@ const metadataOf = (stream: Stream): Metadata => {
   const metadata = new Metadata()
   for (const { name, value } of stream.headers) {
     if (name.startsWith(':') || name.startsWith('grpc-') || name === 'te' || name === 'content-type') continue
-    metadata.add(name, name.endsWith('-bin') ? Buffer.from(value, 'base64') : value)
+    try {
+      metadata.add(name, name.endsWith('-bin') ? Buffer.from(value, 'base64') : value)
+    } catch {
+      // What gRPC has no name or value for is not part of the call.
+    }
   }
   return metadata
 }
@@ -177,8 +181,8 @@ export const serveCall = (connection: Connection, stream: Stream, options: Calls
   }
   const method = options.methods.find(path)
   const timeoutMs = timeout === undefined ? undefined : timeoutMsOf(timeout)
-  if (!method) refuse(connection, stream, Status.UNIMPLEMENTED, `there is no method ${path}`)
-  else if (encoding !== 'identity') refuse(connection, stream, Status.UNIMPLEMENTED, `grpc-encoding ${encoding} is not taken`, identityOnly)
+  if (!method) refuse(connection, stream, Status.UNIMPLEMENTED, `there is no method ${brief(path)}`)
+  else if (encoding !== 'identity') refuse(connection, stream, Status.UNIMPLEMENTED, `grpc-encoding ${brief(encoding)} is not taken`, identityOnly)
   else if (timeout !== undefined && timeoutMs === undefined) refuse(connection, stream, Status.INTERNAL, 'grpc-timeout is not a timeout')
   else {
     const context: CallContext = { connection, stream, method, timeoutMs, arrivedMs: stream.movedAtMs, authorization, options }
@@ -204,6 +208,9 @@ interface CallContext {
 
 /** In milliseconds since the epoch; infinite without one. */
 const deadlineOf = ({ timeoutMs, arrivedMs }: CallContext): number => (timeoutMs === undefined ? Number.POSITIVE_INFINITY : arrivedMs + timeoutMs)
+
+/** Of what a caller sent, in an error. */
+const brief = (text: string): string => (text.length > 200 ? `${text.slice(0, 200)}…` : text)
 
 const refuse = (connection: Connection, stream: Stream, code: Status, details: string, extra?: Extra): void => {
   connection.sendHeaders(stream, onlyTrailers(code, details, extra), true)
@@ -277,15 +284,20 @@ const refuseOther = (connection: Connection, stream: Stream): void => {
 const drop = (connection: Connection, stream: Stream): void => {
   const read = () => {
     for (const chunk of stream.chunks.splice(0)) connection.consumed(stream, chunk.length)
+    stream.chunkBytes = 0
+    stream.neededBytes = 0
   }
   stream.onData = read
   read()
 }
 
-const take = (stream: Stream): Buffer => {
-  const bytes = stream.chunks.length === 1 ? (stream.chunks[0] as Buffer) : Buffer.concat(stream.chunks)
-  stream.chunks = bytes.length > 0 ? [bytes] : []
-  return bytes
+/** What has come, as one; `keep` says what of it is kept, and how much there has to be before it is looked at again. */
+const take = (stream: Stream): Buffer => (stream.chunks.length === 1 ? (stream.chunks[0] as Buffer) : Buffer.concat(stream.chunks))
+
+const keep = (stream: Stream, rest: Buffer): void => {
+  stream.chunks = rest.length > 0 ? [rest] : []
+  stream.chunkBytes = rest.length
+  stream.neededBytes = rest.length < PREFIX_BYTES ? PREFIX_BYTES : PREFIX_BYTES + rest.readUInt32BE(1)
 }
 
 /** A request of one message; the answer is one, or a stream of them. */
@@ -301,7 +313,11 @@ const serveOne = (context: CallContext): void => {
       drop(connection, stream)
       return
     }
-    if (!stream.remoteClosed) return
+    if (!stream.remoteClosed) {
+      // More than one message is wrong, and is said so when the call ends.
+      keep(stream, bytes)
+      return
+    }
     stream.onData = undefined
     connection.consumed(stream, bytes.length)
     stream.chunks = []
@@ -443,7 +459,7 @@ const serveStream = (context: CallContext): void => {
         return
       }
     }
-    stream.chunks = bytes.length > 0 ? [bytes] : []
+    keep(stream, bytes)
     connection.consumed(stream, had - bytes.length)
     if (!stream.remoteClosed) return
     stream.onData = undefined

@@ -32,6 +32,7 @@ import type { Stream } from './stream.ts'
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
 const DEFAULT_WINDOW = 65_535
 const MAX_WINDOW = 2 ** 31 - 1
+const SMALL_DATA_BYTES = 64
 /** Ids of streams that ended lately: what still comes for them is late, or wrong. */
 const REMEMBERED = 256
 const staticFields = staticTable.map(([name, value]) => makeField(name, value))
@@ -233,7 +234,7 @@ export class Connection {
     const unsent = this.#socket.writableLength
     const sent = this.#socket.bytesWritten - unsent
     if (unsent === 0) this.#stuckSinceMs = undefined
-    else if (sent !== this.#sentBytes) this.#stuckSinceMs = nowMs
+    else if (this.#stuckSinceMs === undefined || sent !== this.#sentBytes) this.#stuckSinceMs = nowMs
     this.#sentBytes = sent
     const stuck = this.#stuckSinceMs !== undefined && late(this.#stuckSinceMs)
     if (stuck || (!this.#settingsSeen && late(this.#openedAtMs)) || (this.#cutOffSinceMs !== undefined && late(this.#cutOffSinceMs))) {
@@ -288,8 +289,10 @@ export class Connection {
       try {
         this.#onFrame(bytes[at + 3] as number, bytes[at + 4] as number, streamId, bytes, at + FRAME_HEADER_BYTES, end)
       } catch (error) {
-        if (!(error instanceof StreamError)) throw error
-        this.#onStreamError(error)
+        if (error instanceof StreamError) this.#onStreamError(error)
+        else if (error instanceof ConnectionError || error instanceof HpackError) throw error
+        // A fault of ours with one call: the others go on.
+        else this.#onStreamError(new StreamError(streamId, ErrorCode.INTERNAL_ERROR, 'the call could not be served'))
       }
       at = end
     }
@@ -381,7 +384,8 @@ export class Connection {
     if (stream.receiveWindow < 0) throw new StreamError(streamId, ErrorCode.FLOW_CONTROL_ERROR, 'more than the window of the stream')
     const length = end - start
     const isLast = (flags & Flag.END_STREAM) !== 0
-    if (length === 0 && !isLast) this.#spendControl()
+    // Frames that bring next to nothing cost as much as those that bring much.
+    if (length < SMALL_DATA_BYTES && !isLast) this.#spendControl()
     const isFirst = stream.received === 0
     stream.received += length
     stream.movedAtMs = this.#nowMs
@@ -394,8 +398,12 @@ export class Connection {
     }
     // Padding is read at once.
     if (counted > length) this.consumed(stream, counted - length)
-    if (length > 0) stream.chunks.push(bytes.subarray(start, end))
-    stream.onData?.(stream)
+    if (length > 0) {
+      stream.chunks.push(bytes.subarray(start, end))
+      stream.chunkBytes += length
+    }
+    // A message is put together when it is there, not with every piece of it.
+    if (isLast || stream.chunkBytes >= stream.neededBytes) stream.onData?.(stream)
     this.#endIfDone(stream)
   }
 
@@ -464,6 +472,8 @@ export class Connection {
       contentLength: contentLengthOf(streamId, headers),
       received: 0,
       chunks: [],
+      chunkBytes: 0,
+      neededBytes: 0,
       remoteClosed: false,
       localClosed: false,
       sendWindow: this.#peerInitialWindow,

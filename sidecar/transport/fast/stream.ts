@@ -15,6 +15,10 @@ export interface Stream {
   received: number
   /** DATA that is not read yet. */
   chunks: Buffer[]
+  /** In bytes. */
+  chunkBytes: number
+  /** Of DATA, before it is worth reading on. */
+  neededBytes: number
   /** The peer has sent all. */
   remoteClosed: boolean
   /** We have sent all, or will when what is queued is sent. */
