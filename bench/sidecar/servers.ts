@@ -65,7 +65,7 @@ const untilListening = async (child: ChildProcess, port: number): Promise<Runnin
 
 /** Ours, and what Node can do at least. */
 export const startNode = async (what: string, customers: number, env: Record<string, string> = {}): Promise<Running> => {
-  const [command, args] = pinned(0, process.execPath, [join(here, 'serve.ts'), what, String(customers)])
+  const [command, args] = pinned(0, process.execPath, ['--expose-gc', join(here, 'serve.ts'), what, String(customers)])
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...env } })
   const port = await new Promise<number>((resolve, reject) => {
     let said = ''

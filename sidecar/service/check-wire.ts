@@ -64,14 +64,11 @@ export class CheckRequest {
   }
 
   /** The entitlement; undefined when it is not ASCII. */
-  entitlement(bytes: Uint8Array): string | undefined {
-    let text = ''
-    for (let at = this.texts[6] as number; at < (this.texts[7] as number); at += 1) {
-      const byte = bytes[at] as number
-      if (byte > 127) return undefined
-      text += String.fromCharCode(byte)
-    }
-    return text
+  entitlement(bytes: Buffer): string | undefined {
+    const start = this.texts[6] as number
+    const end = this.texts[7] as number
+    for (let at = start; at < end; at += 1) if ((bytes[at] as number) > 127) return undefined
+    return bytes.toString('latin1', start, end)
   }
 }
 

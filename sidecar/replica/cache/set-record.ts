@@ -161,15 +161,13 @@ export const releaseSet = (cache: ByteCacheReader, at: number, dictionary: Dicti
   for (let n = 0; n < grants; n += 1) dictionary.releaseTemplate(cache.words[(grantsAt >>> 2) + n] as number)
 }
 
-const textAt = (bytes: Uint8Array, from: number, length: number): string => {
-  let text = ''
-  for (let at = from; at < from + length; at += 1) {
-    const byte = bytes[at] as number
+const textAt = (bytes: Buffer, from: number, length: number): string => {
+  const end = from + length
+  for (let at = from; at < end; at += 1) {
     // Ids are nearly always ASCII; a decoder takes no memory that threads share, so it is given a copy.
-    if (byte > 127) return new TextDecoder().decode(bytes.slice(from, from + length))
-    text += String.fromCharCode(byte)
+    if ((bytes[at] as number) > 127) return new TextDecoder().decode(Uint8Array.prototype.slice.call(bytes, from, end))
   }
-  return text
+  return bytes.toString('latin1', from, end)
 }
 
 const grantOf = ({ bytes, floats }: ByteCacheReader, at: number, holder: number, template: Template): Grant => {
