@@ -43,6 +43,8 @@ interface Options {
   rawMessage?: string
   /** Customers that nobody has asked about before. */
   cold?: boolean
+  /** Instead of the port. */
+  socketPath?: string
 }
 
 const [port = '0', json = '{}'] = process.argv.slice(2)
@@ -152,7 +154,7 @@ class Connection {
   #outAt = 0
 
   constructor(onConnect: () => void) {
-    this.socket = connect(Number(port), '127.0.0.1')
+    this.socket = options.socketPath === undefined ? connect(Number(port), '127.0.0.1') : connect(options.socketPath)
     this.socket.setNoDelay(true)
     this.socket.on('connect', () => {
       this.socket.write(Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), settingsFrame([[4, 2 ** 24]]), windowUpdateFrame(0, 2 ** 30)]))
@@ -217,12 +219,12 @@ class Connection {
       if (end > bytes.length) break
       const type = bytes[at + 3] as number
       const flags = bytes[at + 4] as number
-      if (type === FrameType.DATA) this.#owed += length
-      else if (type === FrameType.HEADERS) {
+      if (type === FrameType.DATA || type === FrameType.HEADERS) {
+        if (type === FrameType.DATA) this.#owed += length
         if ((flags & Flag.END_STREAM) !== 0) {
           const id = ((bytes[at + 5] as number) << 24) | ((bytes[at + 6] as number) << 16) | ((bytes[at + 7] as number) << 8) | (bytes[at + 8] as number)
-          // An answer that is nothing but its end says why: it is longer than an ok one's trailers.
-          done(nowUs - (this.#started[(id >>> 1) & (RING - 1)] as number), length < 30)
+          // An answer that is nothing but its end says why: it is longer than an ok one's trailers. A file ends with its data.
+          done(nowUs - (this.#started[(id >>> 1) & (RING - 1)] as number), type === FrameType.DATA || length < 30)
           ended += 1
         }
       } else this.#onControl(type, flags, bytes.subarray(at + 9, end))

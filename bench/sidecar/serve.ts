@@ -42,6 +42,7 @@ const startTollgate = async (transport: 'fast' | 'grpc-js'): Promise<number> => 
     GRPC_PORT: '0',
     SIDECAR_HTTP_PORT: '0',
     LOG_LEVEL: 'error',
+    ...(process.env.GRPC_SOCKET === undefined ? {} : { GRPC_SOCKET: process.env.GRPC_SOCKET }),
     CACHE_MAX_BYTES: process.env.CACHE_MAX_BYTES ?? '1GiB',
   }
   const feed = createInProcessFeed({

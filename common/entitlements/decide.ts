@@ -9,20 +9,36 @@ import { quotaWindow } from './quota-window.ts'
 
 export type Reason = 'granted' | 'not_granted' | 'disabled' | 'expired' | 'limit_exceeded' | 'customer_unknown' | 'subscription_inactive' | 'fallback'
 
+/** Made in one place, so that all are of one shape: what does not apply is undefined. */
 export interface Decision {
   allowed: boolean
   reason: Reason
-  kind?: Kind
-  limit?: number
-  used?: number
-  remaining?: number
+  kind?: Kind | undefined
+  limit?: number | undefined
+  used?: number | undefined
+  remaining?: number | undefined
   unlimited: boolean
-  resetsAtMs?: number
-  value?: string
-  validUntilMs?: number
-  bundleId?: string
-  subscriptionId?: string
+  resetsAtMs?: number | undefined
+  value?: string | undefined
+  validUntilMs?: number | undefined
+  bundleId?: string | undefined
+  subscriptionId?: string | undefined
 }
+
+const decided = (allowed: boolean, reason: Reason, by: Grant | undefined, validUntilMs: number | undefined): Decision => ({
+  allowed,
+  reason,
+  kind: by?.terms.kind,
+  limit: undefined,
+  used: undefined,
+  remaining: undefined,
+  unlimited: false,
+  resetsAtMs: undefined,
+  value: undefined,
+  validUntilMs,
+  bundleId: by?.bundleId,
+  subscriptionId: by?.subscriptionId,
+})
 
 const isCurrent = (grant: Grant, nowMs: number): boolean => !grant.inactive && grant.fromMs <= nowMs && (grant.untilMs === undefined || nowMs < grant.untilMs)
 
@@ -36,21 +52,13 @@ const those = (grants: readonly Grant[], is: (grant: Grant) => boolean): readonl
 const refusal = (grants: readonly Grant[], nowMs: number): Decision => {
   const inactive = grants.findLast((grant) => grant.inactive || nowMs < grant.fromMs)
   const told = inactive ?? grants.at(-1)
-  if (!told) return { allowed: false, reason: 'not_granted', unlimited: false }
-  return {
-    allowed: false,
-    reason: inactive ? 'subscription_inactive' : 'expired',
-    kind: told.terms.kind,
-    unlimited: false,
-    bundleId: told.bundleId,
-    subscriptionId: told.subscriptionId,
-    ...(told.untilMs === undefined || inactive ? {} : { validUntilMs: told.untilMs }),
-  }
+  if (!told) return decided(false, 'not_granted', undefined, undefined)
+  return decided(false, inactive ? 'subscription_inactive' : 'expired', told, inactive ? undefined : told.untilMs)
 }
 
 const latestEnd = (grants: readonly Grant[]): number | undefined => {
   let latest = -Infinity
-  for (const grant of grants) latest = Math.max(latest, grant.untilMs ?? Infinity)
+  for (let n = 0; n < grants.length; n += 1) latest = Math.max(latest, grants[n]?.untilMs ?? Infinity)
   return latest === Infinity ? undefined : latest
 }
 
@@ -77,29 +85,37 @@ export const decide = (set: Pick<EntitlementSet, 'grants' | 'usage'>, key: strin
   const { kind } = youngest.terms
   const same = current.length === 1 ? current : those(current, (grant) => grant.terms.kind === kind)
   const validUntilMs = latestEnd(same)
-  const common = { kind, ...(validUntilMs === undefined ? {} : { validUntilMs }) }
-  const by = (grant: Grant) => ({ bundleId: grant.bundleId, subscriptionId: grant.subscriptionId })
 
   switch (youngest.terms.kind) {
     case 'flag': {
       const on = same.find((grant) => grant.terms.kind === 'flag' && grant.terms.enabled)
-      return { allowed: on !== undefined, reason: on ? 'granted' : 'disabled', unlimited: false, ...common, ...by(on ?? youngest) }
+      return decided(on !== undefined, on ? 'granted' : 'disabled', on ?? youngest, validUntilMs)
     }
-    case 'value':
-      return { allowed: true, reason: 'granted', unlimited: false, value: youngest.terms.value, ...common, ...by(youngest) }
+    case 'value': {
+      const decision = decided(true, 'granted', youngest, validUntilMs)
+      decision.value = youngest.terms.value
+      return decision
+    }
     case 'quota':
     case 'capacity': {
       const usage = set.usage.find((entry) => entry.key === key)
       const used = usedNow(usage, nowMs)
       const limit = totalLimit(same)
-      const resets =
-        youngest.terms.kind === 'quota'
-          ? { resetsAtMs: used > 0 && usage?.untilMs !== undefined ? usage.untilMs : quotaWindow(youngest.terms, nowMs).endMs }
-          : {}
-      if (limit === null) return { allowed: true, reason: 'granted', unlimited: true, used, ...resets, ...common, ...by(youngest) }
-      const remaining = Math.max(0, limit - used)
-      const allowed = amount <= remaining
-      return { allowed, reason: allowed ? 'granted' : 'limit_exceeded', unlimited: false, limit, used, remaining, ...resets, ...common, ...by(youngest) }
+      const decision = decided(true, 'granted', youngest, validUntilMs)
+      decision.used = used
+      if (youngest.terms.kind === 'quota')
+        decision.resetsAtMs = used > 0 && usage?.untilMs !== undefined ? usage.untilMs : quotaWindow(youngest.terms, nowMs).endMs
+      if (limit === null) {
+        decision.unlimited = true
+        return decision
+      }
+      decision.limit = limit
+      decision.remaining = Math.max(0, limit - used)
+      if (amount > decision.remaining) {
+        decision.allowed = false
+        decision.reason = 'limit_exceeded'
+      }
+      return decision
     }
     default:
       return youngest.terms satisfies never

@@ -12,12 +12,42 @@ const MAX_TEXT = 128
 /** What an answer takes at most: four texts and a dozen numbers. */
 export const MAX_ANSWER_BYTES = 4 * (MAX_TEXT * 3 + 3) + 12 * 12
 
+const SEEN_TEXTS = 512
+
+/** Short texts that are seen again and again: the same string is given for the same bytes, instead of one made each time. */
+class SeenTexts {
+  readonly #texts: string[] = Array.from({ length: SEEN_TEXTS }, () => '')
+
+  /** Undefined when it is not ASCII. */
+  at(bytes: Buffer, start: number, end: number): string | undefined {
+    let hash = 0
+    for (let at = start; at < end; at += 1) {
+      const byte = bytes[at] as number
+      if (byte > 127) return undefined
+      hash = Math.imul(hash ^ byte, 0x01000193)
+    }
+    const place = (hash ^ (hash >>> 15)) & (SEEN_TEXTS - 1)
+    const seen = this.#texts[place] as string
+    if (isText(seen, bytes, start, end)) return seen
+    const text = bytes.toString('latin1', start, end)
+    this.#texts[place] = text
+    return text
+  }
+}
+
+const isText = (text: string, bytes: Buffer, start: number, end: number): boolean => {
+  if (text.length !== end - start) return false
+  for (let n = 0; n < text.length; n += 1) if (text.charCodeAt(n) !== bytes[start + n]) return false
+  return true
+}
+
 /** Where a request's parts lie in its bytes. One object, used again for every request. */
 export class CheckRequest {
   /** Start and end of tenant, storefront, customer and entitlement. */
   readonly texts = new Int32Array(8)
   amount = 0
   minRevision = 0
+  readonly #entitlements = new SeenTexts()
 
   /** @returns false when it is not as simple as nearly all are: the generated code reads it then, and says what is wrong. */
   read(bytes: Uint8Array, start: number, end: number): boolean {
@@ -65,10 +95,7 @@ export class CheckRequest {
 
   /** The entitlement; undefined when it is not ASCII. */
   entitlement(bytes: Buffer): string | undefined {
-    const start = this.texts[6] as number
-    const end = this.texts[7] as number
-    for (let at = start; at < end; at += 1) if ((bytes[at] as number) > 127) return undefined
-    return bytes.toString('latin1', start, end)
+    return this.#entitlements.at(bytes, this.texts[6] as number, this.texts[7] as number)
   }
 }
 

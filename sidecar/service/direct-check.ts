@@ -67,23 +67,32 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     return lastAt
   }
 
-  const decideAt = (at: number, entitlement: string, nowMs: number, version: number): Decision | undefined => {
+  /** When the call came, and until when everything was known by then. */
+  let [nowMs, currentMs] = [0, 0]
+  const begin = (): void => {
+    reasons.length = 0
+    lastAt = -1
+    nowMs = clock.nowMs()
+    currentMs = replica.currentAsOfMs()
+  }
+
+  const decideAt = (at: number, entitlement: string, version: number): Decision | undefined => {
     const keyId = dictionary.keyId(entitlement)
     if (keyId === undefined) return dictionary.isWhole ? decide(nothing, entitlement, request.amount, nowMs) : undefined
     const part = readPart(ring, at, dictionary, keyId)
     // A reader in another thread may know the key by an id that it had before; and what is being written is not decided on.
     if (!part || (!dictionary.isWhole && (part.grants.length === 0 || ring.version() !== version))) return undefined
-    if (ring.isWriter) keepWindows(ring, at, keyId, part, nowMs)
+    if (ring.isWriter) keepWindows(ring, at, dictionary, keyId, part, nowMs)
     return decide(part, entitlement, request.amount, nowMs)
   }
 
-  const tell = (bytes: Buffer, call: DirectCall, entitlement: string, decision: Decision, nowMs: number): void => {
+  const tell = (bytes: Buffer, call: DirectCall, entitlement: string, decision: Decision): void => {
     const customer = { tenantId: request.text(bytes, 0), storefrontId: request.text(bytes, 1), customerId: request.text(bytes, 2) }
     const check = { customer, entitlement, amount: request.amount, minRevision: request.minRevision }
     observer.tell({ check, decision, freshness: { ...freshness }, nowMs, traceparent: call.header('traceparent') })
   }
 
-  const answer = (bytes: Buffer, start: number, end: number, call: DirectCall, into: Buffer, to: number, nowMs: number): number => {
+  const answer = (bytes: Buffer, start: number, end: number, call: DirectCall, into: Buffer, to: number): number => {
     if (!request.read(bytes, start, end)) return NOT_HERE
     if (callers.areKnown && !callers.may(call.authorization, request.text(bytes, 0))) return NOT_HERE
     const entitlement = request.entitlement(bytes)
@@ -95,15 +104,15 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     const revision = revisionOf(ring, at)
     // A sandbox has a time of its own; what is from a snapshot has to be confirmed.
     if (revision < request.minRevision || !isPlainSet(ring, at)) return NOT_HERE
-    const asOfMs = Math.max(readAtMsOf(ring, at), replica.currentAsOfMs())
+    const asOfMs = Math.max(readAtMsOf(ring, at), currentMs)
     if (nowMs - asOfMs > maxStalenessMs) return NOT_HERE
-    const decision = decideAt(at, entitlement, nowMs, version)
+    const decision = decideAt(at, entitlement, version)
     // Another thread has written meanwhile: what was read may be of two sets.
     if (!decision || !isPlain(decision) || (version & 1) !== 0 || ring.version() !== version) return NOT_HERE
     freshness.revision = revision
     freshness.asOfMs = asOfMs
     reasons.push(decision.reason)
-    if (observer.wants(decision)) tell(bytes, call, entitlement, decision, nowMs)
+    if (observer.wants(decision)) tell(bytes, call, entitlement, decision)
     return writeAnswer(into, to, decision, freshness)
   }
 
@@ -116,9 +125,8 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     check: {
       maxBytes: () => MAX_ANSWER_BYTES,
       answer: (bytes, start, end, call, into, to) => {
-        reasons.length = 0
-        lastAt = -1
-        const written = answer(bytes, start, end, call, into, to, clock.nowMs())
+        begin()
+        const written = answer(bytes, start, end, call, into, to)
         if (written >= 0) countAll('CheckEntitlement')
         return written
       },
@@ -126,9 +134,7 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     batch: {
       maxBytes: (requestBytes) => (MAX_ANSWER_BYTES + LENGTH_BYTES + 1) * Math.min(MAX_BATCH, Math.ceil(requestBytes / LEAST_CHECK_BYTES)),
       answer: (bytes, start, end, call, into, to) => {
-        reasons.length = 0
-        lastAt = -1
-        const nowMs = clock.nowMs()
+        begin()
         let out = to
         for (let at = start; at < end; ) {
           if (bytes[at] !== ONE_OF_MANY || reasons.length === MAX_BATCH) return NOT_HERE
@@ -143,7 +149,7 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
           }
           if (at + length > end) return NOT_HERE
           const message = out + 1 + LENGTH_BYTES
-          const written = answer(bytes, at, at + length, call, into, message, nowMs)
+          const written = answer(bytes, at, at + length, call, into, message)
           if (written < 0) return NOT_HERE
           at += length
           into[out] = ONE_OF_MANY

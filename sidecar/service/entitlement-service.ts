@@ -15,6 +15,7 @@ import type { Ask, Decisions } from './decisions.ts'
 import { type Check, readBatch, readCheck, readCustomer } from './requests.ts'
 import { deadlineOf, first, toServiceError } from './service-error.ts'
 import { toCheckResponse, toExplainResponse, toListResponse } from './to-wire.ts'
+import { untilDrained } from './until-drained.ts'
 
 export interface EntitlementServiceOptions {
   decisions: Decisions
@@ -85,7 +86,7 @@ export const createEntitlementService = ({ decisions, explain, replica, clock, l
         while (changed && !ended) {
           changed = false
           const response = toListResponse(await decisions.everything(customer, minRevision, deadlineOf(call, clock)))
-          if (!ended && !call.write(response)) await new Promise<void>((resolve) => call.once('drain', resolve).once('close', resolve))
+          if (!ended && !call.write(response)) await untilDrained(call)
         }
       } catch (error) {
         fail(error)

@@ -47,6 +47,7 @@ for (const [name, create] of transports) {
 
   test.serial(`${name}: without a certificate, or without TLS, nobody comes in where one is asked for`, async (t) => {
     const transport = create(mutual)
+    t.teardown(() => transport.close(100))
     transport.addService(echoService, echoHandlers as never)
     const address = `127.0.0.1:${await transport.listen({ host: '127.0.0.1', port: 0 })}`
     t.is(await ask(address, ChannelCredentials.createSsl(made.ca, made.client.key, made.client.cert)), 'hello')
@@ -54,13 +55,13 @@ for (const [name, create] of transports) {
     t.is(await ask(address, credentials.createInsecure()), undefined)
     const other = makeCertificates()
     t.is(await ask(address, ChannelCredentials.createSsl(made.ca, other.client.key, other.client.cert)), undefined, 'of another authority')
-    await transport.close(100)
   })
 
   test.serial(`${name}: a renewed certificate is taken without a restart; a broken one is not`, async (t) => {
     const own = makeCertificates()
     const certificates = new Certificates({ certFile: own.certFile, keyFile: own.keyFile, clientCaFile: undefined }, log, 50)
     const transport = create(certificates)
+    t.teardown(() => transport.close(100))
     transport.addService(echoService, echoHandlers as never)
     const port = await transport.listen({ host: '127.0.0.1', port: 0 })
     const serial = () =>
@@ -78,6 +79,5 @@ for (const [name, create] of transports) {
     t.is(await serial(), renewed)
     t.is(await ask(`127.0.0.1:${port}`, credentials.createSsl(own.ca)), 'hello')
     certificates.stop()
-    await transport.close(100)
   })
 }

@@ -16,6 +16,7 @@ import {
   type sendUnaryData,
 } from '@grpc/grpc-js'
 import type { ExecutionContext, TestFn } from 'ava'
+import { untilDrained } from '../../sidecar/service/until-drained.ts'
 import type { Transport } from '../../sidecar/transport/transport.ts'
 
 const same = (bytes: Buffer) => bytes
@@ -54,7 +55,7 @@ const implementation = {
     call.on('cancelled', () => seen.push('count cancelled'))
     const [times = 0, bytes = 0] = call.request.toString().split(' ').map(Number)
     for (let n = 0; n < times && !call.cancelled; n += 1) {
-      if (!call.write(Buffer.alloc(bytes, n % 256))) await new Promise<void>((resolve) => call.once('drain', resolve).once('close', resolve))
+      if (!call.write(Buffer.alloc(bytes, n % 256))) await untilDrained(call)
     }
     if (times > 0) call.end()
   },

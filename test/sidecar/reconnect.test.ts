@@ -18,6 +18,7 @@ const suite = natsMissing ? test.skip : test
 suite(`after ${CUTS} cuts every customer has its last set, and none ever went back${natsMissing ? ` (${natsMissing})` : ''}`, async (t) => {
   t.timeout(240_000)
   const random = seededRandom(SEED)
+  let writing = true
   const nats = await startNatsServer()
   const proxy = await createProxy(nats.url)
   const log = createLog('silent')
@@ -25,6 +26,14 @@ suite(`after ${CUTS} cuts every customer has its last set, and none ever went ba
   const writer = await createNatsFeed({ ...options, url: nats.url })
   const reader = await createNatsFeed({ ...options, url: proxy.url, reconnectWaitMs: 5 })
   const sidecar = await openSidecar({}, { feed: reader })
+  t.teardown(async () => {
+    writing = false
+    await sidecar.close()
+    await reader.close()
+    await writer.close()
+    await proxy.close()
+    await nats.stop()
+  })
 
   // Everybody is in memory: from here on the watch alone brings what is new.
   for (let n = 0; n < CUSTOMERS; n += 1) {
@@ -33,7 +42,6 @@ suite(`after ${CUTS} cuts every customer has its last set, and none ever went ba
   }
   const revisions = new Array<number>(CUSTOMERS).fill(1)
   const seen = new Array<number>(CUSTOMERS).fill(0)
-  let writing = true
   let asked = 0
   const write = async () => {
     while (writing) {
@@ -75,9 +83,4 @@ suite(`after ${CUTS} cuts every customer has its last set, and none ever went ba
   }
   t.true(sidecar.replica.reconnects() > CUTS / 10)
   t.true(asked > CUTS)
-  await sidecar.close()
-  await reader.close()
-  await writer.close()
-  await proxy.close()
-  await nats.stop()
 })

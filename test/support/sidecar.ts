@@ -1,5 +1,6 @@
 /** A sidecar in the test's own process, on a feed that the test fills. */
 import { credentials, Metadata, type ServiceError } from '@grpc/grpc-js'
+import test from 'ava'
 import { systemClock } from '../../common/clock.ts'
 import { readConfig } from '../../common/config.ts'
 import type { EntitlementSet } from '../../common/entitlements/model.ts'
@@ -29,6 +30,10 @@ export const losableFeed = (clock: { nowMs(): number; now(): Date }) => {
     getSet: async (customer) => {
       await ensure()
       return inner.getSet(customer)
+    },
+    getClock: async (tenantId) => {
+      await ensure()
+      return inner.getClock(tenantId)
     },
     watch: async (listener) => {
       const later = (act: () => void) => (lostAtMs === undefined ? act() : void missed.push(act))
@@ -100,6 +105,12 @@ export const checker =
     })
   }
 
+/** Of a test that fails, too: a process that still serves does not end. */
+const open = new Set<TestSidecar>()
+test.after.always(async () => {
+  for (const sidecar of open) await sidecar.close()
+})
+
 export const openSidecar = async (
   env: Record<string, string> = {},
   parts: { feed?: Feed; clock?: { nowMs(): number; now(): Date }; log?: Log } = {},
@@ -109,13 +120,16 @@ export const openSidecar = async (
   const config = readConfig({ GRPC_PORT: '0', SIDECAR_HTTP_PORT: '0', SIDECAR_TRANSPORT: 'fast', ...env })
   const sidecar = await startSidecar({ config, feed, clock, log: parts.log ?? createLog('silent') })
   const client = new EntitlementServiceClient(sidecar.address, credentials.createInsecure())
-  return {
+  const opened: TestSidecar = {
     ...sidecar,
     client,
     check: checker(client),
     close: async () => {
+      open.delete(opened)
       client.close()
       await sidecar.close()
     },
   }
+  open.add(opened)
+  return opened
 }

@@ -15,6 +15,7 @@ const suite = h2spec ? test : test.skip
 
 suite('h2spec: every case of RFC 9113 and RFC 7541 that it has', async (t) => {
   const transport = createFastTransport({ nowMs: Date.now })
+  t.teardown(() => transport.close(100))
   transport.addService(echoService, echoHandlers as never)
   const port = await transport.listen({ host: '127.0.0.1', port: 0 })
   const { stdout } = await promisify(execFile)(h2spec ?? '', ['-h', '127.0.0.1', '-p', String(port), '--timeout', '2'], { timeout: 110_000 }).catch(
@@ -25,5 +26,4 @@ suite('h2spec: every case of RFC 9113 and RFC 7541 that it has', async (t) => {
   t.true(Number(tests) >= 145, stdout)
   t.is(failed, '0', stdout)
   t.is(skipped, '0')
-  await transport.close(100)
 })

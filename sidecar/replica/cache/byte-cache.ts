@@ -16,7 +16,7 @@ const UNIT = 8
 /** A write gives at most so many records a second chance; those after them are freed whether asked for or not. */
 const MAX_SECOND_CHANCES = 64
 /** The index has a slot for each so many bytes of the ring; a record is hardly ever smaller. */
-const BYTES_PER_SLOT = 192
+const BYTES_PER_SLOT = 128
 const MAX_LOAD = 0.75
 
 /** Of records, which are small: 32 bits hold them. */
@@ -131,11 +131,14 @@ export interface ByteCacheOptions {
   memory: ByteCacheMemory
   /** A record is about to go: its payload can still be read. */
   onFree?: (payloadAt: number) => void
+  /** Of the ring, what is left unused, because what its records share takes as much elsewhere. */
+  reservedBytes?: () => number
 }
 
 export class ByteCache extends ByteCacheReader {
   override readonly isWriter = true
   readonly #onFree: (payloadAt: number) => void
+  readonly #reservedBytes: () => number
   #head = 0
   #tail = 0
   /** Bytes that were ever freed. */
@@ -145,9 +148,10 @@ export class ByteCache extends ByteCacheReader {
   #size = 0
   #evictions = 0
 
-  constructor({ memory, onFree = () => undefined }: ByteCacheOptions) {
+  constructor({ memory, onFree = () => undefined, reservedBytes = () => 0 }: ByteCacheOptions) {
     super(memory)
     this.#onFree = onFree
+    this.#reservedBytes = reservedBytes
   }
 
   get size(): number {
@@ -188,7 +192,7 @@ export class ByteCache extends ByteCacheReader {
     if (slot >= 0) {
       const at = this.recordAt(slot)
       this.#onFree(this.payloadAt(at))
-      if ((this.words[at >>> 2] as number) >= bytes) {
+      if ((this.words[at >>> 2] as number) >= bytes && this.#used + this.#reservedBytes() <= this.bytes.length) {
         this.words[(at + 12) >>> 2] = payloadBytes
         return this.payloadAt(at)
       }
@@ -260,7 +264,8 @@ export class ByteCache extends ByteCacheReader {
     for (;;) {
       const rest = this.bytes.length - this.#head
       const needed = bytes <= rest ? bytes : rest + bytes
-      if (this.#used + needed <= this.bytes.length && this.#size < MAX_LOAD * (this.mask + 1)) break
+      const isRoom = this.#used + needed <= this.bytes.length - this.#reservedBytes() && this.#size < MAX_LOAD * (this.mask + 1)
+      if (isRoom || this.#used === 0) break
       chances = this.#freeTail(chances)
     }
     return this.#take(bytes)

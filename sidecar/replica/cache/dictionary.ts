@@ -1,6 +1,8 @@
 /**
- * What grants of many customers have in common, kept once: the entitlement's key, its bundle, and its terms but for the
- * subscription's own anchor. Counted, so that what no record uses any more is let go. Ids are never given twice.
+ * What sets of many customers have in common, kept once. A template is a grant without what is the subscription's own:
+ * the entitlement's key, its bundle, and its terms but for the anchor. A shape is the list of a set's templates, as all
+ * customers of one bundle have it. Both are counted, so that what no record uses any more is let go. An id is given again
+ * only after four thousand million others.
  */
 import type { Grant, Terms } from '../../../common/entitlements/model.ts'
 
@@ -13,26 +15,67 @@ export interface Template {
   terms: Terms
 }
 
-/** What a reader in another thread knows too. */
+/** One grant of a shape. */
+export interface Part {
+  template: Template
+  /** Which of the set's subscriptions it comes from, counted from 0. */
+  holder: number
+  /** Which of the set's quotas it is, counted from 1; 0 when it is none. */
+  quota: number
+}
+
+export interface Shape {
+  id: number
+  /** In the order of the set's grants. */
+  parts: readonly Part[]
+  byKey: ReadonlyMap<number, readonly Part[]>
+}
+
 /** What readers in other threads have to be told. */
 export type DictionaryChange =
   | { kind: 'key'; id: number; key: string }
   | { kind: 'template'; template: Template }
-  | { kind: 'key gone'; id: number }
-  | { kind: 'template gone'; id: number }
+  | { kind: 'shape'; id: number; parts: readonly { templateId: number; holder: number; quota: number }[] }
+  | { kind: 'key gone' | 'template gone' | 'shape gone'; id: number }
 
 export interface DictionaryReader {
   /** Whether what it does not have is not there. */
   readonly isWhole: boolean
   keyId(key: string): number | undefined
   key(id: number): string | undefined
-  template(id: number): Template | undefined
+  shape(id: number): Shape | undefined
 }
 
 interface Counted<T> {
   value: T
   uses: number
 }
+
+/** Roughly what they take as objects, in bytes. */
+const TEMPLATE_BYTES = 500
+const SHAPE_BYTES = 300
+const PART_BYTES = 150
+const MAX_ID = 0xffffffff
+
+const shapeOf = (id: number, parts: readonly Part[]): Shape => {
+  const byKey = new Map<number, Part[]>()
+  for (const part of parts) {
+    const ofKey = byKey.get(part.template.keyId)
+    if (ofKey) ofKey.push(part)
+    else byKey.set(part.template.keyId, [part])
+  }
+  return { id, parts, byKey }
+}
+
+const printOfParts = (parts: readonly Part[]): string => {
+  let print = ''
+  for (const { template, holder, quota } of parts) print += `${template.id},${holder},${quota};`
+  return print
+}
+
+/** Its texts are kept twice, of two bytes a character at most: in it and in its fingerprint. */
+const templateBytes = (print: string): number => TEMPLATE_BYTES + 4 * print.length
+const shapeBytes = (parts: readonly Part[]): number => SHAPE_BYTES + PART_BYTES * parts.length
 
 const fingerprint = ({ key, bundleId, terms }: Grant): string => {
   switch (terms.kind) {
@@ -52,20 +95,30 @@ const fingerprint = ({ key, bundleId, terms }: Grant): string => {
 export class Dictionary implements DictionaryReader {
   readonly isWhole = true
   #tell: (change: DictionaryChange) => void = () => undefined
+  readonly #shapes = new Map<number, Counted<Shape>>()
+  readonly #shapesByPrint = new Map<string, Counted<Shape>>()
   readonly #templates = new Map<number, Counted<Template>>()
-  readonly #byFingerprint = new Map<string, Counted<Template>>()
+  readonly #templatesByPrint = new Map<string, Counted<Template>>()
   readonly #keys = new Map<number, Counted<string>>()
   readonly #keyIds = new Map<string, number>()
   #lastId = 0
+  #bytes = 0
 
+  /** Templates. */
   get size(): number {
     return this.#templates.size
+  }
+
+  /** What it takes, roughly. */
+  get bytes(): number {
+    return this.#bytes
   }
 
   /** Everything there is now, and from then on every change. */
   follow(tell: (change: DictionaryChange) => void): void {
     for (const [id, { value }] of this.#keys) tell({ kind: 'key', id, key: value })
     for (const { value } of this.#templates.values()) tell({ kind: 'template', template: value })
+    for (const { value } of this.#shapes.values()) tell(toldOf(value))
     const before = this.#tell
     this.#tell = (change) => {
       before(change)
@@ -81,8 +134,8 @@ export class Dictionary implements DictionaryReader {
     return this.#keys.get(id)?.value
   }
 
-  template(id: number): Template | undefined {
-    return this.#templates.get(id)?.value
+  shape(id: number): Shape | undefined {
+    return this.#shapes.get(id)?.value
   }
 
   useKey(key: string): number {
@@ -91,11 +144,11 @@ export class Dictionary implements DictionaryReader {
       ;(this.#keys.get(known) as Counted<string>).uses += 1
       return known
     }
-    this.#lastId += 1
-    this.#keyIds.set(key, this.#lastId)
-    this.#keys.set(this.#lastId, { value: key, uses: 1 })
-    this.#tell({ kind: 'key', id: this.#lastId, key })
-    return this.#lastId
+    const id = this.#newId()
+    this.#keyIds.set(key, id)
+    this.#keys.set(id, { value: key, uses: 1 })
+    this.#tell({ kind: 'key', id, key })
+    return id
   }
 
   releaseKey(id: number): void {
@@ -108,39 +161,87 @@ export class Dictionary implements DictionaryReader {
     this.#tell({ kind: 'key gone', id })
   }
 
-  useTemplate(grant: Grant): Template {
+  /** @param parts the grants of a set, each with its holder and quota. */
+  useShape(parts: readonly { grant: Grant; holder: number; quota: number }[]): Shape {
+    const used = parts.map(({ grant, holder, quota }): Part => ({ template: this.#useTemplate(grant), holder, quota }))
+    const print = printOfParts(used)
+    const known = this.#shapesByPrint.get(print)
+    if (known) {
+      known.uses += 1
+      // It has its templates already.
+      for (const { template } of used) this.#releaseTemplate(template.id)
+      return known.value
+    }
+    const shape = shapeOf(this.#newId(), used)
+    const counted = { value: shape, uses: 1 }
+    this.#shapes.set(shape.id, counted)
+    this.#shapesByPrint.set(print, counted)
+    this.#bytes += shapeBytes(used)
+    this.#tell(toldOf(shape))
+    return shape
+  }
+
+  releaseShape(id: number): void {
+    const counted = this.#shapes.get(id)
+    if (!counted) return
+    counted.uses -= 1
+    if (counted.uses > 0) return
+    const { parts } = counted.value
+    this.#shapes.delete(id)
+    this.#shapesByPrint.delete(printOfParts(parts))
+    this.#bytes -= shapeBytes(parts)
+    this.#tell({ kind: 'shape gone', id })
+    for (const { template } of parts) this.#releaseTemplate(template.id)
+  }
+
+  #useTemplate(grant: Grant): Template {
     const print = fingerprint(grant)
-    const known = this.#byFingerprint.get(print)
+    const known = this.#templatesByPrint.get(print)
     if (known) {
       known.uses += 1
       return known.value
     }
     const keyId = this.useKey(grant.key)
-    this.#lastId += 1
     const terms = grant.terms.kind === 'quota' ? { ...grant.terms, anchorMs: 0 } : grant.terms
-    const counted = { value: { id: this.#lastId, keyId, key: grant.key, bundleId: grant.bundleId, terms }, uses: 1 }
-    this.#templates.set(this.#lastId, counted)
-    this.#byFingerprint.set(print, counted)
+    const counted = { value: { id: this.#newId(), keyId, key: grant.key, bundleId: grant.bundleId, terms }, uses: 1 }
+    this.#templates.set(counted.value.id, counted)
+    this.#templatesByPrint.set(print, counted)
+    this.#bytes += templateBytes(print)
     this.#tell({ kind: 'template', template: counted.value })
     return counted.value
   }
 
-  releaseTemplate(id: number): void {
+  #releaseTemplate(id: number): void {
     const counted = this.#templates.get(id)
     if (!counted) return
     counted.uses -= 1
     if (counted.uses > 0) return
     const { key, bundleId, terms, keyId } = counted.value
+    const print = fingerprint({ key, bundleId, terms } as Grant)
     this.#templates.delete(id)
+    this.#templatesByPrint.delete(print)
+    this.#bytes -= templateBytes(print)
     this.#tell({ kind: 'template gone', id })
-    this.#byFingerprint.delete(fingerprint({ key, bundleId, terms } as Grant))
     this.releaseKey(keyId)
   }
+
+  #newId(): number {
+    do this.#lastId = (this.#lastId % MAX_ID) + 1
+    while (this.#keys.has(this.#lastId) || this.#templates.has(this.#lastId) || this.#shapes.has(this.#lastId))
+    return this.#lastId
+  }
 }
+
+const toldOf = ({ id, parts }: Shape): DictionaryChange => ({
+  kind: 'shape',
+  id,
+  parts: parts.map(({ template, holder, quota }) => ({ templateId: template.id, holder, quota })),
+})
 
 /** Of a reader in another thread, as it was told; it may be behind. */
 export class DictionaryMirror implements DictionaryReader {
   readonly isWhole = false
+  readonly #shapes = new Map<number, Shape>()
   readonly #templates = new Map<number, Template>()
   readonly #keys = new Map<number, string>()
   readonly #keyIds = new Map<string, number>()
@@ -153,6 +254,19 @@ export class DictionaryMirror implements DictionaryReader {
         return
       case 'template':
         this.#templates.set(change.template.id, change.template)
+        return
+      case 'shape':
+        this.#shapes.set(
+          change.id,
+          // A template is told before the shapes that have it.
+          shapeOf(
+            change.id,
+            change.parts.map(({ templateId, holder, quota }) => ({ template: this.#templates.get(templateId) as Template, holder, quota })),
+          ),
+        )
+        return
+      case 'shape gone':
+        this.#shapes.delete(change.id)
         return
       case 'template gone':
         this.#templates.delete(change.id)
@@ -176,7 +290,7 @@ export class DictionaryMirror implements DictionaryReader {
     return this.#keys.get(id)
   }
 
-  template(id: number): Template | undefined {
-    return this.#templates.get(id)
+  shape(id: number): Shape | undefined {
+    return this.#shapes.get(id)
   }
 }

@@ -32,7 +32,7 @@ export class SetCache extends SetReader {
   constructor(maxBytes: number) {
     const memory = createByteCacheMemory(maxBytes * (1 - LARGE_SHARE))
     const dictionary = new Dictionary()
-    const ring: ByteCache = new ByteCache({ memory, onFree: (at) => releaseSet(ring, at, dictionary) })
+    const ring: ByteCache = new ByteCache({ memory, reservedBytes: () => dictionary.bytes, onFree: (at) => releaseSet(ring, at, dictionary) })
     super(ring, dictionary)
     this.memory = memory
     this.#large = new LRUCache({
@@ -47,7 +47,7 @@ export class SetCache extends SetReader {
   get stats(): CacheStats {
     return {
       sets: this.ring.size + this.#large.size,
-      usedBytes: this.ring.usedBytes + this.#large.calculatedSize,
+      usedBytes: this.ring.usedBytes + this.dictionary.bytes + this.#large.calculatedSize,
       maxBytes: this.ring.maxBytes + (this.#large.maxSize ?? 0),
       evictions: this.ring.evictions + this.#largeEvictions,
     }
@@ -111,7 +111,7 @@ export class SetCache extends SetReader {
       writeSet(this.ring, at, prepared)
       return true
     }
-    for (const { id } of prepared.templates) this.dictionary.releaseTemplate(id)
+    this.dictionary.releaseShape(prepared.shape.id)
     for (const id of prepared.usageKeys) this.dictionary.releaseKey(id)
     return false
   }

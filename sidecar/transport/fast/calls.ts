@@ -283,9 +283,7 @@ const refuseOther = (connection: Connection, stream: Stream): void => {
 /** What is left of a request that is answered already is read over. */
 const drop = (connection: Connection, stream: Stream): void => {
   const read = () => {
-    for (const chunk of stream.chunks.splice(0)) connection.consumed(stream, chunk.length)
-    stream.chunkBytes = 0
-    stream.neededBytes = 0
+    for (const chunk of stream.takeChunks()) connection.consumed(stream, chunk.length)
   }
   stream.onData = read
   read()

@@ -27,7 +27,8 @@ import { staticTable } from './hpack/static-table.ts'
 import { limits } from './limits.ts'
 import { Output } from './output.ts'
 import { checkRequestHeaders, checkTrailers, contentLengthOf, type Field, makeField } from './request-headers.ts'
-import type { Stream } from './stream.ts'
+import { Stream } from './stream.ts'
+import { StreamTable } from './stream-table.ts'
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
 const DEFAULT_WINDOW = 65_535
@@ -59,7 +60,7 @@ export class Connection {
   readonly #socket: Socket
   readonly #options: ConnectionOptions
   readonly #decoder = new HpackDecoder<Field>({ make: makeField, staticFields, maxTableBytes: limits.headerTableBytes, maxListBytes: limits.headerListBytes })
-  readonly #streams = new Map<number, Stream>()
+  readonly #streams = new StreamTable()
   readonly #ended = new Int32Array(REMEMBERED)
   #endedAt = 0
   /** While the peer had not: what it sent before it heard of that is read over. */
@@ -185,8 +186,7 @@ export class Connection {
   /** @returns false when it waits for the peer: `onDrain` tells when there is room. */
   sendData(stream: Stream, bytes: Buffer): boolean {
     if (stream.localClosed || this.#closed) return true
-    stream.queue.push({ bytes, at: 0 })
-    stream.queuedBytes += bytes.length
+    stream.enqueue(bytes)
     this.#pump(stream)
     if (stream.queuedBytes > limits.queuedBytes) {
       this.#reset(stream, ErrorCode.ENHANCE_YOUR_CALM)
@@ -398,10 +398,7 @@ export class Connection {
     }
     // Padding is read at once.
     if (counted > length) this.consumed(stream, counted - length)
-    if (length > 0) {
-      stream.chunks.push(bytes.subarray(start, end))
-      stream.chunkBytes += length
-    }
+    if (length > 0) stream.addChunk(bytes.subarray(start, end))
     // A message is put together when it is there, not with every piece of it.
     if (isLast || stream.chunkBytes >= stream.neededBytes) stream.onData?.(stream)
     this.#endIfDone(stream)
@@ -466,29 +463,8 @@ export class Connection {
     if (this.#draining || this.#streams.size >= limits.concurrentStreams) throw new StreamError(streamId, ErrorCode.REFUSED_STREAM, 'no more streams')
     if (!headers) throw new StreamError(streamId, ErrorCode.ENHANCE_YOUR_CALM, 'the header list is too long')
     checkRequestHeaders(streamId, headers)
-    const stream: Stream = {
-      id: streamId,
-      headers,
-      contentLength: contentLengthOf(streamId, headers),
-      received: 0,
-      chunks: [],
-      chunkBytes: 0,
-      neededBytes: 0,
-      remoteClosed: false,
-      localClosed: false,
-      sendWindow: this.#peerInitialWindow,
-      receiveWindow: limits.streamWindow,
-      queue: [],
-      queuedBytes: 0,
-      trailers: undefined,
-      movedAtMs: this.#nowMs,
-      context: undefined,
-      onWhole: undefined,
-      onData: undefined,
-      onReset: undefined,
-      onDrain: undefined,
-    }
-    this.#streams.set(streamId, stream)
+    const stream = new Stream(streamId, headers, contentLengthOf(streamId, headers), this.#peerInitialWindow, limits.streamWindow, this.#nowMs)
+    this.#streams.add(stream)
     if (endStream) this.#closeRemote(stream)
     this.#options.onRequest(this, stream)
     this.#endIfDone(stream)
@@ -616,6 +592,7 @@ export class Connection {
 
   /** Sends what is queued as far as the windows go, and then the trailers. */
   #pump(stream: Stream): void {
+    if (stream.localClosed) return
     while (stream.queue.length > 0) {
       if (this.#isBackedUp()) {
         this.#waiting = true
@@ -650,14 +627,14 @@ export class Connection {
   }
 
   #endIfDone(stream: Stream): void {
-    if (!stream.localClosed || !this.#streams.has(stream.id)) return
+    if (!stream.localClosed || this.#streams.get(stream.id) !== stream) return
     // Section 8.1: an answer that does not need the rest of the request says so.
     if (!stream.remoteClosed) this.#write(rstStreamFrame(stream.id, ErrorCode.NO_ERROR))
     this.#forget(stream)
   }
 
   #forget(stream: Stream): void {
-    this.#streams.delete(stream.id)
+    this.#streams.delete(stream)
     stream.localClosed = true
     this.#remember(stream.id, stream.remoteClosed)
     if (stream.chunks.length > 0) {
@@ -755,7 +732,7 @@ export class Connection {
     this.#closed = true
     this.#output.clear()
     this.#pending = undefined
-    for (const stream of [...this.#streams.values()]) {
+    for (const stream of this.#streams.values()) {
       stream.localClosed = true
       stream.onReset?.()
     }

@@ -36,12 +36,20 @@ const kindOf: ReadonlyMap<string, number> = new Map([
 
 const CONNECTION_SPECIFIC = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade'])
 
-export interface Field {
+/** A class, so that V8 does not take it for something that lasts: fields that a table holds do, the others go at once. */
+export class Field {
   readonly name: string
   readonly value: string
   readonly kind: number
   /** Why no request may have it. */
   readonly fault: string | undefined
+
+  constructor(name: string, value: string, kind: number, fault: string | undefined) {
+    this.name = name
+    this.value = value
+    this.kind = kind
+    this.fault = fault
+  }
 }
 
 const faultOf = (name: string, value: string, kind: number): string | undefined => {
@@ -58,7 +66,7 @@ const faultOf = (name: string, value: string, kind: number): string | undefined 
 
 export const makeField = (name: string, value: string): Field => {
   const kind = kindOf.get(name) ?? Kind.OTHER
-  return { name, value, kind, fault: faultOf(name, value, kind) }
+  return new Field(name, value, kind, faultOf(name, value, kind))
 }
 
 const malformed = (streamId: number, why: string) => new StreamError(streamId, ErrorCode.PROTOCOL_ERROR, why)

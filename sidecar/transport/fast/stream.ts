@@ -7,36 +7,71 @@ export interface Queued {
   at: number
 }
 
-export interface Stream {
+/** Nearly no stream has any of either: nobody writes to these. */
+const noChunks = Object.freeze([]) as unknown as Buffer[]
+const noQueue = Object.freeze([]) as unknown as Queued[]
+
+/** A class, so that V8 does not take it for something that lasts, as a watch does: nearly all go at once. */
+export class Stream {
   readonly id: number
   headers: Field[]
   /** By the `content-length` header; what has come so far has to be that in the end. */
   contentLength: number | undefined
-  received: number
-  /** DATA that is not read yet. */
-  chunks: Buffer[]
+  received = 0
+  /** DATA that is not read yet; `addChunk` adds to it. */
+  chunks: Buffer[] = noChunks
   /** In bytes. */
-  chunkBytes: number
+  chunkBytes = 0
   /** Of DATA, before it is worth reading on. */
-  neededBytes: number
+  neededBytes = 0
   /** The peer has sent all. */
-  remoteClosed: boolean
+  remoteClosed = false
   /** We have sent all, or will when what is queued is sent. */
-  localClosed: boolean
+  localClosed = false
   sendWindow: number
   /** What the peer may still send. */
   receiveWindow: number
-  queue: Queued[]
-  queuedBytes: number
+  queue: Queued[] = noQueue
+  queuedBytes = 0
   /** Sent after the queue: the trailers that end the stream. */
-  trailers: Buffer | undefined
+  trailers: Buffer | undefined = undefined
   /** When it last got on. */
   movedAtMs: number
   /** Whoever serves the request keeps here what it knows of it. */
-  context: unknown
+  context: unknown = undefined
   /** Told of a request that came whole in one frame, where its bytes lie; false leaves it to `onData`. */
-  onWhole: ((stream: Stream, bytes: Buffer, start: number, end: number) => boolean) | undefined
-  onData: ((stream: Stream) => void) | undefined
-  onReset: (() => void) | undefined
-  onDrain: (() => void) | undefined
+  onWhole: ((stream: Stream, bytes: Buffer, start: number, end: number) => boolean) | undefined = undefined
+  onData: ((stream: Stream) => void) | undefined = undefined
+  onReset: (() => void) | undefined = undefined
+  onDrain: (() => void) | undefined = undefined
+
+  constructor(id: number, headers: Field[], contentLength: number | undefined, sendWindow: number, receiveWindow: number, nowMs: number) {
+    this.id = id
+    this.headers = headers
+    this.contentLength = contentLength
+    this.sendWindow = sendWindow
+    this.receiveWindow = receiveWindow
+    this.movedAtMs = nowMs
+  }
+
+  addChunk(bytes: Buffer): void {
+    if (this.chunks.length === 0) this.chunks = [bytes]
+    else this.chunks.push(bytes)
+    this.chunkBytes += bytes.length
+  }
+
+  /** What has not been read yet; from here on it has. */
+  takeChunks(): Buffer[] {
+    const { chunks } = this
+    this.chunks = noChunks
+    this.chunkBytes = 0
+    this.neededBytes = 0
+    return chunks
+  }
+
+  enqueue(bytes: Buffer): void {
+    if (this.queue.length === 0) this.queue = [{ bytes, at: 0 }]
+    else this.queue.push({ bytes, at: 0 })
+    this.queuedBytes += bytes.length
+  }
 }
