@@ -17,10 +17,16 @@ import type { Known, Replica } from './known.ts'
 const MAX_CLOCKS = 10_000
 /** Customers that the feed has no set of. Apart from the others, so that asking for many of them displaces nobody. */
 const MAX_ABSENT = 20_000
+/** Calls that wait for a revision at once. */
+const MAX_WAITING = 20_000
 
 /** The one that writes. */
 export interface WritingReplica extends Replica {
   readonly cache: SetCache
+  /** Of sandboxes, as far as they are known. */
+  clocks(): TestClock[]
+  /** From a snapshot: it counts until the feed can be asked. */
+  restoreClock(testClock: TestClock): void
 }
 
 export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes: number }): Promise<WritingReplica> => {
@@ -30,6 +36,7 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
   const absent = new LRUCache<string, number>({ max: MAX_ABSENT })
   const queue = createFetchQueue()
   const clocks = new LRUCache<string, TestClock>({ max: MAX_CLOCKS })
+  const restoredClocks = new LRUCache<string, TestClock>({ max: MAX_CLOCKS })
   /** A fetch under way, and the newest set that the watch has brought meanwhile: the fetch may answer an older one. */
   const fetches = new Map<string, { done: Promise<Known>; newest: EntitlementSet | undefined }>()
   const listeners = new Map<string, Set<() => void>>()
@@ -37,6 +44,7 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
 
   let hits = 0
   let misses = 0
+  let waiting = 0
 
   const store = (customer: CustomerKey, { set, readAtMs }: Known): Known => {
     if (!set) {
@@ -76,6 +84,7 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
       cache.clear()
       absent.clear()
       clocks.clear()
+      restoredClocks.clear()
       for (const key of listeners.keys()) notify(key)
     },
   })
@@ -140,8 +149,14 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
     const reached = (known: Known | undefined): known is Known => (known?.set?.revision ?? 0) >= revision
     const held = peek(customer)
     if (reached(held)) return held
+    if (waiting >= MAX_WAITING) throw new AppError('unavailable', 'too many calls wait for a revision at once; try again')
+    waiting += 1
     return new Promise<Known>((resolve, reject) => {
+      let done = false
       const finish = (settle: () => void) => {
+        if (done) return
+        done = true
+        waiting -= 1
         clearTimeout(timer)
         stop()
         settle()
@@ -172,10 +187,15 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
     return running
   }
 
-  const peekNowMs = ({ set }: Known): number | undefined => (set?.sandbox ? clocks.get(set.tenantId)?.nowMs : clock.nowMs())
+  /** A restored clock goes with a restored set: both say themselves how old they are. */
+  const clockOf = (tenantId: string, restored: boolean): TestClock | undefined =>
+    clocks.get(tenantId) ?? (restored && !watch.isLive() ? restoredClocks.get(tenantId) : undefined)
+  const peekNowMs = ({ set, restored = false }: Known): number | undefined => (set?.sandbox ? clockOf(set.tenantId, restored)?.nowMs : clock.nowMs())
 
   return {
     cache,
+    clocks: () => [...new Map([...restoredClocks.values(), ...clocks.values()].map((one) => [one.tenantId, one])).values()],
+    restoreClock: (testClock) => void restoredClocks.set(testClock.tenantId, testClock),
     lookups: () => ({ hits, misses }),
     countHits: (count) => {
       hits += count

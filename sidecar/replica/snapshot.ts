@@ -2,10 +2,11 @@
  * The sets that a sidecar holds, on disk: with everything else gone it starts and answers from there. Written beside and
  * renamed, so that there is always a whole one; checked to its last byte before anything of it is believed.
  *
- *     8 bytes   `TGSNAP1\n`
+ *     8 bytes   `TGSNAP2\n`
  *     4 bytes   length of the header, big-endian
  *     header    JSON: writtenAtMs, nonce (base64) when it is encrypted
- *     body      sets one after another: 4 bytes length, f64 when the feed answered it, the set as in the feed;
+ *     body      clocks of sandboxes, then sets, one after another: 4 bytes length, f64 when the feed answered it, the set as
+ *               in the feed; of a clock NaN, and JSON;
  *               compressed (zlib), then encrypted (AES-256-GCM, the rest of the file before it being authenticated)
  *     end       the 16 bytes of GCM's tag; or SHA-256 of all that is before
  */
@@ -17,13 +18,14 @@ import { Readable, type Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { setImmediate as turn } from 'node:timers/promises'
 import { constants, createDeflate, createInflate } from 'node:zlib'
+import type { EntitlementSet, TestClock } from '../../common/entitlements/model.ts'
 import { decodeSet, encodeSet } from '../../common/entitlements/wire.ts'
 import type { SetCache } from './cache/set-cache.ts'
 import type { CachedSet } from './cache/set-reader.ts'
 
-const MAGIC = Buffer.from('TGSNAP1\n')
+const MAGIC = Buffer.from('TGSNAP2\n')
 const MAX_HEADER_BYTES = 4096
-const [TAG_BYTES, DIGEST_BYTES, NONCE_BYTES] = [16, 32, 12]
+const [TAG_BYTES, DIGEST_BYTES, NONCE_BYTES, ENTRY_START_BYTES] = [16, 32, 12, 12]
 /** Sets between two turns of the event loop: a fraction of a millisecond. */
 const SETS_A_TURN = 64
 const MAX_SET_BYTES = 64 * 1024 * 1024
@@ -42,8 +44,22 @@ const sized = (bytes: number): Buffer => {
   return buffer
 }
 
+const entry = (readAtMs: number, bytes: Uint8Array): Buffer => {
+  const start = Buffer.alloc(ENTRY_START_BYTES)
+  start.writeUInt32BE(bytes.length)
+  start.writeDoubleBE(readAtMs, 4)
+  return Buffer.concat([start, bytes])
+}
+
+/** What a snapshot is of. */
+export interface Held {
+  cache: SetCache
+  /** Of sandboxes. */
+  clocks(): TestClock[]
+}
+
 /** @param key 32 bytes, to encrypt it. @returns how many sets were written. */
-export const writeSnapshot = async (path: string, cache: SetCache, key: Buffer | undefined, nowMs: number): Promise<number> => {
+export const writeSnapshot = async (path: string, { cache, clocks }: Held, key: Buffer | undefined, nowMs: number): Promise<number> => {
   await mkdir(dirname(path), { recursive: true })
   const beside = `${path}.${process.pid}.tmp`
   const nonce = key && randomBytes(NONCE_BYTES)
@@ -51,16 +67,11 @@ export const writeSnapshot = async (path: string, cache: SetCache, key: Buffer |
   const start = Buffer.concat([MAGIC, sized(header.length), header])
   let sets = 0
   const entries = async function* () {
+    for (const clock of clocks()) yield entry(Number.NaN, Buffer.from(JSON.stringify(clock)))
     for (let cursor = cache.begin(); ; ) {
       const { found, next } = cache.scan(cursor, SETS_A_TURN)
-      const parts: Buffer[] = []
-      for (const { set, readAtMs } of found) {
-        const bytes = encodeSet(set)
-        const at = Buffer.alloc(8)
-        at.writeDoubleBE(readAtMs)
-        parts.push(sized(bytes.length), at, Buffer.from(bytes))
-        sets += 1
-      }
+      const parts = found.map(({ set, readAtMs }) => entry(readAtMs, encodeSet(set)))
+      sets += parts.length
       if (parts.length > 0) yield Buffer.concat(parts)
       if (next === undefined) return
       cursor = next
@@ -137,8 +148,13 @@ const parseHeader = (bytes: Buffer): Header => {
   throw new SnapshotError('its header is damaged')
 }
 
-/** The body's sets. What is damaged shows at the end: nothing is to be believed before. */
-async function* setsOf(path: string, key: Buffer | undefined, { header, start, end, from, to }: Opened): AsyncGenerator<CachedSet> {
+interface Entry {
+  readAtMs: number
+  bytes: Buffer
+}
+
+/** The body's entries. What is damaged shows at the end: nothing is to be believed before. */
+async function* entriesOf(path: string, key: Buffer | undefined, { header, start, end, from, to }: Opened): AsyncGenerator<Entry> {
   const file = to < from ? Readable.from([]) : createReadStream(path, { start: from, end: to })
   const digest = createHash('sha256').update(start)
   const decipher =
@@ -162,12 +178,13 @@ async function* setsOf(path: string, key: Buffer | undefined, { header, start, e
     for await (const chunk of inflate as AsyncIterable<Buffer>) {
       pending = pending.length > 0 ? Buffer.concat([pending, chunk]) : chunk
       let at = 0
-      while (pending.length >= at + 12) {
+      while (pending.length >= at + ENTRY_START_BYTES) {
         const length = pending.readUInt32BE(at)
         if (length > MAX_SET_BYTES) throw new SnapshotError('it is damaged')
-        if (pending.length < at + 12 + length) break
-        yield { readAtMs: pending.readDoubleBE(at + 4), set: decodeSet(pending.subarray(at + 12, at + 12 + length)) }
-        at += 12 + length
+        const start = at + ENTRY_START_BYTES
+        if (pending.length < start + length) break
+        yield { readAtMs: pending.readDoubleBE(at + 4), bytes: pending.subarray(start, start + length) }
+        at = start + length
       }
       pending = pending.subarray(at)
     }
@@ -184,18 +201,35 @@ export interface Restored {
   writtenAtMs: number
 }
 
+export interface Take {
+  set(set: CachedSet): void
+  clock(clock: TestClock): void
+}
+
 /**
  * Reads it twice: once to its end to know that it is whole, then into `take`.
  * @returns undefined when there is none. @throws SnapshotError when it is not to be believed: nothing was taken.
  */
-export const readSnapshot = async (path: string, key: Buffer | undefined, take: (set: CachedSet) => void): Promise<Restored | undefined> => {
+export const readSnapshot = async (path: string, key: Buffer | undefined, take: Take): Promise<Restored | undefined> => {
   const opened = await openSnapshot(path, key).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined
     throw error
   })
   if (!opened) return undefined
   let sets = 0
-  for await (const _ of setsOf(path, key, opened)) sets += 1
-  for await (const set of setsOf(path, key, opened)) take(set)
+  for await (const { readAtMs, bytes } of entriesOf(path, key, opened)) if (read(readAtMs, bytes).set) sets += 1
+  for await (const { readAtMs, bytes } of entriesOf(path, key, opened)) {
+    const { set, clock } = read(readAtMs, bytes)
+    if (set) take.set({ set, readAtMs })
+    else take.clock(clock)
+  }
   return { sets, writtenAtMs: opened.header.writtenAtMs }
+}
+
+const read = (readAtMs: number, bytes: Buffer): { set: EntitlementSet; clock?: never } | { set?: never; clock: TestClock } => {
+  try {
+    return Number.isNaN(readAtMs) ? { clock: JSON.parse(bytes.toString()) as TestClock } : { set: decodeSet(bytes) }
+  } catch (error) {
+    throw new SnapshotError('it is damaged', { cause: error })
+  }
 }

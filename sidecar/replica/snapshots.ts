@@ -19,7 +19,10 @@ export const openSnapshots = async (options: { config: Config; replica: WritingR
 
   const restore = async (): Promise<number> => {
     try {
-      const found = await readSnapshot(path, key, ({ set, readAtMs }) => replica.cache.set(set, readAtMs, true))
+      const found = await readSnapshot(path, key, {
+        set: ({ set, readAtMs }) => replica.cache.set(set, readAtMs, true),
+        clock: (testClock) => replica.restoreClock(testClock),
+      })
       if (!found) return 0
       log.info({ sets: found.sets, writtenAt: new Date(found.writtenAtMs).toISOString() }, 'the snapshot was taken')
       return found.sets
@@ -32,7 +35,7 @@ export const openSnapshots = async (options: { config: Config; replica: WritingR
   let writing: Promise<void> | undefined
   const write = async (): Promise<void> => {
     try {
-      const sets = await writeSnapshot(path, replica.cache, key, clock.nowMs())
+      const sets = await writeSnapshot(path, replica, key, clock.nowMs())
       log.debug({ sets }, 'a snapshot was written')
     } catch (error) {
       log.error({ err: error, file: path }, 'no snapshot could be written')

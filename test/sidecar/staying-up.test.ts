@@ -6,9 +6,11 @@ import { join } from 'node:path'
 import { status as Status } from '@grpc/grpc-js'
 import test from 'ava'
 import { systemClock } from '../../common/clock.ts'
+import type { TestClock } from '../../common/entitlements/model.ts'
 import { createInProcessFeed } from '../../common/feed/in-process.ts'
 import { Reason } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import { SetCache } from '../../sidecar/replica/cache/set-cache.ts'
+import type { CachedSet } from '../../sidecar/replica/cache/set-reader.ts'
 import { readSnapshot, SnapshotError, writeSnapshot } from '../../sidecar/replica/snapshot.ts'
 import { eventually } from '../support/eventually.ts'
 import { losableFeed, movableClock, openSidecar, setOf } from '../support/sidecar.ts'
@@ -67,19 +69,32 @@ test('health turns NOT_SERVING past the staleness limit where that is asked for,
 
 const newFolder = () => mkdtempSync(join(tmpdir(), 'tollgate-snapshot-'))
 
+const heldBy = (cache: SetCache, ...clocks: TestClock[]) => ({ cache, clocks: () => clocks })
+const takes = (set: (cached: CachedSet) => void, clock: (testClock: TestClock) => void = () => undefined) => ({ set, clock })
+
 for (const key of [undefined, randomBytes(32)]) {
   const kind = key ? 'an encrypted' : 'a'
   test(`${kind} snapshot brings back every set; cut off, changed or of another key it brings nothing`, async (t) => {
     const path = join(newFolder(), 'sets.snapshot')
     const cache = new SetCache(16 * 1024 * 1024)
     for (let n = 0; n < 2_000; n += 1) cache.set(setOf(`customer ${n} ü`, n + 1), n)
-    t.is(await writeSnapshot(path, cache, key, 5), 2_000)
+    const paused = { tenantId: 'sandbox ü', revision: 7, nowMs: 123 }
+    t.is(await writeSnapshot(path, heldBy(cache, paused), key, 5), 2_000)
     const read = async (file: string, by: Buffer | undefined) => {
       const found: string[] = []
-      const restored = await readSnapshot(file, by, ({ set, readAtMs }) => found.push(`${set.customerId} ${set.revision} ${readAtMs} ${set.grants.length}`))
-      return { restored, found }
+      const clocks: TestClock[] = []
+      const restored = await readSnapshot(
+        file,
+        by,
+        takes(
+          ({ set, readAtMs }) => found.push(`${set.customerId} ${set.revision} ${readAtMs} ${set.grants.length}`),
+          (clock) => clocks.push(clock),
+        ),
+      )
+      return { restored, found, clocks }
     }
-    const { restored, found } = await read(path, key)
+    const { restored, found, clocks } = await read(path, key)
+    t.deepEqual(clocks, [paused])
     t.deepEqual(restored, { sets: 2_000, writtenAtMs: 5 })
     t.deepEqual(found.sort(), Array.from({ length: 2_000 }, (_, n) => `customer ${n} ü ${n + 1} ${n} 4`).sort())
     const whole = readFileSync(path)
@@ -89,7 +104,14 @@ for (const key of [undefined, randomBytes(32)]) {
       writeFileSync(broken, bytes)
       const taken: string[] = []
       await t.throwsAsync(
-        readSnapshot(broken, key, ({ set }) => taken.push(set.customerId)),
+        readSnapshot(
+          broken,
+          key,
+          takes(
+            ({ set }) => taken.push(set.customerId),
+            ({ tenantId }) => taken.push(tenantId),
+          ),
+        ),
         { instanceOf: SnapshotError },
         what,
       )
@@ -112,17 +134,16 @@ test('sets may change while a snapshot is written: each is there once, as it was
   const path = join(newFolder(), 'sets.snapshot')
   const cache = new SetCache(4 * 1024 * 1024)
   for (let n = 0; n < 1_000; n += 1) cache.set(setOf(`c${n}`), 0)
-  const writing = writeSnapshot(path, cache, undefined, 0)
+  const writing = writeSnapshot(path, heldBy(cache), undefined, 0)
   for (let n = 0; n < 4_000; n += 1) {
     cache.set(setOf(`c${n % 1_000}`, 2 + n, { grants: setOf('').grants.slice(0, n % 5) }), 0)
     if (n % 50 === 0) await new Promise((resolve) => setImmediate(resolve))
   }
   await writing
   const seen = new Map<string, number>()
-  await readSnapshot(path, undefined, ({ set }) => {
-    // A set that grew was written anew behind: the later one counts, as it does for who takes them.
-    seen.set(set.customerId, Math.max(seen.get(set.customerId) ?? 0, set.revision))
-  })
+  // A set that grew was written anew behind: the later one counts, as it does for who takes them.
+  const take = ({ set }: CachedSet) => void seen.set(set.customerId, Math.max(seen.get(set.customerId) ?? 0, set.revision))
+  await readSnapshot(path, undefined, takes(take))
   t.is(seen.size, 1_000)
   t.deepEqual(readdirSync(join(path, '..')), ['sets.snapshot'], 'nothing is left beside it')
 })
@@ -158,11 +179,39 @@ test('with everything gone and started again, the snapshot answers, says how old
   t.like(await sidecar.check('carl', 'sso'), { allowed: true, revision: 1n, stale: false })
   await sidecar.close()
   // A damaged one is said to be so, and is left out: it starts as without.
-  writeFileSync(SNAPSHOT_FILE, 'TGSNAP1\nnot really')
+  writeFileSync(SNAPSHOT_FILE, 'TGSNAP2\nnot really')
   lose()
   const another = await openSidecar({ SNAPSHOT_FILE }, { feed, clock })
   t.false(another.isReady())
   await another.close()
+})
+
+test('a sandbox is answered from a snapshot too, by the time of its clock; and by the clock as it is once it can be asked', async (t) => {
+  const clock = movableClock()
+  const { feed, lose, find } = losableFeed(clock)
+  const SNAPSHOT_FILE = join(newFolder(), 'sets.snapshot')
+  const endsMs = Date.UTC(2030, 0, 1)
+  const grants = setOf('').grants.map((grant) => ({ ...grant, untilMs: endsMs }))
+  const set = setOf('anna', 3, { sandbox: true, grants })
+  await feed.putSet(set)
+  await feed.putClock({ tenantId: set.tenantId, revision: 1, nowMs: endsMs - 1 })
+  const before = await openSidecar({ SNAPSHOT_FILE }, { feed, clock })
+  t.like(await before.check('anna', 'sso'), { allowed: true })
+  await before.close()
+
+  lose()
+  await feed.putClock({ tenantId: set.tenantId, revision: 2, nowMs: endsMs })
+  const sidecar = await openSidecar({ SNAPSHOT_FILE }, { feed, clock })
+  for (let restarts = 0; restarts < 2; restarts += 1) t.like(await sidecar.check('anna', 'sso'), { allowed: true, revision: 3n })
+  await sidecar.close()
+  // What was only restored is written again.
+  const again = await openSidecar({ SNAPSHOT_FILE }, { feed, clock })
+  t.like(await again.check('anna', 'sso'), { allowed: true, revision: 3n })
+  find()
+  t.like(await again.check('anna', 'sso'), { allowed: false, reason: Reason.REASON_EXPIRED })
+  lose()
+  t.like(await again.check('anna', 'sso'), { allowed: false, reason: Reason.REASON_EXPIRED })
+  await again.close()
 })
 
 test('a flood of customers that nobody knows evicts nobody, and asks the feed only so much at once', async (t) => {
@@ -226,5 +275,17 @@ test('who waits for a revision that never comes is not waited with for longer th
   const first = await Promise.race([waited, new Promise((resolve) => setTimeout(() => resolve('still waiting'), 500))])
   t.is(first, 'still waiting')
   t.true(Date.now() - from < 5_000)
+  await sidecar.close()
+})
+
+test('only so many wait for a revision at once; when they have gone, others may', async (t) => {
+  const sidecar = await openSidecar({})
+  const { customerId, storefrontId, tenantId } = setOf('anna')
+  const wait = (forMs: number) =>
+    sidecar.replica.waitFor({ tenantId, storefrontId, customerId }, 9, Date.now() + forMs).catch(({ code }: { code: string }) => code)
+  const waiting = Array.from({ length: 20_000 }, () => wait(2_000))
+  t.is(await wait(2_000), 'unavailable')
+  t.deepEqual([...new Set(await Promise.all(waiting))], ['revision_not_reached'])
+  t.is(await wait(10), 'revision_not_reached')
   await sidecar.close()
 })
