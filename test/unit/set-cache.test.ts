@@ -121,6 +121,8 @@ test('customers who have nothing in common stay within the bound too', (t) => {
   for (let n = 0; n < 2_000; n += 1) cache.set({ ...of(n, ''), grants: of(0, 'all').grants }, 0)
   t.is(cache.stats.sets, 2_000)
   t.is(cache.dictionary.size, 5)
+  cache.clear()
+  t.deepEqual([cache.stats.sets, cache.dictionary.size, cache.dictionary.bytes], [0, 0, 0])
 })
 
 test('a set that is too large for a record is held all the same, and one that shrinks goes back', (t) => {

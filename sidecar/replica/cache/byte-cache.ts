@@ -219,7 +219,13 @@ export class ByteCache extends ByteCacheReader {
   }
 
   clear(): void {
-    for (const { payloadAt } of this.scan(this.#freed, Number.POSITIVE_INFINITY).records) this.#onFree(payloadAt)
+    for (let left = this.#used, at = this.#tail; left > 0; ) {
+      at %= this.bytes.length
+      const bytes = this.words[at >>> 2] as number
+      if (this.#isLive(at)) this.#onFree(this.payloadAt(at))
+      at += bytes
+      left -= bytes
+    }
     this.slots.fill(0)
     this.#freed += this.#used
     this.#head = 0
