@@ -134,6 +134,11 @@ export class Model {
     return this.status === 'canceled' || this.status === 'incomplete_expired'
   }
 
+  /** A charge was sent, and nobody knows yet whether it was made. */
+  get isUnsure(): boolean {
+    return this.strays.length > 0 || [this.bill, this.change].some((bill) => bill?.waiting?.order === 1)
+  }
+
   get hasAccess(): boolean {
     return this.status === 'trialing' || this.status === 'active' || this.status === 'past_due'
   }

@@ -141,7 +141,7 @@ export const play = async (laboratory: Laboratory, seed: number, length: number)
     for (;;) {
       // A process that dies while a provider is away cannot know whether it was reached, and waits to be told; one that
       // dies without an answer asks for it sooner. Both are right, and more than the model knows.
-      const certain = !/^(away|lost|paidsilent)/.test(model.card ?? '')
+      const certain = !/^(away|lost|paidsilent)/.test(model.card ?? '') && !model.isUnsure
       if (certain && chance(0.3)) laboratory.dieAt(1 + Math.floor(random() * 40))
       // Beside it, a worker of another control plane that looks at the same subscription.
       const neighbour =
