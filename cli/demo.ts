@@ -3,14 +3,11 @@
  * call printed as it is made; then what a sidecar answers. Needs the platform key in PLATFORM_API_KEY.
  * Run again it says that the businesses are there, and asks the sidecar again.
  */
-import { credentials, Metadata } from '@grpc/grpc-js'
 import { ConfigError, readConfig } from '../common/config.ts'
 import { formatMoney } from '../common/money.ts'
-import { type CheckEntitlementResponse, EntitlementServiceClient } from '../proto/gen/entitlement/v1/entitlement.ts'
 import { businesses } from './demo-businesses.ts'
 import { describeAnswer } from './describe-answer.ts'
-
-const DEADLINE_MS = 5_000
+import { sidecarToAsk } from './sidecar.ts'
 
 const say = (line: string) => process.stdout.write(`${line}\n`)
 
@@ -21,15 +18,15 @@ interface Subscribed {
 }
 
 const run = async (): Promise<void> => {
-  const { HOST, HTTP_PORT, GRPC_PORT, PLATFORM_API_KEY } = readConfig()
+  const { HOST, HTTP_PORT, PLATFORM_API_KEY } = readConfig()
   if (!PLATFORM_API_KEY) throw new ConfigError('PLATFORM_API_KEY must be set, to the key that the server printed at its first start or was given.')
   const base = `http://${HOST}:${HTTP_PORT}`
 
   /** @returns the answer; undefined when what was to be made is there already. */
-  const call = async (method: string, path: string, body: object, tenant?: string): Promise<unknown> => {
+  const call = async (method: string, path: string, body?: object, tenant?: string): Promise<unknown> => {
     const answer = await fetch(`${base}/v1${path}`, {
       method,
-      body: JSON.stringify(body),
+      ...(body ? { body: JSON.stringify(body) } : {}),
       headers: { authorization: `Bearer ${PLATFORM_API_KEY}`, 'content-type': 'application/json', ...(tenant ? { 'x-tn': tenant } : {}) },
     }).catch((error: Error) => {
       throw new ConfigError(
@@ -37,19 +34,14 @@ const run = async (): Promise<void> => {
       )
     })
     const said = (await answer.json()) as { detail?: string }
-    say(`${method} /v1${path}${tenant ? `   x-tn: ${tenant}` : ''}\n  ${JSON.stringify(body)}\n  → ${answer.status}${answer.ok ? '' : ` ${said.detail}`}`)
+    const sent = body ? `\n  ${JSON.stringify(body)}` : ''
+    say(`${method} /v1${path}${tenant ? `   x-tn: ${tenant}` : ''}${sent}\n  → ${answer.status}${answer.ok ? '' : ` ${said.detail}`}`)
     if (answer.ok) return said
     if (answer.status === 409) return undefined
     throw new ConfigError(`${method} ${path} was refused: ${said.detail}`)
   }
 
-  const client = new EntitlementServiceClient(`${HOST}:${GRPC_PORT}`, credentials.createInsecure())
-  const check = (question: { tenantId: string; storefrontId: string; customerId: string; entitlement: string; minRevision: number }) =>
-    new Promise<CheckEntitlementResponse>((resolve, reject) => {
-      const request = { ...question, amount: 1n, minRevision: BigInt(question.minRevision) }
-      client.checkEntitlement(request, new Metadata(), { deadline: Date.now() + DEADLINE_MS }, (error, response) => (error ? reject(error) : resolve(response)))
-    })
-
+  const sidecar = sidecarToAsk()
   for (const { tenant, now, bundles, customers } of businesses) {
     say(`\n=== ${tenant.name} ===`)
     const isNew = (await call('POST', '/tenants', tenant)) !== undefined
@@ -58,7 +50,10 @@ const run = async (): Promise<void> => {
     for (const { customer, subscription, usage, checks } of customers) {
       await call('POST', '/customers', customer, tenant.id)
       let minRevision = 0
-      if (isNew) {
+      // One that ended half way is gone on with.
+      const where = new URLSearchParams({ storefrontId: customer.storefrontId, customerId: customer.id })
+      const { data } = (await call('GET', `/subscriptions?${where}`, undefined, tenant.id)) as { data: unknown[] }
+      if (data.length === 0) {
         const subscribed = (await call('POST', '/subscriptions', subscription, tenant.id)) as Subscribed
         const next = subscribed.nextPayment
         say(`  ${customer.id} is ${subscribed.status}${next ? `; next payment ${formatMoney(next.amount, next.currency)} on ${next.on}` : ''}`)
@@ -66,13 +61,13 @@ const run = async (): Promise<void> => {
         for (const report of usage) minRevision = ((await call('POST', '/usage', report, tenant.id)) as Subscribed).entitlementRevision
       }
       for (const entitlement of checks) {
-        const question = { tenantId: tenant.id, storefrontId: customer.storefrontId, customerId: customer.id, entitlement, minRevision }
+        const question = { tenantId: tenant.id, storefrontId: customer.storefrontId, customerId: customer.id, entitlement }
         say(`CheckEntitlement ${tenant.id} ${customer.storefrontId} ${customer.id} ${entitlement}`)
-        say(describeAnswer(await check(question)).replaceAll(/^/gm, '  '))
+        say(describeAnswer(await sidecar.check({ ...question, amount: 1n, minRevision: BigInt(minRevision) })).replaceAll(/^/gm, '  '))
       }
     }
   }
-  client.close()
+  sidecar.close()
 }
 
 try {

@@ -1,4 +1,4 @@
-import { type CheckEntitlementResponse, Kind, Reason } from '../proto/gen/entitlement/v1/entitlement.ts'
+import { type CheckEntitlementResponse, type ExplainEntitlementResponse, Kind, type Offer, Reason } from '../proto/gen/entitlement/v1/entitlement.ts'
 
 const words: Record<Reason, string> = {
   [Reason.REASON_UNSPECIFIED]: 'the sidecar gave no reason',
@@ -26,4 +26,22 @@ export const describeAnswer = (answer: CheckEntitlementResponse): string => {
     `  revision   ${answer.revision}, known to be current at ${answer.asOf?.toISOString() ?? 'no time'} (system time)${answer.stale ? ' (STALE)' : ''}`,
   )
   return lines.join('\n')
+}
+
+const day = (instant: Date | undefined): string => instant?.toISOString().slice(0, 10) ?? 'no day'
+
+const grantOf = ({ kind, limit, unlimited, value }: Offer): string => {
+  if (kind === Kind.KIND_FLAG) return 'grants it'
+  if (kind === Kind.KIND_VALUE) return `says ${value}`
+  return unlimited ? 'grants it without limit' : `grants ${limit}`
+}
+
+/** What is behind the answer: what the customer holds, and what it could buy. */
+export const describeExplanation = ({ holdings, offers }: ExplainEntitlementResponse): string => {
+  const lines = holdings.map(({ subscriptionId, bundleId, status, periodStart, periodEnd, paymentId, paymentStatus }) => {
+    const paid = paymentId ? `payment ${paymentId}, ${paymentStatus}` : 'without a payment'
+    return `  held       ${subscriptionId} of ${bundleId}, ${status}, ${day(periodStart)} to ${day(periodEnd)}, ${paid}`
+  })
+  lines.push(...offers.map((offer) => `  offered    ${offer.bundleId} (${offer.name}) ${grantOf(offer)}`))
+  return lines.length > 0 ? lines.join('\n') : '  held       nothing that has it, and no bundle of the storefront does'
 }

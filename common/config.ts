@@ -2,6 +2,7 @@
  * The one place that reads environment variables. It reports every bad variable at once, by name, with what
  * was expected; it never prints a value, since some are secrets.
  */
+import { distance } from 'fastest-levenshtein'
 import { stalenessPolicy } from './entitlements/staleness-policy.ts'
 import { z } from './zod.ts'
 
@@ -27,7 +28,9 @@ const json = <T extends z.ZodType>(schema: T, expected: string) =>
     }
     const read = schema.safeParse(parsed)
     if (read.success) return read.data
-    for (const { message } of read.error.issues) context.addIssue({ code: 'custom', message: `${expected}; ${message}` })
+    // A record's key that is not right has its reasons within.
+    const reasons = read.error.issues.flatMap((issue) => (issue.code === 'invalid_key' ? issue.issues : [issue]).map(({ message }) => message))
+    for (const reason of new Set(reasons)) context.addIssue({ code: 'custom', message: `${expected}; ${reason}` })
     return z.NEVER
   })
 const url = (...protocols: string[]) =>
@@ -90,6 +93,8 @@ const environment = z.object({
     z.record(z.string().min(16, 'a key must have at least 16 characters'), z.array(z.string().min(1)).min(1)),
     'must be JSON: {"<key>": ["<tenant>", …]}',
   ).optional(),
+  /** With which our own commands ask a sidecar that has SIDECAR_KEYS. */
+  CALLER_KEY: z.string().min(1).optional(),
   STALENESS_POLICY: json(stalenessPolicy, 'must be JSON: {"default": "serve", "entitlements": {"<key>": "deny"}}').optional(),
   STALE_HEALTH: z.enum(['serving', 'not_serving'], 'must be serving or not_serving').default('serving'),
   SNAPSHOT_FILE: z.string().min(1).optional(),
@@ -130,4 +135,15 @@ export const readConfig = (env: NodeJS.ProcessEnv = process.env): Config => {
   if (parsed.success) return parsed.data
   const lines = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`)
   throw new ConfigError(`The environment is not usable:\n${lines.join('\n')}`)
+}
+
+/** How many letters may be wrong, of names so long at least. */
+const [WRONG_LETTERS, LEAST_LETTERS] = [2, 8]
+
+/** Variables that are set, are none of ours, and look like one of ours: SIDECAR_KYES would leave a sidecar open to all. */
+export const misspelt = (env: NodeJS.ProcessEnv = process.env): { name: string; meant: string }[] => {
+  const known = Object.keys(environment.shape)
+  return Object.keys(env)
+    .filter((name) => name.length >= LEAST_LETTERS && !known.includes(name))
+    .flatMap((name) => known.filter((one) => distance(name.toUpperCase(), one) <= WRONG_LETTERS).map((meant) => ({ name, meant })))
 }

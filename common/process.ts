@@ -1,5 +1,5 @@
 /** What every process of Tollgate does alike: one `ready` line, a clean end on SIGTERM and SIGINT, a clear last word. */
-import { ConfigError } from './config.ts'
+import { ConfigError, misspelt } from './config.ts'
 
 /** After this a drain that hangs is ended; orchestrators send SIGKILL after 10 s. */
 const DRAIN_LIMIT_MS = 9_000
@@ -12,6 +12,7 @@ export interface Running {
 }
 
 export const runProcess = async (start: () => Promise<Running>): Promise<void> => {
+  for (const { name, meant } of misspelt()) process.stderr.write(`WARNING: the variable ${name} is not read; is ${meant} meant?\n`)
   let running: Running
   try {
     running = await start()

@@ -33,6 +33,11 @@ const errorCodeOf = (error: AppError): string => {
   return /targetingKey\W*must be set/.test(error.message) ? 'TARGETING_KEY_MISSING' : 'INVALID_CONTEXT'
 }
 
+const detailsOf = (status: number): string => {
+  if (status === 415) return 'content-type has to be application/json'
+  return status < 500 ? 'the body is not JSON' : 'something went wrong on our side'
+}
+
 const bodyOf = (key: string, { value, reason, variant, metadata }: Flag) => ({
   key,
   reason,
@@ -102,9 +107,14 @@ export const startSidecarHttp = async (options: {
       ctx.body = {
         ...named,
         errorCode: status < 500 ? 'PARSE_ERROR' : 'GENERAL',
-        errorDetails: status < 500 ? 'the body is not JSON' : 'something went wrong on our side',
+        errorDetails: detailsOf(status),
       }
     }
+  })
+  app.use(async (ctx, next) => {
+    // Read as what it is not, it would only be said that everything is missing.
+    if (ctx.is('json') === false) throw Object.assign(new Error('not JSON'), { status: 415 })
+    await next()
   })
   app.use(bodyParser({ jsonLimit: MAX_BODY, enableTypes: ['json'] }))
   app.use(router.routes()).use(router.allowedMethods())

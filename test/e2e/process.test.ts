@@ -70,12 +70,23 @@ test('SIGTERM lets running calls finish, ends watches with a reason, and exits 0
 })
 
 test('a bad environment is told in full before anything starts', async (t) => {
-  const error = await t.throwsAsync(startProcess('all-in-one/main.ts', { HTTP_PORT: 'x', GRPC_PORT: '70000' }))
-  t.regex(error?.message ?? '', /HTTP_PORT[\s\S]*GRPC_PORT/)
+  const error = await t.throwsAsync(startProcess('all-in-one/main.ts', { HTTP_PORT: 'x', GRPC_PORT: '70000', SIDECAR_KYES: '{}' }))
+  t.regex(error?.message ?? '', /SIDECAR_KYES is not read; is SIDECAR_KEYS meant\?[\s\S]*HTTP_PORT[\s\S]*GRPC_PORT/)
   for (const script of ['sidecar/main.ts', 'control-plane/main.ts', 'control-plane/republish.ts']) {
     const alone = await t.throwsAsync(runCommand(script, [], {}))
     t.regex(alone?.message ?? '', /NATS_URL must be set/)
   }
+})
+
+test('a demo that ended half way is gone on with; a sidecar that wants a key is asked with CALLER_KEY', async (t) => {
+  const tollgate = await embedded.start({ SIDECAR_KEYS: '{"a key for everything": ["*"]}' })
+  t.teardown(tollgate.close)
+  const refused = await t.throwsAsync<Error & { stderr: string }>(
+    promisify(execFile)(process.execPath, ['cli/demo.ts'], { env: { ...process.env, ...tollgate.env, CALLER_KEY: 'another key' } }),
+  )
+  t.regex(refused?.stderr ?? '', /^the sidecar at \S+ did not answer the question: .*\n$/)
+  const said = await runCommand('cli/demo.ts', [], { ...tollgate.env, CALLER_KEY: 'a key for everything' })
+  t.is(said.match(/is active; next payment/g)?.length, 3, 'the first was subscribed already')
 })
 
 test('npm run demo sets the three businesses up, and npm run check reads the answers', async (t) => {
@@ -99,5 +110,9 @@ test('npm run demo sets the three businesses up, and npm run check reads the ans
       (error: { code: number }) => error.code,
     )
   t.is(await check('globalcorp', 'us-store', 'stranger', 'email_support'), 1)
+  t.regex(
+    await runCommand('cli/check.ts', ['--explain', 'globalcorp', 'us-store', 'john@example.com', 'email_support'], tollgate.env),
+    /held {7}sub_\w+ of pro-plan, active, 2024-03-15 to 2024-04-15, payment pay_\w+, succeeded\n[\s\S]* offered {4}enterprise/,
+  )
   t.is(await check('globalcorp'), 2)
 })

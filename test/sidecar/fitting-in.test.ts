@@ -122,6 +122,8 @@ test.serial('OFREP: the real provider reads flags over HTTP; bulk answers have a
   t.like(await (await post('/ofrep/v1/evaluate/flags/sso', { context: { targetingKey: 7 } })).json(), { errorCode: 'INVALID_CONTEXT' })
   t.like(await (await post('/ofrep/v1/evaluate/flags/sso', '{')).json(), { errorCode: 'PARSE_ERROR' })
   t.is((await fetch(`${sidecar.httpUrl}/ofrep/v1/evaluate/flags/sso`)).status, 405)
+  const untyped = await fetch(`${sidecar.httpUrl}/ofrep/v1/evaluate/flags/sso`, { method: 'POST', body: JSON.stringify({ context }) })
+  t.like({ status: untyped.status, ...((await untyped.json()) as object) }, { status: 415, errorDetails: 'content-type has to be application/json' })
   await OpenFeature.clearProviders()
   await sidecar.close()
 })

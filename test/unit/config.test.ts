@@ -1,5 +1,5 @@
 import test from 'ava'
-import { ConfigError, readConfig } from '../../common/config.ts'
+import { ConfigError, misspelt, readConfig } from '../../common/config.ts'
 
 test('without any variable everything has its default', (t) => {
   t.like(readConfig({}), { HOST: '127.0.0.1', HTTP_PORT: 8080, GRPC_PORT: 50051, DATA_DIR: './data', MONGODB_URL: undefined, NATS_URL: undefined })
@@ -15,4 +15,10 @@ test('every bad variable is named at once, with what was expected, and no value 
   for (const name of Object.keys(bad)) t.true(error?.message.includes(name), name)
   t.false(error?.message.includes('secret-value'))
   t.false(error?.message.includes('short\n'))
+})
+
+test('a variable that is misspelt is noticed; what others read is left alone', (t) => {
+  t.deepEqual(misspelt({ SIDECAR_KYES: '{}', PATH: '/bin', NODE_ENV: 'test', HOSTNAME: 'a', HTTP_PROXY: 'b', SIDECAR_KEYS: '{}' }), [
+    { name: 'SIDECAR_KYES', meant: 'SIDECAR_KEYS' },
+  ])
 })
