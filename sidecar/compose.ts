@@ -76,6 +76,7 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
       isLive: replica.isLive,
       isReady: () => isReady,
       reconnects: replica.reconnects,
+      waiting: replica.waiting,
       connections: () => [serving.connectionCount(), ...(workers?.connectionCounts() ?? [])],
     },
     () => clock.nowMs(),

@@ -14,6 +14,8 @@ export interface Watched {
   isLive(): boolean
   isReady(): boolean
   reconnects(): number
+  /** Calls that wait for a revision. */
+  waiting(): number
   /** Of each thread. */
   connections(): number[]
 }
@@ -78,6 +80,7 @@ export const createMetrics = (): Metrics => {
     Math.max(0, (nowMs - of.asOfMs()) / 1000),
   )
   gauge('tollgate_ready', '1 once the feed, or a snapshot, has been applied.', (of) => Number(of.isReady()))
+  gauge('tollgate_waiting_calls', 'Calls that wait for a revision (min_revision) now.', (of) => of.waiting())
   const connections: Gauge<'thread'> = new Gauge({
     ...into,
     name: 'tollgate_connections',

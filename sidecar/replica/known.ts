@@ -22,9 +22,10 @@ export interface Replica {
   load(customer: CustomerKey): Promise<Known>
   /**
    * Waits until the customer's set has at least this revision.
-   * @throws AppError `revision_not_reached` when it has not by `deadlineMs`.
+   * @throws AppError `revision_not_reached` when it has not by `deadlineMs`, `unavailable` when the replica is closed
+   * before, and the signal's own reason when it aborts.
    */
-  waitFor(customer: CustomerKey, revision: number, deadlineMs: number): Promise<Known>
+  waitFor(customer: CustomerKey, revision: number, deadlineMs: number, signal?: AbortSignal): Promise<Known>
   /** Calls back whenever the customer's set changes. @returns what ends that. */
   onChange(customer: CustomerKey, listener: () => void): () => void
   /** Calls back with every set that the feed brings. @returns what ends that. */

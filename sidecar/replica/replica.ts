@@ -23,6 +23,8 @@ const MAX_WAITING = 20_000
 /** The one that writes. */
 export interface WritingReplica extends Replica {
   readonly cache: SetCache
+  /** Calls that wait for a revision now. */
+  waiting(): number
   /** Of sandboxes, as far as they are known. */
   clocks(): TestClock[]
   /** From a snapshot: it counts until the feed can be asked. */
@@ -44,7 +46,8 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
 
   let hits = 0
   let misses = 0
-  let waiting = 0
+  /** Of each call that waits for a revision: what ends its wait with an error. */
+  const waits = new Set<(error: Error) => void>()
 
   const store = (customer: CustomerKey, { set, readAtMs }: Known): Known => {
     if (!set) {
@@ -145,36 +148,36 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
     }
   }
 
-  const waitFor = async (customer: CustomerKey, revision: number, deadlineMs: number): Promise<Known> => {
+  const waitFor = async (customer: CustomerKey, revision: number, deadlineMs: number, signal?: AbortSignal): Promise<Known> => {
     const reached = (known: Known | undefined): known is Known => (known?.set?.revision ?? 0) >= revision
     const held = peek(customer)
     if (reached(held)) return held
-    if (waiting >= MAX_WAITING) throw new AppError('unavailable', 'too many calls wait for a revision at once; try again')
-    waiting += 1
+    signal?.throwIfAborted()
+    if (waits.size >= MAX_WAITING) throw new AppError('unavailable', 'too many calls wait for a revision at once; try again')
     return new Promise<Known>((resolve, reject) => {
-      let done = false
-      const finish = (settle: () => void) => {
-        if (done) return
-        done = true
-        waiting -= 1
-        clearTimeout(timer)
-        stop()
-        settle()
-      }
+      const tooLate = () =>
+        fail(new AppError('revision_not_reached', `the customer's set is not at revision ${revision} yet; it is at ${peek(customer)?.set?.revision ?? 0}`))
       const look = () => {
         const known = peek(customer)
-        if (reached(known)) finish(() => resolve(known))
+        if (!reached(known)) return
+        end()
+        resolve(known)
       }
+      const fail = (error: Error) => {
+        end()
+        reject(error)
+      }
+      const abort = () => fail(signal?.reason)
+      const end = () => {
+        clearTimeout(timer)
+        stop()
+        signal?.removeEventListener('abort', abort)
+        waits.delete(fail)
+      }
+      waits.add(fail)
+      signal?.addEventListener('abort', abort)
       const stop = onChange(customer, look)
-      const timer = setTimeout(
-        () =>
-          finish(() =>
-            reject(
-              new AppError('revision_not_reached', `the customer's set is not at revision ${revision} yet; it is at ${peek(customer)?.set?.revision ?? 0}`),
-            ),
-          ),
-        Math.max(0, deadlineMs - clock.nowMs()),
-      )
+      const timer = setTimeout(tooLate, Math.max(0, deadlineMs - clock.nowMs()))
       // The feed may have it already, where the watch has still to bring it. If the feed is away, the watch may yet.
       fetchOnce(customer).then(look, () => undefined)
     })
@@ -196,6 +199,7 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
     cache,
     clocks: () => [...new Map([...restoredClocks.values(), ...clocks.values()].map((one) => [one.tenantId, one])).values()],
     restoreClock: (testClock) => void restoredClocks.set(testClock.tenantId, testClock),
+    waiting: () => waits.size,
     lookups: () => ({ hits, misses }),
     countHits: (count) => {
       hits += count
@@ -220,6 +224,9 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
     currentAsOfMs: () => watch.currentAsOfMs(),
     isLive: () => watch.isLive(),
     reconnects: () => watch.reconnects(),
-    close: () => watch.stop(),
+    close: async () => {
+      for (const fail of waits) fail(new AppError('unavailable', 'the sidecar is shutting down; try again elsewhere'))
+      await watch.stop()
+    },
   }
 }

@@ -28,10 +28,10 @@ export interface Decisions {
   now(ask: Ask): Answered | undefined
   /** Whether `now` would answer all of them; nothing is told of it. */
   areHere(asks: readonly Ask[]): boolean
-  /** @throws AppError `unavailable` or `revision_not_reached`. */
-  later(ask: Ask, deadlineMs: number): Promise<Answered>
-  /** @throws AppError as `later`. */
-  everything(customer: CustomerKey, minRevision: number, deadlineMs: number): Promise<Holdings>
+  /** @throws AppError `unavailable` or `revision_not_reached`; the signal's own reason when it aborts a wait for a revision. */
+  later(ask: Ask, deadlineMs: number, signal?: AbortSignal): Promise<Answered>
+  /** @throws as `later`. */
+  everything(customer: CustomerKey, minRevision: number, deadlineMs: number, signal?: AbortSignal): Promise<Holdings>
 }
 
 export interface DecisionsOptions {
@@ -60,11 +60,11 @@ export const createDecisions = ({ replica, clock, maxStalenessMs, policy, caller
     const instead = freshness.stale ? answerWhenStale(policy, entitlement) : undefined
     return told(ask, instead ?? (known.set ? decide(known.set, entitlement, amount, nowMs) : customerUnknown), freshness, nowMs)
   }
-  const find = (customer: CustomerKey, minRevision: number, deadlineMs: number): Promise<Known> =>
-    minRevision > 0 ? replica.waitFor(customer, minRevision, deadlineMs) : replica.load(customer)
+  const find = (customer: CustomerKey, minRevision: number, deadlineMs: number, signal?: AbortSignal): Promise<Known> =>
+    minRevision > 0 ? replica.waitFor(customer, minRevision, deadlineMs, signal) : replica.load(customer)
   /** While something is waited for a newer set may come, which somebody else has been answered from: it counts. */
-  const lookUp = async (customer: CustomerKey, minRevision: number, deadlineMs: number) => {
-    let known = await find(customer, minRevision, deadlineMs)
+  const lookUp = async (customer: CustomerKey, minRevision: number, deadlineMs: number, signal?: AbortSignal) => {
+    let known = await find(customer, minRevision, deadlineMs, signal)
     // As of before the wait: what came since, this set does not say.
     let asOfMs = replica.asOfMs(known)
     const nowMs = await replica.loadNowMs(known)
@@ -91,10 +91,10 @@ export const createDecisions = ({ replica, clock, maxStalenessMs, policy, caller
       return held && answer(ask, held.known, held.nowMs, replica.asOfMs(held.known))
     },
     areHere: (asks) => asks.every(({ check }) => heldNow(check) !== undefined),
-    later: async (ask, deadlineMs) => {
+    later: async (ask, deadlineMs, signal) => {
       const { customer, minRevision, entitlement } = ask.check
       try {
-        const { known, nowMs, asOfMs } = await lookUp(customer, minRevision, deadlineMs)
+        const { known, nowMs, asOfMs } = await lookUp(customer, minRevision, deadlineMs, signal)
         return answer(ask, known, nowMs, asOfMs)
       } catch (error) {
         // The feed cannot be asked: a configured answer is better than none.
@@ -103,8 +103,8 @@ export const createDecisions = ({ replica, clock, maxStalenessMs, policy, caller
         return told(ask, instead, { revision: 0, asOfMs: replica.currentAsOfMs(), stale: true }, clock.nowMs())
       }
     },
-    everything: async (customer, minRevision, deadlineMs) => {
-      const { known, nowMs, asOfMs } = await lookUp(customer, minRevision, deadlineMs)
+    everything: async (customer, minRevision, deadlineMs, signal) => {
+      const { known, nowMs, asOfMs } = await lookUp(customer, minRevision, deadlineMs, signal)
       const freshness = freshnessOf(known, asOfMs)
       const decided = (known.set ? decideAll(known.set, nowMs) : []).map(({ key, decision }) => ({
         key,

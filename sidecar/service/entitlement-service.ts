@@ -13,7 +13,7 @@ import type { Replica } from '../replica/known.ts'
 import type { Answered } from './answered.ts'
 import type { Ask, Decisions } from './decisions.ts'
 import { type Check, readBatch, readCheck, readCustomer } from './requests.ts'
-import { deadlineOf, first, toServiceError } from './service-error.ts'
+import { deadlineOf, first, hangUpOf, toServiceError } from './service-error.ts'
 import { toCheckResponse, toExplainResponse, toListResponse } from './to-wire.ts'
 import { untilDrained } from './until-drained.ts'
 
@@ -35,6 +35,14 @@ export interface EntitlementService {
 
 type Called = { metadata: Metadata }
 
+/** How long something may be waited for, and for whom. */
+interface Patience {
+  /** In epoch milliseconds. */
+  deadlineMs: number
+  /** Aborts when the caller hangs up. */
+  signal: AbortSignal
+}
+
 const respond = ({ decision, freshness }: Answered) => toCheckResponse(decision, freshness)
 
 export const createEntitlementService = ({ decisions, explain, replica, clock, log }: EntitlementServiceOptions): EntitlementService => {
@@ -49,14 +57,14 @@ export const createEntitlementService = ({ decisions, explain, replica, clock, l
   const unary =
     <Request, Response>(
       now: (request: Request, call: Called) => Response | undefined,
-      later: (request: Request, deadlineMs: number, call: Called) => Promise<Response>,
+      later: (request: Request, patience: Patience, call: Called) => Promise<Response>,
     ): handleUnaryCall<Request, Response> =>
     (call, callback: sendUnaryData<Response>) => {
       const fail = (error: unknown) => callback(toServiceError(error, log), null)
       try {
         const response = now(call.request, call)
         if (response !== undefined) callback(null, response)
-        else later(call.request, deadlineOf(call, clock), call).then((late) => callback(null, late), fail)
+        else later(call.request, { deadlineMs: deadlineOf(call, clock), signal: hangUpOf(call) }, call).then((late) => callback(null, late), fail)
       } catch (error) {
         fail(error)
       }
@@ -85,7 +93,7 @@ export const createEntitlementService = ({ decisions, explain, replica, clock, l
       try {
         while (changed && !ended) {
           changed = false
-          const response = toListResponse(await decisions.everything(customer, minRevision, deadlineOf(call, clock)))
+          const response = toListResponse(await decisions.everything(customer, minRevision, deadlineOf(call, clock), hangUp))
           if (!ended && !call.write(response)) await untilDrained(call)
         }
       } catch (error) {
@@ -95,6 +103,7 @@ export const createEntitlementService = ({ decisions, explain, replica, clock, l
     }
     call.on('cancelled', end)
     call.on('close', end)
+    const hangUp = hangUpOf(call)
     try {
       const { customer, minRevision } = readCustomer(call.request)
       decisions.mayAsk(first(call.metadata, 'authorization'), customer.tenantId)
@@ -112,7 +121,7 @@ export const createEntitlementService = ({ decisions, explain, replica, clock, l
           const answered = decisions.now(ask('CheckEntitlement', readCheck(request), call))
           return answered && respond(answered)
         },
-        async (request, deadlineMs, call) => respond(await decisions.later(ask('CheckEntitlement', readCheck(request), call), deadlineMs)),
+        async (request, { deadlineMs, signal }, call) => respond(await decisions.later(ask('CheckEntitlement', readCheck(request), call), deadlineMs, signal)),
       ),
       batchCheckEntitlements: unary(
         (request, call) => {
@@ -121,24 +130,24 @@ export const createEntitlementService = ({ decisions, explain, replica, clock, l
           if (!decisions.areHere(asks)) return undefined
           return { results: asks.map((one) => respond(decisions.now(one) as Answered)) }
         },
-        async (request, deadlineMs, call) => {
+        async (request, { deadlineMs, signal }, call) => {
           const asks = readBatch(request.checks).map((check) => ask('BatchCheckEntitlements', check, call))
-          return { results: await Promise.all(asks.map(async (one) => respond(decisions.now(one) ?? (await decisions.later(one, deadlineMs))))) }
+          return { results: await Promise.all(asks.map(async (one) => respond(decisions.now(one) ?? (await decisions.later(one, deadlineMs, signal))))) }
         },
       ),
       listEntitlements: unary(
         () => undefined,
-        async (request, deadlineMs, call) => {
+        async (request, { deadlineMs, signal }, call) => {
           const { customer, minRevision } = readCustomer(request)
           decisions.mayAsk(first(call.metadata, 'authorization'), customer.tenantId)
-          return toListResponse(await decisions.everything(customer, minRevision, deadlineMs))
+          return toListResponse(await decisions.everything(customer, minRevision, deadlineMs, signal))
         },
       ),
       explainEntitlement: unary(
         () => undefined,
-        async (request, deadlineMs, call) => {
+        async (request, { deadlineMs, signal }, call) => {
           const one = ask('ExplainEntitlement', readCheck(request), call)
-          const answered = decisions.now(one) ?? (await decisions.later(one, deadlineMs))
+          const answered = decisions.now(one) ?? (await decisions.later(one, deadlineMs, signal))
           const { customer, entitlement } = one.check
           return toExplainResponse(answered, await explain({ ...customer, entitlement }, Math.max(1, deadlineMs - clock.nowMs())))
         },

@@ -1,4 +1,5 @@
 /** Our errors as those of gRPC, and what a call brings with it. */
+import type { EventEmitter } from 'node:events'
 import { type Metadata, status as Status } from '@grpc/grpc-js'
 import type { Clock } from '../../common/clock.ts'
 import { AppError } from '../../common/errors.ts'
@@ -26,9 +27,16 @@ const codes = {
   unavailable: Status.UNAVAILABLE,
 } as const
 
+class HungUp extends Error {
+  constructor() {
+    super('the caller has hung up')
+  }
+}
+
 export const toServiceError = (error: unknown, log: Log): ServiceError => {
   const code = error instanceof AppError && Object.hasOwn(codes, error.code) ? codes[error.code as keyof typeof codes] : undefined
   if (code !== undefined) return { code, details: (error as AppError).message }
+  if (error instanceof HungUp) return { code: Status.CANCELLED, details: error.message }
   log.error({ err: error }, 'a call failed')
   return { code: Status.INTERNAL, details: 'something went wrong on our side' }
 }
@@ -42,4 +50,11 @@ export const deadlineOf = (call: { getDeadline(): Date | number }, clock: Clock)
   if (!Number.isFinite(deadline)) return clock.nowMs() + DEFAULT_WAIT_MS
   const latest = Math.min(deadline, clock.nowMs() + MAX_WAIT_MS)
   return latest - Math.min(MOST_MARGIN_MS, Math.max(LEAST_MARGIN_MS, (latest - clock.nowMs()) / 4))
+}
+
+/** Aborts when the caller of a call hangs up. */
+export const hangUpOf = (call: Pick<EventEmitter, 'on'>): AbortSignal => {
+  const controller = new AbortController()
+  call.on('cancelled', () => controller.abort(new HungUp()))
+  return controller.signal
 }

@@ -32,6 +32,8 @@ export type Answer = Known | number | Explanation
 
 export type ToMain =
   | { kind: 'ask'; id: number; question: Question }
+  /** Nobody waits for the answer any more. */
+  | { kind: 'forget'; id: number }
   | { kind: 'listen' | 'unlisten'; key: string; customer: CustomerKey }
   | {
       kind: 'counts'

@@ -50,12 +50,12 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
   let closing = false
 
   const dated = (known: Known): Known => ({ ...known, asOfMs: replica.asOfMs(known) })
-  const answerTo = (question: Question): Promise<Answer> => {
+  const answerTo = (question: Question, signal: AbortSignal): Promise<Answer> => {
     switch (question.of) {
       case 'load':
         return replica.load(question.customer).then(dated)
       case 'waitFor':
-        return replica.waitFor(question.customer, question.revision, question.deadlineMs).then(dated)
+        return replica.waitFor(question.customer, question.revision, question.deadlineMs, signal).then(dated)
       case 'nowMs':
         return replica.loadNowMs(question.known)
       case 'explain':
@@ -70,16 +70,24 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
     const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData })
     const say = (message: ToWorker) => worker.postMessage(message)
     const stops = new Map<string, () => void>()
+    const asked = new Map<number, AbortController>()
     worker.on('message', (message: ToMain) => {
       switch (message.kind) {
         case 'ask': {
           const { id } = message
-          answerTo(message.question).then(
-            (answer) => say({ kind: 'answer', id, answer }),
-            (error: Error) => say({ kind: 'failed', id, code: isAppError(error) ? error.code : undefined, message: error.message }),
-          )
+          const forgotten = new AbortController()
+          asked.set(id, forgotten)
+          answerTo(message.question, forgotten.signal)
+            .then(
+              (answer) => say({ kind: 'answer', id, answer }),
+              (error: Error) => say({ kind: 'failed', id, code: isAppError(error) ? error.code : undefined, message: error.message }),
+            )
+            .finally(() => asked.delete(id))
           break
         }
+        case 'forget':
+          asked.get(message.id)?.abort()
+          break
         case 'listen':
           stops.set(
             message.key,

@@ -14,8 +14,8 @@ import type { Known, Replica } from '../replica/known.ts'
 import type { Answer, Question, ToMain, ToWorker, WorkerStart } from './messages.ts'
 
 export interface RemoteReplica extends Replica {
-  /** Asks the main thread. @throws AppError as it does. */
-  ask(question: Question): Promise<Answer>
+  /** Asks the main thread. @throws AppError as it does; the signal's own reason when it aborts. */
+  ask(question: Question, signal?: AbortSignal): Promise<Answer>
   hear(message: ToWorker): void
 }
 
@@ -31,11 +31,17 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
   let hits = 0
   const say = (message: ToMain) => port.postMessage(message)
 
-  const ask = (question: Question): Promise<Answer> =>
+  const ask = (question: Question, signal?: AbortSignal): Promise<Answer> =>
     new Promise((resolve, reject) => {
       lastId += 1
-      waiting.set(lastId, { resolve, reject })
-      say({ kind: 'ask', id: lastId, question })
+      const id = lastId
+      waiting.set(id, { resolve, reject })
+      say({ kind: 'ask', id, question })
+      signal?.addEventListener('abort', () => {
+        if (!waiting.delete(id)) return
+        say({ kind: 'forget', id })
+        reject(signal.reason)
+      })
     })
 
   const peek = (customer: CustomerKey): Known | undefined => {
@@ -66,10 +72,10 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
     ask,
     peek,
     load: async (customer) => peek(customer) ?? newest(customer, (await ask({ of: 'load', customer })) as Known),
-    waitFor: async (customer, revision, deadlineMs) => {
+    waitFor: async (customer, revision, deadlineMs, signal) => {
       const held = peek(customer)
       if ((held?.set?.revision ?? 0) >= revision) return held as Known
-      return newest(customer, (await ask({ of: 'waitFor', customer, revision, deadlineMs })) as Known)
+      return newest(customer, (await ask({ of: 'waitFor', customer, revision, deadlineMs }, signal)) as Known)
     },
     onChange: (customer, listener) => {
       const key = setKey(customer)

@@ -265,27 +265,3 @@ test('a set that became newer while the clock of a sandbox was asked for is what
   t.like(await first, { allowed: false, revision: 6n })
   await sidecar.close()
 })
-
-test('who waits for a revision that never comes is not waited with for longer than half a minute', async (t) => {
-  const clock = movableClock()
-  const sidecar = await openSidecar({}, { clock })
-  const from = Date.now()
-  // Forty days is more than a timer takes: it must not end at once either.
-  const waited = sidecar.check('anna', 'sso', { minRevision: 9n, deadlineMs: 40 * 86_400_000 }).catch((error: { code: number }) => error.code)
-  const first = await Promise.race([waited, new Promise((resolve) => setTimeout(() => resolve('still waiting'), 500))])
-  t.is(first, 'still waiting')
-  t.true(Date.now() - from < 5_000)
-  await sidecar.close()
-})
-
-test('only so many wait for a revision at once; when they have gone, others may', async (t) => {
-  const sidecar = await openSidecar({})
-  const { customerId, storefrontId, tenantId } = setOf('anna')
-  const wait = (forMs: number) =>
-    sidecar.replica.waitFor({ tenantId, storefrontId, customerId }, 9, Date.now() + forMs).catch(({ code }: { code: string }) => code)
-  const waiting = Array.from({ length: 20_000 }, () => wait(2_000))
-  t.is(await wait(2_000), 'unavailable')
-  t.deepEqual([...new Set(await Promise.all(waiting))], ['revision_not_reached'])
-  t.is(await wait(10), 'revision_not_reached')
-  await sidecar.close()
-})

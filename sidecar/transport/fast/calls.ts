@@ -112,6 +112,7 @@ class UnaryCall {
   readonly #stream: Stream
   readonly #deadline: number
   readonly #peer: string
+  #onCancelled: (() => void) | undefined
   cancelled = false
 
   constructor(request: object, stream: Stream, deadline: number, peer: string) {
@@ -131,6 +132,17 @@ class UnaryCall {
 
   getPeer(): string {
     return this.#peer
+  }
+
+  /** There is one event, and one who asks for it. */
+  on(_: 'cancelled', listener: () => void): this {
+    this.#onCancelled = listener
+    return this
+  }
+
+  cancel(): void {
+    this.cancelled = true
+    this.#onCancelled?.()
   }
 }
 
@@ -361,8 +373,8 @@ const answerOne = (context: CallContext, request: object): void => {
   }
   stream.onReset = () => {
     done = true
-    call.cancelled = true
     clearTimeout(timer)
+    call.cancel()
   }
   method.handler(call, finish)
   // Only a call that has to wait needs an alarm.
