@@ -2,13 +2,15 @@
  * A real nats-server for tests: the one on the PATH, or Debian's package, fetched once into a cache without root.
  * Where neither can be had, `natsMissing` says why, and the suites that need it are reported as skipped.
  */
-import { execFile, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, execFile, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { spawnOwned } from './child-processes.ts'
+import { freePort } from './free-port.ts'
 
 const run = promisify(execFile)
 const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'tollgate')
@@ -68,23 +70,21 @@ export interface NatsServer {
 export const startNatsServer = async (): Promise<NatsServer> => {
   if ('missing' in binary) throw new Error(binary.missing)
   const folder = await mkdtemp(join(tmpdir(), 'tollgate-nats-'))
-  let port = -1
-  let child: ReturnType<typeof spawn> | undefined
+  const port = await freePort()
+  let child: ChildProcess | undefined
 
   const start = async () => {
-    const started = spawn(binary.path, ['-js', '-sd', folder, '-a', '127.0.0.1', '-p', String(port)], { stdio: ['ignore', 'ignore', 'pipe'] })
+    const started = spawnOwned(binary.path, ['-js', '-sd', folder, '-a', '127.0.0.1', '-p', String(port)], { stdio: ['ignore', 'ignore', 'pipe'] })
     child = started
     let said = ''
     await new Promise<void>((resolve, reject) => {
       started.once('exit', () => reject(new Error(`nats-server ended: ${said}`)))
-      started.stderr.on('data', (data) => {
+      started.stderr?.on('data', (data) => {
         said += data
-        const listening = /Listening for client connections on 127\.0\.0\.1:(\d+)/.exec(said)
-        if (listening) port = Number(listening[1])
         if (said.includes('Server is ready')) resolve()
       })
     })
-    started.stderr.removeAllListeners('data').resume()
+    started.stderr?.removeAllListeners('data').resume()
   }
   const end = async (signal: NodeJS.Signals) => {
     if (!child || child.exitCode !== null || child.signalCode !== null) return

@@ -2,15 +2,16 @@
  * Real processes of Tollgate for end-to-end tests, on what each world offers: the embedded default, and control plane
  * and sidecar apart on NATS with SQLite or with what MONGODB_URL names. Tests see HTTP and gRPC, as users do.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { spawnOwned } from './child-processes.ts'
+import { freePort } from './free-port.ts'
 import { mongodbMissing, mongodbUrl } from './mongodb.ts'
 import { natsMissing, startNatsServer } from './nats-server.ts'
 
@@ -41,7 +42,7 @@ export const runCommand = async (script: string, args: string[], env: Record<str
   (await promisify(execFile)(process.execPath, [script, ...args], { cwd: root, env: environment(env) })).stdout
 
 export const startProcess = async (script: string, env: Record<string, string>): Promise<Process> => {
-  const child: ChildProcess = spawn(process.execPath, [script], {
+  const child = spawnOwned(process.execPath, [script], {
     cwd: root,
     env: environment(env),
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -51,8 +52,14 @@ export const startProcess = async (script: string, env: Record<string, string>):
     stderr += data
   })
   const ready = await new Promise<string>((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`${script} was not ready in time: ${stderr}`)), START_WITHIN_MS)
-    child.once('exit', (code) => reject(new Error(`${script} ended with ${code}: ${stderr}`)))
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL')
+      reject(new Error(`${script} was not ready in time: ${stderr}`))
+    }, START_WITHIN_MS)
+    child.once('exit', (code) => {
+      clearTimeout(timer)
+      reject(new Error(`${script} ended with ${code}: ${stderr}`))
+    })
     child.stdout?.on('data', (data) => {
       stdout += data
       const line = /^ready (.*)$/m.exec(stdout)
@@ -74,15 +81,6 @@ export const startProcess = async (script: string, env: Record<string, string>):
       return child.exitCode
     },
   }
-}
-
-/** A port that was free a moment ago, for processes that come back under the same address. */
-export const freePort = async (): Promise<number> => {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 export interface Tollgate {
@@ -119,9 +117,14 @@ const startSimulator = async (dataDir: string) => {
 }
 
 const start = async (apart: boolean, makeParts: () => Promise<Parts>, extra: Record<string, string>): Promise<Tollgate> => {
+  // A part that does not start takes those that did with it.
+  await using started = new AsyncDisposableStack()
   const dataDir = await mkdtemp(join(tmpdir(), 'tollgate-'))
+  started.defer(() => rm(dataDir, { recursive: true, force: true }))
   const parts = await makeParts()
+  started.defer(parts.close)
   const { simulator, env: simulatorEnv } = await startSimulator(dataDir)
+  started.defer(async () => void (await simulator.stop('SIGKILL')))
   const env = {
     DATA_DIR: dataDir,
     HTTP_PORT: String(await freePort()),
@@ -134,8 +137,11 @@ const start = async (apart: boolean, makeParts: () => Promise<Parts>, extra: Rec
     ...extra,
   }
   const sidecar = apart ? await startProcess('sidecar/main.ts', env) : undefined
+  started.defer(async () => void (await sidecar?.stop('SIGKILL')))
   const script = apart ? 'control-plane/main.ts' : 'all-in-one/main.ts'
   let controlPlane = await startProcess(script, env)
+  started.defer(async () => void (await controlPlane.stop('SIGKILL')))
+  const all = started.move()
   return {
     http: controlPlane.ready.split(' ')[0] ?? '',
     grpc: `127.0.0.1:${env.GRPC_PORT}`,
@@ -148,13 +154,7 @@ const start = async (apart: boolean, makeParts: () => Promise<Parts>, extra: Rec
     restartControlPlane: async () => {
       controlPlane = await startProcess(script, env)
     },
-    close: async () => {
-      await controlPlane.stop('SIGKILL')
-      await sidecar?.stop('SIGKILL')
-      await simulator.stop('SIGKILL')
-      await parts.close()
-      await rm(dataDir, { recursive: true, force: true })
-    },
+    close: () => all.disposeAsync(),
   }
 }
 

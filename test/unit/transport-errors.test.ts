@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import test from 'ava'
 import { transportFailure } from '../../control-plane/payments/psp/transport-errors.ts'
-import { freePort } from '../support/tollgate.ts'
+import { freePort } from '../support/free-port.ts'
 
 const failureOf = async (url: string, timeoutMs = 5_000) => {
   try {

@@ -7,8 +7,9 @@
  * `strange` (a status that nobody knows).
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { freePort } from '../free-port.ts'
 
 export type ChargeStatus = 'captured' | 'authorized' | 'pending' | 'requires_action' | 'declined' | 'released' | 'strange'
 
@@ -275,8 +276,8 @@ export const startFakePsp = async (api: ProviderApi, ledger: Ledger): Promise<Fa
     socket.once('close', () => sockets.delete(socket))
   })
   const listen = (port: number) => new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
-  await listen(0)
-  const { port } = server.address() as AddressInfo
+  const port = await freePort()
+  await listen(port)
   const stop = async (): Promise<void> => {
     const closed = new Promise((resolve) => server.close(resolve))
     for (const socket of sockets) socket.destroy()

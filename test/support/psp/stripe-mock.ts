@@ -3,12 +3,13 @@
  * OpenAPI description. It is looked for in STRIPE_MOCK, on the PATH and in the cache; `.ci/run` installs it:
  * `go install github.com/stripe/stripe-mock@v0.203.0`.
  */
-import { spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { spawnOwned } from '../child-processes.ts'
 import { eventually } from '../eventually.ts'
-import { freePort } from '../tollgate.ts'
+import { freePort } from '../free-port.ts'
 
 const candidates = [process.env.STRIPE_MOCK ?? '', join(homedir(), '.cache/tollgate/stripe-mock')]
 const onPath = spawnSync('stripe-mock', ['-version'], { stdio: 'ignore' }).error === undefined
@@ -19,7 +20,7 @@ export const stripeMockMissing: string | undefined = binary === undefined ? 'str
 
 export const startStripeMock = async (): Promise<{ url: string; stop(): void }> => {
   const port = await freePort()
-  const child = spawn(binary ?? 'stripe-mock', ['-http-port', String(port), '-https-port', String(await freePort())], { stdio: 'ignore' })
+  const child = spawnOwned(binary ?? 'stripe-mock', ['-http-port', String(port), '-https-port', String(await freePort())], { stdio: 'ignore' })
   const url = `http://127.0.0.1:${port}`
   await eventually(async () => (await fetch(url).catch(() => undefined)) !== undefined)
   return { url, stop: () => child.kill('SIGKILL') }
