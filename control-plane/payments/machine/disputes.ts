@@ -23,7 +23,8 @@ export const recordDispute = (payment: Payment, attemptId: string, facts: Disput
   const disputes = disputesOf(payment)
   const known = disputes.find(({ id }) => id === facts.id)
   if (known ? !isDisputeNews(known, facts, at) : disputes.length >= MAX_DISPUTES) return undefined
-  const next: Dispute = { ...(known ?? { openedAt: at }), ...facts, attemptId, changedAt: at }
+  const { at: _, ...told } = facts
+  const next: Dispute = { ...(known ?? { openedAt: at }), ...told, attemptId, changedAt: at }
   // What the bank has taken back is not owed any more.
   const refunds = payment.refunds.map((refund) =>
     facts.status === 'lost' && refund.attemptId === attemptId && refund.status === 'due'

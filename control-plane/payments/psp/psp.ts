@@ -95,7 +95,7 @@ export interface PspEvent {
   charge?: { reference?: string; pspReference?: string; outcome?: ChargeOutcome }
   /** By our reference of the refund; or by that of its charge, with the provider's own of the refund. */
   refund?: { reference: string; pspReference?: string; outcome: RefundOutcome }
-  /** Of the charge named in `charge`. */
+  /** Of the charge named in `charge`. With an outcome of `declined`: that, or of a charge that was made before, money taken back. */
   dispute?: DisputeFacts
 }
 

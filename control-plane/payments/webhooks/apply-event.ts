@@ -61,16 +61,22 @@ const applyCharge = async (services: Services, tenant: Tenant, event: WebhookEve
   if (attempt.account !== event.account) return { ignored: `the attempt ${reference} was made at another account` }
   const outcome = await outcomeOf(services, tenant, payment, event, facts)
   const { dispute } = facts
-  if (attempt.status === 'succeeded' && outcome?.status === 'declined') {
-    // For example Adyen's CAPTURE_FAILED after the capture was told: the books stay, and somebody has to look.
+  if (attempt.status === 'succeeded' && outcome?.status === 'declined' && !dispute) {
+    // Events come late and out of order, so this one may only be older: the books stay, and whoever reads the inbox may look.
     const { tenantId } = tenant
-    services.log.error({ tenantId, paymentId: payment.id, attempt: reference, pspCode: outcome.pspCode }, 'a provider takes back a payment that it had made')
+    services.log.warn({ tenantId, paymentId: payment.id, attempt: reference, pspCode: outcome.pspCode }, 'a provider declines a payment that it had made')
+    return {
+      paymentId: payment.id,
+      ignored: `the attempt ${reference} had succeeded before; if the provider's own books say otherwise, refund the payment or cancel by hand`,
+    }
   }
   await update(payments, id, (latest) => {
     const now = tenantNow(services, tenant)
     const charged = outcome && recordOutcome(latest, reference, outcome, now, repairTime(services))
-    const disputed = dispute && recordDispute(charged ?? latest, reference, dispute, dispute.at ?? now, repairTime(services))
-    return disputed ?? charged
+    // Declined and disputed at once is money taken back: of a payment that was not made there is none.
+    const hadMoney = outcome?.status !== 'declined' || latest.attempts.some(({ id: of, status }) => of === reference && status === 'succeeded')
+    const disputed = dispute && hadMoney && recordDispute(charged ?? latest, reference, dispute, dispute.at ?? now, repairTime(services))
+    return disputed || charged
   })
   return { paymentId: payment.id }
 }

@@ -104,7 +104,7 @@ export const startFakeAdyen = async () => {
         }
         // Once the answer is out.
         setTimeout(() => {
-          for (const tell of later.splice(0)) void tell()
+          for (const tell of later.splice(0)) if (fake.webhooks.mode !== 'never') void tell()
         }, 20)
         return { status: 201, body: answer }
       },
@@ -142,6 +142,8 @@ export const startFakeAdyen = async () => {
         }),
       )
     },
+    captureFailedEvent: (charge: FakeCharge) =>
+      sign(itemOf(charge, 'CAPTURE_FAILED', true, { pspReference: `failed-${charge.id}`, originalReference: charge.id, reason: 'Insufficient balance' })),
     // Adyen signs no time: what came before is known by its name alone.
     staleEvent: undefined,
   }

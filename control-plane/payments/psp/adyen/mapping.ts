@@ -180,8 +180,13 @@ const factsOf = (item: AdyenNotification, separate: boolean): Pick<PspEvent, 'ch
       return charge(succeeded ? { status: separate ? 'authorized' : 'succeeded', pspReference } : declined(reasonCode(item.reason), pspReference))
     case 'CAPTURE':
       return charge(succeeded ? { status: 'succeeded', pspReference } : declined('4', pspReference))
-    case 'CAPTURE_FAILED':
-      return charge(declined('4', pspReference))
+    // Days after the capture was told as made: what it paid for may have been given. Before that it is a decline.
+    case 'CAPTURE_FAILED': {
+      const at = item.eventDate ? { at: new Date(item.eventDate) } : {}
+      const reason = `CAPTURE_FAILED: ${item.reason || 'the money was not taken'}`
+      const dispute: DisputeFacts = { id: item.pspReference, status: 'lost', amountMinor: amountOf(item.amount), currency: item.amount.currency, reason, ...at }
+      return { ...charge(declined('4', pspReference)), dispute }
+    }
     case 'CANCELLATION':
     case 'TECHNICAL_CANCEL':
       return succeeded ? charge({ status: 'declined', declineClass: 'technical', pspCode: 'released', pspReference }) : {}
