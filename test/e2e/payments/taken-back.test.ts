@@ -40,6 +40,23 @@ for (const provider of providerNames) {
   })
 }
 
+const tellRefunds = { stripe: standIns.stripe, adyen: standIns.adyen, paypal: standIns.paypal, local: standIns.local }
+for (const [provider, start] of Object.entries(tellRefunds)) {
+  test(`${provider}: a refund that comes back after it was made counts as not made, and can be asked for again`, async (t) => {
+    const standIn = await start()
+    const { api, charge, payment } = await open(t, standIn)
+    const { id } = await payment()
+    await api.post(`/payments/${id}/refund`, { amount: 900 })
+    await eventually(async () => (await payment()).refundedAmount === 900)
+    for (let told = 0; told < 2; told += 1) await standIn.fake.send(standIn.refundFailedEvent(charge))
+    await eventually(async () => (await payment()).refundedAmount === 0)
+    t.is((await payment()).refunds[0].status, 'failed')
+    for (const refund of charge.refunds) refund.status = 'failed'
+    t.is((await api.post(`/payments/${id}/refund`, {})).status, 200)
+    await eventually(async () => (await payment()).refundedAmount === charge.amount)
+  })
+}
+
 test('adyen: a capture that fails after it was told as made is a lost dispute: the money is not ours, and access ends as the storefront says', async (t) => {
   const standIn = await standIns.adyen()
   const { api, charge, subscription, payment } = await open(t, standIn)

@@ -142,6 +142,8 @@ export const startFakeAdyen = async () => {
         }),
       )
     },
+    refundFailedEvent: (charge: FakeCharge) =>
+      sign(itemOf(charge, 'REFUND_FAILED', true, { pspReference: charge.refunds[0]?.id, originalReference: charge.id, reason: 'Account closed' })),
     captureFailedEvent: (charge: FakeCharge) =>
       sign(itemOf(charge, 'CAPTURE_FAILED', true, { pspReference: `failed-${charge.id}`, originalReference: charge.id, reason: 'Insufficient balance' })),
     // Adyen signs no time: what came before is known by its name alone.

@@ -104,6 +104,14 @@ export const startFakeBank = async () => {
         type: 'dispute.updated',
         dispute: { id: `d-${charge.id}`, reference: charge.reference, status, amount: charge.amount, currency: charge.currency, reason: 'not authorised' },
       } as { id: string }),
+    refundFailedEvent: (charge: FakeCharge) =>
+      sign({
+        id: `evt-refund-${charge.id}`,
+        type: 'refund.updated',
+        refund: { reference: charge.refunds[0]?.reference, status: 'failed', code: 'account_closed' },
+      } as {
+        id: string
+      }),
     staleEvent: (charge: FakeCharge) =>
       sign({ id: 'evt-stale', type: 'charge.updated', charge: view(charge) } as { id: string }, new Date(Date.now() - 301_000)),
   }

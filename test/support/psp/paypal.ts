@@ -147,12 +147,19 @@ export const startFakePaypal = async () => {
         resource: {
           dispute_id: `PP-D-${charge.id}`,
           reason: 'UNAUTHORISED',
+          update_time: new Date().toISOString(),
+          seller_response_due_date: '2030-01-01T00:00:00.000Z',
           status: status === 'open' ? 'WAITING_FOR_SELLER_RESPONSE' : 'RESOLVED',
           dispute_amount: money(charge),
           dispute_outcome: { outcome_code: status === 'lost' ? 'RESOLVED_BUYER_FAVOUR' : 'RESOLVED_SELLER_FAVOUR' },
           disputed_transactions: [{ custom: charge.reference, invoice_number: charge.reference, seller_transaction_id: `CAP-${charge.id}` }],
         },
       }),
+    refundFailedEvent: (charge: FakeCharge) => {
+      const [refund] = charge.refunds
+      const resource = { id: refund?.id, status: 'FAILED', invoice_id: refund?.reference, amount: money(charge, refund?.amount) }
+      return sign({ id: `WH-refund-${charge.id}`, event_type: 'PAYMENT.REFUND.FAILED', resource_type: 'refund', resource })
+    },
     staleEvent: (charge: FakeCharge) =>
       sign({ id: 'WH-stale', event_type: 'PAYMENT.CAPTURE.COMPLETED', resource: capture(charge) }, new Date(Date.now() - 4 * 24 * 3_600_000)),
   }

@@ -153,6 +153,11 @@ export const startFakeStripe = async () => {
           },
         },
       }),
+    refundFailedEvent: (charge: FakeCharge) => {
+      const refund = charge.refunds[0] as FakeCharge['refunds'][number]
+      const object = { ...viewRefund(charge, refund), status: 'failed', failure_reason: 'lost_or_stolen_card' }
+      return sign({ id: `evt_refund_${charge.id}`, object: 'event', type: 'refund.failed', data: { object } })
+    },
     staleEvent: (charge: FakeCharge) => {
       const body = JSON.stringify({ id: 'evt_stale', object: 'event', type: 'payment_intent.succeeded', data: { object: view(charge) } })
       const timestamp = Math.floor(Date.now() / 1000) - 301
