@@ -8,7 +8,7 @@ import { describeAnswer, describeExplanation } from './describe-answer.ts'
 import { sidecarToAsk } from './sidecar.ts'
 
 const USAGE =
-  'usage: npm run check -- [--explain] <tenant> <storefront> <customer> <entitlement> [amount]\nThe sidecar is the one at HOST:GRPC_PORT (127.0.0.1:50051) or GRPC_SOCKET; if it has SIDECAR_KEYS, give one of them in CALLER_KEY.'
+  'usage: npm run check -- [--explain] <tenant> <storefront> <customer> <entitlement> [amount]\nThe sidecar is the one at HOST:GRPC_PORT (127.0.0.1:50051) or GRPC_SOCKET; if it has SIDECAR_KEYS, give one of them in CALLER_KEY;\nif it serves TLS, its CA in CALLER_TLS_CA_FILE, and where it asks who you are CALLER_TLS_CERT_FILE and CALLER_TLS_KEY_FILE.'
 
 const readArgs = () => {
   try {

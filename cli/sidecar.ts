@@ -1,6 +1,7 @@
-/** A sidecar to ask from the command line: at HOST:GRPC_PORT or GRPC_SOCKET, with CALLER_KEY if it wants one. */
-import { credentials, Metadata } from '@grpc/grpc-js'
-import { ConfigError, readConfig } from '../common/config.ts'
+/** A sidecar to ask from the command line: at HOST:GRPC_PORT or GRPC_SOCKET, with what the CALLER_ variables say. */
+import { readFileSync } from 'node:fs'
+import { type ChannelCredentials, credentials, Metadata } from '@grpc/grpc-js'
+import { type Config, ConfigError, readConfig } from '../common/config.ts'
 import {
   type CheckEntitlementRequest,
   type CheckEntitlementResponse,
@@ -19,17 +20,44 @@ export interface SidecarToAsk {
   close(): void
 }
 
+const read = (variable: string, path: string): Buffer => {
+  try {
+    return readFileSync(path)
+  } catch (error) {
+    throw new ConfigError(`${variable}: ${path} cannot be read (${(error as NodeJS.ErrnoException).code})`)
+  }
+}
+
+/** Plaintext without a CA; with one, TLS, and a certificate if there is one to show. @throws ConfigError */
+const credentialsOf = ({ CALLER_TLS_CA_FILE: ca, CALLER_TLS_CERT_FILE: cert, CALLER_TLS_KEY_FILE: key }: Config): ChannelCredentials => {
+  if ((cert === undefined) !== (key === undefined)) throw new ConfigError('CALLER_TLS_CERT_FILE and CALLER_TLS_KEY_FILE have to be set together')
+  if (ca === undefined) {
+    if (cert !== undefined) throw new ConfigError('CALLER_TLS_CERT_FILE is of use with CALLER_TLS_CA_FILE alone: set it to the CA of the sidecar')
+    return credentials.createInsecure()
+  }
+  const trusted = read('CALLER_TLS_CA_FILE', ca)
+  try {
+    if (cert === undefined || key === undefined) return credentials.createSsl(trusted)
+    return credentials.createSsl(trusted, read('CALLER_TLS_KEY_FILE', key), read('CALLER_TLS_CERT_FILE', cert))
+  } catch (error) {
+    if (error instanceof ConfigError) throw error
+    throw new ConfigError(`the CALLER_TLS_ files cannot be used: ${(error as Error).message}`)
+  }
+}
+
+/** @throws ConfigError when the environment is wrong. */
 export const sidecarToAsk = (): SidecarToAsk => {
-  const { HOST, GRPC_PORT, GRPC_SOCKET, CALLER_KEY } = readConfig()
+  const config = readConfig()
+  const { HOST, GRPC_PORT, GRPC_SOCKET, CALLER_KEY } = config
   const address = GRPC_SOCKET === undefined ? `${HOST}:${GRPC_PORT}` : `unix:${GRPC_SOCKET}`
-  const client = new EntitlementServiceClient(address, credentials.createInsecure())
+  const client = new EntitlementServiceClient(address, credentialsOf(config))
   const metadata = new Metadata()
   if (CALLER_KEY !== undefined) metadata.set('authorization', `Bearer ${CALLER_KEY}`)
   const options = () => ({ deadline: Date.now() + DEADLINE_MS })
   const told = <T>(act: (done: (error: { details: string } | null, answer: T) => void) => void): Promise<T> =>
     new Promise((resolve, reject) => {
       act((error, answer) => {
-        if (error) reject(new ConfigError(`the sidecar at ${address} did not answer the question: ${error.details}`))
+        if (error) reject(new ConfigError(`the sidecar at ${address} did not answer the question: ${error.details.split('\n')[0]}`))
         else resolve(answer)
       })
     })

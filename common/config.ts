@@ -95,6 +95,10 @@ const environment = z.object({
   ).optional(),
   /** With which our own commands ask a sidecar that has SIDECAR_KEYS. */
   CALLER_KEY: z.string().min(1).optional(),
+  /** With which they trust one that serves TLS, and show who they are to one that asks for that. */
+  CALLER_TLS_CA_FILE: z.string().min(1).optional(),
+  CALLER_TLS_CERT_FILE: z.string().min(1).optional(),
+  CALLER_TLS_KEY_FILE: z.string().min(1).optional(),
   STALENESS_POLICY: json(stalenessPolicy, 'must be JSON: {"default": "serve", "entitlements": {"<key>": "deny"}}').optional(),
   STALE_HEALTH: z.enum(['serving', 'not_serving'], 'must be serving or not_serving').default('serving'),
   SNAPSHOT_FILE: z.string().min(1).optional(),

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { type ServiceError, status as Status } from '@grpc/grpc-js'
 import test from 'ava'
+import { makeCertificates } from '../support/certificates.ts'
 import { grpcClient } from '../support/grpc-client.ts'
 import { httpClient } from '../support/http-client.ts'
 import { openShop } from '../support/shop.ts'
@@ -87,6 +88,24 @@ test('a demo that ended half way is gone on with; a sidecar that wants a key is 
   t.regex(refused?.stderr ?? '', /^the sidecar at \S+ did not answer the question: .*\n$/)
   const said = await runCommand('cli/demo.ts', [], { ...tollgate.env, CALLER_KEY: 'a key for everything' })
   t.is(said.match(/is active; next payment/g)?.length, 3, 'the first was subscribed already')
+})
+
+test('a sidecar that serves TLS, and one that asks who calls, is asked with the files of the CALLER_TLS_ variables', async (t) => {
+  const { caFile, certFile, keyFile } = makeCertificates()
+  const tollgate = await embedded.start({ TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile, TLS_CLIENT_CA_FILE: caFile })
+  t.teardown(tollgate.close)
+  const ask = (env: Record<string, string>) =>
+    promisify(execFile)(process.execPath, ['cli/check.ts', 'acme', 'us', 'anna', 'sso'], { env: { ...process.env, ...tollgate.env, ...env } }).then(
+      ({ stdout }) => stdout,
+      ({ stdout, stderr }: { stdout: string; stderr: string }) => stdout + stderr,
+    )
+  const [ca, own] = [{ CALLER_TLS_CA_FILE: caFile }, { CALLER_TLS_CERT_FILE: certFile, CALLER_TLS_KEY_FILE: keyFile }]
+  t.regex(await ask({ ...ca, ...own }), /^DENIED: /)
+  for (const env of [{}, ca]) t.regex(await ask(env), /^the sidecar at \S+ did not answer the question: [^\n]*\n$/m)
+  t.is(await ask({ CALLER_TLS_CA_FILE: '/nowhere' }), 'CALLER_TLS_CA_FILE: /nowhere cannot be read (ENOENT)\n')
+  t.regex(await ask({ ...ca, CALLER_TLS_CERT_FILE: certFile }), /have to be set together/)
+  t.regex(await ask(own), /of use with CALLER_TLS_CA_FILE alone/)
+  t.regex(await ask({ ...ca, CALLER_TLS_CERT_FILE: certFile, CALLER_TLS_KEY_FILE: certFile }), /^the CALLER_TLS_ files cannot be used: [^\n]*\n$/)
 })
 
 test('npm run demo sets the three businesses up, and npm run check reads the answers', async (t) => {
