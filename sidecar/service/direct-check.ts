@@ -81,7 +81,7 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     if (keyId === undefined) return dictionary.isWhole ? decide(nothing, entitlement, request.amount, nowMs) : undefined
     const part = readPart(ring, at, dictionary, keyId)
     // A reader in another thread may know the key by an id that it had before; and what is being written is not decided on.
-    if (!part || (!dictionary.isWhole && (part.grants.length === 0 || ring.version() !== version))) return undefined
+    if (!part || (!dictionary.isWhole && (part.grants.length === 0 || !ring.isStill(version)))) return undefined
     if (ring.isWriter) keepWindows(ring, at, dictionary, keyId, part, nowMs)
     return decide(part, entitlement, request.amount, nowMs)
   }
@@ -108,7 +108,7 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     if (nowMs - asOfMs > maxStalenessMs) return NOT_HERE
     const decision = decideAt(at, entitlement, version)
     // Another thread has written meanwhile: what was read may be of two sets.
-    if (!decision || !isPlain(decision) || (version & 1) !== 0 || ring.version() !== version) return NOT_HERE
+    if (!decision || !isPlain(decision) || (version & 1) !== 0 || !ring.isStill(version)) return NOT_HERE
     freshness.revision = revision
     freshness.asOfMs = asOfMs
     reasons.push(decision.reason)

@@ -62,6 +62,8 @@ export class ByteCacheReader {
   protected readonly mask: number
   protected readonly control: Int32Array
   protected readonly asked: Uint8Array
+  /** Of this thread alone. */
+  readonly #fence = new Int32Array(1)
   /** Whether this thread is the one that writes. */
   readonly isWriter: boolean = false
 
@@ -87,6 +89,15 @@ export class ByteCacheReader {
   /** Odd while the writer is at work. */
   version(): number {
     return Atomics.load(this.control, 0)
+  }
+
+  /**
+   * Whether nothing has been written since the version was that: what was read since then belongs together. The store
+   * keeps processors that may (ARM) from doing those reads after this one: a release, and an acquire behind it.
+   */
+  isStill(version: number): boolean {
+    if (!this.isWriter) Atomics.store(this.#fence, 0, 0)
+    return Atomics.load(this.control, 0) === version
   }
 
   protected recordAt(slot: number): number {
@@ -175,6 +186,8 @@ export class ByteCache extends ByteCacheReader {
   /** All that is written within belongs together for readers in other threads. */
   change<T>(act: () => T): T {
     Atomics.add(this.control, 0, 1)
+    // Nothing of what follows is seen before that: an acquire behind a release, where processors do not do so by themselves.
+    Atomics.load(this.control, 0)
     try {
       return act()
     } finally {

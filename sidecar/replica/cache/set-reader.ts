@@ -79,7 +79,7 @@ export class SetReader {
       if ((version & 1) !== 0) continue
       const at = ring.find(key.bytes, key.length, key.hash)
       const found = at < 0 ? undefined : this.readAt(customer, at)
-      if (ring.version() === version) return found
+      if (ring.isStill(version)) return found
     }
     return undefined
   }
