@@ -495,7 +495,9 @@ export class Model {
 
   setCard(card: string): void {
     if (this.isOver) throw new Refused()
-    if (card === this.card) return
+    // The same card again asks for another try, of what has failed.
+    const hasFailed = this.bill !== undefined && !this.bill.waiting
+    if (card === this.card && !hasFailed) return
     this.card = card
     if (this.pausedForCard && !this.bill) this.endPause()
     else if (this.bill && !this.bill.waiting) {
