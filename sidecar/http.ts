@@ -38,6 +38,14 @@ const detailsOf = (status: number): string => {
   return status < 500 ? 'the body is not JSON' : 'something went wrong on our side'
 }
 
+const decoded = (part: string): string => {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    return part
+  }
+}
+
 const bodyOf = (key: string, { value, reason, variant, metadata }: Flag) => ({
   key,
   reason,
@@ -92,7 +100,7 @@ export const startSidecarHttp = async (options: {
   const app = new Koa()
   app.use(async (ctx, next) => {
     const key = /^\/ofrep\/v1\/evaluate\/flags\/(.+)$/.exec(ctx.path)?.[1]
-    const named = key === undefined ? {} : { key: decodeURIComponent(key) }
+    const named = key === undefined ? {} : { key: decoded(key) }
     try {
       await next()
     } catch (error) {
@@ -113,7 +121,7 @@ export const startSidecarHttp = async (options: {
   })
   app.use(async (ctx, next) => {
     // Read as what it is not, it would only be said that everything is missing.
-    if (ctx.is('json') === false) throw Object.assign(new Error('not JSON'), { status: 415 })
+    if (ctx.request.length !== 0 && ctx.is('json') === false) throw Object.assign(new Error('not JSON'), { status: 415 })
     await next()
   })
   app.use(bodyParser({ jsonLimit: MAX_BODY, enableTypes: ['json'] }))

@@ -4,7 +4,7 @@ import type { SetReader } from './cache/set-reader.ts'
 
 /** What is known of a customer: its set, or (null) that the feed has none. */
 export interface Known {
-  /** As another thread knew it when it answered. */
+  /** Until when it is known to be current, where that may not be asked later: another thread goes on meanwhile. */
   asOfMs?: number | undefined
   /** From a snapshot: the feed has not confirmed it. */
   restored?: boolean | undefined
@@ -16,6 +16,8 @@ export interface Known {
 export interface Replica {
   /** What is held, for whoever answers from its bytes. */
   readonly cache: SetReader
+  /** What is held, the feed's word or a snapshot's. It counts as no hit. */
+  held(customer: CustomerKey): Known | undefined
   /** What is known without asking the feed; undefined when the feed has to be asked. */
   peek(customer: CustomerKey): Known | undefined
   /** As `peek`, asking the feed if need be: once, however many callers wait. @throws AppError `unavailable`. */

@@ -204,6 +204,7 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
     countHits: (count) => {
       hits += count
     },
+    held: (customer) => cache.get(customer),
     peek,
     load,
     waitFor,

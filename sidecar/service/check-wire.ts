@@ -60,6 +60,7 @@ export class CheckRequest {
       at += 1
       const field = tag >>> 3
       if ((tag & 7) === LENGTH_DELIMITED && field >= 1 && field <= 4) {
+        if (at >= end) return false
         const length = bytes[at] as number
         at += 1
         if (length > MAX_TEXT - 1 || at + length > end) return false

@@ -26,8 +26,8 @@ export interface Decisions {
   mayAsk(authorization: string | undefined, tenantId: string): void
   /** Undefined when something has to be fetched or waited for. */
   now(ask: Ask): Answered | undefined
-  /** Whether `now` would answer all of them; nothing is told of it. */
-  areHere(asks: readonly Ask[]): boolean
+  /** As `now`, all of them or none: undefined, and nothing told, when one has to be fetched or waited for. */
+  allNow(asks: readonly Ask[]): Answered[] | undefined
   /** @throws AppError `unavailable` or `revision_not_reached`; the signal's own reason when it aborts a wait for a revision. */
   later(ask: Ask, deadlineMs: number, signal?: AbortSignal): Promise<Answered>
   /** @throws as `later`. */
@@ -41,6 +41,12 @@ export interface DecisionsOptions {
   policy: StalenessPolicy
   callers: Callers
   observer: Observer
+}
+
+/** What is known, and the time that governs it. */
+interface Held {
+  known: Known
+  nowMs: number
 }
 
 const customerUnknown: Decision = { allowed: false, reason: 'customer_unknown', unlimited: false }
@@ -68,14 +74,14 @@ export const createDecisions = ({ replica, clock, maxStalenessMs, policy, caller
     // As of before the wait: what came since, this set does not say.
     let asOfMs = replica.asOfMs(known)
     const nowMs = await replica.loadNowMs(known)
-    const latest = replica.cache.get(customer)
-    if (latest && latest.set.revision > (known.set?.revision ?? 0)) {
+    const latest = replica.held(customer)
+    if (latest?.set && latest.set.revision > (known.set?.revision ?? 0)) {
       known = latest
       asOfMs = replica.asOfMs(latest)
     }
     return { known, nowMs, asOfMs }
   }
-  const heldNow = ({ customer, minRevision }: Check): { known: Known; nowMs: number } | undefined => {
+  const heldNow = ({ customer, minRevision }: Check): Held | undefined => {
     const known = replica.peek(customer)
     if (!known || (known.set?.revision ?? 0) < minRevision) return undefined
     const nowMs = replica.peekNowMs(known)
@@ -90,7 +96,16 @@ export const createDecisions = ({ replica, clock, maxStalenessMs, policy, caller
       const held = heldNow(ask.check)
       return held && answer(ask, held.known, held.nowMs, replica.asOfMs(held.known))
     },
-    areHere: (asks) => asks.every(({ check }) => heldNow(check) !== undefined),
+    allNow: (asks) => {
+      const found: { ask: Ask; held: Held }[] = []
+      for (const ask of asks) {
+        const held = heldNow(ask.check)
+        if (!held) return undefined
+        found.push({ ask, held })
+      }
+      // From what was found: another thread may write meanwhile, and a second look might find nothing.
+      return found.map(({ ask, held }) => answer(ask, held.known, held.nowMs, replica.asOfMs(held.known)))
+    },
     later: async (ask, deadlineMs, signal) => {
       const { customer, minRevision, entitlement } = ask.check
       try {

@@ -137,7 +137,7 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
         begin()
         let out = to
         for (let at = start; at < end; ) {
-          if (bytes[at] !== ONE_OF_MANY || reasons.length === MAX_BATCH) return NOT_HERE
+          if (bytes[at] !== ONE_OF_MANY || reasons.length === MAX_BATCH || at + 1 >= end) return NOT_HERE
           let length = bytes[at + 1] as number
           at += 2
           if (length > 127) {

@@ -126,9 +126,8 @@ export const createEntitlementService = ({ decisions, explain, replica, clock, l
       batchCheckEntitlements: unary(
         (request, call) => {
           const asks = readBatch(request.checks).map((check) => ask('BatchCheckEntitlements', check, call))
-          // All or none: what is answered is counted.
-          if (!decisions.areHere(asks)) return undefined
-          return { results: asks.map((one) => respond(decisions.now(one) as Answered)) }
+          const answered = decisions.allNow(asks)
+          return answered && { results: answered.map(respond) }
         },
         async (request, { deadlineMs, signal }, call) => {
           const asks = readBatch(request.checks).map((check) => ask('BatchCheckEntitlements', check, call))

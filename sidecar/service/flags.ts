@@ -9,6 +9,7 @@ import { AppError, fieldError } from '../../common/errors.ts'
 import { z } from '../../common/zod.ts'
 import type { Answered, Freshness } from './answered.ts'
 import type { Ask, Decisions } from './decisions.ts'
+import { isTooLong, MAX_ID } from './requests.ts'
 
 /** Where the evaluation context says nothing. */
 export interface FlagDefaults {
@@ -16,11 +17,12 @@ export interface FlagDefaults {
   storefrontId: string | undefined
 }
 
+const id = z.string().refine((text) => !isTooLong(text), `must not be longer than ${MAX_ID} characters`)
 const context = z.looseObject({
-  targetingKey: z.string().max(128).optional(),
-  tenantId: z.string().max(128).optional(),
-  storefrontId: z.string().max(128).optional(),
-  customerId: z.string().max(128).optional(),
+  targetingKey: id.optional(),
+  tenantId: id.optional(),
+  storefrontId: id.optional(),
+  customerId: id.optional(),
   amount: z.number().int().min(1).optional(),
 })
 
@@ -126,7 +128,7 @@ export const createFlags = (decisions: Decisions, defaults: FlagDefaults): Flags
   return {
     one: async (question) => {
       const { customer, amount } = read(question)
-      if (question.key === '' || question.key.length > 128) throw new AppError('invalid_request', 'the flag key must have 1 to 128 characters')
+      if (question.key === '' || isTooLong(question.key)) throw new AppError('invalid_request', `the flag key must have 1 to ${MAX_ID} characters`)
       const ask: Ask = { method: question.method, check: { customer, entitlement: question.key, amount, minRevision: 0 }, traceparent: question.traceparent }
       return toFlag(decisions.now(ask) ?? (await decisions.later(ask, question.deadlineMs)))
     },

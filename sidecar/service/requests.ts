@@ -3,8 +3,9 @@ import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { fieldError } from '../../common/errors.ts'
 import type { CheckEntitlementRequest } from '../../proto/gen/entitlement/v1/entitlement.ts'
 
-/** As long as an id may be, in characters. */
-const MAX_ID = 128
+/** As long as an id may be, in characters (Unicode code points), as at the control plane. */
+export const MAX_ID = 128
+export const isTooLong = (text: string): boolean => text.length > MAX_ID && (text.length > 2 * MAX_ID || [...text].length > MAX_ID)
 export const MAX_BATCH = 1_000
 
 export interface Check {
@@ -18,7 +19,7 @@ export interface Check {
 
 const id = (field: string, text: string): string => {
   if (text === '') throw fieldError('invalid_request', field, 'must be set')
-  if (text.length > MAX_ID) throw fieldError('invalid_request', field, `must not be longer than ${MAX_ID} characters`)
+  if (isTooLong(text)) throw fieldError('invalid_request', field, `must not be longer than ${MAX_ID} characters`)
   return text
 }
 

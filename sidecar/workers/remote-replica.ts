@@ -44,21 +44,24 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
       })
     })
 
+  /** The age is read before the set: the thread that holds the feed may replace the set, and then move the age on. */
+  const held = (customer: CustomerKey): Known | undefined => {
+    const beforeMs = asOfMs[0] as number
+    const known: Known | undefined = cache.get(customer)
+    if (known) known.asOfMs = known.restored ? known.readAtMs : Math.max(known.readAtMs, beforeMs)
+    return known
+  }
   const peek = (customer: CustomerKey): Known | undefined => {
-    const known = cache.get(customer)
+    const known = held(customer)
     if (!known || (known.restored && isLive[0] === 1)) return undefined
     hits += 1
     return known
   }
   const peekNowMs = ({ set }: Known): number | undefined => (set?.sandbox ? undefined : clock.nowMs())
 
-  /** When what main has answered was known to be current. */
-  const asked = new WeakMap<Known, number>()
   const newest = (customer: CustomerKey, answered: Known): Known => {
-    const held = cache.get(customer)
-    if (held && !held.restored && held.set.revision >= (answered.set?.revision ?? 0)) return held
-    asked.set(answered, answered.asOfMs ?? answered.readAtMs)
-    return answered
+    const here = held(customer)
+    return here?.set && !here.restored && here.set.revision >= (answered.set?.revision ?? 0) ? here : answered
   }
 
   const settle = (id: number, act: (of: { resolve: (answer: Answer) => void; reject: (error: Error) => void }) => void) => {
@@ -70,11 +73,12 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
   return {
     cache,
     ask,
+    held,
     peek,
     load: async (customer) => peek(customer) ?? newest(customer, (await ask({ of: 'load', customer })) as Known),
     waitFor: async (customer, revision, deadlineMs, signal) => {
-      const held = peek(customer)
-      if ((held?.set?.revision ?? 0) >= revision) return held as Known
+      const known = peek(customer)
+      if ((known?.set?.revision ?? 0) >= revision) return known as Known
       return newest(customer, (await ask({ of: 'waitFor', customer, revision, deadlineMs }, signal)) as Known)
     },
     onChange: (customer, listener) => {
@@ -95,8 +99,7 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
     },
     peekNowMs,
     loadNowMs: async (known) => peekNowMs(known) ?? ((await ask({ of: 'nowMs', known })) as number),
-    // What was asked for is as old as its answer: the ring may have gone on since.
-    asOfMs: (known) => (known.restored ? known.readAtMs : Math.max(known.readAtMs, asked.get(known) ?? (asOfMs[0] as number))),
+    asOfMs: (known) => known.asOfMs ?? known.readAtMs,
     currentAsOfMs: () => asOfMs[0] as number,
     isLive: () => isLive[0] === 1,
     reconnects: () => 0,

@@ -31,6 +31,7 @@ inWorlds(test, (story) => {
       [{ storefrontId: '' }, 'storefront_id'],
       [{ customerId: '' }, 'customer_id'],
       [{ customerId: 'x'.repeat(129) }, 'customer_id'],
+      [{ customerId: '\u{20000}'.repeat(129) }, 'customer_id'],
       [{ entitlement: '' }, 'entitlement'],
       [{ amount: -1 }, 'amount'],
     ]
@@ -42,6 +43,22 @@ inWorlds(test, (story) => {
     t.is(batch.code, Status.INVALID_ARGUMENT)
     t.regex(batch.details, /^checks\[1\]\.entitlement: /)
     t.is((await codeOf(grpc.batch(Array.from({ length: 1_001 }, () => good)))).code, Status.INVALID_ARGUMENT)
+  })
+
+  story('a customer whose id is as long as one may be, in letters of any script, is checked as any other', async ({ t, tollgate, grpc }) => {
+    const shop = await openShop(t, tollgate)
+    const [customerId, other] = ['a', 'b'].map((end) => `${'\u{20000}'.repeat(127)}${end}`) as [string, string]
+    const { body: bought } = await shop.subscribe(customerId)
+    t.is(bought.status, 'active', JSON.stringify(bought))
+    const question = {
+      tenantId: shop.tenantId,
+      storefrontId: 'us-store',
+      customerId,
+      entitlement: 'analytics_dashboard',
+      minRevision: bought.entitlementRevision,
+    }
+    t.is((await grpc.check(question)).reason, Reason.REASON_GRANTED)
+    t.is((await grpc.check({ ...question, customerId: other, minRevision: 0 })).reason, Reason.REASON_CUSTOMER_UNKNOWN)
   })
 
   story('known customer without the entitlement is told apart from an unknown customer', async ({ t, tollgate, grpc }) => {

@@ -1,5 +1,6 @@
 /** What a sidecar speaks besides its own protocol, and what it tells of itself. */
 import { mkdtempSync, readFileSync } from 'node:fs'
+import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { credentials, Metadata, status as Status } from '@grpc/grpc-js'
@@ -124,6 +125,14 @@ test.serial('OFREP: the real provider reads flags over HTTP; bulk answers have a
   t.is((await fetch(`${sidecar.httpUrl}/ofrep/v1/evaluate/flags/sso`)).status, 405)
   const untyped = await fetch(`${sidecar.httpUrl}/ofrep/v1/evaluate/flags/sso`, { method: 'POST', body: JSON.stringify({ context }) })
   t.like({ status: untyped.status, ...((await untyped.json()) as object) }, { status: 415, errorDetails: 'content-type has to be application/json' })
+  // What probes and proxies send along is no body; and a path that is no text is the key as it came.
+  for (const path of ['/healthz', '/readyz', '/metrics']) {
+    const status = await new Promise((resolve) =>
+      request(`${sidecar.httpUrl}${path}`, { headers: { 'content-length': '0' } }, (answer) => resolve(answer.resume().statusCode)).end(),
+    )
+    t.is(status, 200, path)
+  }
+  t.like(await (await post('/ofrep/v1/evaluate/flags/%E0%A4%A', { context })).json(), { key: '%E0%A4%A' })
   await OpenFeature.clearProviders()
   await sidecar.close()
 })

@@ -1,10 +1,15 @@
 /** Several threads on one port: one feed, one copy of what is held, and the same answers. */
 import { setImmediate as turn } from 'node:timers/promises'
-import { credentials } from '@grpc/grpc-js'
+import { credentials, Metadata } from '@grpc/grpc-js'
 import test from 'ava'
 import { systemClock } from '../../common/clock.ts'
 import { createInProcessFeed } from '../../common/feed/in-process.ts'
-import { EntitlementServiceClient, Reason, type WatchEntitlementsResponse } from '../../proto/gen/entitlement/v1/entitlement.ts'
+import {
+  type BatchCheckEntitlementsResponse,
+  EntitlementServiceClient,
+  Reason,
+  type WatchEntitlementsResponse,
+} from '../../proto/gen/entitlement/v1/entitlement.ts'
 import { eventually } from '../support/eventually.ts'
 import { checker, openSidecar, setOf } from '../support/sidecar.ts'
 
@@ -23,6 +28,15 @@ test('two threads answer alike, at once after a change, and never from half of o
   )
   const checks = clients.map(checker)
   const key = 'a-key-for-acme-only'
+  const metadata = new Metadata()
+  metadata.set('authorization', `Bearer ${key}`)
+  /** Half of it is not granted, and so is not answered the short way. */
+  const batch = (client: EntitlementServiceClient, customerId: string) =>
+    new Promise<BatchCheckEntitlementsResponse>((resolve, reject) => {
+      const question = { tenantId: 'acme', storefrontId: 'us', customerId, amount: 0n, minRevision: 0n }
+      const batched = Array.from({ length: 20 }, (_, n) => ({ ...question, entitlement: n % 2 ? 'no such key' : 'seats' }))
+      client.batchCheckEntitlements({ checks: batched }, metadata, (error, answer) => (error ? reject(error) : resolve(answer)))
+    })
   const revisions = new Array<number>(CUSTOMERS).fill(1)
   let writing = true
   const write = async () => {
@@ -47,6 +61,8 @@ test('two threads answer alike, at once after a change, and never from half of o
         if (answer.used !== answer.revision) t.fail(`an answer of two sets: used ${answer.used} of revision ${answer.revision}`)
       } else t.fail(`not granted: ${answer.reason}`)
       if (round % 5 === 0 && Number(answer.revision) < known) t.fail('older than was asked for')
+      const { results } = await batch(clients[client] as EntitlementServiceClient, `c${n}`)
+      for (const [at, { reason }] of results.entries()) if (at % 2 === 1 && reason !== Reason.REASON_NOT_GRANTED) t.fail(`a batch says ${reason}`)
     }
   }
   const writer = write()

@@ -78,6 +78,36 @@ test('what is read in place is what the generated code reads; whatever is not pl
   t.true(plain > 800)
 })
 
+test('a request that is cut off, or goes on, is read as the generated code reads it, or left to it', (t) => {
+  const request = new CheckRequest()
+  const whole = CheckEntitlementRequest.encode({
+    tenantId: 't',
+    storefrontId: 's',
+    customerId: 'c',
+    entitlement: 'a',
+    amount: 300n,
+    minRevision: 70_000n,
+  }).finish()
+  const tails = [[], [0x22], [0x22, 1], [0x22, 1, 97, 0x22], [0x0a], [0x28], [0x28, 128], [0x30]]
+  let plain = 0
+  for (let cut = 0; cut <= whole.length; cut += 1) {
+    for (const tail of tails) {
+      const message = Uint8Array.from([...whole.subarray(0, cut), ...tail])
+      // Alone, and with other bytes behind it.
+      for (const bytes of [Buffer.from(message), Buffer.concat([message, Buffer.alloc(9, 1)])]) {
+        if (!request.read(bytes, 0, message.length)) continue
+        plain += 1
+        const { tenantId, storefrontId, entitlement, customerId } = CheckEntitlementRequest.decode(message)
+        t.deepEqual(
+          [0, 1, 2, 3].map((n) => request.text(bytes, n)),
+          [tenantId, storefrontId, customerId, entitlement],
+        )
+      }
+    }
+  }
+  t.true(plain > 10)
+})
+
 test('any bytes at all are read, or left to the generated code', (t) => {
   const request = new CheckRequest()
   t.false(request.read(Uint8Array.of(0x0a, 200), 0, 2))

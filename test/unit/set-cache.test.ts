@@ -92,6 +92,35 @@ test('what sets have in common is kept once, and let go with the last of them', 
   t.is(cache.dictionary.keyId('key 1'), undefined)
 })
 
+test('a set that only changes, and nobody asks about, is let go as any other', (t) => {
+  const cache = new SetCache(MiB)
+  const of = (customerId: string): EntitlementSet => ({ tenantId: 'acme', storefrontId: 'us', customerId, revision: 1, sandbox: false, grants: [], usage: [] })
+  for (let n = 0; n < 500; n += 1) cache.set(of(`old ${n}`), 0)
+  for (let n = 0; cache.stats.evictions < 10_000; n += 1) {
+    cache.revisionOf(of(`old ${n % 500}`))
+    cache.set(of(`new ${n}`), 0)
+  }
+  t.is(Array.from({ length: 500 }, (_, n) => cache.revisionOf(of(`old ${n}`))).filter((revision) => revision > 0).length, 0)
+})
+
+test('no two customers have one key, however long their ids are', (t) => {
+  const cache = new SetCache(4 * MiB)
+  const long = '\u{20000}'.repeat(128)
+  const of = (end: string, revision: number): EntitlementSet => ({
+    tenantId: long,
+    storefrontId: long,
+    customerId: `${'\u{20000}'.repeat(127)}${end}`,
+    revision,
+    sandbox: false,
+    grants: [],
+    usage: [],
+  })
+  cache.set(of('a', 1), 0)
+  t.is(cache.get(of('b', 0)), undefined)
+  cache.set(of('b', 2), 0)
+  t.deepEqual(plain(cache.get(of('a', 0))?.set), plain(of('a', 1)))
+})
+
 test('customers who have nothing in common stay within the bound too', (t) => {
   const cache = new SetCache(4 * MiB)
   const of = (n: number, text: string): EntitlementSet => ({

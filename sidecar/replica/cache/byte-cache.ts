@@ -86,6 +86,12 @@ export class ByteCacheReader {
     return this.payloadAt(this.recordAt(slot))
   }
 
+  /** As `find`, and does not count as asked for. */
+  peek(key: Uint8Array, keyBytes: number, hash: number): number {
+    const slot = this.slotOf(key, keyBytes, hash)
+    return slot < 0 ? -1 : this.payloadAt(this.recordAt(slot))
+  }
+
   /** Odd while the writer is at work. */
   version(): number {
     return Atomics.load(this.control, 0)

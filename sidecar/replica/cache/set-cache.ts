@@ -55,7 +55,8 @@ export class SetCache extends SetReader {
 
   /** The revision that is held; 0 when none is. It does not count as asked for. */
   revisionOf(customer: CustomerKey): number {
-    const at = this.#find(customer)
+    const key = this.#key
+    const at = key.of(customer) ? this.ring.peek(key.bytes, key.length, key.hash) : -1
     return at >= 0 ? readHeader(this.ring, at).revision : (this.#large.peek(largeKey(customer))?.set.revision ?? 0)
   }
 

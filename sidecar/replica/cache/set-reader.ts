@@ -6,8 +6,9 @@ import { readHeader, readPart } from './set-record.ts'
 
 /** What is read while it is being written is read again, so often. */
 const TRIES = 16
-/** Three ids of 128 characters, of up to three bytes each, with their lengths. */
-const MAX_KEY_BYTES = 3 * (2 + 3 * 128)
+/** An id has at most 128 characters, of one or two UTF-16 units each; a unit is at most three bytes of UTF-8. */
+const MAX_UNITS = 2 * 128
+const MAX_KEY_BYTES = 3 * (2 + 3 * MAX_UNITS)
 /** A customer's key as bytes, where the ring wants them. Used again for every look. */
 export class KeyBytes {
   readonly bytes = Buffer.alloc(MAX_KEY_BYTES)
@@ -42,10 +43,9 @@ export class KeyBytes {
   }
 
   #text(text: string): boolean {
-    // A character is at most three bytes for each of its code units.
-    if (text.length > 3 * 128) return false
+    if (text.length > MAX_UNITS) return false
+    // There is room for all of it: what did not fit would be left out without a word, and two keys be one.
     const written = this.bytes.write(text, this.length + 2, 'utf8')
-    if (this.length + 2 + written > this.bytes.length) return false
     this.bytes.writeUInt16LE(written, this.length)
     this.length += 2 + written
     return true

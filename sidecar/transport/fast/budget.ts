@@ -12,9 +12,9 @@ export class Budget {
     this.#atMs = nowMs
   }
 
-  /** @returns false when it is used up. */
+  /** @param nowMs of a clock that may be set back. @returns false when it is used up. */
   spend(nowMs: number): boolean {
-    this.#left = Math.min(this.#burst, this.#left + (nowMs - this.#atMs) * this.#perMs) - 1
+    this.#left = Math.min(this.#burst, this.#left + Math.max(0, nowMs - this.#atMs) * this.#perMs) - 1
     this.#atMs = nowMs
     return this.#left >= 0
   }
