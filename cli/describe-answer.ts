@@ -22,9 +22,8 @@ export const describeAnswer = (answer: CheckEntitlementResponse): string => {
   if (answer.resetsAt) lines.push(`  resets     ${answer.resetsAt.toISOString()}`)
   if (answer.validUntil) lines.push(`  until      ${answer.validUntil.toISOString()}, unless something happens before`)
   if (answer.bundleId) lines.push(`  through    bundle ${answer.bundleId}, subscription ${answer.subscriptionId}`)
-  lines.push(
-    `  revision   ${answer.revision}, known to be current at ${answer.asOf?.toISOString() ?? 'no time'} (system time)${answer.stale ? ' (STALE)' : ''}`,
-  )
+  const asOf = answer.asOf?.getTime() ? `known to be current at ${answer.asOf.toISOString()} (system time)` : 'never known to be current'
+  lines.push(`  revision   ${answer.revision}, ${asOf}${answer.stale ? ' (STALE)' : ''}`)
   return lines.join('\n')
 }
 

@@ -1,7 +1,7 @@
 /** A sidecar to ask from the command line: at HOST:GRPC_PORT or GRPC_SOCKET, with what the CALLER_ variables say. */
 import { readFileSync } from 'node:fs'
-import { type ChannelCredentials, credentials, Metadata } from '@grpc/grpc-js'
-import { type Config, ConfigError, readConfig } from '../common/config.ts'
+import { type ChannelCredentials, credentials, Metadata, type ServiceError, status as Status } from '@grpc/grpc-js'
+import { type Config, ConfigError, misspelt, readConfig } from '../common/config.ts'
 import {
   type CheckEntitlementRequest,
   type CheckEntitlementResponse,
@@ -32,7 +32,7 @@ const read = (variable: string, path: string): Buffer => {
 const credentialsOf = ({ CALLER_TLS_CA_FILE: ca, CALLER_TLS_CERT_FILE: cert, CALLER_TLS_KEY_FILE: key }: Config): ChannelCredentials => {
   if ((cert === undefined) !== (key === undefined)) throw new ConfigError('CALLER_TLS_CERT_FILE and CALLER_TLS_KEY_FILE have to be set together')
   if (ca === undefined) {
-    if (cert !== undefined) throw new ConfigError('CALLER_TLS_CERT_FILE is of use with CALLER_TLS_CA_FILE alone: set it to the CA of the sidecar')
+    if (cert !== undefined) throw new ConfigError('CALLER_TLS_CERT_FILE is of use only together with CALLER_TLS_CA_FILE: set that to the CA of the sidecar')
     return credentials.createInsecure()
   }
   const trusted = read('CALLER_TLS_CA_FILE', ca)
@@ -45,8 +45,22 @@ const credentialsOf = ({ CALLER_TLS_CA_FILE: ca, CALLER_TLS_CERT_FILE: cert, CAL
   }
 }
 
+const whatFailed = ({ code, details }: ServiceError, { CALLER_TLS_CA_FILE: ca, CALLER_TLS_CERT_FILE: cert, CALLER_KEY: key }: Config): string => {
+  if (code === Status.UNAUTHENTICATED) return `${details}; ${key === undefined ? 'set CALLER_KEY to it' : 'CALLER_KEY is none that it takes'}`
+  if (code !== Status.UNAVAILABLE || !details.startsWith('No connection established')) return details
+  const why = /ECONNREFUSED|ENOENT/.test(details)
+    ? 'nobody listens there. Start one with npm start, or say where it is with HOST and GRPC_PORT, or GRPC_SOCKET'
+    : `no connection came about. If it serves TLS, ${ca === undefined ? 'set CALLER_TLS_CA_FILE to its CA' : 'CALLER_TLS_CA_FILE has to be its CA'}${
+        cert === undefined
+          ? '; if it asks who calls, set CALLER_TLS_CERT_FILE and CALLER_TLS_KEY_FILE too'
+          : ', and its CA has to have signed CALLER_TLS_CERT_FILE'
+      }`
+  return why
+}
+
 /** @throws ConfigError when the environment is wrong. */
 export const sidecarToAsk = (): SidecarToAsk => {
+  for (const { name, meant } of misspelt()) process.stderr.write(`WARNING: the variable ${name} is not read; is ${meant} meant?\n`)
   const config = readConfig()
   const { HOST, GRPC_PORT, GRPC_SOCKET, CALLER_KEY } = config
   const address = GRPC_SOCKET === undefined ? `${HOST}:${GRPC_PORT}` : `unix:${GRPC_SOCKET}`
@@ -54,10 +68,10 @@ export const sidecarToAsk = (): SidecarToAsk => {
   const metadata = new Metadata()
   if (CALLER_KEY !== undefined) metadata.set('authorization', `Bearer ${CALLER_KEY}`)
   const options = () => ({ deadline: Date.now() + DEADLINE_MS })
-  const told = <T>(act: (done: (error: { details: string } | null, answer: T) => void) => void): Promise<T> =>
+  const told = <T>(act: (done: (error: ServiceError | null, answer: T) => void) => void): Promise<T> =>
     new Promise((resolve, reject) => {
       act((error, answer) => {
-        if (error) reject(new ConfigError(`the sidecar at ${address} did not answer the question: ${error.details.split('\n')[0]}`))
+        if (error) reject(new ConfigError(`the sidecar at ${address} did not answer the question: ${whatFailed(error, config)}`))
         else resolve(answer)
       })
     })

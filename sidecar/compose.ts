@@ -1,4 +1,6 @@
 /** Puts a sidecar together. The one place that chooses its parts. */
+import { existsSync } from 'node:fs'
+import { dirname } from 'node:path'
 import type { Clock } from '../common/clock.ts'
 import { type Config, ConfigError } from '../common/config.ts'
 import { type ExplainQuestion, explanation } from '../common/entitlements/explanation.ts'
@@ -30,8 +32,10 @@ export interface Sidecar {
   close(): Promise<void>
 }
 
-const openDecisionLog = ({ DECISION_LOG: to, DECISION_LOG_SHARE: share }: Config, log: Log, replica: WritingReplica): DecisionLog | undefined =>
-  to === undefined ? undefined : createDecisionLog({ to, share, log, heldBy: ({ check }) => heldOf(replica, check) })
+const openDecisionLog = ({ DECISION_LOG: to, DECISION_LOG_SHARE: share }: Config, log: Log, replica: WritingReplica): DecisionLog | undefined => {
+  if (to !== undefined && to !== 'stdout' && !existsSync(dirname(to))) throw new ConfigError(`DECISION_LOG: there is no folder ${dirname(to)}`)
+  return to === undefined ? undefined : createDecisionLog({ to, share, log, heldBy: ({ check }) => heldOf(replica, check) })
+}
 
 export const startSidecar = async (options: { config: Config; feed: Feed; clock: Clock; log: Log }): Promise<Sidecar> => {
   const { config, feed, clock, log } = options
@@ -55,10 +59,12 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
   const ready = new Promise<void>((resolve) => {
     tellReady = resolve
   })
+  /** Of everything; 0 when nothing is known. */
+  const asOfMs = () => replica.currentAsOfMs() || snapshots.writtenAtMs
   const look = () => {
     isReady ||= replica.isLive()
     if (isReady) tellReady()
-    const tooOld = config.STALE_HEALTH === 'not_serving' && clock.nowMs() - replica.currentAsOfMs() > config.MAX_STALENESS_MS
+    const tooOld = config.STALE_HEALTH === 'not_serving' && clock.nowMs() - asOfMs() > config.MAX_STALENESS_MS
     const now = isReady && !tooOld
     if (now === isServing) return
     isServing = now
@@ -72,7 +78,7 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
     {
       cache: () => replica.cache.stats,
       lookups: replica.lookups,
-      asOfMs: replica.currentAsOfMs,
+      asOfMs,
       isLive: replica.isLive,
       isReady: () => isReady,
       reconnects: replica.reconnects,

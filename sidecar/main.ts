@@ -17,7 +17,7 @@ await runProcess(async () => {
   const sidecar = await startSidecar({ config, feed, clock: systemClock, log })
   await sidecar.ready
   return {
-    ready: `grpc://${sidecar.address}`,
+    ready: [`grpc://${sidecar.address}`, sidecar.httpUrl].filter(Boolean).join(' '),
     close: async () => {
       await sidecar.close()
       await feed.close()

@@ -23,6 +23,7 @@ const CONFIRM_EVERY_MS = 1_000
 /** A writer loses a race only to another writer of the same customer; this many in a row is a fault. */
 const MAX_PUT_TRIES = 20
 const RETRY_WATCH_AFTER_MS = 250
+const WARN_EVERY_MS = 30_000
 
 /** Where questions to control planes travel. */
 const subjectOf = (bucket: string): string => `tollgate.ask.${bucket}`
@@ -77,9 +78,33 @@ const orUnavailable = async <T>(work: () => Promise<T>): Promise<T> => {
 const isLostRace = (error: unknown): boolean =>
   error instanceof Error && ('code' in error && error.code === 10071 ? true : /wrong last sequence/i.test(error.message))
 
+/** Says that a server is not reached, for as long as it is not: nobody else would. */
+const connectAloud = async (connecting: ConnectionOptions, log: Log): Promise<NatsConnection> => {
+  const warn = () => log.warn({ servers: connecting.servers }, 'feed: no NATS server is reached; trying again, until one is')
+  let every: NodeJS.Timeout | undefined
+  const first = setTimeout(() => {
+    warn()
+    every = setInterval(warn, WARN_EVERY_MS)
+  }, REQUEST_TIMEOUT_MS)
+  try {
+    return await connect(connecting)
+  } finally {
+    clearTimeout(first)
+    clearInterval(every)
+  }
+}
+
+const tellOfLosses = async (connection: NatsConnection, log: Log): Promise<void> => {
+  for await (const status of connection.status()) {
+    if (status.type === 'disconnect') log.warn({ server: status.server }, 'feed: the NATS server is lost; trying to reach one again, until one is')
+    if (status.type === 'reconnect') log.info({ server: status.server }, 'feed: reconnected')
+  }
+}
+
 export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> => {
   const { bucket, clock, log } = options
-  const connection = await connect(connectionOptions(options.url, options.reconnectWaitMs ?? 250))
+  const connection = await connectAloud(connectionOptions(options.url, options.reconnectWaitMs ?? 250), log)
+  void tellOfLosses(connection, log)
   const manager = await jetstreamManager(connection, { timeout: REQUEST_TIMEOUT_MS })
   const kv = await new Kvm(jetstream(connection, { timeout: REQUEST_TIMEOUT_MS })).create(bucket, { history: 1 })
   log.info({ server: connection.info?.version, bucket }, 'feed connected')
@@ -254,7 +279,6 @@ const startWatch = async (parts: WatchParts, listener: FeedListener): Promise<Fe
       if (status.type === 'reconnect') {
         connected = true
         reconnects += 1
-        log.info('feed: reconnected')
         void restart()
       }
     }

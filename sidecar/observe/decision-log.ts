@@ -25,7 +25,7 @@ export const createDecisionLog = (options: {
   heldBy: (told: Told) => Pick<EntitlementSet, 'grants' | 'usage'> | null
 }): DecisionLog => {
   const { to, share, log, heldBy } = options
-  const destination = pino.destination({ dest: to === 'stdout' ? 1 : to, append: true, mkdir: true, sync: false, minLength: 4096 })
+  const destination = pino.destination({ dest: to === 'stdout' ? 1 : to, append: true, sync: false, minLength: 4096 })
   destination.on('error', (error) => log.error({ err: error }, 'the decision log cannot be written'))
   const timer = setInterval(() => destination.flush(() => undefined), 1_000)
   timer.unref()

@@ -76,8 +76,10 @@ export const createMetrics = (): Metrics => {
   gauge('tollgate_cache_bytes', 'Bytes that sets take.', (of) => of.cache().usedBytes)
   gauge('tollgate_cache_max_bytes', 'Bytes that sets may take (CACHE_MAX_BYTES).', (of) => of.cache().maxBytes)
   gauge('tollgate_feed_live', '1 while changes arrive as they are made.', (of) => Number(of.isLive()))
-  gauge('tollgate_feed_lag_seconds', 'How long ago everything was last known to be applied: the age of an answer (its as_of).', (of, nowMs) =>
-    Math.max(0, (nowMs - of.asOfMs()) / 1000),
+  gauge(
+    'tollgate_feed_lag_seconds',
+    'How long ago everything was last known to be applied: the age of an answer (its as_of). +Inf: nothing ever was.',
+    (of, nowMs) => (of.asOfMs() === 0 ? Number.POSITIVE_INFINITY : Math.max(0, (nowMs - of.asOfMs()) / 1000)),
   )
   gauge('tollgate_ready', '1 once the feed, or a snapshot, has been applied.', (of) => Number(of.isReady()))
   gauge('tollgate_waiting_calls', 'Calls that wait for a revision (min_revision) now.', (of) => of.waiting())

@@ -56,10 +56,12 @@ export interface Held {
   cache: SetCache
   /** Of sandboxes. */
   clocks(): TestClock[]
+  /** When what is held was last known to be current: what was said of it before a restart is true after it. */
+  asOfMs(known: CachedSet): number
 }
 
 /** @param key 32 bytes, to encrypt it. @returns how many sets were written. */
-export const writeSnapshot = async (path: string, { cache, clocks }: Held, key: Buffer | undefined, nowMs: number): Promise<number> => {
+export const writeSnapshot = async (path: string, { cache, clocks, asOfMs }: Held, key: Buffer | undefined, nowMs: number): Promise<number> => {
   await mkdir(dirname(path), { recursive: true })
   const beside = `${path}.${process.pid}.tmp`
   const nonce = key && randomBytes(NONCE_BYTES)
@@ -70,7 +72,7 @@ export const writeSnapshot = async (path: string, { cache, clocks }: Held, key: 
     for (const clock of clocks()) yield entry(Number.NaN, Buffer.from(JSON.stringify(clock)))
     for (let cursor = cache.begin(); ; ) {
       const { found, next } = cache.scan(cursor, SETS_A_TURN)
-      const parts = found.map(({ set, readAtMs }) => entry(readAtMs, encodeSet(set)))
+      const parts = found.map((known) => entry(asOfMs(known), encodeSet(known.set)))
       sets += parts.length
       if (parts.length > 0) yield Buffer.concat(parts)
       if (next === undefined) return

@@ -8,28 +8,31 @@ import { readSnapshot, SnapshotError, writeSnapshot } from './snapshot.ts'
 export interface Snapshots {
   /** How many sets were taken from it. */
   restored: number
+  /** When what was taken had been written; 0 when nothing was. */
+  writtenAtMs: number
   close(): Promise<void>
 }
 
 export const openSnapshots = async (options: { config: Config; replica: WritingReplica; clock: Clock; log: Log }): Promise<Snapshots> => {
   const { config, replica, clock, log } = options
   const { SNAPSHOT_FILE: path, SNAPSHOT_EVERY_MS: everyMs } = config
-  if (path === undefined) return { restored: 0, close: async () => undefined }
+  if (path === undefined) return { restored: 0, writtenAtMs: 0, close: async () => undefined }
   const key = config.SNAPSHOT_KEY === undefined ? undefined : Buffer.from(config.SNAPSHOT_KEY, 'base64')
 
-  const restore = async (): Promise<number> => {
+  const nothing = { sets: 0, writtenAtMs: 0 }
+  const restore = async (): Promise<typeof nothing> => {
     try {
       const found = await readSnapshot(path, key, {
         set: ({ set, readAtMs }) => replica.cache.set(set, readAtMs, true),
         clock: (testClock) => replica.restoreClock(testClock),
       })
-      if (!found) return 0
+      if (!found) return nothing
       log.info({ sets: found.sets, writtenAt: new Date(found.writtenAtMs).toISOString() }, 'the snapshot was taken')
-      return found.sets
+      return found
     } catch (error) {
       const why = error instanceof SnapshotError ? error.message : 'it cannot be read'
       log.error({ err: error, file: path }, `the snapshot is not believed: ${why}; it is left out`)
-      return 0
+      return nothing
     }
   }
   let writing: Promise<void> | undefined
@@ -49,11 +52,12 @@ export const openSnapshots = async (options: { config: Config; replica: WritingR
     return writing
   }
 
-  const restored = await restore()
+  const { sets: restored, writtenAtMs } = await restore()
   const timer = setInterval(() => void writeNow(), everyMs)
   timer.unref()
   return {
     restored,
+    writtenAtMs: restored > 0 ? writtenAtMs : 0,
     close: async () => {
       clearInterval(timer)
       await writing

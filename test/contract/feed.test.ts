@@ -95,3 +95,22 @@ testOnNats(`NATS: changes made while one reader was cut off reach it when it is 
   await proxy.close()
   await server.stop()
 })
+
+testOnNats(`NATS: it is told when no server is reached, when one is lost, and when it is back${why}`, async (t) => {
+  const told: string[] = []
+  const note = (_: unknown, message: string) => void told.push(message)
+  const aloud = { ...log, warn: note, info: note } as unknown as typeof log
+  const server = await startNatsServer()
+  await server.kill()
+  const opening = createNatsFeed({ url: server.url, bucket: 'test', clock, log: aloud })
+  await eventually(() => told.some((message) => /no NATS server is reached/.test(message)))
+  await server.start()
+  const feed = await opening
+  await server.kill()
+  await eventually(() => told.some((message) => /is lost/.test(message)))
+  await server.start()
+  await eventually(() => told.includes('feed: reconnected'))
+  await feed.close()
+  await server.stop()
+  t.is(told.filter((message) => /is lost/.test(message)).length, 1)
+})

@@ -104,7 +104,7 @@ test('a sidecar that serves TLS, and one that asks who calls, is asked with the 
   for (const env of [{}, ca]) t.regex(await ask(env), /^the sidecar at \S+ did not answer the question: [^\n]*\n$/m)
   t.is(await ask({ CALLER_TLS_CA_FILE: '/nowhere' }), 'CALLER_TLS_CA_FILE: /nowhere cannot be read (ENOENT)\n')
   t.regex(await ask({ ...ca, CALLER_TLS_CERT_FILE: certFile }), /have to be set together/)
-  t.regex(await ask(own), /of use with CALLER_TLS_CA_FILE alone/)
+  t.regex(await ask(own), /of use only together with CALLER_TLS_CA_FILE/)
   t.regex(await ask({ ...ca, CALLER_TLS_CERT_FILE: certFile, CALLER_TLS_KEY_FILE: certFile }), /^the CALLER_TLS_ files cannot be used: [^\n]*\n$/)
 })
 

@@ -193,6 +193,10 @@ for (const transport of ['fast', 'grpc-js']) {
   })
 }
 
+test('a decision log in a folder that is not there is told of at the start', async (t) => {
+  await t.throwsAsync(openSidecar({ DECISION_LOG: '/nowhere at all/decisions.jsonl' }), { message: 'DECISION_LOG: there is no folder /nowhere at all' })
+})
+
 test('metrics tell of decisions, of the cache and of the feed', async (t) => {
   const sidecar = await openSidecar(FLAGS, { feed: await filled() })
   for (let n = 0; n < 5; n += 1) await sidecar.check('anna', 'sso')

@@ -69,7 +69,7 @@ test('health turns NOT_SERVING past the staleness limit where that is asked for,
 
 const newFolder = () => mkdtempSync(join(tmpdir(), 'tollgate-snapshot-'))
 
-const heldBy = (cache: SetCache, ...clocks: TestClock[]) => ({ cache, clocks: () => clocks })
+const heldBy = (cache: SetCache, ...clocks: TestClock[]) => ({ cache, clocks: () => clocks, asOfMs: ({ readAtMs }: CachedSet) => readAtMs })
 const takes = (set: (cached: CachedSet) => void, clock: (testClock: TestClock) => void = () => undefined) => ({ set, clock })
 
 for (const key of [undefined, randomBytes(32)]) {
@@ -157,6 +157,9 @@ test('with everything gone and started again, the snapshot answers, says how old
   const before = await openSidecar({ SNAPSHOT_FILE }, { feed, clock })
   await before.check('anna', 'sso')
   await before.check('carl', 'sso')
+  const readAtMs = clock.nowMs()
+  clock.advance(1_800_000)
+  const said = await before.check('anna', 'sso')
   await before.close()
   const knownAtMs = clock.nowMs()
 
@@ -169,6 +172,8 @@ test('with everything gone and started again, the snapshot answers, says how old
   const old = await sidecar.check('anna', 'sso')
   t.like(old, { allowed: true, revision: 3n, stale: true })
   t.true(Number(old.asOf) <= knownAtMs)
+  t.true(Number(old.asOf) >= Number(said.asOf), 'what was known to be current stays so over a restart')
+  t.true(Number(old.asOf) > readAtMs + 1_000_000)
   t.is((await t.throwsAsync<Error & { code: number }>(sidecar.check('bert', 'sso')))?.code, Status.UNAVAILABLE)
   find()
   t.like(

@@ -1,0 +1,25 @@
+import test from 'ava'
+import { createMetrics } from '../../sidecar/observe/metrics.ts'
+
+test('the age of what is known is that of the last word, and without end where there was none', async (t) => {
+  const lagOf = async (asOfMs: number) => {
+    const metrics = createMetrics()
+    const none = () => 0
+    metrics.watch(
+      {
+        cache: () => ({ sets: 0, usedBytes: 0, maxBytes: 0, evictions: 0 }),
+        lookups: () => ({ hits: 0, misses: 0 }),
+        asOfMs: () => asOfMs,
+        isLive: () => false,
+        isReady: () => true,
+        reconnects: none,
+        waiting: none,
+        connections: () => [],
+      },
+      () => 1_800_000_000_000,
+    )
+    return /^tollgate_feed_lag_seconds (.*)$/m.exec(await metrics.text())?.[1]
+  }
+  t.is(await lagOf(1_799_999_940_000), '60')
+  t.is(await lagOf(0), '+Inf')
+})
