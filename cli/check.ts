@@ -13,8 +13,8 @@ const USAGE =
 const readArgs = () => {
   try {
     return parseArgs({ allowPositionals: true, options: { explain: { type: 'boolean', default: false } } })
-  } catch {
-    throw new ConfigError(USAGE)
+  } catch (error) {
+    throw new ConfigError(`${(error as Error).message}\n${USAGE}`)
   }
 }
 

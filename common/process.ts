@@ -13,17 +13,13 @@ export interface Running {
 
 export const runProcess = async (start: () => Promise<Running>): Promise<void> => {
   for (const { name, meant } of misspelt()) process.stderr.write(`WARNING: the variable ${name} is not read; is ${meant} meant?\n`)
-  let running: Running
-  try {
-    running = await start()
-  } catch (error) {
-    process.stderr.write(`${error instanceof ConfigError ? error.message : error instanceof Error ? error.stack : String(error)}\n`)
-    process.exit(1)
-  }
+  let running: Running | undefined
   let stopping = false
   const stop = () => {
     if (stopping) return
     stopping = true
+    // What is only starting, or waits for others to start, serves nobody yet.
+    if (!running) process.exit(0)
     setTimeout(() => process.exit(1), DRAIN_LIMIT_MS).unref()
     running.close().then(
       () => process.exit(0),
@@ -35,5 +31,11 @@ export const runProcess = async (start: () => Promise<Running>): Promise<void> =
   }
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)
+  try {
+    running = await start()
+  } catch (error) {
+    process.stderr.write(`${error instanceof ConfigError ? error.message : error instanceof Error ? error.stack : String(error)}\n`)
+    process.exit(1)
+  }
   process.stdout.write(`ready ${running.ready}\n`)
 }

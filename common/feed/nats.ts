@@ -8,7 +8,7 @@
  */
 import { type JetStreamManager, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { type KV, type KvEntry, Kvm, type KvWatchEntry } from '@nats-io/kv'
-import { type ConnectionOptions, connect, headers, type NatsConnection, type QueuedIterator } from '@nats-io/transport-node'
+import { type ConnectionOptions, connect, headers, type NatsConnection, type QueuedIterator, RequestError } from '@nats-io/transport-node'
 import type { Clock } from '../clock.ts'
 import { decodeClock, decodeSet, encodeClock, encodeSet } from '../entitlements/wire.ts'
 import { AppError } from '../errors.ts'
@@ -70,7 +70,7 @@ const orUnavailable = async <T>(work: () => Promise<T>): Promise<T> => {
   try {
     return await work()
   } catch (error) {
-    throw unavailable(error)
+    throw error instanceof AppError ? error : unavailable(error)
   }
 }
 
@@ -148,7 +148,10 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
     },
     ask: (question, timeoutMs) =>
       orUnavailable(async () => {
-        const reply = await connection.request(subjectOf(bucket), question, { timeout: timeoutMs })
+        const reply = await connection.request(subjectOf(bucket), question, { timeout: timeoutMs }).catch((error: unknown) => {
+          if (error instanceof RequestError && error.isNoResponders()) throw new AppError('unavailable', 'no control plane answers', [], { cause: error })
+          throw error
+        })
         if (reply.headers?.get('error')) throw new Error('the control plane could not answer')
         return reply.string()
       }),

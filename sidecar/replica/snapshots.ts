@@ -1,6 +1,6 @@
 /** Takes what a snapshot says at the start, and writes one now and then, and at the end. */
 import type { Clock } from '../../common/clock.ts'
-import type { Config } from '../../common/config.ts'
+import { type Config, ConfigError } from '../../common/config.ts'
 import type { Log } from '../../common/log.ts'
 import type { WritingReplica } from './replica.ts'
 import { readSnapshot, SnapshotError, writeSnapshot } from './snapshot.ts'
@@ -16,6 +16,7 @@ export interface Snapshots {
 export const openSnapshots = async (options: { config: Config; replica: WritingReplica; clock: Clock; log: Log }): Promise<Snapshots> => {
   const { config, replica, clock, log } = options
   const { SNAPSHOT_FILE: path, SNAPSHOT_EVERY_MS: everyMs } = config
+  if (path === undefined && config.SNAPSHOT_KEY !== undefined) throw new ConfigError('SNAPSHOT_KEY is of use only together with SNAPSHOT_FILE')
   if (path === undefined) return { restored: 0, writtenAtMs: 0, close: async () => undefined }
   const key = config.SNAPSHOT_KEY === undefined ? undefined : Buffer.from(config.SNAPSHOT_KEY, 'base64')
 

@@ -1,5 +1,6 @@
 /** Starting, stopping and being told wrong things: what an operator sees. */
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,6 +8,7 @@ import { promisify } from 'node:util'
 import { type ServiceError, status as Status } from '@grpc/grpc-js'
 import test from 'ava'
 import { makeCertificates } from '../support/certificates.ts'
+import { freePort } from '../support/free-port.ts'
 import { grpcClient } from '../support/grpc-client.ts'
 import { httpClient } from '../support/http-client.ts'
 import { openShop } from '../support/shop.ts'
@@ -77,6 +79,18 @@ test('a bad environment is told in full before anything starts', async (t) => {
     const alone = await t.throwsAsync(runCommand(script, [], {}))
     t.regex(alone?.message ?? '', /NATS_URL must be set/)
   }
+})
+
+test('what waits for others to start ends on SIGTERM as what serves does', async (t) => {
+  const child = spawn(process.execPath, ['sidecar/main.ts'], {
+    env: { ...process.env, NATS_URL: `nats://127.0.0.1:${await freePort()}`, GRPC_PORT: '0', LOG_LEVEL: 'warn' },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  t.teardown(() => void child.kill('SIGKILL'))
+  const said = (await once(child.stderr, 'data')).join('')
+  t.regex(said, /no NATS server is reached/)
+  child.kill('SIGTERM')
+  t.deepEqual(await once(child, 'exit'), [0, null])
 })
 
 test('a demo that ended half way is gone on with; a sidecar that wants a key is asked with CALLER_KEY', async (t) => {
