@@ -1,7 +1,8 @@
 /** A sidecar to ask from the command line: at HOST:GRPC_PORT or GRPC_SOCKET, with what the CALLER_ variables say. */
 import { readFileSync } from 'node:fs'
 import { type ChannelCredentials, credentials, Metadata, type ServiceError, status as Status } from '@grpc/grpc-js'
-import { type Config, ConfigError, misspelt, readConfig } from '../common/config.ts'
+import { type Config, ConfigError, readConfig } from '../common/config.ts'
+import { warnOfMisspelt } from '../common/process.ts'
 import {
   type CheckEntitlementRequest,
   type CheckEntitlementResponse,
@@ -48,19 +49,16 @@ const credentialsOf = ({ CALLER_TLS_CA_FILE: ca, CALLER_TLS_CERT_FILE: cert, CAL
 const whatFailed = ({ code, details }: ServiceError, { CALLER_TLS_CA_FILE: ca, CALLER_TLS_CERT_FILE: cert, CALLER_KEY: key }: Config): string => {
   if (code === Status.UNAUTHENTICATED) return `${details}; ${key === undefined ? 'set CALLER_KEY to it' : 'CALLER_KEY is none that it takes'}`
   if (code !== Status.UNAVAILABLE || !details.startsWith('No connection established')) return details
-  const why = /ECONNREFUSED|ENOENT/.test(details)
-    ? 'nobody listens there. Start one with npm start, or say where it is with HOST and GRPC_PORT, or GRPC_SOCKET'
-    : `no connection came about. If it serves TLS, ${ca === undefined ? 'set CALLER_TLS_CA_FILE to its CA' : 'CALLER_TLS_CA_FILE has to be its CA'}${
-        cert === undefined
-          ? '; if it asks who calls, set CALLER_TLS_CERT_FILE and CALLER_TLS_KEY_FILE too'
-          : ', and its CA has to have signed CALLER_TLS_CERT_FILE'
-      }`
-  return why
+  if (/ECONNREFUSED|ENOENT/.test(details)) return 'nobody listens there. Start one with npm start, or say where it is with HOST and GRPC_PORT, or GRPC_SOCKET'
+  const trust = ca === undefined ? 'set CALLER_TLS_CA_FILE to its CA' : 'CALLER_TLS_CA_FILE has to be its CA'
+  const shown =
+    cert === undefined ? '; if it asks who calls, set CALLER_TLS_CERT_FILE and CALLER_TLS_KEY_FILE too' : ', and its CA has to have signed CALLER_TLS_CERT_FILE'
+  return `no connection came about. If it serves TLS, ${trust}${shown}`
 }
 
 /** @throws ConfigError when the environment is wrong. */
 export const sidecarToAsk = (): SidecarToAsk => {
-  for (const { name, meant } of misspelt()) process.stderr.write(`WARNING: the variable ${name} is not read; is ${meant} meant?\n`)
+  warnOfMisspelt()
   const config = readConfig()
   const { HOST, GRPC_PORT, GRPC_SOCKET, CALLER_KEY } = config
   const address = GRPC_SOCKET === undefined ? `${HOST}:${GRPC_PORT}` : `unix:${GRPC_SOCKET}`

@@ -11,8 +11,13 @@ export interface Running {
   close(): Promise<void>
 }
 
-export const runProcess = async (start: () => Promise<Running>): Promise<void> => {
+/** What was meant for us and is read by nobody would go unnoticed. */
+export const warnOfMisspelt = (): void => {
   for (const { name, meant } of misspelt()) process.stderr.write(`WARNING: the variable ${name} is not read; is ${meant} meant?\n`)
+}
+
+export const runProcess = async (start: () => Promise<Running>): Promise<void> => {
+  warnOfMisspelt()
   let running: Running | undefined
   let stopping = false
   const stop = () => {

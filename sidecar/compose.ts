@@ -33,8 +33,9 @@ export interface Sidecar {
 }
 
 const openDecisionLog = ({ DECISION_LOG: to, DECISION_LOG_SHARE: share }: Config, log: Log, replica: WritingReplica): DecisionLog | undefined => {
-  if (to !== undefined && to !== 'stdout' && !existsSync(dirname(to))) throw new ConfigError(`DECISION_LOG: there is no folder ${dirname(to)}`)
-  return to === undefined ? undefined : createDecisionLog({ to, share, log, heldBy: ({ check }) => heldOf(replica, check) })
+  if (to === undefined) return undefined
+  if (to !== 'stdout' && !existsSync(dirname(to))) throw new ConfigError(`DECISION_LOG: there is no folder ${dirname(to)}`)
+  return createDecisionLog({ to, share, log, heldBy: ({ check }) => heldOf(replica, check) })
 }
 
 export const startSidecar = async (options: { config: Config; feed: Feed; clock: Clock; log: Log }): Promise<Sidecar> => {

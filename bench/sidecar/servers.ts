@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 
 import { connect } from 'node:net'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { freePort } from './free-port.ts'
+import { freePort } from '../../test/support/free-port.ts'
 
 const here = import.meta.dirname
 const canPin = spawnSync('taskset', ['-c', '0', 'true']).status === 0

@@ -16,8 +16,10 @@ export interface Snapshots {
 export const openSnapshots = async (options: { config: Config; replica: WritingReplica; clock: Clock; log: Log }): Promise<Snapshots> => {
   const { config, replica, clock, log } = options
   const { SNAPSHOT_FILE: path, SNAPSHOT_EVERY_MS: everyMs } = config
-  if (path === undefined && config.SNAPSHOT_KEY !== undefined) throw new ConfigError('SNAPSHOT_KEY is of use only together with SNAPSHOT_FILE')
-  if (path === undefined) return { restored: 0, writtenAtMs: 0, close: async () => undefined }
+  if (path === undefined) {
+    if (config.SNAPSHOT_KEY !== undefined) throw new ConfigError('SNAPSHOT_KEY is of use only together with SNAPSHOT_FILE')
+    return { restored: 0, writtenAtMs: 0, close: async () => undefined }
+  }
   const key = config.SNAPSHOT_KEY === undefined ? undefined : Buffer.from(config.SNAPSHOT_KEY, 'base64')
 
   const nothing = { sets: 0, writtenAtMs: 0 }

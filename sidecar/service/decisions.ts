@@ -87,6 +87,7 @@ export const createDecisions = ({ replica, clock, maxStalenessMs, policy, caller
     const nowMs = replica.peekNowMs(known)
     return nowMs === undefined ? undefined : { known, nowMs }
   }
+  const answerHeld = (ask: Ask, { known, nowMs }: Held): Answered => answer(ask, known, nowMs, replica.asOfMs(known))
 
   return {
     mayAsk: (authorization, tenantId) => {
@@ -94,7 +95,7 @@ export const createDecisions = ({ replica, clock, maxStalenessMs, policy, caller
     },
     now: (ask) => {
       const held = heldNow(ask.check)
-      return held && answer(ask, held.known, held.nowMs, replica.asOfMs(held.known))
+      return held && answerHeld(ask, held)
     },
     allNow: (asks) => {
       const found: { ask: Ask; held: Held }[] = []
@@ -104,7 +105,7 @@ export const createDecisions = ({ replica, clock, maxStalenessMs, policy, caller
         found.push({ ask, held })
       }
       // From what was found: another thread may write meanwhile, and a second look might find nothing.
-      return found.map(({ ask, held }) => answer(ask, held.known, held.nowMs, replica.asOfMs(held.known)))
+      return found.map(({ ask, held }) => answerHeld(ask, held))
     },
     later: async (ask, deadlineMs, signal) => {
       const { customer, minRevision, entitlement } = ask.check

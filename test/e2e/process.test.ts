@@ -1,13 +1,15 @@
 /** Starting, stopping and being told wrong things: what an operator sees. */
-import { execFile, spawn } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import { type ServiceError, status as Status } from '@grpc/grpc-js'
 import test from 'ava'
 import { makeCertificates } from '../support/certificates.ts'
+import { spawnOwned } from '../support/child-processes.ts'
 import { freePort } from '../support/free-port.ts'
 import { grpcClient } from '../support/grpc-client.ts'
 import { httpClient } from '../support/http-client.ts'
@@ -82,12 +84,11 @@ test('a bad environment is told in full before anything starts', async (t) => {
 })
 
 test('what waits for others to start ends on SIGTERM as what serves does', async (t) => {
-  const child = spawn(process.execPath, ['sidecar/main.ts'], {
+  const child = spawnOwned(process.execPath, ['sidecar/main.ts'], {
     env: { ...process.env, NATS_URL: `nats://127.0.0.1:${await freePort()}`, GRPC_PORT: '0', LOG_LEVEL: 'warn' },
     stdio: ['ignore', 'ignore', 'pipe'],
   })
-  t.teardown(() => void child.kill('SIGKILL'))
-  const said = (await once(child.stderr, 'data')).join('')
+  const said = (await once(child.stderr as Readable, 'data')).join('')
   t.regex(said, /no NATS server is reached/)
   child.kill('SIGTERM')
   t.deepEqual(await once(child, 'exit'), [0, null])

@@ -75,8 +75,8 @@ const applyCharge = async (services: Services, tenant: Tenant, event: WebhookEve
     const charged = outcome && recordOutcome(latest, reference, outcome, now, repairTime(services))
     // Declined and disputed at once is money taken back: of a payment that was not made there is none.
     const hadMoney = outcome?.status !== 'declined' || latest.attempts.some(({ id: of, status }) => of === reference && status === 'succeeded')
-    const disputed = dispute && hadMoney && recordDispute(charged ?? latest, reference, dispute, dispute.at ?? now, repairTime(services))
-    return disputed || charged
+    const disputed = dispute && hadMoney ? recordDispute(charged ?? latest, reference, dispute, dispute.at ?? now, repairTime(services)) : undefined
+    return disputed ?? charged
   })
   return { paymentId: payment.id }
 }

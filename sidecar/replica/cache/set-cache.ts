@@ -61,7 +61,8 @@ export class SetCache extends SetReader {
   }
 
   override get(customer: CustomerKey): CachedSet | undefined {
-    const at = this.#find(customer)
+    const key = this.#key
+    const at = key.of(customer) ? this.ring.find(key.bytes, key.length, key.hash) : -1
     if (at < 0) return this.#large.size === 0 ? undefined : this.#large.get(largeKey(customer))
     return this.readAt(customer, at)
   }
@@ -98,11 +99,6 @@ export class SetCache extends SetReader {
     const found = records.map(({ key, payloadAt }) => this.readAt(customerOf(key), payloadAt)).filter((one) => one !== undefined)
     // The few large ones come with the last.
     return { found: next === undefined ? [...found, ...this.#large.values()] : found, next }
-  }
-
-  #find(customer: CustomerKey): number {
-    const key = this.#key
-    return key.of(customer) ? this.ring.find(key.bytes, key.length, key.hash) : -1
   }
 
   #write(prepared: PreparedSet): boolean {

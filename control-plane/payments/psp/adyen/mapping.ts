@@ -161,19 +161,19 @@ const factsOf = (item: AdyenNotification, separate: boolean): Pick<PspEvent, 'ch
   const charge = (outcome: ChargeOutcome) => ({ charge: { reference, pspReference, outcome } })
   // Of a refund the merchant reference is that of its request or of the payment: its own reference tells.
   const refund = (outcome: RefundOutcome) => ({ refund: { reference, pspReference: item.pspReference, outcome } })
+  const dispute = (status: DisputeFacts['status'], reason: string): DisputeFacts => ({
+    id: item.pspReference,
+    status,
+    amountMinor: amountOf(item.amount),
+    currency: item.amount.currency,
+    reason,
+    ...(item.eventDate ? { at: new Date(item.eventDate) } : {}),
+  })
   const disputeStatus = disputeStatuses[item.eventCode]
   if (disputeStatus) {
     const respondBy = item.additionalData?.defensePeriodEndsAt
-    const facts: DisputeFacts = {
-      id: item.pspReference,
-      status: disputeStatus(item.additionalData?.disputeStatus?.toLowerCase() ?? ''),
-      amountMinor: amountOf(item.amount),
-      currency: item.amount.currency,
-      reason: item.reason ?? item.eventCode,
-      ...(item.eventDate ? { at: new Date(item.eventDate) } : {}),
-      ...(respondBy ? { respondBy: new Date(respondBy) } : {}),
-    }
-    return { charge: { reference, pspReference }, dispute: facts }
+    const facts = dispute(disputeStatus(item.additionalData?.disputeStatus?.toLowerCase() ?? ''), item.reason ?? item.eventCode)
+    return { charge: { reference, pspReference }, dispute: { ...facts, ...(respondBy ? { respondBy: new Date(respondBy) } : {}) } }
   }
   switch (item.eventCode) {
     case 'AUTHORISATION':
@@ -181,12 +181,8 @@ const factsOf = (item: AdyenNotification, separate: boolean): Pick<PspEvent, 'ch
     case 'CAPTURE':
       return charge(succeeded ? { status: 'succeeded', pspReference } : declined('4', pspReference))
     // Days after the capture was told as made: what it paid for may have been given. Before that it is a decline.
-    case 'CAPTURE_FAILED': {
-      const at = item.eventDate ? { at: new Date(item.eventDate) } : {}
-      const reason = `CAPTURE_FAILED: ${item.reason || 'the money was not taken'}`
-      const dispute: DisputeFacts = { id: item.pspReference, status: 'lost', amountMinor: amountOf(item.amount), currency: item.amount.currency, reason, ...at }
-      return { ...charge(declined('4', pspReference)), dispute }
-    }
+    case 'CAPTURE_FAILED':
+      return { ...charge(declined('4', pspReference)), dispute: dispute('lost', `CAPTURE_FAILED: ${item.reason || 'the money was not taken'}`) }
     case 'CANCELLATION':
     case 'TECHNICAL_CANCEL':
       return succeeded ? charge({ status: 'declined', declineClass: 'technical', pspCode: 'released', pspReference }) : {}
