@@ -9,6 +9,23 @@ const paymentMethod = part({
   expiry: { type: part({ month: { type: Number, required: true, min: 1, max: 12 }, year: { type: Number, required: true } }) },
   /** A token is what one PSP account knows the method by. The account `*` stands for every account: a portable token. */
   tokens: { type: [part({ account: { type: String, required: true }, token: { type: String, required: true } })], required: true },
+  /** When its tokens or its expiry were last changed: what was refused before then says nothing of it any more. */
+  changedAt: { type: Date },
+})
+
+/**
+ * What is about to be written elsewhere and must not be overlooked meanwhile: a subscription that is being made, or given
+ * a method. Every rule about a customer's subscriptions or methods is checked in the write that adds one, so that of two
+ * callers at the same moment the second sees the first.
+ */
+const claim = part({
+  subscriptionId: { type: String, required: true },
+  bundleId: { type: String, required: true },
+  /** The method that it is, or will be, paid with. */
+  paymentMethodId: { type: String },
+  /** It begins with a trial. */
+  trial: { type: Boolean, required: true },
+  at: { type: Date, required: true },
 })
 
 const fields = defineFields({
@@ -21,6 +38,8 @@ const fields = defineFields({
   /** In the order of trying; the first is the default. */
   paymentMethods: { type: [paymentMethod], required: true },
   metadata: { type: Schema.Types.Mixed },
+  /** The latest, in system time. Bounded; a subscription that is stored is found without. */
+  claims: { type: [claim], default: undefined },
   repairAt: workFields.repairAt,
 })
 

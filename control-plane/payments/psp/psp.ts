@@ -20,6 +20,8 @@ export interface ChargeRequest {
   capture: 'automatic' | 'separate'
   /** The customer is not there to act: a renewal. */
   offSession: boolean
+  /** The issuer has asked for the customer's authentication, and the customer is there: it is to be asked for (3-D Secure). */
+  authenticate?: boolean
   /** Where the customer comes back to after having acted. */
   returnUrl?: string
 }
@@ -128,6 +130,13 @@ export interface Psp {
 
   /** Lets the money of an `authorized` charge go: `declined` when it is released. @param reference the idempotency key. */
   release(reference: string, charge: ChargeName): Promise<ChargeOutcome>
+
+  /**
+   * Gives up a charge that waits for its customer (`requires_action`). `declined`: it can no longer succeed. `succeeded` or
+   * `authorized`: the customer was faster. `unknown`: the provider cannot be told, and money may still arrive.
+   * @param reference the idempotency key.
+   */
+  cancel?(reference: string, charge: ChargeName): Promise<ChargeOutcome>
 
   refund(request: RefundRequest): Promise<RefundOutcome>
 
