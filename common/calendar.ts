@@ -57,7 +57,7 @@ const onDay = (at: Temporal.ZonedDateTime, day: number): Temporal.ZonedDateTime 
  * The first beginning, at or after `from`, of a cycle that begins on a fixed day: of the week (1 is Monday) for weeks,
  * else of the month (31 is the last).
  */
-export const firstOnDay = (from: Date, interval: Exclude<Interval, 'day'>, day: number, timeZone: string): Date => {
+const firstOnDay = (from: Date, interval: Exclude<Interval, 'day'>, day: number, timeZone: string): Date => {
   const start = inZone(from, timeZone)
   const isPast = (at: Temporal.ZonedDateTime) => at.epochMilliseconds < from.getTime()
   if (interval === 'week') {
@@ -66,6 +66,45 @@ export const firstOnDay = (from: Date, interval: Exclude<Interval, 'day'>, day: 
   }
   const thisMonth = onDay(start, day)
   return new Date((isPast(thisMonth) ? onDay(start.with({ day: 1 }).add({ months: 1 }), day) : thisMonth).epochMilliseconds)
+}
+
+/**
+ * The beginning that a cycle of a fixed day is counted from, for who begins at `from`: the last such day within one
+ * period of it. What comes before is a piece of a period, and never longer than one: a month to the day in this month or
+ * the next, and nearly a year for years, not a few weeks and then a year besides.
+ */
+export const lastOnDay = (from: Date, interval: Exclude<Interval, 'day'>, count: number, day: number, timeZone: string): Date => {
+  const first = firstOnDay(from, interval, day, timeZone)
+  if (first.getTime() === from.getTime()) return from
+  const end = inZone(from, timeZone).add(duration(interval, count))
+  const step = interval === 'week' ? { weeks: 1 } : { months: 1 }
+  const inLast = (at: Temporal.ZonedDateTime) => (interval === 'week' ? at.startOfDay().add({ days: day - at.dayOfWeek }) : onDay(at, day))
+  const candidate = inLast(end)
+  const last = candidate.epochMilliseconds <= end.epochMilliseconds ? candidate : inLast((interval === 'week' ? end : end.with({ day: 1 })).subtract(step))
+  return last.epochMilliseconds < first.getTime() ? first : new Date(last.epochMilliseconds)
+}
+
+/**
+ * A beginning of the same cycle on `day` itself, from which later ones are counted without loss: a cycle of the 31st that
+ * was begun on February 29 returns to the 31st.
+ */
+export const anchorOnDay = (anchor: Date, interval: Interval, day: number | undefined, timeZone: string): Date => {
+  if (day === undefined || interval === 'day' || interval === 'week' || inZone(anchor, timeZone).day >= day) return anchor
+  // Of years there may be none: those that begin in a shorter month stay on its last day.
+  for (let n = 1; n <= 12; n += 1) {
+    const earlier = periodStart({ anchor, interval, count: 1, timeZone, day }, -n)
+    if (inZone(earlier, timeZone).day === day) return earlier
+  }
+  return anchor
+}
+
+/**
+ * `at`, moved by the time between two instants as the calendar counts it: whole days, and hours of the clock. A pause of
+ * 15 days moves midnight to midnight, whatever daylight saving does meanwhile.
+ */
+export const movedBy = (at: Date, from: Date, to: Date, timeZone: string): Date => {
+  const passed = inZone(from, timeZone).until(inZone(to, timeZone), { largestUnit: 'day' })
+  return new Date(inZone(at, timeZone).add(passed).epochMilliseconds)
 }
 
 /** Calendar days from one instant to another in a time zone; one of 23 or 25 hours is a day. */
@@ -92,6 +131,9 @@ export const localDate = (instant: Date, timeZone: string): string => inZone(ins
 
 /** The first instant of a YYYY-MM-DD date in `timeZone`. @throws RangeError for a date that does not exist. */
 export const startOfLocalDate = (date: string, timeZone: string): Date => new Date(Temporal.PlainDate.from(date).toZonedDateTime(timeZone).epochMilliseconds)
+
+/** A YYYY-MM-DD date as its first instant in `timeZone`, or an instant as it is. @throws RangeError for a date that does not exist. */
+export const dateIn = (text: string, timeZone: string): Date => (/^\d{4}-\d\d-\d\d$/.test(text) ? startOfLocalDate(text, timeZone) : new Date(text))
 
 export const isTimeZone = (name: string): boolean => {
   try {

@@ -1,10 +1,10 @@
 /**
  * The decision: may this customer use this entitlement, now? Pure; the only copy of these rules.
  * Several subscriptions may grant one key. Of those that give access now: a flag is on if any is on; limits of
- * quotas and capacities add up (buying twice gives twice), and one unlimited makes all unlimited; of values the
- * youngest subscription's counts.
+ * capacities add up (buying twice gives twice); each quota counts in a period of its own, and what is left of them adds
+ * up; one unlimited makes all unlimited; of values the youngest subscription's counts.
  */
-import type { EntitlementSet, Grant, Kind, Usage } from './model.ts'
+import { type EntitlementSet, type Grant, type Kind, MAX_COUNT, type Usage } from './model.ts'
 import { quotaWindow } from './quota-window.ts'
 
 export type Reason = 'granted' | 'not_granted' | 'disabled' | 'expired' | 'limit_exceeded' | 'customer_unknown' | 'subscription_inactive' | 'fallback'
@@ -40,7 +40,8 @@ const decided = (allowed: boolean, reason: Reason, by: Grant | undefined, validU
   subscriptionId: by?.subscriptionId,
 })
 
-const isCurrent = (grant: Grant, nowMs: number): boolean => !grant.inactive && grant.fromMs <= nowMs && (grant.untilMs === undefined || nowMs < grant.untilMs)
+export const isCurrent = (grant: Grant, nowMs: number): boolean =>
+  !grant.inactive && grant.fromMs <= nowMs && (grant.untilMs === undefined || nowMs < grant.untilMs)
 
 /** As `filter`; the same array when it is all of them, as it nearly always is where this is asked most. */
 const those = (grants: readonly Grant[], is: (grant: Grant) => boolean): readonly Grant[] => {
@@ -62,26 +63,72 @@ const latestEnd = (grants: readonly Grant[]): number | undefined => {
   return latest === Infinity ? undefined : latest
 }
 
-const usedNow = (usage: Usage | undefined, nowMs: number): number => (usage && (usage.untilMs === undefined || nowMs < usage.untilMs) ? usage.used : 0)
+/** Counts stop at the largest that is exact. */
+const plus = (a: number, b: number): number => Math.min(MAX_COUNT, a + b)
 
-const totalLimit = (grants: readonly Grant[]): number | null => {
-  let total = 0
-  for (const { terms } of grants) {
-    if (terms.kind !== 'quota' && terms.kind !== 'capacity') continue
-    if (terms.limit === null) return null
-    total += terms.limit
+/** What is counted of a quota has an end, what is counted of a capacity has none: a key that once was the other is not taken for it. */
+const runs = (entry: Usage, key: string, nowMs: number): entry is Usage & { untilMs: number } =>
+  entry.key === key && entry.untilMs !== undefined && nowMs < entry.untilMs
+
+/** What is left and used of all quotas of a key, each in its own period. */
+const countQuotas = (decision: Decision, usage: readonly Usage[], key: string, quotas: readonly Grant[], nowMs: number): void => {
+  let [limit, used, remaining, resetsAtMs] = [0, 0, 0, Infinity]
+  for (const { subscriptionId, terms } of quotas) {
+    if (terms.kind !== 'quota') continue
+    let [ofThis, endMs] = [0, 0]
+    for (let n = 0; n < usage.length; n += 1) {
+      const entry = usage[n] as Usage
+      if (entry.subscriptionId !== subscriptionId || !runs(entry, key, nowMs)) continue
+      ofThis = entry.used
+      if (ofThis > 0) endMs = entry.untilMs
+    }
+    used = plus(used, ofThis)
+    resetsAtMs = Math.min(resetsAtMs, endMs === 0 ? quotaWindow(terms, nowMs).endMs : endMs)
+    if (terms.limit === null) decision.unlimited = true
+    else {
+      limit = plus(limit, terms.limit)
+      remaining = plus(remaining, Math.max(0, terms.limit - ofThis))
+    }
   }
-  return total
+  for (let n = 0; n < usage.length; n += 1) {
+    const entry = usage[n] as Usage
+    if (entry.subscriptionId !== undefined || !runs(entry, key, nowMs)) continue
+    used = plus(used, entry.used)
+    remaining = Math.max(0, remaining - entry.used)
+    if (entry.used > 0) resetsAtMs = quotas.length === 1 ? entry.untilMs : Math.min(resetsAtMs, entry.untilMs)
+  }
+  decision.used = used
+  decision.resetsAtMs = resetsAtMs
+  if (!decision.unlimited) [decision.limit, decision.remaining] = [limit, remaining]
 }
+
+const countCapacities = (decision: Decision, usage: readonly Usage[], key: string, capacities: readonly Grant[]): void => {
+  let [limit, used] = [0, 0]
+  for (const { terms } of capacities) {
+    if (terms.kind !== 'capacity') continue
+    if (terms.limit === null) decision.unlimited = true
+    else limit = plus(limit, terms.limit)
+  }
+  for (let n = 0; n < usage.length; n += 1) {
+    const entry = usage[n] as Usage
+    if (entry.key === key && entry.untilMs === undefined) used = plus(used, entry.used)
+  }
+  decision.used = used
+  if (!decision.unlimited) [decision.limit, decision.remaining] = [limit, Math.max(0, limit - used)]
+}
+
+/** A flag that is off says nothing against what another subscription has of the key under another kind. */
+const isOff = ({ terms }: Grant): boolean => terms.kind === 'flag' && !terms.enabled
 
 /** @param amount how much is asked for of a quota or capacity; 1 or more. */
 export const decide = (set: Pick<EntitlementSet, 'grants' | 'usage'>, key: string, amount: number, nowMs: number): Decision => {
   const ofKey = those(set.grants, (grant) => grant.key === key)
   const current = those(ofKey, (grant) => isCurrent(grant, nowMs))
-  const youngest = current.at(-1)
-  if (!youngest) return refusal(ofKey, nowMs)
+  const last = current.at(-1)
+  if (!last) return refusal(ofKey, nowMs)
 
-  // A bundle may change the kind of a key between versions: the youngest subscription's kind counts.
+  // A storefront's key is of one kind. Sets of before that rule may mix them: then the youngest subscription's counts.
+  const youngest = isOff(last) ? (current.findLast((grant) => !isOff(grant)) ?? last) : last
   const { kind } = youngest.terms
   const same = current.length === 1 ? current : those(current, (grant) => grant.terms.kind === kind)
   const validUntilMs = latestEnd(same)
@@ -98,20 +145,10 @@ export const decide = (set: Pick<EntitlementSet, 'grants' | 'usage'>, key: strin
     }
     case 'quota':
     case 'capacity': {
-      const usage = set.usage.find((entry) => entry.key === key)
-      const used = usedNow(usage, nowMs)
-      const limit = totalLimit(same)
       const decision = decided(true, 'granted', youngest, validUntilMs)
-      decision.used = used
-      if (youngest.terms.kind === 'quota')
-        decision.resetsAtMs = used > 0 && usage?.untilMs !== undefined ? usage.untilMs : quotaWindow(youngest.terms, nowMs).endMs
-      if (limit === null) {
-        decision.unlimited = true
-        return decision
-      }
-      decision.limit = limit
-      decision.remaining = Math.max(0, limit - used)
-      if (amount > decision.remaining) {
+      if (kind === 'quota') countQuotas(decision, set.usage, key, same, nowMs)
+      else countCapacities(decision, set.usage, key, same)
+      if (decision.remaining !== undefined && amount > decision.remaining) {
         decision.allowed = false
         decision.reason = 'limit_exceeded'
       }

@@ -3,6 +3,7 @@
  * same stored state are equal whenever they are made, so "has it changed?" is a plain comparison. Time is applied
  * later, by `decide`.
  */
+import type { Interval } from '../calendar.ts'
 import type { Entitlement, Grant, Terms } from './model.ts'
 
 /** What a subscription says about access; the control plane maps its states onto this. */
@@ -16,8 +17,8 @@ export interface SubscriptionAccess {
   access: 'on' | 'off' | 'ended' | 'revoked' | 'never'
   fromMs: number
   untilMs?: number
-  /** What quota periods are counted from. */
-  anchorMs: number
+  /** What the periods of quotas `per` so long are counted from. */
+  anchorMs(per: Interval): number
   timeZone: string
   entitlements: readonly Entitlement[]
 }
@@ -27,7 +28,13 @@ const termsOf = (entitlement: Entitlement, subscription: SubscriptionAccess): Te
     case 'flag':
       return { kind: 'flag', enabled: entitlement.enabled }
     case 'quota':
-      return { kind: 'quota', limit: entitlement.limit, per: entitlement.per, anchorMs: subscription.anchorMs, timeZone: subscription.timeZone }
+      return {
+        kind: 'quota',
+        limit: entitlement.limit,
+        per: entitlement.per,
+        anchorMs: subscription.anchorMs(entitlement.per),
+        timeZone: subscription.timeZone,
+      }
     case 'capacity':
       return { kind: 'capacity', limit: entitlement.limit }
     case 'value':

@@ -42,11 +42,22 @@ export interface Grant {
   terms: Terms
 }
 
+/**
+ * The largest count there is: whole numbers are exact up to it. Limits and uses that are entered are no larger; what is
+ * summed or multiplied stops there.
+ */
+export const MAX_COUNT = Number.MAX_SAFE_INTEGER
+
 /** How much of a quota or capacity a customer has used. */
 export interface Usage {
   key: string
   used: number
-  /** Quota only: the end of the period that `used` counts. A period once begun runs to its end. */
+  /**
+   * Quota only: whose allowance it is taken from, since each subscription's counts in periods of its own. Absent: it
+   * was counted before that was told apart, and is taken from all of them together.
+   */
+  subscriptionId?: string
+  /** Quota only: the end of the period that `used` counts; from then on nothing is used yet. */
   untilMs?: number
 }
 

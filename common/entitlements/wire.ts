@@ -1,10 +1,12 @@
 /** Entitlement sets and test clocks as the bytes of `proto/tollgate/feed/v1`; the only place that maps them. */
 import * as wire from '../../proto/gen/tollgate/feed/v1/feed.ts'
 import { type Interval, intervals } from '../calendar.ts'
-import type { EntitlementSet, Grant, Terms, TestClock } from './model.ts'
+import { type EntitlementSet, type Grant, MAX_COUNT, type Terms, type TestClock } from './model.ts'
 
 const toLimit = (limit: number | null): bigint | undefined => (limit === null ? undefined : BigInt(limit))
-const fromLimit = (limit: bigint | undefined): number | null => (limit === undefined ? null : Number(limit))
+/** Larger counts than are exact are taken for the largest that is. */
+const fromCount = (count: bigint): number => Math.min(MAX_COUNT, Number(count))
+const fromLimit = (limit: bigint | undefined): number | null => (limit === undefined ? null : fromCount(limit))
 
 const toTerms = (terms: Terms): wire.Grant['terms'] => {
   switch (terms.kind) {
@@ -73,7 +75,12 @@ export const encodeSet = (set: EntitlementSet): Uint8Array =>
       untilMs: grant.untilMs === undefined ? undefined : BigInt(grant.untilMs),
       terms: toTerms(grant.terms),
     })),
-    usage: set.usage.map(({ key, used, untilMs }) => ({ key, used: BigInt(used), untilMs: untilMs === undefined ? undefined : BigInt(untilMs) })),
+    usage: set.usage.map(({ key, used, untilMs, subscriptionId }) => ({
+      key,
+      used: BigInt(used),
+      untilMs: untilMs === undefined ? undefined : BigInt(untilMs),
+      subscriptionId,
+    })),
   }).finish()
 
 /** @throws TypeError for bytes that are not an entitlement set this version understands. */
@@ -86,7 +93,12 @@ export const decodeSet = (bytes: Uint8Array): EntitlementSet => {
     revision: Number(set.revision),
     sandbox: set.sandbox,
     grants: set.grants.map(fromGrant),
-    usage: set.usage.map(({ key, used, untilMs }) => ({ key, used: Number(used), ...(untilMs === undefined ? {} : { untilMs: Number(untilMs) }) })),
+    usage: set.usage.map(({ key, used, untilMs, subscriptionId }) => ({
+      key,
+      used: fromCount(used),
+      ...(untilMs === undefined ? {} : { untilMs: Number(untilMs) }),
+      ...(subscriptionId === undefined ? {} : { subscriptionId }),
+    })),
   }
 }
 

@@ -3,7 +3,7 @@
  * begin where the grid does (a start before a fixed billing day, an end moved by a pause) is a stub, and costs its
  * share of the whole one.
  */
-import { type Cycle, daysBetween, firstOnDay, periodIndexAt, periodStart } from '../../common/calendar.ts'
+import { type Cycle, daysBetween, type Interval, lastOnDay, movedBy, periodIndexAt, periodStart } from '../../common/calendar.ts'
 import { shareOf } from '../../common/money.ts'
 import type { Terms } from '../schemas/bundle.ts'
 import type { BillingPeriod, Line } from '../schemas/period.ts'
@@ -21,8 +21,17 @@ const cycleOf = ({ anchor, billingDay, timeZone, pricing }: Billed): Cycle => ({
 })
 
 /** What periods that begin at `from` or later are counted from. */
-export const anchorFrom = ({ billingDay, timeZone, pricing: { interval } }: Omit<Billed, 'anchor'>, from: Date): Date =>
-  billingDay && interval !== 'day' ? firstOnDay(from, interval, billingDay, timeZone) : from
+export const anchorFrom = ({ billingDay, timeZone, pricing: { interval, intervalCount } }: Omit<Billed, 'anchor'>, from: Date): Date =>
+  billingDay && interval !== 'day' ? lastOnDay(from, interval, intervalCount, billingDay, timeZone) : from
+
+/** A day of the week is none of the month: a billing day is kept as long as the next terms mean the same by it. */
+export const billingDayOn = (subscription: Pick<Billed, 'billingDay' | 'pricing'>, terms: Pick<Terms, 'pricing'>): number | undefined =>
+  familyOf(subscription.pricing.interval) === familyOf(terms.pricing.interval) ? (subscription.billingDay ?? undefined) : undefined
+
+const familyOf = (interval: Interval): 'day' | 'week' | 'month' => (interval === 'day' || interval === 'week' ? interval : 'month')
+
+export const isSameCycle = (a: Pick<Terms, 'pricing'>, b: Pick<Terms, 'pricing'>): boolean =>
+  a.pricing.interval === b.pricing.interval && a.pricing.intervalCount === b.pricing.intervalCount
 
 /** The rest, from `from`, of the period that contains it: all of it where one begins there. */
 export const periodFrom = (subscription: Billed, from: Date): BillingPeriod => {
@@ -55,6 +64,46 @@ export const shareFrom = (subscription: Pick<Subscription, 'timeZone' | 'billing
   return shareOf(amountMinor, Math.min(lengthOf(subscription, first, end), whole), whole)
 }
 
+/** From when to when a period, or what is left of it, had no access since it was not paid; undefined: it had. */
+export const withoutAccess = (
+  { suspendedAt, resumedAt }: Pick<Subscription, 'suspendedAt' | 'resumedAt'>,
+  { start, end }: Pick<BillingPeriod, 'start' | 'end'>,
+): { from: Date; to: Date } | undefined => {
+  if (!suspendedAt || !resumedAt) return undefined
+  const [from, to] = [suspendedAt > start ? suspendedAt : start, resumedAt < end ? resumedAt : end]
+  return from < to ? { from, to } : undefined
+}
+
+/** The share of `amountMinor`, the price of a whole period, that falls to the days from one instant of it to another. */
+export const shareBetween = (
+  subscription: Pick<Subscription, 'timeZone' | 'billing'>,
+  amountMinor: number,
+  { wholeStart, wholeEnd }: BillingPeriod,
+  from: Date,
+  to: Date,
+): number => {
+  const whole = lengthOf(subscription, wholeStart, wholeEnd)
+  return whole === 0 || from >= to ? 0 : shareOf(amountMinor, Math.min(lengthOf(subscription, from, to), whole), whole)
+}
+
+/** What a period costs of `amountMinor`, the price of a whole one: its share, less that of the time it had no access. */
+export const billedShare = (
+  subscription: Pick<Subscription, 'timeZone' | 'billing' | 'suspendedAt' | 'resumedAt'>,
+  amountMinor: number,
+  period: BillingPeriod,
+) => {
+  const share = shareFrom(subscription, amountMinor, period, period.start)
+  const without = withoutAccess(subscription, period)
+  return without ? Math.max(0, share - shareBetween(subscription, amountMinor, period, without.from, without.to)) : share
+}
+
+/** As `shareFrom`, for what happens within a period: its last day counts, however little is left of it. */
+export const shareOfRest = (subscription: Pick<Subscription, 'timeZone' | 'billing'>, amountMinor: number, period: BillingPeriod, from: Date): number => {
+  const { start, end, wholeStart, wholeEnd } = period
+  const isLastDay = from > start && from < end && lengthOf(subscription, from, end) === 0 && lengthOf(subscription, wholeStart, wholeEnd) > 0
+  return isLastDay ? shareOf(amountMinor, 1, lengthOf(subscription, wholeStart, wholeEnd)) : shareFrom(subscription, amountMinor, period, from)
+}
+
 const lengthOf = ({ billing, timeZone }: Pick<Subscription, 'timeZone' | 'billing'>, from: Date, to: Date): number =>
   billing.proration === 'day' ? daysBetween(from, to, timeZone) : to.getTime() - from.getTime()
 
@@ -69,8 +118,8 @@ export const pieceOf = (
   return part <= 0 || whole <= 0 ? [1, 1] : [part, whole]
 }
 
-/** The same period, later: what a pause does to it. */
-export const shifted = <P extends BillingPeriod>(period: P, byMs: number): P => {
-  const later = (at: Date): Date => new Date(at.getTime() + byMs)
+/** The same period, later by the time from `from` to `to`: what a pause does to it. */
+export const shifted = <P extends BillingPeriod>(period: P, from: Date, to: Date, timeZone: string): P => {
+  const later = (at: Date): Date => movedBy(at, from, to, timeZone)
   return { ...period, start: later(period.start), end: later(period.end), wholeStart: later(period.wholeStart), wholeEnd: later(period.wholeEnd) }
 }

@@ -15,12 +15,14 @@ import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
 import { MAX_PAGE } from '../storage/storage.ts'
+import { usageOf } from './allowances.ts'
 import { accessOfSubscription } from './subscription-access.ts'
 
 /** Each lost race means that another process published; this many in a row is a fault. */
 const MAX_TRIES = 50
 
-const subscriptionsOf = async (services: Services, customer: CustomerKey): Promise<Subscription[]> => {
+/** All of a customer, ended ones too. */
+export const subscriptionsOf = async (services: Services, customer: CustomerKey): Promise<Subscription[]> => {
   const where = { tenantId: customer.tenantId, storefrontId: customer.storefrontId, customerId: customer.customerId }
   const all: Subscription[] = []
   let cursor: string | undefined
@@ -37,11 +39,9 @@ const deriveSet = async (services: Services, customer: CustomerKey): Promise<{ g
   const subscriptions = await subscriptionsOf(services, customer)
   const counters = await services.storage.usageCounters.find(keys.customer(customer.tenantId, customer.storefrontId, customer.customerId))
   const grants = deriveGrants(subscriptions.map(accessOfSubscription))
-  const known = new Set(grants.map((grant) => grant.key))
-  const usage = (counters?.entries ?? [])
-    .filter((entry) => known.has(entry.key))
-    .map(({ key, used, until }): Usage => ({ key, used, ...(until ? { untilMs: until.getTime() } : {}) }))
-  return { grants, usage }
+  const isHeld = (key: string, subscriptionId?: string): boolean =>
+    grants.some((grant) => grant.key === key && (subscriptionId === undefined || grant.subscriptionId === subscriptionId))
+  return { grants, usage: usageOf(counters?.entries ?? [], subscriptions, isHeld) }
 }
 
 export const toEntitlementSet = (stored: StoredEntitlementSet): EntitlementSet => ({

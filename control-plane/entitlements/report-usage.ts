@@ -1,14 +1,19 @@
 /** How much of a quota or capacity a customer has used, as its application reports it. */
-import { decide } from '../../common/entitlements/decide.ts'
-import type { CustomerKey } from '../../common/entitlements/model.ts'
-import { quotaWindow } from '../../common/entitlements/quota-window.ts'
+import { decide, isCurrent } from '../../common/entitlements/decide.ts'
+import { deriveGrants } from '../../common/entitlements/derive.ts'
+import type { CustomerKey, Grant } from '../../common/entitlements/model.ts'
 import { fieldError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
+import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
 import { insertOrGet, update } from '../storage/update.ts'
-import { publishEntitlements, toEntitlementSet } from './publish-entitlements.ts'
+import { isFinal } from '../subscriptions/machine/state.ts'
+import { allowanceTime, type UsageEntry, usageOf } from './allowances.ts'
+import { countCapacity, countQuota, type UsageChange } from './count-usage.ts'
+import { publishEntitlements, subscriptionsOf } from './publish-entitlements.ts'
+import { accessOfSubscription } from './subscription-access.ts'
 
 /** A repeat comes soon after its original; this many other reports of one customer do not come between. */
 const REPORTS_REMEMBERED = 64
@@ -18,7 +23,7 @@ export interface UsageReport {
   id: string
   entitlement: string
   /** Adds to what is used (below zero: gives back), or sets it. */
-  change: { add: number } | { set: number }
+  change: UsageChange
 }
 
 export interface UsageAnswer {
@@ -29,51 +34,67 @@ export interface UsageAnswer {
   entitlementRevision: number
 }
 
-/** @throws AppError `unknown_reference` or `invalid_request`. */
+/** The grants that a use is taken from: those that give access now; where none does, those that did or will. */
+const takenFrom = (grants: readonly Grant[], key: string, nowMs: number): Grant[] => {
+  const ofKey = grants.filter((grant) => grant.key === key && (grant.terms.kind === 'quota' || grant.terms.kind === 'capacity'))
+  const current = ofKey.filter((grant) => isCurrent(grant, nowMs))
+  const found = current.length > 0 ? current : ofKey
+  const kind = found.at(-1)?.terms.kind
+  return found.filter(({ terms }) => terms.kind === kind)
+}
+
+/**
+ * Use is a fact: it is counted beyond the limit, and while access is off.
+ * @throws AppError `unknown_reference` or `invalid_request`.
+ */
 export const reportUsage = async (services: Services, tenant: Tenant, customer: CustomerKey, report: UsageReport): Promise<UsageAnswer> => {
   const { storage } = services
   const id = keys.customer(customer.tenantId, customer.storefrontId, customer.customerId)
-  const nowMs = tenantNow(services, tenant).getTime()
-  const stored = await storage.entitlementSets.find(id)
-  if (!stored) throw fieldError('unknown_reference', 'customerId', `the storefront has no customer ${JSON.stringify(customer.customerId)}`)
-  const set = toEntitlementSet(stored)
-  const { kind } = decide(set, report.entitlement, 1, nowMs)
-  const current = set.grants.findLast((grant) => grant.key === report.entitlement && grant.terms.kind === kind && !grant.inactive)
-  const terms = current?.terms
-  if (terms?.kind !== 'quota' && terms?.kind !== 'capacity') {
-    throw fieldError('unknown_reference', 'entitlement', `the customer holds no quota or capacity ${JSON.stringify(report.entitlement)}`)
+  const now = tenantNow(services, tenant)
+  if (!(await storage.customers.find(id))) {
+    throw fieldError('unknown_reference', 'customerId', `the storefront has no customer ${JSON.stringify(customer.customerId)}`)
   }
+  const subscriptions = await subscriptionsOf(services, customer)
+  const grants = takenFrom(deriveGrants(subscriptions.map(accessOfSubscription)), report.entitlement, now.getTime())
+  const [first] = grants
+  if (!first) throw fieldError('unknown_reference', 'entitlement', `the customer holds no quota or capacity ${JSON.stringify(report.entitlement)}`)
+  const held = grants.flatMap((grant) => {
+    const subscription = subscriptions.find((one) => one.id === grant.subscriptionId)
+    return subscription ? [{ grant, subscription }] : []
+  })
+  const count = (entries: readonly UsageEntry[]): UsageEntry[] =>
+    first.terms.kind === 'capacity'
+      ? countCapacity(entries, report.entitlement, report.change)
+      : countQuota(entries, report.entitlement, held, report.change, now)
 
   await insertOrGet(storage.usageCounters, { _id: id, ...customer, entries: [], recentReports: [], createdAt: services.clock.now() })
-  const window = terms.kind === 'quota' ? quotaWindow(terms, nowMs) : undefined
-  await update(storage.usageCounters, id, (counters) => counted(counters, report, window && new Date(window.endMs), nowMs, repairTime(services)))
+  const counters = await update(storage.usageCounters, id, (latest) => {
+    if (latest.recentReports.includes(report.id)) return undefined
+    const entries = count(latest.entries).filter((entry) => isOfUse(entry, subscriptions, now))
+    const recentReports = [...latest.recentReports, report.id].slice(-REPORTS_REMEMBERED)
+    return { ...latest, entries, recentReports, repairAt: repairTime(services) }
+  })
   const { revision, published } = await publishEntitlements(services, tenant, customer)
   if (published) await clearMark(services, id)
 
-  const now = decide(toEntitlementSet(await storage.entitlementSets.get(id)), report.entitlement, 1, nowMs)
+  // As it would be decided with access: what is left is of use to know while it is off, too.
+  const always = grants.map(({ untilMs: _, ...grant }) => ({ ...grant, inactive: false, fromMs: Number.NEGATIVE_INFINITY }))
+  const usage = usageOf(counters.entries, subscriptions, (key) => key === report.entitlement)
+  const paused = held.every(({ subscription }) => subscription.status === 'paused')
+  const at = paused && held[0] ? allowanceTime(held[0].subscription, now) : now
+  const after = decide({ grants: always, usage }, report.entitlement, 1, at.getTime())
   return {
-    used: now.used ?? 0,
-    limit: now.limit ?? null,
-    remaining: now.remaining ?? null,
-    resetsAt: now.resetsAtMs === undefined ? undefined : new Date(now.resetsAtMs),
+    used: after.used ?? 0,
+    limit: after.limit ?? null,
+    remaining: after.remaining ?? null,
+    resetsAt: after.resetsAtMs === undefined || paused ? undefined : new Date(after.resetsAtMs),
     entitlementRevision: revision,
   }
 }
 
-const counted = (counters: UsageCounters, report: UsageReport, periodEnd: Date | undefined, nowMs: number, repairAt: Date): UsageCounters | undefined => {
-  if (counters.recentReports.includes(report.id)) return undefined
-  const entry = counters.entries.find(({ key }) => key === report.entitlement)
-  const running = entry && (!entry.until || nowMs < entry.until.getTime()) ? entry : undefined
-  const used = 'set' in report.change ? report.change.set : (running?.used ?? 0) + report.change.add
-  if (used < 0) throw fieldError('invalid_request', 'amount', `would leave less than nothing used: ${running?.used ?? 0} is used now`)
-  const until = periodEnd === undefined ? undefined : (running?.until ?? periodEnd)
-  return {
-    ...counters,
-    entries: [...counters.entries.filter(({ key }) => key !== report.entitlement), { key: report.entitlement, used, ...(until ? { until } : {}) }],
-    recentReports: [...counters.recentReports, report.id].slice(-REPORTS_REMEMBERED),
-    repairAt,
-  }
-}
+/** Counts of allowances that are over, of subscriptions that are over too, would let the document grow for ever. */
+const isOfUse = ({ until, subscriptionId }: UsageEntry, subscriptions: readonly Subscription[], now: Date): boolean =>
+  !until || until > now || subscriptions.some(({ id, status }) => id === subscriptionId && !isFinal(status))
 
 const clearMark = (services: Services, id: string) =>
   update(services.storage.usageCounters, id, (counters) => (counters.repairAt ? { ...counters, repairAt: undefined } : undefined))

@@ -1,6 +1,7 @@
 /** What each subscription state means for access: the state table, in the words that `deriveGrants` takes. */
 import type { SubscriptionAccess } from '../../common/entitlements/derive.ts'
-import type { Entitlement } from '../../common/entitlements/model.ts'
+import { type Entitlement, MAX_COUNT } from '../../common/entitlements/model.ts'
+import { allowanceAnchor } from '../billing/allowance-anchor.ts'
 import { openBill } from '../billing/bills.ts'
 import { graceFrom, verdictBy } from '../billing/dunning.ts'
 import { priceOf } from '../billing/periods.ts'
@@ -53,7 +54,7 @@ const untilOf = (subscription: Subscription): Date | undefined => {
 /** Bought so many times, quotas and capacities count so many times, as two subscriptions would. */
 const timesQuantity = (entitlement: Entitlement, quantity: number): Entitlement =>
   (entitlement.kind === 'quota' || entitlement.kind === 'capacity') && entitlement.limit !== null
-    ? { ...entitlement, limit: entitlement.limit * quantity }
+    ? { ...entitlement, limit: Math.min(MAX_COUNT, entitlement.limit * quantity) }
     : entitlement
 
 export const accessOfSubscription = (subscription: Subscription): SubscriptionAccess => {
@@ -65,7 +66,7 @@ export const accessOfSubscription = (subscription: Subscription): SubscriptionAc
     access: accessOf(subscription),
     fromMs: from.getTime(),
     ...(until ? { untilMs: until.getTime() } : {}),
-    anchorMs: subscription.anchor.getTime(),
+    anchorMs: (per) => allowanceAnchor(subscription, per).getTime(),
     timeZone: subscription.timeZone,
     entitlements: subscription.entitlements.map((stored) => timesQuantity(toEntitlement(stored), subscription.quantity)),
   }

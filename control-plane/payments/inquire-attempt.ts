@@ -5,7 +5,7 @@ import type { Attempt, Payment } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { attemptRepairTime, repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
-import { claimForSending, recordInquiry, recordNeverArrived, recordOutcome } from './machine/attempts.ts'
+import { claimForSending, isWatched, recordInquiry, recordNeverArrived, recordOutcome, recordWatched } from './machine/attempts.ts'
 import { isOpen } from './machine/state.ts'
 import type { Opened } from './psp/directory.ts'
 import type { ChargeOutcome, InquiryOutcome, Psp } from './psp/psp.ts'
@@ -89,6 +89,24 @@ export const inquireAttempt = async (services: Services, tenant: Tenant, payment
 }
 
 /**
+ * Of an attempt that was given up and may still bring money: only that it has is news. What is merely held is let go.
+ */
+export const lookForLateMoney = async (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt): Promise<Payment> => {
+  const opened = await openAccount(services, tenant, attempt.account)
+  const found: InquiryOutcome = 'psp' in opened ? await opened.psp.inquire(nameOf(payment, attempt)) : unknown('account_unusable')
+  if (found.status === 'authorized' && 'psp' in opened) {
+    await opened.psp.release(`${attempt.id}-release`, nameOf(payment, { ...attempt, pspReference: found.pspReference }))
+  }
+  if (found.status === 'succeeded') return storeOutcome(services, tenant, payment, attempt.id, found)
+  return update(
+    services.storage.payments,
+    payment._id,
+    (latest) => recordWatched(latest, attempt.id, tenantNow(services, tenant), repairTime(services)),
+    payment,
+  )
+}
+
+/**
  * The customer has come back from where they had to act: what they bring is handed to the provider, and what became of
  * the attempt is asked for at once.
  * @throws AppError `not_found`.
@@ -103,7 +121,7 @@ export const completeAttempt = async (
   const payment = await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId))
   const attempt = payment.attempts.find(({ id }) => id === attemptId)
   if (!attempt) throw new AppError('not_found', 'the payment has no such attempt')
-  if (!isOpen(attempt)) return payment
+  if (!isOpen(attempt) && !isWatched(attempt)) return payment
   const opened = await openAccount(services, tenant, attempt.account)
   const outcome = 'psp' in opened ? await opened.psp.complete(nameOf(payment, attempt), details) : unknown('account_unusable')
   return storeOutcome(services, tenant, payment, attempt.id, outcome)

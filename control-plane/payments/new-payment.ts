@@ -5,7 +5,7 @@ import type { Payment } from '../schemas/payment.ts'
 import type { Bill, Subscription } from '../schemas/subscription.ts'
 import type { New } from '../storage/storage.ts'
 
-const begun = { round: 1, attempts: [], refunds: [], effectsDue: false, abandoned: false }
+const begun = { round: 1, attempts: [], refunds: [], effectsDue: false, abandoned: false, countsMoneyBack: true }
 
 /** For the customer's statement. */
 const describe = (subscription: Subscription, bill: Bill): string => {
@@ -32,6 +32,9 @@ export const paymentOfBill = (subscription: Subscription, bill: Bill, now: Date,
   description: describe(subscription, bill),
   paymentMethodId: subscription.paymentMethodId,
   stayWith: subscription.paidAt,
+  onSession: bill.onSession ?? false,
+  returnUrl: bill.returnUrl,
+  actionHours: subscription.billing.actionHours,
   status: bill.amountMinor === 0 ? 'succeeded' : 'due',
   clock: subscription.clock,
   repairAt: bill.amountMinor === 0 ? undefined : repairAt,

@@ -26,8 +26,12 @@ export const storeOutcome = (services: Services, tenant: Tenant, payment: Paymen
     payment,
   )
 
-/** Renewals are made without the customer. */
-const isOffSession = ({ subscriptionId, seq }: Payment): boolean => Boolean(subscriptionId) && (seq ?? 0) > 0
+/** Renewals are made without the customer; what somebody asks for is made with them. */
+const isOffSession = ({ subscriptionId, seq, onSession }: Payment): boolean => Boolean(subscriptionId) && !(onSession ?? seq === 0)
+
+/** Their bank has asked for them before, and now they are there. */
+const wantsAuthentication = (payment: Payment, { id, paymentMethodId }: Attempt): boolean =>
+  payment.attempts.some((other) => other.id !== id && other.paymentMethodId === paymentMethodId && other.declineClass === 'action_required')
 
 /**
  * Under the attempt's id, which the PSP knows as idempotency key: made twice, it charges once.
@@ -45,6 +49,8 @@ export const sendCharge = async (opened: Opened, { customer }: PaymentParties, p
     token,
     capture,
     offSession: isOffSession(payment),
+    ...(!isOffSession(payment) && wantsAuthentication(payment, attempt) ? { authenticate: true } : {}),
+    ...(payment.returnUrl ? { returnUrl: payment.returnUrl } : {}),
     ...(payment.description ? { description: payment.description } : {}),
   }
   return circuit ? circuit.run(() => psp.charge(order)) : psp.charge(order)

@@ -14,7 +14,7 @@ const entitlement = part({
   value: { type: String },
 })
 
-const pricing = part({
+export const pricingPart = part({
   amountMinor: { type: Number, required: true, min: 0 },
   currency: { type: String, required: true },
   interval: { type: String, enum: intervals, required: true },
@@ -23,7 +23,7 @@ const pricing = part({
 
 /** What a bundle offers. A subscription keeps its own copy, so a new version changes nobody's terms by itself. */
 const offerFields = {
-  pricing: { type: pricing, required: true },
+  pricing: { type: pricingPart, required: true },
   entitlements: { type: [entitlement], required: true },
   /** Whether a payment that is given back in full takes the access with it that it paid for. */
   refundEndsAccess: { type: Boolean, required: true, default: false },

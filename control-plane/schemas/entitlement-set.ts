@@ -25,7 +25,17 @@ const usageFields = defineFields({
   storefrontId: { type: String, required: true },
   customerId: { type: String, required: true },
   entries: {
-    type: [part({ key: { type: String, required: true }, used: { type: Number, required: true, min: 0 }, until: { type: Date } })],
+    type: [
+      part({
+        key: { type: String, required: true },
+        used: { type: Number, required: true, min: 0 },
+        /** Of a quota: the subscription whose allowance it is taken from. Absent: counted before that was told apart. */
+        subscriptionId: { type: String },
+        /** Of a quota: when that allowance ended, as it was last counted; and when that was. */
+        until: { type: Date },
+        at: { type: Date },
+      }),
+    ],
     required: true,
   },
   /** The last reports counted, so that a repeated one is not counted twice. */

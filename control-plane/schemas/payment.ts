@@ -49,12 +49,25 @@ const attempt = part({
   inquireAt: { type: Date },
   /** When the PSP was first asked to take, or to let go, what is authorized. */
   captureAskedAt: { type: Date },
+  /**
+   * It waited for the customer, and is not waited for any more. `sure`: the provider has let it go. Else money may still
+   * arrive, which is asked about until `watchUntil` and given back where something else was paid meanwhile.
+   */
+  givenUp: { type: part({ at: { type: Date, required: true }, sure: { type: Boolean, required: true }, watchUntil: { type: Date } }) },
   /** An operator said what became of it. */
   resolution: { type: resolution },
   why: { type: why, required: true },
   at: { type: Date, required: true },
   resolvedAt: { type: Date },
 })
+
+/** What money that went back took of its subscription: of the worth of the period whose own bill is `period`, and of the credit. */
+export const moneyBackFields = {
+  period: { type: Number, required: true },
+  worthMinor: { type: Number, required: true },
+  creditMinor: { type: Number, required: true },
+} as const
+const moneyBack = part(moneyBackFields)
 
 /** `not_wanted`: it arrived when what it paid for was off. */
 export const refundReasons = ['not_wanted', 'paid_twice', 'requested'] as const
@@ -80,6 +93,8 @@ const refund = part({
   tryAt: { type: Date },
   /** The PSP's own words about the last refusal. */
   pspCode: { type: String },
+  /** Present while the subscription counts it as gone. */
+  counted: { type: moneyBack },
   at: { type: Date, required: true },
 })
 
@@ -94,6 +109,8 @@ const dispute = part({
   currency: { type: String, required: true },
   reason: { type: String, required: true },
   respondBy: { type: Date },
+  /** Present while the subscription counts it as gone. */
+  counted: { type: moneyBack },
   openedAt: { type: Date, required: true },
   changedAt: { type: Date, required: true },
 })
@@ -136,6 +153,14 @@ const fields = defineFields({
   stayWith: { type: String },
   status: { type: String, enum: paymentStatuses, required: true },
   round: { type: Number, required: true, default: 1 },
+  /** Whether the customer is there to act in this round. Absent: as before this was kept, in a first payment. */
+  onSession: { type: Boolean },
+  /** Where they come back to; absent: to the account's address. */
+  returnUrl: { type: String },
+  /** How long an attempt may wait for the customer. */
+  actionHours: { type: Number },
+  /** What goes back of it is marked with what it took. Absent: made before that was kept. */
+  countsMoneyBack: { type: Boolean },
   /** Why it failed without an attempt, where there was none to make. */
   failure: { type: String },
   attempts: { type: [attempt], required: true },

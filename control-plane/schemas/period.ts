@@ -17,10 +17,13 @@ export const periodFields = {
 export const periodPart = part(periodFields)
 export type BillingPeriod = PartOf<typeof periodFields>
 
-export const lineKinds = ['plan', 'unused', 'one_time'] as const
+export const lineKinds = ['plan', 'unused', 'one_time', 'carried'] as const
 
 const lineFields = {
-  /** `plan`: a plan for a span of time; `unused`: what was paid and is given back (below zero); `one_time`. */
+  /**
+   * `plan`: a plan for a span of time; `unused`: what was paid and is given back (below zero); `one_time`; `carried`: too little
+   * for a charge of its own, brought from the bill before, or (below zero) left to the next.
+   */
   kind: { type: String, enum: lineKinds, required: true },
   bundleId: { type: String },
   bundleVersion: { type: Number },

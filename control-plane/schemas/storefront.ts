@@ -30,7 +30,11 @@ const billingTermsFields = {
   /** How long a first payment may take. */
   firstPaymentHours: { type: Number, required: true, min: 1 },
   proration: { type: String, enum: prorations, required: true },
-  /** Card networks fine for more: attempts of one payment, over all PSPs, in any such span of days. */
+  /** How long an attempt may wait for the customer to act. Absent: 23. */
+  actionHours: { type: Number, min: 1 },
+  /** Card networks fine for more: attempts of one payment that reached one, over all PSPs, in any span of 24 hours. Absent: 10. */
+  maxAttemptsPerDay: { type: Number, min: 1 },
+  /** The same, in any such span of days. */
   maxAttempts: { type: Number, required: true, min: 1 },
   maxAttemptsDays: { type: Number, required: true, min: 1 },
   /** Whether a renewal that is refused is tried with the customer's other payment methods. Absent: no. */

@@ -1,6 +1,6 @@
 import type { InferRawDocType } from 'mongoose'
-import { termsFields, termsPart } from './bundle.ts'
-import { disputeStatuses } from './payment.ts'
+import { pricingPart, termsFields, termsPart } from './bundle.ts'
+import { disputeStatuses, moneyBackFields } from './payment.ts'
 import { linePart, periodFields, periodPart } from './period.ts'
 import { defineFields, defineSchema, part, Schema, workFields } from './schema.ts'
 import { billingTermsPart } from './storefront.ts'
@@ -26,6 +26,9 @@ export const endReasons = ['canceled', 'period_end', 'payment_not_made', 'unpaid
  * One obligation of the subscription, from when it arises to when its payment's outcome is in the subscription. It
  * holds all that the payment is made from, so that whoever repeats that step makes the same one.
  */
+/** Money of one payment, wherever it is by now. */
+const lot = part({ paymentId: { type: String, required: true }, amountMinor: { type: Number, required: true, min: 0 } })
+
 const bill = part({
   paymentId: { type: String, required: true },
   /** Counts the bills of the subscription. */
@@ -38,6 +41,10 @@ const bill = part({
   lines: { type: [linePart], required: true },
   /** Taken from the subscription's credit; below zero when the bill adds to it. */
   creditMinor: { type: Number, required: true },
+  /** Whose money that credit is. */
+  creditFrom: { type: [lot], default: undefined },
+  /** By how much what is carried to the next bill has grown with this one; below zero: shrunk. */
+  carriedMinor: { type: Number },
   /** Left to pay: the lines' sum less the credit. */
   amountMinor: { type: Number, required: true, min: 0 },
   openedAt: { type: Date, required: true },
@@ -46,6 +53,12 @@ const bill = part({
   /** The round of attempts that is asked for, and the last one that is known to have failed. */
   round: { type: Number, required: true },
   failedRound: { type: Number, required: true },
+  /** The customer is there: the round that is asked for may ask them to act. */
+  onSession: { type: Boolean },
+  /** Where they come back to then; absent: to the account's address. */
+  returnUrl: { type: String },
+  /** What of its period was without access is left out of its lines already. */
+  leavesOutSuspension: { type: Boolean },
   /** When its payment failed for the first time: what retries are counted from. */
   failedAt: { type: Date },
   /** The terms that it pays for, where they are not the subscription's own yet. */
@@ -53,6 +66,8 @@ const bill = part({
   /** The anchor from then on, where it is another. */
   anchor: { type: Date },
 })
+
+const moneyBackPart = part({ id: { type: String, required: true }, ...moneyBackFields })
 
 const event = part({
   seq: { type: Number, required: true },
@@ -78,6 +93,10 @@ const fields = defineFields({
   /** Periods begin on this day of the month (31: the last), or of the week (1: Monday). Absent: on the anchor's. */
   billingDay: { type: Number, min: 1, max: 31 },
   timeZone: { type: String, required: true },
+  /** What the periods of quotas were counted from before any pause. Absent: the anchor. */
+  quotaAnchor: { type: Date },
+  /** The pauses of the service that are over, oldest first: each has moved the allowances that ran when it began. */
+  pauses: { type: [part({ from: { type: Date, required: true }, to: { type: Date, required: true } })], default: undefined },
   currentPeriod: {
     type: part({
       ...periodFields,
@@ -87,9 +106,12 @@ const fields = defineFields({
       firstBill: { type: Number, required: true },
       /** What is credited pro rata if the period is left early: what a whole one cost, less refunds. */
       creditableMinor: { type: Number, required: true },
-      /** Refunds that have been taken off it. */
+      /** Whose money it was paid with; absent in periods of before this was kept. */
+      paidFrom: { type: [lot], default: undefined },
+      /** The price that was agreed for it, where another is agreed for the next by now. */
+      pricing: { type: pricingPart },
+      /** Refunds that were taken off it, and what each took: only in periods of before `moneyBack` was kept. */
       refunds: { type: [String], required: true },
-      /** What each of them took, of the period and of the credit: it comes back when the refund does. */
       refundsTook: {
         type: [
           part({
@@ -129,6 +151,17 @@ const fields = defineFields({
   paymentMethodId: { type: String },
   /** Owed to the customer, and used before the card is. */
   creditMinor: { type: Number, required: true, min: 0, default: 0 },
+  /** Whose money the credit is, the oldest first. What it does not cover is of before this was kept. */
+  creditFrom: { type: [lot], default: undefined },
+  /** Owed by the customer, and too little for a charge of its own: it comes with the next bill. */
+  carriedMinor: { type: Number, min: 0 },
+  /** What amounts can be charged, as the storefront's accounts were when the last bill was made. */
+  chargeLimits: { type: part({ stepMinor: { type: Number, required: true }, smallestMinor: { type: Number, required: true } }) },
+  /**
+   * Money that went back (a refund, or a dispute that was lost), and what it took of the current period's worth and of the
+   * credit. The payment keeps the same; here are the latest.
+   */
+  moneyBack: { type: [moneyBackPart], default: undefined },
   /** What of it was taken back, since it had been refunded. */
   creditRefundedMinor: { type: Number, required: true, default: 0 },
   billsMade: { type: Number, required: true, default: 0 },

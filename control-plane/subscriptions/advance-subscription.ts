@@ -1,25 +1,30 @@
 /**
- * Takes a subscription as far as it can go now: what time has done to it, the payments of its bills, the publication
- * of what it grants. The request that changes a subscription, the worker that finds it due, the sweeper after a
- * crash and a PSP's webhook all call this and nothing else; each step is stored before the next, so whoever calls it
- * again goes on where it stopped.
+ * Takes a subscription as far as it can go now: what time has done to it, the payments of its bills, what has become of
+ * their money since, the publication of what it grants. The request that changes a subscription, the worker that finds
+ * it due, the sweeper after a crash and a PSP's webhook all call this and nothing else; each step is stored before the
+ * next, so whoever calls it again goes on where it stopped.
  */
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { isAppError } from '../../common/errors.ts'
 import { publishEntitlements } from '../entitlements/publish-entitlements.ts'
 import { keys } from '../keys.ts'
 import { collectPayment } from '../payments/collect-payment.ts'
-import { abandon, recordSeen, reopen } from '../payments/machine/attempts.ts'
+import { giveUpAttempt } from '../payments/give-up-attempt.ts'
+import { lookAtPayment } from '../payments/look-at-payment.ts'
+import { abandon, reopen, waitingAttempt } from '../payments/machine/attempts.ts'
+import { recordSeen } from '../payments/machine/money-facts.ts'
 import { paymentOfBill } from '../payments/new-payment.ts'
 import type { Payment } from '../schemas/payment.ts'
 import type { Bill, Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
 import { insertOrGet, update } from '../storage/update.ts'
+import { chargeableAt } from './charge-limits.ts'
 import { handOnEvents, isTimeToHandOn } from './hand-on-events.ts'
 import { afterDispute } from './machine/after-dispute.ts'
 import { afterPayment } from './machine/after-payment.ts'
 import { afterTime } from './machine/after-time.ts'
+import { afterMoneyBack } from './machine/money-back.ts'
 import { atRest, type Moment } from './machine/state.ts'
 
 /** Ten years of days in one catch-up, and some lost races; more steps on one subscription is a fault. */
@@ -35,15 +40,34 @@ export interface AdvancedSubscription {
 
 export const momentOf = (services: Services, tenant: Tenant): Moment => ({ now: tenantNow(services, tenant), repairAt: repairTime(services) })
 
-/** @param known the subscription as the caller last saw it, which saves reading it. */
-export const advanceSubscription = async (services: Services, tenant: Tenant, subscriptionId: string, known?: Subscription): Promise<AdvancedSubscription> => {
+export interface Advance {
+  /** The subscription as the caller last saw it, which saves reading it. */
+  known?: Subscription | undefined
+  /** A payment that is due to be looked at: somebody has told of it, its time has come, or a crash left it half-done. */
+  paymentId?: string | undefined
+}
+
+export const advanceSubscription = async (
+  services: Services,
+  tenant: Tenant,
+  subscriptionId: string,
+  { known, paymentId }: Advance = {},
+): Promise<AdvancedSubscription> => {
   const { subscriptions } = services.storage
   const id = keys.subscription(tenant.tenantId, subscriptionId)
   let payment: Payment | undefined
   let current = known
+  let [isLookedAt, isSeen] = [paymentId === undefined, paymentId === undefined]
+  let limits: Subscription['chargeLimits']
+  /** What time does next may make a bill: its amount has to be one that the storefront's accounts can take. */
+  const chargeable = async (subscription: Subscription): Promise<Subscription> => {
+    if (!subscription.dueAt || subscription.dueAt > momentOf(services, tenant).now) return subscription
+    limits ??= (await chargeableAt(services, tenant, subscription)).chargeLimits
+    return { ...subscription, chargeLimits: limits }
+  }
   for (let steps = 0; steps < MAX_STEPS; steps += 1) {
     try {
-      const subscription: Subscription = current ?? (await subscriptions.get(id))
+      const subscription = await chargeable(current ?? (await subscriptions.get(id)))
       current = undefined
       const moved = afterTime(subscription, momentOf(services, tenant))
       if (moved) {
@@ -54,6 +78,19 @@ export const advanceSubscription = async (services: Services, tenant: Tenant, su
       payment = billed.payment ?? payment
       if (billed.subscription) {
         current = billed.subscription
+        continue
+      }
+      // Whether the payment is still wanted is the subscription's to say: only now is it asked about.
+      if (paymentId !== undefined && !isLookedAt) {
+        isLookedAt = true
+        await lookAtPayment(services, tenant, paymentId)
+        current = subscription
+        continue
+      }
+      if (paymentId !== undefined && !isSeen) {
+        const noted = await noteFacts(services, tenant, subscription, await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId)))
+        isSeen = noted === undefined
+        current = noted ?? subscription
         continue
       }
       return { ...(await rest(services, tenant, subscription)), payment }
@@ -79,10 +116,23 @@ const rest = async (services: Services, tenant: Tenant, subscription: Subscripti
 }
 
 /** Only what was looked at has been seen: what has become of it since keeps its reminder. */
-const seen =
-  ({ revision }: Payment) =>
-  (latest: Payment): Payment | undefined =>
-    latest.revision === revision ? recordSeen(latest) : undefined
+const markSeen = (services: Services, { moneyBack }: Subscription, payment: Payment): Promise<Payment> =>
+  update(services.storage.payments, payment._id, (latest) => (latest.revision === payment.revision ? recordSeen(latest, moneyBack ?? []) : undefined), payment)
+
+/** What has happened to a payment's money since it arrived. */
+const afterFacts = (subscription: Subscription, payment: Payment, moment: Moment): Subscription | undefined => {
+  const back = afterMoneyBack(subscription, payment, moment)
+  return afterDispute(back ?? subscription, payment, moment) ?? back
+}
+
+/** @returns the subscription with what it made of them, stored; undefined when it knew of all. */
+const noteFacts = async (services: Services, tenant: Tenant, subscription: Subscription, payment: Payment): Promise<Subscription | undefined> => {
+  const changed = afterFacts(subscription, payment, momentOf(services, tenant))
+  const stored = changed && (await services.storage.subscriptions.replace(changed))
+  // It is in the subscription: only now is the payment's own reminder of it taken away.
+  await markSeen(services, stored ?? subscription, payment)
+  return stored
+}
 
 interface Billed {
   /** Of the bill that was looked at last. */
@@ -100,16 +150,11 @@ const bringBillsToRest = async (services: Services, tenant: Tenant, subscription
     payment = await bringPaymentToRest(services, tenant, subscription, bill)
     const moment = momentOf(services, tenant)
     const paid = afterPayment(subscription, bill, payment, moment)
-    const changed = afterDispute(paid ?? subscription, payment, moment) ?? paid
-    if (!changed) {
-      // It has nothing new to say: its reminder has done its work.
-      payment = await update(services.storage.payments, payment._id, seen(payment), payment)
-      continue
-    }
-    const stored = await services.storage.subscriptions.replace(changed)
-    // The outcome is in the subscription: only now is the payment's own reminder of it taken away.
-    payment = await update(services.storage.payments, payment._id, seen(payment), payment)
-    return { payment, subscription: stored }
+    const changed = afterFacts(paid ?? subscription, payment, moment) ?? paid
+    const stored = changed && (await services.storage.subscriptions.replace(changed))
+    // The outcome is in the subscription, or it has nothing new to say: its reminder has done its work.
+    payment = await markSeen(services, stored ?? subscription, payment)
+    if (stored) return { payment, subscription: stored }
   }
   return { payment, subscription: undefined }
 }
@@ -119,11 +164,19 @@ const bringPaymentToRest = async (services: Services, tenant: Tenant, subscripti
   const { now, repairAt } = momentOf(services, tenant)
   const payment = await insertOrGet(payments, paymentOfBill(subscription, bill, now, repairAt))
   if (bill.status === 'settled') return payment
-  const wanted =
-    bill.status === 'dropped'
-      ? await update(payments, payment._id, (latest) => abandon(latest, now, repairAt), payment)
-      : await update(payments, payment._id, (latest) => reopen(latest, bill.round, subscription.paymentMethodId ?? undefined, repairAt), payment)
-  return collectPayment(services, tenant, wanted)
+  if (bill.status === 'dropped')
+    return collectPayment(services, tenant, await update(payments, payment._id, (latest) => abandon(latest, now, repairAt), payment))
+  const { round, onSession, returnUrl } = bill
+  const asked = { round, onSession: onSession ?? false, returnUrl: returnUrl ?? undefined, paymentMethodId: subscription.paymentMethodId ?? undefined }
+  const wanted = await withNewestMethod(services, tenant, subscription, payment)
+  return collectPayment(services, tenant, await update(payments, payment._id, (latest) => reopen(latest, asked, repairAt), wanted))
+}
+
+/** An attempt that waits for the customer does not stand in the way of the payment method that they have given since. */
+const withNewestMethod = async (services: Services, tenant: Tenant, { paymentMethodId }: Subscription, payment: Payment): Promise<Payment> => {
+  const waiting = waitingAttempt(payment)
+  if (!waiting || payment.abandoned || !paymentMethodId || paymentMethodId === payment.paymentMethodId) return payment
+  return giveUpAttempt(services, tenant, payment, waiting, { why: 'another payment method was given', goOn: false })
 }
 
 /** The subscription as it stands, changing nothing. @throws AppError `not_found`. */

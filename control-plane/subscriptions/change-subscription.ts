@@ -1,4 +1,5 @@
 /** What callers do to a subscription that exists: each a decision, stored, and taken to its end. */
+import { dateIn } from '../../common/calendar.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { addPaymentMethod, methodNamed } from '../customers/customers.ts'
 import { keys } from '../keys.ts'
@@ -8,11 +9,12 @@ import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
 import { update } from '../storage/update.ts'
 import { type AdvancedSubscription, advanceSubscription, momentOf } from './advance-subscription.ts'
+import { chargeableAt } from './charge-limits.ts'
 import { settled } from './machine/after-payment.ts'
 import { changeTerms } from './machine/change-terms.ts'
 import { cancel, reactivate } from './machine/end-subscription.ts'
 import { pauseCollection, pauseService, resume } from './machine/pause.ts'
-import { withPaymentMethod } from './machine/pay.ts'
+import { giveUpChange, payNow, withPaymentMethod } from './machine/pay.ts'
 import type { Moment } from './machine/state.ts'
 import { checkPrice, termsOf } from './terms.ts'
 
@@ -36,6 +38,7 @@ const obey = async (
 ): Promise<AdvancedSubscription> => {
   // What time has done comes first: a command is about the subscription as it is now.
   const { subscription: current } = await upToNow(services, tenant, subscriptionId, check)
+  const { chargeLimits } = await chargeableAt(services, tenant, current)
   const obeyed = await update(
     services.storage.subscriptions,
     keys.subscription(tenant.tenantId, subscriptionId),
@@ -43,24 +46,30 @@ const obey = async (
       if (subscription.recentCommands.includes(id)) return undefined
       // Someone else came between.
       if (subscription !== current) check(subscription)
-      const decided = decide(subscription, momentOf(services, tenant))
-      return decided === subscription ? undefined : { ...decided, recentCommands: [...subscription.recentCommands, id].slice(-COMMANDS_REMEMBERED) }
+      const asked = { ...subscription, chargeLimits }
+      const decided = decide(asked, momentOf(services, tenant))
+      return decided === asked ? undefined : { ...decided, recentCommands: [...subscription.recentCommands, id].slice(-COMMANDS_REMEMBERED) }
     },
     current,
   )
-  return advanceSubscription(services, tenant, subscriptionId, obeyed)
+  return advanceSubscription(services, tenant, subscriptionId, { known: obeyed })
 }
 
 const upToNow = async (services: Services, tenant: Tenant, subscriptionId: string, check: Command['check']) => {
   const stored = await services.storage.subscriptions.get(keys.subscription(tenant.tenantId, subscriptionId))
   check(stored)
   const { now } = momentOf(services, tenant)
-  return stored.dueAt && stored.dueAt <= now ? advanceSubscription(services, tenant, subscriptionId, stored) : { subscription: stored }
+  return stored.dueAt && stored.dueAt <= now ? advanceSubscription(services, tenant, subscriptionId, { known: stored }) : { subscription: stored }
 }
 
 /** @throws AppError `not_found` or `not_allowed_in_state`. */
-export const cancelSubscription = (services: Services, tenant: Tenant, command: Command, at: 'now' | 'period_end'): Promise<AdvancedSubscription> =>
-  obey(services, tenant, command, (subscription, moment) => cancel(subscription, at, moment))
+export const cancelSubscription = (
+  services: Services,
+  tenant: Tenant,
+  command: Command,
+  at: 'now' | 'period_end',
+  credit: 'none' | 'prorate' = 'none',
+): Promise<AdvancedSubscription> => obey(services, tenant, command, (subscription, moment) => cancel(subscription, at, moment, credit))
 
 /** @throws AppError `not_found` or `not_allowed_in_state`. */
 export const reactivateSubscription = (services: Services, tenant: Tenant, command: Command): Promise<AdvancedSubscription> =>
@@ -71,15 +80,18 @@ export const pauseSubscription = (
   services: Services,
   tenant: Tenant,
   command: Command,
-  pause: { what: 'service' | 'collection'; resumeAt?: Date | undefined },
+  /** A date begins in the storefront's time zone. */
+  pause: { what: 'service' | 'collection'; resumeAt?: Date | string | undefined },
 ): Promise<AdvancedSubscription> =>
-  obey(services, tenant, command, (subscription, moment) =>
-    pause.what === 'service' ? pauseService(subscription, pause.resumeAt, moment) : pauseCollection(subscription, moment),
-  )
+  obey(services, tenant, command, (subscription, moment) => {
+    if (pause.what === 'collection') return pauseCollection(subscription, moment)
+    const resumeAt = typeof pause.resumeAt === 'string' ? dateIn(pause.resumeAt, subscription.timeZone) : pause.resumeAt
+    return pauseService(subscription, resumeAt, moment)
+  })
 
 /** @throws AppError `not_found` or `not_allowed_in_state`. */
 export const resumeSubscription = (services: Services, tenant: Tenant, command: Command): Promise<AdvancedSubscription> =>
-  obey(services, tenant, command, resume)
+  obey(services, tenant, command, (subscription, moment) => resume(subscription, moment, true))
 
 export interface SubscriptionChange {
   paymentMethod?: string | undefined
@@ -108,6 +120,26 @@ const addMethod = async (services: Services, tenant: Tenant, subscription: Subsc
   await addPaymentMethod(services, customer, method)
   return method.id
 }
+
+export interface PayRequest {
+  /** The id of one of the customer's methods, or a PSP's token. Absent: the method that it has. */
+  paymentMethod?: string | undefined
+  returnUrl?: string | undefined
+}
+
+/** The customer is there, and pays what is still owed. @throws AppError `not_found` or `not_allowed_in_state`. */
+export const payBill = async (services: Services, tenant: Tenant, command: Command, paymentId: string, { paymentMethod, returnUrl }: PayRequest) => {
+  const subscription = await services.storage.subscriptions.get(keys.subscription(tenant.tenantId, command.subscriptionId))
+  command.check(subscription)
+  // Refused before anything is written.
+  payNow(subscription, { paymentId, paymentMethodId: paymentMethod, returnUrl }, momentOf(services, tenant))
+  const paymentMethodId = paymentMethod === undefined ? undefined : await addMethod(services, tenant, subscription, paymentMethod)
+  return obey(services, tenant, command, (latest, moment) => payNow(latest, { paymentId, paymentMethodId, returnUrl }, moment))
+}
+
+/** A change that waits for its payment does not happen. @throws AppError `not_found` or `not_allowed_in_state`. */
+export const withdrawChange = (services: Services, tenant: Tenant, command: Command, paymentId: string): Promise<AdvancedSubscription> =>
+  obey(services, tenant, command, (latest, moment) => giveUpChange(latest, paymentId, moment))
 
 export interface TermsChange {
   bundleId?: string | undefined
@@ -159,7 +191,7 @@ export const previewChange = async (services: Services, tenant: Tenant, subscrip
   const subscription = await services.storage.subscriptions.get(keys.subscription(tenant.tenantId, subscriptionId))
   const terms = await termsAskedFor(services, tenant, subscription, change)
   const moment = momentOf(services, tenant)
-  const { subscription: changedOne, bill } = changeTerms(subscription, terms, change.at, moment)
+  const { subscription: changedOne, bill } = changeTerms(await chargeableAt(services, tenant, subscription), terms, change.at, moment)
   checkPayable(subscription, bill)
   const after = bill?.status === 'open' ? settled(changedOne, bill, moment) : changedOne
   return { bill, after }

@@ -26,7 +26,7 @@ export const moveSubscription = async (services: Services, tenant: Tenant, subsc
     return next
   })
   // Also when it was moved before, in case its publication was cut off.
-  if (moved || stored.repairAt) await advanceSubscription(services, tenant, subscriptionId, stored)
+  if (moved || stored.repairAt) await advanceSubscription(services, tenant, subscriptionId, { known: stored })
   return moved
 }
 

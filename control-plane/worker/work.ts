@@ -62,7 +62,7 @@ const advanceIfFirst = async (services: Services, tenant: Tenant, subscription: 
   if (!moved) return advanceSubscription(services, tenant, subscription.id)
   try {
     const claimed = await services.storage.subscriptions.replace(moved)
-    return advanceSubscription(services, tenant, subscription.id, claimed)
+    return advanceSubscription(services, tenant, subscription.id, { known: claimed })
   } catch (error) {
     if (!isAppError(error, 'revision_conflict')) throw error
     return undefined

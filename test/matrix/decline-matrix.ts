@@ -65,7 +65,12 @@ const rowOf = (from: string, code: string, declineClass: DeclineClass): Row => {
   const second = nextAccount(once, 'card', accounts)
   const third = second && nextAccount(declinedAt(once, second, declineClass), 'card', accounts)
   const failed = { ...once, status: 'failed' } as Payment
-  const sameMethod = barrier(reopen(failed, 2, 'card', now) as Payment, 'card', limits, now)
+  const sameMethod = barrier(
+    reopen(failed, { round: 2, paymentMethodId: 'card', onSession: false, returnUrl: undefined }, now) as Payment,
+    { id: 'card' },
+    limits,
+    now,
+  )
   const isForGood = sameMethod !== undefined && /for good/.test(sameMethod)
   return {
     from,

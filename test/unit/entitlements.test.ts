@@ -18,7 +18,7 @@ const bought = (entitlements: Entitlement[], change: Partial<SubscriptionAccess>
     access: 'on',
     fromMs: start,
     untilMs: start + 30 * DAY,
-    anchorMs: start,
+    anchorMs: () => start,
     timeZone: 'UTC',
     entitlements,
     ...change,
@@ -116,7 +116,7 @@ const anySubscription = fc.record({
   access: fc.constantFrom('on' as const, 'off' as const, 'ended' as const, 'revoked' as const, 'never' as const),
   fromMs: fc.integer({ min: start - 100 * DAY, max: start + 100 * DAY }),
   untilMs: fc.integer({ min: start - 100 * DAY, max: start + 200 * DAY }),
-  anchorMs: fc.constant(start),
+  anchorMs: fc.constant(() => start),
   timeZone: fc.constant('UTC'),
   entitlements: fc.uniqueArray(anyEntitlement, { selector: ({ key }) => key }),
 })

@@ -93,7 +93,7 @@ test('which account may be tried next, by what the last one said', (t) => {
 
 test('a new payment method begins a round, in which every account may be tried again', (t) => {
   const failed = fail(say(start(payment), 'pay-1', declined('hard')), undefined, repairAt)
-  const reopened = reopen(failed, 2, 'pm-2', repairAt) as Payment
+  const reopened = reopen(failed, { round: 2, paymentMethodId: 'pm-2', onSession: false, returnUrl: undefined }, repairAt) as Payment
   t.like(reopened, { status: 'due', round: 2, paymentMethodId: 'pm-2' })
   t.is(next(reopened), 'a')
 })
@@ -193,16 +193,17 @@ test('a refund that is owed and refused is tried again; one that was asked for h
 
 test('what bars a method: a hard decline for ever, one that needs its holder until something changes, and too many declines', (t) => {
   const limits = { maxAttempts: 3, maxAttemptsDays: 30 }
-  const next = (so: Payment) => reopen(fail(so, undefined, repairAt), so.round + 1, 'pm', repairAt) as Payment
+  const next = (so: Payment) =>
+    reopen(fail(so, undefined, repairAt), { round: so.round + 1, paymentMethodId: 'pm', onSession: false, returnUrl: undefined }, repairAt) as Payment
   const after = (declineClass: Parameters<typeof declined>[0]) => next(say(start(payment), 'pay-1', declined(declineClass)))
-  t.regex(barrier(after('hard'), 'pm', limits, now) ?? '', /for good/)
-  t.is(barrier(after('hard'), 'other', limits, now), undefined)
-  t.regex(barrier(after('credential'), 'pm', limits, now) ?? '', /nothing has changed/)
-  for (const declineClass of ['funds', 'issuer_soft', 'technical', 'config'] as const) t.is(barrier(after(declineClass), 'pm', limits, now), undefined)
+  t.regex(barrier(after('hard'), { id: 'pm' }, limits, now) ?? '', /for good/)
+  t.is(barrier(after('hard'), { id: 'other' }, limits, now), undefined)
+  t.regex(barrier(after('credential'), { id: 'pm' }, limits, now) ?? '', /nothing has changed/)
+  for (const declineClass of ['funds', 'issuer_soft', 'technical', 'config'] as const) t.is(barrier(after(declineClass), { id: 'pm' }, limits, now), undefined)
   let often = payment
   for (let n = 1; n <= 3; n += 1) often = next(say(start(often), `pay-${n}`, declined('funds')))
-  t.regex(barrier(often, 'pm', limits, now) ?? '', /3 times in 30 days/)
-  t.is(barrier(often, 'pm', limits, new Date(now.getTime() + 31 * 86_400_000)), undefined)
+  t.regex(barrier(often, { id: 'pm' }, limits, now) ?? '', /3 times in 30 days/)
+  t.is(barrier(often, { id: 'pm' }, limits, new Date(now.getTime() + 31 * 86_400_000)), undefined)
 })
 
 const anyOutcome: fc.Arbitrary<ChargeOutcome> = fc.constantFrom<ChargeOutcome>(

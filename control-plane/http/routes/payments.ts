@@ -1,11 +1,17 @@
 import { fieldError } from '../../../common/errors.ts'
 import { keys } from '../../keys.ts'
+import { cancelAttempt } from '../../payments/give-up-attempt.ts'
 import { completeAttempt } from '../../payments/inquire-attempt.ts'
 import { payOnce, refundPayment } from '../../payments/one-time-payment.ts'
+import { cancelOneTime, payOneTimeNow } from '../../payments/present-customer.ts'
 import { resolveAttemptByHand, resolveRefundByHand } from '../../payments/resolve-by-hand.ts'
-import { declineClasses, paymentStatuses } from '../../schemas/payment.ts'
+import { declineClasses, type Payment, paymentStatuses } from '../../schemas/payment.ts'
+import type { Tenant } from '../../schemas/tenant.ts'
+import type { Services } from '../../services.ts'
+import { payBill, withdrawChange } from '../../subscriptions/change-subscription.ts'
 import { resumePayment } from '../../subscriptions/resume-payment.ts'
 import { amountMinor, currency, id, pageOf, pageQuery, token, z } from '../fields.ts'
+import { mustMatch } from '../precondition.ts'
 import { route } from '../route.ts'
 import { paymentAnswer, toPaymentAnswer } from './payment-answer.ts'
 
@@ -39,6 +45,17 @@ const resolveBody = z
       .openapi({ description: 'Whether the payment is then tried at other accounts at once, where the class allows it. false: it has failed.' }),
   })
   .openapi('Resolution')
+
+const returnUrl = z
+  .url({ protocol: /^https?$/, error: 'must be an http or https address' })
+  .max(2_000)
+  .openapi({ description: 'Where the customer comes back to after having acted; left out: the returnUrl of the account.' })
+
+const paymentAnswered = (payment: Payment) => ({ body: toPaymentAnswer(payment), revision: payment.revision })
+
+/** What is then done to the subscription looks again at whether the payment is still owed. */
+const checkPayment = async (services: Services, tenant: Tenant, paymentId: string, ifMatch: number | undefined): Promise<void> =>
+  mustMatch(ifMatch)(await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId)))
 
 export const paymentRoutes = [
   route({
@@ -118,6 +135,58 @@ export const paymentRoutes = [
       // What a refund does to access is done before the answer.
       const payment = refunded.effectsDue ? await resumePayment(services, tenant, refunded.id) : refunded
       return { body: toPaymentAnswer(payment), revision: payment.revision }
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/payments/{payment}/pay',
+    summary: 'The customer is there and pays: with the same method, which may ask them to act (nextAction), or with another',
+    access: 'sell',
+    params: z.object({ payment: id }),
+    body: z.strictObject({
+      paymentMethod: token.optional().openapi({ description: "The id of one of the customer's methods, or a PSP's token. Left out: the payment's own." }),
+      returnUrl: returnUrl.optional(),
+    }),
+    status: 200,
+    answer: paymentAnswer,
+    handle: async ({ services, tenant, params, body, ifMatch, newId }) => {
+      const { subscriptionId } = await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment))
+      if (!subscriptionId) return paymentAnswered(await payOneTimeNow(services, tenant, params.payment, body, mustMatch(ifMatch)))
+      await checkPayment(services, tenant, params.payment, ifMatch)
+      const command = { id: newId('cmd'), subscriptionId, check: () => undefined }
+      await payBill(services, tenant, command, params.payment, body)
+      return paymentAnswered(await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment)))
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/payments/{payment}/cancel',
+    summary: 'Give up a payment that is not made: a one-time payment, or that of a change, which then does not happen',
+    access: 'sell',
+    params: z.object({ payment: id }),
+    body: z.strictObject({}),
+    status: 200,
+    answer: paymentAnswer,
+    handle: async ({ services, tenant, params, ifMatch, newId }) => {
+      const { subscriptionId } = await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment))
+      if (!subscriptionId) return paymentAnswered(await cancelOneTime(services, tenant, params.payment, mustMatch(ifMatch)))
+      await checkPayment(services, tenant, params.payment, ifMatch)
+      await withdrawChange(services, tenant, { id: newId('cmd'), subscriptionId, check: () => undefined }, params.payment)
+      return paymentAnswered(await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment)))
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/payments/{payment}/attempts/{attempt}/cancel',
+    summary: 'Give up an attempt that waits for the customer to act; the provider is told where it can be',
+    access: 'sell',
+    params: z.object({ payment: id, attempt: id }),
+    body: z.strictObject({}),
+    status: 200,
+    answer: paymentAnswer,
+    handle: async ({ services, tenant, params, ifMatch }) => {
+      await cancelAttempt(services, tenant, params.payment, params.attempt, mustMatch(ifMatch))
+      return paymentAnswered(await resumePayment(services, tenant, params.payment))
     },
   }),
   route({

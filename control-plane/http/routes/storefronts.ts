@@ -26,7 +26,17 @@ const billingFields = {
   }),
   firstPaymentHours: z.int().min(1).max(MAX_GRACE_HOURS).openapi({ description: 'How long a first payment may take. Default 23.' }),
   proration: z.enum(prorations).openapi({ description: 'Whether the day or the second of a change belongs to the new plan. Default day.' }),
-  maxAttempts: z.int().min(1).max(1_000).openapi({ description: 'Declined attempts of one payment in maxAttemptsDays, over all providers. Default 15.' }),
+  actionHours: z
+    .int()
+    .min(1)
+    .max(MAX_GRACE_HOURS)
+    .openapi({ description: 'How long an attempt waits for the customer to act (3-D Secure) before others may be made. Default 23.' }),
+  maxAttemptsPerDay: z
+    .int()
+    .min(1)
+    .max(1_000)
+    .openapi({ description: 'Attempts of one payment in any 24 hours, over all providers and outcomes. Default 10.' }),
+  maxAttempts: z.int().min(1).max(1_000).openapi({ description: 'Attempts of one payment in maxAttemptsDays, over all providers and outcomes. Default 15.' }),
   maxAttemptsDays: z.int().min(1).max(3_650).openapi({ description: 'Default 30.' }),
   tryOtherMethods: z
     .boolean()
@@ -40,6 +50,8 @@ const defaultBilling = {
   retryHours: [24, 72, 168],
   firstPaymentHours: 23,
   proration: 'day',
+  actionHours: 23,
+  maxAttemptsPerDay: 10,
   maxAttempts: 15,
   maxAttemptsDays: 30,
   tryOtherMethods: false,

@@ -169,10 +169,21 @@ export const subscriptionRoutes = [
     summary: 'Cancel a subscription, now or at the end of its period',
     access: 'sell',
     params,
-    body: z.strictObject({ at: z.enum(['now', 'period_end']) }),
+    body: z
+      .strictObject({
+        at: z.enum(['now', 'period_end']),
+        credit: z
+          .enum(['none', 'prorate'])
+          .default('none')
+          .openapi({ description: 'With `now`: whether what is left of the paid period becomes credit. Default none: what was paid is kept.' }),
+      })
+      .refine(({ at, credit }) => at === 'now' || credit === 'none', {
+        message: 'goes with at: now; a period that runs to its end leaves nothing to credit',
+        path: ['credit'],
+      }),
     status: 200,
     answer: changedAnswer,
-    handle: async (call) => changedSubscription(await cancelSubscription(call.services, call.tenant, commandOf(call), call.body.at)),
+    handle: async (call) => changedSubscription(await cancelSubscription(call.services, call.tenant, commandOf(call), call.body.at, call.body.credit)),
   }),
   route({
     method: 'post',
@@ -194,15 +205,16 @@ export const subscriptionRoutes = [
     body: z
       .strictObject({
         what: z.enum(['service', 'collection']).default('service').openapi({ description: 'collection: access stays on, and new periods are not charged.' }),
-        resumeAt: dateOrInstant.optional().openapi({ description: 'When a service pause ends by itself. A date is its first instant in UTC.' }),
+        resumeAt: dateOrInstant
+          .optional()
+          .openapi({ description: "When a service pause ends by itself. A date is its first instant in the storefront's time zone." }),
       })
       .refine(({ what, resumeAt }) => what === 'service' || resumeAt === undefined, { message: 'goes with a service pause only', path: ['resumeAt'] }),
     status: 200,
     answer: changedAnswer,
     handle: async (call) => {
       const { what, resumeAt } = call.body
-      const pause = { what, resumeAt: resumeAt === undefined ? undefined : new Date(resumeAt) }
-      return changedSubscription(await pauseSubscription(call.services, call.tenant, commandOf(call), pause))
+      return changedSubscription(await pauseSubscription(call.services, call.tenant, commandOf(call), { what, resumeAt }))
     },
   }),
   route({

@@ -56,7 +56,7 @@ export const askForCapture = (payment: Payment, attemptId: string, now: Date, re
 export const paymentIdOfAttempt = (attemptId: string): string => attemptId.replace(/-\d+$/, '')
 
 const withOutcome = (attempt: Attempt, outcome: ChargeOutcome, now: Date): Attempt => {
-  const { declineClass: _, actionUrl: __, inquireAt: ___, pspCode: ____, ...kept } = attempt
+  const { declineClass: _, actionUrl: __, inquireAt: ___, pspCode: ____, givenUp: _____, ...kept } = attempt
   const open = isOpen({ ...attempt, status: outcome.status })
   return {
     ...kept,
@@ -164,10 +164,65 @@ export const recordNeverArrived = (payment: Payment, attemptId: string, now: Dat
 export const fail = (payment: Payment, failure: string | undefined, repairAt: Date): Payment =>
   marked({ ...payment, status: 'failed', failure, effectsDue: hasEffects(payment) }, repairAt)
 
+export interface RoundAsked {
+  round: number
+  paymentMethodId: string | undefined
+  /** The customer is there to act. */
+  onSession: boolean
+  returnUrl: string | undefined
+}
+
 /** Another round of attempts. @returns undefined when there is none to make. */
-export const reopen = (payment: Payment, round: number, paymentMethodId: string | undefined, repairAt: Date): Payment | undefined => {
+export const reopen = (payment: Payment, { round, paymentMethodId, onSession, returnUrl }: RoundAsked, repairAt: Date): Payment | undefined => {
   if (payment.status !== 'failed' || payment.abandoned || payment.round >= round) return undefined
-  return marked({ ...payment, status: 'due', round, paymentMethodId, failure: undefined, effectsDue: false }, repairAt)
+  return marked({ ...payment, status: 'due', round, paymentMethodId, onSession, returnUrl, failure: undefined, effectsDue: false }, repairAt)
+}
+
+/** The attempt that waits for the customer to act. */
+export const waitingAttempt = (payment: Payment): Attempt | undefined => payment.attempts.find(({ status }) => status === 'requires_action')
+
+/** Challenges are open for minutes, at some banks for days: money of one that could not be called off is looked for this long. */
+const WATCH_MS = 14 * DAY_MS
+
+/**
+ * An attempt that waits for the customer is waited for no more, as if it had been declined for want of them: another
+ * method may be tried. If its money arrives all the same it counts, or goes back where something else was paid meanwhile.
+ * @param sure whether the provider has let it go.
+ * @param goOn whether the payment may go on with others of the customer's methods by itself; else it has failed.
+ * @returns undefined when it does not wait any more.
+ */
+export const recordGivenUp = (
+  payment: Payment,
+  attemptId: string,
+  sure: boolean,
+  goOn: boolean,
+  why: string,
+  now: Date,
+  repairAt: Date,
+): Payment | undefined => {
+  const attempt = payment.attempts.find(({ id }) => id === attemptId)
+  if (attempt?.status !== 'requires_action') return undefined
+  const declined = withOutcome(attempt, { status: 'declined', declineClass: 'action_required', pspCode: 'customer_did_not_act' }, now)
+  const watch = sure ? {} : { inquireAt: later(now, HOUR_MS) }
+  const givenUp = { at: now, sure, ...(sure ? {} : { watchUntil: later(now, WATCH_MS) }) }
+  const next = withAttempt(payment, { ...declined, ...watch, givenUp }, now)
+  return next.status === 'due' && !goOn ? fail(next, why, repairAt) : marked(next, repairAt)
+}
+
+/** What was given up, and may still bring money: asked about, daily in the end. */
+export const isWatched = ({ givenUp, status }: Attempt): boolean => status === 'declined' && Boolean(givenUp?.watchUntil)
+
+/** It has brought nothing yet. After some time it is believed. @returns undefined when it is not watched. */
+export const recordWatched = (payment: Payment, attemptId: string, now: Date, repairAt: Date): Payment | undefined => {
+  const attempt = payment.attempts.find(({ id }) => id === attemptId)
+  if (!attempt?.givenUp?.watchUntil || !isWatched(attempt)) return undefined
+  const inquiries = attempt.inquiries + 1
+  const { inquireAt: _, ...rest } = attempt
+  const next: Attempt =
+    now >= attempt.givenUp.watchUntil
+      ? { ...rest, inquiries, givenUp: { at: attempt.givenUp.at, sure: attempt.givenUp.sure } }
+      : { ...rest, inquiries, inquireAt: later(now, DAY_MS) }
+  return marked({ ...payment, attempts: payment.attempts.map((one) => (one.id === attemptId ? next : one)) }, repairAt)
 }
 
 /**
@@ -182,7 +237,3 @@ export const abandon = (payment: Payment, now: Date, repairAt: Date): Payment | 
   if (openAttempt(payment) || payment.status === 'failed' || payment.status === 'succeeded') return marked(given, repairAt)
   return marked({ ...given, status: 'canceled' }, undefined)
 }
-
-/** The subscription has seen the payment as it is. @returns undefined when there is nothing to note. */
-export const recordSeen = (payment: Payment): Payment | undefined =>
-  payment.effectsDue ? marked({ ...payment, effectsDue: false }, payment.repairAt ?? undefined) : undefined

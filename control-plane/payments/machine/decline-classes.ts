@@ -9,18 +9,16 @@ interface Consequence {
   otherPspNow: 'yes' | 'once' | 'no'
   /** May the same PSP be tried again later, with nothing changed on the customer's side? */
   laterUnchanged: boolean
-  /** Whether an issuer was asked, so that card networks count the attempt. */
-  counts: boolean
   /** Whether access is left as it is for a while: nobody has refused the customer. */
   accessUnchanged: boolean
 }
 
 export const consequences: Record<DeclineClass, Consequence> = {
-  technical: { otherPspNow: 'yes', laterUnchanged: true, counts: false, accessUnchanged: true },
-  issuer_soft: { otherPspNow: 'once', laterUnchanged: true, counts: true, accessUnchanged: false },
-  funds: { otherPspNow: 'no', laterUnchanged: true, counts: true, accessUnchanged: false },
-  action_required: { otherPspNow: 'no', laterUnchanged: false, counts: true, accessUnchanged: false },
-  credential: { otherPspNow: 'no', laterUnchanged: false, counts: true, accessUnchanged: false },
-  hard: { otherPspNow: 'no', laterUnchanged: false, counts: true, accessUnchanged: false },
-  config: { otherPspNow: 'yes', laterUnchanged: true, counts: false, accessUnchanged: true },
+  technical: { otherPspNow: 'yes', laterUnchanged: true, accessUnchanged: true },
+  issuer_soft: { otherPspNow: 'once', laterUnchanged: true, accessUnchanged: false },
+  funds: { otherPspNow: 'no', laterUnchanged: true, accessUnchanged: false },
+  action_required: { otherPspNow: 'no', laterUnchanged: false, accessUnchanged: false },
+  credential: { otherPspNow: 'no', laterUnchanged: false, accessUnchanged: false },
+  hard: { otherPspNow: 'no', laterUnchanged: false, accessUnchanged: false },
+  config: { otherPspNow: 'yes', laterUnchanged: true, accessUnchanged: true },
 }

@@ -21,22 +21,41 @@ export const nextStep = (payment: Payment): Step => {
  * for good is never tried again, one that needs its holder not until something has changed, and none more often than
  * card networks allow.
  */
-export const barrier = (
-  payment: Payment,
-  paymentMethodId: string,
-  limits: Pick<BillingTerms, 'maxAttempts' | 'maxAttemptsDays'>,
-  now: Date,
-): string | undefined => {
-  const declined = payment.attempts.filter((attempt) => attempt.status === 'declined')
-  const ofMethod = declined.filter((attempt) => attempt.paymentMethodId === paymentMethodId)
+export const barrier = (payment: Payment, method: Pick<PaymentMethod, 'id' | 'changedAt'>, limits: AttemptLimits, now: Date): string | undefined => {
+  const { id: paymentMethodId, changedAt } = method
+  const ofMethod = payment.attempts.filter(
+    (attempt) => attempt.status === 'declined' && attempt.paymentMethodId === paymentMethodId && !(changedAt && attempt.at < changedAt),
+  )
   if (ofMethod.some((attempt) => attempt.declineClass === 'hard')) return 'the payment method was declined for good'
   const last = ofMethod.at(-1)
-  if (last?.declineClass && last.round < payment.round && !consequences[last.declineClass].laterUnchanged) {
+  // A customer who is there can do what their bank asks for.
+  const canAct = payment.onSession === true && last?.declineClass === 'action_required'
+  if (last?.declineClass && last.round < payment.round && !consequences[last.declineClass].laterUnchanged && !canAct) {
     return `the payment method was declined (${last.declineClass}) and nothing has changed since`
   }
-  const since = later(now, -limits.maxAttemptsDays * DAY_MS)
-  const counted = declined.filter((attempt) => attempt.at > since && attempt.declineClass && consequences[attempt.declineClass].counts)
-  return counted.length >= limits.maxAttempts ? `it was declined ${counted.length} times in ${limits.maxAttemptsDays} days` : undefined
+  return capReached(payment, limits, now)
+}
+
+export type AttemptLimits = Pick<BillingTerms, 'maxAttempts' | 'maxAttemptsDays' | 'maxAttemptsPerDay'>
+
+/** Under the strictest of the networks' limits, which one of them counts by the day. */
+const DEFAULT_MAX_PER_DAY = 10
+
+/** Whatever has left for a provider may have reached a card network, whatever became of it, at whichever account. */
+const reachedNetwork = ({ status }: Attempt): boolean => status !== 'not_sent'
+
+/** Why card networks would fine another attempt now: several windows hold at once. */
+const capReached = (payment: Payment, limits: AttemptLimits, now: Date): string | undefined => {
+  const windows = [
+    { most: limits.maxAttemptsPerDay ?? DEFAULT_MAX_PER_DAY, days: 1 },
+    { most: limits.maxAttempts, days: limits.maxAttemptsDays },
+  ]
+  for (const { most, days } of windows) {
+    const since = later(now, -days * DAY_MS)
+    const counted = payment.attempts.filter((attempt) => attempt.at > since && reachedNetwork(attempt)).length
+    if (counted >= most) return `it was tried ${counted} times in ${days === 1 ? 'a day' : `${days} days`}`
+  }
+  return undefined
 }
 
 /** Attempts of this round with one method. */
@@ -103,12 +122,12 @@ export interface NextAttempt {
 export const nextAttempt = (
   payment: Payment,
   routed: readonly { method: PaymentMethod; route: Route; behindOpenCircuit: readonly string[] }[],
-  limits: Pick<BillingTerms, 'maxAttempts' | 'maxAttemptsDays'>,
+  limits: AttemptLimits,
   now: Date,
 ): NextAttempt | { none: string | undefined } => {
   let why: string | undefined = 'there is no payment method'
   for (const [n, { method, route, behindOpenCircuit }] of routed.entries()) {
-    const barred = barrier(payment, method.id, limits, now)
+    const barred = barrier(payment, method, limits, now)
     if (n === 0 || why === undefined) why = barred
     if (barred !== undefined) continue
     const account = nextAccount(payment, method.id, route.candidates)

@@ -39,6 +39,12 @@ export const openAttempt = (payment: Payment): Attempt | undefined => payment.at
 /** Authorized, and nothing has been done about it yet. */
 export const uncaptured = (payment: Payment): Attempt | undefined => payment.attempts.find((one) => one.status === 'authorized' && !one.captureAskedAt)
 
+/** Where nothing else is agreed, an attempt waits for the customer this long. */
+const DEFAULT_ACTION_HOURS = 23
+
+/** Until when an attempt that was made at `at` waits for the customer to act. */
+export const actBy = ({ actionHours }: Pick<Payment, 'actionHours'>, at: Date): Date => later(at, (actionHours ?? DEFAULT_ACTION_HOURS) * HOUR_MS)
+
 const earliest = (dates: (Date | null | undefined)[]): Date | undefined =>
   dates.reduce<Date | undefined>((first, at) => (at && (!first || at < first) ? at : first), undefined)
 
@@ -57,7 +63,8 @@ const hasWork = (payment: Payment): boolean =>
 export const marked = (payment: Payment, repairAt: Date | undefined): Payment => ({
   ...payment,
   dueAt: earliest([
-    ...payment.attempts.filter(isOpen).map((attempt) => attempt.inquireAt),
+    ...payment.attempts.map((attempt) => (isOpen(attempt) || attempt.givenUp?.watchUntil ? attempt.inquireAt : undefined)),
+    ...payment.attempts.filter(({ status }) => status === 'requires_action').map(({ at }) => actBy(payment, at)),
     ...payment.refunds.filter(({ status }) => status === 'due' || status === 'pending').map((refund) => refund.tryAt),
   ]),
   repairAt: hasWork(payment) ? repairAt : undefined,

@@ -1,6 +1,7 @@
 /**
  * What a dispute of one of its payments does to a subscription, by the storefront's rules. Banks take weeks, so it is
- * rarely the current period's payment: any payment of the subscription counts.
+ * rarely the current period's payment: any payment of the subscription counts. What the money is missing from is said in
+ * `money-back.ts`.
  */
 import { dropBills } from '../../billing/bills.ts'
 import type { Dispute, Payment } from '../../schemas/payment.ts'
@@ -22,12 +23,6 @@ const pause = (subscription: Subscription, event: NewEvent, moment: Moment): Sub
   })
 }
 
-/** Money that the bank has taken back cannot be credited. */
-const withoutMoneyOf = (subscription: Subscription, payment: Payment): Subscription =>
-  (payment.seq ?? -1) < subscription.currentPeriod.firstBill
-    ? subscription
-    : { ...subscription, currentPeriod: { ...subscription.currentPeriod, creditableMinor: 0 }, ...dropBills(subscription, ({ reason }) => reason === 'change') }
-
 const react = (subscription: Subscription, payment: Payment, dispute: Dispute, moment: Moment): Subscription => {
   const event: NewEvent = {
     type: `dispute_${dispute.status}`,
@@ -42,9 +37,8 @@ const react = (subscription: Subscription, payment: Payment, dispute: Dispute, m
     return noted.status === 'paused' && noted.pauseReason === 'dispute' && !others ? resume(noted, moment) : noted
   }
   const effect = dispute.status === 'open' ? onDispute : onDisputeLost
-  const known = dispute.status === 'lost' ? withoutMoneyOf(subscription, payment) : subscription
-  if (effect === 'pause') return pause(known, event, moment)
-  const noted = changed(known, {}, moment, event)
+  if (effect === 'pause') return pause(subscription, event, moment)
+  const noted = changed(subscription, {}, moment, event)
   return effect === 'cancel' ? end(noted, 'dispute', moment.now, moment) : noted
 }
 

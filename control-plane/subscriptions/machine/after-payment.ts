@@ -1,15 +1,16 @@
 /** What the outcome of a bill's payment does to its subscription. */
-import { shareOf } from '../../../common/money.ts'
-import { dropBills, replaceBill, withoutBill } from '../../billing/bills.ts'
+import { fixedQuotaAnchor, withPause } from '../../billing/allowance-anchor.ts'
+import { replaceBill, withoutBill } from '../../billing/bills.ts'
 import { graceFrom, nextRetryAt } from '../../billing/dunning.ts'
-import { pieceOf } from '../../billing/periods.ts'
+import { joined, type Lot, takenNewest } from '../../billing/lots.ts'
+import { billingDayOn, shareBetween, withoutAccess } from '../../billing/periods.ts'
 import { consequences } from '../../payments/machine/decline-classes.ts'
-import { refundableMinor } from '../../payments/machine/refunds.ts'
 import { openAttempt } from '../../payments/machine/state.ts'
 import type { Payment } from '../../schemas/payment.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import { dropped, end } from './end-subscription.ts'
-import { changed, isFinal, type Moment } from './state.ts'
+import { isSameOffer, scheduledAfter, termsIn } from './scheduled-change.ts'
+import { changed, type Moment, type NewEvent } from './state.ts'
 
 /** @returns undefined when nothing changes. */
 export const afterPayment = (subscription: Subscription, bill: Bill, payment: Payment, moment: Moment): Subscription | undefined => {
@@ -56,34 +57,77 @@ export const overdue = (subscription: Subscription, bill: Bill, moment: Moment, 
 }
 
 /** The bill is paid, or there was nothing to pay: it takes effect. */
-export const settled = (subscription: Subscription, bill: Bill, moment: Moment): Subscription => {
-  // One that was never open has its payment still to be stored.
-  const bills = bill.status === 'settled' ? {} : withoutBill(subscription, bill)
-  const { ownBill, firstBill, refunds } = subscription.currentPeriod
-  const facts = { paymentId: bill.paymentId, amountMinor: bill.amountMinor }
-  if (bill.reason === 'change') {
-    const terms = bill.terms ?? {}
-    const samePeriod = bill.period.wholeStart.getTime() === subscription.currentPeriod.wholeStart.getTime() && !bill.anchor
-    const currentPeriod = {
-      ...bill.period,
-      creditableMinor: bill.creditableMinor,
-      ownBill: samePeriod ? ownBill : bill.seq,
-      // What was credited from the period before is in this one.
-      firstBill: samePeriod || bill.lines.some(({ kind, amountMinor }) => kind === 'unused' && amountMinor < 0) ? firstBill : bill.seq,
-      refunds,
-    }
-    const change = { ...bills, ...terms, currentPeriod, scheduledChange: undefined, ...(bill.anchor ? { anchor: bill.anchor } : {}) }
-    return changed(subscription, change, moment, { type: 'changed', why: `to ${bill.terms?.bundleId} × ${bill.terms?.quantity}, now`, ...facts })
+export const settled = (subscription: Subscription, bill: Bill, moment: Moment): Subscription =>
+  bill.reason === 'change' ? changeSettled(subscription, bill, moment) : periodSettled(subscription, bill, moment)
+
+/** One that was never open has its payment still to be stored. */
+const done = (subscription: Subscription, bill: Bill): Partial<Subscription> => (bill.status === 'settled' ? {} : withoutBill(subscription, bill))
+
+/** The money that a bill brings: its own payment's, and that of the credit it used. */
+const broughtBy = (bill: Bill): Lot[] => joined(bill.creditFrom, [{ paymentId: bill.paymentId, amountMinor: bill.amountMinor }])
+
+const changeSettled = (subscription: Subscription, bill: Bill, moment: Moment): Subscription => {
+  const { ownBill, firstBill, refunds, paidFrom, pricing } = subscription.currentPeriod
+  const terms = bill.terms ?? termsIn(subscription)
+  const samePeriod = bill.period.wholeStart.getTime() === subscription.currentPeriod.wholeStart.getTime() && !bill.anchor
+  const unused = bill.lines.reduce((sum, { kind, amountMinor }) => (kind === 'unused' ? sum - amountMinor : sum), 0)
+  // What was used of the period left is gone with its oldest money; what is left over becomes credit.
+  const kept = samePeriod ? (paidFrom ?? undefined) : takenNewest(paidFrom, unused).taken
+  const { taken: toCredit, left } = takenNewest(kept, Math.max(0, -bill.creditMinor))
+  const keepsPrice = samePeriod && isSameOffer(terms, subscription)
+  const currentPeriod: Subscription['currentPeriod'] = {
+    ...bill.period,
+    creditableMinor: bill.creditableMinor,
+    ownBill: samePeriod ? ownBill : bill.seq,
+    // What was credited from the period before is in this one.
+    firstBill: samePeriod || unused > 0 ? firstBill : bill.seq,
+    refunds,
+    ...(paidFrom || !samePeriod ? { paidFrom: joined(left, broughtBy(bill)) as typeof paidFrom } : {}),
+    ...(keepsPrice && pricing ? { pricing } : {}),
   }
-  // Paid when the period was over, and access was off all the while: the next begins now.
-  const late = subscription.status === 'paused' || (subscription.status === 'incomplete' && !subscription.billMissed)
-  const unserved = late && bill.period.end <= moment.now ? { suspendedAt: bill.period.start, resumedAt: moment.now } : undefined
-  const restored = unserved ?? (subscription.status === 'suspended' ? { resumedAt: moment.now } : subscription.resumedAt ? {} : { suspendedAt: undefined })
+  const creditFrom = joined(subscription.creditFrom, toCredit) as Subscription['creditFrom']
+  const { scheduledChange, events } = scheduledAfter(subscription, terms)
+  const moved = bill.anchor ? { anchor: bill.anchor, billingDay: billingDayOn(subscription, terms), quotaAnchor: fixedQuotaAnchor(subscription) } : {}
+  return changed(
+    subscription,
+    { ...done(subscription, bill), ...terms, currentPeriod, creditFrom, scheduledChange, ...moved },
+    moment,
+    { type: 'changed', why: `to ${terms.bundleId} × ${terms.quantity}, now`, paymentId: bill.paymentId, amountMinor: bill.amountMinor },
+    ...events,
+  )
+}
+
+/** From when its time counts as not served: a suspension; or all of a period that was over before it was paid. */
+const notServedSince = (subscription: Subscription, bill: Bill, now: Date): Date | undefined => {
+  const { status, suspendedAt, billMissed } = subscription
+  if (status === 'suspended') return suspendedAt ?? undefined
+  const late = status === 'paused' || (status === 'incomplete' && !billMissed)
+  return late && bill.period.end <= now ? bill.period.start : undefined
+}
+
+const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): Subscription => {
+  const { now } = moment
+  const since = notServedSince(subscription, bill, now)
+  const restored = since ? { suspendedAt: since, resumedAt: now } : subscription.resumedAt ? {} : { suspendedAt: undefined }
+  const without = since && !bill.leavesOutSuspension ? withoutAccess({ suspendedAt: since, resumedAt: now }, bill.period) : undefined
+  const creditMinor = without ? Math.min(paidIn(bill), shareBetween(subscription, priceIn(bill), bill.period, without.from, without.to)) : 0
+  const { taken: toCredit, left } = takenNewest(broughtBy(bill), creditMinor)
+  const resumed = subscription.status === 'paused' && subscription.pausedAt ? withPause(subscription, subscription.pausedAt, now) : {}
   const paid: Partial<Subscription> = {
-    ...bills,
+    ...done(subscription, bill),
     ...restored,
+    ...resumed,
     status: 'active',
-    currentPeriod: { ...bill.period, ownBill: bill.seq, firstBill: bill.seq, creditableMinor: bill.creditableMinor, refunds: [] },
+    currentPeriod: {
+      ...bill.period,
+      ownBill: bill.seq,
+      firstBill: bill.seq,
+      creditableMinor: bill.creditableMinor,
+      refunds: [],
+      paidFrom: left as Subscription['currentPeriod']['paidFrom'],
+    },
+    creditMinor: subscription.creditMinor + creditMinor,
+    creditFrom: joined(subscription.creditFrom, toCredit) as Subscription['creditFrom'],
     accessFrom: subscription.accessFrom ?? bill.period.start,
     payBy: undefined,
     graceUntil: undefined,
@@ -94,14 +138,38 @@ export const settled = (subscription: Subscription, bill: Bill, moment: Moment):
   }
   const type =
     subscription.status === 'active' ? 'renewed' : subscription.status === 'past_due' || subscription.status === 'suspended' ? 'recovered' : 'activated'
-  const how = bill.amountMinor === 0 ? 'credit covers' : 'the payment was made for'
+  const how = bill.amountMinor > 0 ? 'the payment was made for' : bill.creditMinor > 0 ? 'credit covers' : 'nothing was due yet for'
   const why = `${how} the period from ${bill.period.start.toISOString()} to ${bill.period.end.toISOString()}`
-  return changed(subscription, paid, moment, { type, why, ...facts })
+  const credited: NewEvent[] =
+    creditMinor > 0 && without
+      ? [
+          {
+            type: 'suspension_credited',
+            why: `there was no access from ${without.from.toISOString()} to ${without.to.toISOString()}, which is not billed`,
+            paymentId: bill.paymentId,
+            amountMinor: creditMinor,
+          },
+        ]
+      : []
+  return changed(subscription, paid, moment, { type, why, paymentId: bill.paymentId, amountMinor: bill.amountMinor }, ...credited)
 }
 
-/** A provider that was away is asked again this soon. */
-const ASK_AGAIN_AFTER_MS = 3_600_000
+/** What a whole one of the bill's periods cost when it was made: refunds may have lowered its worth since. */
+const priceIn = ({ lines, period, creditableMinor }: Bill): number => {
+  const plan = lines.find(({ kind }) => kind === 'plan')
+  return plan && period.start.getTime() === period.wholeStart.getTime() && period.end.getTime() === period.wholeEnd.getTime()
+    ? plan.amountMinor
+    : creditableMinor
+}
 
+const paidIn = ({ lines }: Bill): number => lines.reduce((sum, { kind, amountMinor }) => (kind === 'plan' ? sum + amountMinor : sum), 0)
+
+/** Nobody has refused the customer when only providers were away: they are asked again, at first this soon, then ever later. */
+const ASK_AGAIN_AFTER_MS = 3_600_000
+/** Card networks count every request; and what is still broken after a day is mended by people. */
+const ASK_AGAIN_AT_MOST_MS = 24 * 3_600_000
+
+const askAgainAt = (now: Date, round: number): Date => new Date(now.getTime() + Math.min(ASK_AGAIN_AFTER_MS * 2 ** (round - 1), ASK_AGAIN_AT_MOST_MS))
 const leavesAccess = (payment: Payment): boolean => {
   const tried = payment.attempts.filter(({ round }) => round === payment.round)
   return tried.length > 0 && tried.every(({ status, declineClass }) => status === 'not_sent' || (declineClass && consequences[declineClass].accessUnchanged))
@@ -117,18 +185,19 @@ const lastWord = (payment: Payment): string => {
 const failed = (subscription: Subscription, bill: Bill, payment: Payment, moment: Moment): Subscription => {
   const facts = { paymentId: bill.paymentId, amountMinor: bill.amountMinor }
   const why = lastWord(payment)
-  // Nothing has changed for the customer: the change, or the resumption, did not come about.
-  if (bill.reason === 'change') return changed(dropped(subscription, bill, moment), {}, moment, { type: 'change_declined', why, ...facts })
-  const { status } = subscription
-  if (status === 'paused') return changed(dropped(subscription, bill, moment), {}, moment, { type: 'resume_declined', why, ...facts })
-
   // A retry that was asked for meanwhile is over with this round; another method is tried at once.
   const another = subscription.paymentMethodId && subscription.paymentMethodId !== payment.paymentMethodId
   const refused: Bill = { ...bill, failedRound: payment.round, round: another ? payment.round + 1 : payment.round }
+  const { status } = subscription
+  if ((bill.reason === 'change' || status === 'paused') && another) return changed(subscription, replaceBill(subscription, refused), moment)
+  // Nothing has changed for the customer: the change, or the resumption, did not come about.
+  if (bill.reason === 'change') return changed(dropped(subscription, bill, moment), {}, moment, { type: 'change_declined', why, ...facts })
+  if (status === 'paused') return changed(dropped(subscription, bill, moment), {}, moment, { type: 'resume_declined', why, ...facts })
+
   const noted = changed(subscription, replaceBill(subscription, refused), moment, { type: 'payment_failed', why, ...facts })
   if (isRunning(subscription)) {
     // Nobody has refused the customer: access is left alone, and the providers are asked again soon.
-    if (leavesAccess(payment)) return changed(noted, { retryAt: new Date(moment.now.getTime() + ASK_AGAIN_AFTER_MS) }, moment)
+    if (leavesAccess(payment)) return changed(noted, { retryAt: askAgainAt(moment.now, payment.round) }, moment)
     return overdue(noted, refused, moment, why)
   }
   if (status === 'past_due' || status === 'suspended') {
@@ -137,73 +206,4 @@ const failed = (subscription: Subscription, bill: Bill, payment: Payment, moment
   }
   // Incomplete: another payment method, or time, decides.
   return noted
-}
-
-interface Took {
-  refundId: string
-  creditableMinor: number
-  creditMinor: number
-}
-const tookOf = ({ refundsTook }: Subscription['currentPeriod']): Took[] => [...(refundsTook ?? [])] as Took[]
-
-/** The customer's bank has sent a refund back: what it took is there again. */
-const afterBounce = (subscription: Subscription, payment: Payment, refundId: string, moment: Moment): Subscription => {
-  const { currentPeriod } = subscription
-  const took = tookOf(currentPeriod).find((one) => one.refundId === refundId)
-  const { creditableMinor = 0, creditMinor = 0 } = took ?? {}
-  return changed(
-    subscription,
-    {
-      currentPeriod: {
-        ...currentPeriod,
-        creditableMinor: currentPeriod.creditableMinor + creditableMinor,
-        refunds: currentPeriod.refunds.filter((id) => id !== refundId),
-        refundsTook: tookOf(currentPeriod).filter((one) => one !== took) as typeof currentPeriod.refundsTook,
-      },
-      creditMinor: subscription.creditMinor + creditMinor,
-      creditRefundedMinor: subscription.creditRefundedMinor - creditMinor,
-    },
-    moment,
-    { type: 'refund_failed', why: 'the bank of the customer sent it back', paymentId: payment.id },
-  )
-}
-
-/**
- * Refunds that somebody asked for: what is given back cannot be credited again; and a period that is given back in
- * full takes the access with it where the bundle says so. @returns undefined when nothing changes.
- */
-export const afterRefund = (subscription: Subscription, payment: Payment, moment: Moment): Subscription | undefined => {
-  const { currentPeriod } = subscription
-  if (isFinal(subscription.status) || (payment.seq ?? -1) < currentPeriod.firstBill) return undefined
-  const bounced = payment.refunds.find(({ id, status }) => status === 'failed' && currentPeriod.refunds.includes(id))
-  if (bounced) return afterBounce(subscription, payment, bounced.id, moment)
-  const fresh = payment.refunds.filter(({ id, reason, status }) => reason === 'requested' && status === 'succeeded' && !currentPeriod.refunds.includes(id))
-  const [refund] = fresh
-  if (!refund) return undefined
-  const { amountMinor } = refund
-  // A payment of a piece of the period is of so much of the whole one's price.
-  const line = (payment.seq ?? -1) >= currentPeriod.ownBill ? payment.lines.find(({ kind }) => kind === 'plan') : undefined
-  const [part, whole] = line ? pieceOf(subscription, line, currentPeriod) : [1, 1]
-  const ofWhole = shareOf(amountMinor, whole, part)
-  const known = {
-    ...currentPeriod,
-    creditableMinor: Math.max(0, currentPeriod.creditableMinor - ofWhole),
-    refunds: [...currentPeriod.refunds, refund.id],
-  }
-  // What is more than the period is still worth has become credit before, and goes back with the refund.
-  const beyond = ofWhole > currentPeriod.creditableMinor ? amountMinor - shareOf(currentPeriod.creditableMinor, part, whole) : 0
-  // A change that is on its way was reckoned with money that is not there any more.
-  const unchanged = { ...subscription, ...dropBills(subscription, ({ reason }) => reason === 'change') }
-  const taken = Math.max(0, Math.min(unchanged.creditMinor, beyond))
-  const credit = { creditMinor: unchanged.creditMinor - taken, creditRefundedMinor: subscription.creditRefundedMinor + taken }
-  const took = { refundId: refund.id, creditableMinor: currentPeriod.creditableMinor - known.creditableMinor, creditMinor: taken }
-  const noting = { ...known, refundsTook: [...tookOf(currentPeriod), took] as typeof currentPeriod.refundsTook }
-  const noted = changed(unchanged, { currentPeriod: noting, ...credit }, moment, {
-    type: 'refunded',
-    why: 'a refund was asked for',
-    paymentId: payment.id,
-    amountMinor,
-  })
-  const inFull = payment.seq === currentPeriod.ownBill && known.creditableMinor === 0 && refundableMinor(payment) === 0
-  return inFull && subscription.refundEndsAccess ? end(noted, 'refunded', moment.now, moment) : noted
 }

@@ -1,10 +1,12 @@
 /** What time alone does to a subscription. */
+import { fixedQuotaAnchor } from '../../billing/allowance-anchor.ts'
 import { dropBills, openBill, planBill, replaceBill, withBill } from '../../billing/bills.ts'
 import { isScheduleOver, nextRetryAt, verdictBy } from '../../billing/dunning.ts'
-import { anchorFrom, periodFrom, priceOf } from '../../billing/periods.ts'
+import { isSameCycle, periodFrom, priceOf } from '../../billing/periods.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
 import { overdue, settled } from './after-payment.ts'
 import { begin } from './begin.ts'
+import { onTerms } from './change-terms.ts'
 import { end } from './end-subscription.ts'
 import { resume } from './pause.ts'
 import { changed, dueAtOf, type Moment } from './state.ts'
@@ -67,7 +69,8 @@ const retry = (subscription: Subscription, moment: Moment): Subscription => {
 const askAgain = (subscription: Subscription, retryAt: Date | undefined, moment: Moment): Subscription => {
   const bill = openBill(subscription, 'period')
   if (!bill) throw new Error(`subscription ${subscription.id} is ${subscription.status} without a bill`)
-  const asked = replaceBill(subscription, { ...bill, round: bill.round + 1 })
+  const { onSession: _, returnUrl: __, ...rest } = bill
+  const asked = replaceBill(subscription, { ...rest, round: bill.round + 1 })
   return changed(subscription, { ...asked, retryAt }, moment, {
     type: 'retry',
     why: `by the retry schedule: round ${bill.round + 1} of attempts`,
@@ -79,17 +82,30 @@ const askAgain = (subscription: Subscription, retryAt: Date | undefined, moment:
 const onNextTerms = (subscription: Subscription): Subscription => {
   const { scheduledChange, ...kept } = subscription
   if (!scheduledChange) return subscription
-  const next: Subscription = { ...kept, ...scheduledChange }
-  const sameCycle = next.pricing.interval === subscription.pricing.interval && next.pricing.intervalCount === subscription.pricing.intervalCount
-  return sameCycle ? next : { ...next, anchor: anchorFrom(next, subscription.currentPeriod.end) }
+  if (isSameCycle(scheduledChange, subscription)) return { ...kept, ...scheduledChange }
+  return { ...kept, ...onTerms(subscription, scheduledChange, subscription.currentPeriod.end), quotaAnchor: fixedQuotaAnchor(subscription) }
 }
+
+/** A free plan that cannot be left for want of a payment method goes on as it is: nobody loses it for having wished for more. */
+const cannotLeave = (subscription: Subscription): boolean =>
+  priceOf(subscription) === 0 &&
+  !subscription.paymentMethodId &&
+  !subscription.collectionPausedAt &&
+  Boolean(subscription.scheduledChange) &&
+  priceOf(subscription.scheduledChange ?? subscription) > subscription.creditMinor
 
 /** Where the next period begins: where the last ended, except that time without service after a suspension is left out. */
 const nextStart = ({ currentPeriod, suspendedAt, resumedAt }: Subscription): Date =>
   suspendedAt && resumedAt && currentPeriod.end >= suspendedAt && currentPeriod.end < resumedAt ? resumedAt : currentPeriod.end
 
 /** Ends the current period and begins, or bills, the next. */
-export const turnPeriod = (current: Subscription, moment: Moment): Subscription => {
+export const turnPeriod = (before: Subscription, moment: Moment): Subscription => {
+  const current = cannotLeave(before)
+    ? changed(before, { scheduledChange: undefined }, moment, {
+        type: 'change_taken_back',
+        why: `there is no payment method for ${before.scheduledChange?.bundleId}, so the free plan goes on`,
+      })
+    : before
   const subscription = onNextTerms({ ...current, ...dropBills(current, ({ reason }) => reason === 'change') })
   const changedTerms = current.scheduledChange
     ? [{ type: 'changed', why: `to ${subscription.bundleId} × ${subscription.quantity}, as scheduled for the period's end` }]

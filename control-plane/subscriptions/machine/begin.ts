@@ -6,6 +6,8 @@ import { changed, type Moment } from './state.ts'
 
 const HOUR_MS = 3_600_000
 
+const isMadeNow = ({ createdAt, trialEnd, currentPeriod }: Subscription): boolean => !trialEnd && currentPeriod.start <= createdAt
+
 /**
  * Begins a subscription whose time has come: into its trial, straight into access when it is free, or into waiting
  * for its first payment. A start in the past is kept as the anchor, and the period that contains now is billed; or
@@ -25,7 +27,9 @@ export const begin = (subscription: Subscription, moment: Moment): Subscription 
     const event = { type: 'activated', why: 'the bundle is free' }
     return changed(subscription, { status: 'active', currentPeriod: entered, accessFrom: first.start }, moment, event)
   }
-  const { subscription: billed, bill } = withBill({ ...subscription, currentPeriod: entered }, planBill(subscription, first), now)
+  // One that begins when it is made has its customer there; a trial that ends, or a start that was scheduled, has not.
+  const draft = { ...planBill(subscription, first), onSession: isMadeNow(subscription) }
+  const { subscription: billed, bill } = withBill({ ...subscription, currentPeriod: entered }, draft, now)
   // A piece of a period that is too short to cost anything.
   if (bill.status === 'settled') return settled(changed(billed, {}, moment), bill, moment)
   const payBy = new Date(now.getTime() + subscription.billing.firstPaymentHours * HOUR_MS)

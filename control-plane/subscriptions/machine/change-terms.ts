@@ -6,11 +6,12 @@
  */
 import { AppError } from '../../../common/errors.ts'
 import { type BillDraft, openBill, planLine, withBill } from '../../billing/bills.ts'
-import { anchorFrom, periodFrom, priceOf, shareFrom } from '../../billing/periods.ts'
+import { anchorFrom, billingDayOn, isSameCycle, periodFrom, priceOf, shareOfRest } from '../../billing/periods.ts'
 import type { Terms } from '../../schemas/bundle.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import { settled } from './after-payment.ts'
 import { refuse } from './end-subscription.ts'
+import { isSameOffer, isSameTerms, scheduledAfter } from './scheduled-change.ts'
 import { changed, type Moment } from './state.ts'
 
 export interface ChangedTerms {
@@ -18,8 +19,6 @@ export interface ChangedTerms {
   /** What is owed for it; absent when the change makes no bill. */
   bill?: Bill
 }
-
-const isSame = (a: Terms, b: Terms): boolean => a.bundleId === b.bundleId && a.bundleVersion === b.bundleVersion && a.quantity === b.quantity
 
 const describe = (terms: Terms): string => `to ${terms.bundleId} × ${terms.quantity}`
 
@@ -32,10 +31,13 @@ export const changeTerms = (subscription: Subscription, terms: Terms, at: 'now' 
   if (status !== 'active' && status !== 'trialing') throw refuse(subscription, 'changed', 'it is over; make a new one')
   if (openBill(subscription)) throw new AppError('not_allowed_in_state', 'a payment of the subscription is on its way; wait for its outcome')
   if (at === 'period_end') return schedule(subscription, terms, moment)
-  if (isSame(subscription, terms)) throw new AppError('not_allowed_in_state', 'the subscription has these terms already')
+  if (isSameTerms(subscription, terms)) throw new AppError('not_allowed_in_state', 'the subscription has these terms already')
   if (status === 'trialing') {
-    const event = { type: 'changed', why: `${describe(terms)}, in the trial` }
-    return { subscription: changed(subscription, { ...terms, scheduledChange: undefined }, moment, event) }
+    const { scheduledChange, events } = scheduledAfter(subscription, terms)
+    const event = { type: 'changed', why: `${describe(terms)}, in the trial, which ends as agreed` }
+    return {
+      subscription: changed(subscription, { ...onTerms(subscription, terms, subscription.currentPeriod.end), scheduledChange }, moment, event, ...events),
+    }
   }
   if (subscription.collectionPausedAt) {
     throw new AppError('not_allowed_in_state', 'collection is paused: resume it first, or change the subscription at its period end')
@@ -44,20 +46,21 @@ export const changeTerms = (subscription: Subscription, terms: Terms, at: 'now' 
 }
 
 const changeBeforeStart = (subscription: Subscription, terms: Terms, moment: Moment): ChangedTerms => {
-  if (isSame(subscription, terms)) throw new AppError('not_allowed_in_state', 'the subscription has these terms already')
+  if (isSameTerms(subscription, terms)) throw new AppError('not_allowed_in_state', 'the subscription has these terms already')
   const start = subscription.trialEnd ?? subscription.currentPeriod.start
-  const next = { ...subscription, ...terms }
-  return {
-    subscription: changed(next, { anchor: anchorFrom(next, start), scheduledChange: undefined }, moment, {
-      type: 'changed',
-      why: `${describe(terms)}, before its start`,
-    }),
-  }
+  const event = { type: 'changed', why: `${describe(terms)}, before its start` }
+  return { subscription: changed(subscription, { ...onTerms(subscription, terms, start), scheduledChange: undefined }, moment, event) }
+}
+
+/** Other terms from a moment on at which no paid period is left: the periods are counted anew from there. */
+export const onTerms = (subscription: Subscription, terms: Terms, from: Date): Terms & Pick<Subscription, 'anchor' | 'billingDay'> => {
+  const billingDay = billingDayOn(subscription, terms)
+  return { ...terms, billingDay, anchor: anchorFrom({ ...subscription, ...terms, billingDay }, from) }
 }
 
 const schedule = (subscription: Subscription, terms: Terms, moment: Moment): ChangedTerms => {
   if (subscription.cancelAtPeriodEnd) throw new AppError('not_allowed_in_state', 'the subscription is going to end with its period; reactivate it first')
-  if (isSame(subscription, terms)) {
+  if (isSameTerms(subscription, terms)) {
     if (!subscription.scheduledChange) throw new AppError('not_allowed_in_state', 'the subscription has these terms already')
     const event = { type: 'change_taken_back', why: 'it stays on its terms' }
     return { subscription: changed(subscription, { scheduledChange: undefined }, moment, event) }
@@ -68,21 +71,23 @@ const schedule = (subscription: Subscription, terms: Terms, moment: Moment): Cha
 
 /** What is charged and credited for a change now, and the period it leads to. */
 const draftOf = (subscription: Subscription, terms: Terms, now: Date): BillDraft => {
-  const { currentPeriod, pricing } = subscription
-  const unused = shareFrom(subscription, currentPeriod.creditableMinor, currentPeriod, now)
+  const { currentPeriod } = subscription
+  const unused = shareOfRest(subscription, currentPeriod.creditableMinor, currentPeriod, now)
   const credit = { ...planLine(subscription, unused === 0 ? 0 : -unused, { start: now, end: currentPeriod.end }), kind: 'unused' as const }
-  const price = priceOf(terms)
-  const common = { reason: 'change', terms, creditableMinor: price } as const
-  const sameCycle = terms.pricing.interval === pricing.interval && terms.pricing.intervalCount === pricing.intervalCount
-  if (sameCycle) {
+  // Seats of this period cost what was agreed for it, whatever is agreed for the next by now.
+  const pricing = isSameOffer(terms, subscription) ? (currentPeriod.pricing ?? terms.pricing) : terms.pricing
+  const price = priceOf({ ...terms, pricing })
+  // Whoever asks for it is there: they can be asked to act.
+  const common = { reason: 'change', terms, creditableMinor: price, onSession: true } as const
+  if (isSameCycle(terms, subscription)) {
     const { index, start, end, wholeStart, wholeEnd } = currentPeriod
-    const charge = planLine(terms, shareFrom(subscription, price, currentPeriod, now), { start: now, end })
+    const charge = planLine(terms, shareOfRest(subscription, price, currentPeriod, now), { start: now, end })
     return { ...common, period: { index, start, end, wholeStart, wholeEnd }, lines: [credit, charge] }
   }
-  const next = { ...subscription, ...terms }
-  const anchor = anchorFrom(next, now)
-  const period = periodFrom({ ...next, anchor }, now)
-  const charge = planLine(terms, shareFrom(subscription, price, period, now), period)
+  const next = { ...subscription, ...onTerms(subscription, terms, now) }
+  const { anchor } = next
+  const period = periodFrom(next, now)
+  const charge = planLine(terms, shareOfRest(subscription, price, period, now), period)
   return { ...common, period, anchor, lines: [credit, charge] }
 }
 

@@ -2,6 +2,8 @@
 
 import { AppError } from '../../../common/errors.ts'
 import { dropBills } from '../../billing/bills.ts'
+import { joined, takenNewest } from '../../billing/lots.ts'
+import { shareOfRest } from '../../billing/periods.ts'
 import type { Bill, endReasons, Subscription } from '../../schemas/subscription.ts'
 import { changed, isFinal, type Moment } from './state.ts'
 
@@ -44,12 +46,30 @@ export const dropped = (subscription: Subscription, bill: Bill, moment: Moment):
 export const refuse = (subscription: Subscription, what: string, hint = ''): AppError =>
   new AppError('not_allowed_in_state', `a subscription that is ${subscription.status} cannot be ${what}${hint ? `: ${hint}` : ''}`)
 
-/** @throws AppError `not_allowed_in_state`. */
-export const cancel = (subscription: Subscription, at: 'now' | 'period_end', moment: Moment): Subscription => {
+/** What is left of the paid period, as a change now would credit it. */
+const credited = (subscription: Subscription, moment: Moment): Subscription => {
+  const { currentPeriod, status } = subscription
+  const creditMinor = status === 'active' ? shareOfRest(subscription, currentPeriod.creditableMinor, currentPeriod, moment.now) : 0
+  if (creditMinor === 0) return subscription
+  const { taken, left } = takenNewest(currentPeriod.paidFrom, creditMinor)
+  return changed(
+    subscription,
+    {
+      creditMinor: subscription.creditMinor + creditMinor,
+      creditFrom: joined(subscription.creditFrom, taken) as Subscription['creditFrom'],
+      currentPeriod: { ...currentPeriod, creditableMinor: 0, ...(currentPeriod.paidFrom ? { paidFrom: left as typeof currentPeriod.paidFrom } : {}) },
+    },
+    moment,
+    { type: 'credited', why: `what was left of the period until ${currentPeriod.end.toISOString()}`, amountMinor: creditMinor },
+  )
+}
+
+/** @param credit whether what is left of a paid period becomes credit when it ends now. @throws AppError `not_allowed_in_state`. */
+export const cancel = (subscription: Subscription, at: 'now' | 'period_end', moment: Moment, credit: 'none' | 'prorate' = 'none'): Subscription => {
   if (isFinal(subscription.status)) throw refuse(subscription, 'canceled')
   // Only a trial or a paid period can run to its end; of one that is overdue the paid period is over already.
   const runsToItsEnd = subscription.status === 'trialing' || subscription.status === 'active'
-  if (at === 'now' || !runsToItsEnd) return end(subscription, 'canceled', moment.now, moment)
+  if (at === 'now' || !runsToItsEnd) return end(credit === 'prorate' ? credited(subscription, moment) : subscription, 'canceled', moment.now, moment)
   if (subscription.cancelAtPeriodEnd) return subscription
   const event = { type: 'cancel_scheduled', why: `it ends with its period, on ${subscription.currentPeriod.end.toISOString()}` }
   return changed(subscription, { cancelAtPeriodEnd: true }, moment, event)

@@ -4,6 +4,7 @@
  */
 
 import { AppError, fieldError } from '../../../common/errors.ts'
+import { fixedQuotaAnchor, withPause } from '../../billing/allowance-anchor.ts'
 import { openBill, planBill, withBill } from '../../billing/bills.ts'
 import { anchorFrom, periodFrom, shifted } from '../../billing/periods.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
@@ -34,9 +35,10 @@ export const pauseCollection = (subscription: Subscription, moment: Moment): Sub
 /**
  * Ends whichever pause there is. A service pause moves the paid period by as long as it lasted; where nothing is left
  * of the period the next one begins now, once it is paid.
+ * @param byCaller somebody asks for it now: the customer is taken to be there.
  * @throws AppError `not_allowed_in_state`.
  */
-export const resume = (subscription: Subscription, moment: Moment): Subscription => {
+export const resume = (subscription: Subscription, moment: Moment, byCaller = false): Subscription => {
   const { status, pausedAt, collectionPausedAt } = subscription
   if (status !== 'paused') {
     if (!collectionPausedAt) throw refuse(subscription, 'resumed', 'it is not paused')
@@ -44,21 +46,30 @@ export const resume = (subscription: Subscription, moment: Moment): Subscription
   }
   if (openBill(subscription)) throw inFlight()
   const since = pausedAt ?? moment.now
-  if (since < subscription.currentPeriod.end) return resumeRest(subscription, moment.now.getTime() - since.getTime(), moment)
-  return resumeWithPayment(subscription, moment)
+  if (since < subscription.currentPeriod.end) return resumeRest(subscription, since, moment)
+  return resumeWithPayment(subscription, moment, byCaller)
 }
 
-const resumeRest = (subscription: Subscription, pausedMs: number, moment: Moment): Subscription => {
-  const currentPeriod: Subscription['currentPeriod'] = { ...shifted(subscription.currentPeriod, pausedMs), index: -1 }
-  const restored = { status: 'active', currentPeriod, pausedAt: undefined, pauseReason: undefined, resumeAt: undefined } as const
+const resumeRest = (subscription: Subscription, pausedAt: Date, moment: Moment): Subscription => {
+  const { timeZone } = subscription
+  const currentPeriod: Subscription['currentPeriod'] = { ...shifted(subscription.currentPeriod, pausedAt, moment.now, timeZone), index: -1 }
+  const restored = {
+    status: 'active',
+    currentPeriod,
+    ...withPause(subscription, pausedAt, moment.now),
+    pausedAt: undefined,
+    pauseReason: undefined,
+    resumeAt: undefined,
+  } as const
   const anchor = anchorFrom(subscription, currentPeriod.end)
   const why = `the time that was left of the period runs until ${currentPeriod.end.toISOString()}`
   return changed(subscription, { ...restored, anchor }, moment, { type: 'resumed', why })
 }
 
-const resumeWithPayment = (subscription: Subscription, moment: Moment): Subscription => {
-  const anchored = { ...subscription, anchor: anchorFrom(subscription, moment.now), resumeAt: undefined }
-  const { subscription: billed, bill } = withBill(anchored, planBill(anchored, periodFrom(anchored, moment.now)), moment.now)
+const resumeWithPayment = (subscription: Subscription, moment: Moment, byCaller: boolean): Subscription => {
+  const anchored = { ...subscription, quotaAnchor: fixedQuotaAnchor(subscription), anchor: anchorFrom(subscription, moment.now), resumeAt: undefined }
+  const draft = { ...planBill(anchored, periodFrom(anchored, moment.now)), onSession: byCaller }
+  const { subscription: billed, bill } = withBill(anchored, draft, moment.now)
   if (bill.status === 'open' && !subscription.paymentMethodId) throw refuse(subscription, 'resumed', 'it has no payment method; PATCH one')
   const asked = changed(billed, {}, moment, { type: 'resuming', why: 'it goes on when its next period is paid', paymentId: bill.paymentId })
   return bill.status === 'settled' ? settled(asked, bill, moment) : asked

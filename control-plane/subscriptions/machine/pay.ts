@@ -1,21 +1,70 @@
-/** How a subscription is paid from now on. */
+/** How a subscription is paid from now on, and what is tried at once because somebody asks for it. */
+import { AppError } from '../../../common/errors.ts'
 import { openBill, replaceBill } from '../../billing/bills.ts'
-import type { Subscription } from '../../schemas/subscription.ts'
-import { refuse } from './end-subscription.ts'
+import type { Bill, Subscription } from '../../schemas/subscription.ts'
+import { dropped, refuse } from './end-subscription.ts'
 import { resume } from './pause.ts'
 import { changed, isFinal, type Moment } from './state.ts'
 
-/** A payment that has failed is tried with it at once, and a pause for want of one ends. @throws AppError `not_allowed_in_state`. */
+const hasFailed = (bill: Bill): boolean => bill.failedRound === bill.round
+
+/**
+ * A payment that has failed, or that waits for the customer to act, is tried with it at once; and a pause for want of one
+ * ends. A change that waits is tried with it, too.
+ * @throws AppError `not_allowed_in_state`.
+ */
 export const withPaymentMethod = (subscription: Subscription, paymentMethodId: string, moment: Moment): Subscription => {
   if (isFinal(subscription.status)) throw refuse(subscription, 'given a payment method')
   const bill = openBill(subscription, 'period')
-  const hasFailed = bill !== undefined && bill.failedRound === bill.round
-  if (paymentMethodId === subscription.paymentMethodId && !hasFailed) return subscription
+  const failed = bill !== undefined && hasFailed(bill)
+  if (paymentMethodId === subscription.paymentMethodId && !failed) return subscription
   // Asked for already if the last round is still running: the next one takes the newest method.
-  const again = hasFailed ? { ...replaceBill(subscription, { ...bill, round: bill.round + 1 }) } : {}
+  const again = failed ? { ...replaceBill(subscription, { ...bill, round: bill.round + 1 }) } : {}
   const paying = changed(subscription, { paymentMethodId, ...again }, moment, {
     type: 'payment_method',
     why: paymentMethodId === subscription.paymentMethodId ? 'somebody asked to try it again' : 'somebody set another payment method',
   })
   return subscription.pauseReason === 'no_payment_method' && !bill ? resume(paying, moment) : paying
+}
+
+export interface PayNow {
+  paymentId: string
+  /** Absent: the one that it has. */
+  paymentMethodId: string | undefined
+  /** Where the customer comes back to after having acted. */
+  returnUrl: string | undefined
+}
+
+/**
+ * The customer is there, and pays a bill that is still owed: they can be asked to act.
+ * @throws AppError `not_allowed_in_state`.
+ */
+export const payNow = (subscription: Subscription, { paymentId, paymentMethodId, returnUrl }: PayNow, moment: Moment): Subscription => {
+  const bill = subscription.bills.find((one) => one.paymentId === paymentId && one.status === 'open')
+  if (!bill) throw new AppError('not_allowed_in_state', 'the payment is not owed any more')
+  const methodId = paymentMethodId ?? subscription.paymentMethodId ?? undefined
+  if (methodId === undefined) throw new AppError('not_allowed_in_state', 'the subscription has no payment method; name one in paymentMethod')
+  const asked: Bill = { ...bill, round: hasFailed(bill) ? bill.round + 1 : bill.round, onSession: true, returnUrl }
+  return changed(subscription, { paymentMethodId: methodId, ...replaceBill(subscription, asked) }, moment, {
+    type: 'pay_asked',
+    why: methodId === subscription.paymentMethodId ? 'the customer is there to pay' : 'the customer is there to pay, with another payment method',
+    paymentId,
+  })
+}
+
+/**
+ * A change that waits for its payment is given up: the subscription stays as it is.
+ * @throws AppError `not_allowed_in_state`.
+ */
+export const giveUpChange = (subscription: Subscription, paymentId: string, moment: Moment): Subscription => {
+  const bill = subscription.bills.find((one) => one.paymentId === paymentId && one.status === 'open')
+  if (!bill) throw new AppError('not_allowed_in_state', 'the payment is not owed any more')
+  if (bill.reason !== 'change')
+    throw new AppError('not_allowed_in_state', 'it pays for a period of a subscription; cancel the subscription, or the attempt that waits')
+  return changed(dropped(subscription, bill, moment), {}, moment, {
+    type: 'change_declined',
+    why: 'somebody gave it up',
+    paymentId,
+    amountMinor: bill.amountMinor,
+  })
 }

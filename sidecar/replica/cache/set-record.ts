@@ -11,7 +11,7 @@
  *     23  u8        usages
  *     24  holders   each f64 from, f64 until (NaN: none), f64 anchor, u8 inactive, u8 bytes of the id, the id, up to the next 8
  *         quotas    each f64 start and f64 end of the period that was last worked out (0: none)
- *         usages    each f64 used, f64 until (NaN: none), u32 key's id, 4 bytes of nothing
+ *         usages    each f64 used, f64 until (NaN: none), u32 key's id, u32 its holder's number from 1 (0: none)
  */
 import type { EntitlementSet, Grant, Terms, Usage } from '../../../common/entitlements/model.ts'
 import { quotaWindow } from '../../../common/entitlements/quota-window.ts'
@@ -26,6 +26,8 @@ const USAGE_BYTES = 24
 const MAX_COUNT = 255
 /** More are not worth a shape of their own. */
 const MAX_GRANTS = 1024
+/** Whose use it is grants nothing in this set: it is taken from no other. */
+const NOBODY = 0xffff_ffff
 const encoder = new TextEncoder()
 
 interface Holder {
@@ -44,6 +46,7 @@ export interface PreparedSet {
   shape: Shape
   holders: Holder[]
   usageKeys: number[]
+  usageHolders: number[]
   quotas: number
   bytes: number
 }
@@ -85,11 +88,12 @@ export const prepareSet = (set: EntitlementSet, readAtMs: number, restored: bool
     HOLDERS_AT + holders.reduce((sum, { subscription }) => sum + holderBytes(subscription.length), 0) + quotas * WINDOW_BYTES + set.usage.length * USAGE_BYTES
   const shape = dictionary.useShape(parts)
   const usageKeys = set.usage.map(({ key }) => dictionary.useKey(key))
-  return { set, readAtMs, restored, shape, holders, usageKeys, quotas, bytes }
+  const usageHolders = set.usage.map(({ subscriptionId }) => (subscriptionId === undefined ? 0 : holderIds.indexOf(subscriptionId) + 1 || NOBODY))
+  return { set, readAtMs, restored, shape, holders, usageKeys, usageHolders, quotas, bytes }
 }
 
 export const writeSet = ({ bytes, words, floats }: ByteCacheReader, at: number, prepared: PreparedSet): void => {
-  const { set, shape, holders, usageKeys, quotas } = prepared
+  const { set, shape, holders, usageKeys, usageHolders, quotas } = prepared
   floats[at / 8] = set.revision
   floats[at / 8 + 1] = prepared.readAtMs
   words[(at + 16) >>> 2] = shape.id
@@ -113,6 +117,7 @@ export const writeSet = ({ bytes, words, floats }: ByteCacheReader, at: number, 
     floats[to / 8] = used
     floats[to / 8 + 1] = untilMs ?? Number.NaN
     words[(to + 16) >>> 2] = usageKeys[n] as number
+    words[(to + 20) >>> 2] = usageHolders[n] as number
     to += USAGE_BYTES
   }
 }
@@ -165,10 +170,15 @@ const subscriptionAt = (cache: ByteCacheReader, from: number): string => {
   return last.id
 }
 
-const grantOf = (cache: ByteCacheReader, at: number, windowsAt: number, { template, holder, quota }: Part): Grant => {
-  const { bytes, floats } = cache
+const holderAt = ({ bytes }: ByteCacheReader, at: number, holder: number): number => {
   let from = at + HOLDERS_AT
   for (let n = 0; n < holder; n += 1) from += holderBytes(bytes[from + 25] as number)
+  return from
+}
+
+const grantOf = (cache: ByteCacheReader, at: number, windowsAt: number, { template, holder, quota }: Part): Grant => {
+  const { bytes, floats } = cache
+  const from = holderAt(cache, at, holder)
   const untilMs = floats[from / 8 + 1] as number
   const { key, bundleId, terms } = template
   return {
@@ -188,9 +198,15 @@ const windowAt = (floats: Float64Array, windowsAt: number, quota: number): { sta
   return { startMs: floats[at] as number, endMs: floats[at + 1] as number }
 }
 
-const usageOf = (floats: Float64Array, at: number, key: string): Usage => {
-  const untilMs = floats[at / 8 + 1] as number
-  return { key, used: floats[at / 8] as number, ...(Number.isNaN(untilMs) ? {} : { untilMs }) }
+const usageOf = (cache: ByteCacheReader, at: number, from: number, key: string): Usage => {
+  const untilMs = cache.floats[from / 8 + 1] as number
+  const holder = cache.words[(from + 20) >>> 2] as number
+  return {
+    key,
+    used: cache.floats[from / 8] as number,
+    ...(Number.isNaN(untilMs) ? {} : { untilMs }),
+    ...(holder === 0 ? {} : { subscriptionId: holder === NOBODY ? '' : subscriptionAt(cache, holderAt(cache, at, holder - 1)) }),
+  }
 }
 
 export interface SetHeader {
@@ -237,7 +253,7 @@ export const readPart = (cache: ByteCacheReader, at: number, dictionary: Diction
     if (keyId !== undefined && id !== keyId) continue
     const key = dictionary.key(id)
     if (key === undefined) return undefined
-    usage.push(usageOf(cache.floats, from, key))
+    usage.push(usageOf(cache, at, from, key))
   }
   return { grants, usage }
 }

@@ -70,7 +70,11 @@ export interface Usage {
   key: string;
   used: bigint;
   /** Quota only: the end of the period that `used` counts; from then on nothing is used yet. */
-  untilMs?: bigint | undefined;
+  untilMs?:
+    | bigint
+    | undefined;
+  /** Quota only: the subscription whose allowance it is taken from. Absent: all of them together. */
+  subscriptionId?: string | undefined;
 }
 
 /** The clock of a sandbox tenant. A higher revision replaces a lower one. */
@@ -861,7 +865,7 @@ export const Value: MessageFns<Value> = {
 };
 
 function createBaseUsage(): Usage {
-  return { key: "", used: 0n, untilMs: undefined };
+  return { key: "", used: 0n, untilMs: undefined, subscriptionId: undefined };
 }
 
 export const Usage: MessageFns<Usage> = {
@@ -880,6 +884,9 @@ export const Usage: MessageFns<Usage> = {
         throw new globalThis.Error("value provided for field message.untilMs of type int64 too large");
       }
       writer.uint32(24).int64(message.untilMs);
+    }
+    if (message.subscriptionId !== undefined) {
+      writer.uint32(34).string(message.subscriptionId);
     }
     return writer;
   },
@@ -921,6 +928,14 @@ export const Usage: MessageFns<Usage> = {
             message.untilMs = reader.int64() as bigint;
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.subscriptionId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -942,6 +957,11 @@ export const Usage: MessageFns<Usage> = {
         : isSet(object.until_ms)
         ? BigInt(object.until_ms)
         : undefined,
+      subscriptionId: isSet(object.subscriptionId)
+        ? globalThis.String(object.subscriptionId)
+        : isSet(object.subscription_id)
+        ? globalThis.String(object.subscription_id)
+        : undefined,
     };
   },
 
@@ -956,6 +976,9 @@ export const Usage: MessageFns<Usage> = {
     if (message.untilMs !== undefined) {
       obj.untilMs = message.untilMs.toString();
     }
+    if (message.subscriptionId !== undefined) {
+      obj.subscriptionId = message.subscriptionId;
+    }
     return obj;
   },
 
@@ -967,6 +990,7 @@ export const Usage: MessageFns<Usage> = {
     message.key = object.key ?? "";
     message.used = (object.used !== undefined && object.used !== null) ? BigInt(object.used) : 0n;
     message.untilMs = (object.untilMs !== undefined && object.untilMs !== null) ? BigInt(object.untilMs) : undefined;
+    message.subscriptionId = object.subscriptionId ?? undefined;
     return message;
   },
 };

@@ -1,0 +1,59 @@
+/**
+ * Allowances: what a subscription's quotas allow in one of their periods. An allowance belongs to time that is paid for:
+ * a pause moves the running one by as long as it lasts, with what has been used of it, and a change of the billing
+ * interval leaves it where it is. Pure.
+ */
+import { type Interval, movedBy, type Period } from '../../common/calendar.ts'
+import type { Usage } from '../../common/entitlements/model.ts'
+import { allowanceAnchor, quotaPeriodAt } from '../billing/allowance-anchor.ts'
+import type { UsageCounters } from '../schemas/entitlement-set.ts'
+import type { Subscription } from '../schemas/subscription.ts'
+
+export type UsageEntry = UsageCounters['entries'][number]
+type Paused = Pick<Subscription, 'anchor' | 'quotaAnchor' | 'billingDay' | 'timeZone' | 'pauses'>
+
+/** Until when a count stands: the end of the allowance that it was taken from, wherever pauses have moved that since. */
+export const countStandsUntil = (entry: Pick<UsageEntry, 'at'> & { until: Date }, subscription: Paused, per: Interval): Date => {
+  const { timeZone, pauses } = subscription
+  let until = entry.until
+  let at = entry.at ?? new Date(until.getTime() - 1)
+  for (const { from, to } of pauses ?? []) {
+    if (to <= at) continue
+    // Its period was over when the pause began.
+    if (until <= from) return until
+    until = movedBy(until, from, to, timeZone)
+    at = to
+  }
+  return quotaPeriodAt(allowanceAnchor(subscription, per), per, timeZone, at).end
+}
+
+/** The time that counts for allowances: it stands still in a pause. */
+export const allowanceTime = ({ status, pausedAt }: Pick<Subscription, 'status' | 'pausedAt'>, now: Date): Date =>
+  status === 'paused' && pausedAt ? pausedAt : now
+
+/** The allowance that runs now, of a quota `per` so long. */
+export const allowanceNow = (subscription: Paused & Pick<Subscription, 'status' | 'pausedAt'>, per: Interval, now: Date): Period =>
+  quotaPeriodAt(allowanceAnchor(subscription, per), per, subscription.timeZone, allowanceTime(subscription, now))
+
+const perOf = ({ entitlements }: Pick<Subscription, 'entitlements'>, key: string): Interval | undefined => {
+  const found = entitlements.find((one) => one.key === key)
+  return found?.kind === 'quota' ? (found.per ?? 'month') : undefined
+}
+
+/** What has been used, as it is published: of keys that the customer holds. */
+export const usageOf = (
+  entries: readonly UsageEntry[],
+  subscriptions: readonly Subscription[],
+  isHeld: (key: string, subscriptionId?: string) => boolean,
+): Usage[] => {
+  const byId = new Map(subscriptions.map((subscription) => [subscription.id, subscription]))
+  return entries.flatMap(({ key, used, until, at, subscriptionId }): Usage[] => {
+    if (!isHeld(key, subscriptionId ?? undefined)) return []
+    if (!until) return [{ key, used }]
+    if (!subscriptionId) return [{ key, used, untilMs: until.getTime() }]
+    const subscription = byId.get(subscriptionId)
+    const per = subscription && perOf(subscription, key)
+    if (!subscription || !per) return []
+    return [{ key, used, subscriptionId, untilMs: countStandsUntil({ until, at }, subscription, per).getTime() }]
+  })
+}

@@ -1,0 +1,71 @@
+/**
+ * Giving up an attempt that waits for the customer: because they did not act in time, because another payment method was
+ * given, or because somebody asked for it. The provider is told first, where it can be: what it has let go cannot be paid
+ * any more. Where it cannot, money that still arrives counts if it is owed, and goes back if it is not.
+ */
+import { AppError } from '../../common/errors.ts'
+import { keys } from '../keys.ts'
+import type { Attempt, Payment } from '../schemas/payment.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import { repairTime, type Services, tenantNow } from '../services.ts'
+import { update } from '../storage/update.ts'
+import { recordGivenUp, waitingAttempt } from './machine/attempts.ts'
+import type { ChargeOutcome } from './psp/psp.ts'
+import { openAccount } from './routing/load-route.ts'
+import { nameOf, storeOutcome, unknown } from './send-charge.ts'
+
+interface Why {
+  /** In a sentence, for the payment's `failure`. */
+  why: string
+  /** Whether others of the customer's methods may be tried at once, where the storefront allows that. */
+  goOn: boolean
+}
+
+const callOff = async (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt): Promise<ChargeOutcome> => {
+  const opened = await openAccount(services, tenant, attempt.account)
+  return 'psp' in opened && opened.psp.cancel ? opened.psp.cancel(`${attempt.id}-cancel`, nameOf(payment, attempt)) : unknown('account_unusable')
+}
+
+/** @returns the payment as it is afterwards: the customer may have been faster. */
+export const giveUpAttempt = async (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt, { why, goOn }: Why): Promise<Payment> => {
+  const outcome = await callOff(services, tenant, payment, attempt)
+  switch (outcome.status) {
+    case 'succeeded':
+    case 'authorized':
+    case 'pending':
+      return storeOutcome(services, tenant, payment, attempt.id, outcome)
+    case 'declined':
+    case 'requires_action':
+    case 'not_sent':
+    case 'unknown':
+      return update(
+        services.storage.payments,
+        payment._id,
+        (latest) => recordGivenUp(latest, attempt.id, outcome.status === 'declined', goOn, why, tenantNow(services, tenant), repairTime(services)),
+        payment,
+      )
+    default:
+      return outcome satisfies never
+  }
+}
+
+/**
+ * As somebody asks for it. @param check throws when the caller's `If-Match` names another revision.
+ * @throws AppError `not_found` or `not_allowed_in_state`.
+ */
+export const cancelAttempt = async (
+  services: Services,
+  tenant: Tenant,
+  paymentId: string,
+  attemptId: string,
+  check: (payment: Payment) => void,
+): Promise<Payment> => {
+  const payment = await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId))
+  check(payment)
+  const attempt = payment.attempts.find(({ id }) => id === attemptId)
+  if (!attempt) throw new AppError('not_found', 'the payment has no such attempt')
+  if (attempt !== waitingAttempt(payment)) {
+    throw new AppError('not_allowed_in_state', `the attempt is ${attempt.status}: only one that waits for the customer (requires_action) can be given up`)
+  }
+  return giveUpAttempt(services, tenant, payment, attempt, { why: 'somebody gave up the attempt that waited for the customer', goOn: false })
+}

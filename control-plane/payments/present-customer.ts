@@ -1,0 +1,68 @@
+/**
+ * A one-time payment whose customer is there, and that has not been made: paid again, with the same method or another, or
+ * given up. What a subscription owes is paid through the subscription (`subscriptions/change-subscription.ts`).
+ */
+import { AppError, fieldError } from '../../common/errors.ts'
+import { addPaymentMethod, methodNamed } from '../customers/customers.ts'
+import { keys } from '../keys.ts'
+import type { Payment } from '../schemas/payment.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import { repairTime, type Services, tenantNow } from '../services.ts'
+import { update } from '../storage/update.ts'
+import { collectPayment } from './collect-payment.ts'
+import { giveUpAttempt } from './give-up-attempt.ts'
+import { abandon, reopen, waitingAttempt } from './machine/attempts.ts'
+
+type Check = (payment: Payment) => void
+
+const loadMethodId = async (services: Services, tenant: Tenant, payment: Payment, named: string | undefined): Promise<string> => {
+  if (named === undefined) {
+    if (payment.paymentMethodId) return payment.paymentMethodId
+    throw fieldError('invalid_request', 'paymentMethod', 'is needed: the payment has no payment method')
+  }
+  const storefront = await services.storage.storefronts.get(keys.storefront(tenant.tenantId, payment.storefrontId))
+  const customer = await services.storage.customers.get(keys.customer(tenant.tenantId, payment.storefrontId, payment.customerId))
+  const method = methodNamed(tenant, storefront, customer, named)
+  await addPaymentMethod(services, customer, method)
+  return method.id
+}
+
+const refusal = (payment: Payment): string | undefined => {
+  if (payment.status === 'succeeded') return 'the payment has succeeded'
+  if (payment.abandoned || payment.status === 'canceled') return 'the payment was given up; make a new one'
+  return undefined
+}
+
+/** @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`. */
+export const payOneTimeNow = async (
+  services: Services,
+  tenant: Tenant,
+  paymentId: string,
+  { paymentMethod, returnUrl }: { paymentMethod?: string | undefined; returnUrl?: string | undefined },
+  check: Check,
+): Promise<Payment> => {
+  const { payments } = services.storage
+  let payment = await payments.get(keys.payment(tenant.tenantId, paymentId))
+  check(payment)
+  const refused = refusal(payment)
+  if (refused !== undefined) throw new AppError('not_allowed_in_state', refused)
+  const paymentMethodId = await loadMethodId(services, tenant, payment, paymentMethod)
+  const waiting = waitingAttempt(payment)
+  if (waiting && paymentMethodId !== waiting.paymentMethodId) {
+    payment = await giveUpAttempt(services, tenant, payment, waiting, { why: 'another payment method was given', goOn: false })
+  }
+  const asked = { round: payment.round + 1, paymentMethodId, onSession: true, returnUrl }
+  return collectPayment(services, tenant, await update(payments, payment._id, (latest) => reopen(latest, asked, repairTime(services)), payment))
+}
+
+/** Nothing is charged for it any more; money that is on its way goes back when it arrives. @throws AppError `not_allowed_in_state`. */
+export const cancelOneTime = async (services: Services, tenant: Tenant, paymentId: string, check: Check): Promise<Payment> => {
+  const { payments } = services.storage
+  let payment = await payments.get(keys.payment(tenant.tenantId, paymentId))
+  check(payment)
+  if (payment.status === 'succeeded') throw new AppError('not_allowed_in_state', 'the payment has succeeded; refund it instead')
+  const waiting = waitingAttempt(payment)
+  if (waiting) payment = await giveUpAttempt(services, tenant, payment, waiting, { why: 'the payment was given up', goOn: false })
+  const given = await update(payments, payment._id, (latest) => abandon(latest, tenantNow(services, tenant), repairTime(services)), payment)
+  return collectPayment(services, tenant, given)
+}

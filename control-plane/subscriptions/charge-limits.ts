@@ -1,0 +1,41 @@
+/**
+ * What amounts can be charged in a storefront: those that every account of its routing can take, so that a bill can be
+ * paid wherever it is routed.
+ */
+import { keys } from '../keys.ts'
+import { smallestChargeMinor, stepMinor } from '../payments/psp/charge-limits.ts'
+import { accountsNamedBy } from '../payments/routing/route-payment.ts'
+import { pspProviders } from '../schemas/psp-account.ts'
+import type { Storefront } from '../schemas/storefront.ts'
+import type { Subscription } from '../schemas/subscription.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import type { Services } from '../services.ts'
+
+type Provider = (typeof pspProviders)[number]
+export type ChargeLimits = NonNullable<Subscription['chargeLimits']>
+
+/** In a sandbox the simulator stands in for every provider: an account without a document stands for the one it is named after. */
+const providerNamed = (tenant: Tenant, accountId: string): Provider | undefined =>
+  tenant.mode === 'sandbox' ? (pspProviders.find((name) => name === accountId) ?? 'simulator') : undefined
+
+/** Amounts in ISO 4217 minor units. Steps are powers of ten, so that the largest is a multiple of the others. */
+export const chargeLimitsOf = async (services: Services, tenant: Tenant, storefront: Pick<Storefront, 'routing' | 'currency'>): Promise<ChargeLimits> => {
+  const { currency } = storefront
+  const providers = await Promise.all(
+    accountsNamedBy(storefront.routing).map(async (id) => {
+      const account = await services.storage.pspAccounts.find(keys.pspAccount(tenant.tenantId, id))
+      return account?.provider ?? providerNamed(tenant, id)
+    }),
+  )
+  const known = providers.filter((provider) => provider !== undefined)
+  return {
+    stepMinor: Math.max(1, ...known.map((provider) => stepMinor(provider, currency))),
+    smallestMinor: Math.max(1, ...known.map((provider) => smallestChargeMinor(provider, currency))),
+  }
+}
+
+/** The subscription with the limits as they are now: whatever bill is made next keeps to them. Not stored by itself. */
+export const chargeableAt = async (services: Services, tenant: Tenant, subscription: Subscription): Promise<Subscription> => {
+  const storefront = await services.storage.storefronts.find(keys.storefront(tenant.tenantId, subscription.storefrontId))
+  return storefront ? { ...subscription, chargeLimits: await chargeLimitsOf(services, tenant, storefront) } : subscription
+}
