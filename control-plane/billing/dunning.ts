@@ -14,6 +14,11 @@ export const nextRetryAt = ({ retryHours }: Pick<BillingTerms, 'retryHours'>, fa
 export const isScheduleOver = ({ retryHours }: Pick<BillingTerms, 'retryHours'>, failedAt: Date, now: Date): boolean =>
   now.getTime() > failedAt.getTime() + Math.max(0, ...retryHours) * HOUR_MS
 
+/** After the last try its outcome is waited for this long. */
+const LAST_WORD_WITHIN_MS = 24 * HOUR_MS
+
+export const lastWordBy = (now: Date): Date => new Date(now.getTime() + LAST_WORD_WITHIN_MS)
+
 /** Providers are asked again, or asked what became of it, within this. */
 const VERDICT_WITHIN_MS = 10 * 60_000
 

@@ -100,7 +100,7 @@ export const billedShare = (
 /** As `shareFrom`, for what happens within a period: its last day counts, however little is left of it. */
 export const shareOfRest = (subscription: Pick<Subscription, 'timeZone' | 'billing'>, amountMinor: number, period: BillingPeriod, from: Date): number => {
   const { start, end, wholeStart, wholeEnd } = period
-  const isLastDay = from > start && from < end && lengthOf(subscription, from, end) === 0 && lengthOf(subscription, wholeStart, wholeEnd) > 0
+  const isLastDay = from >= start && from < end && lengthOf(subscription, from, end) === 0 && lengthOf(subscription, wholeStart, wholeEnd) > 0
   return isLastDay ? shareOf(amountMinor, 1, lengthOf(subscription, wholeStart, wholeEnd)) : shareFrom(subscription, amountMinor, period, from)
 }
 

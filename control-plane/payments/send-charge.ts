@@ -14,7 +14,7 @@ export const unknown = (pspCode: string) => ({ status: 'unknown', pspCode }) as 
 export const nameOf = (payment: Payment, attempt: Attempt): ChargeName => ({
   reference: attempt.id,
   pspReference: attempt.pspReference ?? undefined,
-  amountMinor: payment.amountMinor,
+  amountMinor: attempt.amountMinor ?? payment.amountMinor,
   currency: payment.currency,
 })
 
@@ -44,7 +44,7 @@ export const sendCharge = async (opened: Opened, { customer }: PaymentParties, p
   const { psp, circuit, capture } = opened
   const order = {
     reference: attempt.id,
-    amountMinor: payment.amountMinor,
+    amountMinor: attempt.amountMinor ?? payment.amountMinor,
     currency: payment.currency,
     token,
     capture,

@@ -38,6 +38,8 @@ const attempt = part({
   status: { type: String, enum: attemptStatuses, required: true },
   /** Attempts of one round are made one after another over several accounts; a new payment method begins a round. */
   round: { type: Number, required: true },
+  /** What it charges; absent: the payment's. An overdue payment may be of less when it is tried again. */
+  amountMinor: { type: Number, min: 0 },
   paymentMethodId: { type: String, required: true },
   declineClass: { type: String, enum: declineClasses },
   /** The PSP's own words, for support. */

@@ -57,8 +57,8 @@ const bill = part({
   onSession: { type: Boolean },
   /** Where they come back to then; absent: to the account's address. */
   returnUrl: { type: String },
-  /** What of its period was without access is left out of its lines already. */
-  leavesOutSuspension: { type: Boolean },
+  /** Time without access is left out of its lines up to here. */
+  leftOutUntil: { type: Date },
   /** When its payment failed for the first time: what retries are counted from. */
   failedAt: { type: Date },
   /** The terms that it pays for, where they are not the subscription's own yet. */

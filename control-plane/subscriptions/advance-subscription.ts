@@ -11,7 +11,7 @@ import { keys } from '../keys.ts'
 import { collectPayment } from '../payments/collect-payment.ts'
 import { giveUpAttempt } from '../payments/give-up-attempt.ts'
 import { lookAtPayment } from '../payments/look-at-payment.ts'
-import { abandon, reopen, waitingAttempt } from '../payments/machine/attempts.ts'
+import { abandon, type RoundAsked, reopen, waitingAttempt } from '../payments/machine/attempts.ts'
 import { recordSeen } from '../payments/machine/money-facts.ts'
 import { paymentOfBill } from '../payments/new-payment.ts'
 import type { Payment } from '../schemas/payment.ts'
@@ -166,8 +166,14 @@ const bringPaymentToRest = async (services: Services, tenant: Tenant, subscripti
   if (bill.status === 'settled') return payment
   if (bill.status === 'dropped')
     return collectPayment(services, tenant, await update(payments, payment._id, (latest) => abandon(latest, now, repairAt), payment))
-  const { round, onSession, returnUrl } = bill
-  const asked = { round, onSession: onSession ?? false, returnUrl: returnUrl ?? undefined, paymentMethodId: subscription.paymentMethodId ?? undefined }
+  const { round, onSession, returnUrl, lines, creditMinor, amountMinor } = bill
+  const asked: RoundAsked = {
+    round,
+    onSession: onSession ?? false,
+    returnUrl: returnUrl ?? undefined,
+    paymentMethodId: subscription.paymentMethodId ?? undefined,
+    owed: { lines, creditMinor, amountMinor },
+  }
   const wanted = await withNewestMethod(services, tenant, subscription, payment)
   return collectPayment(services, tenant, await update(payments, payment._id, (latest) => reopen(latest, asked, repairAt), wanted))
 }

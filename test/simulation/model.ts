@@ -9,6 +9,9 @@ const RETRIES = [DAY, 3 * DAY, 7 * DAY]
 const FIRST_PAYMENT = 23 * 60
 const INQUIRY = 5
 const ASK_AGAIN = 60
+const ACTION = 23 * 60
+/** Less than this is not charged by itself. */
+const SMALLEST = 50
 
 export interface Plan {
   id: string
@@ -25,12 +28,53 @@ interface Span {
   wholeEnd: number
 }
 
+/** Money, by the bill that it came with. */
+interface Lot {
+  no: number
+  amount: number
+}
+
+const merged = (...lists: Lot[][]): Lot[] => {
+  const all: Lot[] = []
+  for (const { no, amount } of lists.flat()) {
+    const known = all.find((lot) => lot.no === no)
+    if (known) known.amount += amount
+    else if (amount > 0) all.push({ no, amount })
+  }
+  return all.filter(({ amount }) => amount > 0)
+}
+const split = (lots: Lot[], wanted: number): [taken: Lot[], left: Lot[]] => {
+  let open = wanted
+  const taken = lots.map(({ no, amount }) => {
+    const part = Math.min(open, amount)
+    open -= part
+    return { no, amount: part }
+  })
+  return [merged(taken), merged(lots.map(({ no, amount }, n) => ({ no, amount: amount - (taken[n]?.amount ?? 0) })))]
+}
+const splitNewest = (lots: Lot[], wanted: number): [taken: Lot[], left: Lot[]] => {
+  const [taken, left] = split(lots.toReversed(), wanted)
+  return [taken.toReversed(), left.toReversed()]
+}
+const amountOf = (lots: Lot[], no: number): number => lots.find((lot) => lot.no === no)?.amount ?? 0
+
 interface Bill {
   kind: 'period' | 'change'
   span: Span
+  /** Counts the bills. */
+  no: number
   amount: number
   credit: number
+  creditLots: Lot[]
+  /** What is left to the next bill, and what was brought from the last. */
+  carried: number
   basis: number
+  /** The price of its plan's time. */
+  plain: number
+  /** Attempts asked for so far. */
+  rounds: number
+  /** Time without access is left out up to here. */
+  leftOut?: number | undefined
   openedAt: number
   failedAt?: number | undefined
   refusedFor: Set<string>
@@ -41,6 +85,8 @@ interface Bill {
   plan?: Plan
   quantity?: number
   anchor?: number
+  /** Of a change: what was credited for the time that was left. */
+  unused?: number
 }
 
 export type Status = 'scheduled' | 'incomplete' | 'incomplete_expired' | 'trialing' | 'active' | 'past_due' | 'suspended' | 'paused' | 'canceled'
@@ -80,6 +126,20 @@ const costFrom = (price: number, span: Span, at: number): number => {
   return share(price, Math.min(dayOf(span.end) - dayOf(from), whole), whole)
 }
 
+/** Within a period its last day counts, however little is left of it. */
+const costOfRest = (price: number, span: Span, at: number): number => {
+  const whole = dayOf(span.wholeEnd) - dayOf(span.wholeStart)
+  if (at >= span.start && at < span.end && dayOf(span.end) === dayOf(at) && whole > 0) return share(price, 1, whole)
+  return costFrom(price, span, at)
+}
+
+const days = (from: number, to: number): number => Math.max(0, dayOf(to) - dayOf(from))
+const pieceOf = ({ start, end, wholeStart, wholeEnd }: Span): [number, number] => {
+  const whole = days(wholeStart, wholeEnd)
+  const part = Math.min(days(start, end), whole)
+  return part <= 0 || whole <= 0 ? [1, 1] : [part, whole]
+}
+
 export class Model {
   now: number
   status: Status = 'scheduled'
@@ -90,6 +150,12 @@ export class Model {
   span: Span
   basis = 0
   credit = 0
+  creditLots: Lot[] = []
+  carried = 0
+  /** Whose money the period was paid with, and by which bill it was begun. */
+  lots: Lot[] = []
+  own = -1
+  private bills = 0
   bill: Bill | undefined
   change: Bill | undefined
   scheduled: { plan: Plan; quantity: number } | undefined
@@ -136,7 +202,7 @@ export class Model {
 
   /** A charge was sent, and nobody knows yet whether it was made. */
   get isUnsure(): boolean {
-    return this.strays.length > 0 || [this.bill, this.change].some((bill) => bill?.waiting?.order === 1)
+    return this.strays.length > 0 || [this.bill, this.change].some((bill) => bill?.waiting?.order === 1 && !bill.waiting.isSca)
   }
 
   get hasAccess(): boolean {
@@ -167,7 +233,11 @@ export class Model {
     for (const bill of [this.bill, this.change]) {
       const waiting = bill?.waiting
       if (bill && waiting && waiting.then !== 'never')
-        timers.push({ at: waiting.at, order: waiting.order, run: () => this.hear(bill, waiting.then === 'paid', waiting.moves) })
+        timers.push({
+          at: waiting.at,
+          order: waiting.order,
+          run: () => (waiting.isSca ? this.giveUp(bill) : this.hear(bill, waiting.then === 'paid', waiting.moves)),
+        })
     }
     for (const stray of this.strays) {
       timers.push({
@@ -235,7 +305,46 @@ export class Model {
       return
     }
     this.retryAt = this.nextRetry(failedAt) ?? this.now + DAY
+    if (!bill.waiting) this.again(bill)
+  }
+
+  /** What has failed is asked for again; in a suspension only what had access, and will have it. */
+  private again(bill: Bill): void {
+    if (this.status === 'suspended' && bill.kind === 'period') {
+      this.takeBack(bill)
+      const off = { from: (this.off as { from: number }).from, until: this.now }
+      let cost = this.costWithout(bill.basis, bill.span, off)
+      let { span } = bill
+      if (cost === 0 && this.now >= span.end) {
+        span = spanFrom(this.anchor, this.plan.interval, this.now)
+        cost = costOfRest(bill.basis, span, this.now)
+      }
+      const { no, ...sums } = this.newBill('period', span, cost, bill.basis)
+      Object.assign(bill, { span: sums.span, amount: sums.amount, credit: sums.credit, creditLots: sums.creditLots, carried: sums.carried, plain: sums.plain })
+      bill.leftOut = this.now
+      if (bill.amount === 0) {
+        bill.no = no
+        this.settle(bill)
+        return
+      }
+      this.bills -= 1
+    }
     this.attempt(bill)
+  }
+
+  private costWithout(price: number, span: Span, off: { from: number; until: number | undefined } | undefined): number {
+    const cost = costFrom(price, span, span.start)
+    if (off?.until === undefined) return cost
+    const [from, until] = [Math.max(off.from, span.start), Math.min(off.until, span.end)]
+    const whole = days(span.wholeStart, span.wholeEnd)
+    return from < until && whole > 0 ? Math.max(0, cost - share(price, Math.min(days(from, until), whole), whole)) : cost
+  }
+
+  /** What a bill took when it was made. */
+  private takeBack(bill: Bill): void {
+    this.credit += bill.credit
+    this.creditLots = merged(bill.creditLots, this.creditLots)
+    this.carried -= bill.carried
   }
 
   private nextRetry(failedAt: number): number | undefined {
@@ -263,13 +372,23 @@ export class Model {
   }
 
   private newBill(kind: Bill['kind'], span: Span, total: number, basis: number): Bill {
-    const credit = Math.min(total, this.credit)
+    const due = total + this.carried
+    const credit = Math.min(due, this.credit)
     this.credit -= credit
-    return { kind, span, amount: total - credit, credit, basis, openedAt: this.now, refusedFor: new Set() }
+    const [creditLots, left] = split(this.creditLots, Math.max(0, credit))
+    this.creditLots = left
+    const amount = due - credit < SMALLEST ? 0 : due - credit
+    const carried = due - credit - amount - this.carried
+    this.carried += carried
+    const no = this.bills
+    this.bills += 1
+    return { kind, no, span, amount, credit, creditLots, carried, basis, plain: total, openedAt: this.now, refusedFor: new Set(), rounds: 0 }
   }
 
   private turn(): void {
     this.dropChange()
+    const isStuck = this.price === 0 && this.card === undefined && !this.collectionPaused
+    if (this.scheduled && isStuck && this.scheduled.plan.price * this.scheduled.quantity > this.credit) this.scheduled = undefined
     if (this.scheduled) {
       const sameCycle = this.scheduled.plan.interval === this.plan.interval
       this.plan = this.scheduled.plan
@@ -284,13 +403,14 @@ export class Model {
     if (this.price === 0 || this.collectionPaused) {
       if (pastOff) this.off = undefined
       this.status = 'active'
-      this.enter(span, 0, 0)
+      this.enter(span, 0, 0, [], this.bills)
       return
     }
-    const before = this.credit
-    const bill = this.newBill('period', span, costFrom(this.price, span, span.start), this.price)
+    const bill = this.newBill('period', span, this.costWithout(this.price, span, off), this.price)
+    if (off?.until !== undefined && off.from < span.end && off.until > span.start) bill.leftOut = Math.min(off.until, span.end)
     if (bill.amount > 0 && this.card === undefined) {
-      this.credit = before
+      this.takeBack(bill)
+      this.bills -= 1
       this.status = 'paused'
       this.pausedAt = this.span.end
       this.pausedForCard = true
@@ -301,7 +421,9 @@ export class Model {
     this.attempt(bill)
   }
 
-  private enter(span: Span, basis: number, refundable: number): void {
+  private enter(span: Span, basis: number, refundable: number, lots: Lot[], own: number): void {
+    this.lots = lots
+    this.own = own
     this.span = span
     this.basis = basis
     this.refundable = refundable
@@ -311,6 +433,7 @@ export class Model {
 
   private attempt(bill: Bill): void {
     if (bill.waiting) return
+    bill.rounds += 1
     if (bill.amount === 0) {
       this.settle(bill)
       return
@@ -341,9 +464,16 @@ export class Model {
     else if (kind === 'pending') wait(this.now + Number(minutes), 'paid', 0, true)
     else if (kind === 'pendingfail') wait(this.now + Number(minutes), 'refused', 0, false)
     else {
-      wait(Infinity, 'never', 0, true, true)
+      wait(this.now + ACTION, 'refused', 1, true, true)
       if (bill.kind === 'period' && (this.status === 'active' || this.status === 'trialing')) this.becomeOverdue(bill)
     }
+  }
+
+  /** The customer is not waited for any longer: their bank has asked for them in vain. */
+  private giveUp(bill: Bill): void {
+    bill.waiting = undefined
+    if (bill.card !== undefined) bill.refusedFor.add(bill.card)
+    this.refused(bill, false)
   }
 
   private hear(bill: Bill, paid: boolean, moves: boolean): void {
@@ -360,23 +490,40 @@ export class Model {
     if (bill.kind === 'change') {
       this.change = undefined
       const samePeriod = bill.anchor === undefined
+      const kept = samePeriod ? this.lots : splitNewest(this.lots, bill.unused ?? 0)[0]
+      const [toCredit, left] = splitNewest(kept, Math.max(0, -bill.credit))
+      this.creditLots = merged(this.creditLots, toCredit)
+      const lots = merged(left, bill.creditLots, [{ no: bill.no, amount: bill.amount }])
+      const scheduled = this.scheduledAfter(bill.plan as Plan, bill.quantity as number)
       this.plan = bill.plan as Plan
       this.quantity = bill.quantity as number
       this.anchor = bill.anchor ?? this.anchor
-      this.scheduled = undefined
-      this.enter(bill.span, bill.basis, samePeriod ? this.refundable : 0)
+      this.scheduled = scheduled
+      this.enter(bill.span, bill.basis, samePeriod ? this.refundable : 0, lots, samePeriod ? this.own : bill.no)
       return
     }
     this.bill = undefined
     const late = this.status === 'paused' || (this.status === 'incomplete' && !this.billMissed)
-    if (late && bill.span.end <= this.now) this.off = { from: bill.span.start, until: this.now }
+    const isUnserved = late && bill.span.end <= this.now
+    if (isUnserved) this.off = { from: bill.span.start, until: this.now }
     else if (this.status === 'suspended' && this.off) this.off.until = this.now
     else if (this.off?.until === undefined) this.off = undefined
+    const lots = merged(bill.creditLots, [{ no: bill.no, amount: bill.amount }])
+    let credited = 0
+    if ((isUnserved || this.status === 'suspended') && this.off) {
+      const { span } = bill
+      const from = Math.max(this.off.from, bill.leftOut ?? 0, span.start)
+      const until = Math.min(this.now, span.end)
+      const whole = days(span.wholeStart, span.wholeEnd)
+      const isWhole = span.start === span.wholeStart && span.end === span.wholeEnd
+      if (from < until && whole > 0) credited = Math.min(bill.plain, share(isWhole ? bill.plain : bill.basis, Math.min(days(from, until), whole), whole))
+    }
+    const [toCredit, left] = splitNewest(lots, credited)
+    this.credit += credited
+    this.creditLots = merged(this.creditLots, toCredit)
     this.status = 'active'
-    this.enter(bill.span, bill.basis, bill.amount)
-    const days = (from: number, to: number) => dayOf(to) - dayOf(from)
-    this.piece = [days(bill.span.start, bill.span.end), days(bill.span.wholeStart, bill.span.wholeEnd)]
-    if (this.piece[0] <= 0 || this.piece[1] <= 0) this.piece = [1, 1]
+    this.enter(bill.span, bill.basis, bill.amount, left, bill.no)
+    this.piece = pieceOf(bill.span)
     this.payBy = undefined
     this.graceUntil = undefined
     this.retryAt = undefined
@@ -386,21 +533,27 @@ export class Model {
   }
 
   private refused(bill: Bill, away: boolean): void {
+    // Another card was given while the last one was being waited for.
+    const another = this.card !== undefined && this.card !== bill.card
+    if ((bill.kind === 'change' || this.status === 'paused') && another) {
+      this.attempt(bill)
+      return
+    }
     if (bill.kind === 'change') {
-      this.credit += bill.credit
+      this.takeBack(bill)
       this.change = undefined
     } else if (this.status === 'paused') {
-      this.credit += bill.credit
+      this.takeBack(bill)
       this.bill = undefined
     } else if (this.status === 'active' || this.status === 'trialing') {
-      if (away) this.retryAt = this.now + ASK_AGAIN
+      if (away) this.retryAt = this.now + Math.min(ASK_AGAIN * 2 ** (bill.rounds - 1), DAY)
       else this.becomeOverdue(bill)
     } else if (this.status === 'past_due' || this.status === 'suspended') {
       this.retryAt = this.nextRetry(bill.failedAt ?? this.now)
+      if (this.retryAt === undefined && another) this.retryAt = this.now + DAY
       if (this.retryAt === undefined) this.end('canceled')
     }
-    // Another card was given while the last one was being waited for.
-    if (this.bill === bill && this.card !== bill.card) this.attempt(bill)
+    if (this.bill === bill && another) this.again(bill)
   }
 
   private becomeOverdue(bill: Bill): void {
@@ -411,7 +564,7 @@ export class Model {
   }
 
   private stray(bill: Bill): void {
-    this.credit += bill.credit
+    this.takeBack(bill)
     // Charged already, and nobody knows: it comes back when the bank is asked.
     if (bill.waiting?.then === 'paid' && !bill.waiting.moves) this.strays.push({ at: bill.waiting.at, amount: bill.amount })
   }
@@ -480,11 +633,11 @@ export class Model {
       this.resumeAt = undefined
       return
     }
-    const before = { credit: this.credit, anchor: this.anchor }
     const span = spanFrom(this.now, this.plan.interval, this.now)
     const bill = this.newBill('period', span, this.price, this.price)
     if (bill.amount > 0 && this.card === undefined) {
-      this.credit = before.credit
+      this.takeBack(bill)
+      this.bills -= 1
       throw new Refused()
     }
     this.anchor = this.now
@@ -500,9 +653,9 @@ export class Model {
     if (card === this.card && !hasFailed) return
     this.card = card
     if (this.pausedForCard && !this.bill) this.endPause()
-    else if (this.bill && !this.bill.waiting) {
-      this.attempt(this.bill)
-    }
+    else if (this.bill && !this.bill.waiting) this.again(this.bill)
+    // A card that waits for its holder does not stand in the way of another.
+    for (const bill of [this.bill, this.change]) if (bill?.waiting?.isSca && bill.card !== card) this.giveUp(bill)
     this.settleTimers()
   }
 
@@ -522,26 +675,33 @@ export class Model {
     }
     if (same) throw new Refused()
     if (this.status === 'trialing') {
+      this.scheduled = this.scheduledAfter(plan, quantity)
       this.plan = plan
       this.quantity = quantity
-      this.scheduled = undefined
       return
     }
     if (this.collectionPaused) throw new Refused()
     const price = plan.price * quantity
-    const unused = costFrom(this.basis, this.span, this.now)
+    const unused = costOfRest(this.basis, this.span, this.now)
     const sameCycle = plan.interval === this.plan.interval
     const span = sameCycle ? this.span : spanFrom(this.now, plan.interval, this.now)
-    const before = this.credit
-    const bill = this.newBill('change', span, costFrom(price, span, this.now) - unused, price)
+    const bill = this.newBill('change', span, costOfRest(price, span, this.now) - unused, price)
     if (bill.amount > 0 && this.card === undefined) {
-      this.credit = before
+      this.takeBack(bill)
+      this.bills -= 1
       throw new Refused()
     }
-    Object.assign(bill, { plan, quantity, ...(sameCycle ? {} : { anchor: this.now }) })
+    Object.assign(bill, { unused, plan, quantity, ...(sameCycle ? {} : { anchor: this.now }) })
     this.change = bill
     this.attempt(bill)
     this.settleTimers()
+  }
+
+  /** Seats leave a scheduled change standing, with their number where it had it; another plan takes its place. */
+  private scheduledAfter(plan: Plan, quantity: number): { plan: Plan; quantity: number } | undefined {
+    if (!this.scheduled || plan.id !== this.plan.id) return undefined
+    const next = { plan: this.scheduled.plan, quantity: this.scheduled.quantity === this.quantity ? quantity : this.scheduled.quantity }
+    return next.plan.id === plan.id && next.quantity === quantity ? undefined : next
   }
 
   /** The customer acts, and whatever waited for that is paid. */
@@ -554,14 +714,40 @@ export class Model {
     if (amount > this.refundable || this.refundable === 0) throw new Refused()
     this.paid -= amount
     this.refundable -= amount
+    const { change } = this
+    // A change that is on its way was reckoned with money that is not there any more.
+    if (change) this.takeBack(change)
+    let left = amount
+    const off = (lots: Lot[], basis: number, [part, whole]: [number, number]): number => {
+      const within = Math.min(left, amountOf(lots, this.own))
+      const ofWhole = share(within, whole, part)
+      left = ofWhole <= basis ? left - within : Math.max(0, left - share(basis, part, whole))
+      return Math.min(ofWhole, basis)
+    }
+    const worth = this.isOver ? 0 : off(this.lots, this.basis, this.piece)
+    const bill = !this.isOver && this.bill && amountOf(this.bill.creditLots, this.own) > 0 ? this.bill : undefined
+    const ofBill = bill ? off(bill.creditLots, bill.basis, pieceOf(bill.span)) : 0
+    const fromCredit = Math.min(left, this.credit, amountOf(this.creditLots, this.own))
+    this.basis -= worth
+    if (bill) bill.basis -= ofBill
+    this.credit -= fromCredit
+    this.creditLots = merged(this.creditLots.map(({ no, amount: of }) => ({ no, amount: no === this.own ? of - fromCredit : of })))
+    if (change && worth + ofBill + fromCredit > 0) {
+      this.takeAgain(change)
+      this.dropChange()
+    } else if (change) this.takeAgain(change)
     if (this.isOver) return
-    this.dropChange()
-    const [part, whole] = this.piece
-    const ofWhole = share(amount, whole, part)
-    const beyond = ofWhole > this.basis ? amount - share(this.basis, part, whole) : 0
-    this.credit -= Math.max(0, Math.min(this.credit, beyond))
-    this.basis = Math.max(0, this.basis - ofWhole)
-    if (this.refundable === 0 && this.basis === 0 && this.plan.refundEnds && !this.isOver) this.end('canceled')
+    if (this.refundable === 0 && this.basis === 0 && this.plan.refundEnds && amountOf(this.lots, this.own) > 0) this.end('canceled')
     this.settleTimers()
+  }
+
+  private takeAgain(bill: Bill): void {
+    this.credit -= bill.credit
+    this.carried += bill.carried
+    for (const { no, amount } of bill.creditLots) {
+      const lot = this.creditLots.find((one) => one.no === no)
+      if (lot) lot.amount -= amount
+    }
+    this.creditLots = merged(this.creditLots)
   }
 }

@@ -73,7 +73,15 @@ const storefront = {
   currency: 'USD',
   timeZone: 'UTC',
   routing: { split: [{ account: 'a', weight: 1 }], fallback: ['b'], rules: [] },
-  billing: { graceHours: 72, retryHours: [24, 72, 168], firstPaymentHours: 23, proration: 'day' as const, maxAttempts: 10_000, maxAttemptsDays: 30 },
+  billing: {
+    graceHours: 72,
+    retryHours: [24, 72, 168],
+    firstPaymentHours: 23,
+    proration: 'day' as const,
+    maxAttemptsPerDay: 10_000,
+    maxAttempts: 10_000,
+    maxAttemptsDays: 30,
+  },
 }
 
 const dateOf = (minute: number): Date => new Date(minute * 60_000)

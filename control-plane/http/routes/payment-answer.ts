@@ -51,12 +51,10 @@ const attemptAnswer = z.object({
 
 export const lineAnswer = z
   .object({
-    kind: z
-      .enum(lineKinds)
-      .openapi({
-        description:
-          'plan; unused: what was paid and is credited, below zero; one_time; carried: too little for a charge of its own, from the bill before or (below zero) to the next.',
-      }),
+    kind: z.enum(lineKinds).openapi({
+      description:
+        'plan; unused: what was paid and is credited, below zero; one_time; carried: too little for a charge of its own, from the bill before or (below zero) to the next.',
+    }),
     bundleId: z.string().nullable(),
     bundleVersion: z.int().nullable(),
     quantity: z.int().nullable(),

@@ -27,6 +27,7 @@ export const startAttempt = (payment: Payment, account: string, paymentMethodId:
           account,
           status: 'sent',
           round: payment.round,
+          amountMinor: payment.amountMinor,
           paymentMethodId,
           inquiries: 0,
           why: why as Attempt['why'],
@@ -107,9 +108,11 @@ const withAttempt = (payment: Payment, resolved: Attempt, now: Date): Payment =>
 const inquiryDelay = (inquiries: number): number => INQUIRY_DELAYS_MS[Math.min(inquiries, INQUIRY_DELAYS_MS.length - 1)] ?? DAY_MS
 
 const succeed = (payment: Payment, attempt: Attempt, now: Date): Payment => {
-  const paid: Payment = { ...payment, status: 'succeeded' }
+  // An earlier attempt may have been for more.
   const twice = payment.attempts.some((other) => other.id !== attempt.id && other.status === 'succeeded')
-  if (twice) return giveBack(paid, attempt, 'paid_twice', now)
+  if (twice) return giveBack({ ...payment, status: 'succeeded' }, attempt, 'paid_twice', now)
+  const amountMinor = attempt.amountMinor ?? payment.amountMinor
+  const paid: Payment = { ...payment, status: 'succeeded', amountMinor, creditMinor: payment.creditMinor - (amountMinor - payment.amountMinor) }
   if (payment.abandoned) return giveBack(paid, attempt, 'not_wanted', now)
   return { ...paid, effectsDue: hasEffects(payment) }
 }
@@ -164,18 +167,23 @@ export const recordNeverArrived = (payment: Payment, attemptId: string, now: Dat
 export const fail = (payment: Payment, failure: string | undefined, repairAt: Date): Payment =>
   marked({ ...payment, status: 'failed', failure, effectsDue: hasEffects(payment) }, repairAt)
 
+/** What an obligation that is asked for again comes to by now. */
+type Owed = Pick<Payment, 'lines' | 'creditMinor' | 'amountMinor'>
+
 export interface RoundAsked {
   round: number
   paymentMethodId: string | undefined
   /** The customer is there to act. */
   onSession: boolean
   returnUrl: string | undefined
+  /** Absent: the same. */
+  owed?: Owed
 }
 
 /** Another round of attempts. @returns undefined when there is none to make. */
-export const reopen = (payment: Payment, { round, paymentMethodId, onSession, returnUrl }: RoundAsked, repairAt: Date): Payment | undefined => {
+export const reopen = (payment: Payment, { round, paymentMethodId, onSession, returnUrl, owed }: RoundAsked, repairAt: Date): Payment | undefined => {
   if (payment.status !== 'failed' || payment.abandoned || payment.round >= round) return undefined
-  return marked({ ...payment, status: 'due', round, paymentMethodId, onSession, returnUrl, failure: undefined, effectsDue: false }, repairAt)
+  return marked({ ...payment, ...owed, status: 'due', round, paymentMethodId, onSession, returnUrl, failure: undefined, effectsDue: false }, repairAt)
 }
 
 /** The attempt that waits for the customer to act. */

@@ -16,7 +16,14 @@ export const dueRefund = (payment: Payment, now: Date): Refund | undefined =>
   payment.refunds.find((refund) => (refund.status === 'due' || refund.status === 'pending') && isTimeTo(refund.tryAt, now))
 
 export const giveBack = (payment: Payment, attempt: Attempt, reason: Refund['reason'], now: Date): Payment => {
-  const refund: Refund = { id: `${attempt.id}-refund`, attemptId: attempt.id, amountMinor: payment.amountMinor, reason, status: 'due', at: now }
+  const refund: Refund = {
+    id: `${attempt.id}-refund`,
+    attemptId: attempt.id,
+    amountMinor: attempt.amountMinor ?? payment.amountMinor,
+    reason,
+    status: 'due',
+    at: now,
+  }
   return { ...payment, refunds: [...payment.refunds, refund] }
 }
 

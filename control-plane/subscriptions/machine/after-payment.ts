@@ -1,7 +1,7 @@
 /** What the outcome of a bill's payment does to its subscription. */
 import { fixedQuotaAnchor, withPause } from '../../billing/allowance-anchor.ts'
-import { replaceBill, withoutBill } from '../../billing/bills.ts'
-import { graceFrom, nextRetryAt } from '../../billing/dunning.ts'
+import { openBill, replaceBill, withoutBill } from '../../billing/bills.ts'
+import { graceFrom, lastWordBy, nextRetryAt } from '../../billing/dunning.ts'
 import { joined, type Lot, takenNewest } from '../../billing/lots.ts'
 import { billingDayOn, shareBetween, withoutAccess } from '../../billing/periods.ts'
 import { consequences } from '../../payments/machine/decline-classes.ts'
@@ -11,6 +11,7 @@ import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import { dropped, end } from './end-subscription.ts'
 import { isSameOffer, scheduledAfter, termsIn } from './scheduled-change.ts'
 import { changed, type Moment, type NewEvent } from './state.ts'
+import { triedAgain } from './try-again.ts'
 
 /** @returns undefined when nothing changes. */
 export const afterPayment = (subscription: Subscription, bill: Bill, payment: Payment, moment: Moment): Subscription | undefined => {
@@ -21,7 +22,7 @@ export const afterPayment = (subscription: Subscription, bill: Bill, payment: Pa
       // Its payment is stored, or knows that nobody wants it: the bill has served.
       return changed(subscription, withoutBill(subscription, bill), moment)
     case 'open':
-      if (payment.status === 'succeeded') return settled({ ...subscription, ...paidAt(payment) }, bill, moment)
+      if (payment.status === 'succeeded') return settled({ ...subscription, ...paidAt(payment) }, asPaid(bill, payment), moment)
       if (payment.status === 'canceled') return dropped(subscription, bill, moment)
       if (payment.status === 'failed' && bill.failedRound < payment.round) return failed(subscription, bill, payment, moment)
       if (bill.reason === 'period' && payment.status === 'processing' && isRunning(subscription) && openAttempt(payment)?.status === 'requires_action') {
@@ -32,6 +33,9 @@ export const afterPayment = (subscription: Subscription, bill: Bill, payment: Pa
       return status satisfies never
   }
 }
+
+/** An attempt that was made for more, and succeeds after all: what is more is credited when the bill takes effect. */
+const asPaid = (bill: Bill, payment: Payment): Bill => ({ ...bill, amountMinor: payment.amountMinor })
 
 /** Renewals stay with the account that took the last payment. */
 const paidAt = (payment: Payment): Pick<Subscription, 'paidAt'> => {
@@ -109,8 +113,11 @@ const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
   const { now } = moment
   const since = notServedSince(subscription, bill, now)
   const restored = since ? { suspendedAt: since, resumedAt: now } : subscription.resumedAt ? {} : { suspendedAt: undefined }
-  const without = since && !bill.leavesOutSuspension ? withoutAccess({ suspendedAt: since, resumedAt: now }, bill.period) : undefined
-  const creditMinor = without ? Math.min(paidIn(bill), shareBetween(subscription, priceIn(bill), bill.period, without.from, without.to)) : 0
+  // What is tried in a suspension leaves it out already, up to then.
+  const notLeftOut = since && bill.leftOutUntil && bill.leftOutUntil > since ? bill.leftOutUntil : since
+  const without = notLeftOut ? withoutAccess({ suspendedAt: notLeftOut, resumedAt: now }, bill.period) : undefined
+  const notServed = without ? Math.min(paidIn(bill), shareBetween(subscription, priceIn(bill), bill.period, without.from, without.to)) : 0
+  const creditMinor = notServed + paidTooMuch(subscription, bill)
   const { taken: toCredit, left } = takenNewest(broughtBy(bill), creditMinor)
   const resumed = subscription.status === 'paused' && subscription.pausedAt ? withPause(subscription, subscription.pausedAt, now) : {}
   const paid: Partial<Subscription> = {
@@ -141,11 +148,11 @@ const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
   const how = bill.amountMinor > 0 ? 'the payment was made for' : bill.creditMinor > 0 ? 'credit covers' : 'nothing was due yet for'
   const why = `${how} the period from ${bill.period.start.toISOString()} to ${bill.period.end.toISOString()}`
   const credited: NewEvent[] =
-    creditMinor > 0 && without
+    creditMinor > 0
       ? [
           {
             type: 'suspension_credited',
-            why: `there was no access from ${without.from.toISOString()} to ${without.to.toISOString()}, which is not billed`,
+            why: 'time without access is not billed: what was paid for it is credit',
             paymentId: bill.paymentId,
             amountMinor: creditMinor,
           },
@@ -160,6 +167,12 @@ const priceIn = ({ lines, period, creditableMinor }: Bill): number => {
   return plan && period.start.getTime() === period.wholeStart.getTime() && period.end.getTime() === period.wholeEnd.getTime()
     ? plan.amountMinor
     : creditableMinor
+}
+
+/** What was charged beyond what the bill came to in the end. */
+const paidTooMuch = ({ bills }: Subscription, bill: Bill): number => {
+  const owed = bills.find(({ paymentId }) => paymentId === bill.paymentId)
+  return owed ? Math.max(0, bill.amountMinor - owed.amountMinor) : 0
 }
 
 const paidIn = ({ lines }: Bill): number => lines.reduce((sum, { kind, amountMinor }) => (kind === 'plan' ? sum + amountMinor : sum), 0)
@@ -187,22 +200,26 @@ const failed = (subscription: Subscription, bill: Bill, payment: Payment, moment
   const why = lastWord(payment)
   // A retry that was asked for meanwhile is over with this round; another method is tried at once.
   const another = subscription.paymentMethodId && subscription.paymentMethodId !== payment.paymentMethodId
-  const refused: Bill = { ...bill, failedRound: payment.round, round: another ? payment.round + 1 : payment.round }
+  const refused: Bill = { ...bill, failedRound: payment.round, round: payment.round }
   const { status } = subscription
-  if ((bill.reason === 'change' || status === 'paused') && another) return changed(subscription, replaceBill(subscription, refused), moment)
+  const present = { onSession: bill.onSession, returnUrl: bill.returnUrl }
+  if ((bill.reason === 'change' || status === 'paused') && another) return changed(triedAgain(subscription, refused, present, moment), {}, moment)
   // Nothing has changed for the customer: the change, or the resumption, did not come about.
   if (bill.reason === 'change') return changed(dropped(subscription, bill, moment), {}, moment, { type: 'change_declined', why, ...facts })
   if (status === 'paused') return changed(dropped(subscription, bill, moment), {}, moment, { type: 'resume_declined', why, ...facts })
 
-  const noted = changed(subscription, replaceBill(subscription, refused), moment, { type: 'payment_failed', why, ...facts })
+  const told = changed(subscription, replaceBill(subscription, refused), moment, { type: 'payment_failed', why, ...facts })
+  const noted = another ? triedAgain(told, refused, present, moment) : told
+  if (noted.status !== status) return noted
   if (isRunning(subscription)) {
     // Nobody has refused the customer: access is left alone, and the providers are asked again soon.
     if (leavesAccess(payment)) return changed(noted, { retryAt: askAgainAt(moment.now, payment.round) }, moment)
-    return overdue(noted, refused, moment, why)
+    return overdue(noted, openBill(noted, 'period') ?? refused, moment, why)
   }
   if (status === 'past_due' || status === 'suspended') {
     const retryAt = nextRetryAt(subscription.billing, bill.failedAt ?? moment.now, moment.now)
-    return retryAt ? changed(noted, { retryAt }, moment) : end(noted, 'unpaid', moment.now, moment)
+    if (!retryAt && !another) return end(noted, 'unpaid', moment.now, moment)
+    return changed(noted, { retryAt: retryAt ?? lastWordBy(moment.now) }, moment)
   }
   // Incomplete: another payment method, or time, decides.
   return noted

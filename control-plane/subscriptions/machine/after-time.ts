@@ -1,7 +1,7 @@
 /** What time alone does to a subscription. */
 import { fixedQuotaAnchor } from '../../billing/allowance-anchor.ts'
 import { dropBills, openBill, planBill, replaceBill, withBill } from '../../billing/bills.ts'
-import { isScheduleOver, nextRetryAt, verdictBy } from '../../billing/dunning.ts'
+import { isScheduleOver, lastWordBy, nextRetryAt, verdictBy } from '../../billing/dunning.ts'
 import { isSameCycle, periodFrom, priceOf } from '../../billing/periods.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
 import { overdue, settled } from './after-payment.ts'
@@ -10,6 +10,7 @@ import { onTerms } from './change-terms.ts'
 import { end } from './end-subscription.ts'
 import { resume } from './pause.ts'
 import { changed, dueAtOf, type Moment } from './state.ts'
+import { triedAgain } from './try-again.ts'
 
 /** One step; undefined when nothing is due. */
 export const afterTime = (subscription: Subscription, moment: Moment): Subscription | undefined => {
@@ -55,23 +56,23 @@ const suspend = (subscription: Subscription, at: Date, moment: Moment): Subscrip
     why: 'the period of grace is over and the payment is not made',
   })
 
-/** After the last try its outcome is waited for this long. */
-const LAST_WORD_WITHIN_MS = 24 * 3_600_000
-
 const retry = (subscription: Subscription, moment: Moment): Subscription => {
   const failedAt = openBill(subscription, 'period')?.failedAt ?? moment.now
   // By when the step was due: a worker always comes a little later, and that must not cost the last try.
   if (isScheduleOver(subscription.billing, failedAt, subscription.retryAt ?? moment.now)) return end(subscription, 'unpaid', moment.now, moment)
-  return askAgain(subscription, nextRetryAt(subscription.billing, failedAt, moment.now) ?? new Date(moment.now.getTime() + LAST_WORD_WITHIN_MS), moment)
+  return askAgain(subscription, nextRetryAt(subscription.billing, failedAt, moment.now) ?? lastWordBy(moment.now), moment)
 }
 
 /** Asks for another round of attempts. Whether one makes sense is the payment's to say. */
 const askAgain = (subscription: Subscription, retryAt: Date | undefined, moment: Moment): Subscription => {
   const bill = openBill(subscription, 'period')
   if (!bill) throw new Error(`subscription ${subscription.id} is ${subscription.status} without a bill`)
-  const { onSession: _, returnUrl: __, ...rest } = bill
-  const asked = replaceBill(subscription, { ...rest, round: bill.round + 1 })
-  return changed(subscription, { ...asked, retryAt }, moment, {
+  // One that still waits for its outcome goes on with the round that runs.
+  const isFailed = bill.failedRound === bill.round
+  const asked = isFailed ? triedAgain(subscription, bill, {}, moment) : { ...subscription, ...replaceBill(subscription, { ...bill, round: bill.round + 1 }) }
+  // Credit covers what is left of it.
+  if (isFailed && !openBill(asked, 'period')) return asked
+  return changed(asked, { retryAt }, moment, {
     type: 'retry',
     why: `by the retry schedule: round ${bill.round + 1} of attempts`,
     paymentId: bill.paymentId,

@@ -5,6 +5,7 @@ import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import { dropped, refuse } from './end-subscription.ts'
 import { resume } from './pause.ts'
 import { changed, isFinal, type Moment } from './state.ts'
+import { triedAgain } from './try-again.ts'
 
 const hasFailed = (bill: Bill): boolean => bill.failedRound === bill.round
 
@@ -19,8 +20,8 @@ export const withPaymentMethod = (subscription: Subscription, paymentMethodId: s
   const failed = bill !== undefined && hasFailed(bill)
   if (paymentMethodId === subscription.paymentMethodId && !failed) return subscription
   // Asked for already if the last round is still running: the next one takes the newest method.
-  const again = failed ? { ...replaceBill(subscription, { ...bill, round: bill.round + 1 }) } : {}
-  const paying = changed(subscription, { paymentMethodId, ...again }, moment, {
+  const again = failed ? triedAgain(subscription, bill, {}, moment) : subscription
+  const paying = changed(again, { paymentMethodId }, moment, {
     type: 'payment_method',
     why: paymentMethodId === subscription.paymentMethodId ? 'somebody asked to try it again' : 'somebody set another payment method',
   })
@@ -44,8 +45,9 @@ export const payNow = (subscription: Subscription, { paymentId, paymentMethodId,
   if (!bill) throw new AppError('not_allowed_in_state', 'the payment is not owed any more')
   const methodId = paymentMethodId ?? subscription.paymentMethodId ?? undefined
   if (methodId === undefined) throw new AppError('not_allowed_in_state', 'the subscription has no payment method; name one in paymentMethod')
-  const asked: Bill = { ...bill, round: hasFailed(bill) ? bill.round + 1 : bill.round, onSession: true, returnUrl }
-  return changed(subscription, { paymentMethodId: methodId, ...replaceBill(subscription, asked) }, moment, {
+  const present = { onSession: true, returnUrl }
+  const asked = hasFailed(bill) ? triedAgain(subscription, bill, present, moment) : { ...subscription, ...replaceBill(subscription, { ...bill, ...present }) }
+  return changed(asked, { paymentMethodId: methodId }, moment, {
     type: 'pay_asked',
     why: methodId === subscription.paymentMethodId ? 'the customer is there to pay' : 'the customer is there to pay, with another payment method',
     paymentId,

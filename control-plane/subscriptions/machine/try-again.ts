@@ -1,0 +1,38 @@
+/**
+ * A bill whose payment failed is asked for again. Time in a suspension is not billed: what is tried then is the price of
+ * the days that had access, and of those that will have it when it is paid now.
+ */
+import { dropBills, planLine, rebilled, replaceBill, withBill } from '../../billing/bills.ts'
+import { billedShare, periodFrom, shareOfRest } from '../../billing/periods.ts'
+import type { Bill, Subscription } from '../../schemas/subscription.ts'
+import { settled } from './after-payment.ts'
+import type { Moment } from './state.ts'
+
+type Again = Pick<Bill, 'onSession' | 'returnUrl'>
+
+/** What is owed of the bill's period now; of one that is over and had no access at all, what is left of the one that runs. */
+const owedNow = (subscription: Subscription, bill: Bill, now: Date): { period: Bill['period']; amountMinor: number } => {
+  const { creditableMinor: price, period } = bill
+  const amountMinor = billedShare({ ...subscription, resumedAt: now }, price, period)
+  if (amountMinor > 0 || now < period.end) return { period, amountMinor }
+  const running = periodFrom(subscription, now)
+  return { period: running, amountMinor: shareOfRest(subscription, price, running, now) }
+}
+
+const rebill = (subscription: Subscription, bill: Bill, moment: Moment): { subscription: Subscription; bill: Bill } => {
+  const { period, amountMinor } = owedNow(subscription, bill, moment.now)
+  const change = { period, lines: [planLine(subscription, amountMinor, period)], leftOutUntil: moment.now }
+  const next = rebilled(subscription, bill, change)
+  if (next.bill.amountMinor > 0) return next
+  // Credit covers what is left of it: there is nothing to charge any more.
+  const dropped = { ...subscription, ...dropBills(subscription, ({ paymentId }) => paymentId === bill.paymentId) }
+  return withBill(dropped, { ...change, reason: bill.reason, creditableMinor: bill.creditableMinor }, moment.now)
+}
+
+/** Another round of attempts is asked for. Whether one makes sense is the payment's to say. */
+export const triedAgain = (subscription: Subscription, bill: Bill, { onSession, returnUrl }: Again, moment: Moment): Subscription => {
+  const isRebilled = subscription.status === 'suspended' && bill.reason === 'period'
+  const { subscription: billed, bill: next } = isRebilled ? rebill(subscription, bill, moment) : { subscription, bill }
+  if (next.status === 'settled') return settled(billed, next, moment)
+  return { ...billed, ...replaceBill(billed, { ...next, round: bill.round + 1, onSession, returnUrl }) }
+}
