@@ -14,7 +14,7 @@ export interface LedgerCharge {
   id: string
   amount: number
   currency: string
-  /** `succeeded`, `authorized`, `declined`, `pending` or `requires_action`. */
+  /** `succeeded`, `authorized`, `released`, `declined`, `pending` or `requires_action`. */
   status: string
   declineClass: string | null
   webhookUrl: string | null
@@ -101,8 +101,8 @@ export interface Ledger {
   /** What has happened and is yet to be told, in the order in which it happened. */
   untold(tenant: string): LedgerEvent[]
   removeEvent(id: string): void
-  /** Those for which something is to happen, or to be told. */
-  tenantsWithEvents(): string[]
+  /** Those for which something is to happen, or to be told, now. */
+  tenantsWithWork(systemMs: number): string[]
   /** The time of a tenant that has its own, as far as it is known. */
   tenantNowMs(tenant: string): number | undefined
   /** Only ever forward: of two that move it, none moves it back. */
@@ -187,7 +187,9 @@ export const createLedger = (path: string): Ledger => {
   const updateEvent = database.prepare('UPDATE outbox SET happened = 1, body = ? WHERE id = ?')
   const selectUntold = database.prepare(`SELECT * FROM outbox WHERE tenant = ? AND happened = 1 ${IN_ORDER}`)
   const deleteEvent = database.prepare('DELETE FROM outbox WHERE id = ?')
-  const selectTenants = database.prepare('SELECT DISTINCT tenant FROM outbox')
+  const selectTenants = database.prepare(
+    'SELECT DISTINCT tenant FROM outbox LEFT JOIN clocks USING (tenant) WHERE happened = 1 OR notBeforeMs <= ? OR dueAtMs <= nowMs',
+  )
   const selectClock = database.prepare('SELECT nowMs FROM clocks WHERE tenant = ?')
   const upsertClock = database.prepare('INSERT INTO clocks VALUES (?, ?) ON CONFLICT (tenant) DO UPDATE SET nowMs = max(nowMs, excluded.nowMs)')
   const replaceClock = database.prepare('INSERT OR REPLACE INTO clocks VALUES (?, ?)')
@@ -257,7 +259,7 @@ export const createLedger = (path: string): Ledger => {
     removeEvent: (id) => {
       deleteEvent.run(id)
     },
-    tenantsWithEvents: () => selectTenants.all().map(({ tenant }) => tenant as string),
+    tenantsWithWork: (systemMs) => selectTenants.all(systemMs).map(({ tenant }) => tenant as string),
     tenantNowMs,
     setTenantNow: (tenant, nowMs) => {
       upsertClock.run(tenant, nowMs)

@@ -135,7 +135,7 @@ export const startPspSimulator = async (options: PspSimulatorOptions): Promise<P
   })
   for (const what of ['capture', 'release'] as const) {
     router.post(`/v1/accounts/:tenant/:account/charges/:reference/${what}`, (context) => {
-      const body = captureBody.parse(context.request.body)
+      const body = captureBody.parse(context.request.body ?? {})
       const charge = chargeOf(context.params)
       if (charge) context.body = view(bank[what](charge, bank.momentFor(charge, body.now)))
     })
@@ -188,7 +188,7 @@ export const startPspSimulator = async (options: PspSimulatorOptions): Promise<P
   router.get('/v1/clocks/:tenant', async (context) => {
     const tenant = context.params.tenant ?? ''
     // Whoever asks is about to move on: what has happened by now is told at the time at which it happened.
-    await sender.sendNow(tenant)
+    await sender.sendNew(tenant)
     answerClock(context, tenant)
   })
   router.put('/v1/clocks/:tenant', async (context) => {
