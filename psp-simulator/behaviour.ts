@@ -1,6 +1,7 @@
 /**
  * What a payment method token makes the simulator do. Any token succeeds; one that contains one of these words does
- * that, and `at_<account>` limits the effect to one account: `pm_decline_issuer_soft_at_stripe`.
+ * that, and `at_<account>` limits its effects to one account: `pm_decline_issuer_soft_at_stripe`. One word says what
+ * becomes of the charge; others say what follows from it later, and a token may carry several of them.
  */
 const declineClasses = ['technical', 'issuer_soft', 'funds', 'action_required', 'credential', 'hard', 'config'] as const
 type DeclineClass = (typeof declineClasses)[number]
@@ -25,25 +26,78 @@ const effects: [word: string, behaviour: Behaviour][] = [
   ['sca', { kind: 'sca' }],
 ]
 
-export const behaviourOf = (token: string, account: string): Behaviour => {
-  const effect = effects.find(([word]) => token.includes(word))
-  if (!effect) return { kind: 'succeed' }
-  if (effect[0] === 'pending') return pendingFor(token, account)
-  return limited(token, account, effect[1])
+/** Of refunds; taken out before the charge's own words are looked for, since `refund_pending` is no `pending`. */
+const REFUND_WORDS = /refund_(?:pending|bounces|fails)(?:_\d{1,4}[hd](?![a-z0-9]))?/g
+
+/** @param authenticate the issuer has asked for the customer, and the customer is there. */
+export const behaviourOf = (token: string, account: string, authenticate = false): Behaviour => {
+  const ofCharge = token.replaceAll(REFUND_WORDS, '')
+  const effect = effects.find(([word]) => ofCharge.includes(word))
+  if (!effect || !applies(token, account)) return { kind: 'succeed' }
+  const [, behaviour] = effect
+  if (behaviour.kind === 'pending') {
+    const forMs = timeAfter(ofCharge, 'pending')
+    return forMs === undefined ? behaviour : { ...behaviour, forMs }
+  }
+  return authenticate && behaviour.kind === 'decline' && behaviour.declineClass === 'action_required' ? { kind: 'sca' } : behaviour
 }
 
-const UNITS_MS = { h: 3_600_000, d: 86_400_000 }
+/** A customer who has to act may do so for ever: the charge cannot be canceled meanwhile. */
+export const actsLate = (token: string, account: string): boolean => token.includes('sca_late') && applies(token, account)
+
+/** The money is held, and cannot be taken. */
+export const captureFails = (token: string, account: string): boolean => token.includes('capture_fails') && applies(token, account)
+
+const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
+
+/** What becomes of the charge's refunds. All parts absent: each is made at once, for good. Times are of the tenant's test clock. */
+export interface RefundBehaviour {
+  /** Refused at once. */
+  fails?: true
+  /** Only accepted at first. */
+  pendingForMs?: number
+  /** So long after it was made, it comes back. */
+  bouncesAfterMs?: number
+}
+
+const REFUND_PENDING_FOR_MS = 60_000
+const REFUND_BOUNCES_AFTER_MS = 3 * DAY_MS
+
+export const refundBehaviourOf = (token: string, account: string): RefundBehaviour => {
+  if (!applies(token, account)) return {}
+  if (token.includes('refund_fails')) return { fails: true }
+  return {
+    ...(token.includes('refund_pending') ? { pendingForMs: timeAfter(token, 'refund_pending') ?? REFUND_PENDING_FOR_MS } : {}),
+    ...(token.includes('refund_bounces') ? { bouncesAfterMs: timeAfter(token, 'refund_bounces') ?? REFUND_BOUNCES_AFTER_MS } : {}),
+  }
+}
+
+export interface DisputeBehaviour {
+  /** How long after the charge it opens, by the tenant's test clock. */
+  opensAfterMs: number
+  /** Absent: it stays open. */
+  decided?: 'won' | 'lost'
+}
+
+const DISPUTE_OPENS_AFTER_MS = DAY_MS
+
+export const disputeBehaviourOf = (token: string, account: string): DisputeBehaviour | undefined => {
+  // In any order: `dispute_lost_3d` is `dispute_3d_lost`.
+  const words = /dispute((?:_(?:won|lost|\d{1,4}[hd])(?![a-z0-9]))*)/.exec(token)?.[1]
+  if (words === undefined || !applies(token, account)) return undefined
+  const decided = (['won', 'lost'] as const).find((word) => words.includes(word))
+  return { opensAfterMs: timeAfter(words, '') ?? DISPUTE_OPENS_AFTER_MS, ...(decided ? { decided } : {}) }
+}
 
 /** `pending_3d`, `pending_12h`: how long by the tenant's test clock. */
-const pendingFor = (token: string, account: string): Behaviour => {
-  const [, count, unit] = /pending_(\d{1,4})([hd])(?![a-z0-9])/.exec(token) ?? []
-  const forMs = count && unit ? { forMs: Number(count) * UNITS_MS[unit as 'h' | 'd'] } : {}
-  return limited(token, account, { kind: 'pending', ...forMs })
+const timeAfter = (token: string, word: string): number | undefined => {
+  const [, count, unit] = new RegExp(`${word}_(\\d{1,4})([hd])(?![a-z0-9])`).exec(token) ?? []
+  return count && unit ? Number(count) * (unit === 'h' ? HOUR_MS : DAY_MS) : undefined
 }
 
-const limited = (token: string, account: string, behaviour: Behaviour): Behaviour => {
+const applies = (token: string, account: string): boolean => {
   // The account's name may hold the word itself, so what follows `at_` is compared from its start.
   const to = /(?:^|[_-])at_(.+)$/.exec(token)?.[1]
-  const applies = to === undefined || to === account || to.startsWith(`${account}_`)
-  return applies ? behaviour : { kind: 'succeed' }
+  return to === undefined || to === account || to.startsWith(`${account}_`)
 }

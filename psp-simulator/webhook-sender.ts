@@ -1,8 +1,12 @@
-/** Sends queued events until each is acknowledged; what is queued outlives the process. */
+/**
+ * Sends what has happened until each event is acknowledged; what is queued outlives the process. A tenant's events
+ * are sent one after another, in the order in which they happened; those of a charge wait for the one before.
+ */
 import { Webhook } from 'standardwebhooks'
 import type { Clock } from '../common/clock.ts'
 import type { Log } from '../common/log.ts'
-import type { Ledger, OutgoingEvent } from './ledger.ts'
+import type { Bank } from './bank.ts'
+import type { Ledger, LedgerEvent } from './ledger.ts'
 
 const LOOK_EVERY_MS = 100
 const SEND_TIMEOUT_MS = 5_000
@@ -11,13 +15,13 @@ const RETRY_AFTER_MS = 1_000
 /** An event that is never acknowledged is given up after this many tries: about an hour. */
 const MAX_TRIES = 3_600
 
-export const startWebhookSender = (options: { ledger: Ledger; secret: string; clock: Clock; log: Log }) => {
-  const { ledger, clock, log } = options
+export const startWebhookSender = (options: { ledger: Ledger; bank: Bank; secret: string; clock: Clock; log: Log }) => {
+  const { ledger, bank, clock, log } = options
   const webhook = new Webhook(options.secret)
   const tries = new Map<string, { count: number; nextMs: number }>()
-  let sending = Promise.resolve()
 
-  const send = async (event: OutgoingEvent): Promise<boolean> => {
+  const send = async (event: LedgerEvent): Promise<boolean> => {
+    if (event.url === null) return true
     const now = clock.now()
     try {
       const answer = await fetch(event.url, {
@@ -38,31 +42,56 @@ export const startWebhookSender = (options: { ledger: Ledger; secret: string; cl
     }
   }
 
-  /** Its time has come, by the system's clock or by the tenant's. */
-  const isDue = ({ tenant, notBeforeMs, dueAtMs }: OutgoingEvent): boolean =>
-    (notBeforeMs !== null && notBeforeMs <= clock.nowMs()) || (dueAtMs !== null && dueAtMs <= (ledger.tenantNowMs(tenant) ?? -Infinity))
-
-  const sendDue = async (tenant?: string) => {
-    for (const event of ledger.queuedEvents(tenant)) {
+  /** @param impatient without waiting until an event that was refused is tried again. */
+  const sendDue = async (tenant: string, impatient: boolean): Promise<void> => {
+    bank.happenDue(tenant)
+    const waiting = new Set<string>()
+    for (const event of ledger.untold(tenant)) {
+      const about = event.chargeId ?? event.id
+      if (waiting.has(about)) continue
       const nowMs = clock.nowMs()
       const tried = tries.get(event.id) ?? { count: 0, nextMs: 0 }
-      if (nowMs < tried.nextMs || !isDue(event)) continue
-      const done = await send(event)
-      if (!done && tried.count + 1 < MAX_TRIES) {
-        tries.set(event.id, { count: tried.count + 1, nextMs: nowMs + RETRY_AFTER_MS })
+      if (!impatient && nowMs < tried.nextMs) {
+        waiting.add(about)
         continue
       }
-      if (!done) log.warn({ event: event.id }, 'simulator: webhook given up')
+      if (!(await send(event))) {
+        if (tried.count + 1 < MAX_TRIES) {
+          // A clock that is moved over many days tries often, and gives nothing up sooner for that.
+          if (nowMs >= tried.nextMs) tries.set(event.id, { count: tried.count + 1, nextMs: nowMs + RETRY_AFTER_MS })
+          waiting.add(about)
+          continue
+        }
+        log.warn({ event: event.id }, 'simulator: webhook given up')
+      }
       tries.delete(event.id)
       ledger.removeEvent(event.id)
     }
   }
 
+  /** The last turn of each tenant; one at a time, so that no event overtakes another. */
+  const turns = new Map<string, Promise<void>>()
+  const inTurn = (tenant: string, impatient: boolean): Promise<void> => {
+    const turn = (turns.get(tenant) ?? Promise.resolve()).then(() => sendDue(tenant, impatient))
+    const over = turn
+      .catch(() => {})
+      .finally(() => {
+        if (turns.get(tenant) === over) turns.delete(tenant)
+      })
+    turns.set(tenant, over)
+    return turn
+  }
+
   let busy = false
+  let looking = Promise.resolve()
+  const look = async () => {
+    for (const tenant of ledger.tenantsWithWork(clock.nowMs()))
+      await inTurn(tenant, false).catch((error) => log.error({ err: error, tenantId: tenant }, 'simulator: webhooks'))
+  }
   const timer = setInterval(() => {
     if (busy) return
     busy = true
-    sending = sendDue()
+    looking = look()
       .catch((error) => log.error({ err: error }, 'simulator: webhooks'))
       .finally(() => {
         busy = false
@@ -70,12 +99,14 @@ export const startWebhookSender = (options: { ledger: Ledger; secret: string; cl
   }, LOOK_EVERY_MS)
 
   return {
-    isDue,
-    /** Sends what is due for one tenant, and resolves when each event was taken or refused once. */
-    sendNow: (tenant: string) => sendDue(tenant),
+    /** Sends what has happened to one tenant by now, and resolves when each event was taken or refused once. */
+    sendNow: (tenant: string) => inTurn(tenant, true),
+    /** The same, but an event that was refused a moment ago is left for later. */
+    sendNew: (tenant: string) => inTurn(tenant, false),
     stop: async () => {
       clearInterval(timer)
-      await sending
+      await looking
+      await Promise.all(turns.values())
     },
   }
 }

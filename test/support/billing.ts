@@ -24,7 +24,7 @@ export interface Billing {
   payments(id: string): Promise<[string, number, string][]>
   /** Each payment in full, oldest first. */
   bills(id: string): Promise<Body[]>
-  /** What the provider has kept: charges less refunds, in minor units. */
+  /** What the provider has kept: charges less the refunds that were made and what disputes took, in minor units. */
   kept(): Promise<number>
   /** Waits until the sidecar's answer for `analytics_dashboard` is this. */
   access(allowed: boolean, customerId?: string): Promise<void>
@@ -77,9 +77,10 @@ export const openBilling = async ({ t, tollgate, grpc }: InWorld, options: Billi
     payments: async (id) => (await bills(id)).map((payment) => [payment.period.start.slice(0, 10), payment.amount, payment.status]),
     bills,
     kept: async () => {
-      const { charges, refunds } = await ledgerOf(tollgate, tenantId)
-      const sum = (list: { amount: number }[]): number => list.reduce((total, { amount }) => total + amount, 0)
-      return sum(charges.filter(({ status }) => status === 'succeeded')) - sum(refunds)
+      const { charges, refunds, disputes } = await ledgerOf(tollgate, tenantId)
+      const sum = (list: { amount: number; status: string }[], wanted: string): number =>
+        list.filter(({ status }) => status === wanted).reduce((total, { amount }) => total + amount, 0)
+      return sum(charges, 'succeeded') - sum(refunds, 'succeeded') - sum(disputes, 'lost')
     },
     access: (allowed, customerId = 'c') =>
       eventually(async () => (await grpc.check({ tenantId, storefrontId: 'us-store', customerId, entitlement: 'analytics_dashboard' })).allowed === allowed),

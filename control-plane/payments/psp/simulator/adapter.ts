@@ -7,9 +7,9 @@ import { AppError } from '../../../../common/errors.ts'
 import type { Log } from '../../../../common/log.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import type { SandboxTime } from '../directory.ts'
-import type { Psp } from '../psp.ts'
+import type { ChargeOutcome, Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
-import { simulatedCharge, simulatedClock, toEvent, toOutcome } from './mapping.ts'
+import { simulatedCharge, simulatedClock, simulatedRefund, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
 
 export interface SimulatorPspOptions {
   /** The simulator's base URL. */
@@ -32,10 +32,23 @@ export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
       signal: AbortSignal.timeout(options.timeoutMs),
     })
 
+  /** What is done to a charge that has been made; repeated, it changes nothing. */
+  const tell = async (what: 'cancel' | 'capture' | 'release', reference: string): Promise<ChargeOutcome> => {
+    try {
+      const answer = await call(`charges/${encodeURIComponent(reference)}/${what}`, { now: options.testNow })
+      if (!answer.ok) return { status: 'unknown', pspCode: `http_${answer.status}` }
+      return toOutcome(simulatedCharge.parse(await answer.json()))
+    } catch (error) {
+      // Not even told is not an answer about the charge.
+      return { status: 'unknown', pspCode: transportFailure(error).pspCode }
+    }
+  }
+
   const psp: Psp = {
-    charge: async ({ reference, amountMinor, currency, token }) => {
+    charge: async ({ amountMinor: amount, reference, currency, token, capture, offSession, authenticate }) => {
+      const { webhookUrl, testNow: now } = options
       try {
-        const answer = await call('charges', { reference, amount: amountMinor, currency, token, webhookUrl: options.webhookUrl, now: options.testNow })
+        const answer = await call('charges', { reference, amount, currency, token, capture, offSession, authenticate, webhookUrl, now })
         if (!answer.ok) return { status: 'unknown', pspCode: `http_${answer.status}` }
         return toOutcome(simulatedCharge.parse(await answer.json()))
       } catch (error) {
@@ -56,20 +69,31 @@ export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
       }
     },
     complete: (charge) => completeByInquiry(psp, charge),
-    // It captures at once, whatever it is asked.
-    capture: async () => ({ status: 'unknown', pspCode: 'not_offered' }),
-    release: async () => ({ status: 'unknown', pspCode: 'not_offered' }),
+    capture: (_, { reference }) => tell('capture', reference),
+    release: (_, { reference }) => tell('release', reference),
+    cancel: (_, { reference }) => tell('cancel', reference),
     refund: async ({ reference, charge, amountMinor }) => {
       try {
-        const answer = await call('refunds', { reference, chargeReference: charge.reference, amount: amountMinor })
-        if (answer.ok) return { status: 'succeeded' }
-        // Only 422 is its answer to the refund; anything else is about the call, and says nothing of the money.
-        return { status: answer.status === 422 ? 'failed' : 'unknown', pspCode: `http_${answer.status}` }
+        const answer = await call('refunds', { reference, chargeReference: charge.reference, amount: amountMinor, now: options.testNow })
+        // Only 422 is its refusal of the refund; anything else is about the call, and says nothing of the money.
+        if (!answer.ok && answer.status !== 422) return { status: 'unknown', pspCode: `http_${answer.status}` }
+        const refund = simulatedRefund.safeParse(await answer.json())
+        if (refund.success) return toRefundOutcome(refund.data)
+        return { status: answer.ok ? 'unknown' : 'failed', pspCode: `http_${answer.status}` }
       } catch (error) {
         return { status: 'unknown', pspCode: transportFailure(error).pspCode }
       }
     },
-    inquireRefund: async () => ({ status: 'cannot_tell' }),
+    inquireRefund: async ({ reference }) => {
+      try {
+        const answer = await call(`refunds/${encodeURIComponent(reference)}`)
+        if (answer.status === 404) return { status: 'not_found' }
+        if (!answer.ok) return { status: 'unknown', pspCode: `http_${answer.status}` }
+        return toRefundOutcome(simulatedRefund.parse(await answer.json()))
+      } catch (error) {
+        return { status: 'unknown', pspCode: transportFailure(error).pspCode }
+      }
+    },
     verifyWebhook: async ({ headers, rawBody }) => {
       try {
         const signed = Object.fromEntries(Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined))
