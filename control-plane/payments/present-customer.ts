@@ -61,8 +61,9 @@ export const cancelOneTime = async (services: Services, tenant: Tenant, paymentI
   let payment = await payments.get(keys.payment(tenant.tenantId, paymentId))
   check(payment)
   if (payment.status === 'succeeded') throw new AppError('not_allowed_in_state', 'the payment has succeeded; refund it instead')
+  // First that nobody wants it: should its customer be faster than the provider, their money goes back.
+  payment = await update(payments, payment._id, (latest) => abandon(latest, tenantNow(services, tenant), repairTime(services)), payment)
   const waiting = waitingAttempt(payment)
   if (waiting) payment = await giveUpAttempt(services, tenant, payment, waiting, { why: 'the payment was given up', goOn: false })
-  const given = await update(payments, payment._id, (latest) => abandon(latest, tenantNow(services, tenant), repairTime(services)), payment)
-  return collectPayment(services, tenant, given)
+  return collectPayment(services, tenant, payment)
 }

@@ -164,6 +164,8 @@ const fields = defineFields({
   moneyBack: { type: [moneyBackPart], default: undefined },
   /** What of it was taken back, since it had been refunded. */
   creditRefundedMinor: { type: Number, required: true, default: 0 },
+  /** What of it came otherwise than from a bill: for time without access, or what was left when it was canceled. */
+  creditGivenMinor: { type: Number },
   billsMade: { type: Number, required: true, default: 0 },
   /** Bounded: one of the period, one of a change, and those dropped until their payments know. */
   bills: { type: [bill], required: true },

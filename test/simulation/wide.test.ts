@@ -304,7 +304,10 @@ const play = async (laboratory: Laboratory, seed: number): Promise<void> => {
     const own = payments.filter(({ subscriptionId }) => subscriptionId === subscription.id)
     const open = new Set(subscription.bills.filter(({ status }) => status === 'open').map(({ paymentId }) => paymentId))
     const counted = own.filter((payment) => open.has(payment.id) || (payment.status === 'succeeded' && !payment.abandoned))
-    if (subscription.creditMinor + subscription.creditRefundedMinor !== -sum(counted.map(({ creditMinor }) => creditMinor)) + 0)
+    if (
+      subscription.creditMinor + subscription.creditRefundedMinor - (subscription.creditGivenMinor ?? 0) !==
+      -sum(counted.map(({ creditMinor }) => creditMinor)) + 0
+    )
       throw fault(`its credit is not ${-sum(counted.map(({ creditMinor }) => creditMinor))}`)
     // Periods that were paid do not overlap: of one bill each, in the order of their making.
     const periods = counted.filter(({ lines }) => lines.length === 1 && lines[0]?.kind === 'plan').sort((a, b) => (a.seq ?? 0) - (b.seq ?? 0))

@@ -24,7 +24,7 @@ const editable = {
   capture: z
     .enum(captureModes)
     .optional()
-    .openapi({ description: 'separate: charges are authorized, and captured by a second call at once. Default automatic. The simulator captures at once.' }),
+    .openapi({ description: 'separate: charges are authorized, and captured by a second call at once. Default automatic.' }),
   returnUrl: z
     .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
     .max(2_000)

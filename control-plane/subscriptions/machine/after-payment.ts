@@ -134,6 +134,7 @@ const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
       paidFrom: left as Subscription['currentPeriod']['paidFrom'],
     },
     creditMinor: subscription.creditMinor + creditMinor,
+    creditGivenMinor: (subscription.creditGivenMinor ?? 0) + notServed,
     creditFrom: joined(subscription.creditFrom, toCredit) as Subscription['creditFrom'],
     accessFrom: subscription.accessFrom ?? bill.period.start,
     payBy: undefined,

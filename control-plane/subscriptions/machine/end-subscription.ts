@@ -56,6 +56,7 @@ const credited = (subscription: Subscription, moment: Moment): Subscription => {
     subscription,
     {
       creditMinor: subscription.creditMinor + creditMinor,
+      creditGivenMinor: (subscription.creditGivenMinor ?? 0) + creditMinor,
       creditFrom: joined(subscription.creditFrom, taken) as Subscription['creditFrom'],
       currentPeriod: { ...currentPeriod, creditableMinor: 0, ...(currentPeriod.paidFrom ? { paidFrom: left as typeof currentPeriod.paidFrom } : {}) },
     },

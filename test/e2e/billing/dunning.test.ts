@@ -182,7 +182,7 @@ inWorlds(test, (story) => {
   })
 
   story('a renewal that needs the customer is overdue until the customer acts', async (world) => {
-    const { t, buy, clock, pay, read, bills, access } = await openBilling(world)
+    const { t, buy, clock, pay, read, bills, access } = await openBilling(world, { billing: { actionHours: 24 * 7 } })
     const { id } = await buy()
     await pay(id, 'pm_sca')
     await clock('2024-02-01')
