@@ -9,7 +9,7 @@ import Stripe from 'stripe'
 import { daysBetween, type Interval, localDate, period, periodIndexAt, periodStart, startOfLocalDate } from '../../common/calendar.ts'
 import { minorUnitDigits, shareOf } from '../../common/money.ts'
 import { anchorFrom, periodFrom, shareFrom } from '../../control-plane/billing/periods.ts'
-import { adyenExponents } from '../../control-plane/payments/psp/adyen/mapping.ts'
+import { countedBy } from '../../control-plane/payments/psp/counted-currencies.ts'
 import { toPspUnits } from '../../control-plane/payments/psp/currency-exponents.ts'
 
 interface Vector {
@@ -176,9 +176,9 @@ for (const { id, input, expected } of of('minor-units-psp')) {
   test(`${id}: the decimals that ${input.psp} counts are its adapter's`, (t) => {
     t.deepEqual(input.currency.map(minorUnitDigits), input.iso)
     const factors = (input.currency as string[]).map(
-      (currency, n) => toPspUnits(10_000, currency, adyenExponents) === 10_000 * 10 ** (expected.adyen_decimals[n] - input.iso[n]),
+      (currency, n) => toPspUnits(10_000, currency, countedBy.adyen) === 10_000 * 10 ** (expected.adyen_decimals[n] - input.iso[n]),
     )
     t.deepEqual(factors, [true, true, true])
-    t.is(toPspUnits(2790, 'ISK', adyenExponents), 279_000)
+    t.is(toPspUnits(2790, 'ISK', countedBy.adyen), 279_000)
   })
 }

@@ -1,30 +1,41 @@
 /** Amounts as a provider wants them: ISO 4217 minor units, except for currencies of which it counts other decimals. */
 import { minorUnitDigits } from '../../../common/money.ts'
 
-/** By currency, how many decimals the provider counts; others are as in ISO 4217. */
-export type Exponents = Readonly<Record<string, number>>
+/** By currency, what differs from ISO 4217: how many decimals the provider counts, and what its units have to be a multiple of. */
+export type Counting = Readonly<Record<string, { digits?: number; multipleOf?: number }>>
 
-const digitsOf = (currency: string, exponents: Exponents): number => exponents[currency] ?? minorUnitDigits(currency)
+const digitsOf = (currency: string, counting: Counting): number => counting[currency]?.digits ?? minorUnitDigits(currency)
 
-/** @returns undefined when the provider cannot express the amount: it has decimals that the provider does not count. */
-export const toPspUnits = (amountMinor: number, currency: string, exponents: Exponents): number | undefined => {
-  const shift = digitsOf(currency, exponents) - minorUnitDigits(currency)
+const greatestCommonDivisor = (a: number, b: number): number => (b === 0 ? a : greatestCommonDivisor(b, a % b))
+
+/** The smallest step, in ISO 4217 minor units, that the provider can express: it can express its multiples, and no other amount. */
+export const stepOf = (currency: string, counting: Counting): number => {
+  const shift = digitsOf(currency, counting) - minorUnitDigits(currency)
+  const multipleOf = counting[currency]?.multipleOf ?? 1
+  // With fewer decimals than ISO one unit is many minor units; with more, one minor unit is many units.
+  return shift <= 0 ? multipleOf * 10 ** -shift : multipleOf / greatestCommonDivisor(multipleOf, 10 ** shift)
+}
+
+/** @returns undefined when the provider cannot express the amount: it has decimals that the provider does not take. */
+export const toPspUnits = (amountMinor: number, currency: string, counting: Counting): number | undefined => {
+  if (amountMinor % stepOf(currency, counting) !== 0) return undefined
+  const shift = digitsOf(currency, counting) - minorUnitDigits(currency)
   const units = shift >= 0 ? amountMinor * 10 ** shift : amountMinor / 10 ** -shift
   return Number.isSafeInteger(units) ? units : undefined
 }
 
 /** @throws Error when it is no whole number of minor units. */
-export const fromPspUnits = (units: number, currency: string, exponents: Exponents): number => {
-  const shift = minorUnitDigits(currency) - digitsOf(currency, exponents)
+export const fromPspUnits = (units: number, currency: string, counting: Counting): number => {
+  const shift = minorUnitDigits(currency) - digitsOf(currency, counting)
   const amountMinor = shift >= 0 ? units * 10 ** shift : units / 10 ** -shift
   if (!Number.isSafeInteger(amountMinor)) throw new Error(`${units} is not an amount of ${currency}`)
   return amountMinor
 }
 
 /** `29.00`: for providers that take decimals. Undefined as for `toPspUnits`. */
-export const toDecimal = (amountMinor: number, currency: string, exponents: Exponents): string | undefined => {
-  const digits = digitsOf(currency, exponents)
-  const units = toPspUnits(amountMinor, currency, exponents)
+export const toDecimal = (amountMinor: number, currency: string, counting: Counting): string | undefined => {
+  const digits = digitsOf(currency, counting)
+  const units = toPspUnits(amountMinor, currency, counting)
   if (units === undefined) return undefined
   const text = String(Math.abs(units)).padStart(digits + 1, '0')
   const sign = units < 0 ? '-' : ''

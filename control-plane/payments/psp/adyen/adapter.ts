@@ -10,13 +10,14 @@
 import type { Client as AdyenClient, EnvironmentEnum } from '@adyen/api-library'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
+import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toPspUnits } from '../currency-exponents.ts'
 import type { PspProvider } from '../directory.ts'
 import { HttpStatusError } from '../http-status-error.ts'
 import type { ChargeName, ChargeOutcome, Psp } from '../psp.ts'
 import { createTransport } from '../transport.ts'
 import { transportFailure } from '../transport-errors.ts'
-import { type AdyenNotification, type AdyenPayment, adyenErrorCodes, adyenExponents, IN_PROGRESS, toEvent, toOutcome } from './mapping.ts'
+import { type AdyenNotification, type AdyenPayment, adyenErrorCodes, IN_PROGRESS, toEvent, toOutcome } from './mapping.ts'
 
 const credentials = z
   .strictObject({
@@ -137,7 +138,7 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
     return {
       idempotencyMs: IDEMPOTENCY_MS,
       charge: async (order) => {
-        const value = toPspUnits(order.amountMinor, order.currency, adyenExponents)
+        const value = toPspUnits(order.amountMinor, order.currency, countedBy.adyen)
         if (value === undefined) return inexpressible
         const [shopperReference = '', storedPaymentMethodId = shopperReference] = order.token.split('/')
         const body = {
@@ -174,7 +175,7 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
       },
       capture: (idempotencyKey, charge) =>
         modify(charge, async (pspReference) => {
-          const value = toPspUnits(charge.amountMinor, charge.currency, adyenExponents) ?? 0
+          const value = toPspUnits(charge.amountMinor, charge.currency, countedBy.adyen) ?? 0
           const { ModificationsApi } = await checkout()
           // Under the charge's own reference, which is what the webhook of the capture then names.
           const order = { merchantAccount, reference: charge.reference, amount: { value, currency: charge.currency } }
@@ -187,7 +188,7 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
         }),
       refund: async ({ reference, charge, amountMinor }) => {
         if (!charge.pspReference) return { status: 'unknown', pspCode: 'no_psp_reference' }
-        const value = toPspUnits(amountMinor, charge.currency, adyenExponents)
+        const value = toPspUnits(amountMinor, charge.currency, countedBy.adyen)
         if (value === undefined) return { status: 'failed', pspCode: 'amount_not_expressible' }
         try {
           const { ModificationsApi } = await checkout()

@@ -7,11 +7,9 @@
  * https://docs.adyen.com/risk-management/disputes-api/dispute-notifications.
  */
 import type { DeclineClass } from '../../../schemas/payment.ts'
-import { type Exponents, fromPspUnits } from '../currency-exponents.ts'
+import { countedBy } from '../counted-currencies.ts'
+import { fromPspUnits } from '../currency-exponents.ts'
 import type { ChargeOutcome, DisputeFacts, PspEvent, RefundOutcome } from '../psp.ts'
-
-/** Where Adyen counts other decimals than ISO 4217. */
-export const adyenExponents: Exponents = { CLP: 2, CVE: 0, IDR: 0, ISK: 2 }
 
 /** `refusalReasonCode`, the `refusalReason` that goes with it (all that a webhook has), and what it means. */
 const refusals: [code: string, reason: string, declineClass: DeclineClass][] = [
@@ -148,7 +146,7 @@ const disputeStatuses: Readonly<Record<string, (status: string) => DisputeFacts[
 }
 
 /** Without the units of a currency that is none of ISO's: the provider's own. */
-const amountOf = ({ value, currency }: AdyenNotification['amount']): number => fromPspUnits(value, currency, adyenExponents)
+const amountOf = ({ value, currency }: AdyenNotification['amount']): number => fromPspUnits(value, currency, countedBy.adyen)
 
 /** Some come with their code before them: `12 : Not enough balance`. */
 const reasonCode = (reason: string | undefined): string => byReason.get((reason ?? '').replace(/^\d+\s*:\s*/, '').toLowerCase()) ?? reason ?? 'unexplained'

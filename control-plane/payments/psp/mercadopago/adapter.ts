@@ -12,11 +12,12 @@ import type { Clock } from '../../../../common/clock.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
+import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toDecimal } from '../currency-exponents.ts'
 import type { PspProvider } from '../directory.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
-import { type MercadopagoEvent, type MercadopagoPayment, mercadopagoExponents, toEvent, toLookedUp, toOutcome, toRefundOutcome } from './mapping.ts'
+import { type MercadopagoEvent, type MercadopagoPayment, toEvent, toLookedUp, toOutcome, toRefundOutcome } from './mapping.ts'
 
 const credentials = z.strictObject({ accessToken: z.string('is needed: the access token of the application').min(1) })
 
@@ -81,7 +82,7 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
     const psp: Psp = {
       idempotencyMs: IDEMPOTENCY_MS,
       charge: async (order) => {
-        const amount = toDecimal(order.amountMinor, order.currency, mercadopagoExponents)
+        const amount = toDecimal(order.amountMinor, order.currency, countedBy.mercadopago)
         if (amount === undefined) return inexpressible
         let from: Awaited<ReturnType<typeof source>>
         try {
@@ -119,7 +120,7 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
       capture: (reference, charge) => onPayment(charge, (id) => new Payment(config(reference)).capture({ id })),
       release: (reference, charge) => onPayment(charge, (id) => new Payment(config(reference)).cancel({ id })),
       refund: async ({ reference, charge, amountMinor }) => {
-        const amount = toDecimal(amountMinor, charge.currency, mercadopagoExponents)
+        const amount = toDecimal(amountMinor, charge.currency, countedBy.mercadopago)
         if (amount === undefined) return { status: 'failed', pspCode: 'amount_not_expressible' }
         if (!charge.pspReference) return { status: 'unknown', pspCode: 'no_psp_reference' }
         try {

@@ -6,11 +6,8 @@
  * https://www.mercadopago.com/developers/en/docs/your-integrations/notifications/webhooks.
  */
 import type { DeclineClass } from '../../../schemas/payment.ts'
-import { type Exponents, fromDecimal } from '../currency-exponents.ts'
+import { fromDecimal } from '../currency-exponents.ts'
 import type { ChargeOutcome, LookedUp, PspEvent, RefundOutcome } from '../psp.ts'
-
-/** MercadoPago takes no decimals of Colombian pesos; Chilean ones have none anyway. */
-export const mercadopagoExponents: Exponents = { COP: 0 }
 
 /** `status_detail` of a payment that is rejected. */
 export const mercadopagoRejections: Readonly<Record<string, DeclineClass>> = {

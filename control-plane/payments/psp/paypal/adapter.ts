@@ -12,12 +12,13 @@ import type { Clock } from '../../../../common/clock.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
+import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toDecimal } from '../currency-exponents.ts'
 import type { PspProvider } from '../directory.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { createTransport } from '../transport.ts'
 import { transportFailure } from '../transport-errors.ts'
-import { ALREADY_PAID, type PaypalEvent, type PaypalOrder, paypalExponents, paypalIssues, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
+import { ALREADY_PAID, type PaypalEvent, type PaypalOrder, paypalIssues, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
 import { verifyPaypalSignature } from './webhook-signature.ts'
 
 const credentials = z.strictObject({
@@ -148,7 +149,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
     const psp: Psp = {
       idempotencyMs: IDEMPOTENCY_MS,
       charge: async (order) => {
-        const value = toDecimal(order.amountMinor, order.currency, paypalExponents)
+        const value = toDecimal(order.amountMinor, order.currency, countedBy.paypal)
         if (value === undefined) return inexpressible
         let api: OrdersController
         try {
@@ -208,7 +209,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
           return { status: 'declined', declineClass: 'technical', pspCode: 'released', ...(charge.pspReference ? { pspReference: charge.pspReference } : {}) }
         }),
       refund: async ({ reference, charge, amountMinor }) => {
-        const value = toDecimal(amountMinor, charge.currency, paypalExponents)
+        const value = toDecimal(amountMinor, charge.currency, countedBy.paypal)
         if (value === undefined) return { status: 'failed', pspCode: 'amount_not_expressible' }
         try {
           if (!charge.pspReference) return { status: 'unknown', pspCode: 'no_psp_reference' }

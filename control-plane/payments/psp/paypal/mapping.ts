@@ -6,11 +6,8 @@
  * https://developer.paypal.com/docs/api/customer-disputes/v1/, https://developer.paypal.com/api/rest/reference/currency-codes/.
  */
 import type { DeclineClass } from '../../../schemas/payment.ts'
-import { type Exponents, fromDecimal } from '../currency-exponents.ts'
+import { fromDecimal } from '../currency-exponents.ts'
 import type { ChargeOutcome, DisputeFacts, PspEvent, RefundOutcome } from '../psp.ts'
-
-/** PayPal takes no decimals of these. */
-export const paypalExponents: Exponents = { HUF: 0, JPY: 0, TWD: 0 }
 
 /** `details[].issue` of a 422 answer. */
 export const paypalIssues: Readonly<Record<string, DeclineClass>> = {

@@ -10,12 +10,13 @@ import Stripe from 'stripe'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
+import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toPspUnits } from '../currency-exponents.ts'
 import type { PspProvider } from '../directory.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { createTransport } from '../transport.ts'
 import { transportFailure } from '../transport-errors.ts'
-import { classOf, REFERENCE, stripeExponents, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
+import { classOf, REFERENCE, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
 
 const credentials = z.strictObject({ secretKey: z.string('is needed: the secret key of the Stripe account').min(1) })
 
@@ -86,7 +87,7 @@ export const stripeProvider = (deps: { baseUrl: string | undefined }): PspProvid
     const psp: Psp = {
       idempotencyMs: IDEMPOTENCY_MS,
       charge: async (request: ChargeRequest) => {
-        const amount = toPspUnits(request.amountMinor, request.currency, stripeExponents)
+        const amount = toPspUnits(request.amountMinor, request.currency, countedBy.stripe)
         if (amount === undefined) return inexpressible
         try {
           const intent = await stripe.paymentIntents.create(
@@ -125,7 +126,7 @@ export const stripeProvider = (deps: { baseUrl: string | undefined }): PspProvid
         try {
           const intent = charge.pspReference ?? (await find(charge))?.id
           if (!intent) return { status: 'unknown', pspCode: 'charge_not_found' }
-          const amount = toPspUnits(amountMinor, charge.currency, stripeExponents)
+          const amount = toPspUnits(amountMinor, charge.currency, countedBy.stripe)
           if (amount === undefined) return { status: 'failed', pspCode: 'amount_not_expressible' }
           const refund = await stripe.refunds.create({ payment_intent: intent, amount, metadata: { [REFERENCE]: reference } }, { idempotencyKey: reference })
           return toRefundOutcome(refund)

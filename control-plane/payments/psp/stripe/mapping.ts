@@ -6,14 +6,9 @@
  */
 import type Stripe from 'stripe'
 import type { DeclineClass } from '../../../schemas/payment.ts'
-import { type Exponents, fromPspUnits } from '../currency-exponents.ts'
+import { countedBy } from '../counted-currencies.ts'
+import { fromPspUnits } from '../currency-exponents.ts'
 import type { ChargeOutcome, DisputeFacts, PspEvent, RefundOutcome } from '../psp.ts'
-
-/**
- * https://docs.stripe.com/currencies: MGA has none; ISK and UGX have two for backward compatibility, the last ones 0.
- * Of three-decimal currencies the last digit has to be 0, which Stripe checks itself.
- */
-export const stripeExponents: Exponents = { MGA: 0, ISK: 2, UGX: 2 }
 
 /** Where our references are: in the metadata of a payment intent, and of a refund. */
 export const REFERENCE = 'tollgate_reference'
@@ -158,7 +153,7 @@ const toDispute = (dispute: Stripe.Dispute): Pick<PspEvent, 'charge' | 'dispute'
     dispute: {
       id: dispute.id,
       status: disputeStatus(dispute.status),
-      amountMinor: fromPspUnits(dispute.amount, currency, stripeExponents),
+      amountMinor: fromPspUnits(dispute.amount, currency, countedBy.stripe),
       currency,
       reason: dispute.reason,
       ...(dueBy ? { respondBy: new Date(dueBy * 1000) } : {}),
