@@ -142,6 +142,45 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     }
   })
 
+  story('a charge that waits for its customer is given up, unless the customer was faster', async (t) => {
+    // Adyen only takes it in, and tells the outcome by webhook.
+    const isTold = name !== 'adyen'
+    const request = order('sca')
+    const waiting = nameOf(request, await psp.charge(request))
+    for (let n = 0; n < 2; n += 1) {
+      const outcome = await psp.cancel(`${request.reference}-cancel`, waiting)
+      t.like(outcome, isTold ? { status: 'declined', declineClass: 'action_required' } : { status: 'unknown' }, `${n}: ${JSON.stringify(outcome)}`)
+    }
+    if (isTold) t.like(await psp.inquire(waiting), { status: 'declined' })
+    t.not(standIn.fake.charge(request.reference)?.status, 'captured')
+    if ('approve' in standIn) {
+      // PayPal lets the customer of an order that was given up say yes: nobody captures it.
+      const charge = standIn.fake.charge(request.reference)
+      standIn.approve(charge as NonNullable<typeof charge>)
+      t.like(await psp.inquire(waiting), { status: 'declined', declineClass: 'action_required' })
+      t.like(await psp.complete(waiting, {}), { status: 'declined' })
+      t.is(charge?.status, 'requires_action')
+      // And of one that was not given up, it is captured as soon as somebody looks.
+      const other = order('sca')
+      const approved = nameOf(other, await psp.charge(other))
+      const of = standIn.fake.charge(other.reference)
+      standIn.approve(of as NonNullable<typeof of>)
+      t.like(await psp.inquire(approved), { status: 'succeeded' })
+    } else if (name !== 'local') t.is(standIn.fake.charge(request.reference)?.status, 'released')
+    const quick = order('sca')
+    const acted = nameOf(quick, await psp.charge(quick))
+    await standIn.fake.conclude(quick.reference, 'captured')
+    t.like(await psp.cancel(`${quick.reference}-cancel`, acted), { status: isTold ? 'succeeded' : 'unknown' })
+    t.is(standIn.fake.charge(quick.reference)?.status, 'captured')
+    t.like(await psp.cancel('never-cancel', nameOf(order('sca'))), { status: 'unknown' }, 'of what nobody knows nothing is claimed')
+    if ('forgetCancel' in standIn) {
+      const old = order('sca')
+      const kept = nameOf(old, await psp.charge(old))
+      standIn.forgetCancel()
+      t.like(await psp.cancel(`${old.reference}-cancel`, kept), { status: 'unknown', pspCode: 'http_404' })
+    }
+  })
+
   story('a refund is made once a reference; more than there is fails', async (t) => {
     const request = order('ok')
     const charge = nameOf(request, await psp.charge(request))
@@ -198,7 +237,7 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
       const found = await fresh.inquire(charge)
       t.true(['unknown', 'cannot_tell'].includes(found.status))
       t.like(await fresh.refund({ reference: 'r', charge, amountMinor: 1 }), { status: 'unknown' })
-      t.like(await fresh.capture('c', charge), { status: 'unknown' })
+      for (const what of ['capture', 'release', 'cancel'] as const) t.like(await fresh[what]('c', charge), { status: 'unknown' })
     } finally {
       await standIn.fake.up()
     }

@@ -71,6 +71,7 @@ const calls: [what: string, path: RegExp, call: () => Promise<unknown>][] = [
   ['an inquiry by theirs', /payment_intents\/pi_1$/, () => psp.inquire(charge)],
   ['a capture', /payment_intents\/pi_1\/capture$/, () => psp.capture('pay_1-1-capture', charge)],
   ['a release', /payment_intents\/pi_1\/cancel$/, () => psp.release('pay_1-1-release', charge)],
+  ['giving up', /payment_intents\/pi_1\/cancel$/, () => psp.cancel('pay_1-1-cancel', charge)],
   ['a refund', /refunds$/, () => psp.refund({ reference: 'pay_1-1.ref_1', charge, amountMinor: 900 })],
   ['an inquiry about a refund', /refunds$/, () => psp.inquireRefund({ reference: 'pay_1-1.ref_1', charge, amountMinor: 900 })],
   ['a look-up', /payment_intents\/pi_1$/, () => psp.lookUp('pi_1')],

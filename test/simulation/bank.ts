@@ -129,6 +129,13 @@ export const createBank = (nowMs: () => number): Bank => {
       complete: async () => ({ status: 'unknown', pspCode: 'not_offered' }),
       capture: async () => ({ status: 'unknown', pspCode: 'not_offered' }),
       release: async () => ({ status: 'unknown', pspCode: 'not_offered' }),
+      cancel: async (_, { reference }) => {
+        const charge = ledger.get(reference)
+        if (!charge) return { status: 'unknown', pspCode: 'not_found' }
+        settle(charge)
+        if (charge.status === 'requires_action') Object.assign(charge, { status: 'declined', declineClass: 'action_required' })
+        return outcomeOf(charge)
+      },
       refund: async ({ reference, charge: { reference: chargeReference }, amountMinor }) => {
         const charge = ledger.get(chargeReference)
         const given = [...refunds.values()].filter((one) => one.chargeReference === chargeReference && one.reference !== reference)

@@ -132,11 +132,12 @@ export interface Psp {
   release(reference: string, charge: ChargeName): Promise<ChargeOutcome>
 
   /**
-   * Gives up a charge that waits for its customer (`requires_action`). `declined`: it can no longer succeed. `succeeded` or
-   * `authorized`: the customer was faster. `unknown`: the provider cannot be told, and money may still arrive.
+   * Gives up a charge that waits for its customer (`requires_action`). `declined` (`action_required`): it can no longer
+   * succeed. `succeeded`, `authorized` or `pending`: the customer was faster. `unknown`: the provider cannot be told, or has
+   * only taken it in, and money may still arrive.
    * @param reference the idempotency key.
    */
-  cancel?(reference: string, charge: ChargeName): Promise<ChargeOutcome>
+  cancel(reference: string, charge: ChargeName): Promise<ChargeOutcome>
 
   refund(request: RefundRequest): Promise<RefundOutcome>
 

@@ -90,9 +90,11 @@ export const startFakeAdyen = async () => {
         const pspReference = `${id}-${action}${charge.refunds.length}`
         const answer = { merchantAccount: MERCHANT, paymentPspReference: id, reference: order.reference, pspReference, status: 'received' }
         if (action === 'captures' || action === 'cancels') {
-          charge.status = action === 'captures' ? 'captured' : 'released'
-          const of = { pspReference: answer.pspReference, originalReference: id }
-          later.push(() => fake.send(sign(itemOf(charge, action === 'captures' ? 'CAPTURE' : 'CANCELLATION', true, of))))
+          // What is captured can no longer be cancelled: the webhook says so, not the answer.
+          const isDone = action === 'captures' || charge.status !== 'captured'
+          if (isDone) charge.status = action === 'captures' ? 'captured' : 'released'
+          const of = { pspReference: answer.pspReference, originalReference: id, merchantReference: order.reference }
+          later.push(() => fake.send(sign(itemOf(charge, action === 'captures' ? 'CAPTURE' : 'CANCELLATION', isDone, of))))
         }
         if (action === 'refunds') {
           const { value } = order.amount

@@ -84,6 +84,8 @@ export const startFakeMercadopago = async () => {
           return { status: 201, body: { id: charge.refunds.length, payment_id: Number(id), amount: order.amount, status: 'approved' } }
         }
         if (method === 'PUT') {
+          // Only what is pending, in process or authorized can be cancelled.
+          if (order.status === 'cancelled' && charge.status !== 'authorized' && charge.status !== 'requires_action') return error(400, 'bad_request')
           if (order.status === 'cancelled') charge.status = 'released'
           if (order.capture === true) charge.status = 'captured'
         }

@@ -30,7 +30,7 @@ export const startFakeStripe = async () => {
     metadata: { tollgate_reference: charge.reference },
     last_payment_error: charge.status === 'declined' ? errorOf(charge) : null,
     next_action: charge.status === 'requires_action' ? { type: 'redirect_to_url', redirect_to_url: { url: `${url}/3ds/${charge.id}` } } : null,
-    cancellation_reason: null,
+    cancellation_reason: charge.status === 'released' ? (charge.code ?? null) : null,
   })
   const viewRefund = (charge: FakeCharge, refund: FakeCharge['refunds'][number]) => ({
     id: refund.id,
@@ -92,7 +92,12 @@ export const startFakeStripe = async () => {
           if (charge.status !== 'authorized') return invalid('This PaymentIntent could not be captured.', 'payment_intent_unexpected_state')
           charge.status = 'captured'
         }
-        if (charge && action === 'cancel') charge.status = 'released'
+        if (charge && action === 'cancel') {
+          // https://docs.stripe.com/api/payment_intents/cancel: not what has succeeded, nor what is processing.
+          if (charge.status !== 'authorized' && charge.status !== 'requires_action')
+            return invalid('You cannot cancel this PaymentIntent because of its status.', 'payment_intent_unexpected_state')
+          Object.assign(charge, { status: 'released', code: form.cancellation_reason })
+        }
         if (intent) return charge ? { status: 200, body: view(charge) } : missing
         if (path === '/v1/refunds' && method === 'POST') {
           const of = ledger.byId(form.payment_intent ?? '')

@@ -17,7 +17,7 @@ import { HttpStatusError } from '../http-status-error.ts'
 import type { ChargeName, ChargeOutcome, Psp } from '../psp.ts'
 import { createTransport } from '../transport.ts'
 import { transportFailure } from '../transport-errors.ts'
-import { type AdyenNotification, type AdyenPayment, adyenErrorCodes, IN_PROGRESS, toEvent, toOutcome } from './mapping.ts'
+import { type AdyenNotification, type AdyenPayment, adyenErrorCodes, GIVEN_UP, IN_PROGRESS, toEvent, toOutcome } from './mapping.ts'
 
 const credentials = z
   .strictObject({
@@ -186,6 +186,18 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
           const { ModificationsApi } = await checkout()
           return ModificationsApi.cancelAuthorisedPaymentByPspReference(pspReference, { merchantAccount, reference: charge.reference }, { idempotencyKey })
         }),
+      /**
+       * Adyen cancels what is authorised, and answers before it has: a redirect may still come back authorised. Only the
+       * webhook says that it can not any more.
+       */
+      cancel: async (idempotencyKey, charge) => {
+        const told = await modify(charge, async (pspReference) => {
+          const { ModificationsApi } = await checkout()
+          const order = { merchantAccount, reference: `${charge.reference}${GIVEN_UP}` }
+          return ModificationsApi.cancelAuthorisedPaymentByPspReference(pspReference, order, { idempotencyKey })
+        })
+        return told.status === 'pending' ? { status: 'unknown', pspCode: 'cancel_received' } : told
+      },
       refund: async ({ reference, charge, amountMinor }) => {
         if (!charge.pspReference) return { status: 'unknown', pspCode: 'no_psp_reference' }
         const value = toPspUnits(amountMinor, charge.currency, countedBy.adyen)

@@ -82,6 +82,9 @@ export const adyenErrorCodes: Readonly<Record<string, DeclineClass>> = {
 /** "Request already processed or in progress": there is an earlier one under the same key, and it counts. */
 export const IN_PROGRESS = '704'
 
+/** After the charge's reference, in the request that gives up a charge which waits for its customer. */
+export const GIVEN_UP = '.cancel'
+
 export interface AdyenPayment {
   resultCode?: string
   pspReference?: string
@@ -153,7 +156,8 @@ const reasonCode = (reason: string | undefined): string => byReason.get((reason 
 
 /** By the reference that we gave: of the charge for a capture or a cancellation, of the refund for a refund. */
 const factsOf = (item: AdyenNotification, separate: boolean): Pick<PspEvent, 'charge' | 'refund' | 'dispute'> => {
-  const reference = item.merchantReference ?? ''
+  const isGivenUp = item.merchantReference?.endsWith(GIVEN_UP) === true
+  const reference = isGivenUp ? (item.merchantReference ?? '').slice(0, -GIVEN_UP.length) : (item.merchantReference ?? '')
   const succeeded = item.success === 'true'
   const pspReference = item.originalReference || item.pspReference
   const charge = (outcome: ChargeOutcome) => ({ charge: { reference, pspReference, outcome } })
@@ -183,7 +187,8 @@ const factsOf = (item: AdyenNotification, separate: boolean): Pick<PspEvent, 'ch
       return { ...charge(declined('4', pspReference)), dispute: dispute('lost', `CAPTURE_FAILED: ${item.reason || 'the money was not taken'}`) }
     case 'CANCELLATION':
     case 'TECHNICAL_CANCEL':
-      return succeeded ? charge({ status: 'declined', declineClass: 'technical', pspCode: 'released', pspReference }) : {}
+      if (!succeeded) return {}
+      return charge({ status: 'declined', declineClass: isGivenUp ? 'action_required' : 'technical', pspCode: 'released', pspReference })
     case 'REFUND':
       return refund(succeeded ? { status: 'succeeded' } : { status: 'failed', pspCode: item.reason || 'refused' })
     case 'REFUND_FAILED':

@@ -7,6 +7,7 @@ import { Webhook } from 'standardwebhooks'
 import type { Clock } from '../../../../common/clock.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
+import { askAfterCancel, givenUp } from '../ask-after-failure.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import type { PspProvider } from '../directory.ts'
 import type { ChargeName, ChargeOutcome, Psp } from '../psp.ts'
@@ -100,6 +101,11 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
       complete: (charge) => completeByInquiry(psp, charge),
       capture: (reference, charge) => onCharge('capture', reference, charge),
       release: (reference, charge) => onCharge('release', reference, charge),
+      cancel: async (id, charge) => {
+        const outcome = await onCharge('cancel', id, charge)
+        // Banks that were built before there was such an action do not know it; what became of the charge they do.
+        return outcome.status === 'unknown' ? askAfterCancel(psp, charge, outcome.pspCode) : givenUp(outcome)
+      },
       refund: async ({ reference, charge, amountMinor }) => {
         try {
           const answer = await call('refund', reference, { reference, charge: charge.reference, amount: amountMinor, currency: charge.currency })

@@ -11,6 +11,7 @@ import { MercadoPagoError, MPConnectionError } from 'mercadopago/dist/utils/erro
 import type { Clock } from '../../../../common/clock.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
+import { askAfterCancel, givenUp } from '../ask-after-failure.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toDecimal } from '../currency-exponents.ts'
@@ -119,6 +120,15 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
       complete: (charge) => completeByInquiry(psp, charge),
       capture: (reference, charge) => onPayment(charge, (id) => new Payment(config(reference)).capture({ id })),
       release: (reference, charge) => onPayment(charge, (id) => new Payment(config(reference)).cancel({ id })),
+      cancel: async (reference, charge) => {
+        try {
+          const id = charge.pspReference ?? (await find(charge))?.id
+          if (id === undefined) return { status: 'unknown', pspCode: 'not_found' }
+          return givenUp(toOutcome((await new Payment(config(reference)).cancel({ id })) as MercadopagoPayment))
+        } catch (error) {
+          return askAfterCancel(psp, charge, codeOf(error))
+        }
+      },
       refund: async ({ reference, charge, amountMinor }) => {
         const amount = toDecimal(amountMinor, charge.currency, countedBy.mercadopago)
         if (amount === undefined) return { status: 'failed', pspCode: 'amount_not_expressible' }

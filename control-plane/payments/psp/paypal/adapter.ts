@@ -7,10 +7,11 @@
  * a repeated PayPal-Request-Id with the first one's outcome for 6 hours, and refuses a second payment of an invoice id
  * for good. It cannot be asked about an order by our reference.
  */
-import { ApiError, CheckoutPaymentIntent, Client, Environment, OrdersController, PaymentsController } from '@paypal/paypal-server-sdk'
+import { ApiError, CheckoutPaymentIntent, Client, Environment, OrdersController, PatchOp, PaymentsController } from '@paypal/paypal-server-sdk'
 import type { Clock } from '../../../../common/clock.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
+import { askAfterCancel } from '../ask-after-failure.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toDecimal } from '../currency-exponents.ts'
@@ -18,7 +19,7 @@ import type { PspProvider } from '../directory.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { createTransport } from '../transport.ts'
 import { transportFailure } from '../transport-errors.ts'
-import { ALREADY_PAID, type PaypalEvent, type PaypalOrder, paypalIssues, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
+import { ALREADY_PAID, GIVEN_UP, isGivenUp, type PaypalEvent, type PaypalOrder, paypalIssues, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
 import { verifyPaypalSignature } from './webhook-signature.ts'
 
 const credentials = z.strictObject({
@@ -116,8 +117,8 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
     const read = async (id: string): Promise<PaypalOrder> => {
       const { ordersApi } = await apis()
       const order = (await ordersApi.getOrder({ id })).result as PaypalOrder
-      // The customer has said yes, and the money has not been taken.
-      if (order.status !== 'APPROVED') return order
+      // The customer has said yes, and the money has not been taken. What has been given up stays so.
+      if (order.status !== 'APPROVED' || isGivenUp(order)) return order
       if (order.intent === CheckoutPaymentIntent.Authorize) {
         return (await ordersApi.authorizeOrder({ id, paypalRequestId: `${id}-authorize`, prefer: WHOLE })).result as PaypalOrder
       }
@@ -208,6 +209,26 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
           await paymentsApi.voidPayment({ authorizationId, paypalRequestId: reference })
           return { status: 'declined', declineClass: 'technical', pspCode: 'released', ...(charge.pspReference ? { pspReference: charge.pspReference } : {}) }
         }),
+      /**
+       * PayPal has no call that cancels an order. An order takes no money until it is captured, and nobody but this
+       * adapter captures it: so it is marked, where every later look at it sees the mark, and is never captured then.
+       */
+      cancel: async (_, charge) => {
+        const { pspReference: id } = charge
+        if (!id) return { status: 'unknown', pspCode: 'no_psp_reference' }
+        try {
+          const { ordersApi } = await apis()
+          const order = (await ordersApi.getOrder({ id })).result as PaypalOrder
+          if (!isGivenUp(order)) {
+            const path = `/purchase_units/@reference_id=='${charge.reference}'/custom_id`
+            await ordersApi.patchOrder({ id, body: [{ op: PatchOp.Replace, path, value: GIVEN_UP }] })
+          }
+        } catch (error) {
+          return askAfterCancel(psp, charge, codeOf(error))
+        }
+        // Whoever captured it before the mark was there was faster.
+        return askAfterCancel(psp, charge, 'not_marked')
+      },
       refund: async ({ reference, charge, amountMinor }) => {
         const value = toDecimal(amountMinor, charge.currency, countedBy.paypal)
         if (value === undefined) return { status: 'failed', pspCode: 'amount_not_expressible' }
@@ -257,7 +278,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
       },
       lookUp: async (pspReference) => {
         const order = await read(pspReference)
-        const reference = order.purchaseUnits?.[0]?.customId
+        const reference = order.purchaseUnits?.[0]?.invoiceId ?? order.purchaseUnits?.[0]?.customId
         return reference ? { reference, outcome: toOutcome(order) } : undefined
       },
     }

@@ -139,6 +139,9 @@ export const paypalProcessorCodes: Readonly<Record<string, DeclineClass>> = {
 export const processorClass = (code: string | undefined): DeclineClass =>
   paypalProcessorCodes[code ?? ''] ?? (code?.startsWith('PP') ? 'credential' : 'issuer_soft')
 
+/** In the place of the custom id of an order: it is not captured any more, whatever its customer does. */
+export const GIVEN_UP = 'canceled'
+
 interface Money {
   value?: string
   currencyCode?: string
@@ -160,6 +163,8 @@ export interface PaypalOrder {
     }
   }[]
 }
+
+export const isGivenUp = ({ purchaseUnits }: PaypalOrder): boolean => purchaseUnits?.[0]?.customId === GIVEN_UP
 
 const declined = (code: string | undefined, pspReference: string): ChargeOutcome => ({
   status: 'declined',
@@ -193,6 +198,7 @@ export const toOutcome = (order: PaypalOrder): ChargeOutcome => {
   if (authorization?.status === 'VOIDED') return { status: 'declined', declineClass: 'technical', pspCode: 'released', pspReference }
   if (authorization?.status === 'CREATED') return { status: 'authorized', pspReference }
   if (order.status === 'VOIDED') return { status: 'declined', declineClass: 'technical', pspCode: 'voided', pspReference }
+  if (isGivenUp(order)) return { status: 'declined', declineClass: 'action_required', pspCode: 'canceled', pspReference }
   const action = order.links?.find(({ rel }) => rel === 'payer-action' || rel === 'approve')
   if (order.status === 'PAYER_ACTION_REQUIRED' && action) return { status: 'requires_action', pspReference, actionUrl: action.href }
   // A status that we do not know is not a decline: somebody may have been charged.
@@ -213,7 +219,7 @@ interface Resource {
   invoice_id?: string
   processor_response?: { response_code?: string }
   supplementary_data?: { related_ids?: { order_id?: string } }
-  purchase_units?: { custom_id?: string }[]
+  purchase_units?: { custom_id?: string; invoice_id?: string }[]
   dispute_id?: string
   reason?: string
   dispute_amount?: { value?: string; currency_code?: string }
@@ -237,7 +243,7 @@ const disputeStatus = (resource: Resource): DisputeFacts['status'] => {
 
 const toDispute = (resource: Resource): Pick<PspEvent, 'charge' | 'dispute'> => {
   const of = resource.disputed_transactions?.[0]
-  const reference = of?.custom ?? of?.invoice_number
+  const reference = of?.invoice_number ?? of?.custom
   const currency = resource.dispute_amount?.currency_code ?? ''
   if (!reference || !resource.dispute_id) return {}
   return {
@@ -255,7 +261,8 @@ const toDispute = (resource: Resource): Pick<PspEvent, 'charge' | 'dispute'> => 
 }
 
 const factsOf = ({ event_type: type, resource }: PaypalEvent): Pick<PspEvent, 'charge' | 'refund' | 'dispute'> => {
-  const reference = resource.custom_id ?? resource.invoice_id
+  // The custom id is ours as well, unless the order was given up.
+  const reference = resource.invoice_id ?? resource.custom_id
   if (type.startsWith('CUSTOMER.DISPUTE.')) return toDispute(resource)
   if (type === 'PAYMENT.CAPTURE.REFUNDED' || type.startsWith('PAYMENT.REFUND.')) {
     return reference ? { refund: { reference, outcome: toRefundOutcome(resource.status) } } : {}
@@ -267,7 +274,7 @@ const factsOf = ({ event_type: type, resource }: PaypalEvent): Pick<PspEvent, 'c
   }
   // An order that the customer has approved is only paid when it is asked about, which captures it.
   if (type === 'CHECKOUT.ORDER.APPROVED' && resource.id) {
-    const of = resource.purchase_units?.[0]?.custom_id
+    const of = resource.purchase_units?.[0]?.invoice_id ?? resource.purchase_units?.[0]?.custom_id
     return of ? { charge: { reference: of, pspReference: resource.id } } : {}
   }
   return {}

@@ -5,6 +5,7 @@
 import { Webhook } from 'standardwebhooks'
 import { AppError } from '../../../../common/errors.ts'
 import type { Log } from '../../../../common/log.ts'
+import { givenUp } from '../ask-after-failure.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import type { SandboxTime } from '../directory.ts'
 import type { Psp } from '../psp.ts'
@@ -59,6 +60,15 @@ export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
     // It captures at once, whatever it is asked.
     capture: async () => ({ status: 'unknown', pspCode: 'not_offered' }),
     release: async () => ({ status: 'unknown', pspCode: 'not_offered' }),
+    cancel: async (_, { reference }) => {
+      try {
+        const answer = await call(`charges/${encodeURIComponent(reference)}/cancel`, {})
+        if (!answer.ok) return { status: 'unknown', pspCode: `http_${answer.status}` }
+        return givenUp(toOutcome(simulatedCharge.parse(await answer.json())))
+      } catch (error) {
+        return { status: 'unknown', pspCode: transportFailure(error).pspCode }
+      }
+    },
     refund: async ({ reference, charge, amountMinor }) => {
       try {
         const answer = await call('refunds', { reference, chargeReference: charge.reference, amount: amountMinor })

@@ -9,6 +9,7 @@
 import Stripe from 'stripe'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
+import { askAfterCancel, givenUp } from '../ask-after-failure.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toPspUnits } from '../currency-exponents.ts'
@@ -122,6 +123,15 @@ export const stripeProvider = (deps: { baseUrl: string | undefined }): PspProvid
       complete: (charge) => completeByInquiry(psp, charge),
       capture: (reference, charge) => onIntent(charge, (id) => stripe.paymentIntents.capture(id, {}, { idempotencyKey: reference })),
       release: (reference, charge) => onIntent(charge, (id) => stripe.paymentIntents.cancel(id, {}, { idempotencyKey: reference })),
+      cancel: async (reference, charge) => {
+        try {
+          const id = charge.pspReference ?? (await find(charge))?.id
+          if (!id) return { status: 'unknown', pspCode: 'not_found' }
+          return givenUp(toOutcome(await stripe.paymentIntents.cancel(id, { cancellation_reason: 'abandoned' }, { idempotencyKey: reference })))
+        } catch (error) {
+          return askAfterCancel(psp, charge, codeOf(error))
+        }
+      },
       refund: async ({ reference, charge, amountMinor }) => {
         try {
           const intent = charge.pspReference ?? (await find(charge))?.id

@@ -117,7 +117,13 @@ export const toOutcome = (intent: Stripe.PaymentIntent): ChargeOutcome => {
       // Every intent is made confirmed: back at this state, the charge was refused.
       return declined(intent.last_payment_error, pspReference)
     case 'canceled':
-      return { status: 'declined', declineClass: 'technical', pspCode: `canceled_${intent.cancellation_reason ?? 'unknown'}`, pspReference }
+      // What is abandoned waited for its customer: whoever asks later hears the same as whoever gave it up.
+      return {
+        status: 'declined',
+        declineClass: intent.cancellation_reason === 'abandoned' ? 'action_required' : 'technical',
+        pspCode: `canceled_${intent.cancellation_reason ?? 'unknown'}`,
+        pspReference,
+      }
     default:
       // A status that we do not know is not a decline: somebody may have been charged.
       return { status: 'pending', pspReference }
