@@ -9,7 +9,7 @@ import { mercadopagoProvider } from '../../control-plane/payments/psp/mercadopag
 import { paypalProvider } from '../../control-plane/payments/psp/paypal/adapter.ts'
 import type { ChargeOutcome, ChargeRequest, Psp, WebhookRequest } from '../../control-plane/payments/psp/psp.ts'
 import { stripeProvider } from '../../control-plane/payments/psp/stripe/adapter.ts'
-import type { Fault } from '../support/psp/fake-psp.ts'
+import { type Fault, formOf } from '../support/psp/fake-psp.ts'
 import { type ProviderName, type StandIn, standIns } from '../support/psp/index.ts'
 
 const TIMEOUT_MS = 400
@@ -43,6 +43,42 @@ const codes: Record<ProviderName, Record<'funds' | 'hard' | 'credential' | 'issu
     issuer_soft: 'cc_rejected_other_reason',
   },
   local: { funds: 'funds', hard: 'hard', credential: 'credential', issuer_soft: 'issuer_soft' },
+}
+
+/** What a provider was told of the customer: in its own words, each from its reference. */
+const toldOf: Record<ProviderName, (body: string) => { offSession: boolean; authenticate: boolean; returnUrl: string | undefined }> = {
+  stripe: (body) => {
+    const form = formOf(body)
+    return {
+      offSession: form.off_session === 'true',
+      authenticate: form['payment_method_options[card][request_three_d_secure]'] === 'any',
+      returnUrl: form.return_url,
+    }
+  },
+  adyen: (body) => {
+    const { shopperInteraction, recurringProcessingModel, authenticationData, returnUrl } = JSON.parse(body)
+    return {
+      offSession: shopperInteraction === 'ContAuth' && recurringProcessingModel === 'Subscription',
+      authenticate: authenticationData?.attemptAuthentication === 'always',
+      returnUrl,
+    }
+  },
+  paypal: (body) => {
+    const { stored_credential: stored, attributes, experience_context: experience } = JSON.parse(body).payment_source.card
+    return {
+      offSession: stored.payment_initiator === 'MERCHANT' && stored.payment_type === 'RECURRING' && stored.usage === 'SUBSEQUENT',
+      authenticate: attributes?.verification?.method === 'SCA_ALWAYS',
+      returnUrl: experience?.return_url,
+    }
+  },
+  mercadopago: (body) => {
+    const { three_d_secure_mode: mode, callback_url: returnUrl } = JSON.parse(body)
+    return { offSession: mode === undefined, authenticate: mode === 'mandatory', returnUrl }
+  },
+  local: (body) => {
+    const { offSession, authenticate = false, returnUrl } = JSON.parse(body)
+    return { offSession, authenticate, returnUrl }
+  },
 }
 
 /** In a currency that each takes. */
@@ -110,6 +146,30 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     const other = order('sca')
     const foreign = await psp.complete(nameOf(other, await psp.charge(other)), { redirectResult: pspReferenceOf(outcome) ?? '' })
     t.not(foreign.status, 'succeeded', 'what another customer brings')
+  })
+
+  story('whether the customer is there, is to be asked, and where they come back to, is what the provider is told', async (t) => {
+    const cases: [Partial<ChargeRequest>, { offSession: boolean; authenticate: boolean; returnUrl?: string }][] = [
+      [{ offSession: false }, { offSession: false, authenticate: false, returnUrl: 'https://shop.example/back' }],
+      [
+        { offSession: false, authenticate: true },
+        { offSession: false, authenticate: true, returnUrl: 'https://shop.example/back' },
+      ],
+      [
+        { offSession: false, returnUrl: 'https://shop.example/orders/7' },
+        { offSession: false, authenticate: false, returnUrl: 'https://shop.example/orders/7' },
+      ],
+      [{ offSession: true }, { offSession: true, authenticate: false }],
+      // Without the customer there is nobody to ask.
+      [
+        { offSession: true, authenticate: true },
+        { offSession: true, authenticate: false },
+      ],
+    ]
+    for (const [change, told] of cases) {
+      t.like(await psp.charge(order('ok', change)), { status: 'succeeded' })
+      t.like(toldOf[name](standIn.fake.lastOrder()), told, JSON.stringify(change))
+    }
   })
 
   story('not yet is pending, and so is a status that nobody knows; never a decline', async (t) => {

@@ -65,6 +65,7 @@ const charge = { reference: 'pay_1-1', pspReference: 'pi_1', amountMinor: 2900, 
 const calls: [what: string, path: RegExp, call: () => Promise<unknown>][] = [
   ['a charge with the customer there', /payment_intents$/, () => psp.charge(order)],
   ['a renewal', /payment_intents$/, () => psp.charge({ ...order, reference: 'pay_2-1', offSession: true })],
+  ['a charge that asks for authentication', /payment_intents$/, () => psp.charge({ ...order, reference: 'pay_5-1', authenticate: true })],
   ['a charge that is captured separately', /payment_intents$/, () => psp.charge({ ...order, reference: 'pay_3-1', capture: 'separate' })],
   ['a charge without a customer of Stripe', /payment_intents$/, () => psp.charge({ ...order, reference: 'pay_4-1', token: 'pm_2' })],
   ['an inquiry by our reference', /payment_intents\/search$/, () => psp.inquire({ ...charge, pspReference: undefined })],

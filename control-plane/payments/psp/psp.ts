@@ -18,11 +18,14 @@ export interface ChargeRequest {
   description?: string
   /** `separate`: only authorize; `capture` takes the money, `release` lets it go. */
   capture: 'automatic' | 'separate'
-  /** The customer is not there to act: a renewal. */
+  /** The customer is not there to act: a renewal. It is told to be merchant initiated, with a stored credential. */
   offSession: boolean
-  /** The issuer has asked for the customer's authentication, and the customer is there: it is to be asked for (3-D Secure). */
+  /**
+   * The issuer has asked for the customer's authentication, and the customer is there: it is to be asked for (3-D Secure).
+   * Of no effect with `offSession`.
+   */
   authenticate?: boolean
-  /** Where the customer comes back to after having acted. */
+  /** Where the customer comes back to after having acted; instead of what the account says. */
   returnUrl?: string
 }
 

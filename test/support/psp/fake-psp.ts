@@ -71,6 +71,8 @@ export interface FakePsp {
   url: string
   charges(): FakeCharge[]
   charge(reference: string): FakeCharge | undefined
+  /** The body of the last request for a charge, as it arrived. */
+  lastOrder(): string
   /** The next charge meets this. */
   failNext(fault: Fault, times?: number): void
   webhooks: { url: string | undefined; mode: WebhookMode }
@@ -147,6 +149,7 @@ export const startFakePsp = async (api: ProviderApi, ledger: Ledger): Promise<Fa
   const queue: Fault[] = []
   const sockets = new Set<Socket>()
   const sending = new Set<Promise<unknown>>()
+  let lastOrder = ''
   let underWay = 0
   let peak = 0
   let seq = 0
@@ -220,6 +223,7 @@ export const startFakePsp = async (api: ProviderApi, ledger: Ledger): Promise<Fa
       body: Buffer.concat(chunks).toString(),
     }
     const isCharge = api.isCharge(request)
+    if (isCharge) lastOrder = request.body
     const fault = isCharge ? queue.shift() : undefined
     if (isCharge && fake.latencyMs > 0) await sleep(fake.latencyMs)
     const fail = (): void => {
@@ -290,6 +294,7 @@ export const startFakePsp = async (api: ProviderApi, ledger: Ledger): Promise<Fa
     aheadMs: 0,
     charges: () => [...ledger.charges.values()],
     charge: (reference) => ledger.charges.get(reference),
+    lastOrder: () => lastOrder,
     failNext: (fault, times = 1) => queue.push(...Array.from({ length: times }, () => fault)),
     webhooks: { url: undefined, mode: 'once' },
     conclude: async (reference, status) => {

@@ -14,7 +14,7 @@ import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toPspUnits } from '../currency-exponents.ts'
 import type { PspProvider } from '../directory.ts'
 import { HttpStatusError } from '../http-status-error.ts'
-import type { ChargeName, ChargeOutcome, Psp } from '../psp.ts'
+import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { createTransport } from '../transport.ts'
 import { transportFailure } from '../transport-errors.ts'
 import { type AdyenNotification, type AdyenPayment, adyenErrorCodes, GIVEN_UP, IN_PROGRESS, toEvent, toOutcome } from './mapping.ts'
@@ -53,6 +53,15 @@ const toFailure = (error: unknown): ChargeOutcome => {
   if (error.status >= 400 && error.status < 500) return { status: 'declined', declineClass: adyenErrorCodes[pspCode] ?? 'config', pspCode }
   return { status: 'unknown', pspCode }
 }
+
+/**
+ * https://docs.adyen.com/online-payments/3d-secure/: of a customer who is there. The native flow needs Adyen's own page
+ * elements; what can be handed to anybody is a URL, which is the redirect flow.
+ */
+const authenticationOf = ({ authenticate }: ChargeRequest) => ({
+  ...(authenticate ? { attemptAuthentication: 'always' } : {}),
+  threeDSRequestData: { nativeThreeDS: 'disabled' },
+})
 
 const notification = z.object({
   notificationItems: z.array(
@@ -150,6 +159,7 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
           shopperInteraction: order.offSession ? 'ContAuth' : 'Ecommerce',
           recurringProcessingModel: order.offSession ? 'Subscription' : 'CardOnFile',
           returnUrl: order.returnUrl ?? returnUrl,
+          ...(order.offSession ? {} : { authenticationData: authenticationOf(order) }),
           ...(order.capture === 'separate' ? { additionalData: { manualCapture: 'true' } } : {}),
         }
         try {

@@ -82,9 +82,11 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
     const psp: Psp = {
       // The protocol asks for it.
       idempotencyMs: Number.POSITIVE_INFINITY,
-      charge: async ({ reference, amountMinor, currency, token, description, capture, offSession, returnUrl: back }) => {
+      charge: async ({ reference, amountMinor, currency, token, description, capture, offSession, authenticate, returnUrl: back }) => {
         try {
-          const fields = { reference, amount: amountMinor, currency, token, description, capture, offSession, returnUrl: back ?? returnUrl }
+          const order = { reference, amount: amountMinor, currency, token, description, capture, offSession, returnUrl: back ?? returnUrl }
+          // Without the customer there is nobody to ask.
+          const fields = authenticate && !offSession ? { ...order, authenticate } : order
           return toCharge(await call('charge', reference, fields), refusal)
         } catch (error) {
           return transportFailure(error)

@@ -51,7 +51,7 @@ const event = z.object({
 export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | undefined }): PspProvider<z.infer<typeof credentials>> => ({
   credentials,
   webhookProblem: (_, secret) => (secret ? undefined : "webhookSecret has to be the application's signature key"),
-  create: ({ credentials: { accessToken }, webhookSecret, timeoutMs }): Psp => {
+  create: ({ credentials: { accessToken }, webhookSecret, returnUrl, timeoutMs }): Psp => {
     if (deps.baseUrl !== undefined) Object.assign(AppConfig, { BASE_URL: deps.baseUrl.replace(/\/$/, '') })
     /** One a call: the library keeps the options of one call for the next. */
     const config = (idempotencyKey?: string) =>
@@ -70,6 +70,14 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
       } catch (error) {
         return { status: 'unknown', pspCode: codeOf(error) }
       }
+    }
+    /**
+     * Of a customer who is there: https://www.mercadopago.com/developers/en/docs/checkout-api-payments/how-tos/integrate-3ds.
+     * A page that is not https is nowhere that MercadoPago sends anybody; it is left out, lest the payment be refused for it.
+     */
+    const presence = ({ authenticate, returnUrl: own }: ChargeRequest) => {
+      const back = own ?? returnUrl
+      return { three_d_secure_mode: authenticate ? 'mandatory' : 'optional', ...(back.startsWith('https:') ? { callback_url: back } : {}) }
     }
     /** A saved card is charged by a token made for this one payment. */
     const source = async ({ token }: ChargeRequest) => {
@@ -100,7 +108,7 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
           capture: order.capture === 'automatic',
           ...from,
           ...(order.description ? { description: order.description } : {}),
-          ...(order.offSession ? {} : { three_d_secure_mode: 'optional' }),
+          ...(order.offSession ? {} : presence(order)),
         }
         try {
           const answer = await new Payment(config(order.reference)).create({ body: body as never })

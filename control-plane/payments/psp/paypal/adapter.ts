@@ -138,13 +138,16 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
     const source = (order: ChargeRequest) => {
       const [kind, id] = order.token.includes('/') ? order.token.split('/') : ['paypal', order.token]
       const initiator = order.offSession ? 'MERCHANT' : 'CUSTOMER'
+      const back = order.returnUrl ?? returnUrl
+      const present = order.offSession ? {} : { experienceContext: { returnUrl: back, cancelUrl: back } }
       if (kind === 'card') {
         const storedCredential = { paymentInitiator: initiator, paymentType: order.offSession ? 'RECURRING' : 'ONE_TIME', usage: 'SUBSEQUENT' }
-        return {
-          card: { vaultId: id, storedCredential, experienceContext: { returnUrl: order.returnUrl ?? returnUrl, cancelUrl: order.returnUrl ?? returnUrl } },
-        }
+        // https://developer.paypal.com/docs/checkout/advanced/customize/3d-secure/: always, not only where the law asks for it.
+        const attributes = order.authenticate && !order.offSession ? { attributes: { verification: { method: 'SCA_ALWAYS' } } } : {}
+        return { card: { vaultId: id, storedCredential, ...present, ...attributes } }
       }
-      return { paypal: { vaultId: id, storedCredential: { paymentInitiator: initiator, usage: 'SUBSEQUENT' } } }
+      // Who pays from a wallet is asked by PayPal itself, whenever it wants to be sure.
+      return { paypal: { vaultId: id, storedCredential: { paymentInitiator: initiator, usage: 'SUBSEQUENT' }, ...present } }
     }
 
     const psp: Psp = {

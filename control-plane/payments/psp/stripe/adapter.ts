@@ -102,7 +102,12 @@ export const stripeProvider = (deps: { baseUrl: string | undefined }): PspProvid
               ...(request.description ? { description: request.description } : {}),
               ...(request.offSession
                 ? { off_session: true, automatic_payment_methods: { enabled: true, allow_redirects: 'never' as const } }
-                : { automatic_payment_methods: { enabled: true }, return_url: request.returnUrl ?? returnUrl }),
+                : {
+                    automatic_payment_methods: { enabled: true },
+                    return_url: request.returnUrl ?? returnUrl,
+                    // https://docs.stripe.com/payments/3d-secure/authentication-flow#manual-three-ds
+                    ...(request.authenticate ? { payment_method_options: { card: { request_three_d_secure: 'any' as const } } } : {}),
+                  }),
             },
             { idempotencyKey: request.reference },
           )
