@@ -202,6 +202,91 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     }
   })
 
+  story('a capture that is refused is declined; what has happened, or may have, is asked for', async (t) => {
+    const separate = createAdapter(standIn, 'separate')
+    const hold = async () => {
+      const request = order('ok', { capture: 'separate' })
+      return { request, charge: nameOf(request, await separate.charge(request)) }
+    }
+    // Adyen cannot be asked: it tells by webhook.
+    const asked = (status: ChargeOutcome['status']) => (name === 'adyen' ? 'unknown' : status)
+    const refused = await hold()
+    standIn.fake.answerNext('refusal', 'before')
+    const refusal = await separate.capture(`${refused.request.reference}-capture`, refused.charge)
+    t.like(refusal, { status: 'declined', declineClass: 'config', pspReference: refused.charge.pspReference ?? '' })
+    t.is(standIn.fake.charge(refused.request.reference)?.status, 'authorized')
+    const unclear: [answer: Parameters<typeof standIn.fake.answerNext>[0], when: 'before' | 'after', status: ChargeOutcome['status']][] = [
+      ['rate limited', 'before', 'authorized'],
+      ['failed', 'before', 'authorized'],
+      ['failed', 'after', 'succeeded'],
+      [{ status: 409, body: { error: { type: 'idempotency_error' } } }, 'before', 'authorized'],
+      // Whoever does not find a charge that was there may be looking in another account.
+      [{ status: 404, body: { error: { type: 'invalid_request_error', code: 'resource_missing' } } }, 'before', 'authorized'],
+      [{ status: 200, body: '<html>' }, 'after', 'succeeded'],
+    ]
+    // "Already captured": refused now, because it was done before.
+    if (name !== 'adyen') unclear.push(['refusal', 'after', 'succeeded'])
+    for (const [answer, when, status] of unclear) {
+      const { request, charge } = await hold()
+      standIn.fake.answerNext(answer, when)
+      const outcome = await separate.capture(`${request.reference}-capture`, charge)
+      t.is(outcome.status, asked(status), `${JSON.stringify(answer)} ${when}: ${JSON.stringify(outcome)}`)
+    }
+  })
+
+  story('a release that is refused is no decline while the money is held', async (t) => {
+    const separate = createAdapter(standIn, 'separate')
+    for (const [when, status] of [
+      ['before', 'authorized'],
+      ['after', 'declined'],
+    ] as const) {
+      const request = order('ok', { capture: 'separate' })
+      const charge = nameOf(request, await separate.charge(request))
+      standIn.fake.answerNext('refusal', when)
+      const outcome = await separate.release(`${request.reference}-release`, charge)
+      t.is(outcome.status, name === 'adyen' ? 'unknown' : status, `${when}: ${JSON.stringify(outcome)}`)
+    }
+    // What was captured is not let go, whoever asks for it.
+    const request = order('ok', { capture: 'separate' })
+    const charge = nameOf(request, await separate.charge(request))
+    await separate.capture(`${request.reference}-capture`, charge)
+    t.true(['succeeded', 'pending'].includes((await separate.release(`${request.reference}-release`, charge)).status))
+    t.is(standIn.fake.charge(request.reference)?.status, 'captured')
+  })
+
+  if (name === 'paypal') {
+    story('an order whose customer said yes, and which cannot be captured, is declined; what was captured meanwhile has succeeded', async (t) => {
+      const approved = async () => {
+        const request = order('sca')
+        const charge = nameOf(request, await psp.charge(request))
+        if ('approve' in standIn) standIn.approve(standIn.fake.charge(request.reference) as NonNullable<ReturnType<typeof standIn.fake.charge>>)
+        return { request, charge }
+      }
+      const issue = (name: string) => ({ status: 422, body: { name: 'UNPROCESSABLE_ENTITY', details: [{ issue: name }] } })
+      const refused = await approved()
+      standIn.fake.answerNext(issue('INSTRUMENT_DECLINED'), 'before')
+      t.like(await psp.complete(refused.charge, {}), { status: 'declined', declineClass: 'issuer_soft', pspCode: 'INSTRUMENT_DECLINED' })
+      const twice = await approved()
+      standIn.fake.answerNext(issue('ORDER_ALREADY_CAPTURED'), 'after')
+      t.like(await psp.complete(twice.charge, {}), { status: 'succeeded' })
+      const locked = await approved()
+      standIn.fake.answerNext({ status: 401, body: { name: 'AUTHENTICATION_FAILURE' } }, 'before')
+      t.like(await psp.complete(locked.charge, {}), { status: 'unknown' }, 'that PayPal does not let us in says nothing of the payment')
+      t.like(await psp.complete(locked.charge, {}), { status: 'succeeded' })
+    })
+
+    story('a refund that is refused because it is there has been made', async (t) => {
+      const request = order('ok')
+      const charge = nameOf(request, await psp.charge(request))
+      const refund = { reference: `${request.reference}.ref_twice`, charge, amountMinor: 2900 }
+      t.like(await psp.refund(refund), { status: 'succeeded' })
+      // PayPal has forgotten the request, and knows the invoice.
+      standIn.fake.forgetKeys()
+      t.like(await psp.refund(refund), { status: 'succeeded' })
+      t.is(standIn.fake.charge(request.reference)?.refunds.length, 1)
+    })
+  }
+
   story('a charge that waits for its customer is given up, unless the customer was faster', async (t) => {
     // Adyen only takes it in, and tells the outcome by webhook.
     const isTold = name !== 'adyen'

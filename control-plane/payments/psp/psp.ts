@@ -128,10 +128,16 @@ export interface Psp {
    */
   complete(charge: ChargeName, details: Readonly<Record<string, string>>): Promise<ChargeOutcome>
 
-  /** Takes the money of a charge that is `authorized`. @param reference the idempotency key. */
+  /**
+   * Takes the money of a charge that is `authorized`. `declined`: refused, and the provider says that nothing was taken.
+   * `authorized`: not done yet, and may be asked for again. @param reference the idempotency key.
+   */
   capture(reference: string, charge: ChargeName): Promise<ChargeOutcome>
 
-  /** Lets the money of an `authorized` charge go: `declined` when it is released. @param reference the idempotency key. */
+  /**
+   * Lets the money of an `authorized` charge go: `declined` when it is released; `authorized` while it is not, whoever
+   * refused it. @param reference the idempotency key.
+   */
   release(reference: string, charge: ChargeName): Promise<ChargeOutcome>
 
   /**

@@ -54,6 +54,8 @@ export const startFakeAdyen = async () => {
     {
       name: 'adyen',
       isCharge: ({ path }) => path === '/v72/payments',
+      isOperation: ({ path }) => /\/(captures|cancels)$/.test(path),
+      refusal: error(422, '137', 'Invalid amount specified'),
       keyOf: ({ headers, path }) => (headers['idempotency-key'] ? `${path} ${headers['idempotency-key']}` : undefined),
       rateLimited: error(429, '000', 'Too many requests'),
       failed: { status: 500, body: { status: 500, errorCode: '905', message: 'Internal error', errorType: 'internal' } },

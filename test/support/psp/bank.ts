@@ -78,6 +78,8 @@ export const startFakeBank = async () => {
     {
       name: 'local',
       isCharge: ({ body }) => body.includes('"action":"charge"'),
+      isOperation: ({ body }) => /"action":"(capture|release|cancel)"/.test(body),
+      refusal: { status: 422, body: {} },
       keyOf: ({ body }) => {
         const { action, reference } = JSON.parse(body)
         return action === 'charge' ? reference : undefined

@@ -50,6 +50,8 @@ export const startFakeMercadopago = async () => {
     {
       name: 'mercadopago',
       isCharge: ({ method, path }) => method === 'POST' && path === '/v1/payments',
+      isOperation: ({ method }) => method === 'PUT',
+      refusal: error(400, 'bad_request'),
       keyOf: ({ headers, method, path }) => (method === 'POST' && headers['x-idempotency-key'] ? `${path} ${headers['x-idempotency-key']}` : undefined),
       rateLimited: error(429, 'too_many_requests'),
       failed: error(500, 'internal_error'),

@@ -77,6 +77,8 @@ export const startFakePaypal = async () => {
     {
       name: 'paypal',
       isCharge: ({ method, path }) => method === 'POST' && path === '/v2/checkout/orders',
+      isOperation: ({ method, path }) => method === 'PATCH' || /\/(capture|void)$/.test(path),
+      refusal: unprocessable('PAYEE_ACCOUNT_RESTRICTED'),
       keyOf: ({ headers, path }) => (headers['paypal-request-id'] ? `${path} ${headers['paypal-request-id']}` : undefined),
       rateLimited: { status: 429, body: { name: 'RATE_LIMIT_REACHED', message: 'Too many requests', debug_id: 'x' } },
       failed: { status: 500, body: { name: 'INTERNAL_SERVER_ERROR', message: 'An internal error', debug_id: 'x' } },

@@ -54,6 +54,8 @@ export const startFakeStripe = async () => {
       name: 'stripe',
       repeatsFailures: true,
       isCharge: ({ method, path }) => method === 'POST' && path === '/v1/payment_intents',
+      isOperation: ({ method, path }) => method === 'POST' && /\/(capture|cancel)$/.test(path),
+      refusal: { status: 400, body: { error: { type: 'invalid_request_error', code: 'amount_too_large', message: 'Too much.' } } },
       keyOf: ({ headers, method }) => (method === 'POST' ? headers['idempotency-key'] : undefined),
       rateLimited: { status: 429, body: { error: { type: 'invalid_request_error', code: 'rate_limit', message: 'Too many requests.' } } },
       failed: { status: 500, body: { error: { type: 'api_error', message: 'Something went wrong.' } } },

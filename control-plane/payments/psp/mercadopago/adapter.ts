@@ -11,7 +11,7 @@ import { MercadoPagoError, MPConnectionError } from 'mercadopago/dist/utils/erro
 import type { Clock } from '../../../../common/clock.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
-import { askAfterCancel, givenUp } from '../ask-after-failure.ts'
+import { askAfterCancel, askWhatBecame, givenUp, type Refusal, refusalIn } from '../ask-after-failure.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toDecimal } from '../currency-exponents.ts'
@@ -41,6 +41,8 @@ const toFailure = (error: unknown): ChargeOutcome => {
   return { status: 'declined', declineClass: error.status === 404 || error.status === 402 ? 'credential' : 'config', pspCode }
 }
 
+const refusalOf = (error: unknown): Refusal | undefined => refusalIn(toFailure(error), error instanceof MercadoPagoError ? error.status : undefined)
+
 const event = z.object({
   id: z.union([z.number(), z.string()]),
   type: z.string().optional(),
@@ -63,12 +65,18 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
       if (!Array.isArray(found.results)) throw new Error('the search has no results')
       return found.results[0] as MercadopagoPayment | undefined
     }
-    const onPayment = async (charge: ChargeName, act: (id: string) => Promise<unknown>): Promise<ChargeOutcome> => {
-      if (!charge.pspReference) return { status: 'unknown', pspCode: 'no_psp_reference' }
+    const onPayment = async (
+      charge: ChargeName,
+      act: (id: string) => Promise<unknown>,
+      otherwise: (error: unknown) => Promise<ChargeOutcome>,
+    ): Promise<ChargeOutcome> => {
       try {
-        return toOutcome((await act(charge.pspReference)) as MercadopagoPayment)
+        const id = charge.pspReference ?? (await find(charge))?.id
+        if (id === undefined) return { status: 'unknown', pspCode: 'not_found' }
+        const outcome = toOutcome((await act(String(id))) as MercadopagoPayment)
+        return outcome.status === 'unknown' ? await askWhatBecame(psp, charge, outcome.pspCode) : outcome
       } catch (error) {
-        return { status: 'unknown', pspCode: codeOf(error) }
+        return otherwise(error)
       }
     }
     /**
@@ -126,16 +134,21 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
         }
       },
       complete: (charge) => completeByInquiry(psp, charge),
-      capture: (reference, charge) => onPayment(charge, (id) => new Payment(config(reference)).capture({ id })),
-      release: (reference, charge) => onPayment(charge, (id) => new Payment(config(reference)).cancel({ id })),
+      capture: (reference, charge) =>
+        onPayment(
+          charge,
+          (id) => new Payment(config(reference)).capture({ id }),
+          (error) => askWhatBecame(psp, charge, codeOf(error), refusalOf(error)),
+        ),
+      release: (reference, charge) =>
+        onPayment(
+          charge,
+          (id) => new Payment(config(reference)).cancel({ id }),
+          (error) => askWhatBecame(psp, charge, codeOf(error)),
+        ),
       cancel: async (reference, charge) => {
-        try {
-          const id = charge.pspReference ?? (await find(charge))?.id
-          if (id === undefined) return { status: 'unknown', pspCode: 'not_found' }
-          return givenUp(toOutcome((await new Payment(config(reference)).cancel({ id })) as MercadopagoPayment))
-        } catch (error) {
-          return askAfterCancel(psp, charge, codeOf(error))
-        }
+        const cancel = (id: string) => new Payment(config(reference)).cancel({ id })
+        return givenUp(await onPayment(charge, cancel, (error) => askAfterCancel(psp, charge, codeOf(error))))
       },
       refund: async ({ reference, charge, amountMinor }) => {
         const amount = toDecimal(amountMinor, charge.currency, countedBy.mercadopago)
@@ -145,7 +158,7 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
           const refund = await new PaymentRefund(config(reference)).create({ payment_id: charge.pspReference, body: { amount: Number(amount) } })
           return refund.id === undefined ? { status: 'unknown', pspCode: 'malformed_answer' } : toRefundOutcome(refund.status)
         } catch (error) {
-          const isAnswer = error instanceof MercadoPagoError && error.status === 400
+          const isAnswer = error instanceof MercadoPagoError && (error.status === 400 || error.status === 422)
           return { status: isAnswer ? 'failed' : 'unknown', pspCode: codeOf(error) }
         }
       },

@@ -11,7 +11,7 @@ import { ApiError, CheckoutPaymentIntent, Client, Environment, OrdersController,
 import type { Clock } from '../../../../common/clock.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
-import { askAfterCancel } from '../ask-after-failure.ts'
+import { askAfterCancel, askAfterRefund, askWhatBecame, type Refusal, refusalIn } from '../ask-after-failure.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toDecimal } from '../currency-exponents.ts'
@@ -60,16 +60,20 @@ const toFailure = (error: unknown): ChargeOutcome => {
   return { status: 'unknown', pspCode }
 }
 
+const refusalOf = (error: unknown): Refusal | undefined => refusalIn(toFailure(error), error instanceof ApiError ? error.statusCode : undefined)
+
 const event = z.object({ id: z.string().min(1), event_type: z.string().min(1), resource: z.looseObject({}) })
 
 /** The library speaks through axios; this gives axios our HTTP, so that all adapters fail alike. */
 const axiosAdapter =
-  (fetch: ReturnType<typeof createTransport>['fetch']) => async (config: { url: string; method?: string; headers: object; data?: string; auth?: unknown }) => {
+  (fetch: ReturnType<typeof createTransport>['fetch'], onUnauthorized: () => void) =>
+  async (config: { url: string; method?: string; headers: object; data?: string; auth?: unknown }) => {
     const answer = await fetch(config.url, {
       method: (config.method ?? 'get').toUpperCase(),
       headers: Object.fromEntries(Object.entries(config.headers).map(([name, value]) => [name, String(value)])),
       ...(config.data === undefined ? {} : { body: config.data }),
     })
+    if (answer.status === 401) onUnauthorized()
     return {
       data: await answer.text(),
       status: answer.status,
@@ -89,7 +93,12 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
       clientCredentialsAuthCredentials: { oAuthClientId: account.clientId, oAuthClientSecret: account.clientSecret },
       environment: account.environment === 'live' ? Environment.Production : Environment.Sandbox,
       timeout: timeoutMs,
-      unstable_httpClientOptions: { adapter: axiosAdapter(transport.fetch) },
+      unstable_httpClientOptions: {
+        adapter: axiosAdapter(transport.fetch, () => {
+          // An access token that PayPal has taken back is not used again.
+          token = undefined
+        }),
+      },
     })
     const orders = new OrdersController(client)
     const payments = new PaymentsController(client)
@@ -116,23 +125,49 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
 
     const read = async (id: string): Promise<PaypalOrder> => {
       const { ordersApi } = await apis()
-      const order = (await ordersApi.getOrder({ id })).result as PaypalOrder
-      // The customer has said yes, and the money has not been taken. What has been given up stays so.
-      if (order.status !== 'APPROVED' || isGivenUp(order)) return order
-      if (order.intent === CheckoutPaymentIntent.Authorize) {
-        return (await ordersApi.authorizeOrder({ id, paypalRequestId: `${id}-authorize`, prefer: WHOLE })).result as PaypalOrder
-      }
-      return (await ordersApi.captureOrder({ id, paypalRequestId: `${id}-capture`, prefer: WHOLE })).result as PaypalOrder
+      return (await ordersApi.getOrder({ id })).result as PaypalOrder
     }
-    const onAuthorization = async (charge: ChargeName, act: (authorizationId: string) => Promise<ChargeOutcome>): Promise<ChargeOutcome> => {
-      const unknown = (pspCode: string): ChargeOutcome => ({ status: 'unknown', pspCode })
+    /** The customer has said yes, and the money has not been taken: it is taken, or held, now. */
+    const take = async (id: string, intent: string | undefined): Promise<ChargeOutcome> => {
+      const { ordersApi } = await apis()
       try {
-        if (!charge.pspReference) return unknown('no_psp_reference')
-        const order = await read(charge.pspReference)
-        const authorization = order.purchaseUnits?.[0]?.payments?.authorizations?.[0]
-        return authorization?.id && authorization.status === 'CREATED' ? await act(authorization.id) : toOutcome(order)
+        const { result } =
+          intent === CheckoutPaymentIntent.Authorize
+            ? await ordersApi.authorizeOrder({ id, paypalRequestId: `${id}-authorize`, prefer: WHOLE })
+            : await ordersApi.captureOrder({ id, paypalRequestId: `${id}-capture`, prefer: WHOLE })
+        return toOutcome(result as PaypalOrder)
+      } catch (error) {
+        // Only what PayPal says of the payment; that it does not let us in says nothing of it.
+        const refusal = error instanceof ApiError && error.statusCode === 422 ? refusalOf(error) : undefined
+        if (refusal) return { ...refusal, pspReference: id }
+        // Somebody else has just taken it, or it is not known what happened.
+        const order = await read(id)
+        return order.status === 'APPROVED' ? { status: 'unknown', pspCode: codeOf(error) } : toOutcome(order)
+      }
+    }
+    const look = async (order: PaypalOrder): Promise<ChargeOutcome> =>
+      // What has been given up stays so.
+      order.id && order.status === 'APPROVED' && !isGivenUp(order) ? take(order.id, order.intent) : toOutcome(order)
+
+    const onAuthorization = async (
+      charge: ChargeName,
+      act: (authorizationId: string) => Promise<ChargeOutcome>,
+      otherwise: (error: unknown) => Promise<ChargeOutcome>,
+    ): Promise<ChargeOutcome> => {
+      const unknown = (pspCode: string): ChargeOutcome => ({ status: 'unknown', pspCode })
+      if (!charge.pspReference) return unknown('no_psp_reference')
+      let order: PaypalOrder
+      try {
+        order = await read(charge.pspReference)
       } catch (error) {
         return unknown(codeOf(error))
+      }
+      const authorization = order.purchaseUnits?.[0]?.payments?.authorizations?.[0]
+      if (!authorization?.id || authorization.status !== 'CREATED') return toOutcome(order)
+      try {
+        return await act(authorization.id)
+      } catch (error) {
+        return otherwise(error)
       }
     }
     const source = (order: ChargeRequest) => {
@@ -181,37 +216,43 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
           const answer = await api.createOrder({ body: body as never, paypalRequestId: order.reference, prefer: WHOLE })
           return toOutcome(answer.result as PaypalOrder)
         } catch (error) {
-          // An access token that PayPal has taken back is not used again.
-          if (error instanceof ApiError && error.statusCode === 401) token = undefined
           return toFailure(error)
         }
       },
       inquire: async ({ pspReference }) => {
         if (!pspReference) return { status: 'cannot_tell' }
         try {
-          return toOutcome(await read(pspReference))
+          return await look(await read(pspReference))
         } catch (error) {
           return { status: 'unknown', pspCode: codeOf(error) }
         }
       },
       complete: (charge) => completeByInquiry(psp, charge),
       capture: (reference, charge) =>
-        onAuthorization(charge, async (authorizationId) => {
-          const { paymentsApi } = await apis()
-          const answer = await paymentsApi.captureAuthorizedPayment({
-            authorizationId,
-            paypalRequestId: reference,
-            prefer: WHOLE,
-            body: { invoiceId: charge.reference, finalCapture: true },
-          })
-          return toOutcome({ id: charge.pspReference ?? '', purchaseUnits: [{ payments: { captures: [answer.result as never] } }] })
-        }),
+        onAuthorization(
+          charge,
+          async (authorizationId) => {
+            const { paymentsApi } = await apis()
+            const answer = await paymentsApi.captureAuthorizedPayment({
+              authorizationId,
+              paypalRequestId: reference,
+              prefer: WHOLE,
+              body: { invoiceId: charge.reference, finalCapture: true },
+            })
+            return toOutcome({ id: charge.pspReference ?? '', purchaseUnits: [{ payments: { captures: [answer.result as never] } }] })
+          },
+          (error) => askWhatBecame(psp, charge, codeOf(error), refusalOf(error)),
+        ),
       release: (reference, charge) =>
-        onAuthorization(charge, async (authorizationId) => {
-          const { paymentsApi } = await apis()
-          await paymentsApi.voidPayment({ authorizationId, paypalRequestId: reference })
-          return { status: 'declined', declineClass: 'technical', pspCode: 'released', ...(charge.pspReference ? { pspReference: charge.pspReference } : {}) }
-        }),
+        onAuthorization(
+          charge,
+          async (authorizationId) => {
+            const { paymentsApi } = await apis()
+            await paymentsApi.voidPayment({ authorizationId, paypalRequestId: reference })
+            return { status: 'declined', declineClass: 'technical', pspCode: 'released', ...(charge.pspReference ? { pspReference: charge.pspReference } : {}) }
+          },
+          (error) => askWhatBecame(psp, charge, codeOf(error)),
+        ),
       /**
        * PayPal has no call that cancels an order. An order takes no money until it is captured, and nobody but this
        * adapter captures it: so it is marked, where every later look at it sees the mark, and is never captured then.
@@ -220,9 +261,9 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
         const { pspReference: id } = charge
         if (!id) return { status: 'unknown', pspCode: 'no_psp_reference' }
         try {
-          const { ordersApi } = await apis()
-          const order = (await ordersApi.getOrder({ id })).result as PaypalOrder
+          const order = await read(id)
           if (!isGivenUp(order)) {
+            const { ordersApi } = await apis()
             const path = `/purchase_units/@reference_id=='${charge.reference}'/custom_id`
             await ordersApi.patchOrder({ id, body: [{ op: PatchOp.Replace, path, value: GIVEN_UP }] })
           }
@@ -232,7 +273,8 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
         // Whoever captured it before the mark was there was faster.
         return askAfterCancel(psp, charge, 'not_marked')
       },
-      refund: async ({ reference, charge, amountMinor }) => {
+      refund: async (request) => {
+        const { reference, charge, amountMinor } = request
         const value = toDecimal(amountMinor, charge.currency, countedBy.paypal)
         if (value === undefined) return { status: 'failed', pspCode: 'amount_not_expressible' }
         try {
@@ -244,8 +286,9 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
           const answer = await paymentsApi.refundCapturedPayment({ captureId, paypalRequestId: reference, prefer: WHOLE, body })
           return toRefundOutcome(answer.result.status)
         } catch (error) {
+          // An invoice id that is there already is that of this refund: then it has been made.
           const isAnswer = error instanceof ApiError && error.statusCode === 422
-          return { status: isAnswer ? 'failed' : 'unknown', pspCode: codeOf(error) }
+          return isAnswer ? askAfterRefund(psp, request, codeOf(error)) : { status: 'unknown', pspCode: codeOf(error) }
         }
       },
       inquireRefund: async ({ reference, charge }) => {
@@ -282,7 +325,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
       lookUp: async (pspReference) => {
         const order = await read(pspReference)
         const reference = order.purchaseUnits?.[0]?.invoiceId ?? order.purchaseUnits?.[0]?.customId
-        return reference ? { reference, outcome: toOutcome(order) } : undefined
+        return reference ? { reference, outcome: await look(order) } : undefined
       },
     }
     return psp

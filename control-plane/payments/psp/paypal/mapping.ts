@@ -53,7 +53,15 @@ export const paypalIssues: Readonly<Record<string, DeclineClass>> = {
 }
 
 /** The invoice id is our reference: there is an earlier payment of it, and it counts. */
-export const ALREADY_PAID = ['DUPLICATE_INVOICE_ID', 'ORDER_ALREADY_CAPTURED', 'ORDER_ALREADY_AUTHORIZED', 'DUPLICATE_REQUEST_ID']
+export const ALREADY_PAID = [
+  'DUPLICATE_INVOICE_ID',
+  'DUPLICATE_REQUEST_ID',
+  'ORDER_ALREADY_AUTHORIZED',
+  'ORDER_ALREADY_CAPTURED',
+  'ORDER_ALREADY_COMPLETED',
+  'AUTHORIZATION_ALREADY_CAPTURED',
+  'PREVIOUSLY_CAPTURED',
+]
 
 /** `processor_response.response_code` of a card that was declined. `PP…` codes are PayPal's own: see `processorClass`. */
 export const paypalProcessorCodes: Readonly<Record<string, DeclineClass>> = {

@@ -9,7 +9,7 @@
 import Stripe from 'stripe'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
-import { askAfterCancel, givenUp } from '../ask-after-failure.ts'
+import { askAfterCancel, askAfterRefund, askWhatBecame, givenUp, type Refusal, refusalIn } from '../ask-after-failure.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toPspUnits } from '../currency-exponents.ts'
@@ -75,13 +75,16 @@ export const stripeProvider = (deps: { baseUrl: string | undefined }): PspProvid
       const found = await stripe.paymentIntents.search({ query: `metadata['${REFERENCE}']:'${reference}'`, limit: 1 })
       return found.data[0]
     }
-    /** Of an operation on an intent that exists: whatever is no clear answer leaves it as it is. */
-    const onIntent = async (charge: ChargeName, act: (id: string) => Promise<Stripe.PaymentIntent>): Promise<ChargeOutcome> => {
+    const onIntent = async (
+      charge: ChargeName,
+      act: (id: string) => Promise<Stripe.PaymentIntent>,
+      otherwise: (error: unknown) => Promise<ChargeOutcome>,
+    ): Promise<ChargeOutcome> => {
       try {
         const id = charge.pspReference ?? (await find(charge))?.id
         return id ? toOutcome(await act(id)) : { status: 'unknown', pspCode: 'not_found' }
       } catch (error) {
-        return { status: 'unknown', pspCode: codeOf(error) }
+        return otherwise(error)
       }
     }
 
@@ -126,18 +129,24 @@ export const stripeProvider = (deps: { baseUrl: string | undefined }): PspProvid
         }
       },
       complete: (charge) => completeByInquiry(psp, charge),
-      capture: (reference, charge) => onIntent(charge, (id) => stripe.paymentIntents.capture(id, {}, { idempotencyKey: reference })),
-      release: (reference, charge) => onIntent(charge, (id) => stripe.paymentIntents.cancel(id, {}, { idempotencyKey: reference })),
+      capture: (reference, charge) =>
+        onIntent(
+          charge,
+          (id) => stripe.paymentIntents.capture(id, {}, { idempotencyKey: reference }),
+          (error) => askWhatBecame(psp, charge, codeOf(error), refusalOf(error)),
+        ),
+      release: (reference, charge) =>
+        onIntent(
+          charge,
+          (id) => stripe.paymentIntents.cancel(id, {}, { idempotencyKey: reference }),
+          (error) => askWhatBecame(psp, charge, codeOf(error)),
+        ),
       cancel: async (reference, charge) => {
-        try {
-          const id = charge.pspReference ?? (await find(charge))?.id
-          if (!id) return { status: 'unknown', pspCode: 'not_found' }
-          return givenUp(toOutcome(await stripe.paymentIntents.cancel(id, { cancellation_reason: 'abandoned' }, { idempotencyKey: reference })))
-        } catch (error) {
-          return askAfterCancel(psp, charge, codeOf(error))
-        }
+        const cancel = (id: string) => stripe.paymentIntents.cancel(id, { cancellation_reason: 'abandoned' }, { idempotencyKey: reference })
+        return givenUp(await onIntent(charge, cancel, (error) => askAfterCancel(psp, charge, codeOf(error))))
       },
-      refund: async ({ reference, charge, amountMinor }) => {
+      refund: async (request) => {
+        const { reference, charge, amountMinor } = request
         try {
           const intent = charge.pspReference ?? (await find(charge))?.id
           if (!intent) return { status: 'unknown', pspCode: 'charge_not_found' }
@@ -148,7 +157,7 @@ export const stripeProvider = (deps: { baseUrl: string | undefined }): PspProvid
         } catch (error) {
           // Only what Stripe says of the refund itself is final; its own failures and ours are not.
           const isAnswer = error instanceof errors.StripeInvalidRequestError && error.statusCode === 400
-          return { status: isAnswer ? 'failed' : 'unknown', pspCode: codeOf(error) }
+          return isAnswer ? askAfterRefund(psp, request, codeOf(error)) : { status: 'unknown', pspCode: codeOf(error) }
         }
       },
       inquireRefund: async ({ reference, charge }) => {
@@ -191,6 +200,8 @@ const orMissing = <T>(asked: Promise<T>): Promise<T | undefined> =>
     if (error instanceof errors.StripeError && error.statusCode === 404) return undefined
     throw error
   })
+
+const refusalOf = (error: unknown): Refusal | undefined => refusalIn(toFailure(error), error instanceof errors.StripeError ? error.statusCode : undefined)
 
 const codeOf = (error: unknown): string => {
   const failure = toFailure(error)
