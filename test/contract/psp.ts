@@ -133,6 +133,24 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     t.like(await psp.charge(order('decline:something_new')), { status: 'declined', declineClass: 'issuer_soft' })
   })
 
+  if (name === 'stripe') {
+    story('that the network advises against trying again wins over a code that allows it', async (t) => {
+      const request = order('decline:do_not_honor!')
+      const outcome = await psp.charge(request)
+      t.like(outcome, { status: 'declined', declineClass: 'hard', pspCode: 'do_not_honor' })
+      t.like(await psp.inquire(nameOf(request, outcome)), { status: 'declined', declineClass: 'hard' })
+    })
+  }
+
+  if (name === 'mercadopago') {
+    story('what a refused request is refused for decides; that it was posted before is no refusal', async (t) => {
+      t.like(await psp.charge(order('cause:2001')), { status: 'unknown' })
+      t.like(await psp.charge(order('cause:3003')), { status: 'declined', declineClass: 'credential' })
+      t.like(await psp.charge(order('cause:4037')), { status: 'declined', declineClass: 'config' })
+      t.like(await psp.charge(order('cause:none')), { status: 'declined', declineClass: 'config' })
+    })
+  }
+
   story('the customer is sent to act; when they have, it has succeeded', async (t) => {
     const request = order('sca')
     const outcome = await psp.charge(request)

@@ -63,6 +63,9 @@ export const startFakeMercadopago = async () => {
           return { status: 201, body: { id: `token-${order.card_id}`, status: 'active' } }
         }
         if (method === 'POST' && path === '/v1/payments') {
+          const cause = /cause:(\w+)/.exec(order.token ?? '')?.[1]
+          if (cause === 'none') return { status: 400, body: { message: 'bad', error: 'bad_request', status: 400, cause: {} } }
+          if (cause) return { status: 400, body: { message: 'bad', error: 'bad_request', status: 400, cause: [{ code: Number(cause), description: cause }] } }
           const charge = ledger.add({
             reference: order.external_reference,
             id: ledger.nextId(),

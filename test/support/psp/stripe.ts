@@ -20,7 +20,14 @@ const statuses: Record<FakeCharge['status'], string> = {
 export const startFakeStripe = async () => {
   const ledger = createFakeLedger('pi_')
   let url = ''
-  const errorOf = (charge: FakeCharge) => ({ type: 'card_error', code: 'card_declined', decline_code: charge.code ?? 'generic_decline', message: 'Declined.' })
+  const errorOf = (charge: FakeCharge) => ({
+    type: 'card_error',
+    code: 'card_declined',
+    decline_code: charge.code?.replace('!', '') ?? 'generic_decline',
+    // The network advises against trying again.
+    ...(charge.code?.endsWith('!') ? { advice_code: 'do_not_try_again', network_advice_code: '03' } : {}),
+    message: 'Declined.',
+  })
   const view = (charge: FakeCharge) => ({
     id: charge.id,
     object: 'payment_intent',

@@ -18,7 +18,16 @@ import { inexpressible, toDecimal } from '../currency-exponents.ts'
 import type { PspProvider } from '../directory.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
-import { type MercadopagoEvent, type MercadopagoPayment, toEvent, toLookedUp, toOutcome, toRefundOutcome } from './mapping.ts'
+import {
+  type MercadopagoEvent,
+  type MercadopagoPayment,
+  mercadopagoCauses,
+  toEvent,
+  toLookedUp,
+  toOutcome,
+  toRefundOutcome,
+  UNCLEAR_CAUSES,
+} from './mapping.ts'
 
 const credentials = z.strictObject({ accessToken: z.string('is needed: the access token of the application').min(1) })
 
@@ -31,14 +40,22 @@ const codeOf = (error: unknown): string => {
   return error.error || `http_${error.status}`
 }
 
+/** What else than a list of codes MercadoPago sends there says nothing. */
+const causes = z.array(z.object({ code: z.union([z.string(), z.number()]).transform(String) }).catch({ code: '' })).catch([])
+
+const causesOf = (error: MercadoPagoError): string[] => causes.parse(error.causes).map(({ code }) => code)
+
 /** What MercadoPago, or the way to it, says instead of a payment. */
 const toFailure = (error: unknown): ChargeOutcome => {
   if (!(error instanceof MercadoPagoError) || error instanceof MPConnectionError) return transportFailure(error)
   const pspCode = codeOf(error)
   if (error.status === 429) return { status: 'declined', declineClass: 'technical', pspCode }
+  const codes = causesOf(error)
+  if (codes.some((cause) => UNCLEAR_CAUSES.includes(cause))) return { status: 'unknown', pspCode }
   // Locked, in conflict with an earlier one, or waiting for somebody else: not known to be refused.
   if ([408, 409, 423, 424].includes(error.status) || error.status >= 500 || error.status === 0) return { status: 'unknown', pspCode }
-  return { status: 'declined', declineClass: error.status === 404 || error.status === 402 ? 'credential' : 'config', pspCode }
+  const known = codes.map((cause) => mercadopagoCauses[cause]).find((one) => one !== undefined)
+  return { status: 'declined', declineClass: known ?? (error.status === 404 || error.status === 402 ? 'credential' : 'config'), pspCode }
 }
 
 const refusalOf = (error: unknown): Refusal | undefined => refusalIn(toFailure(error), error instanceof MercadoPagoError ? error.status : undefined)

@@ -37,14 +37,14 @@ const toFailure = (error: unknown): ChargeOutcome => {
   const pspReference = intentOf(error)
   const known = pspReference === undefined ? {} : { pspReference }
   const pspCode = error.decline_code ?? error.code ?? (error.statusCode && error.statusCode >= 400 ? `http_${error.statusCode}` : 'malformed_answer')
-  if (error instanceof errors.StripeCardError) return { status: 'declined', declineClass: classOf(error.decline_code, error.code), pspCode, ...known }
+  if (error instanceof errors.StripeCardError) return { status: 'declined', declineClass: classOf(error), pspCode, ...known }
   // The same key with another request, or while the first is still running: there is an earlier one, and it counts.
   if (error instanceof errors.StripeIdempotencyError || error.statusCode === 409) return { status: 'unknown', pspCode }
   if (error instanceof errors.StripeRateLimitError) return { status: 'declined', declineClass: 'technical', pspCode }
   if (error instanceof errors.StripeAuthenticationError || error instanceof errors.StripePermissionError)
     return { status: 'declined', declineClass: 'config', pspCode }
   if (error instanceof errors.StripeInvalidRequestError) {
-    const declineClass = error.code ? classOf(undefined, error.code) : 'config'
+    const declineClass = error.code ? classOf({ code: error.code }) : 'config'
     // An invalid request is our mistake or the account's, not an issuer's word.
     return { status: 'declined', declineClass: declineClass === 'issuer_soft' ? 'config' : declineClass, pspCode, ...known }
   }
