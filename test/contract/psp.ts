@@ -335,6 +335,12 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     await standIn.fake.conclude(quick.reference, 'captured')
     t.like(await psp.cancel(`${quick.reference}-cancel`, acted), { status: isTold ? 'succeeded' : 'unknown' })
     t.is(standIn.fake.charge(quick.reference)?.status, 'captured')
+    const stolen = order('sca')
+    const refused = nameOf(stolen, await psp.charge(stolen))
+    Object.assign(standIn.fake.charge(stolen.reference) ?? {}, { code: codes[name].hard })
+    await standIn.fake.conclude(stolen.reference, 'declined')
+    const outcome = await psp.cancel(`${stolen.reference}-cancel`, refused)
+    t.like(outcome, isTold ? { status: 'declined', declineClass: 'hard' } : { status: 'unknown' }, 'a card that was refused meanwhile')
     t.like(await psp.cancel('never-cancel', nameOf(order('sca'))), { status: 'unknown' }, 'of what nobody knows nothing is claimed')
     if ('forgetCancel' in standIn) {
       const old = order('sca')

@@ -47,10 +47,14 @@ export const askAfterRefund = async (psp: Pick<Psp, 'inquireRefund'>, request: R
   return found.status === 'not_found' || found.status === 'cannot_tell' ? { status: 'failed', pspCode } : found
 }
 
-/** The answer to a `cancel`. The customer was asked to act and did not: nobody else is asked with the same method until something changes. */
+/**
+ * The answer to a `cancel`. A cancellation is a technical decline in the provider's words; here the customer was asked to
+ * act and did not, so nobody else is asked with the same method until something changes. A card that was refused
+ * meanwhile keeps the class that it was refused with.
+ */
 export const givenUp = (outcome: ChargeOutcome): ChargeOutcome => {
   if (outcome.status === 'requires_action') return { status: 'unknown', pspCode: 'not_canceled' }
-  return outcome.status === 'declined' ? { ...outcome, declineClass: 'action_required' } : outcome
+  return outcome.status === 'declined' && outcome.declineClass === 'technical' ? { ...outcome, declineClass: 'action_required' } : outcome
 }
 
 /** @param pspCode what the provider, or the way to it, said instead of giving the charge up. */

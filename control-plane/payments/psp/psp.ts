@@ -141,9 +141,9 @@ export interface Psp {
   release(reference: string, charge: ChargeName): Promise<ChargeOutcome>
 
   /**
-   * Gives up a charge that waits for its customer (`requires_action`). `declined` (`action_required`): it can no longer
-   * succeed. `succeeded`, `authorized` or `pending`: the customer was faster. `unknown`: the provider cannot be told, or has
-   * only taken it in, and money may still arrive.
+   * Gives up a charge that waits for its customer (`requires_action`). `declined`: it can no longer succeed
+   * (`action_required`, unless it was refused for something else meanwhile). `succeeded`, `authorized` or `pending`: the
+   * customer was faster. `unknown`: the provider cannot be told, or has only taken it in, and money may still arrive.
    * @param reference the idempotency key.
    */
   cancel(reference: string, charge: ChargeName): Promise<ChargeOutcome>
