@@ -9,7 +9,7 @@ import { mercadopagoProvider } from '../../control-plane/payments/psp/mercadopag
 import { paypalProvider } from '../../control-plane/payments/psp/paypal/adapter.ts'
 import type { ChargeOutcome, ChargeRequest, Psp, WebhookRequest } from '../../control-plane/payments/psp/psp.ts'
 import { stripeProvider } from '../../control-plane/payments/psp/stripe/adapter.ts'
-import type { Fault } from '../support/psp/fake-psp.ts'
+import { type Fault, formOf } from '../support/psp/fake-psp.ts'
 import { type ProviderName, type StandIn, standIns } from '../support/psp/index.ts'
 
 const TIMEOUT_MS = 400
@@ -43,6 +43,42 @@ const codes: Record<ProviderName, Record<'funds' | 'hard' | 'credential' | 'issu
     issuer_soft: 'cc_rejected_other_reason',
   },
   local: { funds: 'funds', hard: 'hard', credential: 'credential', issuer_soft: 'issuer_soft' },
+}
+
+/** What a provider was told of the customer: in its own words, each from its reference. */
+const toldOf: Record<ProviderName, (body: string) => { offSession: boolean; authenticate: boolean; returnUrl: string | undefined }> = {
+  stripe: (body) => {
+    const form = formOf(body)
+    return {
+      offSession: form.off_session === 'true',
+      authenticate: form['payment_method_options[card][request_three_d_secure]'] === 'any',
+      returnUrl: form.return_url,
+    }
+  },
+  adyen: (body) => {
+    const { shopperInteraction, recurringProcessingModel, authenticationData, returnUrl } = JSON.parse(body)
+    return {
+      offSession: shopperInteraction === 'ContAuth' && recurringProcessingModel === 'Subscription',
+      authenticate: authenticationData?.attemptAuthentication === 'always',
+      returnUrl,
+    }
+  },
+  paypal: (body) => {
+    const { stored_credential: stored, attributes, experience_context: experience } = JSON.parse(body).payment_source.card
+    return {
+      offSession: stored.payment_initiator === 'MERCHANT' && stored.payment_type === 'RECURRING' && stored.usage === 'SUBSEQUENT',
+      authenticate: attributes?.verification?.method === 'SCA_ALWAYS',
+      returnUrl: experience?.return_url,
+    }
+  },
+  mercadopago: (body) => {
+    const { three_d_secure_mode: mode, callback_url: returnUrl } = JSON.parse(body)
+    return { offSession: mode === undefined, authenticate: mode === 'mandatory', returnUrl }
+  },
+  local: (body) => {
+    const { offSession, authenticate = false, returnUrl } = JSON.parse(body)
+    return { offSession, authenticate, returnUrl }
+  },
 }
 
 /** In a currency that each takes. */
@@ -97,6 +133,24 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     t.like(await psp.charge(order('decline:something_new')), { status: 'declined', declineClass: 'issuer_soft' })
   })
 
+  if (name === 'stripe') {
+    story('that the network advises against trying again wins over a code that allows it', async (t) => {
+      const request = order('decline:do_not_honor!')
+      const outcome = await psp.charge(request)
+      t.like(outcome, { status: 'declined', declineClass: 'hard', pspCode: 'do_not_honor' })
+      t.like(await psp.inquire(nameOf(request, outcome)), { status: 'declined', declineClass: 'hard' })
+    })
+  }
+
+  if (name === 'mercadopago') {
+    story('what a refused request is refused for decides; that it was posted before is no refusal', async (t) => {
+      t.like(await psp.charge(order('cause:2001')), { status: 'unknown' })
+      t.like(await psp.charge(order('cause:3003')), { status: 'declined', declineClass: 'credential' })
+      t.like(await psp.charge(order('cause:4037')), { status: 'declined', declineClass: 'config' })
+      t.like(await psp.charge(order('cause:none')), { status: 'declined', declineClass: 'config' })
+    })
+  }
+
   story('the customer is sent to act; when they have, it has succeeded', async (t) => {
     const request = order('sca')
     const outcome = await psp.charge(request)
@@ -110,6 +164,30 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     const other = order('sca')
     const foreign = await psp.complete(nameOf(other, await psp.charge(other)), { redirectResult: pspReferenceOf(outcome) ?? '' })
     t.not(foreign.status, 'succeeded', 'what another customer brings')
+  })
+
+  story('whether the customer is there, is to be asked, and where they come back to, is what the provider is told', async (t) => {
+    const cases: [Partial<ChargeRequest>, { offSession: boolean; authenticate: boolean; returnUrl?: string }][] = [
+      [{ offSession: false }, { offSession: false, authenticate: false, returnUrl: 'https://shop.example/back' }],
+      [
+        { offSession: false, authenticate: true },
+        { offSession: false, authenticate: true, returnUrl: 'https://shop.example/back' },
+      ],
+      [
+        { offSession: false, returnUrl: 'https://shop.example/orders/7' },
+        { offSession: false, authenticate: false, returnUrl: 'https://shop.example/orders/7' },
+      ],
+      [{ offSession: true }, { offSession: true, authenticate: false }],
+      // Without the customer there is nobody to ask.
+      [
+        { offSession: true, authenticate: true },
+        { offSession: true, authenticate: false },
+      ],
+    ]
+    for (const [change, told] of cases) {
+      t.like(await psp.charge(order('ok', change)), { status: 'succeeded' })
+      t.like(toldOf[name](standIn.fake.lastOrder()), told, JSON.stringify(change))
+    }
   })
 
   story('not yet is pending, and so is a status that nobody knows; never a decline', async (t) => {
@@ -139,6 +217,136 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
       // Asked twice it is done once.
       const again = await separate[what](`${request.reference}-${what}`, nameOf(request, held))
       t.not(again.status, what === 'capture' ? 'declined' : 'succeeded')
+    }
+  })
+
+  story('a capture that is refused is declined; what has happened, or may have, is asked for', async (t) => {
+    const separate = createAdapter(standIn, 'separate')
+    const hold = async () => {
+      const request = order('ok', { capture: 'separate' })
+      return { request, charge: nameOf(request, await separate.charge(request)) }
+    }
+    // Adyen cannot be asked: it tells by webhook.
+    const asked = (status: ChargeOutcome['status']) => (name === 'adyen' ? 'unknown' : status)
+    const refused = await hold()
+    standIn.fake.answerNext('refusal', 'before')
+    const refusal = await separate.capture(`${refused.request.reference}-capture`, refused.charge)
+    t.like(refusal, { status: 'declined', declineClass: 'config', pspReference: refused.charge.pspReference ?? '' })
+    t.is(standIn.fake.charge(refused.request.reference)?.status, 'authorized')
+    const unclear: [answer: Parameters<typeof standIn.fake.answerNext>[0], when: 'before' | 'after', status: ChargeOutcome['status']][] = [
+      ['rate limited', 'before', 'authorized'],
+      ['failed', 'before', 'authorized'],
+      ['failed', 'after', 'succeeded'],
+      [{ status: 409, body: { error: { type: 'idempotency_error' } } }, 'before', 'authorized'],
+      // Whoever does not find a charge that was there may be looking in another account.
+      [{ status: 404, body: { error: { type: 'invalid_request_error', code: 'resource_missing' } } }, 'before', 'authorized'],
+      [{ status: 200, body: '<html>' }, 'after', 'succeeded'],
+    ]
+    // "Already captured": refused now, because it was done before.
+    if (name !== 'adyen') unclear.push(['refusal', 'after', 'succeeded'])
+    for (const [answer, when, status] of unclear) {
+      const { request, charge } = await hold()
+      standIn.fake.answerNext(answer, when)
+      const outcome = await separate.capture(`${request.reference}-capture`, charge)
+      t.is(outcome.status, asked(status), `${JSON.stringify(answer)} ${when}: ${JSON.stringify(outcome)}`)
+    }
+  })
+
+  story('a release that is refused is no decline while the money is held', async (t) => {
+    const separate = createAdapter(standIn, 'separate')
+    for (const [when, status] of [
+      ['before', 'authorized'],
+      ['after', 'declined'],
+    ] as const) {
+      const request = order('ok', { capture: 'separate' })
+      const charge = nameOf(request, await separate.charge(request))
+      standIn.fake.answerNext('refusal', when)
+      const outcome = await separate.release(`${request.reference}-release`, charge)
+      t.is(outcome.status, name === 'adyen' ? 'unknown' : status, `${when}: ${JSON.stringify(outcome)}`)
+    }
+    // What was captured is not let go, whoever asks for it.
+    const request = order('ok', { capture: 'separate' })
+    const charge = nameOf(request, await separate.charge(request))
+    await separate.capture(`${request.reference}-capture`, charge)
+    t.true(['succeeded', 'pending'].includes((await separate.release(`${request.reference}-release`, charge)).status))
+    t.is(standIn.fake.charge(request.reference)?.status, 'captured')
+  })
+
+  if (name === 'paypal') {
+    story('an order whose customer said yes, and which cannot be captured, is declined; what was captured meanwhile has succeeded', async (t) => {
+      const approved = async () => {
+        const request = order('sca')
+        const charge = nameOf(request, await psp.charge(request))
+        if ('approve' in standIn) standIn.approve(standIn.fake.charge(request.reference) as NonNullable<ReturnType<typeof standIn.fake.charge>>)
+        return { request, charge }
+      }
+      const issue = (name: string) => ({ status: 422, body: { name: 'UNPROCESSABLE_ENTITY', details: [{ issue: name }] } })
+      const refused = await approved()
+      standIn.fake.answerNext(issue('INSTRUMENT_DECLINED'), 'before')
+      t.like(await psp.complete(refused.charge, {}), { status: 'declined', declineClass: 'issuer_soft', pspCode: 'INSTRUMENT_DECLINED' })
+      const twice = await approved()
+      standIn.fake.answerNext(issue('ORDER_ALREADY_CAPTURED'), 'after')
+      t.like(await psp.complete(twice.charge, {}), { status: 'succeeded' })
+      const locked = await approved()
+      standIn.fake.answerNext({ status: 401, body: { name: 'AUTHENTICATION_FAILURE' } }, 'before')
+      t.like(await psp.complete(locked.charge, {}), { status: 'unknown' }, 'that PayPal does not let us in says nothing of the payment')
+      t.like(await psp.complete(locked.charge, {}), { status: 'succeeded' })
+    })
+
+    story('a refund that is refused because it is there has been made', async (t) => {
+      const request = order('ok')
+      const charge = nameOf(request, await psp.charge(request))
+      const refund = { reference: `${request.reference}.ref_twice`, charge, amountMinor: 2900 }
+      t.like(await psp.refund(refund), { status: 'succeeded' })
+      // PayPal has forgotten the request, and knows the invoice.
+      standIn.fake.forgetKeys()
+      t.like(await psp.refund(refund), { status: 'succeeded' })
+      t.is(standIn.fake.charge(request.reference)?.refunds.length, 1)
+    })
+  }
+
+  story('a charge that waits for its customer is given up, unless the customer was faster', async (t) => {
+    // Adyen only takes it in, and tells the outcome by webhook.
+    const isTold = name !== 'adyen'
+    const request = order('sca')
+    const waiting = nameOf(request, await psp.charge(request))
+    for (let n = 0; n < 2; n += 1) {
+      const outcome = await psp.cancel(`${request.reference}-cancel`, waiting)
+      t.like(outcome, isTold ? { status: 'declined', declineClass: 'action_required' } : { status: 'unknown' }, `${n}: ${JSON.stringify(outcome)}`)
+    }
+    if (isTold) t.like(await psp.inquire(waiting), { status: 'declined' })
+    t.not(standIn.fake.charge(request.reference)?.status, 'captured')
+    if ('approve' in standIn) {
+      // PayPal lets the customer of an order that was given up say yes: nobody captures it.
+      const charge = standIn.fake.charge(request.reference)
+      standIn.approve(charge as NonNullable<typeof charge>)
+      t.like(await psp.inquire(waiting), { status: 'declined', declineClass: 'action_required' })
+      t.like(await psp.complete(waiting, {}), { status: 'declined' })
+      t.is(charge?.status, 'requires_action')
+      // And of one that was not given up, it is captured as soon as somebody looks.
+      const other = order('sca')
+      const approved = nameOf(other, await psp.charge(other))
+      const of = standIn.fake.charge(other.reference)
+      standIn.approve(of as NonNullable<typeof of>)
+      t.like(await psp.inquire(approved), { status: 'succeeded' })
+    } else if (name !== 'local') t.is(standIn.fake.charge(request.reference)?.status, 'released')
+    const quick = order('sca')
+    const acted = nameOf(quick, await psp.charge(quick))
+    await standIn.fake.conclude(quick.reference, 'captured')
+    t.like(await psp.cancel(`${quick.reference}-cancel`, acted), { status: isTold ? 'succeeded' : 'unknown' })
+    t.is(standIn.fake.charge(quick.reference)?.status, 'captured')
+    const stolen = order('sca')
+    const refused = nameOf(stolen, await psp.charge(stolen))
+    Object.assign(standIn.fake.charge(stolen.reference) ?? {}, { code: codes[name].hard })
+    await standIn.fake.conclude(stolen.reference, 'declined')
+    const outcome = await psp.cancel(`${stolen.reference}-cancel`, refused)
+    t.like(outcome, isTold ? { status: 'declined', declineClass: 'hard' } : { status: 'unknown' }, 'a card that was refused meanwhile')
+    t.like(await psp.cancel('never-cancel', nameOf(order('sca'))), { status: 'unknown' }, 'of what nobody knows nothing is claimed')
+    if ('forgetCancel' in standIn) {
+      const old = order('sca')
+      const kept = nameOf(old, await psp.charge(old))
+      standIn.forgetCancel()
+      t.like(await psp.cancel(`${old.reference}-cancel`, kept), { status: 'unknown', pspCode: 'http_404' })
     }
   })
 
@@ -198,7 +406,7 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
       const found = await fresh.inquire(charge)
       t.true(['unknown', 'cannot_tell'].includes(found.status))
       t.like(await fresh.refund({ reference: 'r', charge, amountMinor: 1 }), { status: 'unknown' })
-      t.like(await fresh.capture('c', charge), { status: 'unknown' })
+      for (const what of ['capture', 'release', 'cancel'] as const) t.like(await fresh[what]('c', charge), { status: 'unknown' })
     } finally {
       await standIn.fake.up()
     }

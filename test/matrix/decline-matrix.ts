@@ -8,7 +8,7 @@ import { recordOutcome, reopen, startAttempt } from '../../control-plane/payment
 import { consequences } from '../../control-plane/payments/machine/decline-classes.ts'
 import { barrier, nextAccount } from '../../control-plane/payments/machine/next-attempt.ts'
 import { adyenErrorCodes, adyenRefusals } from '../../control-plane/payments/psp/adyen/mapping.ts'
-import { mercadopagoRejections } from '../../control-plane/payments/psp/mercadopago/mapping.ts'
+import { mercadopagoCauses, mercadopagoRejections } from '../../control-plane/payments/psp/mercadopago/mapping.ts'
 import { paypalIssues, paypalProcessorCodes } from '../../control-plane/payments/psp/paypal/mapping.ts'
 import { stripeDeclines, stripeErrorCodes } from '../../control-plane/payments/psp/stripe/mapping.ts'
 import { type DeclineClass, declineClasses, type Payment } from '../../control-plane/schemas/payment.ts'
@@ -21,6 +21,7 @@ const tables: [provider: string, table: Readonly<Record<string, DeclineClass>>][
   ['paypal issue', paypalIssues],
   ['paypal response_code', paypalProcessorCodes],
   ['mercadopago status_detail', mercadopagoRejections],
+  ['mercadopago cause', mercadopagoCauses],
   ['local declineClass', Object.fromEntries(declineClasses.map((one) => [one, one]))],
 ]
 

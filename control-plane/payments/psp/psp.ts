@@ -18,11 +18,14 @@ export interface ChargeRequest {
   description?: string
   /** `separate`: only authorize; `capture` takes the money, `release` lets it go. */
   capture: 'automatic' | 'separate'
-  /** The customer is not there to act: a renewal. */
+  /** The customer is not there to act: a renewal. It is told to be merchant initiated, with a stored credential. */
   offSession: boolean
-  /** The issuer has asked for the customer's authentication, and the customer is there: it is to be asked for (3-D Secure). */
+  /**
+   * The issuer has asked for the customer's authentication, and the customer is there: it is to be asked for (3-D Secure).
+   * Of no effect with `offSession`.
+   */
   authenticate?: boolean
-  /** Where the customer comes back to after having acted. */
+  /** Where the customer comes back to after having acted; instead of what the account says. */
   returnUrl?: string
 }
 
@@ -125,18 +128,25 @@ export interface Psp {
    */
   complete(charge: ChargeName, details: Readonly<Record<string, string>>): Promise<ChargeOutcome>
 
-  /** Takes the money of a charge that is `authorized`. @param reference the idempotency key. */
+  /**
+   * Takes the money of a charge that is `authorized`. `declined`: refused, and the provider says that nothing was taken.
+   * `authorized`: not done yet, and may be asked for again. @param reference the idempotency key.
+   */
   capture(reference: string, charge: ChargeName): Promise<ChargeOutcome>
 
-  /** Lets the money of an `authorized` charge go: `declined` when it is released. @param reference the idempotency key. */
+  /**
+   * Lets the money of an `authorized` charge go: `declined` when it is released; `authorized` while it is not, whoever
+   * refused it. @param reference the idempotency key.
+   */
   release(reference: string, charge: ChargeName): Promise<ChargeOutcome>
 
   /**
-   * Gives up a charge that waits for its customer (`requires_action`). `declined`: it can no longer succeed. `succeeded` or
-   * `authorized`: the customer was faster. `unknown`: the provider cannot be told, and money may still arrive.
+   * Gives up a charge that waits for its customer (`requires_action`). `declined`: it can no longer succeed
+   * (`action_required`, unless it was refused for something else meanwhile). `succeeded`, `authorized` or `pending`: the
+   * customer was faster. `unknown`: the provider cannot be told, or has only taken it in, and money may still arrive.
    * @param reference the idempotency key.
    */
-  cancel?(reference: string, charge: ChargeName): Promise<ChargeOutcome>
+  cancel(reference: string, charge: ChargeName): Promise<ChargeOutcome>
 
   refund(request: RefundRequest): Promise<RefundOutcome>
 

@@ -54,6 +54,8 @@ export const startFakeAdyen = async () => {
     {
       name: 'adyen',
       isCharge: ({ path }) => path === '/v72/payments',
+      isOperation: ({ path }) => /\/(captures|cancels)$/.test(path),
+      refusal: error(422, '137', 'Invalid amount specified'),
       keyOf: ({ headers, path }) => (headers['idempotency-key'] ? `${path} ${headers['idempotency-key']}` : undefined),
       rateLimited: error(429, '000', 'Too many requests'),
       failed: { status: 500, body: { status: 500, errorCode: '905', message: 'Internal error', errorType: 'internal' } },
@@ -90,9 +92,11 @@ export const startFakeAdyen = async () => {
         const pspReference = `${id}-${action}${charge.refunds.length}`
         const answer = { merchantAccount: MERCHANT, paymentPspReference: id, reference: order.reference, pspReference, status: 'received' }
         if (action === 'captures' || action === 'cancels') {
-          charge.status = action === 'captures' ? 'captured' : 'released'
-          const of = { pspReference: answer.pspReference, originalReference: id }
-          later.push(() => fake.send(sign(itemOf(charge, action === 'captures' ? 'CAPTURE' : 'CANCELLATION', true, of))))
+          // What is captured can no longer be cancelled: the webhook says so, not the answer.
+          const isDone = action === 'captures' || charge.status !== 'captured'
+          if (isDone) charge.status = action === 'captures' ? 'captured' : 'released'
+          const of = { pspReference: answer.pspReference, originalReference: id, merchantReference: order.reference }
+          later.push(() => fake.send(sign(itemOf(charge, action === 'captures' ? 'CAPTURE' : 'CANCELLATION', isDone, of))))
         }
         if (action === 'refunds') {
           const { value } = order.amount

@@ -33,6 +33,7 @@ export const startFakeBank = async () => {
     const timestamp = String(Math.floor(at.getTime() / 1000))
     return { headers: { 'webhook-id': event.id, 'webhook-timestamp': timestamp, 'webhook-signature': events.sign(event.id, at, body) }, body }
   }
+  let knowsCancel = true
   const refunds = new Map<string, FakeCharge['refunds'][number]>()
 
   const handle = (body: string): FakeAnswer => {
@@ -49,6 +50,10 @@ export const startFakeBank = async () => {
         if (!charge) return { status: 404 }
         if (charge.status === 'authorized') charge.status = order.action === 'capture' ? 'captured' : 'released'
         return { status: 200, body: view(charge) }
+      case 'cancel':
+        if (!knowsCancel) return { status: 404 }
+        if (charge?.status === 'requires_action') Object.assign(charge, { status: 'declined', code: 'action_required' })
+        return charge ? { status: 200, body: view(charge) } : { status: 404 }
       case 'inquire':
         return charge ? { status: 200, body: view(charge) } : { status: 404, body: {} }
       case 'refund': {
@@ -73,6 +78,8 @@ export const startFakeBank = async () => {
     {
       name: 'local',
       isCharge: ({ body }) => body.includes('"action":"charge"'),
+      isOperation: ({ body }) => /"action":"(capture|release|cancel)"/.test(body),
+      refusal: { status: 422, body: {} },
       keyOf: ({ body }) => {
         const { action, reference } = JSON.parse(body)
         return action === 'charge' ? reference : undefined
@@ -95,6 +102,10 @@ export const startFakeBank = async () => {
     credentials: { url: `${fake.url}/tollgate`, secret: REQUEST_SECRET },
     webhookSecret: EVENT_SECRET as string | undefined,
     baseUrlVariable: undefined,
+    /** As banks were before the protocol had `cancel`. */
+    forgetCancel: () => {
+      knowsCancel = false
+    },
     token: (word: string) => `account_${word}`,
     eventOf: (charge: FakeCharge) => sign({ id: `evt-${charge.id}`, type: 'charge.updated', charge: view(charge) } as { id: string }),
     unknownEvent: () => sign({ id: 'evt-unknown', type: 'statement.ready' } as { id: string }),

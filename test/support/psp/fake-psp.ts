@@ -56,6 +56,10 @@ export interface ProviderApi {
   name: string
   /** Whether faults may hit this request: it asks for a charge. */
   isCharge(request: FakeRequest): boolean
+  /** Whether it asks for a capture, a release or a cancellation. */
+  isOperation(request: FakeRequest): boolean
+  /** What the provider answers to an operation that it refuses. */
+  refusal: FakeAnswer
   /** The key under which a request is answered once. */
   keyOf(request: FakeRequest): string | undefined
   /** Whether a failure of the provider is answered again under its key, as Stripe does. */
@@ -71,8 +75,12 @@ export interface FakePsp {
   url: string
   charges(): FakeCharge[]
   charge(reference: string): FakeCharge | undefined
+  /** The body of the last request for a charge, as it arrived. */
+  lastOrder(): string
   /** The next charge meets this. */
   failNext(fault: Fault, times?: number): void
+  /** The next capture, release or cancellation is answered so; before, or after it is done all the same. */
+  answerNext(answer: FakeAnswer | 'refusal' | 'rate limited' | 'failed', when: 'before' | 'after'): void
   webhooks: { url: string | undefined; mode: WebhookMode }
   /** What a customer does, or a bank in its own time. */
   conclude(reference: string, status: 'captured' | 'authorized' | 'declined'): Promise<void>
@@ -147,6 +155,8 @@ export const startFakePsp = async (api: ProviderApi, ledger: Ledger): Promise<Fa
   const queue: Fault[] = []
   const sockets = new Set<Socket>()
   const sending = new Set<Promise<unknown>>()
+  let lastOrder = ''
+  let nextAnswer: { answer: FakeAnswer; when: 'before' | 'after' } | undefined
   let underWay = 0
   let peak = 0
   let seq = 0
@@ -219,7 +229,14 @@ export const startFakePsp = async (api: ProviderApi, ledger: Ledger): Promise<Fa
       headers: incoming.headers as Record<string, string | undefined>,
       body: Buffer.concat(chunks).toString(),
     }
+    if (nextAnswer && api.isOperation(request)) {
+      const { answer, when } = nextAnswer
+      nextAnswer = undefined
+      if (when === 'after') await once(request)
+      return write(response, answer)
+    }
     const isCharge = api.isCharge(request)
+    if (isCharge) lastOrder = request.body
     const fault = isCharge ? queue.shift() : undefined
     if (isCharge && fake.latencyMs > 0) await sleep(fake.latencyMs)
     const fail = (): void => {
@@ -290,7 +307,12 @@ export const startFakePsp = async (api: ProviderApi, ledger: Ledger): Promise<Fa
     aheadMs: 0,
     charges: () => [...ledger.charges.values()],
     charge: (reference) => ledger.charges.get(reference),
+    lastOrder: () => lastOrder,
     failNext: (fault, times = 1) => queue.push(...Array.from({ length: times }, () => fault)),
+    answerNext: (answer, when) => {
+      const known = { refusal: api.refusal, 'rate limited': api.rateLimited, failed: api.failed }
+      nextAnswer = { answer: typeof answer === 'string' ? known[answer] : answer, when }
+    },
     webhooks: { url: undefined, mode: 'once' },
     conclude: async (reference, status) => {
       const charge = ledger.charges.get(reference)

@@ -50,6 +50,8 @@ export const startFakeMercadopago = async () => {
     {
       name: 'mercadopago',
       isCharge: ({ method, path }) => method === 'POST' && path === '/v1/payments',
+      isOperation: ({ method }) => method === 'PUT',
+      refusal: error(400, 'bad_request'),
       keyOf: ({ headers, method, path }) => (method === 'POST' && headers['x-idempotency-key'] ? `${path} ${headers['x-idempotency-key']}` : undefined),
       rateLimited: error(429, 'too_many_requests'),
       failed: error(500, 'internal_error'),
@@ -61,6 +63,9 @@ export const startFakeMercadopago = async () => {
           return { status: 201, body: { id: `token-${order.card_id}`, status: 'active' } }
         }
         if (method === 'POST' && path === '/v1/payments') {
+          const cause = /cause:(\w+)/.exec(order.token ?? '')?.[1]
+          if (cause === 'none') return { status: 400, body: { message: 'bad', error: 'bad_request', status: 400, cause: {} } }
+          if (cause) return { status: 400, body: { message: 'bad', error: 'bad_request', status: 400, cause: [{ code: Number(cause), description: cause }] } }
           const charge = ledger.add({
             reference: order.external_reference,
             id: ledger.nextId(),
@@ -84,6 +89,8 @@ export const startFakeMercadopago = async () => {
           return { status: 201, body: { id: charge.refunds.length, payment_id: Number(id), amount: order.amount, status: 'approved' } }
         }
         if (method === 'PUT') {
+          // Only what is pending, in process or authorized can be cancelled.
+          if (order.status === 'cancelled' && charge.status !== 'authorized' && charge.status !== 'requires_action') return error(400, 'bad_request')
           if (order.status === 'cancelled') charge.status = 'released'
           if (order.capture === true) charge.status = 'captured'
         }

@@ -17,12 +17,16 @@ export const startFakePaypal = async () => {
   let fake: FakePsp
   const units = (amount: number, currency: string) => (['HUF', 'JPY', 'TWD'].includes(currency) ? String(amount) : (amount / 100).toFixed(2))
   const captureStatus: Partial<Record<FakeCharge['status'], string>> = { captured: 'COMPLETED', declined: 'DECLINED', pending: 'PENDING', strange: 'PERPLEXED' }
+  /** Orders whose customer has said yes, and which nobody has captured. */
+  const approved = new Set<string>()
+  const customIds = new Map<string, string>()
+  const customIdOf = (charge: FakeCharge) => customIds.get(charge.id) ?? charge.reference
   const money = (charge: FakeCharge, amount = charge.amount) => ({ currency_code: charge.currency, value: units(amount, charge.currency) })
   const capture = (charge: FakeCharge) => ({
     id: `CAP-${charge.id}`,
     status: captureStatus[charge.status],
     amount: money(charge),
-    custom_id: charge.reference,
+    custom_id: customIdOf(charge),
     invoice_id: charge.reference,
     supplementary_data: { related_ids: { order_id: charge.id } },
     ...(charge.code ? { processor_response: { response_code: charge.code } } : {}),
@@ -34,13 +38,13 @@ export const startFakePaypal = async () => {
     const refunds = charge.refunds.map((refund) => ({ id: refund.id, status: 'COMPLETED', invoice_id: refund.reference, amount: money(charge, refund.amount) }))
     return {
       id: charge.id,
-      status: charge.status === 'requires_action' ? 'PAYER_ACTION_REQUIRED' : 'COMPLETED',
+      status: charge.status !== 'requires_action' ? 'COMPLETED' : approved.has(charge.id) ? 'APPROVED' : 'PAYER_ACTION_REQUIRED',
       links: [
         { href: `${fake.url}/v2/checkout/orders/${charge.id}`, rel: 'self', method: 'GET' },
         ...(charge.status === 'requires_action' ? [{ href: `${fake.url}/3ds/${charge.id}`, rel: 'payer-action', method: 'GET' }] : []),
       ],
       purchase_units: [
-        { reference_id: charge.reference, custom_id: charge.reference, invoice_id: charge.reference, payments: { captures, authorizations, refunds } },
+        { reference_id: charge.reference, custom_id: customIdOf(charge), invoice_id: charge.reference, payments: { captures, authorizations, refunds } },
       ],
     }
   }
@@ -73,6 +77,8 @@ export const startFakePaypal = async () => {
     {
       name: 'paypal',
       isCharge: ({ method, path }) => method === 'POST' && path === '/v2/checkout/orders',
+      isOperation: ({ method, path }) => method === 'PATCH' || /\/(capture|void)$/.test(path),
+      refusal: unprocessable('PAYEE_ACCOUNT_RESTRICTED'),
       keyOf: ({ headers, path }) => (headers['paypal-request-id'] ? `${path} ${headers['paypal-request-id']}` : undefined),
       rateLimited: { status: 429, body: { name: 'RATE_LIMIT_REACHED', message: 'Too many requests', debug_id: 'x' } },
       failed: { status: 500, body: { name: 'INTERNAL_SERVER_ERROR', message: 'An internal error', debug_id: 'x' } },
@@ -100,7 +106,20 @@ export const startFakePaypal = async () => {
           if (status === 'declined' && code && /^[A-Z_]{6,}$/.test(code)) return unprocessable(code)
           return { status: 201, body: view(charge) }
         }
-        const order = ledger.byId(/^\/v2\/checkout\/orders\/([^/]+)$/.exec(path)?.[1] ?? '')
+        const [, orderId = '', orderAct] = /^\/v2\/checkout\/orders\/([^/]+)(?:\/(\w+))?$/.exec(path) ?? []
+        const order = ledger.byId(orderId)
+        if (order && method === 'PATCH') {
+          if (order.status !== 'requires_action') return unprocessable('ORDER_ALREADY_COMPLETED')
+          const [patch] = JSON.parse(body)
+          if (patch.path !== `/purchase_units/@reference_id=='${order.reference}'/custom_id` || patch.op !== 'replace') return unprocessable('INVALID_PATCH')
+          customIds.set(order.id, patch.value)
+          return { status: 204 }
+        }
+        if (order && orderAct === 'capture') {
+          if (!approved.has(order.id)) return unprocessable('ORDER_NOT_APPROVED')
+          order.status = 'captured'
+          return { status: 201, body: view(order) }
+        }
         if (order) return { status: 200, body: view(order) }
         const [, authorizationId = '', act] = /^\/v2\/payments\/authorizations\/([^/]+)\/(\w+)$/.exec(path) ?? []
         const authorized = byPart('AUTH-', authorizationId)
@@ -136,6 +155,8 @@ export const startFakePaypal = async () => {
     credentials: { clientId: 'paypal-id', clientSecret: 'paypal-secret', webhookId: WEBHOOK_ID },
     webhookSecret: undefined as string | undefined,
     baseUrlVariable: 'PAYPAL_URL',
+    /** The customer says yes; the money is taken when the order is captured. */
+    approve: (charge: FakeCharge) => approved.add(charge.id),
     token: (word: string) => `card/vault_${word}`,
     eventOf: (charge: FakeCharge) => sign({ id: `WH-${charge.id}`, event_type: 'PAYMENT.CAPTURE.COMPLETED', resource: capture(charge) }),
     unknownEvent: () => sign({ id: 'WH-unknown', event_type: 'BILLING.PLAN.CREATED', resource_type: 'plan', resource: { id: 'P-1' } }),

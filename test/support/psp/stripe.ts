@@ -20,7 +20,14 @@ const statuses: Record<FakeCharge['status'], string> = {
 export const startFakeStripe = async () => {
   const ledger = createFakeLedger('pi_')
   let url = ''
-  const errorOf = (charge: FakeCharge) => ({ type: 'card_error', code: 'card_declined', decline_code: charge.code ?? 'generic_decline', message: 'Declined.' })
+  const errorOf = (charge: FakeCharge) => ({
+    type: 'card_error',
+    code: 'card_declined',
+    decline_code: charge.code?.replace('!', '') ?? 'generic_decline',
+    // The network advises against trying again.
+    ...(charge.code?.endsWith('!') ? { advice_code: 'do_not_try_again', network_advice_code: '03' } : {}),
+    message: 'Declined.',
+  })
   const view = (charge: FakeCharge) => ({
     id: charge.id,
     object: 'payment_intent',
@@ -30,7 +37,7 @@ export const startFakeStripe = async () => {
     metadata: { tollgate_reference: charge.reference },
     last_payment_error: charge.status === 'declined' ? errorOf(charge) : null,
     next_action: charge.status === 'requires_action' ? { type: 'redirect_to_url', redirect_to_url: { url: `${url}/3ds/${charge.id}` } } : null,
-    cancellation_reason: null,
+    cancellation_reason: charge.status === 'released' ? (charge.code ?? null) : null,
   })
   const viewRefund = (charge: FakeCharge, refund: FakeCharge['refunds'][number]) => ({
     id: refund.id,
@@ -54,6 +61,8 @@ export const startFakeStripe = async () => {
       name: 'stripe',
       repeatsFailures: true,
       isCharge: ({ method, path }) => method === 'POST' && path === '/v1/payment_intents',
+      isOperation: ({ method, path }) => method === 'POST' && /\/(capture|cancel)$/.test(path),
+      refusal: { status: 400, body: { error: { type: 'invalid_request_error', code: 'amount_too_large', message: 'Too much.' } } },
       keyOf: ({ headers, method }) => (method === 'POST' ? headers['idempotency-key'] : undefined),
       rateLimited: { status: 429, body: { error: { type: 'invalid_request_error', code: 'rate_limit', message: 'Too many requests.' } } },
       failed: { status: 500, body: { error: { type: 'api_error', message: 'Something went wrong.' } } },
@@ -92,7 +101,12 @@ export const startFakeStripe = async () => {
           if (charge.status !== 'authorized') return invalid('This PaymentIntent could not be captured.', 'payment_intent_unexpected_state')
           charge.status = 'captured'
         }
-        if (charge && action === 'cancel') charge.status = 'released'
+        if (charge && action === 'cancel') {
+          // https://docs.stripe.com/api/payment_intents/cancel: not what has succeeded, nor what is processing.
+          if (charge.status !== 'authorized' && charge.status !== 'requires_action')
+            return invalid('You cannot cancel this PaymentIntent because of its status.', 'payment_intent_unexpected_state')
+          Object.assign(charge, { status: 'released', code: form.cancellation_reason })
+        }
         if (intent) return charge ? { status: 200, body: view(charge) } : missing
         if (path === '/v1/refunds' && method === 'POST') {
           const of = ledger.byId(form.payment_intent ?? '')

@@ -10,14 +10,15 @@
 import type { Client as AdyenClient, EnvironmentEnum } from '@adyen/api-library'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
+import { type Refusal, refusalIn } from '../ask-after-failure.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toPspUnits } from '../currency-exponents.ts'
 import type { PspProvider } from '../directory.ts'
 import { HttpStatusError } from '../http-status-error.ts'
-import type { ChargeName, ChargeOutcome, Psp } from '../psp.ts'
+import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { createTransport } from '../transport.ts'
 import { transportFailure } from '../transport-errors.ts'
-import { type AdyenNotification, type AdyenPayment, adyenErrorCodes, IN_PROGRESS, toEvent, toOutcome } from './mapping.ts'
+import { type AdyenNotification, type AdyenPayment, adyenErrorCodes, GIVEN_UP, IN_PROGRESS, toEvent, toOutcome } from './mapping.ts'
 
 const credentials = z
   .strictObject({
@@ -53,6 +54,22 @@ const toFailure = (error: unknown): ChargeOutcome => {
   if (error.status >= 400 && error.status < 500) return { status: 'declined', declineClass: adyenErrorCodes[pspCode] ?? 'config', pspCode }
   return { status: 'unknown', pspCode }
 }
+
+/**
+ * Since nobody can be asked, only what Adyen says of the capture itself is believed: a request that does not pass its
+ * validation is taken back before anything happens. That a key is wrong says nothing of an earlier call under a right one.
+ */
+const captureRefusal = (error: unknown): Refusal | undefined =>
+  error instanceof HttpStatusError && error.status === 422 ? refusalIn(toFailure(error), error.status) : undefined
+
+/**
+ * https://docs.adyen.com/online-payments/3d-secure/: of a customer who is there. The native flow needs Adyen's own page
+ * elements; what can be handed to anybody is a URL, which is the redirect flow.
+ */
+const authenticationOf = ({ authenticate }: ChargeRequest) => ({
+  ...(authenticate ? { attemptAuthentication: 'always' } : {}),
+  threeDSRequestData: { nativeThreeDS: 'disabled' },
+})
 
 const notification = z.object({
   notificationItems: z.array(
@@ -124,14 +141,20 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
       const loaded = await load()
       return new loaded.library.CheckoutAPI(loaded.client)
     }
-    /** Adyen only takes modifications in; their outcome follows by webhook. */
-    const modify = async (charge: ChargeName, act: (pspReference: string) => Promise<unknown>): Promise<ChargeOutcome> => {
-      if (!charge.pspReference) return { status: 'unknown', pspCode: 'no_psp_reference' }
+    /** Adyen only takes modifications in; their outcome follows by webhook, and cannot be asked for. */
+    const modify = async (
+      charge: ChargeName,
+      act: (pspReference: string) => Promise<unknown>,
+      refusalOf: (error: unknown) => Refusal | undefined = () => undefined,
+    ): Promise<ChargeOutcome> => {
+      const { pspReference } = charge
+      if (!pspReference) return { status: 'unknown', pspCode: 'no_psp_reference' }
       try {
-        await act(charge.pspReference)
-        return { status: 'pending', pspReference: charge.pspReference }
+        await act(pspReference)
+        return { status: 'pending', pspReference }
       } catch (error) {
-        return { status: 'unknown', pspCode: codeOf(error) }
+        const refusal = refusalOf(error)
+        return refusal ? { ...refusal, pspReference } : { status: 'unknown', pspCode: codeOf(error) }
       }
     }
 
@@ -150,6 +173,7 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
           shopperInteraction: order.offSession ? 'ContAuth' : 'Ecommerce',
           recurringProcessingModel: order.offSession ? 'Subscription' : 'CardOnFile',
           returnUrl: order.returnUrl ?? returnUrl,
+          ...(order.offSession ? {} : { authenticationData: authenticationOf(order) }),
           ...(order.capture === 'separate' ? { additionalData: { manualCapture: 'true' } } : {}),
         }
         try {
@@ -170,22 +194,40 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
           if (answer.merchantReference !== charge.reference) return { status: 'unknown', pspCode: 'details_of_another_payment' }
           return toOutcome(answer as AdyenPayment, separate)
         } catch (error) {
+          // What somebody brought is refused, not the payment: it may have been made up, and the customer may still come.
           return { status: 'unknown', pspCode: codeOf(error) }
         }
       },
       capture: (idempotencyKey, charge) =>
-        modify(charge, async (pspReference) => {
-          const value = toPspUnits(charge.amountMinor, charge.currency, countedBy.adyen) ?? 0
-          const { ModificationsApi } = await checkout()
-          // Under the charge's own reference, which is what the webhook of the capture then names.
-          const order = { merchantAccount, reference: charge.reference, amount: { value, currency: charge.currency } }
-          return ModificationsApi.captureAuthorisedPayment(pspReference, order, { idempotencyKey })
-        }),
+        modify(
+          charge,
+          async (pspReference) => {
+            const value = toPspUnits(charge.amountMinor, charge.currency, countedBy.adyen)
+            if (value === undefined) throw new HttpStatusError(422, { errorCode: inexpressible.pspCode })
+            const { ModificationsApi } = await checkout()
+            // Under the charge's own reference, which is what the webhook of the capture then names.
+            const order = { merchantAccount, reference: charge.reference, amount: { value, currency: charge.currency } }
+            return ModificationsApi.captureAuthorisedPayment(pspReference, order, { idempotencyKey })
+          },
+          captureRefusal,
+        ),
       release: (idempotencyKey, charge) =>
         modify(charge, async (pspReference) => {
           const { ModificationsApi } = await checkout()
           return ModificationsApi.cancelAuthorisedPaymentByPspReference(pspReference, { merchantAccount, reference: charge.reference }, { idempotencyKey })
         }),
+      /**
+       * Adyen cancels what is authorised, and answers before it has: a redirect may still come back authorised. Only the
+       * webhook says that it can not any more.
+       */
+      cancel: async (idempotencyKey, charge) => {
+        const told = await modify(charge, async (pspReference) => {
+          const { ModificationsApi } = await checkout()
+          const order = { merchantAccount, reference: `${charge.reference}${GIVEN_UP}` }
+          return ModificationsApi.cancelAuthorisedPaymentByPspReference(pspReference, order, { idempotencyKey })
+        })
+        return told.status === 'pending' ? { status: 'unknown', pspCode: 'cancel_received' } : told
+      },
       refund: async ({ reference, charge, amountMinor }) => {
         if (!charge.pspReference) return { status: 'unknown', pspCode: 'no_psp_reference' }
         const value = toPspUnits(amountMinor, charge.currency, countedBy.adyen)

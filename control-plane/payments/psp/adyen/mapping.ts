@@ -9,16 +9,21 @@
 import type { DeclineClass } from '../../../schemas/payment.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { fromPspUnits } from '../currency-exponents.ts'
+import { withNetworkWords } from '../declined-for-good.ts'
 import type { ChargeOutcome, DisputeFacts, PspEvent, RefundOutcome } from '../psp.ts'
 
-/** `refusalReasonCode`, the `refusalReason` that goes with it (all that a webhook has), and what it means. */
+/**
+ * `refusalReasonCode`, the `refusalReason` that goes with it (all that a webhook has), and what it means:
+ * https://docs.adyen.com/development-resources/refusal-reasons, "Refusal responses".
+ */
 const refusals: [code: string, reason: string, declineClass: DeclineClass][] = [
   ['2', 'Refused', 'issuer_soft'],
   ['3', 'Referral', 'issuer_soft'],
   ['4', 'Acquirer Error', 'technical'],
   ['5', 'Blocked Card', 'hard'],
   ['6', 'Expired Card', 'credential'],
-  ['7', 'Invalid Amount', 'config'],
+  // The amount is what is owed: with this card it is refused elsewhere and later too.
+  ['7', 'Invalid Amount', 'hard'],
   ['8', 'Invalid Card Number', 'credential'],
   ['9', 'Issuer Unavailable', 'issuer_soft'],
   ['10', 'Not supported', 'credential'],
@@ -33,7 +38,8 @@ const refusals: [code: string, reason: string, declineClass: DeclineClass][] = [
   ['20', 'FRAUD', 'hard'],
   ['21', 'Not Submitted', 'technical'],
   ['22', 'FRAUD-CANCELLED', 'hard'],
-  ['23', 'Transaction Not Permitted', 'credential'],
+  // 57, and 12 (invalid transaction): in Visa's category 1.
+  ['23', 'Transaction Not Permitted', 'hard'],
   ['24', 'CVC Declined', 'credential'],
   ['25', 'Restricted Card', 'hard'],
   ['26', 'Revocation Of Auth', 'hard'],
@@ -61,11 +67,21 @@ const refusals: [code: string, reason: string, declineClass: DeclineClass][] = [
 export const adyenRefusals: Readonly<Record<string, DeclineClass>> = Object.fromEntries(refusals.map(([code, , declineClass]) => [code, declineClass]))
 const byReason = new Map(refusals.map(([code, reason]) => [reason.toLowerCase(), code]))
 
-/** `errorCode` of an error answer: what is about the stored payment method. The others are about the account or the request. */
+/**
+ * `errorCode` of an error answer: https://docs.adyen.com/development-resources/error-codes. What is about the stored
+ * payment method; the others are about the account or the request, which is the merchant's to mend.
+ */
 export const adyenErrorCodes: Readonly<Record<string, DeclineClass>> = {
   '101': 'credential',
+  '102': 'credential',
   '103': 'credential',
+  '108': 'credential',
+  '125': 'credential',
+  '126': 'credential',
+  '128': 'credential',
   '129': 'credential',
+  '137': 'config',
+  '138': 'config',
   '140': 'credential',
   '141': 'credential',
   '153': 'credential',
@@ -73,14 +89,24 @@ export const adyenErrorCodes: Readonly<Record<string, DeclineClass>> = {
   '800': 'credential',
   '802': 'credential',
   '803': 'credential',
+  '805': 'credential',
+  '806': 'credential',
+  '901': 'config',
   '905': 'config',
   '905_1': 'config',
   '905_2': 'config',
   '905_3': 'config',
+  '907': 'config',
+  // The transaction amount exceeds what is allowed for this type of card.
+  '916': 'funds',
+  '950': 'config',
 }
 
 /** "Request already processed or in progress": there is an earlier one under the same key, and it counts. */
 export const IN_PROGRESS = '704'
+
+/** After the charge's reference, in the request that gives up a charge which waits for its customer. */
+export const GIVEN_UP = '.cancel'
 
 export interface AdyenPayment {
   resultCode?: string
@@ -88,11 +114,18 @@ export interface AdyenPayment {
   refusalReason?: string
   refusalReasonCode?: string
   action?: { url?: string; type?: string } | null
+  additionalData?: AdyenRaw | null
 }
 
-const declined = (code: string, pspReference: string | undefined): ChargeOutcome => ({
+/** What the network said, where the account has it turned on. */
+interface AdyenRaw {
+  refusalReasonRaw?: string | undefined
+  merchantAdviceCode?: string | undefined
+}
+
+const declined = (code: string, pspReference: string | undefined, raw?: AdyenRaw | null): ChargeOutcome => ({
   status: 'declined',
-  declineClass: adyenRefusals[code] ?? 'issuer_soft',
+  declineClass: withNetworkWords(adyenRefusals[code] ?? 'issuer_soft', { advice: raw?.merchantAdviceCode, response: raw?.refusalReasonRaw }),
   pspCode: code,
   ...(pspReference ? { pspReference } : {}),
 })
@@ -105,7 +138,7 @@ export const toOutcome = (payment: AdyenPayment, separate: boolean): ChargeOutco
     case 'Authorised':
       return { status: separate ? 'authorized' : 'succeeded', pspReference }
     case 'Refused':
-      return declined(code, payment.pspReference)
+      return declined(code, payment.pspReference, payment.additionalData)
     case 'Error':
       return declined(payment.refusalReasonCode ? code : '4', payment.pspReference)
     case 'Cancelled':
@@ -153,7 +186,8 @@ const reasonCode = (reason: string | undefined): string => byReason.get((reason 
 
 /** By the reference that we gave: of the charge for a capture or a cancellation, of the refund for a refund. */
 const factsOf = (item: AdyenNotification, separate: boolean): Pick<PspEvent, 'charge' | 'refund' | 'dispute'> => {
-  const reference = item.merchantReference ?? ''
+  const isGivenUp = item.merchantReference?.endsWith(GIVEN_UP) === true
+  const reference = isGivenUp ? (item.merchantReference ?? '').slice(0, -GIVEN_UP.length) : (item.merchantReference ?? '')
   const succeeded = item.success === 'true'
   const pspReference = item.originalReference || item.pspReference
   const charge = (outcome: ChargeOutcome) => ({ charge: { reference, pspReference, outcome } })
@@ -175,7 +209,9 @@ const factsOf = (item: AdyenNotification, separate: boolean): Pick<PspEvent, 'ch
   }
   switch (item.eventCode) {
     case 'AUTHORISATION':
-      return charge(succeeded ? { status: separate ? 'authorized' : 'succeeded', pspReference } : declined(reasonCode(item.reason), pspReference))
+      return charge(
+        succeeded ? { status: separate ? 'authorized' : 'succeeded', pspReference } : declined(reasonCode(item.reason), pspReference, item.additionalData),
+      )
     case 'CAPTURE':
       return charge(succeeded ? { status: 'succeeded', pspReference } : declined('4', pspReference))
     // Days after the capture was told as made: what it paid for may have been given. Before that it is a decline.
@@ -183,7 +219,8 @@ const factsOf = (item: AdyenNotification, separate: boolean): Pick<PspEvent, 'ch
       return { ...charge(declined('4', pspReference)), dispute: dispute('lost', `CAPTURE_FAILED: ${item.reason || 'the money was not taken'}`) }
     case 'CANCELLATION':
     case 'TECHNICAL_CANCEL':
-      return succeeded ? charge({ status: 'declined', declineClass: 'technical', pspCode: 'released', pspReference }) : {}
+      if (!succeeded) return {}
+      return charge({ status: 'declined', declineClass: isGivenUp ? 'action_required' : 'technical', pspCode: 'released', pspReference })
     case 'REFUND':
       return refund(succeeded ? { status: 'succeeded' } : { status: 'failed', pspCode: item.reason || 'refused' })
     case 'REFUND_FAILED':

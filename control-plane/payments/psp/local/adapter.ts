@@ -7,6 +7,7 @@ import { Webhook } from 'standardwebhooks'
 import type { Clock } from '../../../../common/clock.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
+import { askAfterCancel, askAfterRefund, askWhatBecame, givenUp, refusalIn } from '../ask-after-failure.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import type { PspProvider } from '../directory.ts'
 import type { ChargeName, ChargeOutcome, Psp } from '../psp.ts'
@@ -34,6 +35,7 @@ const credentialsFor = (allowPrivate: boolean) =>
   })
 
 type Answer = { status: number; body: unknown }
+type Failure = Extract<ChargeOutcome, { status: 'declined' | 'unknown' }>
 
 export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): PspProvider<z.infer<ReturnType<typeof credentialsFor>>> => ({
   credentials: credentialsFor(deps.allowPrivate),
@@ -58,7 +60,7 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
       return { status: answer.status, body: await answer.json().catch(() => undefined) }
     }
 
-    const refusal = ({ status }: Answer): ChargeOutcome => {
+    const refusal = ({ status }: Answer): Failure => {
       const pspCode = `http_${status}`
       if (status === 429) return { status: 'declined', declineClass: 'technical', pspCode }
       if (status >= 400 && status < 500 && status !== 408 && status !== 409) return { status: 'declined', declineClass: 'config', pspCode }
@@ -70,20 +72,30 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
       return parsed.success ? toOutcome(parsed.data) : { status: 'unknown', pspCode: 'malformed_answer' }
     }
     const unclear = ({ status }: Pick<Answer, 'status'>) => ({ status: 'unknown', pspCode: `http_${status}` }) as const
-    const onCharge = async (action: string, id: string, { reference }: ChargeName): Promise<ChargeOutcome> => {
+    const onCharge = async (
+      action: string,
+      id: string,
+      { reference }: ChargeName,
+      otherwise: (failure: Failure, httpStatus?: number) => Promise<ChargeOutcome>,
+    ): Promise<ChargeOutcome> => {
       try {
-        return toCharge(await call(action, id, { reference }), unclear)
+        const answer = await call(action, id, { reference })
+        const parsed = answer.status === 200 ? bankCharge.safeParse(answer.body) : undefined
+        if (parsed?.success) return toOutcome(parsed.data)
+        return otherwise(parsed ? { status: 'unknown', pspCode: 'malformed_answer' } : refusal(answer), answer.status)
       } catch (error) {
-        return { status: 'unknown', pspCode: transportFailure(error).pspCode }
+        return otherwise({ status: 'unknown', pspCode: transportFailure(error).pspCode })
       }
     }
 
     const psp: Psp = {
       // The protocol asks for it.
       idempotencyMs: Number.POSITIVE_INFINITY,
-      charge: async ({ reference, amountMinor, currency, token, description, capture, offSession, returnUrl: back }) => {
+      charge: async ({ reference, amountMinor, currency, token, description, capture, offSession, authenticate, returnUrl: back }) => {
         try {
-          const fields = { reference, amount: amountMinor, currency, token, description, capture, offSession, returnUrl: back ?? returnUrl }
+          const order = { reference, amount: amountMinor, currency, token, description, capture, offSession, returnUrl: back ?? returnUrl }
+          // Without the customer there is nobody to ask.
+          const fields = authenticate && !offSession ? { ...order, authenticate } : order
           return toCharge(await call('charge', reference, fields), refusal)
         } catch (error) {
           return transportFailure(error)
@@ -98,12 +110,16 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
         }
       },
       complete: (charge) => completeByInquiry(psp, charge),
-      capture: (reference, charge) => onCharge('capture', reference, charge),
-      release: (reference, charge) => onCharge('release', reference, charge),
-      refund: async ({ reference, charge, amountMinor }) => {
+      capture: (id, charge) =>
+        onCharge('capture', id, charge, (failure, httpStatus) => askWhatBecame(psp, charge, failure.pspCode, refusalIn(failure, httpStatus))),
+      release: (id, charge) => onCharge('release', id, charge, ({ pspCode }) => askWhatBecame(psp, charge, pspCode)),
+      // Banks that were built before there was such an action do not know it; what became of the charge they do.
+      cancel: async (id, charge) => givenUp(await onCharge('cancel', id, charge, ({ pspCode }) => askAfterCancel(psp, charge, pspCode))),
+      refund: async (request) => {
+        const { reference, charge, amountMinor } = request
         try {
           const answer = await call('refund', reference, { reference, charge: charge.reference, amount: amountMinor, currency: charge.currency })
-          if (answer.status === 422) return { status: 'failed', pspCode: 'http_422' }
+          if (answer.status === 422) return askAfterRefund(psp, request, 'http_422')
           const parsed = bankRefund.safeParse(answer.body)
           return answer.status === 200 && parsed.success ? toRefundOutcome(parsed.data) : unclear(answer)
         } catch (error) {

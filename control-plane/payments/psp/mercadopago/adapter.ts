@@ -11,13 +11,23 @@ import { MercadoPagoError, MPConnectionError } from 'mercadopago/dist/utils/erro
 import type { Clock } from '../../../../common/clock.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
+import { askAfterCancel, askWhatBecame, givenUp, type Refusal, refusalIn } from '../ask-after-failure.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toDecimal } from '../currency-exponents.ts'
 import type { PspProvider } from '../directory.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
-import { type MercadopagoEvent, type MercadopagoPayment, toEvent, toLookedUp, toOutcome, toRefundOutcome } from './mapping.ts'
+import {
+  type MercadopagoEvent,
+  type MercadopagoPayment,
+  mercadopagoCauses,
+  toEvent,
+  toLookedUp,
+  toOutcome,
+  toRefundOutcome,
+  UNCLEAR_CAUSES,
+} from './mapping.ts'
 
 const credentials = z.strictObject({ accessToken: z.string('is needed: the access token of the application').min(1) })
 
@@ -30,15 +40,25 @@ const codeOf = (error: unknown): string => {
   return error.error || `http_${error.status}`
 }
 
+/** What else than a list of codes MercadoPago sends there says nothing. */
+const causes = z.array(z.object({ code: z.union([z.string(), z.number()]).transform(String) }).catch({ code: '' })).catch([])
+
+const causesOf = (error: MercadoPagoError): string[] => causes.parse(error.causes).map(({ code }) => code)
+
 /** What MercadoPago, or the way to it, says instead of a payment. */
 const toFailure = (error: unknown): ChargeOutcome => {
   if (!(error instanceof MercadoPagoError) || error instanceof MPConnectionError) return transportFailure(error)
   const pspCode = codeOf(error)
   if (error.status === 429) return { status: 'declined', declineClass: 'technical', pspCode }
+  const codes = causesOf(error)
+  if (codes.some((cause) => UNCLEAR_CAUSES.includes(cause))) return { status: 'unknown', pspCode }
   // Locked, in conflict with an earlier one, or waiting for somebody else: not known to be refused.
   if ([408, 409, 423, 424].includes(error.status) || error.status >= 500 || error.status === 0) return { status: 'unknown', pspCode }
-  return { status: 'declined', declineClass: error.status === 404 || error.status === 402 ? 'credential' : 'config', pspCode }
+  const known = codes.map((cause) => mercadopagoCauses[cause]).find((one) => one !== undefined)
+  return { status: 'declined', declineClass: known ?? (error.status === 404 || error.status === 402 ? 'credential' : 'config'), pspCode }
 }
+
+const refusalOf = (error: unknown): Refusal | undefined => refusalIn(toFailure(error), error instanceof MercadoPagoError ? error.status : undefined)
 
 const event = z.object({
   id: z.union([z.number(), z.string()]),
@@ -50,7 +70,7 @@ const event = z.object({
 export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | undefined }): PspProvider<z.infer<typeof credentials>> => ({
   credentials,
   webhookProblem: (_, secret) => (secret ? undefined : "webhookSecret has to be the application's signature key"),
-  create: ({ credentials: { accessToken }, webhookSecret, timeoutMs }): Psp => {
+  create: ({ credentials: { accessToken }, webhookSecret, returnUrl, timeoutMs }): Psp => {
     if (deps.baseUrl !== undefined) Object.assign(AppConfig, { BASE_URL: deps.baseUrl.replace(/\/$/, '') })
     /** One a call: the library keeps the options of one call for the next. */
     const config = (idempotencyKey?: string) =>
@@ -62,13 +82,27 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
       if (!Array.isArray(found.results)) throw new Error('the search has no results')
       return found.results[0] as MercadopagoPayment | undefined
     }
-    const onPayment = async (charge: ChargeName, act: (id: string) => Promise<unknown>): Promise<ChargeOutcome> => {
-      if (!charge.pspReference) return { status: 'unknown', pspCode: 'no_psp_reference' }
+    const onPayment = async (
+      charge: ChargeName,
+      act: (id: string) => Promise<unknown>,
+      otherwise: (error: unknown) => Promise<ChargeOutcome>,
+    ): Promise<ChargeOutcome> => {
       try {
-        return toOutcome((await act(charge.pspReference)) as MercadopagoPayment)
+        const id = charge.pspReference ?? (await find(charge))?.id
+        if (id === undefined) return { status: 'unknown', pspCode: 'not_found' }
+        const outcome = toOutcome((await act(String(id))) as MercadopagoPayment)
+        return outcome.status === 'unknown' ? await askWhatBecame(psp, charge, outcome.pspCode) : outcome
       } catch (error) {
-        return { status: 'unknown', pspCode: codeOf(error) }
+        return otherwise(error)
       }
+    }
+    /**
+     * Of a customer who is there: https://www.mercadopago.com/developers/en/docs/checkout-api-payments/how-tos/integrate-3ds.
+     * A page that is not https is nowhere that MercadoPago sends anybody; it is left out, lest the payment be refused for it.
+     */
+    const presence = ({ authenticate, returnUrl: own }: ChargeRequest) => {
+      const back = own ?? returnUrl
+      return { three_d_secure_mode: authenticate ? 'mandatory' : 'optional', ...(back.startsWith('https:') ? { callback_url: back } : {}) }
     }
     /** A saved card is charged by a token made for this one payment. */
     const source = async ({ token }: ChargeRequest) => {
@@ -99,7 +133,7 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
           capture: order.capture === 'automatic',
           ...from,
           ...(order.description ? { description: order.description } : {}),
-          ...(order.offSession ? {} : { three_d_secure_mode: 'optional' }),
+          ...(order.offSession ? {} : presence(order)),
         }
         try {
           const answer = await new Payment(config(order.reference)).create({ body: body as never })
@@ -117,8 +151,22 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
         }
       },
       complete: (charge) => completeByInquiry(psp, charge),
-      capture: (reference, charge) => onPayment(charge, (id) => new Payment(config(reference)).capture({ id })),
-      release: (reference, charge) => onPayment(charge, (id) => new Payment(config(reference)).cancel({ id })),
+      capture: (reference, charge) =>
+        onPayment(
+          charge,
+          (id) => new Payment(config(reference)).capture({ id }),
+          (error) => askWhatBecame(psp, charge, codeOf(error), refusalOf(error)),
+        ),
+      release: (reference, charge) =>
+        onPayment(
+          charge,
+          (id) => new Payment(config(reference)).cancel({ id }),
+          (error) => askWhatBecame(psp, charge, codeOf(error)),
+        ),
+      cancel: async (reference, charge) => {
+        const cancel = (id: string) => new Payment(config(reference)).cancel({ id })
+        return givenUp(await onPayment(charge, cancel, (error) => askAfterCancel(psp, charge, codeOf(error))))
+      },
       refund: async ({ reference, charge, amountMinor }) => {
         const amount = toDecimal(amountMinor, charge.currency, countedBy.mercadopago)
         if (amount === undefined) return { status: 'failed', pspCode: 'amount_not_expressible' }
@@ -127,7 +175,7 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
           const refund = await new PaymentRefund(config(reference)).create({ payment_id: charge.pspReference, body: { amount: Number(amount) } })
           return refund.id === undefined ? { status: 'unknown', pspCode: 'malformed_answer' } : toRefundOutcome(refund.status)
         } catch (error) {
-          const isAnswer = error instanceof MercadoPagoError && error.status === 400
+          const isAnswer = error instanceof MercadoPagoError && (error.status === 400 || error.status === 422)
           return { status: isAnswer ? 'failed' : 'unknown', pspCode: codeOf(error) }
         }
       },

@@ -9,7 +9,11 @@ import type { DeclineClass } from '../../../schemas/payment.ts'
 import { fromDecimal } from '../currency-exponents.ts'
 import type { ChargeOutcome, LookedUp, PspEvent, RefundOutcome } from '../psp.ts'
 
-/** `status_detail` of a payment that is rejected. */
+/**
+ * `status_detail` of a payment that is rejected:
+ * https://www.mercadopago.com/developers/en/docs/checkout-api-payments/response-handling/collection-results, and, for
+ * `cc_rejected_3ds_…`, .../how-tos/integrate-3ds, "Possible payment status".
+ */
 export const mercadopagoRejections: Readonly<Record<string, DeclineClass>> = {
   bank_error: 'technical',
   cc_amount_rate_limit_exceeded: 'funds',
@@ -36,7 +40,8 @@ export const mercadopagoRejections: Readonly<Record<string, DeclineClass>> = {
   cc_rejected_time_out: 'technical',
   insufficient_amount: 'funds',
   insufficient_money: 'funds',
-  invalid_operation: 'config',
+  // An invalid transaction is one elsewhere, and later.
+  invalid_operation: 'hard',
   rejected_by_bank: 'issuer_soft',
   rejected_by_biz_rule: 'hard',
   rejected_by_issuer: 'issuer_soft',
@@ -45,6 +50,24 @@ export const mercadopagoRejections: Readonly<Record<string, DeclineClass>> = {
   rejected_insufficient_data: 'config',
   rejected_other_reason: 'issuer_soft',
 }
+
+/**
+ * `cause[].code` of a request that is refused:
+ * https://www.mercadopago.com/developers/en/reference/online-payments/checkout-api-payments/create-payment/post, "Errors".
+ * What is about the customer or the card; the others are about the request, which is `config`.
+ */
+export const mercadopagoCauses: Readonly<Record<string, DeclineClass>> = {
+  // The customer, or the token of their card, is not found or not valid.
+  '2002': 'credential',
+  '2006': 'credential',
+  '2062': 'credential',
+  '3003': 'credential',
+  // The tokens cannot be asked for now.
+  '2007': 'technical',
+}
+
+/** "Already posted the same request in the last minute", and a failure on the way to the acquirer: there may be an earlier one, and it counts. */
+export const UNCLEAR_CAUSES = ['2001', '2004']
 
 /** The parts of a payment that are looked at. */
 export interface MercadopagoPayment {
@@ -74,7 +97,12 @@ export const toOutcome = (payment: MercadopagoPayment): ChargeOutcome => {
     case 'rejected':
       return { status: 'declined', declineClass: mercadopagoRejections[detail] ?? 'issuer_soft', pspCode: detail || 'rejected', pspReference }
     case 'cancelled':
-      return { status: 'declined', declineClass: detail === 'expired' ? 'action_required' : 'technical', pspCode: `cancelled_${detail}`, pspReference }
+      return {
+        status: 'declined',
+        declineClass: detail === 'expired' || detail === 'by_payer' ? 'action_required' : 'technical',
+        pspCode: `cancelled_${detail}`,
+        pspReference,
+      }
     default: {
       const actionUrl = payment.three_ds_info?.external_resource_url ?? payment.transaction_details?.external_resource_url
       // A status that we do not know is not a decline: somebody may have been charged.

@@ -7,10 +7,11 @@
  * a repeated PayPal-Request-Id with the first one's outcome for 6 hours, and refuses a second payment of an invoice id
  * for good. It cannot be asked about an order by our reference.
  */
-import { ApiError, CheckoutPaymentIntent, Client, Environment, OrdersController, PaymentsController } from '@paypal/paypal-server-sdk'
+import { ApiError, CheckoutPaymentIntent, Client, Environment, OrdersController, PatchOp, PaymentsController } from '@paypal/paypal-server-sdk'
 import type { Clock } from '../../../../common/clock.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
+import { askAfterCancel, askAfterRefund, askWhatBecame, type Refusal, refusalIn } from '../ask-after-failure.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toDecimal } from '../currency-exponents.ts'
@@ -18,7 +19,7 @@ import type { PspProvider } from '../directory.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { createTransport } from '../transport.ts'
 import { transportFailure } from '../transport-errors.ts'
-import { ALREADY_PAID, type PaypalEvent, type PaypalOrder, paypalIssues, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
+import { ALREADY_PAID, GIVEN_UP, isGivenUp, type PaypalEvent, type PaypalOrder, paypalIssues, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
 import { verifyPaypalSignature } from './webhook-signature.ts'
 
 const credentials = z.strictObject({
@@ -59,16 +60,20 @@ const toFailure = (error: unknown): ChargeOutcome => {
   return { status: 'unknown', pspCode }
 }
 
+const refusalOf = (error: unknown): Refusal | undefined => refusalIn(toFailure(error), error instanceof ApiError ? error.statusCode : undefined)
+
 const event = z.object({ id: z.string().min(1), event_type: z.string().min(1), resource: z.looseObject({}) })
 
 /** The library speaks through axios; this gives axios our HTTP, so that all adapters fail alike. */
 const axiosAdapter =
-  (fetch: ReturnType<typeof createTransport>['fetch']) => async (config: { url: string; method?: string; headers: object; data?: string; auth?: unknown }) => {
+  (fetch: ReturnType<typeof createTransport>['fetch'], onUnauthorized: () => void) =>
+  async (config: { url: string; method?: string; headers: object; data?: string; auth?: unknown }) => {
     const answer = await fetch(config.url, {
       method: (config.method ?? 'get').toUpperCase(),
       headers: Object.fromEntries(Object.entries(config.headers).map(([name, value]) => [name, String(value)])),
       ...(config.data === undefined ? {} : { body: config.data }),
     })
+    if (answer.status === 401) onUnauthorized()
     return {
       data: await answer.text(),
       status: answer.status,
@@ -88,7 +93,12 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
       clientCredentialsAuthCredentials: { oAuthClientId: account.clientId, oAuthClientSecret: account.clientSecret },
       environment: account.environment === 'live' ? Environment.Production : Environment.Sandbox,
       timeout: timeoutMs,
-      unstable_httpClientOptions: { adapter: axiosAdapter(transport.fetch) },
+      unstable_httpClientOptions: {
+        adapter: axiosAdapter(transport.fetch, () => {
+          // An access token that PayPal has taken back is not used again.
+          token = undefined
+        }),
+      },
     })
     const orders = new OrdersController(client)
     const payments = new PaymentsController(client)
@@ -115,35 +125,64 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
 
     const read = async (id: string): Promise<PaypalOrder> => {
       const { ordersApi } = await apis()
-      const order = (await ordersApi.getOrder({ id })).result as PaypalOrder
-      // The customer has said yes, and the money has not been taken.
-      if (order.status !== 'APPROVED') return order
-      if (order.intent === CheckoutPaymentIntent.Authorize) {
-        return (await ordersApi.authorizeOrder({ id, paypalRequestId: `${id}-authorize`, prefer: WHOLE })).result as PaypalOrder
-      }
-      return (await ordersApi.captureOrder({ id, paypalRequestId: `${id}-capture`, prefer: WHOLE })).result as PaypalOrder
+      return (await ordersApi.getOrder({ id })).result as PaypalOrder
     }
-    const onAuthorization = async (charge: ChargeName, act: (authorizationId: string) => Promise<ChargeOutcome>): Promise<ChargeOutcome> => {
-      const unknown = (pspCode: string): ChargeOutcome => ({ status: 'unknown', pspCode })
+    /** The customer has said yes, and the money has not been taken: it is taken, or held, now. */
+    const take = async (id: string, intent: string | undefined): Promise<ChargeOutcome> => {
+      const { ordersApi } = await apis()
       try {
-        if (!charge.pspReference) return unknown('no_psp_reference')
-        const order = await read(charge.pspReference)
-        const authorization = order.purchaseUnits?.[0]?.payments?.authorizations?.[0]
-        return authorization?.id && authorization.status === 'CREATED' ? await act(authorization.id) : toOutcome(order)
+        const { result } =
+          intent === CheckoutPaymentIntent.Authorize
+            ? await ordersApi.authorizeOrder({ id, paypalRequestId: `${id}-authorize`, prefer: WHOLE })
+            : await ordersApi.captureOrder({ id, paypalRequestId: `${id}-capture`, prefer: WHOLE })
+        return toOutcome(result as PaypalOrder)
+      } catch (error) {
+        // Only what PayPal says of the payment; that it does not let us in says nothing of it.
+        const refusal = error instanceof ApiError && error.statusCode === 422 ? refusalOf(error) : undefined
+        if (refusal) return { ...refusal, pspReference: id }
+        // Somebody else has just taken it, or it is not known what happened.
+        const order = await read(id)
+        return order.status === 'APPROVED' ? { status: 'unknown', pspCode: codeOf(error) } : toOutcome(order)
+      }
+    }
+    const look = async (order: PaypalOrder): Promise<ChargeOutcome> =>
+      // What has been given up stays so.
+      order.id && order.status === 'APPROVED' && !isGivenUp(order) ? take(order.id, order.intent) : toOutcome(order)
+
+    const onAuthorization = async (
+      charge: ChargeName,
+      act: (authorizationId: string) => Promise<ChargeOutcome>,
+      otherwise: (error: unknown) => Promise<ChargeOutcome>,
+    ): Promise<ChargeOutcome> => {
+      const unknown = (pspCode: string): ChargeOutcome => ({ status: 'unknown', pspCode })
+      if (!charge.pspReference) return unknown('no_psp_reference')
+      let order: PaypalOrder
+      try {
+        order = await read(charge.pspReference)
       } catch (error) {
         return unknown(codeOf(error))
+      }
+      const authorization = order.purchaseUnits?.[0]?.payments?.authorizations?.[0]
+      if (!authorization?.id || authorization.status !== 'CREATED') return toOutcome(order)
+      try {
+        return await act(authorization.id)
+      } catch (error) {
+        return otherwise(error)
       }
     }
     const source = (order: ChargeRequest) => {
       const [kind, id] = order.token.includes('/') ? order.token.split('/') : ['paypal', order.token]
       const initiator = order.offSession ? 'MERCHANT' : 'CUSTOMER'
+      const back = order.returnUrl ?? returnUrl
+      const present = order.offSession ? {} : { experienceContext: { returnUrl: back, cancelUrl: back } }
       if (kind === 'card') {
         const storedCredential = { paymentInitiator: initiator, paymentType: order.offSession ? 'RECURRING' : 'ONE_TIME', usage: 'SUBSEQUENT' }
-        return {
-          card: { vaultId: id, storedCredential, experienceContext: { returnUrl: order.returnUrl ?? returnUrl, cancelUrl: order.returnUrl ?? returnUrl } },
-        }
+        // https://developer.paypal.com/docs/checkout/advanced/customize/3d-secure/: always, not only where the law asks for it.
+        const attributes = order.authenticate && !order.offSession ? { attributes: { verification: { method: 'SCA_ALWAYS' } } } : {}
+        return { card: { vaultId: id, storedCredential, ...present, ...attributes } }
       }
-      return { paypal: { vaultId: id, storedCredential: { paymentInitiator: initiator, usage: 'SUBSEQUENT' } } }
+      // Who pays from a wallet is asked by PayPal itself, whenever it wants to be sure.
+      return { paypal: { vaultId: id, storedCredential: { paymentInitiator: initiator, usage: 'SUBSEQUENT' }, ...present } }
     }
 
     const psp: Psp = {
@@ -177,38 +216,65 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
           const answer = await api.createOrder({ body: body as never, paypalRequestId: order.reference, prefer: WHOLE })
           return toOutcome(answer.result as PaypalOrder)
         } catch (error) {
-          // An access token that PayPal has taken back is not used again.
-          if (error instanceof ApiError && error.statusCode === 401) token = undefined
           return toFailure(error)
         }
       },
       inquire: async ({ pspReference }) => {
         if (!pspReference) return { status: 'cannot_tell' }
         try {
-          return toOutcome(await read(pspReference))
+          return await look(await read(pspReference))
         } catch (error) {
           return { status: 'unknown', pspCode: codeOf(error) }
         }
       },
       complete: (charge) => completeByInquiry(psp, charge),
       capture: (reference, charge) =>
-        onAuthorization(charge, async (authorizationId) => {
-          const { paymentsApi } = await apis()
-          const answer = await paymentsApi.captureAuthorizedPayment({
-            authorizationId,
-            paypalRequestId: reference,
-            prefer: WHOLE,
-            body: { invoiceId: charge.reference, finalCapture: true },
-          })
-          return toOutcome({ id: charge.pspReference ?? '', purchaseUnits: [{ payments: { captures: [answer.result as never] } }] })
-        }),
+        onAuthorization(
+          charge,
+          async (authorizationId) => {
+            const { paymentsApi } = await apis()
+            const answer = await paymentsApi.captureAuthorizedPayment({
+              authorizationId,
+              paypalRequestId: reference,
+              prefer: WHOLE,
+              body: { invoiceId: charge.reference, finalCapture: true },
+            })
+            return toOutcome({ id: charge.pspReference ?? '', purchaseUnits: [{ payments: { captures: [answer.result as never] } }] })
+          },
+          (error) => askWhatBecame(psp, charge, codeOf(error), refusalOf(error)),
+        ),
       release: (reference, charge) =>
-        onAuthorization(charge, async (authorizationId) => {
-          const { paymentsApi } = await apis()
-          await paymentsApi.voidPayment({ authorizationId, paypalRequestId: reference })
-          return { status: 'declined', declineClass: 'technical', pspCode: 'released', ...(charge.pspReference ? { pspReference: charge.pspReference } : {}) }
-        }),
-      refund: async ({ reference, charge, amountMinor }) => {
+        onAuthorization(
+          charge,
+          async (authorizationId) => {
+            const { paymentsApi } = await apis()
+            await paymentsApi.voidPayment({ authorizationId, paypalRequestId: reference })
+            return { status: 'declined', declineClass: 'technical', pspCode: 'released', ...(charge.pspReference ? { pspReference: charge.pspReference } : {}) }
+          },
+          (error) => askWhatBecame(psp, charge, codeOf(error)),
+        ),
+      /**
+       * PayPal has no call that cancels an order. An order takes no money until it is captured, and nobody but this
+       * adapter captures it: so it is marked, where every later look at it sees the mark, and is never captured then.
+       */
+      cancel: async (_, charge) => {
+        const { pspReference: id } = charge
+        if (!id) return { status: 'unknown', pspCode: 'no_psp_reference' }
+        try {
+          const order = await read(id)
+          if (!isGivenUp(order)) {
+            const { ordersApi } = await apis()
+            const path = `/purchase_units/@reference_id=='${charge.reference}'/custom_id`
+            await ordersApi.patchOrder({ id, body: [{ op: PatchOp.Replace, path, value: GIVEN_UP }] })
+          }
+        } catch (error) {
+          return askAfterCancel(psp, charge, codeOf(error))
+        }
+        // Whoever captured it before the mark was there was faster.
+        return askAfterCancel(psp, charge, 'not_marked')
+      },
+      refund: async (request) => {
+        const { reference, charge, amountMinor } = request
         const value = toDecimal(amountMinor, charge.currency, countedBy.paypal)
         if (value === undefined) return { status: 'failed', pspCode: 'amount_not_expressible' }
         try {
@@ -220,8 +286,9 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
           const answer = await paymentsApi.refundCapturedPayment({ captureId, paypalRequestId: reference, prefer: WHOLE, body })
           return toRefundOutcome(answer.result.status)
         } catch (error) {
+          // An invoice id that is there already is that of this refund: then it has been made.
           const isAnswer = error instanceof ApiError && error.statusCode === 422
-          return { status: isAnswer ? 'failed' : 'unknown', pspCode: codeOf(error) }
+          return isAnswer ? askAfterRefund(psp, request, codeOf(error)) : { status: 'unknown', pspCode: codeOf(error) }
         }
       },
       inquireRefund: async ({ reference, charge }) => {
@@ -257,8 +324,8 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
       },
       lookUp: async (pspReference) => {
         const order = await read(pspReference)
-        const reference = order.purchaseUnits?.[0]?.customId
-        return reference ? { reference, outcome: toOutcome(order) } : undefined
+        const reference = order.purchaseUnits?.[0]?.invoiceId ?? order.purchaseUnits?.[0]?.customId
+        return reference ? { reference, outcome: await look(order) } : undefined
       },
     }
     return psp

@@ -9,6 +9,7 @@
 import Stripe from 'stripe'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
+import { askAfterCancel, askAfterRefund, askWhatBecame, givenUp, type Refusal, refusalIn } from '../ask-after-failure.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toPspUnits } from '../currency-exponents.ts'
@@ -36,14 +37,14 @@ const toFailure = (error: unknown): ChargeOutcome => {
   const pspReference = intentOf(error)
   const known = pspReference === undefined ? {} : { pspReference }
   const pspCode = error.decline_code ?? error.code ?? (error.statusCode && error.statusCode >= 400 ? `http_${error.statusCode}` : 'malformed_answer')
-  if (error instanceof errors.StripeCardError) return { status: 'declined', declineClass: classOf(error.decline_code, error.code), pspCode, ...known }
+  if (error instanceof errors.StripeCardError) return { status: 'declined', declineClass: classOf(error), pspCode, ...known }
   // The same key with another request, or while the first is still running: there is an earlier one, and it counts.
   if (error instanceof errors.StripeIdempotencyError || error.statusCode === 409) return { status: 'unknown', pspCode }
   if (error instanceof errors.StripeRateLimitError) return { status: 'declined', declineClass: 'technical', pspCode }
   if (error instanceof errors.StripeAuthenticationError || error instanceof errors.StripePermissionError)
     return { status: 'declined', declineClass: 'config', pspCode }
   if (error instanceof errors.StripeInvalidRequestError) {
-    const declineClass = error.code ? classOf(undefined, error.code) : 'config'
+    const declineClass = error.code ? classOf({ code: error.code }) : 'config'
     // An invalid request is our mistake or the account's, not an issuer's word.
     return { status: 'declined', declineClass: declineClass === 'issuer_soft' ? 'config' : declineClass, pspCode, ...known }
   }
@@ -74,13 +75,16 @@ export const stripeProvider = (deps: { baseUrl: string | undefined }): PspProvid
       const found = await stripe.paymentIntents.search({ query: `metadata['${REFERENCE}']:'${reference}'`, limit: 1 })
       return found.data[0]
     }
-    /** Of an operation on an intent that exists: whatever is no clear answer leaves it as it is. */
-    const onIntent = async (charge: ChargeName, act: (id: string) => Promise<Stripe.PaymentIntent>): Promise<ChargeOutcome> => {
+    const onIntent = async (
+      charge: ChargeName,
+      act: (id: string) => Promise<Stripe.PaymentIntent>,
+      otherwise: (error: unknown) => Promise<ChargeOutcome>,
+    ): Promise<ChargeOutcome> => {
       try {
         const id = charge.pspReference ?? (await find(charge))?.id
         return id ? toOutcome(await act(id)) : { status: 'unknown', pspCode: 'not_found' }
       } catch (error) {
-        return { status: 'unknown', pspCode: codeOf(error) }
+        return otherwise(error)
       }
     }
 
@@ -101,7 +105,12 @@ export const stripeProvider = (deps: { baseUrl: string | undefined }): PspProvid
               ...(request.description ? { description: request.description } : {}),
               ...(request.offSession
                 ? { off_session: true, automatic_payment_methods: { enabled: true, allow_redirects: 'never' as const } }
-                : { automatic_payment_methods: { enabled: true }, return_url: request.returnUrl ?? returnUrl }),
+                : {
+                    automatic_payment_methods: { enabled: true },
+                    return_url: request.returnUrl ?? returnUrl,
+                    // https://docs.stripe.com/payments/3d-secure/authentication-flow#manual-three-ds
+                    ...(request.authenticate ? { payment_method_options: { card: { request_three_d_secure: 'any' as const } } } : {}),
+                  }),
             },
             { idempotencyKey: request.reference },
           )
@@ -120,9 +129,24 @@ export const stripeProvider = (deps: { baseUrl: string | undefined }): PspProvid
         }
       },
       complete: (charge) => completeByInquiry(psp, charge),
-      capture: (reference, charge) => onIntent(charge, (id) => stripe.paymentIntents.capture(id, {}, { idempotencyKey: reference })),
-      release: (reference, charge) => onIntent(charge, (id) => stripe.paymentIntents.cancel(id, {}, { idempotencyKey: reference })),
-      refund: async ({ reference, charge, amountMinor }) => {
+      capture: (reference, charge) =>
+        onIntent(
+          charge,
+          (id) => stripe.paymentIntents.capture(id, {}, { idempotencyKey: reference }),
+          (error) => askWhatBecame(psp, charge, codeOf(error), refusalOf(error)),
+        ),
+      release: (reference, charge) =>
+        onIntent(
+          charge,
+          (id) => stripe.paymentIntents.cancel(id, {}, { idempotencyKey: reference }),
+          (error) => askWhatBecame(psp, charge, codeOf(error)),
+        ),
+      cancel: async (reference, charge) => {
+        const cancel = (id: string) => stripe.paymentIntents.cancel(id, { cancellation_reason: 'abandoned' }, { idempotencyKey: reference })
+        return givenUp(await onIntent(charge, cancel, (error) => askAfterCancel(psp, charge, codeOf(error))))
+      },
+      refund: async (request) => {
+        const { reference, charge, amountMinor } = request
         try {
           const intent = charge.pspReference ?? (await find(charge))?.id
           if (!intent) return { status: 'unknown', pspCode: 'charge_not_found' }
@@ -133,7 +157,7 @@ export const stripeProvider = (deps: { baseUrl: string | undefined }): PspProvid
         } catch (error) {
           // Only what Stripe says of the refund itself is final; its own failures and ours are not.
           const isAnswer = error instanceof errors.StripeInvalidRequestError && error.statusCode === 400
-          return { status: isAnswer ? 'failed' : 'unknown', pspCode: codeOf(error) }
+          return isAnswer ? askAfterRefund(psp, request, codeOf(error)) : { status: 'unknown', pspCode: codeOf(error) }
         }
       },
       inquireRefund: async ({ reference, charge }) => {
@@ -176,6 +200,8 @@ const orMissing = <T>(asked: Promise<T>): Promise<T | undefined> =>
     if (error instanceof errors.StripeError && error.statusCode === 404) return undefined
     throw error
   })
+
+const refusalOf = (error: unknown): Refusal | undefined => refusalIn(toFailure(error), error instanceof errors.StripeError ? error.statusCode : undefined)
 
 const codeOf = (error: unknown): string => {
   const failure = toFailure(error)

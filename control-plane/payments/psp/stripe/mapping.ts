@@ -8,11 +8,16 @@ import type Stripe from 'stripe'
 import type { DeclineClass } from '../../../schemas/payment.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { fromPspUnits } from '../currency-exponents.ts'
+import { withNetworkWords } from '../declined-for-good.ts'
 import type { ChargeOutcome, DisputeFacts, PspEvent, RefundOutcome } from '../psp.ts'
 
 /** Where our references are: in the metadata of a payment intent, and of a refund. */
 export const REFERENCE = 'tollgate_reference'
 
+/**
+ * `decline_code`: https://docs.stripe.com/declines/codes, "Card Decline Codes" and "LPM Decline Codes"; which network
+ * codes they stand for is in https://docs.stripe.com/declines/network-codes.
+ */
 export const stripeDeclines: Readonly<Record<string, DeclineClass>> = {
   approve_with_id: 'issuer_soft',
   authentication_not_handled: 'action_required',
@@ -20,12 +25,15 @@ export const stripeDeclines: Readonly<Record<string, DeclineClass>> = {
   call_issuer: 'issuer_soft',
   card_not_supported: 'credential',
   card_velocity_exceeded: 'funds',
-  currency_not_supported: 'config',
+  compliance_violation: 'hard',
+  // The card does not do this currency: no account of the merchant's changes that, another card does.
+  currency_not_supported: 'credential',
   do_not_honor: 'issuer_soft',
   do_not_try_again: 'hard',
   // There is another like it: nobody else is asked now, the same one later.
   duplicate_transaction: 'funds',
   expired_card: 'credential',
+  expired_payment_information: 'credential',
   fraudulent: 'hard',
   generic_decline: 'issuer_soft',
   highest_risk_level: 'hard',
@@ -36,26 +44,41 @@ export const stripeDeclines: Readonly<Record<string, DeclineClass>> = {
   incorrect_zip: 'credential',
   insufficient_funds: 'funds',
   invalid_account: 'credential',
-  invalid_amount: 'config',
+  // The issuer's word on this amount, which is what is owed: it is the same elsewhere, and later. That the merchant asks
+  // for an amount that Stripe does not take is another code (`amount_too_small` and its like), and the merchant's to mend.
+  invalid_amount: 'hard',
+  invalid_authorization: 'hard',
+  invalid_billing_agreement: 'credential',
+  invalid_business_account: 'config',
+  invalid_customer_account: 'credential',
   invalid_cvc: 'credential',
   invalid_expiry_month: 'credential',
   invalid_expiry_year: 'credential',
   invalid_number: 'credential',
+  invalid_payment_information: 'credential',
   invalid_pin: 'credential',
   issuer_not_available: 'issuer_soft',
+  live_mode_test_card: 'config',
   lost_card: 'hard',
   merchant_blacklist: 'hard',
   mobile_device_authentication_required: 'action_required',
   new_account_information_available: 'credential',
   no_action_taken: 'issuer_soft',
-  not_permitted: 'credential',
+  // 57, in Visa's category 1: the cardholder may not do this, wherever it is asked.
+  not_permitted: 'hard',
   offline_pin_required: 'credential',
   online_or_offline_pin_required: 'credential',
+  partner_generic_decline: 'issuer_soft',
+  partner_high_risk_customer: 'hard',
+  partner_payment_not_found: 'technical',
+  payment_disputed: 'credential',
+  payment_limit_exceeded: 'funds',
   pickup_card: 'hard',
   pin_try_exceeded: 'credential',
   previously_declined_do_not_retry: 'hard',
   processing_error: 'technical',
-  reenter_transaction: 'technical',
+  // The issuer's answer, so it counts as one: one other account, and later.
+  reenter_transaction: 'issuer_soft',
   restricted_card: 'hard',
   revocation_of_all_authorizations: 'hard',
   revocation_of_authorization: 'hard',
@@ -64,40 +87,111 @@ export const stripeDeclines: Readonly<Record<string, DeclineClass>> = {
   stolen_card: 'hard',
   stop_payment_order: 'hard',
   testmode_decline: 'config',
-  transaction_not_allowed: 'credential',
+  // 12, invalid transaction, and 57: both in Visa's category 1.
+  transaction_not_allowed: 'hard',
   try_again_later: 'issuer_soft',
   withdrawal_count_limit_exceeded: 'funds',
 }
 
-/** Error codes that come without a decline code. */
+/** `code` of an error that comes without a decline code: https://docs.stripe.com/error-codes, those that a charge can meet. */
 export const stripeErrorCodes: Readonly<Record<string, DeclineClass>> = {
   ...stripeDeclines,
+  account_closed: 'hard',
+  account_invalid: 'config',
   amount_too_large: 'config',
   amount_too_small: 'config',
   api_key_expired: 'config',
+  bank_account_declined: 'credential',
+  bank_account_restricted: 'credential',
+  bank_account_unusable: 'credential',
+  bank_account_unverified: 'credential',
+  // Declined too often within a day; it may be asked again after that.
+  card_decline_rate_limit_exceeded: 'funds',
   card_declined: 'issuer_soft',
+  charge_exceeds_source_limit: 'funds',
+  charge_exceeds_transaction_limit: 'funds',
+  charge_exceeds_weekly_limit: 'funds',
+  charge_expired_for_capture: 'technical',
+  country_unsupported: 'config',
+  // The customer has told their bank that they never agreed to it.
+  debit_not_authorized: 'hard',
+  invalid_card_type: 'credential',
+  invalid_characters: 'config',
+  invalid_charge_amount: 'config',
+  livemode_mismatch: 'config',
   lock_timeout: 'technical',
+  no_account: 'credential',
+  not_allowed_on_standard_account: 'config',
+  parameter_invalid_empty: 'config',
+  parameter_invalid_integer: 'config',
+  parameter_invalid_string_blank: 'config',
+  parameter_invalid_string_empty: 'config',
+  parameter_missing: 'config',
+  parameter_unknown: 'config',
+  parameters_exclusive: 'config',
+  payment_intent_action_required: 'action_required',
   payment_intent_authentication_failure: 'action_required',
+  payment_intent_incompatible_payment_method: 'config',
+  payment_intent_invalid_parameter: 'config',
+  payment_intent_mandate_invalid: 'credential',
+  payment_intent_payment_attempt_expired: 'action_required',
   payment_intent_payment_attempt_failed: 'issuer_soft',
+  payment_intent_rate_limit_exceeded: 'technical',
+  payment_intent_unexpected_state: 'config',
+  payment_method_bank_account_blocked: 'credential',
+  payment_method_billing_details_address_missing: 'config',
+  payment_method_configuration_failures: 'config',
+  payment_method_currency_mismatch: 'config',
   payment_method_customer_decline: 'credential',
   payment_method_invalid_parameter: 'config',
+  payment_method_invalid_parameter_testmode: 'config',
+  payment_method_not_available: 'technical',
   payment_method_provider_decline: 'issuer_soft',
   payment_method_provider_timeout: 'technical',
   payment_method_unactivated: 'config',
   payment_method_unexpected_state: 'credential',
+  payment_method_unsupported_type: 'config',
+  platform_account_required: 'config',
   platform_api_key_expired: 'config',
+  postal_code_invalid: 'credential',
   rate_limit: 'technical',
+  // The customer has stopped the payment at their bank.
+  refer_to_customer: 'hard',
   resource_missing: 'credential',
   secret_key_required: 'config',
+  sepa_unsupported_account: 'credential',
+  testmode_charges_only: 'config',
+  tls_version_unsupported: 'config',
+  token_already_used: 'credential',
+  url_invalid: 'config',
 }
 
-/** A code that nobody knows yet is most likely an issuer's: one other provider may be asked, and later the same. */
-export const classOf = (declineCode: string | undefined, code: string | undefined): DeclineClass =>
-  stripeDeclines[declineCode ?? ''] ?? stripeErrorCodes[code ?? ''] ?? 'issuer_soft'
+/** What of an error, or of an intent's last one, tells why. */
+interface DeclineError {
+  code?: string | undefined
+  decline_code?: string | undefined
+  advice_code?: string | undefined
+  network_advice_code?: string | undefined
+  network_decline_code?: string | undefined
+}
+
+/** Null as well as absent, which is how the API and the library leave out what there is not. */
+type Nullable<T> = { [key in keyof T]?: T[key] | null }
+
+/**
+ * A code that nobody knows yet is most likely an issuer's: one other provider may be asked, and later the same. What the
+ * network advises (https://docs.stripe.com/declines/card#retrying-issuer-declines) wins.
+ */
+export const classOf = (error: Nullable<DeclineError>): DeclineClass =>
+  withNetworkWords(stripeDeclines[error.decline_code ?? ''] ?? stripeErrorCodes[error.code ?? ''] ?? 'issuer_soft', {
+    doNotTryAgain: error.advice_code === 'do_not_try_again',
+    advice: error.network_advice_code ?? undefined,
+    response: error.network_decline_code ?? undefined,
+  })
 
 const declined = (error: Stripe.PaymentIntent['last_payment_error'], pspReference: string): ChargeOutcome => ({
   status: 'declined',
-  declineClass: classOf(error?.decline_code ?? undefined, error?.code ?? undefined),
+  declineClass: classOf(error ?? {}),
   pspCode: error?.decline_code ?? error?.code ?? 'payment_failed',
   pspReference,
 })
@@ -117,7 +211,13 @@ export const toOutcome = (intent: Stripe.PaymentIntent): ChargeOutcome => {
       // Every intent is made confirmed: back at this state, the charge was refused.
       return declined(intent.last_payment_error, pspReference)
     case 'canceled':
-      return { status: 'declined', declineClass: 'technical', pspCode: `canceled_${intent.cancellation_reason ?? 'unknown'}`, pspReference }
+      // What is abandoned waited for its customer: whoever asks later hears the same as whoever gave it up.
+      return {
+        status: 'declined',
+        declineClass: intent.cancellation_reason === 'abandoned' ? 'action_required' : 'technical',
+        pspCode: `canceled_${intent.cancellation_reason ?? 'unknown'}`,
+        pspReference,
+      }
     default:
       // A status that we do not know is not a decline: somebody may have been charged.
       return { status: 'pending', pspReference }
