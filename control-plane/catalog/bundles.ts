@@ -5,9 +5,10 @@
 import type { Entitlement } from '../../common/entitlements/model.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
-import type { Bundle, Pricing } from '../schemas/bundle.ts'
+import type { Bundle, BundleVersion, Pricing } from '../schemas/bundle.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { type Services, tenantNow } from '../services.ts'
+import type { New } from '../storage/storage.ts'
 import { insertOrGet, update } from '../storage/update.ts'
 
 export interface BundleInput {
@@ -18,6 +19,25 @@ export interface BundleInput {
   refundEndsAccess: boolean
 }
 
+/** What is said of the bundle itself, in whichever version. What is left out stays as it is. */
+export interface SaleTerms {
+  onSale?: boolean | undefined
+  onePerCustomer?: boolean | undefined
+}
+
+/** Who has the bundle keeps it. @throws AppError `not_allowed_in_state` for whoever is about to come to it. */
+export const checkOnSale = ({ id, onSale }: Pick<Bundle, 'id' | 'onSale'>): void => {
+  if (onSale === false) throw new AppError('not_allowed_in_state', `the bundle ${id} is not on sale: only who has it already keeps it`)
+}
+
+const saleTermsOf = ({ onSale, onePerCustomer }: SaleTerms): Partial<Pick<Bundle, 'onSale' | 'onePerCustomer'>> => ({
+  ...(onSale === undefined ? {} : { onSale }),
+  ...(onePerCustomer === undefined ? {} : { onePerCustomer }),
+})
+
+/** What callers' preconditions are compared with: every change of theirs counts, and how far a rollout has come does not. */
+export const editionOf = ({ edition, version }: Pick<Bundle, 'edition' | 'version'>): number => edition ?? version
+
 const checkCurrency = async (services: Services, tenantId: string, storefrontId: string, input: BundleInput): Promise<void> => {
   const storefront = await services.storage.storefronts.find(keys.storefront(tenantId, storefrontId))
   if (!storefront) throw fieldError('unknown_reference', 'storefrontId', `there is no storefront ${JSON.stringify(storefrontId)}`)
@@ -27,7 +47,14 @@ const checkCurrency = async (services: Services, tenantId: string, storefrontId:
 }
 
 /** @throws AppError `unknown_reference`, `invalid_request` or `already_exists`. */
-export const createBundle = async (services: Services, tenant: Tenant, storefrontId: string, id: string, input: BundleInput): Promise<Bundle> => {
+export const createBundle = async (
+  services: Services,
+  tenant: Tenant,
+  storefrontId: string,
+  id: string,
+  input: BundleInput,
+  sale: SaleTerms = {},
+): Promise<Bundle> => {
   const { tenantId } = tenant
   await checkCurrency(services, tenantId, storefrontId, input)
   return services.storage.bundles.insert({
@@ -38,6 +65,7 @@ export const createBundle = async (services: Services, tenant: Tenant, storefron
     id,
     version: 1,
     ...input,
+    ...saleTermsOf(sale),
   })
 }
 
@@ -50,26 +78,48 @@ export const replaceBundle = async (
   check: (bundle: Bundle) => void,
   input: BundleInput,
   applyTo: 'new' | 'all',
+  sale: SaleTerms = {},
 ): Promise<Bundle> => {
   const { tenantId } = tenant
   const current = await services.storage.bundles.get(keys.bundle(tenantId, storefrontId, id))
   check(current)
   await checkCurrency(services, tenantId, storefrontId, input)
-  const { revision: _, updatedAt: __, rollout: ___, repairAt: ____, ...content } = current
-  await insertOrGet(services.storage.bundleVersions, { ...content, _id: keys.bundleVersion(tenantId, storefrontId, id, current.version) })
+  await insertOrGet(services.storage.bundleVersions, versionOf(current))
   return update(services.storage.bundles, current._id, (bundle) => {
     check(bundle)
     // Another writer made a version meanwhile, and this one was not stored: the caller has to look first.
     if (bundle.version !== current.version) throw fieldError('revision_conflict', 'version', `is ${bundle.version} by now; read the bundle again`)
     const version = bundle.version + 1
+    const next = { ...bundle, ...input, ...saleTermsOf(sale), version, edition: editionOf(bundle) + 1 }
     if (applyTo === 'new' && bundle.rollout && !bundle.rollout.finishedAt) {
       throw new AppError(
         'not_allowed_in_state',
         `version ${bundle.rollout.version} is still being applied to all subscribers; wait until its rollout is finished`,
       )
     }
-    if (applyTo === 'new') return { ...bundle, ...input, version }
+    if (applyTo === 'new') return next
     // In the same write: a crash after it leaves the rollout to the worker.
-    return { ...bundle, ...input, version, rollout: { version, startedAt: tenantNow(services, tenant), seen: 0, moved: 0 }, repairAt: services.clock.now() }
+    return { ...next, rollout: { version, startedAt: tenantNow(services, tenant), seen: 0, moved: 0 }, repairAt: services.clock.now() }
   })
 }
+
+const versionOf = (bundle: Bundle): New<BundleVersion> => {
+  const { tenantId, createdAt, storefrontId, id, version, name, pricing, entitlements, refundEndsAccess, trialDays } = bundle
+  const _id = keys.bundleVersion(tenantId, storefrontId, id, version)
+  return { _id, tenantId, createdAt, storefrontId, id, version, name, pricing, entitlements, refundEndsAccess, trialDays }
+}
+
+/** Changes nothing of what the bundle offers, and so makes no version. @throws AppError `not_found`; what `check` throws. */
+export const changeBundle = (
+  services: Services,
+  tenant: Tenant,
+  storefrontId: string,
+  id: string,
+  check: (bundle: Bundle) => void,
+  change: SaleTerms & { name?: string | undefined },
+): Promise<Bundle> =>
+  update(services.storage.bundles, keys.bundle(tenant.tenantId, storefrontId, id), (bundle) => {
+    check(bundle)
+    const { name = bundle.name } = change
+    return { ...bundle, name, ...saleTermsOf(change), edition: editionOf(bundle) + 1 }
+  })

@@ -44,7 +44,7 @@ export type Terms = PartOf<typeof termsFields>
 const contentFields = {
   storefrontId: { type: String, required: true },
   id: { type: String, required: true },
-  /** 1, 2, 3 …; a version's content never changes. */
+  /** 1, 2, 3 …; what a version offers never changes. Its name is for people to read, and may. */
   version: { type: Number, required: true, min: 1 },
   name: { type: String, required: true },
   ...offerFields,
@@ -53,6 +53,12 @@ const contentFields = {
 
 const fields = defineFields({
   ...contentFields,
+  /** Of the bundle, whatever its version. Absent: yes. Off sale nobody comes to it, and who has it keeps it. */
+  onSale: { type: Boolean },
+  /** Whether a customer may have only one subscription of it that is not over. Absent: no. */
+  onePerCustomer: { type: Boolean },
+  /** Counts what callers changed, with a new version or without: the ETag. Absent: the version. */
+  edition: { type: Number },
   /** The latest version that every subscriber is moved to, and how far that has come. */
   rollout: {
     type: part({

@@ -1,6 +1,6 @@
 import { changeStorefront, createStorefront, routingOf, type StorefrontInput } from '../../catalog/storefronts.ts'
 import { keys } from '../../keys.ts'
-import { type BillingTerms, disputeEffects, prorations, type Storefront } from '../../schemas/storefront.ts'
+import { type BillingTerms, disputeEffects, prorations, type Storefront, trialRules } from '../../schemas/storefront.ts'
 import { amountMinor, country, currency, id, name, pageOf, pageQuery, paymentMethodType, timeZone, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { route } from '../route.ts'
@@ -33,6 +33,10 @@ const billingFields = {
     .openapi({ description: "Whether a renewal that is refused is tried with the customer's other payment methods, in their order. Default false." }),
   onDispute: z.enum(disputeEffects).openapi({ description: 'What a dispute of a payment does to the subscription when it opens. Default nothing.' }),
   onDisputeLost: z.enum(disputeEffects).openapi({ description: 'The same when the dispute is lost. Default cancel.' }),
+  trialOncePer: z.enum(trialRules).openapi({
+    description:
+      'A customer gets one trial of each bundle, or one trial in all (customer), or one with every subscription (none). A change counts for new subscriptions at once. Default bundle.',
+  }),
 }
 const billing = z.strictObject(billingFields)
 const defaultBilling = {
@@ -45,6 +49,7 @@ const defaultBilling = {
   tryOtherMethods: false,
   onDispute: 'nothing',
   onDisputeLost: 'cancel',
+  trialOncePer: 'bundle',
 } satisfies BillingTerms
 
 /** What is left out is absent, so that it replaces nothing. */
