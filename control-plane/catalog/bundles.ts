@@ -10,6 +10,7 @@ import type { Tenant } from '../schemas/tenant.ts'
 import { type Services, tenantNow } from '../services.ts'
 import type { New } from '../storage/storage.ts'
 import { insertOrGet, update } from '../storage/update.ts'
+import { claimKinds } from './entitlement-kinds.ts'
 
 export interface BundleInput {
   name: string
@@ -57,8 +58,12 @@ export const createBundle = async (
 ): Promise<Bundle> => {
   const { tenantId } = tenant
   await checkCurrency(services, tenantId, storefrontId, input)
+  const _id = keys.bundle(tenantId, storefrontId, id)
+  // Before the kinds of its keys are stored, which would outlast the refusal.
+  if (await services.storage.bundles.find(_id)) throw new AppError('already_exists', 'this bundle already exists')
+  await claimKinds(services, tenant, { tenantId, storefrontId, bundleId: id }, input.entitlements, undefined)
   return services.storage.bundles.insert({
-    _id: keys.bundle(tenantId, storefrontId, id),
+    _id,
     tenantId,
     createdAt: tenantNow(services, tenant),
     storefrontId,
@@ -83,7 +88,9 @@ export const replaceBundle = async (
   const { tenantId } = tenant
   const current = await services.storage.bundles.get(keys.bundle(tenantId, storefrontId, id))
   check(current)
+  if (applyTo === 'new') checkNoRollout(current)
   await checkCurrency(services, tenantId, storefrontId, input)
+  await claimKinds(services, tenant, { tenantId, storefrontId, bundleId: id }, input.entitlements, current)
   await insertOrGet(services.storage.bundleVersions, versionOf(current))
   return update(services.storage.bundles, current._id, (bundle) => {
     check(bundle)
@@ -91,16 +98,18 @@ export const replaceBundle = async (
     if (bundle.version !== current.version) throw fieldError('revision_conflict', 'version', `is ${bundle.version} by now; read the bundle again`)
     const version = bundle.version + 1
     const next = { ...bundle, ...input, ...saleTermsOf(sale), version, edition: editionOf(bundle) + 1 }
-    if (applyTo === 'new' && bundle.rollout && !bundle.rollout.finishedAt) {
-      throw new AppError(
-        'not_allowed_in_state',
-        `version ${bundle.rollout.version} is still being applied to all subscribers; wait until its rollout is finished`,
-      )
+    if (applyTo === 'new') {
+      checkNoRollout(bundle)
+      return next
     }
-    if (applyTo === 'new') return next
     // In the same write: a crash after it leaves the rollout to the worker.
     return { ...next, rollout: { version, startedAt: tenantNow(services, tenant), seen: 0, moved: 0 }, repairAt: services.clock.now() }
   })
+}
+
+const checkNoRollout = ({ rollout }: Bundle): void => {
+  if (!rollout || rollout.finishedAt) return
+  throw new AppError('not_allowed_in_state', `version ${rollout.version} is still being applied to all subscribers; wait until its rollout is finished`)
 }
 
 const versionOf = (bundle: Bundle): New<BundleVersion> => {

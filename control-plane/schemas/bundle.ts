@@ -86,6 +86,20 @@ export type BundleVersion = InferRawDocType<typeof versionFields>
 export const bundleVersionSchema = defineSchema(versionFields)
 bundleVersionSchema.index({ tenantId: 1, storefrontId: 1, id: 1, createdAt: 1, _id: 1 })
 
+/**
+ * What kind an entitlement key is of, in its storefront: for all bundles and versions, since a customer's set holds one
+ * answer to a key. Written before the bundle that first has it, and never again.
+ */
+const kindFields = defineFields({
+  storefrontId: { type: String, required: true },
+  key: { type: String, required: true },
+  kind: { type: String, enum: kinds, required: true },
+  /** The bundle that had it first. */
+  bundleId: { type: String, required: true },
+})
+export type EntitlementKind = InferRawDocType<typeof kindFields>
+export const entitlementKindSchema = defineSchema(kindFields)
+
 /** A stored entitlement as the union that the rest of the code works with. */
 export const toEntitlement = (stored: Bundle['entitlements'][number]): Entitlement => {
   const { key, kind } = stored
