@@ -82,9 +82,17 @@ export const storefrontsOf = async (services: Services, tenantId: string): Promi
  * Sets a sandbox tenant's clock and publishes it. Forward only, except before the first subscription, when it may be
  * set to any time.
  * @param publish false on the way to a later time: sidecars are told when that is reached, or by a sweeper.
- * @throws AppError `not_allowed_in_state`, `invalid_request`, or `revision_conflict` when somebody else moves it.
+ * @param check of the tenant as it is stored.
+ * @throws AppError `not_allowed_in_state`, `invalid_request`, or `revision_conflict` when somebody else moves it; what
+ *   `check` throws.
  */
-export const setTestClock = async (services: Services, tenant: Tenant, now: Date, publish = true): Promise<Tenant> => {
+export const setTestClock = async (
+  services: Services,
+  tenant: Tenant,
+  now: Date,
+  publish = true,
+  check: (tenant: Tenant) => void = () => {},
+): Promise<Tenant> => {
   if (tenant.mode !== 'sandbox') throw new AppError('not_allowed_in_state', 'only a sandbox tenant has a test clock')
   const isBackward = (latest: Tenant) => latest.testNow !== undefined && latest.testNow !== null && now < latest.testNow
   if (isBackward(tenant)) {
@@ -98,6 +106,7 @@ export const setTestClock = async (services: Services, tenant: Tenant, now: Date
   }
   // Checked again on what is stored: of two that move it, none moves it back.
   const moved = await update(services.storage.tenants, tenant._id, (latest) => {
+    check(latest)
     if (tenant.testNow && latest.testNow && tenant.testNow <= now && now < latest.testNow) throw movedOn(latest)
     return { ...latest, testNow: now, repairAt: repairTime(services) }
   })

@@ -43,7 +43,8 @@ const MAX_REFUNDS = 100
 /**
  * Gives back part of a payment, or what is left of it, to where it came from.
  * @param refundId the same for a repeat of the same request.
- * @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`.
+ * @param check of what is stored when the refund is: not of a repeat.
+ * @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`; what `check` throws.
  */
 export const refundPayment = async (
   services: Services,
@@ -51,9 +52,11 @@ export const refundPayment = async (
   paymentId: string,
   refundId: string,
   amountMinor: number | undefined,
+  check: (payment: Payment) => void = () => {},
 ): Promise<Payment> => {
   const asked = await update(services.storage.payments, keys.payment(tenant.tenantId, paymentId), (payment) => {
     if (payment.refunds.some(({ id }) => id === refundId)) return undefined
+    check(payment)
     const left = refundableMinor(payment)
     if (left === 0) throw new AppError('not_allowed_in_state', `the payment is ${payment.status} and has nothing left to give back`)
     if (payment.effectsDue) throw new AppError('not_allowed_in_state', 'the payment is still taking effect; try again in a moment')

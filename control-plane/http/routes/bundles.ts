@@ -5,7 +5,7 @@ import { keys } from '../../keys.ts'
 import { type Bundle, type BundleVersion, toEntitlement } from '../../schemas/bundle.ts'
 import { amountMinor, currency, id, instant, iso, isoOrNull, name, pageOf, pageQuery, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
-import { route } from '../route.ts'
+import { ofList, ofNewDocument, route } from '../route.ts'
 import { entitlementAnswer, entitlementsInput } from './entitlement-input.ts'
 
 /** Ten years of days. */
@@ -138,6 +138,7 @@ export const bundleRoutes = [
     path: '/v1/bundles',
     summary: 'Make a bundle of a storefront',
     access: 'configure',
+    ifMatch: ofNewDocument,
     body: postBody,
     status: 201,
     answer: bundleAnswer,
@@ -149,6 +150,7 @@ export const bundleRoutes = [
     path: '/v1/storefronts/{storefront}/bundles',
     summary: 'List the bundles of a storefront',
     access: 'read',
+    ifMatch: ofList,
     params: z.object({ storefront: id }),
     query: z.strictObject(pageQuery),
     status: 200,
@@ -165,6 +167,7 @@ export const bundleRoutes = [
     path: '/v1/storefronts/{storefront}/bundles/{bundle}',
     summary: 'Read a bundle in its newest version, or in the one that is asked for',
     access: 'read',
+    ifMatch: 'answer',
     params,
     query: z.strictObject({ version: z.coerce.number().int().min(1).optional() }),
     status: 200,
@@ -181,6 +184,7 @@ export const bundleRoutes = [
     path: '/v1/storefronts/{storefront}/bundles/{bundle}',
     summary: 'Make a new version of a bundle, for new subscriptions or for all',
     access: 'configure',
+    ifMatch: { document: 'the bundle' },
     params,
     body: putBody,
     status: 200,
@@ -196,6 +200,7 @@ export const bundleRoutes = [
     path: '/v1/storefronts/{storefront}/bundles/{bundle}',
     summary: 'Take a bundle off sale or put it on again, sell it once per customer, or rename it; makes no new version',
     access: 'configure',
+    ifMatch: { document: 'the bundle' },
     params,
     body: z.strictObject({ name: name.optional(), ...saleTerms }),
     status: 200,

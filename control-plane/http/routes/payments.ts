@@ -6,7 +6,8 @@ import { resolveAttemptByHand, resolveRefundByHand } from '../../payments/resolv
 import { declineClasses, paymentStatuses } from '../../schemas/payment.ts'
 import { resumePayment } from '../../subscriptions/resume-payment.ts'
 import { amountMinor, currency, id, pageOf, pageQuery, token, z } from '../fields.ts'
-import { route } from '../route.ts'
+import { mustMatch } from '../precondition.ts'
+import { ofList, ofNewDocument, route } from '../route.ts'
 import { paymentAnswer, toPaymentAnswer } from './payment-answer.ts'
 
 const postBody = z
@@ -46,6 +47,7 @@ export const paymentRoutes = [
     path: '/v1/payments',
     summary: 'Take a one-time payment',
     access: 'sell',
+    ifMatch: ofNewDocument,
     body: postBody,
     status: 201,
     answer: paymentAnswer,
@@ -60,6 +62,7 @@ export const paymentRoutes = [
     path: '/v1/payments',
     summary: 'List payments',
     access: 'read',
+    ifMatch: ofList,
     query: z.strictObject({
       subscriptionId: id.optional(),
       storefrontId: id.optional(),
@@ -96,6 +99,7 @@ export const paymentRoutes = [
     path: '/v1/payments/{payment}',
     summary: 'Read a payment with its lines, attempts and refunds',
     access: 'read',
+    ifMatch: 'answer',
     params: z.object({ payment: id }),
     status: 200,
     answer: paymentAnswer,
@@ -109,12 +113,13 @@ export const paymentRoutes = [
     path: '/v1/payments/{payment}/refund',
     summary: 'Give back part of a payment, or all that is left of it',
     access: 'sell',
+    ifMatch: { document: 'the payment' },
     params: z.object({ payment: id }),
     body: z.strictObject({ amount: amountMinor.min(1).optional().openapi({ description: 'Left out: all that is left.' }) }),
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ services, tenant, params, body, newId }) => {
-      const refunded = await refundPayment(services, tenant, params.payment, newId('ref'), body.amount)
+    handle: async ({ services, tenant, params, body, ifMatch, newId }) => {
+      const refunded = await refundPayment(services, tenant, params.payment, newId('ref'), body.amount, mustMatch(ifMatch))
       // What a refund does to access is done before the answer.
       const payment = refunded.effectsDue ? await resumePayment(services, tenant, refunded.id) : refunded
       return { body: toPaymentAnswer(payment), revision: payment.revision }
@@ -125,6 +130,7 @@ export const paymentRoutes = [
     path: '/v1/payments/{payment}/attempts/{attempt}/complete',
     summary: 'The customer has come back from having to act: see at once what became of it',
     access: 'sell',
+    ifMatch: { document: 'the payment' },
     params: z.object({ payment: id, attempt: id }),
     body: z.strictObject({
       details: z
@@ -135,8 +141,8 @@ export const paymentRoutes = [
     }),
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ services, tenant, params, body }) => {
-      await completeAttempt(services, tenant, params.payment, params.attempt, body.details)
+    handle: async ({ services, tenant, params, body, ifMatch }) => {
+      await completeAttempt(services, tenant, params.payment, params.attempt, mustMatch(ifMatch), body.details)
       const payment = await resumePayment(services, tenant, params.payment)
       return { body: toPaymentAnswer(payment), revision: payment.revision }
     },
@@ -146,12 +152,13 @@ export const paymentRoutes = [
     path: '/v1/payments/{payment}/refunds/{refund}/resolve',
     summary: 'Say what became of a refund that the provider does not answer for',
     access: 'sell',
+    ifMatch: { document: 'the payment' },
     params: z.object({ payment: id, refund: id }),
     body: z.strictObject({ outcome: z.enum(['succeeded', 'failed']), reason: resolveReason }),
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ services, tenant, caller, params, body }) => {
-      await resolveRefundByHand(services, tenant, params.payment, params.refund, { by: caller.keyId, ...body })
+    handle: async ({ services, tenant, caller, params, body, ifMatch }) => {
+      await resolveRefundByHand(services, tenant, params.payment, params.refund, mustMatch(ifMatch), { by: caller.keyId, ...body })
       const payment = await resumePayment(services, tenant, params.payment)
       return { body: toPaymentAnswer(payment), revision: payment.revision }
     },
@@ -161,12 +168,13 @@ export const paymentRoutes = [
     path: '/v1/payments/{payment}/attempts/{attempt}/resolve',
     summary: 'Say what became of an attempt that the provider does not answer for',
     access: 'sell',
+    ifMatch: { document: 'the payment' },
     params: z.object({ payment: id, attempt: id }),
     body: resolveBody,
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ services, tenant, caller, params, body }) => {
-      await resolveAttemptByHand(services, tenant, params.payment, params.attempt, caller.keyId, body)
+    handle: async ({ services, tenant, caller, params, body, ifMatch }) => {
+      await resolveAttemptByHand(services, tenant, params.payment, params.attempt, caller.keyId, mustMatch(ifMatch), body)
       const payment = await resumePayment(services, tenant, params.payment)
       return { body: toPaymentAnswer(payment), revision: payment.revision }
     },

@@ -3,7 +3,7 @@ import { keys } from '../../keys.ts'
 import { type BillingTerms, disputeEffects, prorations, type Storefront, trialRules } from '../../schemas/storefront.ts'
 import { amountMinor, country, currency, id, name, pageOf, pageQuery, paymentMethodType, timeZone, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
-import { route } from '../route.ts'
+import { ofList, ofNewDocument, route } from '../route.ts'
 
 /** More accounts or rules than any storefront has; bounds routing, which looks at them all. */
 const MAX_ROUTING = 50
@@ -153,6 +153,7 @@ export const storefrontRoutes = [
     path: '/v1/storefronts',
     summary: 'Make a storefront',
     access: 'configure',
+    ifMatch: ofNewDocument,
     body: storefrontBody,
     status: 201,
     answer: storefrontAnswer,
@@ -163,6 +164,7 @@ export const storefrontRoutes = [
     path: '/v1/storefronts',
     summary: 'List storefronts',
     access: 'read',
+    ifMatch: ofList,
     query: z.strictObject(pageQuery),
     status: 200,
     answer: pageOf(storefrontAnswer),
@@ -176,6 +178,7 @@ export const storefrontRoutes = [
     path: '/v1/storefronts/{storefront}',
     summary: 'Read a storefront',
     access: 'read',
+    ifMatch: 'answer',
     params,
     status: 200,
     answer: storefrontAnswer,
@@ -186,6 +189,7 @@ export const storefrontRoutes = [
     path: '/v1/storefronts/{storefront}',
     summary: 'Change a storefront',
     access: 'configure',
+    ifMatch: { document: 'the storefront' },
     params,
     body: patchBody,
     status: 200,
