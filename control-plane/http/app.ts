@@ -14,7 +14,7 @@ import { authenticate, type Caller, tenantOfCall } from '../access/authenticate.
 import { derivedId, PLATFORM } from '../keys.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
-import { onceAKey, type StoredAnswer } from './idempotency.ts'
+import { type GivenAnswer, onceAKey, type StoredAnswer } from './idempotency.ts'
 import { openApiDocument } from './openapi.ts'
 import { checkAnswer, ifMatchOf } from './precondition.ts'
 import { toProblem, validationError } from './problem.ts'
@@ -150,11 +150,11 @@ const serve = async (context: RouterContext, definition: AnyRoute, { services, p
     rawBody: (context.request as { rawBody?: string }).rawBody ?? '',
     stream: streams ? context.req : undefined,
   }
-  const work = async (newId: Call<unknown, unknown, unknown>['newId']): Promise<StoredAnswer> => {
+  const work = async (newId: Call<unknown, unknown, unknown>['newId']): Promise<GivenAnswer> => {
     const answer = await definition.handle({ ...call, newId } as never)
     checkAnswer(definition.ifMatch, call.ifMatch, answer)
-    const { body, revision } = answer
-    return { status: definition.status, body, ...(revision === undefined ? {} : { revision }) }
+    const { body, revision, isUnderWay } = answer
+    return { status: definition.status, body, isUnderWay, ...(revision === undefined ? {} : { revision }) }
   }
 
   const key = definition.method === 'post' && !isPublic && !definition.takes ? headers['idempotency-key'] : undefined

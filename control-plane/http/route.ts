@@ -61,6 +61,8 @@ export interface Answer {
   body?: unknown
   /** The document's revision: answered as `ETag`. */
   revision?: number
+  /** It tells of something that a provider has not answered yet: it is not kept as the answer to an Idempotency-Key. */
+  isUnderWay?: boolean | undefined
 }
 
 type Output<T> = T extends z.ZodType ? z.output<T> : undefined

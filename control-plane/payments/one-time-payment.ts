@@ -23,6 +23,9 @@ export const payOnce = async (
   const { tenantId } = tenant
   const { storefronts, customers, payments } = services.storage
   const { paymentMethod: named, ...order } = input
+  // A repeat goes on with what it made: what would be refused by now was not then.
+  const made = await payments.find(keys.payment(tenantId, id))
+  if (made) return collectPayment(services, tenant, made)
   const storefront = await storefronts.find(keys.storefront(tenantId, input.storefrontId))
   if (!storefront) throw fieldError('unknown_reference', 'storefrontId', `there is no storefront ${JSON.stringify(input.storefrontId)}`)
   if (input.currency !== storefront.currency) throw fieldError('invalid_request', 'currency', `must be ${storefront.currency}, the currency of the storefront`)
@@ -33,8 +36,8 @@ export const payOnce = async (
 
   const customer = await customerFor(services, tenant, input.storefrontId, input.customerId)
   await addPaymentMethod(services, customer, method)
-  const made = oneTimePayment(tenantId, id, order, method.id, clockOf(tenant), tenantNow(services, tenant), repairTime(services))
-  return collectPayment(services, tenant, await insertOrGet(payments, made))
+  const payment = oneTimePayment(tenantId, id, order, method.id, clockOf(tenant), tenantNow(services, tenant), repairTime(services))
+  return collectPayment(services, tenant, await insertOrGet(payments, payment))
 }
 
 /** More than anybody gives back in parts; bounds the document. */

@@ -8,7 +8,7 @@ import { resumePayment } from '../../subscriptions/resume-payment.ts'
 import { amountMinor, currency, id, pageOf, pageQuery, token, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
-import { paymentAnswer, toPaymentAnswer } from './payment-answer.ts'
+import { paymentAnswer, paymentWithRevision, toPaymentAnswer } from './payment-answer.ts'
 
 const postBody = z
   .strictObject({
@@ -54,7 +54,7 @@ export const paymentRoutes = [
     handle: async ({ services, tenant, body, newId }) => {
       const { amount, ...rest } = body
       const payment = await payOnce(services, tenant, newId('pay'), { ...rest, amountMinor: amount })
-      return { body: toPaymentAnswer(payment), revision: payment.revision }
+      return paymentWithRevision(payment)
     },
   }),
   route({
@@ -105,7 +105,7 @@ export const paymentRoutes = [
     answer: paymentAnswer,
     handle: async ({ services, tenant, params }) => {
       const payment = await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment))
-      return { body: toPaymentAnswer(payment), revision: payment.revision }
+      return paymentWithRevision(payment)
     },
   }),
   route({
@@ -122,7 +122,7 @@ export const paymentRoutes = [
       const refunded = await refundPayment(services, tenant, params.payment, newId('ref'), body.amount, mustMatch(ifMatch))
       // What a refund does to access is done before the answer.
       const payment = refunded.effectsDue ? await resumePayment(services, tenant, refunded.id) : refunded
-      return { body: toPaymentAnswer(payment), revision: payment.revision }
+      return paymentWithRevision(payment)
     },
   }),
   route({
@@ -144,7 +144,7 @@ export const paymentRoutes = [
     handle: async ({ services, tenant, params, body, ifMatch }) => {
       await completeAttempt(services, tenant, params.payment, params.attempt, mustMatch(ifMatch), body.details)
       const payment = await resumePayment(services, tenant, params.payment)
-      return { body: toPaymentAnswer(payment), revision: payment.revision }
+      return paymentWithRevision(payment)
     },
   }),
   route({
@@ -160,7 +160,7 @@ export const paymentRoutes = [
     handle: async ({ services, tenant, caller, params, body, ifMatch }) => {
       await resolveRefundByHand(services, tenant, params.payment, params.refund, mustMatch(ifMatch), { by: caller.keyId, ...body })
       const payment = await resumePayment(services, tenant, params.payment)
-      return { body: toPaymentAnswer(payment), revision: payment.revision }
+      return paymentWithRevision(payment)
     },
   }),
   route({
@@ -176,7 +176,7 @@ export const paymentRoutes = [
     handle: async ({ services, tenant, caller, params, body, ifMatch }) => {
       await resolveAttemptByHand(services, tenant, params.payment, params.attempt, caller.keyId, mustMatch(ifMatch), body)
       const payment = await resumePayment(services, tenant, params.payment)
-      return { body: toPaymentAnswer(payment), revision: payment.revision }
+      return paymentWithRevision(payment)
     },
   }),
 ]
