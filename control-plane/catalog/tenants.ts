@@ -78,6 +78,20 @@ const publishClock = async (services: Services, tenant: Tenant): Promise<boolean
 export const storefrontsOf = async (services: Services, tenantId: string): Promise<Storefront[]> =>
   (await services.storage.storefronts.page({ where: { tenantId }, limit: MAX_PAGE })).data
 
+/** Times are counted in milliseconds from there. */
+const FIRST_TEST_TIME = new Date('1970-01-01T00:00:00Z')
+/**
+ * A start ten years on, two years of trial and two periods of the longest bundle (3,660 years) later it is not yet the
+ * year 10000, from which on dates are written in another way and sort wrongly.
+ */
+const LAST_TEST_TIME = new Date('2200-12-31T23:59:59.999Z')
+
+/** @throws AppError `invalid_request` on `now`. */
+export const checkTestTime = (now: Date): void => {
+  if (now >= FIRST_TEST_TIME && now <= LAST_TEST_TIME) return
+  throw fieldError('invalid_request', 'now', `must be from ${FIRST_TEST_TIME.toISOString()} to ${LAST_TEST_TIME.toISOString()}`)
+}
+
 /**
  * Sets a sandbox tenant's clock and publishes it. Forward only, except before the first subscription, when it may be
  * set to any time.
@@ -94,6 +108,7 @@ export const setTestClock = async (
   check: (tenant: Tenant) => void = () => {},
 ): Promise<Tenant> => {
   if (tenant.mode !== 'sandbox') throw new AppError('not_allowed_in_state', 'only a sandbox tenant has a test clock')
+  checkTestTime(now)
   const isBackward = (latest: Tenant) => latest.testNow !== undefined && latest.testNow !== null && now < latest.testNow
   if (isBackward(tenant)) {
     const { data } = await services.storage.subscriptions.page({ where: { tenantId: tenant.tenantId }, limit: 1 })

@@ -3,7 +3,7 @@
  * time, and ends at the target. A crash on the way leaves the clock where it got to; moving it again goes on.
  */
 import { AppError } from '../../common/errors.ts'
-import { setTestClock } from '../catalog/tenants.ts'
+import { checkTestTime, setTestClock } from '../catalog/tenants.ts'
 import { keys } from '../keys.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
@@ -48,6 +48,7 @@ export const moveTestClock = async (services: Services, tenant: Tenant, target: 
   check(tenant)
   // Only ever forward on the way; where the target itself may not be, is said before anything is done.
   if (tenant.mode !== 'sandbox' || !tenant.testNow || target < tenant.testNow) return setTestClock(services, tenant, target, true, check)
+  checkTestTime(target)
   let stillToCheck: typeof check | undefined = check
   const done = new Set<string>()
   for (;;) {

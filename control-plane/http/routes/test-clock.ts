@@ -29,7 +29,9 @@ export const testClockRoutes = [
     summary: 'Move a sandbox tenant forward in time; answers when everything due by then has run',
     access: 'configure',
     ifMatch: { document: 'the test clock' },
-    body: z.strictObject({ now: dateOrInstant.openapi({ description: 'A date is its first instant in UTC.' }) }),
+    body: z.strictObject({
+      now: dateOrInstant.openapi({ description: 'A date is its first instant in UTC, since the clock is of all storefronts. At most the year 2200.' }),
+    }),
     status: 200,
     answer: clockAnswer,
     handle: async ({ services, tenant, body, ifMatch }) => toAnswer(await moveTestClock(services, tenant, new Date(body.now), mustMatch(ifMatch))),
