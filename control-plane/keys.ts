@@ -16,6 +16,7 @@ export const keys = {
   pspAccount: (tenantId: string, id: string) => path(tenantId, id),
   bundle: (tenantId: string, storefrontId: string, id: string) => path(tenantId, storefrontId, id),
   bundleVersion: (tenantId: string, storefrontId: string, id: string, version: number) => path(tenantId, storefrontId, id, String(version)),
+  entitlementKind: (tenantId: string, storefrontId: string, key: string) => path(tenantId, storefrontId, key),
   customer: (tenantId: string, storefrontId: string, id: string) => path(tenantId, storefrontId, id),
   subscription: (tenantId: string, id: string) => path(tenantId, id),
   eventChunk: (tenantId: string, subscriptionId: string, firstSeq: number) => path(tenantId, subscriptionId, String(firstSeq)),

@@ -18,9 +18,12 @@ export const createApiKey = async (services: Services, tenantId: string, id: str
   return { key, secret }
 }
 
-/** From the next request on the key is refused. @throws AppError `not_found`. */
-export const revokeApiKey = (services: Services, tenantId: string, id: string): Promise<ApiKey> =>
-  update(services.storage.apiKeys, keys.apiKey(tenantId, id), (key) => (key.revokedAt ? undefined : { ...key, revokedAt: services.clock.now() }))
+/** From the next request on the key is refused. @throws AppError `not_found`; what `check` throws. */
+export const revokeApiKey = (services: Services, tenantId: string, id: string, check: (key: ApiKey) => void): Promise<ApiKey> =>
+  update(services.storage.apiKeys, keys.apiKey(tenantId, id), (key) => {
+    check(key)
+    return key.revokedAt ? undefined : { ...key, revokedAt: services.clock.now() }
+  })
 
 /**
  * The platform's key of an installation that configures none: made once, by whichever process starts first.

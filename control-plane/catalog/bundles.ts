@@ -5,10 +5,12 @@
 import type { Entitlement } from '../../common/entitlements/model.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
-import type { Bundle, Pricing } from '../schemas/bundle.ts'
+import type { Bundle, BundleVersion, Pricing } from '../schemas/bundle.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { type Services, tenantNow } from '../services.ts'
+import type { New } from '../storage/storage.ts'
 import { insertOrGet, update } from '../storage/update.ts'
+import { claimKinds } from './entitlement-kinds.ts'
 
 export interface BundleInput {
   name: string
@@ -17,6 +19,25 @@ export interface BundleInput {
   trialDays: number
   refundEndsAccess: boolean
 }
+
+/** What is said of the bundle itself, in whichever version. What is left out stays as it is. */
+export interface SaleTerms {
+  onSale?: boolean | undefined
+  onePerCustomer?: boolean | undefined
+}
+
+/** Who has the bundle keeps it. @throws AppError `not_allowed_in_state` for whoever is about to come to it. */
+export const checkOnSale = ({ id, onSale }: Pick<Bundle, 'id' | 'onSale'>): void => {
+  if (onSale === false) throw new AppError('not_allowed_in_state', `the bundle ${id} is not on sale: only who has it already keeps it`)
+}
+
+const saleTermsOf = ({ onSale, onePerCustomer }: SaleTerms): Partial<Pick<Bundle, 'onSale' | 'onePerCustomer'>> => ({
+  ...(onSale === undefined ? {} : { onSale }),
+  ...(onePerCustomer === undefined ? {} : { onePerCustomer }),
+})
+
+/** What callers' preconditions are compared with: every change of theirs counts, and how far a rollout has come does not. */
+export const editionOf = ({ edition, version }: Pick<Bundle, 'edition' | 'version'>): number => edition ?? version
 
 const checkCurrency = async (services: Services, tenantId: string, storefrontId: string, input: BundleInput): Promise<void> => {
   const storefront = await services.storage.storefronts.find(keys.storefront(tenantId, storefrontId))
@@ -27,17 +48,29 @@ const checkCurrency = async (services: Services, tenantId: string, storefrontId:
 }
 
 /** @throws AppError `unknown_reference`, `invalid_request` or `already_exists`. */
-export const createBundle = async (services: Services, tenant: Tenant, storefrontId: string, id: string, input: BundleInput): Promise<Bundle> => {
+export const createBundle = async (
+  services: Services,
+  tenant: Tenant,
+  storefrontId: string,
+  id: string,
+  input: BundleInput,
+  sale: SaleTerms = {},
+): Promise<Bundle> => {
   const { tenantId } = tenant
   await checkCurrency(services, tenantId, storefrontId, input)
+  const _id = keys.bundle(tenantId, storefrontId, id)
+  // Before the kinds of its keys are stored, which would outlast the refusal.
+  if (await services.storage.bundles.find(_id)) throw new AppError('already_exists', 'this bundle already exists')
+  await claimKinds(services, tenant, { tenantId, storefrontId, bundleId: id }, input.entitlements, undefined)
   return services.storage.bundles.insert({
-    _id: keys.bundle(tenantId, storefrontId, id),
+    _id,
     tenantId,
     createdAt: tenantNow(services, tenant),
     storefrontId,
     id,
     version: 1,
     ...input,
+    ...saleTermsOf(sale),
   })
 }
 
@@ -50,26 +83,52 @@ export const replaceBundle = async (
   check: (bundle: Bundle) => void,
   input: BundleInput,
   applyTo: 'new' | 'all',
+  sale: SaleTerms = {},
 ): Promise<Bundle> => {
   const { tenantId } = tenant
   const current = await services.storage.bundles.get(keys.bundle(tenantId, storefrontId, id))
   check(current)
+  if (applyTo === 'new') checkNoRollout(current)
   await checkCurrency(services, tenantId, storefrontId, input)
-  const { revision: _, updatedAt: __, rollout: ___, repairAt: ____, ...content } = current
-  await insertOrGet(services.storage.bundleVersions, { ...content, _id: keys.bundleVersion(tenantId, storefrontId, id, current.version) })
+  await claimKinds(services, tenant, { tenantId, storefrontId, bundleId: id }, input.entitlements, current)
+  await insertOrGet(services.storage.bundleVersions, versionOf(current))
   return update(services.storage.bundles, current._id, (bundle) => {
     check(bundle)
     // Another writer made a version meanwhile, and this one was not stored: the caller has to look first.
     if (bundle.version !== current.version) throw fieldError('revision_conflict', 'version', `is ${bundle.version} by now; read the bundle again`)
     const version = bundle.version + 1
-    if (applyTo === 'new' && bundle.rollout && !bundle.rollout.finishedAt) {
-      throw new AppError(
-        'not_allowed_in_state',
-        `version ${bundle.rollout.version} is still being applied to all subscribers; wait until its rollout is finished`,
-      )
+    const next = { ...bundle, ...input, ...saleTermsOf(sale), version, edition: editionOf(bundle) + 1 }
+    if (applyTo === 'new') {
+      checkNoRollout(bundle)
+      return next
     }
-    if (applyTo === 'new') return { ...bundle, ...input, version }
     // In the same write: a crash after it leaves the rollout to the worker.
-    return { ...bundle, ...input, version, rollout: { version, startedAt: tenantNow(services, tenant), seen: 0, moved: 0 }, repairAt: services.clock.now() }
+    return { ...next, rollout: { version, startedAt: tenantNow(services, tenant), seen: 0, moved: 0 }, repairAt: services.clock.now() }
   })
 }
+
+const checkNoRollout = ({ rollout }: Bundle): void => {
+  if (!rollout || rollout.finishedAt) return
+  throw new AppError('not_allowed_in_state', `version ${rollout.version} is still being applied to all subscribers; wait until its rollout is finished`)
+}
+
+const versionOf = (bundle: Bundle): New<BundleVersion> => {
+  const { tenantId, createdAt, storefrontId, id, version, name, pricing, entitlements, refundEndsAccess, trialDays } = bundle
+  const _id = keys.bundleVersion(tenantId, storefrontId, id, version)
+  return { _id, tenantId, createdAt, storefrontId, id, version, name, pricing, entitlements, refundEndsAccess, trialDays }
+}
+
+/** Changes nothing of what the bundle offers, and so makes no version. @throws AppError `not_found`; what `check` throws. */
+export const changeBundle = (
+  services: Services,
+  tenant: Tenant,
+  storefrontId: string,
+  id: string,
+  check: (bundle: Bundle) => void,
+  change: SaleTerms & { name?: string | undefined },
+): Promise<Bundle> =>
+  update(services.storage.bundles, keys.bundle(tenant.tenantId, storefrontId, id), (bundle) => {
+    check(bundle)
+    const { name = bundle.name } = change
+    return { ...bundle, name, ...saleTermsOf(change), edition: editionOf(bundle) + 1 }
+  })

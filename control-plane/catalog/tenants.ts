@@ -78,14 +78,37 @@ const publishClock = async (services: Services, tenant: Tenant): Promise<boolean
 export const storefrontsOf = async (services: Services, tenantId: string): Promise<Storefront[]> =>
   (await services.storage.storefronts.page({ where: { tenantId }, limit: MAX_PAGE })).data
 
+/** Times are counted in milliseconds from there. */
+const FIRST_TEST_TIME = new Date('1970-01-01T00:00:00Z')
+/**
+ * A start ten years on, two years of trial and two periods of the longest bundle (3,660 years) later it is not yet the
+ * year 10000, from which on dates are written in another way and sort wrongly.
+ */
+const LAST_TEST_TIME = new Date('2200-12-31T23:59:59.999Z')
+
+/** @throws AppError `invalid_request` on `now`. */
+export const checkTestTime = (now: Date): void => {
+  if (now >= FIRST_TEST_TIME && now <= LAST_TEST_TIME) return
+  throw fieldError('invalid_request', 'now', `must be from ${FIRST_TEST_TIME.toISOString()} to ${LAST_TEST_TIME.toISOString()}`)
+}
+
 /**
  * Sets a sandbox tenant's clock and publishes it. Forward only, except before the first subscription, when it may be
  * set to any time.
  * @param publish false on the way to a later time: sidecars are told when that is reached, or by a sweeper.
- * @throws AppError `not_allowed_in_state`, `invalid_request`, or `revision_conflict` when somebody else moves it.
+ * @param check of the tenant as it is stored.
+ * @throws AppError `not_allowed_in_state`, `invalid_request`, or `revision_conflict` when somebody else moves it; what
+ *   `check` throws.
  */
-export const setTestClock = async (services: Services, tenant: Tenant, now: Date, publish = true): Promise<Tenant> => {
+export const setTestClock = async (
+  services: Services,
+  tenant: Tenant,
+  now: Date,
+  publish = true,
+  check: (tenant: Tenant) => void = () => {},
+): Promise<Tenant> => {
   if (tenant.mode !== 'sandbox') throw new AppError('not_allowed_in_state', 'only a sandbox tenant has a test clock')
+  checkTestTime(now)
   const isBackward = (latest: Tenant) => latest.testNow !== undefined && latest.testNow !== null && now < latest.testNow
   if (isBackward(tenant)) {
     const { data } = await services.storage.subscriptions.page({ where: { tenantId: tenant.tenantId }, limit: 1 })
@@ -98,6 +121,7 @@ export const setTestClock = async (services: Services, tenant: Tenant, now: Date
   }
   // Checked again on what is stored: of two that move it, none moves it back.
   const moved = await update(services.storage.tenants, tenant._id, (latest) => {
+    check(latest)
     if (tenant.testNow && latest.testNow && tenant.testNow <= now && now < latest.testNow) throw movedOn(latest)
     return { ...latest, testNow: now, repairAt: repairTime(services) }
   })

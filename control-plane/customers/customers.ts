@@ -20,7 +20,7 @@ export interface CustomerInput {
   metadata?: Record<string, string> | undefined
 }
 
-const newCustomer = (services: Services, tenant: Tenant, storefrontId: string, id: string, input: CustomerInput) => ({
+export const newCustomer = (services: Pick<Services, 'clock'>, tenant: Tenant, storefrontId: string, id: string, input: CustomerInput) => ({
   _id: keys.customer(tenant.tenantId, storefrontId, id),
   tenantId: tenant.tenantId,
   createdAt: tenantNow(services, tenant),
@@ -84,11 +84,17 @@ export const methodNamed = (tenant: Tenant, storefront: Storefront, customer: Pi
   return customer?.paymentMethods.find((method) => method.id === id) ?? { id, type: 'card', tokens: [{ account, token: named }] }
 }
 
+/** The customer with the method, where it lacks it. @throws AppError `invalid_request` when it has too many. */
+export const withMethod = (customer: Customer, method: PaymentMethod): Customer => {
+  if (customer.paymentMethods.some(({ id }) => id === method.id)) return customer
+  if (customer.paymentMethods.length >= MAX_PAYMENT_METHODS)
+    throw fieldError('invalid_request', 'paymentMethod', `the customer has ${MAX_PAYMENT_METHODS} payment methods already`)
+  return { ...customer, paymentMethods: [...customer.paymentMethods, method] }
+}
+
 /** Makes sure that the customer has the method. @throws AppError `invalid_request` when it has too many. */
 export const addPaymentMethod = (services: Services, customer: Customer, method: PaymentMethod): Promise<Customer> =>
   update(services.storage.customers, customer._id, (latest) => {
-    if (latest.paymentMethods.some(({ id }) => id === method.id)) return undefined
-    if (latest.paymentMethods.length >= MAX_PAYMENT_METHODS)
-      throw fieldError('invalid_request', 'paymentMethod', `the customer has ${MAX_PAYMENT_METHODS} payment methods already`)
-    return { ...latest, paymentMethods: [...latest.paymentMethods, method] }
+    const added = withMethod(latest, method)
+    return added === latest ? undefined : added
   })

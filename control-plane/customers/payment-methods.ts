@@ -19,9 +19,17 @@ const placed = (methods: PaymentMethod[], method: PaymentMethod, position: numbe
 
 const keyOf = (tenant: Tenant, { storefront, customer }: CustomerName): string => keys.customer(tenant.tenantId, storefront, customer)
 
-/** @throws AppError `not_found`, `already_exists` or `invalid_request`. */
-export const addMethod = (services: Services, tenant: Tenant, name: CustomerName, method: PaymentMethod, position?: number): Promise<Customer> =>
+/** @throws AppError `not_found`, `already_exists` or `invalid_request`; what `check` throws. */
+export const addMethod = (
+  services: Services,
+  tenant: Tenant,
+  name: CustomerName,
+  check: (customer: Customer) => void,
+  method: PaymentMethod,
+  position?: number,
+): Promise<Customer> =>
   update(services.storage.customers, keyOf(tenant, name), (customer) => {
+    check(customer)
     const { paymentMethods } = customer
     if (paymentMethods.some(({ id }) => id === method.id)) throw new AppError('already_exists', 'the customer has a payment method of this id')
     if (paymentMethods.length >= MAX_PAYMENT_METHODS) {

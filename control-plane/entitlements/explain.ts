@@ -42,12 +42,22 @@ export const explain = async (services: Services, { entitlement, ...customer }: 
   const { tenantId, storefrontId, customerId } = customer
   const subscriptions = await upTo(services.storage.subscriptions, { tenantId, storefrontId, customerId })
   const bundles = await upTo(services.storage.bundles, { tenantId, storefrontId })
-  const offers = bundles.filter(has(entitlement)).flatMap(({ id, name, entitlements }) =>
-    entitlements
-      .filter(({ key }) => key === entitlement)
-      .map(toEntitlement)
-      .map((one) => ({ bundleId: id, name, kind: one.kind, ...('limit' in one ? { limit: one.limit } : {}), ...('value' in one ? { value: one.value } : {}) })),
-  )
+  // What cannot be bought is no offer.
+  const offers = bundles
+    .filter(({ onSale }) => onSale !== false)
+    .filter(has(entitlement))
+    .flatMap(({ id, name, entitlements }) =>
+      entitlements
+        .filter(({ key }) => key === entitlement)
+        .map(toEntitlement)
+        .map((one) => ({
+          bundleId: id,
+          name,
+          kind: one.kind,
+          ...('limit' in one ? { limit: one.limit } : {}),
+          ...('value' in one ? { value: one.value } : {}),
+        })),
+    )
   const holdings = await Promise.all(subscriptions.filter(has(entitlement)).map((one) => holdingOf(services, one)))
   return { holdings, offers }
 }

@@ -9,13 +9,14 @@ import Koa from 'koa'
 import helmet from 'koa-helmet'
 import { ulid } from 'ulid'
 import type { z } from 'zod'
-import { AppError, fieldError, isAppError } from '../../common/errors.ts'
+import { AppError, isAppError } from '../../common/errors.ts'
 import { authenticate, type Caller, tenantOfCall } from '../access/authenticate.ts'
 import { derivedId, PLATFORM } from '../keys.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
-import { onceAKey, type StoredAnswer } from './idempotency.ts'
+import { type GivenAnswer, onceAKey, type StoredAnswer } from './idempotency.ts'
 import { openApiDocument } from './openapi.ts'
+import { checkAnswer, ifMatchOf } from './precondition.ts'
 import { toProblem, validationError } from './problem.ts'
 import { type AnyRoute, access, type Call } from './route.ts'
 import { routes } from './routes/index.ts'
@@ -122,13 +123,6 @@ const bodyOf = (context: RouterContext): unknown => {
   return rawBody === undefined || rawBody === '' ? {} : body
 }
 
-const ifMatchOf = (header: string): number | undefined => {
-  if (header === '' || header === '*') return undefined
-  const revision = /^(?:W\/)?"(\d+)"$/.exec(header)?.[1]
-  if (revision === undefined) throw fieldError('invalid_request', 'If-Match', 'must be an ETag that a GET has answered, such as "3"')
-  return Number(revision)
-}
-
 /** Nobody's: for routes that need no key and are about no tenant yet. */
 const anonymous: Caller = { role: 'read', keyId: 'anonymous' }
 
@@ -151,14 +145,16 @@ const serve = async (context: RouterContext, definition: AnyRoute, { services, p
     params: validate(definition.params, context.params, 'path'),
     query: validate(definition.query, context.query, 'query'),
     body: validate(definition.body, bodyOf(context), 'body'),
-    ifMatch: ifMatchOf(context.get('if-match')),
+    ifMatch: ifMatchOf(definition.ifMatch, context.get('if-match')),
     headers,
     rawBody: (context.request as { rawBody?: string }).rawBody ?? '',
     stream: streams ? context.req : undefined,
   }
-  const work = async (newId: Call<unknown, unknown, unknown>['newId']): Promise<StoredAnswer> => {
-    const { body, revision } = await definition.handle({ ...call, newId } as never)
-    return { status: definition.status, body, ...(revision === undefined ? {} : { revision }) }
+  const work = async (newId: Call<unknown, unknown, unknown>['newId']): Promise<GivenAnswer> => {
+    const answer = await definition.handle({ ...call, newId } as never)
+    checkAnswer(definition.ifMatch, call.ifMatch, answer)
+    const { body, revision, isUnderWay } = answer
+    return { status: definition.status, body, isUnderWay, ...(revision === undefined ? {} : { revision }) }
   }
 
   const key = definition.method === 'post' && !isPublic && !definition.takes ? headers['idempotency-key'] : undefined

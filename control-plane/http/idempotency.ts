@@ -2,7 +2,8 @@
  * `Idempotency-Key`: a POST that is repeated under its key is answered as the first time, and not done again.
  *
  * A record is stored before the work and holds the seed of the ids that the work makes, so that a repeat after a
- * crash goes on with the same documents. The answer is kept sealed (AES-256-GCM) under a key derived from the
+ * crash goes on with the same documents. It is locked while the work lasts; an answer that tells of something still on
+ * its way is given and not kept, so that the next repeat looks again. The answer is kept sealed (AES-256-GCM) under a key derived from the
  * caller's own API key and idempotency key, neither of which is stored: an answer may show a secret once.
  */
 import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto'
@@ -10,14 +11,16 @@ import { ulid } from 'ulid'
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
 import type { IdempotencyRecord } from '../schemas/idempotency-record.ts'
 import type { Services } from '../services.ts'
-import { insertOrGet } from '../storage/update.ts'
+import { insertOrGet, update } from '../storage/update.ts'
 
 /**
- * A repeat within it is told to wait; after it, the first is taken to have died with its process. Should it be alive
- * after all (a slow PSP), both go on over the same documents, which is harmless: ids are the same, and every step is
- * a compare-and-set. So this is short, since it is how long a client waits after a crash.
+ * Whoever works renews it, so a repeat that finds it run out takes the first to have died with its process. It is short,
+ * since it is how long a client waits after a crash. Should the first be alive after all (it could not reach storage),
+ * both go on over the same documents, which is harmless: ids are the same, and every step is a compare-and-set.
  */
 const LOCK_MS = 5_000
+/** Two renewals may come late or be lost before the lock runs out. */
+const RENEW_MS = 1_500
 /** How long a repeat is recognised; what clients retry for. */
 const REMEMBERED_MS = 24 * 3_600_000
 const MAX_KEY_LENGTH = 255
@@ -39,6 +42,9 @@ export interface StoredAnswer {
   body: unknown
   revision?: number
 }
+
+/** As a handler answers it. */
+export type GivenAnswer = StoredAnswer & { isUnderWay?: boolean | undefined }
 
 const sha256 = (...parts: string[]): string => createHash('sha256').update(JSON.stringify(parts)).digest('hex')
 
@@ -68,7 +74,7 @@ const unseal = (request: IdempotentRequest, text: string): StoredAnswer => {
 export const onceAKey = async (
   services: Services,
   request: IdempotentRequest,
-  work: (seed: string) => Promise<StoredAnswer>,
+  work: (seed: string) => Promise<GivenAnswer>,
 ): Promise<StoredAnswer & { replayed: boolean }> => {
   if (request.key.length > MAX_KEY_LENGTH) throw fieldError('invalid_request', 'Idempotency-Key', `must not be longer than ${MAX_KEY_LENGTH} characters`)
   const { clock, storage } = services
@@ -87,24 +93,66 @@ export const onceAKey = async (
   })
   if (record.requestHash !== requestHash) throw new AppError('idempotency_key_reused', 'this Idempotency-Key was used for another request; use a new one')
   if (record.sealedAnswer) return { ...unseal(request, record.sealedAnswer), replayed: true }
-  const locked = record.seed === seed ? record : await takeOver(services, record, lockedUntil)
+  const lock = holdLock(services, record.seed === seed ? record : await takeOver(services, record, lockedUntil))
+  let given: GivenAnswer
   try {
-    const answer = await work(locked.seed)
-    await keep(services, { ...locked, lockedUntil: undefined, status: answer.status, sealedAnswer: seal(request, answer) })
-    return { ...answer, replayed: false }
+    given = await work(record.seed)
   } catch (error) {
     // Nothing was answered, so the same request may be tried again at once.
-    await keep(services, { ...locked, lockedUntil: undefined })
+    await release(services, await lock.stop())
     throw error
+  }
+  const locked = await lock.stop()
+  const { isUnderWay, ...answer } = given
+  if (isUnderWay) await release(services, locked)
+  else await keep(services, locked, { status: answer.status, sealedAnswer: seal(request, answer) })
+  return { ...answer, replayed: false }
+}
+
+/** What is done about a lock must not take an answer from its caller: it runs out by itself. */
+const unlessGone = async (write: Promise<unknown>): Promise<void> => {
+  try {
+    await write
+  } catch (error) {
+    if (!isAppError(error, 'revision_conflict', 'not_found', 'unavailable')) throw error
   }
 }
 
-/** A repeat that took over keeps its own answer; this one is given all the same. */
-const keep = async (services: Services, record: IdempotencyRecord): Promise<void> => {
-  try {
-    await services.storage.idempotencyRecords.replace(record)
-  } catch (error) {
-    if (!isAppError(error, 'revision_conflict', 'not_found', 'unavailable')) throw error
+/** Not the lock of a repeat that took over. */
+const release = ({ storage }: Services, locked: IdempotencyRecord): Promise<void> =>
+  unlessGone(storage.idempotencyRecords.replace({ ...locked, lockedUntil: undefined }))
+
+/** Whoever took over, or was taken over, may have kept an answer before: that stays, since it has been given too. */
+const keep = ({ storage }: Services, locked: IdempotencyRecord, answer: Pick<IdempotencyRecord, 'status' | 'sealedAnswer'>): Promise<void> =>
+  unlessGone(
+    update(storage.idempotencyRecords, locked._id, (latest) => (latest.sealedAnswer ? undefined : { ...latest, ...answer, lockedUntil: undefined }), locked),
+  )
+
+/** Renews the lock until it is stopped, or somebody else has it. */
+const holdLock = ({ storage, clock, log }: Services, record: IdempotencyRecord) => {
+  let held = record
+  let renewal: Promise<void> | undefined
+  const renew = async (): Promise<void> => {
+    try {
+      held = await storage.idempotencyRecords.replace({ ...held, lockedUntil: new Date(clock.nowMs() + LOCK_MS) })
+    } catch (error) {
+      if (isAppError(error, 'revision_conflict', 'not_found')) clearInterval(timer)
+      else log.warn({ err: error }, 'the lock of a request under an Idempotency-Key could not be renewed yet')
+    }
+  }
+  const timer = setInterval(() => {
+    // One at a time, however slow storage is: two would be in each other's way.
+    renewal ??= renew().finally(() => {
+      renewal = undefined
+    })
+  }, RENEW_MS)
+  return {
+    /** @returns the record as it was stored by the last renewal. */
+    stop: async (): Promise<IdempotencyRecord> => {
+      clearInterval(timer)
+      await renewal
+      return held
+    },
   }
 }
 

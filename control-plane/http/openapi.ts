@@ -30,8 +30,18 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
   for (const definition of routes) {
     const { method, path, summary, params, query, body, takes, status, answer } = definition
     const needsKey = definition.access !== 'public'
+    const { ifMatch } = definition
+    const comparedWith = ifMatch === 'answer' ? 'what is answered' : 'document' in ifMatch ? ifMatch.document : undefined
     const headers = z.object({
       ...(needsKey && definition.ofTenant !== false ? { 'x-tn': z.string().optional().openapi({ description: 'The tenant, for a platform key.' }) } : {}),
+      ...(comparedWith
+        ? {
+            'if-match': z
+              .string()
+              .optional()
+              .openapi({ description: `The ETag of ${comparedWith}: 412 if it is another by now.` }),
+          }
+        : {}),
       ...(needsKey && method === 'post' ? { 'idempotency-key': z.string().max(255).optional() } : {}),
     })
     registry.registerPath({

@@ -1,4 +1,6 @@
-import { AppError } from '../../common/errors.ts'
+/** `If-Match`: whoever changes what somebody else has changed meanwhile is told, and changes nothing. */
+import { AppError, fieldError } from '../../common/errors.ts'
+import type { Answer, IfMatchRule } from './route.ts'
 
 /** A check for `If-Match`. @throws AppError `precondition_failed`, from the function it answers. */
 export const mustMatch =
@@ -7,3 +9,24 @@ export const mustMatch =
     if (ifMatch !== undefined && ifMatch !== revision)
       throw new AppError('precondition_failed', `the document is at revision ${revision} by now; read it again`)
   }
+
+/**
+ * @param header empty where there is none.
+ * @returns the revision that it names; undefined for `*`, which every document matches.
+ * @throws AppError `invalid_request` where the route has nothing to compare it with, or it is no ETag of ours.
+ */
+export const ifMatchOf = (rule: IfMatchRule, header: string): number | undefined => {
+  if (header === '') return undefined
+  if (typeof rule === 'object' && 'refused' in rule) throw fieldError('invalid_request', 'If-Match', `cannot be honoured here: ${rule.refused}; leave it out`)
+  if (header === '*') return undefined
+  const revision = /^(?:W\/)?"(\d+)"$/.exec(header)?.[1]
+  if (revision === undefined) throw fieldError('invalid_request', 'If-Match', 'must be an ETag that a GET has answered, such as "3"')
+  return Number(revision)
+}
+
+/** For routes that compare it with what they answer. @throws AppError `precondition_failed`, or `invalid_request` for an answer without an ETag. */
+export const checkAnswer = (rule: IfMatchRule, ifMatch: number | undefined, { revision }: Answer): void => {
+  if (rule !== 'answer' || ifMatch === undefined) return
+  if (revision === undefined) throw fieldError('invalid_request', 'If-Match', 'cannot be honoured here: this answer has no ETag; leave it out')
+  mustMatch(ifMatch)({ revision })
+}

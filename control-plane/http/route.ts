@@ -26,6 +26,18 @@ export const access = {
 
 export type AccessRule = keyof typeof access
 
+/** What a route compares `If-Match` with. There is no default, so that no route can forget it and ignore it in silence. */
+export type IfMatchRule =
+  /** The revision that it answers, once it has answered: for routes that change nothing. */
+  | 'answer'
+  /** The revision of this document, which it changes: the handler compares, in the compare-and-set of the change. */
+  | { document: string }
+  /** Nothing: a request that has the header is refused, and told why. */
+  | { refused: string }
+
+export const ofList: IfMatchRule = { refused: 'a list has no ETag' }
+export const ofNewDocument: IfMatchRule = { refused: 'what is made here has no ETag yet' }
+
 export interface Call<Params, Query, Body> {
   services: Services
   caller: Caller
@@ -49,6 +61,8 @@ export interface Answer {
   body?: unknown
   /** The document's revision: answered as `ETag`. */
   revision?: number
+  /** It tells of something that a provider has not answered yet: it is not kept as the answer to an Idempotency-Key. */
+  isUnderWay?: boolean | undefined
 }
 
 type Output<T> = T extends z.ZodType ? z.output<T> : undefined
@@ -59,6 +73,7 @@ export interface Route<P extends z.ZodType | undefined, Q extends z.ZodType | un
   path: string
   summary: string
   access: AccessRule
+  ifMatch: IfMatchRule
   /** False for the few routes that are not about one tenant. */
   ofTenant?: boolean
   params?: P

@@ -23,7 +23,7 @@ interface Why {
 
 const callOff = async (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt): Promise<ChargeOutcome> => {
   const opened = await openAccount(services, tenant, attempt.account)
-  return 'psp' in opened && opened.psp.cancel ? opened.psp.cancel(`${attempt.id}-cancel`, nameOf(payment, attempt)) : unknown('account_unusable')
+  return 'psp' in opened ? opened.psp.cancel(`${attempt.id}-cancel`, nameOf(payment, attempt)) : unknown('account_unusable')
 }
 
 /** @returns the payment as it is afterwards: the customer may have been faster. */

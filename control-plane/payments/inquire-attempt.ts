@@ -109,16 +109,19 @@ export const lookForLateMoney = async (services: Services, tenant: Tenant, payme
 /**
  * The customer has come back from where they had to act: what they bring is handed to the provider, and what became of
  * the attempt is asked for at once.
- * @throws AppError `not_found`.
+ * @param check of the payment before the provider is told: what the provider says is stored whatever happens meanwhile.
+ * @throws AppError `not_found`; what `check` throws.
  */
 export const completeAttempt = async (
   services: Services,
   tenant: Tenant,
   paymentId: string,
   attemptId: string,
+  check: (payment: Payment) => void,
   details: Record<string, string>,
 ): Promise<Payment> => {
   const payment = await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId))
+  check(payment)
   const attempt = payment.attempts.find(({ id }) => id === attemptId)
   if (!attempt) throw new AppError('not_found', 'the payment has no such attempt')
   if (!isOpen(attempt) && !isWatched(attempt)) return payment

@@ -23,6 +23,9 @@ export const payOnce = async (
   const { tenantId } = tenant
   const { storefronts, customers, payments } = services.storage
   const { paymentMethod: named, ...order } = input
+  // A repeat goes on with what it made: what would be refused by now was not then.
+  const made = await payments.find(keys.payment(tenantId, id))
+  if (made) return collectPayment(services, tenant, made)
   const storefront = await storefronts.find(keys.storefront(tenantId, input.storefrontId))
   if (!storefront) throw fieldError('unknown_reference', 'storefrontId', `there is no storefront ${JSON.stringify(input.storefrontId)}`)
   if (input.currency !== storefront.currency) throw fieldError('invalid_request', 'currency', `must be ${storefront.currency}, the currency of the storefront`)
@@ -33,8 +36,8 @@ export const payOnce = async (
 
   const customer = await customerFor(services, tenant, input.storefrontId, input.customerId)
   await addPaymentMethod(services, customer, method)
-  const made = oneTimePayment(tenantId, id, order, method.id, clockOf(tenant), tenantNow(services, tenant), repairTime(services))
-  return collectPayment(services, tenant, await insertOrGet(payments, made))
+  const payment = oneTimePayment(tenantId, id, order, method.id, clockOf(tenant), tenantNow(services, tenant), repairTime(services))
+  return collectPayment(services, tenant, await insertOrGet(payments, payment))
 }
 
 /** More than anybody gives back in parts; bounds the document. */
@@ -43,7 +46,8 @@ const MAX_REFUNDS = 100
 /**
  * Gives back part of a payment, or what is left of it, to where it came from.
  * @param refundId the same for a repeat of the same request.
- * @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`.
+ * @param check of what is stored when the refund is: not of a repeat.
+ * @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`; what `check` throws.
  */
 export const refundPayment = async (
   services: Services,
@@ -51,9 +55,11 @@ export const refundPayment = async (
   paymentId: string,
   refundId: string,
   amountMinor: number | undefined,
+  check: (payment: Payment) => void = () => {},
 ): Promise<Payment> => {
   const asked = await update(services.storage.payments, keys.payment(tenant.tenantId, paymentId), (payment) => {
     if (payment.refunds.some(({ id }) => id === refundId)) return undefined
+    check(payment)
     const left = refundableMinor(payment)
     if (left === 0) throw new AppError('not_allowed_in_state', `the payment is ${payment.status} and has nothing left to give back`)
     if (payment.effectsDue) throw new AppError('not_allowed_in_state', 'the payment is still taking effect; try again in a moment')

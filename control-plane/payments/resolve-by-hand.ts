@@ -33,16 +33,18 @@ const outcomeOf = ({ outcome, declineClass, pspReference }: Decision, known: str
   }
 }
 
-/** @param by the key that the decision was made with. @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`. */
+/** @param by the key that the decision was made with. @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`; what `check` throws. */
 export const resolveAttemptByHand = async (
   services: Services,
   tenant: Tenant,
   paymentId: string,
   attemptId: string,
   by: string,
+  check: (payment: Payment) => void,
   decision: Decision,
 ): Promise<Payment> => {
   const resolved = await update(services.storage.payments, keys.payment(tenant.tenantId, paymentId), (payment) => {
+    check(payment)
     const known = payment.attempts.find(({ id }) => id === attemptId)?.pspReference ?? undefined
     const outcome = outcomeOf(decision, known)
     return resolveByOperator(
@@ -62,16 +64,18 @@ export const resolveAttemptByHand = async (
 
 /**
  * A refund that no provider answers for. One that has `failed` is made anew where it is owed.
- * @throws AppError `not_found` or `not_allowed_in_state`.
+ * @throws AppError `not_found` or `not_allowed_in_state`; what `check` throws.
  */
 export const resolveRefundByHand = async (
   services: Services,
   tenant: Tenant,
   paymentId: string,
   refundId: string,
+  check: (payment: Payment) => void,
   { outcome, by, reason }: { outcome: 'succeeded' | 'failed'; by: string; reason: string },
 ): Promise<Payment> => {
   const resolved = await update(services.storage.payments, keys.payment(tenant.tenantId, paymentId), (payment) => {
+    check(payment)
     const refund = payment.refunds.find(({ id }) => id === refundId)
     if (!refund) throw new AppError('not_found', 'the payment has no such refund')
     if (refund.status !== 'due' && refund.status !== 'pending') {

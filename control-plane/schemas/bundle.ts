@@ -44,7 +44,7 @@ export type Terms = PartOf<typeof termsFields>
 const contentFields = {
   storefrontId: { type: String, required: true },
   id: { type: String, required: true },
-  /** 1, 2, 3 …; a version's content never changes. */
+  /** 1, 2, 3 …; what a version offers never changes. Its name is for people to read, and may. */
   version: { type: Number, required: true, min: 1 },
   name: { type: String, required: true },
   ...offerFields,
@@ -53,6 +53,12 @@ const contentFields = {
 
 const fields = defineFields({
   ...contentFields,
+  /** Of the bundle, whatever its version. Absent: yes. Off sale nobody comes to it, and who has it keeps it. */
+  onSale: { type: Boolean },
+  /** Whether a customer may have only one subscription of it that is not over. Absent: no. */
+  onePerCustomer: { type: Boolean },
+  /** Counts what callers changed, with a new version or without: the ETag. Absent: the version. */
+  edition: { type: Number },
   /** The latest version that every subscriber is moved to, and how far that has come. */
   rollout: {
     type: part({
@@ -79,6 +85,20 @@ const versionFields = defineFields(contentFields)
 export type BundleVersion = InferRawDocType<typeof versionFields>
 export const bundleVersionSchema = defineSchema(versionFields)
 bundleVersionSchema.index({ tenantId: 1, storefrontId: 1, id: 1, createdAt: 1, _id: 1 })
+
+/**
+ * What kind an entitlement key is of, in its storefront: for all bundles and versions, since a customer's set holds one
+ * answer to a key. Written before the bundle that first has it, and never again.
+ */
+const kindFields = defineFields({
+  storefrontId: { type: String, required: true },
+  key: { type: String, required: true },
+  kind: { type: String, enum: kinds, required: true },
+  /** The bundle that had it first. */
+  bundleId: { type: String, required: true },
+})
+export type EntitlementKind = InferRawDocType<typeof kindFields>
+export const entitlementKindSchema = defineSchema(kindFields)
 
 /** A stored entitlement as the union that the rest of the code works with. */
 export const toEntitlement = (stored: Bundle['entitlements'][number]): Entitlement => {

@@ -1,6 +1,6 @@
 /** Every collection, with its schema and the type of its documents. */
 import { type ApiKey, apiKeySchema } from './api-key.ts'
-import { type Bundle, type BundleVersion, bundleSchema, bundleVersionSchema } from './bundle.ts'
+import { type Bundle, type BundleVersion, bundleSchema, bundleVersionSchema, type EntitlementKind, entitlementKindSchema } from './bundle.ts'
 import { type Customer, customerSchema } from './customer.ts'
 import { entitlementSetSchema, type StoredEntitlementSet, type UsageCounters, usageCountersSchema } from './entitlement-set.ts'
 import { type IdempotencyRecord, idempotencyRecordSchema } from './idempotency-record.ts'
@@ -19,6 +19,7 @@ export interface Documents {
   pspAccounts: PspAccount
   bundles: Bundle
   bundleVersions: BundleVersion
+  entitlementKinds: EntitlementKind
   customers: Customer
   subscriptions: Subscription
   eventChunks: EventChunk
@@ -40,6 +41,7 @@ export const schemas = {
   pspAccounts: pspAccountSchema,
   bundles: bundleSchema,
   bundleVersions: bundleVersionSchema,
+  entitlementKinds: entitlementKindSchema,
   customers: customerSchema,
   subscriptions: subscriptionSchema,
   eventChunks: eventChunkSchema,

@@ -6,6 +6,10 @@ export const prorations = ['day', 'second'] as const
 
 export const disputeEffects = ['nothing', 'pause', 'cancel'] as const
 
+/** Of what a customer gets one free trial: of anything in the storefront, of each bundle, or as often as they subscribe. */
+export const trialRules = ['customer', 'bundle', 'none'] as const
+export type TrialRule = (typeof trialRules)[number]
+
 const rule = part({
   name: { type: String, required: true },
   when: {
@@ -42,6 +46,8 @@ const billingTermsFields = {
   /** What a dispute of the current period's payment does to access when it opens, and when it is lost. */
   onDispute: { type: String, enum: disputeEffects },
   onDisputeLost: { type: String, enum: disputeEffects },
+  /** Absent: bundle. The storefront's present rule decides when a subscription is made; a subscription's copy decides nothing. */
+  trialOncePer: { type: String, enum: trialRules },
 } as const
 export const billingTermsPart = part(billingTermsFields)
 export type BillingTerms = PartOf<typeof billingTermsFields>

@@ -128,6 +128,8 @@ const fields = defineFields({
   /** When access began for the first time. Absent while it never has. */
   accessFrom: { type: Date },
   trialEnd: { type: Date },
+  /** The bundle whose trial it has, since the terms may change in the trial. Absent: that of the terms. */
+  trialBundleId: { type: String },
   /** The storefront's rules of billing at the time of agreement. */
   billing: { type: billingTermsPart, required: true },
   /** Periods that were over before the subscription was made are billed too. */

@@ -14,6 +14,7 @@ const nouns: Record<CollectionName, string> = {
   pspAccounts: 'PSP account',
   bundles: 'bundle',
   bundleVersions: 'bundle version',
+  entitlementKinds: 'kind of an entitlement',
   customers: 'customer',
   subscriptions: 'subscription',
   eventChunks: 'timeline chunk',

@@ -6,7 +6,9 @@ import { periodStart, startOfLocalDate } from '../../common/calendar.ts'
 import { fieldError } from '../../common/errors.ts'
 import { paymentIdOf } from '../billing/bills.ts'
 import { anchorFrom } from '../billing/periods.ts'
-import { addPaymentMethod, customerFor, methodNamed } from '../customers/customers.ts'
+import { checkOnSale } from '../catalog/bundles.ts'
+import { claimForSubscription } from '../customers/claim.ts'
+import { methodNamed } from '../customers/customers.ts'
 import { keys } from '../keys.ts'
 import { checkPayable } from '../payments/routing/check-payable.ts'
 import type { Bundle } from '../schemas/bundle.ts'
@@ -55,35 +57,51 @@ export const billingCycles = Object.keys(cycleNames)
 const START_WITHIN_DAYS = 3660
 const DAY_MS = 86_400_000
 
-/** @param id the same for a repeat of the same request, which then goes on with what it made. */
+/**
+ * @param id the same for a repeat of the same request, which then goes on with what it made.
+ * @throws AppError `unknown_reference`, `invalid_request`, `not_allowed_in_state` or `no_eligible_psp`.
+ */
 export const createSubscription = async (services: Services, tenant: Tenant, id: string, input: SubscriptionInput): Promise<AdvancedSubscription> => {
+  const { bundles, subscriptions } = services.storage
+  // A repeat is not asked again what the first was: the bundle or the customer may have changed since.
+  const made = (await subscriptions.find(keys.subscription(tenant.tenantId, id))) ?? (await make(services, tenant, id, input))
+  // A version for all that was made meanwhile may have gone through the list before this subscription was on it.
+  const latest = await bundles.get(keys.bundle(tenant.tenantId, made.storefrontId, made.bundleId))
+  if (latest.rollout?.version === latest.version && latest.version > made.bundleVersion) await moveSubscription(services, tenant, id, latest)
+  return advanceSubscription(services, tenant, id)
+}
+
+const make = async (services: Services, tenant: Tenant, id: string, input: SubscriptionInput): Promise<Subscription> => {
   const { tenantId } = tenant
-  const { storefronts, bundles, customers, subscriptions } = services.storage
-  const storefront = await storefronts.find(keys.storefront(tenantId, input.storefrontId))
-  if (!storefront) throw fieldError('unknown_reference', 'storefrontId', `there is no storefront ${JSON.stringify(input.storefrontId)}`)
-  const bundle = await bundles.find(keys.bundle(tenantId, input.storefrontId, input.bundleId))
+  const { storefrontId, customerId, quantity = 1 } = input
+  const { storefronts, bundles, subscriptions } = services.storage
+  const storefront = await storefronts.find(keys.storefront(tenantId, storefrontId))
+  if (!storefront) throw fieldError('unknown_reference', 'storefrontId', `there is no storefront ${JSON.stringify(storefrontId)}`)
+  const bundle = await bundles.find(keys.bundle(tenantId, storefrontId, input.bundleId))
   if (!bundle) throw fieldError('unknown_reference', 'bundleId', `the storefront has no bundle ${JSON.stringify(input.bundleId)}`)
+  checkOnSale(bundle)
   checkBillingCycle(bundle, input.billingCycle)
   checkBillingDay(bundle, input.billingDay)
-  checkPrice(termsOf(bundle, input.quantity ?? 1))
-  const known = await customers.find(keys.customer(tenantId, input.storefrontId, input.customerId))
+  checkPrice(termsOf(bundle, quantity))
   const now = tenantNow(services, tenant)
   const start = startOf(storefront, input.startDate, now)
-  const method = paymentMethodOf(tenant, storefront, bundle, known, input.paymentMethod)
-  if (method && bundle.pricing.amountMinor > 0) {
-    const { amountMinor, currency } = bundle.pricing
-    const paymentId = paymentIdOf(tenantId, id, 0)
-    const country = known?.country ?? undefined
-    await checkPayable(services, tenant, storefront, { paymentId, amountMinor: amountMinor * (input.quantity ?? 1), currency, country, method })
+  const wish = {
+    subscriptionId: id,
+    bundleId: bundle.id,
+    onePerCustomer: bundle.onePerCustomer ?? false,
+    trialOncePer: bundle.trialDays > 0 ? (storefront.billing.trialOncePer ?? 'bundle') : undefined,
   }
-
-  const customer = await customerFor(services, tenant, input.storefrontId, input.customerId)
-  if (method) await addPaymentMethod(services, customer, method)
-  await insertOrGet(subscriptions, firstState(services, tenant, storefront, bundle, { id, input, start, now, methodId: method?.id }))
-  // A version for all that was made meanwhile may have gone through the list before this subscription was on it.
-  const latest = await bundles.get(bundle._id)
-  if (latest.rollout?.version === latest.version && latest.version > bundle.version) await moveSubscription(services, tenant, id, latest)
-  return advanceSubscription(services, tenant, id)
+  const { method, hasTrial } = await claimForSubscription(services, tenant, { tenantId, storefrontId, customerId }, wish, async (known, withTrial) => {
+    const chosen = paymentMethodOf(tenant, storefront, bundle, known, input.paymentMethod, withTrial)
+    const { amountMinor, currency } = bundle.pricing
+    if (chosen && amountMinor > 0) {
+      const country = known?.country ?? undefined
+      const question = { paymentId: paymentIdOf(tenantId, id, 0), amountMinor: amountMinor * quantity, currency, country, method: chosen }
+      await checkPayable(services, tenant, storefront, question)
+    }
+    return chosen
+  })
+  return insertOrGet(subscriptions, firstState(services, tenant, storefront, bundle, { id, input, start, now, methodId: method?.id, hasTrial }))
 }
 
 const checkBillingCycle = (bundle: Bundle, billingCycle: string | undefined): void => {
@@ -115,12 +133,14 @@ const paymentMethodOf = (
   bundle: Bundle,
   customer: Customer | undefined,
   named: string | undefined,
+  hasTrial: boolean,
 ): PaymentMethod | undefined => {
   if (named !== undefined) return methodNamed(tenant, storefront, customer, named)
   const first = customer?.paymentMethods[0]
   if (first) return first
-  if (bundle.pricing.amountMinor === 0 || bundle.trialDays > 0) return undefined
-  throw fieldError('invalid_request', 'paymentMethod', 'is needed: the bundle costs something from the start, and the customer has no payment method')
+  if (bundle.pricing.amountMinor === 0 || hasTrial) return undefined
+  const why = bundle.trialDays > 0 ? 'the customer has used their free trial already' : 'the bundle costs something from the start'
+  throw fieldError('invalid_request', 'paymentMethod', `is needed: ${why}, and the customer has no payment method`)
 }
 
 interface FirstState {
@@ -129,13 +149,14 @@ interface FirstState {
   start: Date
   now: Date
   methodId: string | undefined
+  hasTrial: boolean
 }
 
 const firstState = (services: Services, tenant: Tenant, storefront: Storefront, bundle: Bundle, first: FirstState): Subscription => {
-  const { id, input, start, now, methodId } = first
+  const { id, input, start, now, methodId, hasTrial } = first
   const terms = termsOf(bundle, input.quantity ?? 1)
   const { timeZone } = storefront
-  const trialEnd = bundle.trialDays > 0 ? periodStart({ anchor: start, interval: 'day', count: bundle.trialDays, timeZone }, 1) : undefined
+  const trialEnd = hasTrial ? periodStart({ anchor: start, interval: 'day', count: bundle.trialDays, timeZone }, 1) : undefined
   const scheduled: Subscription = {
     _id: keys.subscription(tenant.tenantId, id),
     tenantId: tenant.tenantId,
@@ -163,6 +184,7 @@ const firstState = (services: Services, tenant: Tenant, storefront: Storefront, 
       refunds: [],
     },
     trialEnd,
+    trialBundleId: trialEnd && bundle.id,
     billing: storefront.billing,
     billMissed: input.billMissed ?? false,
     paymentMethodId: methodId,

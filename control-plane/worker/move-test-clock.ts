@@ -3,7 +3,7 @@
  * time, and ends at the target. A crash on the way leaves the clock where it got to; moving it again goes on.
  */
 import { AppError } from '../../common/errors.ts'
-import { setTestClock } from '../catalog/tenants.ts'
+import { checkTestTime, setTestClock } from '../catalog/tenants.ts'
 import { keys } from '../keys.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
@@ -39,18 +39,25 @@ const dueBy = async (services: Services, tenant: Tenant, until: Date): Promise<D
   ].sort((a, b) => a.at.getTime() - b.at.getTime())
 }
 
-/** @throws AppError `not_allowed_in_state`, `invalid_request` or `revision_conflict`, as `setTestClock`. */
-export const moveTestClock = async (services: Services, tenant: Tenant, target: Date): Promise<Tenant> => {
+/**
+ * @param check of the tenant before anything is done, and again when its clock is moved for the first time.
+ * @throws AppError `not_allowed_in_state`, `invalid_request` or `revision_conflict`, as `setTestClock`; what `check` throws.
+ */
+export const moveTestClock = async (services: Services, tenant: Tenant, target: Date, check: (tenant: Tenant) => void = () => {}): Promise<Tenant> => {
   let current = tenant
+  check(tenant)
   // Only ever forward on the way; where the target itself may not be, is said before anything is done.
-  if (tenant.mode !== 'sandbox' || !tenant.testNow || target < tenant.testNow) return setTestClock(services, tenant, target)
+  if (tenant.mode !== 'sandbox' || !tenant.testNow || target < tenant.testNow) return setTestClock(services, tenant, target, true, check)
+  checkTestTime(target)
+  let stillToCheck: typeof check | undefined = check
   const done = new Set<string>()
   for (;;) {
     const batch = await dueBy(services, current, target)
     const [first] = batch
     if (!first) break
     if (first.at > (current.testNow as Date)) {
-      current = await setTestClock(services, current, first.at, false)
+      current = await setTestClock(services, current, first.at, false, stillToCheck)
+      stillToCheck = undefined
       done.clear()
     }
     for (const { work, revision } of batch.filter(({ at }) => at.getTime() === first.at.getTime())) {
@@ -60,7 +67,7 @@ export const moveTestClock = async (services: Services, tenant: Tenant, target: 
       await work(current)
     }
   }
-  const arrived = await setTestClock(services, await services.storage.tenants.get(keys.tenant(tenant.tenantId)), target)
+  const arrived = await setTestClock(services, await services.storage.tenants.get(keys.tenant(tenant.tenantId)), target, true, stillToCheck)
   await services.psps.sandbox?.moveTo(tenant.tenantId, target)
   return arrived
 }

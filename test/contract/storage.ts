@@ -145,6 +145,16 @@ export const testStorage = (test: TestFn, adapter: StorageUnderTest): void => {
     t.deepEqual(await insertOrGet(store.customers, { ...customer(), _id: first._id }), first)
   })
 
+  check('of two that say at the same moment of what kind a key is, one is believed by both', async (t, store, other) => {
+    made += 1
+    const kind = { _id: `k${made}/sf/seats`, tenantId: `k${made}`, storefrontId: 'sf', key: 'seats', bundleId: 'b', createdAt: at }
+    const [a, b] = await Promise.all([
+      insertOrGet(store.entitlementKinds, { ...kind, kind: 'flag' }),
+      insertOrGet(other.entitlementKinds, { ...kind, kind: 'quota' }),
+    ])
+    t.deepEqual(a, b)
+  })
+
   check('a declared unique field is unique, on insert and on replace, and can be looked up', async (t, store) => {
     const hash = `hash${made}`
     const first = await store.apiKeys.insert(apiKey(hash))

@@ -1,11 +1,11 @@
 import { intervals } from '../../../common/calendar.ts'
 import { fieldError } from '../../../common/errors.ts'
-import { type BundleInput, createBundle, replaceBundle } from '../../catalog/bundles.ts'
+import { type BundleInput, changeBundle, createBundle, editionOf, replaceBundle } from '../../catalog/bundles.ts'
 import { keys } from '../../keys.ts'
-import { type Bundle, toEntitlement } from '../../schemas/bundle.ts'
+import { type Bundle, type BundleVersion, toEntitlement } from '../../schemas/bundle.ts'
 import { amountMinor, currency, id, instant, iso, isoOrNull, name, pageOf, pageQuery, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
-import { route } from '../route.ts'
+import { ofList, ofNewDocument, route } from '../route.ts'
 import { entitlementAnswer, entitlementsInput } from './entitlement-input.ts'
 
 /** Ten years of days. */
@@ -13,6 +13,15 @@ const MAX_INTERVAL_COUNT = 3_660
 const MAX_TRIAL_DAYS = 730
 
 const intervalCount = z.int().min(1).max(MAX_INTERVAL_COUNT)
+
+/** Of the bundle itself, in whichever version: what is left out stays as it is. */
+const saleTerms = {
+  onSale: z.boolean().optional().openapi({ description: 'false: no new subscriptions, and no change to it; who has it keeps it. true when nothing is said.' }),
+  onePerCustomer: z
+    .boolean()
+    .optional()
+    .openapi({ description: 'Whether a customer may have only one subscription of it that is not over. false when nothing is said.' }),
+}
 
 const content = {
   name,
@@ -26,6 +35,7 @@ const content = {
   entitlements: entitlementsInput,
   trialDays: z.int().min(0).max(MAX_TRIAL_DAYS).default(0),
   refundEndsAccess: z.boolean().default(false).openapi({ description: "Whether refunding a period's payment in full ends the subscription." }),
+  ...saleTerms,
 }
 
 interface Counted {
@@ -75,6 +85,8 @@ const bundleAnswer = z
     entitlements: z.array(entitlementAnswer),
     trialDays: z.int(),
     refundEndsAccess: z.boolean(),
+    onSale: z.boolean(),
+    onePerCustomer: z.boolean(),
     rollout: z
       .object({ version: z.int(), status: z.enum(['running', 'finished']), seen: z.int(), moved: z.int(), startedAt: instant, finishedAt: instant.nullable() })
       .nullable()
@@ -82,7 +94,8 @@ const bundleAnswer = z
   })
   .openapi('Bundle')
 
-const toAnswer = (bundle: Omit<Bundle, 'rollout'> & Pick<Partial<Bundle>, 'rollout'>) => ({
+/** @param present the bundle as it is now, where an older version of it is shown. */
+const toAnswer = (bundle: Bundle | BundleVersion, { onSale, onePerCustomer, rollout }: Partial<Bundle>) => ({
   id: bundle.id,
   storefrontId: bundle.storefrontId,
   version: bundle.version,
@@ -96,23 +109,24 @@ const toAnswer = (bundle: Omit<Bundle, 'rollout'> & Pick<Partial<Bundle>, 'rollo
   entitlements: bundle.entitlements.map(toEntitlement),
   trialDays: bundle.trialDays,
   refundEndsAccess: bundle.refundEndsAccess,
-  rollout: bundle.rollout
+  onSale: onSale ?? true,
+  onePerCustomer: onePerCustomer ?? false,
+  rollout: rollout
     ? {
-        version: bundle.rollout.version,
-        status: bundle.rollout.finishedAt ? ('finished' as const) : ('running' as const),
-        seen: bundle.rollout.seen,
-        moved: bundle.rollout.moved,
-        startedAt: iso(bundle.rollout.startedAt),
-        finishedAt: isoOrNull(bundle.rollout.finishedAt),
+        version: rollout.version,
+        status: rollout.finishedAt ? ('finished' as const) : ('running' as const),
+        seen: rollout.seen,
+        moved: rollout.moved,
+        startedAt: iso(rollout.startedAt),
+        finishedAt: isoOrNull(rollout.finishedAt),
       }
     : null,
 })
 
-/** The ETag is the version: how far a rollout has come is no change of the bundle. */
-const answer = (bundle: Bundle) => ({ body: toAnswer(bundle), revision: bundle.version })
+const answer = (bundle: Bundle) => ({ body: toAnswer(bundle, bundle), revision: editionOf(bundle) })
 const params = z.object({ storefront: id, bundle: id })
 
-const mustBeVersion = (ifMatch: number | undefined) => (bundle: Bundle) => mustMatch(ifMatch)({ revision: bundle.version })
+const mustBeEdition = (ifMatch: number | undefined) => (bundle: Bundle) => mustMatch(ifMatch)({ revision: editionOf(bundle) })
 
 const sameAsPath = (field: string, said: string | undefined, path: string): void => {
   if (said !== undefined && said !== path) throw fieldError('invalid_request', field, `must be ${path}, as in the path, or left out`)
@@ -124,17 +138,19 @@ export const bundleRoutes = [
     path: '/v1/bundles',
     summary: 'Make a bundle of a storefront',
     access: 'configure',
+    ifMatch: ofNewDocument,
     body: postBody,
     status: 201,
     answer: bundleAnswer,
     handle: async ({ services, tenant, body, newId }) =>
-      answer(await createBundle(services, tenant, body.storefrontId, body.id ?? newId('bundle'), input(body))),
+      answer(await createBundle(services, tenant, body.storefrontId, body.id ?? newId('bundle'), input(body), body)),
   }),
   route({
     method: 'get',
     path: '/v1/storefronts/{storefront}/bundles',
     summary: 'List the bundles of a storefront',
     access: 'read',
+    ifMatch: ofList,
     params: z.object({ storefront: id }),
     query: z.strictObject(pageQuery),
     status: 200,
@@ -143,7 +159,7 @@ export const bundleRoutes = [
       const { tenantId } = tenant
       await services.storage.storefronts.get(keys.storefront(tenantId, params.storefront))
       const page = await services.storage.bundles.page({ where: { tenantId, storefrontId: params.storefront }, ...query })
-      return { body: { ...page, data: page.data.map(toAnswer) } }
+      return { body: { ...page, data: page.data.map((bundle) => toAnswer(bundle, bundle)) } }
     },
   }),
   route({
@@ -151,6 +167,7 @@ export const bundleRoutes = [
     path: '/v1/storefronts/{storefront}/bundles/{bundle}',
     summary: 'Read a bundle in its newest version, or in the one that is asked for',
     access: 'read',
+    ifMatch: 'answer',
     params,
     query: z.strictObject({ version: z.coerce.number().int().min(1).optional() }),
     status: 200,
@@ -159,7 +176,7 @@ export const bundleRoutes = [
       const bundle = await services.storage.bundles.get(keys.bundle(tenant.tenantId, params.storefront, params.bundle))
       if (query.version === undefined || query.version === bundle.version) return answer(bundle)
       const past = await services.storage.bundleVersions.get(keys.bundleVersion(tenant.tenantId, params.storefront, params.bundle, query.version))
-      return { body: toAnswer(past) }
+      return { body: toAnswer(past, { onSale: bundle.onSale, onePerCustomer: bundle.onePerCustomer }) }
     },
   }),
   route({
@@ -167,6 +184,7 @@ export const bundleRoutes = [
     path: '/v1/storefronts/{storefront}/bundles/{bundle}',
     summary: 'Make a new version of a bundle, for new subscriptions or for all',
     access: 'configure',
+    ifMatch: { document: 'the bundle' },
     params,
     body: putBody,
     status: 200,
@@ -174,7 +192,20 @@ export const bundleRoutes = [
     handle: async ({ services, tenant, params, body, ifMatch }) => {
       sameAsPath('id', body.id, params.bundle)
       sameAsPath('storefrontId', body.storefrontId, params.storefront)
-      return answer(await replaceBundle(services, tenant, params.storefront, params.bundle, mustBeVersion(ifMatch), input(body), body.applyTo))
+      return answer(await replaceBundle(services, tenant, params.storefront, params.bundle, mustBeEdition(ifMatch), input(body), body.applyTo, body))
     },
+  }),
+  route({
+    method: 'patch',
+    path: '/v1/storefronts/{storefront}/bundles/{bundle}',
+    summary: 'Take a bundle off sale or put it on again, sell it once per customer, or rename it; makes no new version',
+    access: 'configure',
+    ifMatch: { document: 'the bundle' },
+    params,
+    body: z.strictObject({ name: name.optional(), ...saleTerms }),
+    status: 200,
+    answer: bundleAnswer,
+    handle: async ({ services, tenant, params, body, ifMatch }) =>
+      answer(await changeBundle(services, tenant, params.storefront, params.bundle, mustBeEdition(ifMatch), body)),
   }),
 ]

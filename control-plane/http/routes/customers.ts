@@ -7,7 +7,7 @@ import type { Customer, PaymentMethod } from '../../schemas/customer.ts'
 import { tenantNow } from '../../services.ts'
 import { country, id, instant, iso, isoOrNull, metadata, name, pageOf, pageQuery, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
-import { route } from '../route.ts'
+import { ofList, ofNewDocument, route } from '../route.ts'
 import { paymentMethodAnswer, paymentMethodFields, toPaymentMethodAnswers, toTokens } from './payment-methods.ts'
 
 const paymentMethod = z.strictObject({ id, ...paymentMethodFields })
@@ -82,6 +82,7 @@ export const customerRoutes = [
     path: '/v1/customers',
     summary: 'Make a customer of a storefront',
     access: 'sell',
+    ifMatch: ofNewDocument,
     body: z.strictObject({ id: id.optional(), storefrontId: id, ...editable }).openapi('NewCustomer'),
     status: 201,
     answer: customerAnswer,
@@ -96,6 +97,7 @@ export const customerRoutes = [
     path: '/v1/storefronts/{storefront}/customers',
     summary: 'List the customers of a storefront',
     access: 'read',
+    ifMatch: ofList,
     params: z.object({ storefront: id }),
     query: z.strictObject(pageQuery),
     status: 200,
@@ -112,6 +114,7 @@ export const customerRoutes = [
     path: '/v1/storefronts/{storefront}/customers/{customer}',
     summary: 'Read a customer',
     access: 'read',
+    ifMatch: 'answer',
     params,
     status: 200,
     answer: customerAnswer,
@@ -123,6 +126,7 @@ export const customerRoutes = [
     path: '/v1/storefronts/{storefront}/customers/{customer}',
     summary: 'Change a customer',
     access: 'sell',
+    ifMatch: { document: 'the customer' },
     params,
     body: z.strictObject(editable),
     status: 200,
@@ -138,6 +142,7 @@ export const customerRoutes = [
     path: '/v1/storefronts/{storefront}/customers/{customer}/entitlements',
     summary: 'What a customer may use, as sidecars are told, decided now',
     access: 'use',
+    ifMatch: 'answer',
     params,
     status: 200,
     answer: entitlementSetAnswer,
@@ -170,6 +175,7 @@ export const customerRoutes = [
     path: '/v1/usage',
     summary: 'Report how much of a quota or capacity a customer has used',
     access: 'meter',
+    ifMatch: { refused: 'usage is counted whatever else is reported meanwhile, and has no ETag' },
     body: z
       .strictObject({
         storefrontId: id,

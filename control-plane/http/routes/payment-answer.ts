@@ -136,6 +136,19 @@ const factsOf = (payment: Payment): (typeof facts)[number][] => {
   return [...ofRefunds, ...disputed, ...(isSettled(payment) ? (['settled'] as const) : [])]
 }
 
+/**
+ * Another process, or a request that was taken for dead, is at a provider with it at this moment: what becomes of it is
+ * known in a moment. One without an answer is not: it may take days, and is what there is to answer.
+ */
+export const isUnderWay = ({ attempts, status }: Payment): boolean =>
+  status === 'due' || attempts.some((attempt) => attempt.status === 'created' || attempt.status === 'sent' || attempt.status === 'authorized')
+
+export const paymentWithRevision = (payment: Payment) => ({
+  body: toPaymentAnswer(payment),
+  revision: payment.revision,
+  isUnderWay: isUnderWay(payment),
+})
+
 export const toPaymentAnswer = (payment: Payment) => ({
   id: payment.id,
   status: payment.status,

@@ -62,14 +62,15 @@ export const paymentMethodRoutes = [
     path,
     summary: 'Give a customer another payment method',
     access: 'sell',
+    ifMatch: { document: 'the customer' },
     params,
     body: z.strictObject({ id: id.optional(), ...paymentMethodFields, position: position.optional() }).openapi('NewPaymentMethod'),
     status: 201,
     answer,
-    handle: async ({ services, tenant, params, body, newId }) => {
+    handle: async ({ services, tenant, params, body, ifMatch, newId }) => {
       const { id: chosen, position: at, tokens: byAccount, ...fields } = body
       const method = { id: chosen ?? newId('pm'), ...fields, tokens: toTokens(byAccount) } as PaymentMethod
-      return answerOf(await addMethod(services, tenant, params, method, at), tenantNow(services, tenant))
+      return answerOf(await addMethod(services, tenant, params, mustMatch(ifMatch), method, at), tenantNow(services, tenant))
     },
   }),
   route({
@@ -77,6 +78,7 @@ export const paymentMethodRoutes = [
     path: `${path}/{method}`,
     summary: 'Change a payment method: its tokens (by account; others stay), its expiry, its place in the order',
     access: 'sell',
+    ifMatch: { document: 'the customer' },
     params: oneParams,
     body: z.strictObject({ tokens: tokens.optional(), expiry: expiry.optional(), position: position.optional() }),
     status: 200,
@@ -91,6 +93,7 @@ export const paymentMethodRoutes = [
     path: `${path}/{method}`,
     summary: 'Take a payment method away; not one that a subscription is paid with',
     access: 'sell',
+    ifMatch: { document: 'the customer' },
     params: oneParams,
     status: 200,
     answer,

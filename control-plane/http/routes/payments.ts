@@ -5,15 +5,15 @@ import { completeAttempt } from '../../payments/inquire-attempt.ts'
 import { payOnce, refundPayment } from '../../payments/one-time-payment.ts'
 import { cancelOneTime, payOneTimeNow } from '../../payments/present-customer.ts'
 import { resolveAttemptByHand, resolveRefundByHand } from '../../payments/resolve-by-hand.ts'
-import { declineClasses, type Payment, paymentStatuses } from '../../schemas/payment.ts'
+import { declineClasses, paymentStatuses } from '../../schemas/payment.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
 import type { Services } from '../../services.ts'
 import { payBill, withdrawChange } from '../../subscriptions/change-subscription.ts'
 import { resumePayment } from '../../subscriptions/resume-payment.ts'
 import { amountMinor, currency, id, pageOf, pageQuery, token, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
-import { route } from '../route.ts'
-import { paymentAnswer, toPaymentAnswer } from './payment-answer.ts'
+import { ofList, ofNewDocument, route } from '../route.ts'
+import { paymentAnswer, paymentWithRevision, toPaymentAnswer } from './payment-answer.ts'
 
 const postBody = z
   .strictObject({
@@ -51,8 +51,6 @@ const returnUrl = z
   .max(2_000)
   .openapi({ description: 'Where the customer comes back to after having acted; left out: the returnUrl of the account.' })
 
-const paymentAnswered = (payment: Payment) => ({ body: toPaymentAnswer(payment), revision: payment.revision })
-
 /** What is then done to the subscription looks again at whether the payment is still owed. */
 const checkPayment = async (services: Services, tenant: Tenant, paymentId: string, ifMatch: number | undefined): Promise<void> =>
   mustMatch(ifMatch)(await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId)))
@@ -63,13 +61,14 @@ export const paymentRoutes = [
     path: '/v1/payments',
     summary: 'Take a one-time payment',
     access: 'sell',
+    ifMatch: ofNewDocument,
     body: postBody,
     status: 201,
     answer: paymentAnswer,
     handle: async ({ services, tenant, body, newId }) => {
       const { amount, ...rest } = body
       const payment = await payOnce(services, tenant, newId('pay'), { ...rest, amountMinor: amount })
-      return { body: toPaymentAnswer(payment), revision: payment.revision }
+      return paymentWithRevision(payment)
     },
   }),
   route({
@@ -77,6 +76,7 @@ export const paymentRoutes = [
     path: '/v1/payments',
     summary: 'List payments',
     access: 'read',
+    ifMatch: ofList,
     query: z.strictObject({
       subscriptionId: id.optional(),
       storefrontId: id.optional(),
@@ -113,12 +113,13 @@ export const paymentRoutes = [
     path: '/v1/payments/{payment}',
     summary: 'Read a payment with its lines, attempts and refunds',
     access: 'read',
+    ifMatch: 'answer',
     params: z.object({ payment: id }),
     status: 200,
     answer: paymentAnswer,
     handle: async ({ services, tenant, params }) => {
       const payment = await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment))
-      return { body: toPaymentAnswer(payment), revision: payment.revision }
+      return paymentWithRevision(payment)
     },
   }),
   route({
@@ -126,15 +127,16 @@ export const paymentRoutes = [
     path: '/v1/payments/{payment}/refund',
     summary: 'Give back part of a payment, or all that is left of it',
     access: 'sell',
+    ifMatch: { document: 'the payment' },
     params: z.object({ payment: id }),
     body: z.strictObject({ amount: amountMinor.min(1).optional().openapi({ description: 'Left out: all that is left.' }) }),
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ services, tenant, params, body, newId }) => {
-      const refunded = await refundPayment(services, tenant, params.payment, newId('ref'), body.amount)
+    handle: async ({ services, tenant, params, body, ifMatch, newId }) => {
+      const refunded = await refundPayment(services, tenant, params.payment, newId('ref'), body.amount, mustMatch(ifMatch))
       // What a refund does to access is done before the answer.
       const payment = refunded.effectsDue ? await resumePayment(services, tenant, refunded.id) : refunded
-      return { body: toPaymentAnswer(payment), revision: payment.revision }
+      return paymentWithRevision(payment)
     },
   }),
   route({
@@ -142,6 +144,7 @@ export const paymentRoutes = [
     path: '/v1/payments/{payment}/pay',
     summary: 'The customer is there and pays: with the same method, which may ask them to act (nextAction), or with another',
     access: 'sell',
+    ifMatch: { document: 'the payment' },
     params: z.object({ payment: id }),
     body: z.strictObject({
       paymentMethod: token.optional().openapi({ description: "The id of one of the customer's methods, or a PSP's token. Left out: the payment's own." }),
@@ -151,11 +154,11 @@ export const paymentRoutes = [
     answer: paymentAnswer,
     handle: async ({ services, tenant, params, body, ifMatch, newId }) => {
       const { subscriptionId } = await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment))
-      if (!subscriptionId) return paymentAnswered(await payOneTimeNow(services, tenant, params.payment, body, mustMatch(ifMatch)))
+      if (!subscriptionId) return paymentWithRevision(await payOneTimeNow(services, tenant, params.payment, body, mustMatch(ifMatch)))
       await checkPayment(services, tenant, params.payment, ifMatch)
       const command = { id: newId('cmd'), subscriptionId, check: () => undefined }
       await payBill(services, tenant, command, params.payment, body)
-      return paymentAnswered(await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment)))
+      return paymentWithRevision(await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment)))
     },
   }),
   route({
@@ -163,16 +166,17 @@ export const paymentRoutes = [
     path: '/v1/payments/{payment}/cancel',
     summary: 'Give up a payment that is not made: a one-time payment, or that of a change, which then does not happen',
     access: 'sell',
+    ifMatch: { document: 'the payment' },
     params: z.object({ payment: id }),
     body: z.strictObject({}),
     status: 200,
     answer: paymentAnswer,
     handle: async ({ services, tenant, params, ifMatch, newId }) => {
       const { subscriptionId } = await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment))
-      if (!subscriptionId) return paymentAnswered(await cancelOneTime(services, tenant, params.payment, mustMatch(ifMatch)))
+      if (!subscriptionId) return paymentWithRevision(await cancelOneTime(services, tenant, params.payment, mustMatch(ifMatch)))
       await checkPayment(services, tenant, params.payment, ifMatch)
       await withdrawChange(services, tenant, { id: newId('cmd'), subscriptionId, check: () => undefined }, params.payment)
-      return paymentAnswered(await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment)))
+      return paymentWithRevision(await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment)))
     },
   }),
   route({
@@ -180,13 +184,14 @@ export const paymentRoutes = [
     path: '/v1/payments/{payment}/attempts/{attempt}/cancel',
     summary: 'Give up an attempt that waits for the customer to act; the provider is told where it can be',
     access: 'sell',
+    ifMatch: { document: 'the payment' },
     params: z.object({ payment: id, attempt: id }),
     body: z.strictObject({}),
     status: 200,
     answer: paymentAnswer,
     handle: async ({ services, tenant, params, ifMatch }) => {
       await cancelAttempt(services, tenant, params.payment, params.attempt, mustMatch(ifMatch))
-      return paymentAnswered(await resumePayment(services, tenant, params.payment))
+      return paymentWithRevision(await resumePayment(services, tenant, params.payment))
     },
   }),
   route({
@@ -194,6 +199,7 @@ export const paymentRoutes = [
     path: '/v1/payments/{payment}/attempts/{attempt}/complete',
     summary: 'The customer has come back from having to act: see at once what became of it',
     access: 'sell',
+    ifMatch: { document: 'the payment' },
     params: z.object({ payment: id, attempt: id }),
     body: z.strictObject({
       details: z
@@ -204,10 +210,10 @@ export const paymentRoutes = [
     }),
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ services, tenant, params, body }) => {
-      await completeAttempt(services, tenant, params.payment, params.attempt, body.details)
+    handle: async ({ services, tenant, params, body, ifMatch }) => {
+      await completeAttempt(services, tenant, params.payment, params.attempt, mustMatch(ifMatch), body.details)
       const payment = await resumePayment(services, tenant, params.payment)
-      return { body: toPaymentAnswer(payment), revision: payment.revision }
+      return paymentWithRevision(payment)
     },
   }),
   route({
@@ -215,14 +221,15 @@ export const paymentRoutes = [
     path: '/v1/payments/{payment}/refunds/{refund}/resolve',
     summary: 'Say what became of a refund that the provider does not answer for',
     access: 'sell',
+    ifMatch: { document: 'the payment' },
     params: z.object({ payment: id, refund: id }),
     body: z.strictObject({ outcome: z.enum(['succeeded', 'failed']), reason: resolveReason }),
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ services, tenant, caller, params, body }) => {
-      await resolveRefundByHand(services, tenant, params.payment, params.refund, { by: caller.keyId, ...body })
+    handle: async ({ services, tenant, caller, params, body, ifMatch }) => {
+      await resolveRefundByHand(services, tenant, params.payment, params.refund, mustMatch(ifMatch), { by: caller.keyId, ...body })
       const payment = await resumePayment(services, tenant, params.payment)
-      return { body: toPaymentAnswer(payment), revision: payment.revision }
+      return paymentWithRevision(payment)
     },
   }),
   route({
@@ -230,14 +237,15 @@ export const paymentRoutes = [
     path: '/v1/payments/{payment}/attempts/{attempt}/resolve',
     summary: 'Say what became of an attempt that the provider does not answer for',
     access: 'sell',
+    ifMatch: { document: 'the payment' },
     params: z.object({ payment: id, attempt: id }),
     body: resolveBody,
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ services, tenant, caller, params, body }) => {
-      await resolveAttemptByHand(services, tenant, params.payment, params.attempt, caller.keyId, body)
+    handle: async ({ services, tenant, caller, params, body, ifMatch }) => {
+      await resolveAttemptByHand(services, tenant, params.payment, params.attempt, caller.keyId, mustMatch(ifMatch), body)
       const payment = await resumePayment(services, tenant, params.payment)
-      return { body: toPaymentAnswer(payment), revision: payment.revision }
+      return paymentWithRevision(payment)
     },
   }),
 ]

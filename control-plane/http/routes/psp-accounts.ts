@@ -5,7 +5,7 @@ import type { Tenant } from '../../schemas/tenant.ts'
 import type { Services } from '../../services.ts'
 import { country, currency, id, instant, isoOrNull, pageOf, pageQuery, paymentMethodType, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
-import { route } from '../route.ts'
+import { ofList, ofNewDocument, route } from '../route.ts'
 
 const capabilities = z
   .strictObject({
@@ -82,6 +82,7 @@ export const pspAccountRoutes = [
     path: '/v1/psp-accounts',
     summary: 'Make an account at a payment service provider known',
     access: 'configure',
+    ifMatch: ofNewDocument,
     body: z.strictObject({ id, provider: z.enum(pspProviders), ...editable }),
     status: 201,
     answer: pspAccountAnswer,
@@ -93,6 +94,7 @@ export const pspAccountRoutes = [
     path: '/v1/psp-accounts',
     summary: 'List PSP accounts, without credentials',
     access: 'read',
+    ifMatch: ofList,
     query: z.strictObject(pageQuery),
     status: 200,
     answer: pageOf(pspAccountAnswer),
@@ -106,6 +108,7 @@ export const pspAccountRoutes = [
     path: '/v1/psp-accounts/{account}',
     summary: 'Read a PSP account, without credentials',
     access: 'read',
+    ifMatch: 'answer',
     params,
     status: 200,
     answer: pspAccountAnswer,
@@ -117,6 +120,7 @@ export const pspAccountRoutes = [
     path: '/v1/psp-accounts/{account}',
     summary: 'Change a PSP account',
     access: 'configure',
+    ifMatch: { document: 'the PSP account' },
     params,
     body: z.strictObject(editable),
     status: 200,

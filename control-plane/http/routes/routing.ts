@@ -25,6 +25,7 @@ export const routingRoutes = [
     path: '/v1/routing/simulate',
     summary: 'Which accounts would be tried for a payment, in which order, and why; nothing is charged',
     access: 'read',
+    ifMatch: { refused: 'it answers from no stored document' },
     body,
     status: 200,
     answer: whyAnswer.extend({

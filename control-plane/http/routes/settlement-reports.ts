@@ -5,7 +5,8 @@ import { importCsv, importLinesOf } from '../../payments/settlement/import-repor
 import { settlementKinds } from '../../schemas/payment.ts'
 import { differenceKinds, reportStatuses, type SettlementDifference, type SettlementReport } from '../../schemas/settlement-report.ts'
 import { currency, id, instant, iso, isoOrNull, pageOf, pageQuery, z } from '../fields.ts'
-import { route } from '../route.ts'
+import { mustMatch } from '../precondition.ts'
+import { ofList, route } from '../route.ts'
 
 /** What fits into a request; longer reports come as CSV. */
 const MAX_LINES = 1_000
@@ -86,6 +87,12 @@ const rangeOf = ({ from, to }: { from?: string | undefined; to?: string | undefi
   from: from === undefined ? undefined : new Date(from),
   to: to === undefined ? undefined : new Date(to),
 })
+/** Whoever names a revision, or any, means a report that is there. */
+const checkOf = (ifMatch: number | undefined, headers: Record<string, string | undefined>) => ({
+  mustExist: Boolean(headers['if-match']),
+  check: mustMatch(ifMatch),
+})
+
 const answer = (report: SettlementReport) => ({ body: toAnswer(report), revision: report.revision })
 const params = z.object({ report: id })
 
@@ -95,12 +102,13 @@ export const settlementReportRoutes = [
     path: '/v1/settlement-reports',
     summary: "Take a provider's settlement report in, and match it to payments",
     access: 'sell',
+    ifMatch: { document: 'the report, where its import is begun anew' },
     body: z
       .strictObject({ id: id.openapi({ description: "For example the payout's." }), account: id, ...range, lines: z.array(line).max(MAX_LINES) })
       .openapi('NewSettlementReport'),
     status: 201,
     answer: reportAnswer,
-    handle: async ({ services, tenant, body }) => {
+    handle: async ({ services, tenant, body, ifMatch, headers }) => {
       const lines = body.lines.map(({ type, reference, gross, fee, net, settledAt, currency: paidIn }) => ({
         kind: type,
         reference,
@@ -110,7 +118,7 @@ export const settlementReportRoutes = [
         currency: paidIn,
         settledAt: settledAt === undefined ? undefined : new Date(settledAt),
       }))
-      return answer(await importLinesOf(services, tenant, { id: body.id, account: body.account, ...rangeOf(body) }, lines))
+      return answer(await importLinesOf(services, tenant, { id: body.id, account: body.account, ...rangeOf(body) }, checkOf(ifMatch, headers), lines))
     },
   }),
   route({
@@ -118,6 +126,7 @@ export const settlementReportRoutes = [
     path: '/v1/settlement-reports/{report}/csv',
     summary: 'Take a settlement report in as CSV, of any length: send it with Content-Type: text/csv',
     access: 'sell',
+    ifMatch: { document: 'the report, where its import is begun anew' },
     params,
     query: z.strictObject({
       account: id,
@@ -127,11 +136,13 @@ export const settlementReportRoutes = [
     takes: 'text/csv',
     status: 201,
     answer: reportAnswer,
-    handle: async ({ services, tenant, params, query, stream }) => {
+    handle: async ({ services, tenant, params, query, ifMatch, headers, stream }) => {
       if (!stream) throw new AppError('unsupported_media_type', 'send the report with Content-Type: text/csv')
       const account = await services.storage.pspAccounts.find(keys.pspAccount(tenant.tenantId, query.account))
       const format = query.format ?? formatOf(account?.provider ?? 'simulator')
-      return answer(await importCsv(services, tenant, { id: params.report, account: query.account, ...rangeOf(query) }, format, stream))
+      return answer(
+        await importCsv(services, tenant, { id: params.report, account: query.account, ...rangeOf(query) }, checkOf(ifMatch, headers), format, stream),
+      )
     },
   }),
   route({
@@ -139,6 +150,7 @@ export const settlementReportRoutes = [
     path: '/v1/settlement-reports',
     summary: 'List settlement reports',
     access: 'read',
+    ifMatch: ofList,
     query: z.strictObject({ account: id.optional(), ...pageQuery }),
     status: 200,
     answer: pageOf(reportAnswer),
@@ -153,6 +165,7 @@ export const settlementReportRoutes = [
     path: '/v1/settlement-reports/{report}',
     summary: 'Read a settlement report: what it sums to, and how much of it agrees',
     access: 'read',
+    ifMatch: 'answer',
     params,
     status: 200,
     answer: reportAnswer,
@@ -163,6 +176,7 @@ export const settlementReportRoutes = [
     path: '/v1/settlement-reports/{report}/differences',
     summary: 'List what of a settlement report does not agree with the books, and what it lacks',
     access: 'read',
+    ifMatch: ofList,
     params,
     query: z.strictObject(pageQuery),
     status: 200,

@@ -1,9 +1,9 @@
 import { changeStorefront, createStorefront, routingOf, type StorefrontInput } from '../../catalog/storefronts.ts'
 import { keys } from '../../keys.ts'
-import { type BillingTerms, disputeEffects, prorations, type Storefront } from '../../schemas/storefront.ts'
+import { type BillingTerms, disputeEffects, prorations, type Storefront, trialRules } from '../../schemas/storefront.ts'
 import { amountMinor, country, currency, id, name, pageOf, pageQuery, paymentMethodType, timeZone, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
-import { route } from '../route.ts'
+import { ofList, ofNewDocument, route } from '../route.ts'
 
 /** More accounts or rules than any storefront has; bounds routing, which looks at them all. */
 const MAX_ROUTING = 50
@@ -43,6 +43,10 @@ const billingFields = {
     .openapi({ description: "Whether a renewal that is refused is tried with the customer's other payment methods, in their order. Default false." }),
   onDispute: z.enum(disputeEffects).openapi({ description: 'What a dispute of a payment does to the subscription when it opens. Default nothing.' }),
   onDisputeLost: z.enum(disputeEffects).openapi({ description: 'The same when the dispute is lost. Default cancel.' }),
+  trialOncePer: z.enum(trialRules).openapi({
+    description:
+      'A customer gets one trial of each bundle, or one trial in all (customer), or one with every subscription (none). A change counts for new subscriptions at once. Default bundle.',
+  }),
 }
 const billing = z.strictObject(billingFields)
 const defaultBilling = {
@@ -57,6 +61,7 @@ const defaultBilling = {
   tryOtherMethods: false,
   onDispute: 'nothing',
   onDisputeLost: 'cancel',
+  trialOncePer: 'bundle',
 } satisfies BillingTerms
 
 /** What is left out is absent, so that it replaces nothing. */
@@ -160,6 +165,7 @@ export const storefrontRoutes = [
     path: '/v1/storefronts',
     summary: 'Make a storefront',
     access: 'configure',
+    ifMatch: ofNewDocument,
     body: storefrontBody,
     status: 201,
     answer: storefrontAnswer,
@@ -170,6 +176,7 @@ export const storefrontRoutes = [
     path: '/v1/storefronts',
     summary: 'List storefronts',
     access: 'read',
+    ifMatch: ofList,
     query: z.strictObject(pageQuery),
     status: 200,
     answer: pageOf(storefrontAnswer),
@@ -183,6 +190,7 @@ export const storefrontRoutes = [
     path: '/v1/storefronts/{storefront}',
     summary: 'Read a storefront',
     access: 'read',
+    ifMatch: 'answer',
     params,
     status: 200,
     answer: storefrontAnswer,
@@ -193,6 +201,7 @@ export const storefrontRoutes = [
     path: '/v1/storefronts/{storefront}',
     summary: 'Change a storefront',
     access: 'configure',
+    ifMatch: { document: 'the storefront' },
     params,
     body: patchBody,
     status: 200,

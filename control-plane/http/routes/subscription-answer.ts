@@ -4,7 +4,7 @@ import { endReasons, type Subscription, subscriptionStatuses } from '../../schem
 import type { AdvancedSubscription } from '../../subscriptions/advance-subscription.ts'
 import { nextPaymentOf } from '../../subscriptions/machine/next-payment.ts'
 import { instant, iso, isoOrNull, metadata, z } from '../fields.ts'
-import { paymentAnswer, toPaymentAnswer } from './payment-answer.ts'
+import { isUnderWay, paymentAnswer, toPaymentAnswer } from './payment-answer.ts'
 
 export const nextPaymentAnswer = z
   .object({
@@ -90,4 +90,5 @@ const paymentOrNull = (payment: Payment | undefined) => (payment ? toPaymentAnsw
 export const changedSubscription = ({ subscription, payment, entitlementRevision }: AdvancedSubscription) => ({
   body: { ...toSubscriptionAnswer(subscription), entitlementRevision, payment: paymentOrNull(payment) },
   revision: subscription.revision,
+  isUnderWay: payment !== undefined && isUnderWay(payment),
 })

@@ -15,7 +15,7 @@ import { billingCycles, createSubscription } from '../../subscriptions/create-su
 import { timelineOf } from '../../subscriptions/timeline.ts'
 import { dateOrInstant, id, instant, iso, metadata, pageOf, pageQuery, token, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
-import { route } from '../route.ts'
+import { ofList, ofNewDocument, route } from '../route.ts'
 import { lineAnswer, toLineAnswer } from './payment-answer.ts'
 import { changedAnswer, changedSubscription, nextPaymentAnswer, subscriptionAnswer, toNextPayment, toSubscriptionAnswer } from './subscription-answer.ts'
 
@@ -86,7 +86,17 @@ interface Asked {
   ifMatch: number | undefined
   newId(prefix: string): string
 }
-const commandOf = ({ params, ifMatch, newId }: Asked): Command => ({ id: newId('cmd'), subscriptionId: params.subscription, check: mustMatch(ifMatch) })
+const commandOf = ({ params, ifMatch, newId }: Asked): Command => {
+  const id = newId('cmd')
+  return {
+    id,
+    subscriptionId: params.subscription,
+    // A repeat of a command that was obeyed finds what it has changed itself.
+    check: (subscription) => {
+      if (!subscription.recentCommands.includes(id)) mustMatch(ifMatch)(subscription)
+    },
+  }
+}
 
 export const subscriptionRoutes = [
   route({
@@ -94,6 +104,7 @@ export const subscriptionRoutes = [
     path: '/v1/subscriptions',
     summary: 'Subscribe a customer to a bundle, and take the first payment',
     access: 'sell',
+    ifMatch: ofNewDocument,
     body: postBody,
     status: 201,
     answer: changedAnswer,
@@ -104,6 +115,7 @@ export const subscriptionRoutes = [
     path: '/v1/subscriptions',
     summary: 'List subscriptions',
     access: 'read',
+    ifMatch: ofList,
     query: z.strictObject({ storefrontId: id.optional(), customerId: id.optional(), status: z.enum(subscriptionStatuses).optional(), ...pageQuery }),
     status: 200,
     answer: pageOf(subscriptionAnswer),
@@ -124,6 +136,7 @@ export const subscriptionRoutes = [
     path: '/v1/subscriptions/{subscription}',
     summary: 'Read a subscription',
     access: 'read',
+    ifMatch: 'answer',
     params,
     status: 200,
     answer: changedAnswer,
@@ -134,6 +147,7 @@ export const subscriptionRoutes = [
     path: '/v1/subscriptions/{subscription}/timeline',
     summary: 'What happened to a subscription, when, why and with what money',
     access: 'read',
+    ifMatch: ofList,
     params,
     query: z.strictObject({ ...pageQuery, limit: pageQuery.limit.default(500) }),
     status: 200,
@@ -157,6 +171,7 @@ export const subscriptionRoutes = [
     path: '/v1/subscriptions/{subscription}',
     summary: 'Change how a subscription is paid, or its metadata',
     access: 'sell',
+    ifMatch: { document: 'the subscription' },
     params,
     body: z.strictObject({ paymentMethod: token.optional(), metadata: metadata.optional() }),
     status: 200,
@@ -168,6 +183,7 @@ export const subscriptionRoutes = [
     path: '/v1/subscriptions/{subscription}/cancel',
     summary: 'Cancel a subscription, now or at the end of its period',
     access: 'sell',
+    ifMatch: { document: 'the subscription' },
     params,
     body: z
       .strictObject({
@@ -190,6 +206,7 @@ export const subscriptionRoutes = [
     path: '/v1/subscriptions/{subscription}/reactivate',
     summary: 'Take a cancellation at period end back',
     access: 'sell',
+    ifMatch: { document: 'the subscription' },
     params,
     body: z.strictObject({}),
     status: 200,
@@ -201,6 +218,7 @@ export const subscriptionRoutes = [
     path: '/v1/subscriptions/{subscription}/pause',
     summary: 'Pause the service (and what is left of the period is kept), or only the collection',
     access: 'sell',
+    ifMatch: { document: 'the subscription' },
     params,
     body: z
       .strictObject({
@@ -222,6 +240,7 @@ export const subscriptionRoutes = [
     path: '/v1/subscriptions/{subscription}/resume',
     summary: 'End a pause',
     access: 'sell',
+    ifMatch: { document: 'the subscription' },
     params,
     body: z.strictObject({}),
     status: 200,
@@ -233,6 +252,7 @@ export const subscriptionRoutes = [
     path: '/v1/subscriptions/{subscription}/change',
     summary: 'Change the bundle or the quantity, now (paid pro rata) or at the end of the period',
     access: 'sell',
+    ifMatch: { document: 'the subscription' },
     params,
     body: changeBody,
     status: 200,
@@ -244,6 +264,7 @@ export const subscriptionRoutes = [
     path: '/v1/subscriptions/{subscription}/preview-change',
     summary: 'The amounts that the same change would make now; changes nothing',
     access: 'read',
+    ifMatch: 'answer',
     params,
     body: changeBody,
     status: 200,
@@ -260,6 +281,8 @@ export const subscriptionRoutes = [
           currentPeriod: { start: iso(after.currentPeriod.start), end: iso(after.currentPeriod.end) },
           nextPayment: toNextPayment(after),
         },
+        // Of the subscription as it is stored: a change that names it makes these amounts, or none.
+        revision: after.revision,
       }
     },
   }),

@@ -5,7 +5,7 @@ import type { Storefront } from '../../schemas/storefront.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
 import { tenantModes } from '../../schemas/tenant.ts'
 import { id, instant, isoOrNull, name, z } from '../fields.ts'
-import { route } from '../route.ts'
+import { ofNewDocument, route } from '../route.ts'
 import { storefrontAnswer, storefrontBody, storefrontInput, toStorefrontAnswer } from './storefronts.ts'
 
 const body = z
@@ -45,6 +45,7 @@ export const tenantRoutes = [
     path: '/v1/tenants',
     summary: 'Make a tenant, with its storefronts and its first admin key',
     access: 'platform',
+    ifMatch: ofNewDocument,
     ofTenant: false,
     body,
     status: 201,
@@ -60,6 +61,7 @@ export const tenantRoutes = [
     path: '/v1/tenants/{tenant}',
     summary: 'Read a tenant with its storefronts',
     access: 'read',
+    ifMatch: 'answer',
     ofTenant: false,
     params: z.object({ tenant: id }),
     status: 200,

@@ -2,13 +2,14 @@ import { AppError } from '../../../common/errors.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
 import { moveTestClock } from '../../worker/move-test-clock.ts'
 import { dateOrInstant, instant, isoOrNull, z } from '../fields.ts'
+import { mustMatch } from '../precondition.ts'
 import { route } from '../route.ts'
 
 const clockAnswer = z.object({ now: instant }).openapi('TestClock')
 
 const toAnswer = (tenant: Tenant) => {
   if (tenant.mode !== 'sandbox') throw new AppError('not_allowed_in_state', 'only a sandbox tenant has a test clock')
-  return { body: { now: isoOrNull(tenant.testNow) } }
+  return { body: { now: isoOrNull(tenant.testNow) }, revision: tenant.revision }
 }
 
 export const testClockRoutes = [
@@ -17,6 +18,7 @@ export const testClockRoutes = [
     path: '/v1/test-clock',
     summary: "A sandbox tenant's own time",
     access: 'read',
+    ifMatch: 'answer',
     status: 200,
     answer: clockAnswer,
     handle: async ({ tenant }) => toAnswer(tenant),
@@ -26,9 +28,12 @@ export const testClockRoutes = [
     path: '/v1/test-clock',
     summary: 'Move a sandbox tenant forward in time; answers when everything due by then has run',
     access: 'configure',
-    body: z.strictObject({ now: dateOrInstant.openapi({ description: 'A date is its first instant in UTC.' }) }),
+    ifMatch: { document: 'the test clock' },
+    body: z.strictObject({
+      now: dateOrInstant.openapi({ description: 'A date is its first instant in UTC, since the clock is of all storefronts. At most the year 2200.' }),
+    }),
     status: 200,
     answer: clockAnswer,
-    handle: async ({ services, tenant, body }) => toAnswer(await moveTestClock(services, tenant, new Date(body.now))),
+    handle: async ({ services, tenant, body, ifMatch }) => toAnswer(await moveTestClock(services, tenant, new Date(body.now), mustMatch(ifMatch))),
   }),
 ]

@@ -3,7 +3,8 @@ import { replayEvent } from '../../payments/webhooks/receive-webhook.ts'
 import { type WebhookEvent, webhookStatuses } from '../../schemas/webhook-event.ts'
 import { processWebhook } from '../../worker/work.ts'
 import { id, instant, iso, isoOrNull, pageOf, pageQuery, z } from '../fields.ts'
-import { route } from '../route.ts'
+import { mustMatch } from '../precondition.ts'
+import { ofList, route } from '../route.ts'
 
 /** Providers name their events as they please. */
 const eventId = z.string().min(1).max(255)
@@ -43,6 +44,7 @@ export const webhookEventRoutes = [
     path: '/v1/webhook-events',
     summary: 'List the events that providers have sent, oldest first',
     access: 'read',
+    ifMatch: ofList,
     query: z.strictObject({ account: id.optional(), status: z.enum(webhookStatuses).optional(), ...pageQuery }),
     status: 200,
     answer: pageOf(eventAnswer),
@@ -57,6 +59,7 @@ export const webhookEventRoutes = [
     path: '/v1/webhook-events/{account}/{event}',
     summary: 'Read an event as the provider sent it',
     access: 'read',
+    ifMatch: 'answer',
     params,
     status: 200,
     answer: wholeAnswer,
@@ -70,18 +73,20 @@ export const webhookEventRoutes = [
     path: '/v1/webhook-events/{account}/{event}/replay',
     summary: 'Read an event anew and apply it again; harmless when it was applied before',
     access: 'sell',
+    ifMatch: { document: 'the event' },
     params,
     body: z.strictObject({}),
     status: 200,
     answer: eventAnswer,
-    handle: async ({ services, tenant, params }) => {
-      const due = await replayEvent(services, tenant, params.account, params.event)
+    handle: async ({ services, tenant, params, ifMatch }) => {
+      const due = await replayEvent(services, tenant, params.account, params.event, mustMatch(ifMatch))
       try {
         await processWebhook(services, tenant, due)
       } catch (error) {
         services.log.warn({ err: error, event: due._id }, 'a replayed webhook could not be applied, and is left to the worker')
       }
-      return { body: toAnswer(await services.storage.webhookEvents.get(due._id)) }
+      const event = await services.storage.webhookEvents.get(due._id)
+      return { body: toAnswer(event), revision: event.revision }
     },
   }),
 ]

@@ -32,6 +32,13 @@ export interface ReportInput {
   to?: Date | undefined
 }
 
+/** What the caller knows of an import that was begun before. */
+export interface ReportCheck {
+  /** There must be one. */
+  mustExist: boolean
+  check(report: SettlementReport): void
+}
+
 /** What was sent is no report of the format. */
 class WrongFile extends Error {}
 
@@ -51,13 +58,29 @@ class Tally {
 }
 
 /** @throws AppError `unknown_reference`, `already_exists` or `invalid_request`. */
-const openReport = async (services: Services, tenant: Tenant, input: ReportInput): Promise<SettlementReport> => {
+const openReport = async (services: Services, tenant: Tenant, input: ReportInput, { mustExist, check }: ReportCheck): Promise<SettlementReport> => {
   const { tenantId } = tenant
   const known = await services.storage.pspAccounts.find(keys.pspAccount(tenantId, input.account))
   if (!known && tenant.mode === 'live') throw fieldError('unknown_reference', 'account', `there is no PSP account ${JSON.stringify(input.account)}`)
   if (input.from && input.to && input.from >= input.to) throw fieldError('invalid_request', 'to', 'must be after from')
-  const report = await insertOrGet(services.storage.settlementReports, {
-    _id: keys.settlementReport(tenantId, input.id),
+  const { settlementReports } = services.storage
+  const _id = keys.settlementReport(tenantId, input.id)
+  const begun = await settlementReports.find(_id)
+  const mayGoOn = (report: SettlementReport): void => {
+    check(report)
+    if (report.status === 'done') throw new AppError('already_exists', 'a settlement report of this id was imported already')
+    if (report.account !== input.account) throw fieldError('invalid_request', 'account', `must be ${report.account}, as when this import was begun`)
+  }
+  if (begun) {
+    // Of two that begin it anew from the same revision one is told.
+    return update(settlementReports, _id, (report) => {
+      mayGoOn(report)
+      return { ...report, status: 'importing' as const }
+    })
+  }
+  if (mustExist) throw new AppError('precondition_failed', 'there is no settlement report of this id')
+  const report = await insertOrGet(settlementReports, {
+    _id,
     tenantId,
     createdAt: tenantNow(services, tenant),
     ...input,
@@ -67,8 +90,7 @@ const openReport = async (services: Services, tenant: Tenant, input: ReportInput
     differences: 0,
     totals: [],
   })
-  if (report.status === 'done') throw new AppError('already_exists', 'a settlement report of this id was imported already')
-  if (report.account !== input.account) throw fieldError('invalid_request', 'account', `must be ${report.account}, as when this import was begun`)
+  mayGoOn(report)
   return report
 }
 
@@ -162,8 +184,14 @@ async function* unsettled(services: Services, tenant: Tenant, { account, from, t
 }
 
 /** @throws AppError as `openReport`; `invalid_request` when the report cannot be read to its end: importing it again goes on. */
-const importReport = async (services: Services, tenant: Tenant, input: ReportInput, reads: AsyncIterable<Read>): Promise<SettlementReport> => {
-  const report = await openReport(services, tenant, input)
+const importReport = async (
+  services: Services,
+  tenant: Tenant,
+  input: ReportInput,
+  check: ReportCheck,
+  reads: AsyncIterable<Read>,
+): Promise<SettlementReport> => {
+  const report = await openReport(services, tenant, input, check)
   const { settlementReports } = services.storage
   try {
     const { lines, matched, differences, totals } = await importLines(services, tenant, report, reads)
@@ -186,12 +214,18 @@ const importReport = async (services: Services, tenant: Tenant, input: ReportInp
   }
 }
 
-export const importLinesOf = (services: Services, tenant: Tenant, input: ReportInput, lines: SettlementLine[]): Promise<SettlementReport> =>
-  importReport(services, tenant, input, Readable.from(lines.map((line): Read => ({ line }))))
+export const importLinesOf = (services: Services, tenant: Tenant, input: ReportInput, check: ReportCheck, lines: SettlementLine[]): Promise<SettlementReport> =>
+  importReport(services, tenant, input, check, Readable.from(lines.map((line): Read => ({ line }))))
 
 /** @param csv with a header; separated by commas or semicolons. */
-export const importCsv = (services: Services, tenant: Tenant, input: ReportInput, format: ReportFormat, csv: Readable): Promise<SettlementReport> =>
-  importReport(services, tenant, input, readCsv(csv, format))
+export const importCsv = (
+  services: Services,
+  tenant: Tenant,
+  input: ReportInput,
+  check: ReportCheck,
+  format: ReportFormat,
+  csv: Readable,
+): Promise<SettlementReport> => importReport(services, tenant, input, check, readCsv(csv, format))
 
 const NEWLINE = 10
 

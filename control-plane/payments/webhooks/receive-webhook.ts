@@ -61,12 +61,19 @@ export const receiveWebhook = async (services: Services, tenant: Tenant, account
 
 /**
  * Reads a stored event anew, with what this version of its adapter understands, and makes it due to be applied.
- * @throws AppError `not_found` or `not_allowed_in_state`.
+ * @throws AppError `not_found` or `not_allowed_in_state`; what `check` throws.
  */
-export const replayEvent = async (services: Services, tenant: Tenant, accountId: string, eventId: string): Promise<WebhookEvent> => {
+export const replayEvent = async (
+  services: Services,
+  tenant: Tenant,
+  accountId: string,
+  eventId: string,
+  check: (event: WebhookEvent) => void,
+): Promise<WebhookEvent> => {
   const opened = await openAccount(services, tenant, accountId)
   if ('unusable' in opened) throw new AppError('not_allowed_in_state', `the PSP account cannot be used: ${opened.unusable}`)
   return update(services.storage.webhookEvents, keys.webhookEvent(tenant.tenantId, accountId, eventId), (stored) => {
+    check(stored)
     const request = { headers: { 'webhook-id': stored.eventId }, query: {}, rawBody: stored.rawBody }
     const event = read(opened.psp, request).find(({ id }) => id === stored.eventId)
     if (!event) throw new AppError('not_allowed_in_state', 'the stored body does not hold this event any more')

@@ -1,0 +1,86 @@
+/**
+ * A key of an entitlement is of one kind in a storefront, whichever bundle and version has it: a customer may hold it
+ * from several, and a flag and a quota have no answer in common. The kind is stored before the bundle, so that of two
+ * bundles made at the same moment with one key of two kinds one is refused.
+ */
+import type { Entitlement } from '../../common/entitlements/model.ts'
+import { AppError, type FieldError } from '../../common/errors.ts'
+import { keys } from '../keys.ts'
+import type { Bundle, EntitlementKind } from '../schemas/bundle.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import { type Services, tenantNow } from '../services.ts'
+import { MAX_PAGE } from '../storage/storage.ts'
+import { insertOrGet } from '../storage/update.ts'
+
+type Kind = Pick<EntitlementKind, 'kind' | 'bundleId'>
+
+/** Bundles may be older than this rule: of those that have one of the keys, the kind in the oldest. */
+const kindsInBundles = async (services: Services, tenantId: string, storefrontId: string, wanted: ReadonlySet<string>): Promise<Map<string, Kind>> => {
+  const found = new Map<string, Kind>()
+  let cursor: string | undefined
+  do {
+    const page = await services.storage.bundles.page({ where: { tenantId, storefrontId }, limit: MAX_PAGE, cursor })
+    for (const { id: bundleId, entitlements } of page.data) {
+      for (const { key, kind } of entitlements) if (wanted.has(key) && !found.has(key)) found.set(key, { kind, bundleId })
+    }
+    cursor = page.nextCursor
+  } while (cursor)
+  return found
+}
+
+interface Place {
+  tenantId: string
+  storefrontId: string
+  bundleId: string
+}
+
+/** @param kindOf what is known of a key. @throws AppError `invalid_request`, naming every entitlement whose kind is another. */
+const checkKinds = (
+  entitlements: readonly Entitlement[],
+  present: readonly Pick<Entitlement, 'key' | 'kind'>[],
+  kindOf: (key: string) => Kind | undefined,
+  bundleId: string,
+): void => {
+  const errors = entitlements.flatMap(({ key, kind }, n): FieldError[] => {
+    const known = kindOf(key)
+    // What a bundle has had since before this rule it may keep.
+    if (!known || known.kind === kind || present.some((one) => one.key === key && one.kind === kind)) return []
+    const where = known.bundleId === bundleId ? 'this bundle has' : `the bundle ${known.bundleId} has`
+    return [{ field: `entitlements[${n}].kind`, message: `must be ${known.kind}: ${where} ${key} as that, and a key keeps its kind; use another key` }]
+  })
+  if (errors.length > 0) throw new AppError('invalid_request', errors.map(({ field, message }) => `${field}: ${message}`).join('; '), errors)
+}
+
+/**
+ * Makes sure that every key is of the kind that it has in the storefront, and has that kind from now on.
+ * @param present the bundle as it is stored, where it is.
+ * @throws AppError `invalid_request`; then no kind is stored, unless another bundle was made at the same moment.
+ */
+export const claimKinds = async (
+  services: Services,
+  tenant: Tenant,
+  { tenantId, storefrontId, bundleId }: Place,
+  entitlements: readonly Entitlement[],
+  present: Bundle | undefined,
+): Promise<void> => {
+  const { entitlementKinds } = services.storage
+  const id = (key: string) => keys.entitlementKind(tenantId, storefrontId, key)
+  const own = present?.entitlements ?? []
+  // Those that it is about to lose as well: who has the version that had them keeps them.
+  const named = new Map([...own, ...entitlements].map(({ key, kind }) => [key, kind]))
+  const known = new Map<string, Kind>()
+  for (const found of await Promise.all([...named.keys()].map((key) => entitlementKinds.find(id(key))))) if (found) known.set(found.key, found)
+  const unknown = new Set([...named.keys()].filter((key) => !known.has(key)))
+  if (unknown.size > 0) for (const [key, kind] of await kindsInBundles(services, tenantId, storefrontId, unknown)) known.set(key, kind)
+  checkKinds(entitlements, own, (key) => known.get(key), bundleId)
+  const stored = await Promise.all(
+    [...named]
+      .filter(([key]) => unknown.has(key))
+      .map(([key, kind]) => {
+        const first = known.get(key) ?? { kind, bundleId }
+        return insertOrGet(entitlementKinds, { _id: id(key), tenantId, createdAt: tenantNow(services, tenant), storefrontId, key, ...first })
+      }),
+  )
+  for (const one of stored) known.set(one.key, one)
+  checkKinds(entitlements, own, (key) => known.get(key), bundleId)
+}

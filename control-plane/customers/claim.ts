@@ -1,0 +1,188 @@
+/**
+ * A subscription is about to be made, or given another bundle or another payment method. What rules say of all the
+ * subscriptions of a customer together (one of a bundle, one trial) is decided here, and what was decided is noted in
+ * the customer's own document in the same compare-and-set. So of two callers at the same moment one comes second, and
+ * sees what the first is about to store. Nothing here stores a subscription.
+ */
+
+import type { CustomerKey } from '../../common/entitlements/model.ts'
+import { AppError, isAppError } from '../../common/errors.ts'
+import { keys } from '../keys.ts'
+import type { Customer, PaymentMethod } from '../schemas/customer.ts'
+import type { TrialRule } from '../schemas/storefront.ts'
+import type { Subscription } from '../schemas/subscription.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import type { Services } from '../services.ts'
+import { MAX_PAGE } from '../storage/storage.ts'
+import { isFinal } from '../subscriptions/machine/state.ts'
+import { newCustomer, withMethod } from './customers.ts'
+
+export interface Wish {
+  /** The same for a repeat of the same request: a subscription is never in its own way. */
+  subscriptionId: string
+  bundleId: string
+  /** Whether the bundle is sold once per customer. */
+  onePerCustomer: boolean
+  /** The storefront's rule, where the bundle begins with a trial. Absent: no trial is wished for. */
+  trialOncePer?: TrialRule | undefined
+}
+
+export interface Claimed {
+  customer: Customer
+  method: PaymentMethod | undefined
+  /** The subscription begins with a trial. */
+  hasTrial: boolean
+}
+
+export type Claim = NonNullable<Customer['claims']>[number]
+
+/** A process that was about to store a subscription has done so after this long, or has died. */
+const CLAIM_COUNTS_FOR_MS = 10 * 60_000
+/** More subscriptions than anybody makes for one customer in one moment; bounds the document. */
+const MAX_CLAIMS = 100
+/** Each conflict means that another claim was written: as many as there may be. */
+const MAX_TRIES = MAX_CLAIMS
+
+/** What one subscription, stored or not yet, has of its customer's. */
+interface Holding {
+  subscriptionId: string
+  /** Those that it is of, or is going to be of. None when it is over. */
+  bundleIds: string[]
+  /** The bundle whose trial it has had or will have. */
+  trialOf: string | undefined
+}
+
+/** A trial that never began, because its subscription was canceled before, or began when the trial was over, is not used up. */
+const trialOf = ({ status, trialEnd, accessFrom, trialBundleId, bundleId }: Subscription): string | undefined => {
+  if (!trialEnd) return undefined
+  const hasBegun = accessFrom !== undefined && accessFrom !== null && accessFrom < trialEnd
+  return hasBegun || status === 'scheduled' ? (trialBundleId ?? bundleId) : undefined
+}
+
+const bundlesOf = ({ status, bundleId, scheduledChange, bills }: Subscription): string[] =>
+  isFinal(status)
+    ? []
+    : [bundleId, scheduledChange?.bundleId, ...bills.map((bill) => (bill.status === 'open' ? bill.terms?.bundleId : undefined))].flatMap((id) => id ?? [])
+
+/** Whether what was claimed is in the subscription by now, which then says more than its claim; or can be no more. */
+const isStored = (claim: Claim, subscription: Subscription | undefined): boolean => {
+  if (!subscription) return false
+  if (isFinal(subscription.status)) return true
+  const paid = !claim.paymentMethodId || claim.paymentMethodId === subscription.paymentMethodId
+  return paid && bundlesOf(subscription).includes(claim.bundleId)
+}
+
+/** The claims that still count beside these subscriptions, which were read after the claims. */
+export const standing = (claims: readonly Claim[], subscriptions: readonly Subscription[], now: Date): Claim[] =>
+  claims.filter(
+    (claim) =>
+      now.getTime() - claim.at.getTime() < CLAIM_COUNTS_FOR_MS &&
+      !isStored(
+        claim,
+        subscriptions.find(({ id }) => id === claim.subscriptionId),
+      ),
+  )
+
+/** @returns whether the subscription begins with a trial. @throws AppError `not_allowed_in_state` when the customer may have only one. */
+export const decideClaim = (wish: Wish, claims: readonly Claim[], subscriptions: readonly Subscription[]): boolean => {
+  const others = [
+    ...subscriptions.map((one): Holding => ({ subscriptionId: one.id, bundleIds: bundlesOf(one), trialOf: trialOf(one) })),
+    ...claims.map((one): Holding => ({ subscriptionId: one.subscriptionId, bundleIds: [one.bundleId], trialOf: one.trial ? one.bundleId : undefined })),
+  ].filter(({ subscriptionId }) => subscriptionId !== wish.subscriptionId)
+  const same = wish.onePerCustomer ? others.find(({ bundleIds }) => bundleIds.includes(wish.bundleId)) : undefined
+  if (same) {
+    throw new AppError(
+      'not_allowed_in_state',
+      `the customer has a subscription of ${wish.bundleId} already, ${same.subscriptionId}, and the bundle is sold once per customer: change that subscription, or cancel it first`,
+    )
+  }
+  switch (wish.trialOncePer) {
+    case undefined:
+      return false
+    case 'none':
+      return true
+    case 'customer':
+      return !others.some((one) => one.trialOf !== undefined)
+    case 'bundle':
+      return !others.some((one) => one.trialOf === wish.bundleId)
+    default:
+      return wish.trialOncePer satisfies never
+  }
+}
+
+const subscriptionsOf = async (services: Services, { tenantId, storefrontId, customerId }: CustomerKey): Promise<Subscription[]> => {
+  const all: Subscription[] = []
+  let cursor: string | undefined
+  do {
+    const page = await services.storage.subscriptions.page({ where: { tenantId, storefrontId, customerId }, limit: MAX_PAGE, cursor })
+    all.push(...page.data)
+    cursor = page.nextCursor
+  } while (cursor)
+  return all
+}
+
+const isSame = (a: Claim, b: Claim): boolean => a.subscriptionId === b.subscriptionId && a.bundleId === b.bundleId && a.paymentMethodId === b.paymentMethodId
+
+interface Judged {
+  known: Customer | undefined
+  /** Those that still count. */
+  claims: Claim[]
+  hasTrial: boolean
+}
+
+/** Reads the customer, then what it has, and decides; writes nothing. */
+const judge = async (services: Services, key: CustomerKey, wish: Wish, now: Date): Promise<Judged> => {
+  const known = await services.storage.customers.find(keys.customer(key.tenantId, key.storefrontId, key.customerId))
+  const recent = standing(known?.claims ?? [], [], now)
+  const isRuled = wish.onePerCustomer || (wish.trialOncePer !== undefined && wish.trialOncePer !== 'none')
+  // After the customer: what is stored since then has a claim there.
+  const subscriptions = isRuled || recent.length >= MAX_CLAIMS ? await subscriptionsOf(services, key) : []
+  const claims = standing(recent, subscriptions, now)
+  return { known, claims, hasTrial: decideClaim(wish, claims, subscriptions) }
+}
+
+/**
+ * Notes what is about to be stored, and gives the customer, made if it is new, the payment method that it is paid with.
+ * Harmless to repeat; all of it is decided anew when somebody else has changed the customer meanwhile.
+ * @param choose the method, for the customer as it is then (undefined: new) and with a trial or without; what it throws
+ *   is thrown, and nothing is written.
+ * @throws AppError `not_allowed_in_state`, or `invalid_request` when the customer has too many payment methods.
+ */
+export const claimForSubscription = async (
+  services: Services,
+  tenant: Tenant,
+  key: CustomerKey,
+  wish: Wish,
+  choose: (customer: Customer | undefined, hasTrial: boolean) => Promise<PaymentMethod | undefined> | PaymentMethod | undefined,
+): Promise<Claimed> => {
+  for (let tries = 1; ; tries += 1) {
+    const now = services.clock.now()
+    const { known, claims, hasTrial } = await judge(services, key, wish, now)
+    const method = await choose(known, hasTrial)
+    const claim: Claim = { subscriptionId: wish.subscriptionId, bundleId: wish.bundleId, paymentMethodId: method?.id, trial: hasTrial, at: now }
+    const others = claims.filter((one) => !isSame(one, claim))
+    if (others.length >= MAX_CLAIMS) {
+      throw new AppError('not_allowed_in_state', `${MAX_CLAIMS} subscriptions of the customer are being made at this moment; try again in a moment`)
+    }
+    try {
+      const customer = await write(services, tenant, key, known, [...others, claim], method)
+      return { customer, method, hasTrial }
+    } catch (error) {
+      if (!isAppError(error, 'revision_conflict', 'already_exists') || tries === MAX_TRIES) throw error
+    }
+  }
+}
+
+const write = (
+  services: Services,
+  tenant: Tenant,
+  { storefrontId, customerId }: CustomerKey,
+  known: Customer | undefined,
+  claims: Claim[],
+  method: PaymentMethod | undefined,
+): Promise<Customer> => {
+  const { customers } = services.storage
+  const noted = { claims: claims as Customer['claims'] }
+  if (!known) return customers.insert({ ...newCustomer(services, tenant, storefrontId, customerId, { paymentMethods: method ? [method] : [] }), ...noted })
+  return customers.replace({ ...(method ? withMethod(known, method) : known), ...noted })
+}

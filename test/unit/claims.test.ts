@@ -1,0 +1,52 @@
+/** What a customer's subscriptions may be of, from those that are stored and those that are about to be. */
+import test from 'ava'
+import { type Claim, decideClaim, standing } from '../../control-plane/customers/claim.ts'
+import type { Subscription } from '../../control-plane/schemas/subscription.ts'
+
+const now = new Date('2024-03-15T00:00:00Z')
+const minutes = (n: number) => new Date(now.getTime() - n * 60_000)
+const claim = (change: Partial<Claim> = {}): Claim => ({ subscriptionId: 'first', bundleId: 'pro', trial: false, at: now, ...change })
+const stored = (change: Partial<Subscription> = {}) => ({ id: 'first', bundleId: 'pro', status: 'active', bills: [], ...change }) as unknown as Subscription
+const once = { subscriptionId: 'second', bundleId: 'pro', onePerCustomer: true }
+const trial = { subscriptionId: 'second', bundleId: 'pro', onePerCustomer: false, trialOncePer: 'bundle' } as const
+
+test('a claim counts for ten minutes, or until its subscription says the same', (t) => {
+  const counts = (one: Claim, ...subscriptions: Subscription[]) => standing([one], subscriptions, now).length === 1
+  t.true(counts(claim({ at: minutes(9) })))
+  t.false(counts(claim({ at: minutes(10) })))
+  t.false(counts(claim(), stored()))
+  t.true(counts(claim({ bundleId: 'team' }), stored()), 'the subscription is still to be changed to it')
+  t.false(counts(claim({ bundleId: 'team' }), stored({ scheduledChange: { bundleId: 'team' } } as Partial<Subscription>)))
+  t.false(counts(claim({ bundleId: 'team' }), stored({ bills: [{ status: 'open', terms: { bundleId: 'team' } }] } as unknown as Partial<Subscription>)))
+  t.true(counts(claim({ paymentMethodId: 'new' }), stored({ paymentMethodId: 'old' })), 'it is still to be given the method')
+  t.false(counts(claim({ paymentMethodId: 'new' }), stored({ paymentMethodId: 'new' })))
+  t.false(counts(claim({ bundleId: 'team' }), stored({ status: 'canceled' })), 'what is over is changed no more')
+})
+
+test('one of a bundle: a claim or a subscription that is not over forbids another, and never itself', (t) => {
+  const refuses = (claims: Claim[], subscriptions: Subscription[]) => t.throws(() => decideClaim(once, claims, subscriptions), { message: /first/ })
+  refuses([claim()], [])
+  for (const status of ['scheduled', 'incomplete', 'trialing', 'active', 'past_due', 'suspended', 'paused'] as const) refuses([], [stored({ status })])
+  for (const status of ['canceled', 'expired', 'incomplete_expired'] as const) t.notThrows(() => decideClaim(once, [], [stored({ status })]))
+  t.notThrows(() => decideClaim(once, [claim({ subscriptionId: 'second' })], [stored({ id: 'second' })]))
+  t.notThrows(() => decideClaim({ ...once, bundleId: 'team' }, [claim()], [stored()]))
+  t.notThrows(() => decideClaim({ ...once, onePerCustomer: false }, [claim()], [stored()]))
+})
+
+test('one trial: what has begun, what is scheduled and what is claimed uses it up; what never began does not', (t) => {
+  const [begun, end] = [minutes(60), new Date(now.getTime() + 3_600_000)]
+  const had = stored({ status: 'canceled', accessFrom: begun, trialEnd: end })
+  t.true(decideClaim(trial, [], []))
+  t.false(decideClaim(trial, [], [had]))
+  t.false(decideClaim(trial, [claim({ trial: true })], []))
+  t.true(decideClaim(trial, [claim()], []), 'one that begins with its payment')
+  t.false(decideClaim(trial, [], [stored({ status: 'scheduled', trialEnd: end })]))
+  t.true(decideClaim(trial, [], [stored({ status: 'canceled', trialEnd: end })]), 'canceled before it began')
+  t.true(decideClaim(trial, [], [stored({ accessFrom: now, trialEnd: begun })]), 'made with a start in the past: its trial was over')
+  t.false(decideClaim(trial, [], [stored({ ...had, bundleId: 'team', trialBundleId: 'pro' })]))
+  t.true(decideClaim(trial, [], [stored({ ...had, bundleId: 'pro', trialBundleId: 'team' })]))
+  t.true(decideClaim(trial, [], [stored({ ...had, bundleId: 'team' })]))
+  t.false(decideClaim({ ...trial, trialOncePer: 'customer' }, [], [stored({ ...had, bundleId: 'team' })]))
+  t.true(decideClaim({ ...trial, trialOncePer: 'none' }, [claim({ trial: true })], [had]))
+  t.false(decideClaim({ ...trial, trialOncePer: undefined }, [], []), 'no trial is offered')
+})
