@@ -8,6 +8,7 @@ import type { Storefront } from '../schemas/storefront.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
 import { insertOrGet, update } from '../storage/update.ts'
+import { editCustomer } from './edit-customer.ts'
 
 /** More methods than anyone has; bounds the document. */
 export const MAX_PAYMENT_METHODS = 50
@@ -47,20 +48,6 @@ export const announceCustomer = async (services: Services, tenant: Tenant, custo
   return update(services.storage.customers, customer._id, (latest) => (latest.repairAt ? { ...latest, repairAt: undefined } : undefined))
 }
 
-/** @throws AppError `not_found`. */
-export const changeCustomer = (
-  services: Services,
-  tenant: Tenant,
-  storefrontId: string,
-  id: string,
-  check: (customer: Customer) => void,
-  change: Partial<CustomerInput>,
-): Promise<Customer> =>
-  update(services.storage.customers, keys.customer(tenant.tenantId, storefrontId, id), (customer) => {
-    check(customer)
-    return { ...customer, ...change }
-  })
-
 /**
  * The customer that a subscription is for, made if the storefront has not seen it: people buy before they are
  * customers. It is announced with the subscription's first publication.
@@ -86,7 +73,7 @@ export const methodNamed = (tenant: Tenant, storefront: Storefront, customer: Pi
 
 /** Makes sure that the customer has the method. @throws AppError `invalid_request` when it has too many. */
 export const addPaymentMethod = (services: Services, customer: Customer, method: PaymentMethod): Promise<Customer> =>
-  update(services.storage.customers, customer._id, (latest) => {
+  editCustomer(services, customer._id, undefined, (latest) => {
     if (latest.paymentMethods.some(({ id }) => id === method.id)) return undefined
     if (latest.paymentMethods.length >= MAX_PAYMENT_METHODS)
       throw fieldError('invalid_request', 'paymentMethod', `the customer has ${MAX_PAYMENT_METHODS} payment methods already`)

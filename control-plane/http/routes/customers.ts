@@ -1,5 +1,6 @@
 import { decideAll } from '../../../common/entitlements/decide.ts'
-import { changeCustomer, createCustomer, MAX_PAYMENT_METHODS } from '../../customers/customers.ts'
+import { changeCustomer } from '../../customers/change-customer.ts'
+import { createCustomer, MAX_PAYMENT_METHODS } from '../../customers/customers.ts'
 import { toEntitlementSet } from '../../entitlements/publish-entitlements.ts'
 import { reportUsage } from '../../entitlements/report-usage.ts'
 import { keys } from '../../keys.ts'
