@@ -4,9 +4,10 @@ import type { Tenant } from '../schemas/tenant.ts'
 import { type Services, tenantNow } from '../services.ts'
 import type { CustomerInput } from './customers.ts'
 import { editCustomer } from './edit-customer.ts'
+import { afterChange } from './finish-customer.ts'
 
 /** @throws AppError `not_found`, or `not_allowed_in_state` when a method that is in use is left out; what `check` throws. */
-export const changeCustomer = (
+export const changeCustomer = async (
   services: Services,
   tenant: Tenant,
   storefrontId: string,
@@ -14,7 +15,11 @@ export const changeCustomer = (
   check: (customer: Customer) => void,
   change: Partial<CustomerInput>,
 ): Promise<Customer> =>
-  editCustomer(services, keys.customer(tenant.tenantId, storefrontId, id), tenantNow(services, tenant), (customer) => {
-    check(customer)
-    return { ...customer, ...change }
-  })
+  afterChange(
+    services,
+    tenant,
+    await editCustomer(services, keys.customer(tenant.tenantId, storefrontId, id), tenantNow(services, tenant), (customer) => {
+      check(customer)
+      return { ...customer, ...change }
+    }),
+  )

@@ -45,7 +45,10 @@ export const announceCustomer = async (services: Services, tenant: Tenant, custo
   const { tenantId, storefrontId, id: customerId } = customer
   const { published } = await publishEntitlements(services, tenant, { tenantId, storefrontId, customerId })
   if (!published) return customer
-  return update(services.storage.customers, customer._id, (latest) => (latest.repairAt ? { ...latest, repairAt: undefined } : undefined))
+  return update(services.storage.customers, customer._id, (latest) =>
+    // What else it is marked for has a reminder in the same place.
+    latest.repairAt && !latest.renewed?.length ? { ...latest, repairAt: undefined } : undefined,
+  )
 }
 
 /**

@@ -6,6 +6,7 @@ import type { Tenant } from '../schemas/tenant.ts'
 import { type Services, tenantNow } from '../services.ts'
 import { MAX_PAYMENT_METHODS } from './customers.ts'
 import { editCustomer } from './edit-customer.ts'
+import { afterChange } from './finish-customer.ts'
 
 interface CustomerName {
   storefront: string
@@ -36,23 +37,28 @@ export interface MethodChange {
   position: number | undefined
 }
 
-/** @throws AppError `not_found`; what `check` throws. */
-export const changeMethod = (
+/**
+ * One that is renewed (another token, another expiry) is tried at once for what could not be paid with it.
+ * @throws AppError `not_found`; what `check` throws.
+ */
+export const changeMethod = async (
   services: Services,
   tenant: Tenant,
   name: CustomerName & { method: string },
   check: (customer: Customer) => void,
   { tokens, expiry, position }: MethodChange,
-): Promise<Customer> =>
-  editCustomer(services, keyOf(tenant, name), tenantNow(services, tenant), (customer) => {
+): Promise<Customer> => {
+  const changed = await editCustomer(services, keyOf(tenant, name), tenantNow(services, tenant), (customer) => {
     check(customer)
     const index = customer.paymentMethods.findIndex(({ id }) => id === name.method)
     const known = customer.paymentMethods[index]
     if (!known) throw new AppError('not_found', 'the customer has no such payment method')
     const kept = known.tokens.filter(({ account }) => !tokens?.some((token) => token.account === account))
-    const changed = { ...known, ...(expiry ? { expiry } : {}), tokens: [...kept, ...(tokens ?? [])] } as PaymentMethod
-    return { ...customer, paymentMethods: placed(customer.paymentMethods, changed, position ?? index) }
+    const method = { ...known, ...(expiry ? { expiry } : {}), tokens: [...kept, ...(tokens ?? [])] } as PaymentMethod
+    return { ...customer, paymentMethods: placed(customer.paymentMethods, method, position ?? index) }
   })
+  return afterChange(services, tenant, changed)
+}
 
 /** @throws AppError `not_found`, or `not_allowed_in_state` when it is in use; what `check` throws. */
 export const removeMethod = (

@@ -4,7 +4,7 @@
  */
 import { isAppError } from '../../common/errors.ts'
 import { finishTenant } from '../catalog/tenants.ts'
-import { announceCustomer } from '../customers/customers.ts'
+import { finishCustomer } from '../customers/finish-customer.ts'
 import { announceUsage } from '../entitlements/report-usage.ts'
 import { keys } from '../keys.ts'
 import { applyEvent, markApplied, markFailed } from '../payments/webhooks/apply-event.ts'
@@ -78,7 +78,7 @@ const work: { [K in Repairable]: (services: Services, tenant: Tenant, document: 
   webhookEvents: processWebhook,
   payments: (services, tenant, payment) => resumePayment(services, tenant, payment.id),
   subscriptions: advanceIfFirst,
-  customers: announceCustomer,
+  customers: finishCustomer,
   usageCounters: announceUsage,
   bundles: rollOutBundle,
 }
