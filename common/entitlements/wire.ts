@@ -74,6 +74,7 @@ export const encodeSet = (set: EntitlementSet): Uint8Array =>
       terms: toTerms(grant.terms),
     })),
     usage: set.usage.map(({ key, used, untilMs }) => ({ key, used: BigInt(used), untilMs: untilMs === undefined ? undefined : BigInt(untilMs) })),
+    removed: set.removed === true,
   }).finish()
 
 /** @throws TypeError for bytes that are not an entitlement set this version understands. */
@@ -87,6 +88,7 @@ export const decodeSet = (bytes: Uint8Array): EntitlementSet => {
     sandbox: set.sandbox,
     grants: set.grants.map(fromGrant),
     usage: set.usage.map(({ key, used, untilMs }) => ({ key, used: Number(used), ...(untilMs === undefined ? {} : { untilMs: Number(untilMs) }) })),
+    ...(set.removed ? { removed: true } : {}),
   }
 }
 

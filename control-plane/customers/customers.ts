@@ -1,6 +1,6 @@
 /** Customers: unique within their storefront, holding the payment methods that payments are made with. */
 import { createHash } from 'node:crypto'
-import { fieldError } from '../../common/errors.ts'
+import { AppError, fieldError } from '../../common/errors.ts'
 import { publishEntitlements } from '../entitlements/publish-entitlements.ts'
 import { keys } from '../keys.ts'
 import type { Customer, PaymentMethod } from '../schemas/customer.ts'
@@ -8,7 +8,8 @@ import type { Storefront } from '../schemas/storefront.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
 import { insertOrGet, update } from '../storage/update.ts'
-import { editCustomer } from './edit-customer.ts'
+import { editCustomer, refuseErased } from './edit-customer.ts'
+import { isPseudonym } from './pseudonym.ts'
 
 /** More methods than anyone has; bounds the document. */
 export const MAX_PAYMENT_METHODS = 50
@@ -32,8 +33,21 @@ const newCustomer = (services: Services, tenant: Tenant, storefrontId: string, i
   repairAt: repairTime(services),
 })
 
+/** @throws AppError `invalid_request`. */
+const refusePseudonym = (field: string, id: string): void => {
+  if (isPseudonym(id)) throw fieldError('invalid_request', field, 'is a name that customers get when they are erased; choose another')
+}
+
+/** One that is being erased counts as gone. @throws AppError `not_found`. */
+export const getCustomer = async ({ storage }: Services, id: string): Promise<Customer> => {
+  const customer = await storage.customers.get(id)
+  if (customer.erasing) throw new AppError('not_found', 'no such customer')
+  return customer
+}
+
 /** @throws AppError `unknown_reference` or `already_exists`. */
 export const createCustomer = async (services: Services, tenant: Tenant, storefrontId: string, id: string, input: CustomerInput): Promise<Customer> => {
+  refusePseudonym('id', id)
   const storefront = await services.storage.storefronts.find(keys.storefront(tenant.tenantId, storefrontId))
   if (!storefront) throw fieldError('unknown_reference', 'storefrontId', `there is no storefront ${JSON.stringify(storefrontId)}`)
   const created = await services.storage.customers.insert(newCustomer(services, tenant, storefrontId, id, input))
@@ -47,16 +61,21 @@ export const announceCustomer = async (services: Services, tenant: Tenant, custo
   if (!published) return customer
   return update(services.storage.customers, customer._id, (latest) =>
     // What else it is marked for has a reminder in the same place.
-    latest.repairAt && !latest.renewed?.length ? { ...latest, repairAt: undefined } : undefined,
+    latest.repairAt && !latest.renewed?.length && !latest.erasing ? { ...latest, repairAt: undefined } : undefined,
   )
 }
 
 /**
  * The customer that a subscription is for, made if the storefront has not seen it: people buy before they are
  * customers. It is announced with the subscription's first publication.
+ * @throws AppError `not_allowed_in_state` when it is being erased.
  */
-export const customerFor = (services: Services, tenant: Tenant, storefrontId: string, id: string): Promise<Customer> =>
-  insertOrGet(services.storage.customers, newCustomer(services, tenant, storefrontId, id, { paymentMethods: [] }))
+export const customerFor = async (services: Services, tenant: Tenant, storefrontId: string, id: string): Promise<Customer> => {
+  refusePseudonym('customerId', id)
+  const customer = await insertOrGet(services.storage.customers, newCustomer(services, tenant, storefrontId, id, { paymentMethods: [] }))
+  refuseErased(customer)
+  return customer
+}
 
 /**
  * The payment method that a caller names: the id of one that the customer has, or else a PSP's token. A token is

@@ -5,10 +5,16 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import { ulid } from 'ulid'
+import { AppError } from '../../common/errors.ts'
 import type { Customer, PaymentMethod } from '../schemas/customer.ts'
 import { repairTime, type Services } from '../services.ts'
 import { update } from '../storage/update.ts'
 import { refuseIfUsed } from './methods-in-use.ts'
+
+/** Nothing begins with a customer that is being erased. @throws AppError `not_allowed_in_state`. */
+export const refuseErased = (customer: Pick<Customer, 'erasing'>): void => {
+  if (customer.erasing) throw new AppError('not_allowed_in_state', 'the customer is being erased; once it is gone, the same id can be made anew')
+}
 
 /** What a card is charged by. */
 const facts = ({ type, expiry, tokens }: PaymentMethod) => ({
@@ -36,7 +42,7 @@ const withRenewals = (services: Services, now: Date | undefined, before: Custome
  * @param now the tenant's time, where methods are told anew; undefined where one may only be added that was named by
  *   its token, which is no news of a card that was refused.
  * @param decide as for `update`.
- * @throws AppError `not_found`; `not_allowed_in_state` for a method in use; what `decide` throws.
+ * @throws AppError `not_found`; `not_allowed_in_state` for a method in use or a customer that is being erased; what `decide` throws.
  */
 export const editCustomer = (
   services: Services,
@@ -49,6 +55,7 @@ export const editCustomer = (
     services.storage.customers,
     id,
     async (customer) => {
+      refuseErased(customer)
       const changed = decide(customer)
       if (!changed) return undefined
       const kept = new Set(changed.paymentMethods.map((method) => method.id))

@@ -8,6 +8,7 @@ import type { Services } from '../services.ts'
 import { update } from '../storage/update.ts'
 import { editSubscription } from '../subscriptions/change-subscription.ts'
 import { announceCustomer } from './customers.ts'
+import { finishErasure } from './erase-customer.ts'
 import { subscriptionsOf } from './methods-in-use.ts'
 
 /** Whoever renews a card waits for so many charges, each of which a provider may take seconds for; the worker makes the others. */
@@ -49,6 +50,7 @@ const retryRenewed = async (services: Services, tenant: Tenant, customer: Custom
 
 /** Does all that the customer's document is marked for; harmless to repeat. */
 export const finishCustomer = async (services: Services, tenant: Tenant, customer: Customer): Promise<void> => {
+  if (customer.erasing) return finishErasure(services, tenant, customer, customer.erasing.as)
   await retryRenewed(services, tenant, customer, Number.POSITIVE_INFINITY)
   await announceCustomer(services, tenant, customer)
 }

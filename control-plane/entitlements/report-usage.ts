@@ -2,11 +2,12 @@
 import { decide } from '../../common/entitlements/decide.ts'
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { quotaWindow } from '../../common/entitlements/quota-window.ts'
-import { fieldError } from '../../common/errors.ts'
+import { fieldError, isAppError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
+import type { Storage } from '../storage/storage.ts'
 import { insertOrGet, update } from '../storage/update.ts'
 import { publishEntitlements, toEntitlementSet } from './publish-entitlements.ts'
 
@@ -35,7 +36,8 @@ export const reportUsage = async (services: Services, tenant: Tenant, customer: 
   const id = keys.customer(customer.tenantId, customer.storefrontId, customer.customerId)
   const nowMs = tenantNow(services, tenant).getTime()
   const stored = await storage.entitlementSets.find(id)
-  if (!stored) throw fieldError('unknown_reference', 'customerId', `the storefront has no customer ${JSON.stringify(customer.customerId)}`)
+  const unknown = () => fieldError('unknown_reference', 'customerId', `the storefront has no customer ${JSON.stringify(customer.customerId)}`)
+  if (!stored) throw unknown()
   const set = toEntitlementSet(stored)
   const { kind } = decide(set, report.entitlement, 1, nowMs)
   const current = set.grants.findLast((grant) => grant.key === report.entitlement && grant.terms.kind === kind && !grant.inactive)
@@ -47,6 +49,7 @@ export const reportUsage = async (services: Services, tenant: Tenant, customer: 
   await insertOrGet(storage.usageCounters, { _id: id, ...customer, entries: [], recentReports: [], createdAt: services.clock.now() })
   const window = terms.kind === 'quota' ? quotaWindow(terms, nowMs) : undefined
   await update(storage.usageCounters, id, (counters) => counted(counters, report, window && new Date(window.endMs), nowMs, repairTime(services)))
+  if (await forgetIfErased(services, id)) throw unknown()
   const { revision, published } = await publishEntitlements(services, tenant, customer)
   if (published) await clearMark(services, id)
 
@@ -75,11 +78,29 @@ const counted = (counters: UsageCounters, report: UsageReport, periodEnd: Date |
   }
 }
 
+/** An erasure marks the customer before it takes the counters away, and they are stored before this looks for the mark: one sees the other. */
+const forgetIfErased = async ({ storage }: Services, id: string): Promise<boolean> => {
+  const owner = await storage.customers.find(id)
+  if (owner && !owner.erasing) return false
+  await removeUsage(storage, id)
+  return true
+}
+
+/** Until nobody has written it meanwhile. */
+export const removeUsage = async ({ usageCounters }: Pick<Storage, 'usageCounters'>, id: string): Promise<void> => {
+  for (let counters = await usageCounters.find(id); counters; counters = await usageCounters.find(id)) {
+    await usageCounters.remove(counters).catch((error: unknown) => {
+      if (!isAppError(error, 'revision_conflict', 'not_found')) throw error
+    })
+  }
+}
+
 const clearMark = (services: Services, id: string) =>
   update(services.storage.usageCounters, id, (counters) => (counters.repairAt ? { ...counters, repairAt: undefined } : undefined))
 
 /** Publishes what a crash left unpublished. */
 export const announceUsage = async (services: Services, tenant: Tenant, counters: UsageCounters): Promise<void> => {
+  if (await forgetIfErased(services, counters._id)) return
   const { tenantId, storefrontId, customerId } = counters
   const { published } = await publishEntitlements(services, tenant, { tenantId, storefrontId, customerId })
   if (published) await clearMark(services, counters._id)

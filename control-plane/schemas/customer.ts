@@ -49,6 +49,8 @@ const fields = defineFields({
   claims: { type: [claim], default: undefined },
   /** Those whose subscriptions have not all been tried again yet. */
   renewed: { type: [renewal], default: undefined },
+  /** It is being erased, and is called `as` where something of it is kept. Everything else of the customer is gone already. */
+  erasing: { type: part({ as: { type: String, required: true }, at: { type: Date, required: true } }) },
   repairAt: workFields.repairAt,
 })
 
