@@ -11,6 +11,7 @@ import { stoppedByErasure } from './erase-payment.ts'
 import { askForCapture, fail, recordOutcome, startAttempt } from './machine/attempts.ts'
 import { methodsFor, nextAttempt, nextStep } from './machine/next-attempt.ts'
 import { makeRefunds } from './make-refunds.ts'
+import { methodsOf } from './methods-of.ts'
 import { CustomerErased, loadParties, loadRoutableAccounts, openAccount, routeOf } from './routing/load-route.ts'
 import { nameOf, sendCharge, storeOutcome, unknown } from './send-charge.ts'
 
@@ -44,7 +45,7 @@ const makeAttempt = async (services: Services, tenant: Tenant, payment: Payment)
   if (parties instanceof CustomerErased) return payments.replace(stoppedByErasure(payment, parties.as, repairTime(services)))
   const accounts = await loadRoutableAccounts(services, tenant, parties.storefront)
   const now = tenantNow(services, tenant)
-  const methods = methodsFor(payment, parties.customer.paymentMethods, parties.storefront.billing.tryOtherMethods === true, now)
+  const methods = methodsFor(payment, methodsOf(payment, parties.customer), parties.storefront.billing.tryOtherMethods === true, now)
   const routed = methods.map((method) => ({ method, ...routeOf(payment, parties, accounts, method) }))
   const next = nextAttempt(payment, routed, parties.storefront.billing, now)
   if ('none' in next) return payments.replace(fail(payment, next.none, repairTime(services)))

@@ -100,4 +100,27 @@ inWorlds(test, (story) => {
     t.like(await read(other), { status: 'incomplete' })
     t.is(await kept(), 12 * 2900)
   })
+
+  story('a payment with a token alone adds no method to its customer, however many there are; a method is named by its id', async ({ t, tollgate }) => {
+    const { api, setClock } = await openShop(t, tollgate)
+    const at = '/storefronts/us-store/customers/c'
+    const pay = (change: object) => api.post('/payments', { storefrontId: 'us-store', customerId: 'c', amount: 100, currency: 'USD', ...change })
+    for (let n = 0; n < 60; n += 1) {
+      const { body, status } = await pay({ paymentMethod: `tok_once_${n}` })
+      t.is(status, 201, JSON.stringify(body))
+      t.is(body.status, 'succeeded')
+    }
+    t.deepEqual((await api.get(at)).body.paymentMethods, [])
+    t.is((await pay({})).body.field, 'paymentMethod', 'none of them has become the default')
+    await api.post(`${at}/payment-methods`, card('visa'))
+    t.like((await pay({})).body.attempts[0], { paymentMethod: 'visa', status: 'succeeded' })
+    t.like((await pay({ paymentMethod: 'visa' })).body.attempts[0], { paymentMethod: 'visa' })
+    t.is((await api.get(at)).body.paymentMethods.length, 1)
+
+    const waiting = await pay({ paymentMethod: 'tok_pending_3d' })
+    t.is(waiting.body.status, 'processing')
+    t.false(JSON.stringify((await api.get('/payments?limit=500')).body).includes('tok_'), 'no answer shows a token')
+    await setClock('2024-03-19T00:00:00Z')
+    t.is((await api.get(`/payments/${waiting.body.id}`)).body.status, 'succeeded')
+  })
 })
