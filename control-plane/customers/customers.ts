@@ -22,20 +22,23 @@ export interface CustomerInput {
   metadata?: Record<string, string> | undefined
 }
 
-const newCustomer = (services: Services, tenant: Tenant, storefrontId: string, id: string, input: CustomerInput) => ({
-  _id: keys.customer(tenant.tenantId, storefrontId, id),
-  tenantId: tenant.tenantId,
-  createdAt: tenantNow(services, tenant),
-  storefrontId,
-  id,
-  ...input,
-  // Until its (empty) set is published, sidecars do not know the customer.
-  repairAt: repairTime(services),
-})
-
 /** @throws AppError `invalid_request`. */
 const refusePseudonym = (field: string, id: string): void => {
   if (isPseudonym(id)) throw fieldError('invalid_request', field, 'is a name that customers get when they are erased; choose another')
+}
+
+const newCustomer = (services: Services, tenant: Tenant, storefrontId: string, id: string, input: CustomerInput) => {
+  refusePseudonym('customerId', id)
+  return {
+    _id: keys.customer(tenant.tenantId, storefrontId, id),
+    tenantId: tenant.tenantId,
+    createdAt: tenantNow(services, tenant),
+    storefrontId,
+    id,
+    ...input,
+    // Until its (empty) set is published, sidecars do not know the customer.
+    repairAt: repairTime(services),
+  }
 }
 
 /** One that is being erased counts as gone. @throws AppError `not_found`. */
@@ -71,7 +74,6 @@ export const announceCustomer = async (services: Services, tenant: Tenant, custo
  * @throws AppError `not_allowed_in_state` when it is being erased.
  */
 export const customerFor = async (services: Services, tenant: Tenant, storefrontId: string, id: string): Promise<Customer> => {
-  refusePseudonym('customerId', id)
   const customer = await insertOrGet(services.storage.customers, newCustomer(services, tenant, storefrontId, id, { paymentMethods: [] }))
   refuseErased(customer)
   return customer

@@ -15,11 +15,10 @@ const CLAIM_COUNTS_MS = 10 * 60_000
 
 type Claim = NonNullable<Customer['claims']>[number]
 
-/** What is being written elsewhere now, as far as anybody can tell: of each subscription the latest claim. */
+/** What is being written elsewhere now, as far as anybody can tell. */
 export const freshClaims = (services: Pick<Services, 'clock'>, { claims }: Pick<Customer, 'claims'>): Claim[] => {
   const since = services.clock.nowMs() - CLAIM_COUNTS_MS
-  const latest = new Map((claims ?? []).map((claim) => [claim.subscriptionId, claim]))
-  return [...latest.values()].filter(({ at }) => at.getTime() > since)
+  return (claims ?? []).filter(({ at }) => at.getTime() > since)
 }
 
 /** Every subscription of the customer, a page at a time. */
@@ -45,11 +44,11 @@ export const refuseIfUsed = async (services: Services, customer: Customer, metho
     const why = `${paymentMethodId} cannot be taken away: the subscription ${id} is paid with it; PATCH another paymentMethod there first`
     throw new AppError('not_allowed_in_state', why)
   }
-  for (const { subscriptionId, paymentMethodId } of freshClaims(services, customer)) {
+  for (const { subscriptionId, paymentMethodId, at } of freshClaims(services, customer)) {
     if (!paymentMethodId || !methodIds.includes(paymentMethodId)) continue
-    // One that is stored with another method is being given this one.
     const subscription = await services.storage.subscriptions.find(keys.subscription(customer.tenantId, subscriptionId))
-    if (subscription && isFinal(subscription.status)) continue
+    // What was stored since the claim says itself what it is paid with; what was not is being given this method.
+    if (subscription && (isFinal(subscription.status) || subscription.updatedAt >= at)) continue
     const why = `${paymentMethodId} cannot be taken away: the subscription ${subscriptionId} is just being paid with it; try again in a few minutes`
     throw new AppError('not_allowed_in_state', why)
   }

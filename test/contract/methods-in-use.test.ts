@@ -19,6 +19,7 @@ import { createMongoStorage } from '../../control-plane/storage/mongo.ts'
 import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
 import type { Storage } from '../../control-plane/storage/storage.ts'
 import { update } from '../../control-plane/storage/update.ts'
+import { editSubscription } from '../../control-plane/subscriptions/change-subscription.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
 import { openLaboratory } from '../simulation/laboratory.ts'
 import { mongodbMissing, mongodbUrl } from '../support/mongodb.ts'
@@ -50,6 +51,16 @@ const mongodb = async (): Promise<Stores> => {
   const open = { url: mongodbUrl(), clock: systemClock, log: createLog('silent') }
   const [a, b] = [await createMongoStorage(open), await createMongoStorage(open)]
   return { a, b, close: async () => void (await Promise.all([a.close(), b.close()])) }
+}
+
+const billing = { graceHours: 72, retryHours: [24], firstPaymentHours: 23, proration: 'day' as const, maxAttempts: 15, maxAttemptsDays: 30 }
+const routing = { split: [{ account: 'a', weight: 1 }], fallback: [], rules: [] }
+const daily = {
+  name: 'daily',
+  pricing: { amountMinor: 100, currency: 'USD', interval: 'day' as const, intervalCount: 1 },
+  entitlements: [],
+  trialDays: 0,
+  refundEndsAccess: false,
 }
 
 const method = (id: string): PaymentMethod => ({ id, type: 'card', tokens: [{ account: 'a', token: 'good' }] }) as PaymentMethod
@@ -87,18 +98,10 @@ const raceOn = (name: string, open: () => Promise<Stores>) => {
       await laboratory.close()
     })
     const [buyer, remover] = [a, b].map((storage): Services => ({ ...laboratory.services, storage, clock: systemClock })) as [Services, Services]
-    const billing = { graceHours: 72, retryHours: [24], firstPaymentHours: 23, proration: 'day' as const, maxAttempts: 15, maxAttemptsDays: 30 }
-    const routing = { split: [{ account: 'a', weight: 1 }], fallback: [], rules: [] }
     const storefronts = [{ id: 'shop', name: 'shop', currency: 'USD', timeZone: 'UTC', routing, billing }]
     const id = `race-${process.pid}`
     const { tenant } = await createTenant(buyer, { id, name: id, mode: 'live', storefronts }, 'key')
-    await createBundle(buyer, tenant, 'shop', 'daily', {
-      name: 'daily',
-      pricing: { amountMinor: 100, currency: 'USD', interval: 'day', intervalCount: 1 },
-      entitlements: [],
-      trialDays: 0,
-      refundEndsAccess: false,
-    })
+    await createBundle(buyer, tenant, 'shop', 'daily', daily)
     const pause = () => new Promise<void>((resolve) => setTimeout(resolve, random() * 6))
     const doors = [
       (customer: string) => removeMethod(remover, tenant, { storefront: 'shop', customer, method: 'pm' }, () => {}),
@@ -136,8 +139,6 @@ else raceOn('MongoDB', mongodb)
 test('a claim whose maker has died holds the method for ten minutes, and no longer', async (t) => {
   const laboratory = openLaboratory()
   t.teardown(laboratory.close)
-  const routing = { split: [{ account: 'a', weight: 1 }], fallback: [], rules: [] }
-  const billing = { graceHours: 72, retryHours: [24], firstPaymentHours: 23, proration: 'day' as const, maxAttempts: 15, maxAttemptsDays: 30 }
   const { services, storage } = laboratory
   const tenant = await laboratory.newTenant('t', undefined, { id: 'shop', name: 'shop', currency: 'USD', timeZone: 'UTC', routing, billing })
   const { _id } = await createCustomer(services, tenant, 'shop', 'c', { paymentMethods: [method('pm'), method('other')] })
@@ -149,4 +150,26 @@ test('a claim whose maker has died holds the method for ten minutes, and no long
   t.is((await remove('other')).paymentMethods.length, 1, 'another method is free')
   laboratory.pass(10 * 60_000)
   t.deepEqual((await remove('pm')).paymentMethods, [])
+})
+
+test('a method that a stored subscription is just being given is held by the claim, and one that it was made with by nothing else', async (t) => {
+  const laboratory = openLaboratory()
+  t.teardown(laboratory.close)
+  const { services, storage } = laboratory
+  const tenant = await laboratory.newTenant('t', undefined, { id: 'shop', name: 'shop', currency: 'USD', timeZone: 'UTC', routing, billing })
+  await createBundle(services, tenant, 'shop', 'daily', daily)
+  await createCustomer(services, tenant, 'shop', 'c', { paymentMethods: [method('pm'), method('other')] })
+  await buy(services, tenant, 'c', 's', async () => laboratory.pass(1_000))
+  const remove = (one: string) => removeMethod(services, tenant, { storefront: 'shop', customer: 'c', method: one }, () => {})
+  laboratory.pass(1_000)
+  const claim = { subscriptionId: 's', bundleId: 'daily', paymentMethodId: 'other', trial: false, at: services.clock.now() }
+  await update(storage.customers, keys.customer('t', 'shop', 'c'), (customer) => ({ ...customer, claims: [...(customer.claims ?? []), claim] }))
+  t.regex((await t.throwsAsync(remove('other')))?.message ?? '', /just being paid with it/)
+  t.regex((await t.throwsAsync(remove('pm')))?.message ?? '', /PATCH another/)
+  await editSubscription(services, tenant, { id: 'cmd', subscriptionId: 's', check: () => {} }, { paymentMethod: 'other' })
+  t.regex((await t.throwsAsync(remove('other')))?.message ?? '', /PATCH another/)
+  t.deepEqual(
+    (await remove('pm')).paymentMethods.map(({ id }) => id),
+    ['other'],
+  )
 })
