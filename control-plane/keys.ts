@@ -18,6 +18,8 @@ export const keys = {
   bundleVersion: (tenantId: string, storefrontId: string, id: string, version: number) => path(tenantId, storefrontId, id, String(version)),
   entitlementKind: (tenantId: string, storefrontId: string, key: string) => path(tenantId, storefrontId, key),
   customer: (tenantId: string, storefrontId: string, id: string) => path(tenantId, storefrontId, id),
+  /** Of a customer that was erased: it does not show the id. */
+  tombstone: (tenantId: string, storefrontId: string, customerId: string) => path(tenantId, derivedId('gone', tenantId, storefrontId, customerId)),
   subscription: (tenantId: string, id: string) => path(tenantId, id),
   eventChunk: (tenantId: string, subscriptionId: string, firstSeq: number) => path(tenantId, subscriptionId, String(firstSeq)),
   payment: (tenantId: string, id: string) => path(tenantId, id),

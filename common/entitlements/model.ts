@@ -74,6 +74,8 @@ export interface EntitlementSet extends CustomerKey {
   sandbox: boolean
   grants: Grant[]
   usage: Usage[]
+  /** The customer is no more: readers forget what they held. Nothing is granted. */
+  removed?: true
 }
 
 export interface TestClock {

@@ -81,6 +81,7 @@ export const encodeSet = (set: EntitlementSet): Uint8Array =>
       untilMs: untilMs === undefined ? undefined : BigInt(untilMs),
       subscriptionId,
     })),
+    removed: set.removed === true,
   }).finish()
 
 /** @throws TypeError for bytes that are not an entitlement set this version understands. */
@@ -99,6 +100,7 @@ export const decodeSet = (bytes: Uint8Array): EntitlementSet => {
       ...(untilMs === undefined ? {} : { untilMs: Number(untilMs) }),
       ...(subscriptionId === undefined ? {} : { subscriptionId }),
     })),
+    ...(set.removed ? { removed: true } : {}),
   }
 }
 

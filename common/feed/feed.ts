@@ -11,6 +11,8 @@ export interface Feed {
   /**
    * Stores the set unless the feed already has this revision or a higher one of the same customer; then it does
    * nothing. When it resolves, every later `getSet`, from any process, answers this revision or a higher one.
+   * One that is `removed` takes the customer away: `getSet` answers undefined from then on, watches deliver it as it is,
+   * and it goes on keeping lower revisions out.
    * @throws AppError `unavailable` when it cannot be known that the set was stored.
    */
   putSet(set: EntitlementSet): Promise<void>
@@ -20,6 +22,13 @@ export interface Feed {
    * @throws AppError `unavailable` when the feed cannot be asked. Never undefined for that.
    */
   getSet(customer: CustomerKey): Promise<EntitlementSet | undefined>
+
+  /**
+   * Takes away what a removed set has left, the customer's name included. Of any other customer it takes nothing.
+   * Whoever has not read the removal by then does not hear of it.
+   * @throws AppError `unavailable`.
+   */
+  forgetSet(customer: CustomerKey): Promise<void>
 
   /** As `putSet`, for a tenant's test clock. @throws AppError `unavailable`. */
   putClock(clock: TestClock): Promise<void>

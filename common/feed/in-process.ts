@@ -37,7 +37,12 @@ export const createInProcessFeed = (options: { clock: Clock; lookup?: FeedLookup
     },
     getSet: async (customer) => {
       ensureOpen()
-      return options.lookup ? options.lookup.getSet(customer) : sets.get(setKey(customer))
+      const set = options.lookup ? await options.lookup.getSet(customer) : sets.get(setKey(customer))
+      return set?.removed ? undefined : set
+    },
+    forgetSet: async (customer) => {
+      ensureOpen()
+      if (sets.get(setKey(customer))?.removed) sets.delete(setKey(customer))
     },
     putClock: async (clock) => {
       ensureOpen()

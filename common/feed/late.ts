@@ -46,6 +46,7 @@ export const createLateFeed = (options: { open: () => Promise<Feed>; log: Log })
     opened,
     putSet: async (set) => there().putSet(set),
     getSet: async (customer) => there().getSet(customer),
+    forgetSet: async (customer) => there().forgetSet(customer),
     putClock: async (testClock) => there().putClock(testClock),
     getClock: async (tenantId) => there().getClock(tenantId),
     ask: async (question, timeoutMs) => there().ask(question, timeoutMs),

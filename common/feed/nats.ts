@@ -133,7 +133,16 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
     getSet: (customer) =>
       orUnavailable(async () => {
         const entry = await kv.get(setKey(customer))
-        return live(entry) ? decodeSet(entry.value) : undefined
+        const set = live(entry) ? decodeSet(entry.value) : undefined
+        return set?.removed ? undefined : set
+      }),
+    forgetSet: (customer) =>
+      orUnavailable(async () => {
+        const key = setKey(customer)
+        const entry = await kv.get(key)
+        if (!live(entry) || !decodeSet(entry.value).removed) return
+        // Of the stream, not of the bucket: that would leave a marker, and the customer's name with it. What is newer stays.
+        await manager.streams.purge(`KV_${bucket}`, { filter: `$KV.${bucket}.${key}`, seq: entry.revision + 1 })
       }),
     putClock: (value) => putIfNewer(clockKey(value.tenantId), encodeClock(value), value.revision, (bytes) => decodeClock(bytes).revision),
     getClock: (tenantId) =>

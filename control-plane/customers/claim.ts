@@ -16,6 +16,7 @@ import type { Services } from '../services.ts'
 import { MAX_PAGE } from '../storage/storage.ts'
 import { isFinal } from '../subscriptions/machine/state.ts'
 import { newCustomer, withMethod } from './customers.ts'
+import { refuseErased } from './edit-customer.ts'
 
 export interface Wish {
   /** The same for a repeat of the same request: a subscription is never in its own way. */
@@ -130,9 +131,10 @@ interface Judged {
   hasTrial: boolean
 }
 
-/** Reads the customer, then what it has, and decides; writes nothing. */
-const judge = async (services: Services, key: CustomerKey, wish: Wish, now: Date): Promise<Judged> => {
+/** Reads the customer, then what it has, and decides; writes nothing. @throws AppError `not_allowed_in_state`. */
+export const judge = async (services: Services, key: CustomerKey, wish: Wish, now: Date): Promise<Judged> => {
   const known = await services.storage.customers.find(keys.customer(key.tenantId, key.storefrontId, key.customerId))
+  if (known) refuseErased(known)
   const recent = standing(known?.claims ?? [], [], now)
   const isRuled = wish.onePerCustomer || (wish.trialOncePer !== undefined && wish.trialOncePer !== 'none')
   // After the customer: what is stored since then has a claim there.

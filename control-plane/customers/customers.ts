@@ -1,6 +1,6 @@
 /** Customers: unique within their storefront, holding the payment methods that payments are made with. */
 import { createHash } from 'node:crypto'
-import { fieldError } from '../../common/errors.ts'
+import { AppError, fieldError } from '../../common/errors.ts'
 import { publishEntitlements } from '../entitlements/publish-entitlements.ts'
 import { keys } from '../keys.ts'
 import type { Customer, PaymentMethod } from '../schemas/customer.ts'
@@ -8,6 +8,8 @@ import type { Storefront } from '../schemas/storefront.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
 import { insertOrGet, update } from '../storage/update.ts'
+import { editCustomer, refuseErased } from './edit-customer.ts'
+import { isPseudonym } from './pseudonym.ts'
 
 /** More methods than anyone has; bounds the document. */
 export const MAX_PAYMENT_METHODS = 50
@@ -20,19 +22,35 @@ export interface CustomerInput {
   metadata?: Record<string, string> | undefined
 }
 
-export const newCustomer = (services: Pick<Services, 'clock'>, tenant: Tenant, storefrontId: string, id: string, input: CustomerInput) => ({
-  _id: keys.customer(tenant.tenantId, storefrontId, id),
-  tenantId: tenant.tenantId,
-  createdAt: tenantNow(services, tenant),
-  storefrontId,
-  id,
-  ...input,
-  // Until its (empty) set is published, sidecars do not know the customer.
-  repairAt: repairTime(services),
-})
+/** @throws AppError `invalid_request`. */
+const refusePseudonym = (field: string, id: string): void => {
+  if (isPseudonym(id)) throw fieldError('invalid_request', field, 'is a name that customers get when they are erased; choose another')
+}
+
+export const newCustomer = (services: Pick<Services, 'clock'>, tenant: Tenant, storefrontId: string, id: string, input: CustomerInput) => {
+  refusePseudonym('customerId', id)
+  return {
+    _id: keys.customer(tenant.tenantId, storefrontId, id),
+    tenantId: tenant.tenantId,
+    createdAt: tenantNow(services, tenant),
+    storefrontId,
+    id,
+    ...input,
+    // Until its (empty) set is published, sidecars do not know the customer.
+    repairAt: repairTime(services),
+  }
+}
+
+/** One that is being erased counts as gone. @throws AppError `not_found`. */
+export const getCustomer = async ({ storage }: Services, id: string): Promise<Customer> => {
+  const customer = await storage.customers.get(id)
+  if (customer.erasing) throw new AppError('not_found', 'no such customer')
+  return customer
+}
 
 /** @throws AppError `unknown_reference` or `already_exists`. */
 export const createCustomer = async (services: Services, tenant: Tenant, storefrontId: string, id: string, input: CustomerInput): Promise<Customer> => {
+  refusePseudonym('id', id)
   const storefront = await services.storage.storefronts.find(keys.storefront(tenant.tenantId, storefrontId))
   if (!storefront) throw fieldError('unknown_reference', 'storefrontId', `there is no storefront ${JSON.stringify(storefrontId)}`)
   const created = await services.storage.customers.insert(newCustomer(services, tenant, storefrontId, id, input))
@@ -44,29 +62,22 @@ export const announceCustomer = async (services: Services, tenant: Tenant, custo
   const { tenantId, storefrontId, id: customerId } = customer
   const { published } = await publishEntitlements(services, tenant, { tenantId, storefrontId, customerId })
   if (!published) return customer
-  return update(services.storage.customers, customer._id, (latest) => (latest.repairAt ? { ...latest, repairAt: undefined } : undefined))
+  return update(services.storage.customers, customer._id, (latest) =>
+    // What else it is marked for has a reminder in the same place.
+    latest.repairAt && !latest.renewed?.length && !latest.erasing ? { ...latest, repairAt: undefined } : undefined,
+  )
 }
-
-/** @throws AppError `not_found`. */
-export const changeCustomer = (
-  services: Services,
-  tenant: Tenant,
-  storefrontId: string,
-  id: string,
-  check: (customer: Customer) => void,
-  change: Partial<CustomerInput>,
-): Promise<Customer> =>
-  update(services.storage.customers, keys.customer(tenant.tenantId, storefrontId, id), (customer) => {
-    check(customer)
-    return { ...customer, ...change }
-  })
 
 /**
  * The customer that a subscription is for, made if the storefront has not seen it: people buy before they are
  * customers. It is announced with the subscription's first publication.
+ * @throws AppError `not_allowed_in_state` when it is being erased.
  */
-export const customerFor = (services: Services, tenant: Tenant, storefrontId: string, id: string): Promise<Customer> =>
-  insertOrGet(services.storage.customers, newCustomer(services, tenant, storefrontId, id, { paymentMethods: [] }))
+export const customerFor = async (services: Services, tenant: Tenant, storefrontId: string, id: string): Promise<Customer> => {
+  const customer = await insertOrGet(services.storage.customers, newCustomer(services, tenant, storefrontId, id, { paymentMethods: [] }))
+  refuseErased(customer)
+  return customer
+}
 
 /**
  * The payment method that a caller names: the id of one that the customer has, or else a PSP's token. A token is
@@ -94,7 +105,7 @@ export const withMethod = (customer: Customer, method: PaymentMethod): Customer 
 
 /** Makes sure that the customer has the method. @throws AppError `invalid_request` when it has too many. */
 export const addPaymentMethod = (services: Services, customer: Customer, method: PaymentMethod): Promise<Customer> =>
-  update(services.storage.customers, customer._id, (latest) => {
+  editCustomer(services, customer._id, undefined, (latest) => {
     const added = withMethod(latest, method)
     return added === latest ? undefined : added
   })

@@ -3,9 +3,10 @@ import { AppError, fieldError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { Customer, PaymentMethod } from '../schemas/customer.ts'
 import type { Tenant } from '../schemas/tenant.ts'
-import type { Services } from '../services.ts'
-import { update } from '../storage/update.ts'
+import { type Services, tenantNow } from '../services.ts'
 import { MAX_PAYMENT_METHODS } from './customers.ts'
+import { editCustomer } from './edit-customer.ts'
+import { afterChange } from './finish-customer.ts'
 
 interface CustomerName {
   storefront: string
@@ -28,7 +29,7 @@ export const addMethod = (
   method: PaymentMethod,
   position?: number,
 ): Promise<Customer> =>
-  update(services.storage.customers, keyOf(tenant, name), (customer) => {
+  editCustomer(services, keyOf(tenant, name), tenantNow(services, tenant), (customer) => {
     check(customer)
     const { paymentMethods } = customer
     if (paymentMethods.some(({ id }) => id === method.id)) throw new AppError('already_exists', 'the customer has a payment method of this id')
@@ -44,46 +45,38 @@ export interface MethodChange {
   position: number | undefined
 }
 
-/** @throws AppError `not_found`; what `check` throws. */
-export const changeMethod = (
+/**
+ * One that is renewed (another token, another expiry) is tried at once for what could not be paid with it.
+ * @throws AppError `not_found`; what `check` throws.
+ */
+export const changeMethod = async (
   services: Services,
   tenant: Tenant,
   name: CustomerName & { method: string },
   check: (customer: Customer) => void,
   { tokens, expiry, position }: MethodChange,
-): Promise<Customer> =>
-  update(services.storage.customers, keyOf(tenant, name), (customer) => {
+): Promise<Customer> => {
+  const changed = await editCustomer(services, keyOf(tenant, name), tenantNow(services, tenant), (customer) => {
     check(customer)
     const index = customer.paymentMethods.findIndex(({ id }) => id === name.method)
     const known = customer.paymentMethods[index]
     if (!known) throw new AppError('not_found', 'the customer has no such payment method')
     const kept = known.tokens.filter(({ account }) => !tokens?.some((token) => token.account === account))
-    const changed = { ...known, ...(expiry ? { expiry } : {}), tokens: [...kept, ...(tokens ?? [])] } as PaymentMethod
-    return { ...customer, paymentMethods: placed(customer.paymentMethods, changed, position ?? index) }
+    const method = { ...known, ...(expiry ? { expiry } : {}), tokens: [...kept, ...(tokens ?? [])] } as PaymentMethod
+    return { ...customer, paymentMethods: placed(customer.paymentMethods, method, position ?? index) }
   })
+  return afterChange(services, tenant, changed)
+}
 
-/** Statuses in which a subscription may still charge its method. */
-const alive = ['scheduled', 'incomplete', 'trialing', 'active', 'past_due', 'suspended', 'paused']
-
-/** @throws AppError `not_found` or `not_allowed_in_state`; what `check` throws. */
-export const removeMethod = async (
+/** @throws AppError `not_found`, or `not_allowed_in_state` when it is in use; what `check` throws. */
+export const removeMethod = (
   services: Services,
   tenant: Tenant,
   name: CustomerName & { method: string },
   check: (customer: Customer) => void,
-): Promise<Customer> => {
-  const { subscriptions } = services.storage
-  const where = { tenantId: tenant.tenantId, storefrontId: name.storefront, customerId: name.customer }
-  let cursor: string | undefined
-  do {
-    const page = await subscriptions.page({ where, limit: 100, cursor })
-    const using = page.data.find(({ status, paymentMethodId }) => alive.includes(status) && paymentMethodId === name.method)
-    if (using) throw new AppError('not_allowed_in_state', `the subscription ${using.id} is paid with it; PATCH another payment method first`)
-    cursor = page.nextCursor
-  } while (cursor)
-  return update(services.storage.customers, keyOf(tenant, name), (customer) => {
+): Promise<Customer> =>
+  editCustomer(services, keyOf(tenant, name), tenantNow(services, tenant), (customer) => {
     check(customer)
     if (!customer.paymentMethods.some(({ id }) => id === name.method)) throw new AppError('not_found', 'the customer has no such payment method')
     return { ...customer, paymentMethods: customer.paymentMethods.filter(({ id }) => id !== name.method) }
   })
-}

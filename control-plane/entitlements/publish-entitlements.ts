@@ -9,6 +9,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { deriveGrants } from '../../common/entitlements/derive.ts'
 import type { CustomerKey, EntitlementSet, Grant, Usage } from '../../common/entitlements/model.ts'
 import { isAppError } from '../../common/errors.ts'
+import { isPseudonym } from '../customers/pseudonym.ts'
 import { keys } from '../keys.ts'
 import type { StoredEntitlementSet } from '../schemas/entitlement-set.ts'
 import type { Subscription } from '../schemas/subscription.ts'
@@ -48,14 +49,34 @@ export const toEntitlementSet = (stored: StoredEntitlementSet): EntitlementSet =
   tenantId: stored.tenantId,
   storefrontId: stored.storefrontId,
   customerId: stored.customerId,
-  revision: stored.revision,
+  revision: stored.revision + (stored.after ?? 0),
   sandbox: stored.sandbox,
   grants: stored.grants as Grant[],
   usage: stored.usage as Usage[],
 })
 
-/** Derives and stores; no I/O to the feed. @returns the set as it is stored now. */
-const refreshStoredSet = async (services: Services, tenant: Tenant, customer: CustomerKey): Promise<EntitlementSet> => {
+/**
+ * The first set of a customer. An erasure marks the customer before it looks for the set, and this stores the set before
+ * it looks for the mark: one of them sees the other.
+ * @returns undefined when the customer is being erased, or is no more. @throws AppError `already_exists`.
+ */
+const insertSet = async (
+  { storage, clock }: Services,
+  tenant: Tenant,
+  set: Pick<StoredEntitlementSet, '_id' | 'storefrontId' | 'customerId' | 'grants' | 'usage'>,
+) => {
+  const { tenantId, mode } = tenant
+  const tombstone = await storage.tombstones.find(keys.tombstone(tenantId, set.storefrontId, set.customerId))
+  const after = tombstone ? { after: tombstone.lastRevision } : {}
+  const inserted = await storage.entitlementSets.insert({ ...set, ...after, tenantId, sandbox: mode === 'sandbox', createdAt: clock.now() })
+  const owner = await storage.customers.find(set._id)
+  if (owner && !owner.erasing) return inserted
+  await storage.entitlementSets.remove(inserted)
+  return undefined
+}
+
+/** Derives and stores; no I/O to the feed. @returns the set as it is stored now; undefined when the customer is no more. */
+const refreshStoredSet = async (services: Services, tenant: Tenant, customer: CustomerKey): Promise<EntitlementSet | undefined> => {
   const { entitlementSets } = services.storage
   const id = keys.customer(customer.tenantId, customer.storefrontId, customer.customerId)
   for (let tries = 1; ; tries += 1) {
@@ -64,13 +85,11 @@ const refreshStoredSet = async (services: Services, tenant: Tenant, customer: Cu
     if (stored && isDeepStrictEqual(stored.grants, grants) && isDeepStrictEqual(stored.usage, usage)) return toEntitlementSet(stored)
     try {
       if (stored) return toEntitlementSet(await entitlementSets.replace({ ...stored, grants, usage }))
-      const { tenantId, storefrontId, customerId } = customer
-      const sandbox = tenant.mode === 'sandbox'
-      return toEntitlementSet(
-        await entitlementSets.insert({ _id: id, tenantId, storefrontId, customerId, sandbox, grants, usage, createdAt: services.clock.now() }),
-      )
+      const { storefrontId, customerId } = customer
+      const inserted = await insertSet(services, tenant, { _id: id, storefrontId, customerId, grants, usage })
+      return inserted && toEntitlementSet(inserted)
     } catch (error) {
-      if (!isAppError(error, 'revision_conflict', 'already_exists') || tries === MAX_TRIES) throw error
+      if (!isAppError(error, 'revision_conflict', 'already_exists', 'not_found') || tries === MAX_TRIES) throw error
     }
   }
 }
@@ -80,7 +99,9 @@ const refreshStoredSet = async (services: Services, tenant: Tenant, customer: Cu
  * away the caller leaves its `repairAt` mark standing, and a sweeper publishes later.
  */
 export const publishEntitlements = async (services: Services, tenant: Tenant, customer: CustomerKey): Promise<{ revision: number; published: boolean }> => {
-  const set = await refreshStoredSet(services, tenant, customer)
+  const set = isPseudonym(customer.customerId) ? undefined : await refreshStoredSet(services, tenant, customer)
+  // Nobody asks about a customer that is no more.
+  if (!set) return { revision: 0, published: true }
   try {
     await services.feed.putSet(set)
     return { revision: set.revision, published: true }

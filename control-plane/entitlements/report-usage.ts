@@ -2,12 +2,13 @@
 import { decide, isCurrent } from '../../common/entitlements/decide.ts'
 import { deriveGrants } from '../../common/entitlements/derive.ts'
 import type { CustomerKey, Grant } from '../../common/entitlements/model.ts'
-import { fieldError } from '../../common/errors.ts'
+import { fieldError, isAppError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
+import type { Storage } from '../storage/storage.ts'
 import { insertOrGet, update } from '../storage/update.ts'
 import { isFinal } from '../subscriptions/machine/state.ts'
 import { allowanceTime, type UsageEntry, usageOf } from './allowances.ts'
@@ -51,9 +52,9 @@ export const reportUsage = async (services: Services, tenant: Tenant, customer: 
   const { storage } = services
   const id = keys.customer(customer.tenantId, customer.storefrontId, customer.customerId)
   const now = tenantNow(services, tenant)
-  if (!(await storage.customers.find(id))) {
-    throw fieldError('unknown_reference', 'customerId', `the storefront has no customer ${JSON.stringify(customer.customerId)}`)
-  }
+  const unknown = () => fieldError('unknown_reference', 'customerId', `the storefront has no customer ${JSON.stringify(customer.customerId)}`)
+  const owner = await storage.customers.find(id)
+  if (!owner || owner.erasing) throw unknown()
   const subscriptions = await subscriptionsOf(services, customer)
   const grants = takenFrom(deriveGrants(subscriptions.map(accessOfSubscription)), report.entitlement, now.getTime())
   const [first] = grants
@@ -74,6 +75,7 @@ export const reportUsage = async (services: Services, tenant: Tenant, customer: 
     const recentReports = [...latest.recentReports, report.id].slice(-REPORTS_REMEMBERED)
     return { ...latest, entries, recentReports, repairAt: repairTime(services) }
   })
+  if (await forgetIfErased(services, id)) throw unknown()
   const { revision, published } = await publishEntitlements(services, tenant, customer)
   if (published) await clearMark(services, id)
 
@@ -96,11 +98,29 @@ export const reportUsage = async (services: Services, tenant: Tenant, customer: 
 const isOfUse = ({ until, subscriptionId }: UsageEntry, subscriptions: readonly Subscription[], now: Date): boolean =>
   !until || until > now || subscriptions.some(({ id, status }) => id === subscriptionId && !isFinal(status))
 
+/** An erasure marks the customer before it takes the counters away, and they are stored before this looks for the mark: one sees the other. */
+const forgetIfErased = async ({ storage }: Services, id: string): Promise<boolean> => {
+  const owner = await storage.customers.find(id)
+  if (owner && !owner.erasing) return false
+  await removeUsage(storage, id)
+  return true
+}
+
+/** Until nobody has written it meanwhile. */
+export const removeUsage = async ({ usageCounters }: Pick<Storage, 'usageCounters'>, id: string): Promise<void> => {
+  for (let counters = await usageCounters.find(id); counters; counters = await usageCounters.find(id)) {
+    await usageCounters.remove(counters).catch((error: unknown) => {
+      if (!isAppError(error, 'revision_conflict', 'not_found')) throw error
+    })
+  }
+}
+
 const clearMark = (services: Services, id: string) =>
   update(services.storage.usageCounters, id, (counters) => (counters.repairAt ? { ...counters, repairAt: undefined } : undefined))
 
 /** Publishes what a crash left unpublished. */
 export const announceUsage = async (services: Services, tenant: Tenant, counters: UsageCounters): Promise<void> => {
+  if (await forgetIfErased(services, counters._id)) return
   const { tenantId, storefrontId, customerId } = counters
   const { published } = await publishEntitlements(services, tenant, { tenantId, storefrontId, customerId })
   if (published) await clearMark(services, counters._id)

@@ -9,14 +9,23 @@ extendZodWithOpenApi(z)
 
 export { z }
 
-/** Letters and digits of any script and the signs of e-mail addresses; nothing that a URL, a log or a shell would trip over. */
-const ID = /^[\p{L}\p{N}._@+:~!$&'=-]{1,128}$/u
+/**
+ * Letters and digits of any script, with the marks that many scripts write on them, and the signs of e-mail addresses;
+ * nothing that a URL, a log or a shell would trip over. A mark alone would sit on whatever is written before it.
+ */
+const ID = /^(?!\p{M})[\p{L}\p{M}\p{N}._@+:~!$&'=-]{1,128}$/u
 
-const idRule = "must be 1 to 128 letters, digits or . _ @ + : ~ ! $ & ' = -"
+const idRule = "must be 1 to 128 letters (with their marks), digits or . _ @ + : ~ ! $ & ' = -"
+
+/** Ids are compared as they are written, and the same letters can be written in several ways: two spellings would be two customers. */
+export const isNormal = (text: string): boolean => text === text.normalize('NFC')
+export const normalRule = "must be in Unicode's normal form NFC; this looks the same and is spelt otherwise: normalize it first"
+
 export const id = z
   .string()
   .regex(ID, idRule)
   .refine((text) => text !== '.' && text !== '..', idRule)
+  .refine(isNormal, normalRule)
   .openapi({ example: 'us-store' })
 
 export const name = z.string().trim().min(1, 'must not be empty').max(200)

@@ -7,10 +7,12 @@ import { isAppError } from '../../common/errors.ts'
 import type { Attempt, Payment } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { attemptRepairTime, repairTime, type Services, tenantNow } from '../services.ts'
+import { stoppedByErasure } from './erase-payment.ts'
 import { askForCapture, fail, recordOutcome, startAttempt } from './machine/attempts.ts'
 import { methodsFor, nextAttempt, nextStep } from './machine/next-attempt.ts'
 import { makeRefunds } from './make-refunds.ts'
-import { loadParties, loadRoutableAccounts, openAccount, routeOf } from './routing/load-route.ts'
+import { methodsOf } from './methods-of.ts'
+import { CustomerErased, loadParties, loadRoutableAccounts, openAccount, routeOf } from './routing/load-route.ts'
 import { nameOf, sendCharge, storeOutcome, unknown } from './send-charge.ts'
 
 /** One attempt an account and a few lost races; more steps than this on one payment is a fault. */
@@ -36,10 +38,14 @@ export const collectPayment = async (services: Services, tenant: Tenant, payment
 
 const makeAttempt = async (services: Services, tenant: Tenant, payment: Payment): Promise<Payment> => {
   const { payments } = services.storage
-  const parties = await loadParties(services, tenant, payment)
+  const parties = await loadParties(services, tenant, payment).catch((error: unknown) => {
+    if (error instanceof CustomerErased) return error
+    throw error
+  })
+  if (parties instanceof CustomerErased) return payments.replace(stoppedByErasure(payment, parties.as, repairTime(services)))
   const accounts = await loadRoutableAccounts(services, tenant, parties.storefront)
   const now = tenantNow(services, tenant)
-  const methods = methodsFor(payment, parties.customer.paymentMethods, parties.storefront.billing.tryOtherMethods === true, now)
+  const methods = methodsFor(payment, methodsOf(payment, parties.customer), parties.storefront.billing.tryOtherMethods === true, now)
   const routed = methods.map((method) => ({ method, ...routeOf(payment, parties, accounts, method) }))
   const next = nextAttempt(payment, routed, parties.storefront.billing, now)
   if ('none' in next) return payments.replace(fail(payment, next.none, repairTime(services)))

@@ -1,7 +1,7 @@
 /** Payments that no subscription owes, and refunds of any payment, as callers ask for them. */
 import { AppError, fieldError } from '../../common/errors.ts'
 import { formatMoney } from '../../common/money.ts'
-import { addPaymentMethod, customerFor, methodNamed } from '../customers/customers.ts'
+import { customerFor, methodNamed } from '../customers/customers.ts'
 import { keys } from '../keys.ts'
 import type { Payment } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
@@ -35,8 +35,17 @@ export const payOnce = async (
   await checkPayable(services, tenant, storefront, { paymentId: id, ...input, country: known?.country ?? undefined, method })
 
   const customer = await customerFor(services, tenant, input.storefrontId, input.customerId)
-  await addPaymentMethod(services, customer, method)
-  const payment = oneTimePayment(tenantId, id, order, method.id, clockOf(tenant), tenantNow(services, tenant), repairTime(services))
+  // A token that is good for one payment is no method of the customer: it stays with the payment.
+  const ownMethod = customer.paymentMethods.some((one) => one.id === method.id) ? undefined : { id: method.id, type: method.type, tokens: method.tokens }
+  const payment = oneTimePayment(
+    tenantId,
+    id,
+    order,
+    { paymentMethodId: method.id, ownMethod },
+    clockOf(tenant),
+    tenantNow(services, tenant),
+    repairTime(services),
+  )
   return collectPayment(services, tenant, await insertOrGet(payments, payment))
 }
 

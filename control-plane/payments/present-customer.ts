@@ -3,7 +3,7 @@
  * given up. What a subscription owes is paid through the subscription (`subscriptions/change-subscription.ts`).
  */
 import { AppError, fieldError } from '../../common/errors.ts'
-import { addPaymentMethod, methodNamed } from '../customers/customers.ts'
+import { methodNamed } from '../customers/customers.ts'
 import { keys } from '../keys.ts'
 import type { Payment } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
@@ -12,19 +12,21 @@ import { update } from '../storage/update.ts'
 import { collectPayment } from './collect-payment.ts'
 import { giveUpAttempt } from './give-up-attempt.ts'
 import { abandon, reopen, waitingAttempt } from './machine/attempts.ts'
+import { methodsOf } from './methods-of.ts'
 
 type Check = (payment: Payment) => void
 
-const loadMethodId = async (services: Services, tenant: Tenant, payment: Payment, named: string | undefined): Promise<string> => {
-  if (named === undefined) {
-    if (payment.paymentMethodId) return payment.paymentMethodId
-    throw fieldError('invalid_request', 'paymentMethod', 'is needed: the payment has no payment method')
-  }
-  const storefront = await services.storage.storefronts.get(keys.storefront(tenant.tenantId, payment.storefrontId))
+type Method = Pick<Payment, 'paymentMethodId' | 'ownMethod'> & { paymentMethodId: string }
+
+/** A token that is good for one payment stays with the payment, and is gone with its failure: then it has to be given again. */
+const loadMethod = async (services: Services, tenant: Tenant, payment: Payment, named: string | undefined): Promise<Method> => {
   const customer = await services.storage.customers.get(keys.customer(tenant.tenantId, payment.storefrontId, payment.customerId))
-  const method = methodNamed(tenant, storefront, customer, named)
-  await addPaymentMethod(services, customer, method)
-  return method.id
+  const known = methodsOf(payment, customer).find(({ id }) => id === (named ?? payment.paymentMethodId))
+  if (known) return { paymentMethodId: known.id, ownMethod: payment.ownMethod?.id === known.id ? payment.ownMethod : undefined }
+  if (named === undefined) throw fieldError('invalid_request', 'paymentMethod', 'is needed: the payment has no payment method that can be charged again')
+  const storefront = await services.storage.storefronts.get(keys.storefront(tenant.tenantId, payment.storefrontId))
+  const { id, type, tokens } = methodNamed(tenant, storefront, customer, named)
+  return { paymentMethodId: id, ownMethod: { id, type, tokens } }
 }
 
 const refusal = (payment: Payment): string | undefined => {
@@ -46,13 +48,14 @@ export const payOneTimeNow = async (
   check(payment)
   const refused = refusal(payment)
   if (refused !== undefined) throw new AppError('not_allowed_in_state', refused)
-  const paymentMethodId = await loadMethodId(services, tenant, payment, paymentMethod)
+  const { paymentMethodId, ownMethod } = await loadMethod(services, tenant, payment, paymentMethod)
   const waiting = waitingAttempt(payment)
   if (waiting && paymentMethodId !== waiting.paymentMethodId) {
     payment = await giveUpAttempt(services, tenant, payment, waiting, { why: 'another payment method was given', goOn: false })
   }
   const asked = { round: payment.round + 1, paymentMethodId, onSession: true, returnUrl }
-  return collectPayment(services, tenant, await update(payments, payment._id, (latest) => reopen(latest, asked, repairTime(services)), payment))
+  const reopened = (latest: Payment) => reopen({ ...latest, ownMethod }, asked, repairTime(services))
+  return collectPayment(services, tenant, await update(payments, payment._id, reopened, payment))
 }
 
 /** Nothing is charged for it any more; money that is on its way goes back when it arrives. @throws AppError `not_allowed_in_state`. */

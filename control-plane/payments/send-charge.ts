@@ -4,6 +4,7 @@ import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
 import { recordOutcome } from './machine/attempts.ts'
+import { methodsOf } from './methods-of.ts'
 import type { Opened } from './psp/directory.ts'
 import type { ChargeName, ChargeOutcome } from './psp/psp.ts'
 import type { PaymentParties } from './routing/load-route.ts'
@@ -38,7 +39,7 @@ const wantsAuthentication = (payment: Payment, { id, paymentMethodId }: Attempt)
  * @returns undefined when the account or the token is there no more, and so nothing was sent by this call.
  */
 export const sendCharge = async (opened: Opened, { customer }: PaymentParties, payment: Payment, attempt: Attempt): Promise<ChargeOutcome | undefined> => {
-  const method = customer.paymentMethods.find(({ id }) => id === attempt.paymentMethodId)
+  const method = methodsOf(payment, customer).find(({ id }) => id === attempt.paymentMethodId)
   const token = method && tokenFor(method, attempt.account)
   if (!token || 'unusable' in opened) return undefined
   const { psp, circuit, capture } = opened

@@ -28,6 +28,13 @@ const claim = part({
   at: { type: Date, required: true },
 })
 
+/** A method that was renewed: what could not be paid with it is tried again. */
+const renewal = part({
+  methodId: { type: String, required: true },
+  /** Of the commands that follow from it: repeated, they change nothing more. */
+  commandId: { type: String, required: true },
+})
+
 const fields = defineFields({
   storefrontId: { type: String, required: true },
   id: { type: String, required: true },
@@ -40,6 +47,10 @@ const fields = defineFields({
   metadata: { type: Schema.Types.Mixed },
   /** The latest, in system time. Bounded; a subscription that is stored is found without. */
   claims: { type: [claim], default: undefined },
+  /** Those whose subscriptions have not all been tried again yet. */
+  renewed: { type: [renewal], default: undefined },
+  /** It is being erased, and is called `as` where something of it is kept. Everything else of the customer is gone already. */
+  erasing: { type: part({ as: { type: String, required: true }, at: { type: Date, required: true } }) },
   repairAt: workFields.repairAt,
 })
 

@@ -2,8 +2,8 @@ import type { InferRawDocType } from 'mongoose'
 import { defineFields, defineSchema, part, Schema } from './schema.ts'
 
 /**
- * The set a customer's sidecars have, or are about to have. `revision` of the document is the revision of the set:
- * the document is written only when the set changes.
+ * The set a customer's sidecars have, or are about to have. The document is written only when the set changes: its
+ * revision, counted on from `after`, is the revision of the set.
  */
 const fields = defineFields({
   storefrontId: { type: String, required: true },
@@ -13,6 +13,8 @@ const fields = defineFields({
   grants: { type: Schema.Types.Mixed, required: true },
   /** `Usage[]` of common/entitlements. */
   usage: { type: Schema.Types.Mixed, required: true },
+  /** The last revision of a customer of this id that was erased. Absent: there was none. */
+  after: { type: Number },
 })
 
 export type StoredEntitlementSet = InferRawDocType<typeof fields>

@@ -10,6 +10,7 @@ import { type SettlementDifference, type SettlementReport, settlementDifferenceS
 import { type Storefront, storefrontSchema } from './storefront.ts'
 import { type EventChunk, eventChunkSchema, type Subscription, subscriptionSchema } from './subscription.ts'
 import { type Tenant, tenantSchema } from './tenant.ts'
+import { type Tombstone, tombstoneSchema } from './tombstone.ts'
 import { type WebhookEvent, webhookEventSchema } from './webhook-event.ts'
 
 export interface Documents {
@@ -26,6 +27,7 @@ export interface Documents {
   payments: Payment
   entitlementSets: StoredEntitlementSet
   usageCounters: UsageCounters
+  tombstones: Tombstone
   idempotencyRecords: IdempotencyRecord
   webhookEvents: WebhookEvent
   settlementReports: SettlementReport
@@ -48,6 +50,7 @@ export const schemas = {
   payments: paymentSchema,
   entitlementSets: entitlementSetSchema,
   usageCounters: usageCountersSchema,
+  tombstones: tombstoneSchema,
   idempotencyRecords: idempotencyRecordSchema,
   webhookEvents: webhookEventSchema,
   settlementReports: settlementReportSchema,

@@ -133,6 +133,13 @@ const settlement = part({
   settledAt: { type: Date },
 })
 
+/** Of a payment that was made with a token alone: a method of no customer. */
+const ownMethod = part({
+  id: { type: String, required: true },
+  type: { type: String, required: true },
+  tokens: { type: [part({ account: { type: String, required: true }, token: { type: String, required: true } })], required: true },
+})
+
 const fields = defineFields({
   id: { type: String, required: true },
   storefrontId: { type: String, required: true },
@@ -151,6 +158,8 @@ const fields = defineFields({
   currency: { type: String, required: true },
   description: { type: String },
   paymentMethodId: { type: String },
+  /** Kept while something may still be sent with it. Never answered. */
+  ownMethod: { type: ownMethod },
   /** A renewal stays with the account that the last payment was made at. */
   stayWith: { type: String },
   status: { type: String, enum: paymentStatuses, required: true },

@@ -23,8 +23,10 @@ const fields = defineFields({
   status: { type: String, enum: webhookStatuses, required: true },
   /** Why it was ignored, or could not be applied. */
   why: { type: String },
-  /** As received: what it is read from again. */
-  rawBody: { type: String, required: true },
+  /** As received: what it is read from again. Absent once it was erased. */
+  rawBody: { type: String },
+  /** When the customer that it is about was erased, and with it what the event said. */
+  erasedAt: { type: Date },
   /** The charge that it is about, by our reference (the attempt's id), the PSP's, or both; and what it says of it. */
   charge: { type: part({ reference: { type: String }, pspReference: { type: String }, outcome: { type: outcome } }) },
   /** The refund that it is about, by our reference, or by its charge's and the PSP's. */
@@ -52,6 +54,7 @@ export const webhookEventSchema = defineSchema(fields)
 webhookEventSchema.index({ repairAt: 1, _id: 1 })
 webhookEventSchema.index({ expiresAt: 1, _id: 1 })
 webhookEventSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
+webhookEventSchema.index({ tenantId: 1, paymentId: 1, createdAt: 1, _id: 1 })
 webhookEventSchema.index({ tenantId: 1, account: 1, createdAt: 1, _id: 1 })
 webhookEventSchema.index({ tenantId: 1, status: 1, createdAt: 1, _id: 1 })
 webhookEventSchema.index({ tenantId: 1, account: 1, status: 1, createdAt: 1, _id: 1 })

@@ -21,6 +21,7 @@ const nouns: Record<CollectionName, string> = {
   payments: 'payment',
   entitlementSets: 'entitlement set',
   usageCounters: 'usage',
+  tombstones: 'erased customer',
   idempotencyRecords: 'idempotency record',
   webhookEvents: 'webhook event',
   settlementReports: 'settlement report',

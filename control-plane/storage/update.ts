@@ -6,7 +6,8 @@ const MAX_TRIES = 50
 
 /**
  * Read, decide, compare-and-set; again when someone else was first. `decide` answers the changed document, or
- * undefined to leave it as it is; it may be called several times and must only decide.
+ * undefined to leave it as it is; it may be called several times and must only decide. It may look at other documents: what
+ * it finds there holds for the write, where whoever changes them changes this document before.
  * @param known the document as the caller last saw it: saves the first read, and is checked by the compare-and-set.
  * @returns the document as it is stored now.
  * @throws AppError `not_found`; what `decide` throws.
@@ -14,12 +15,13 @@ const MAX_TRIES = 50
 export const update = async <D extends StoredDocument>(
   collection: Collection<D>,
   id: string,
-  decide: (document: D) => D | undefined,
+  decide: (document: D) => D | undefined | Promise<D | undefined>,
   known?: D,
 ): Promise<D> => {
   let document = known ?? (await collection.get(id))
   for (let tries = 1; ; tries += 1) {
-    const changed = decide(document)
+    const decided = decide(document)
+    const changed = decided instanceof Promise ? await decided : decided
     if (!changed) return document
     try {
       return await collection.replace(changed)

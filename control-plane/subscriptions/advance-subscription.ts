@@ -6,7 +6,7 @@
  */
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { isAppError } from '../../common/errors.ts'
-import { publishEntitlements } from '../entitlements/publish-entitlements.ts'
+import { publishEntitlements, toEntitlementSet } from '../entitlements/publish-entitlements.ts'
 import { keys } from '../keys.ts'
 import { collectPayment } from '../payments/collect-payment.ts'
 import { giveUpAttempt } from '../payments/give-up-attempt.ts'
@@ -193,5 +193,5 @@ export const readSubscription = async (services: Services, tenant: Tenant, subsc
   const set = await storage.entitlementSets.find(keys.customer(tenantId, subscription.storefrontId, subscription.customerId))
   const paymentId = subscription.bills.at(-1)?.paymentId
   const payment = paymentId ? await storage.payments.find(keys.payment(tenantId, paymentId)) : undefined
-  return { subscription, payment, entitlementRevision: set?.revision ?? 0 }
+  return { subscription, payment, entitlementRevision: set ? toEntitlementSet(set).revision : 0 }
 }

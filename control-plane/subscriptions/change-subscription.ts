@@ -1,7 +1,10 @@
 /** What callers do to a subscription that exists: each a decision, stored, and taken to its end. */
 import { dateIn } from '../../common/calendar.ts'
+import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
-import { addPaymentMethod, methodNamed } from '../customers/customers.ts'
+import { checkOnSale } from '../catalog/bundles.ts'
+import { claimForSubscription, judge } from '../customers/claim.ts'
+import { methodNamed } from '../customers/customers.ts'
 import { keys } from '../keys.ts'
 import type { Terms } from '../schemas/bundle.ts'
 import type { Bill, Subscription } from '../schemas/subscription.ts'
@@ -100,9 +103,7 @@ export interface SubscriptionChange {
 
 /** A new payment method is used at once for a payment that has failed. @throws AppError `not_found` or `not_allowed_in_state`. */
 export const editSubscription = async (services: Services, tenant: Tenant, command: Command, change: SubscriptionChange): Promise<AdvancedSubscription> => {
-  const { storage } = services
-  const subscription = await storage.subscriptions.get(keys.subscription(tenant.tenantId, command.subscriptionId))
-  command.check(subscription)
+  const { subscription } = await upToNow(services, tenant, command.subscriptionId, command.check)
   const methodId = change.paymentMethod === undefined ? undefined : await addMethod(services, tenant, subscription, change.paymentMethod)
   return obey(services, tenant, command, (latest, moment) => {
     const paid = methodId === undefined ? latest : withPaymentMethod(latest, methodId, moment)
@@ -111,15 +112,19 @@ export const editSubscription = async (services: Services, tenant: Tenant, comma
 }
 
 const addMethod = async (services: Services, tenant: Tenant, subscription: Subscription, named: string): Promise<string> => {
-  const { storage } = services
   // Refused before anything is written: a subscription that has ended takes no payment method.
   withPaymentMethod(subscription, named, momentOf(services, tenant))
-  const storefront = await storage.storefronts.get(keys.storefront(tenant.tenantId, subscription.storefrontId))
-  const customer = await storage.customers.get(keys.customer(tenant.tenantId, subscription.storefrontId, subscription.customerId))
-  const method = methodNamed(tenant, storefront, customer, named)
-  await addPaymentMethod(services, customer, method)
-  return method.id
+  const storefront = await services.storage.storefronts.get(keys.storefront(tenant.tenantId, subscription.storefrontId))
+  const { id: subscriptionId, bundleId } = subscription
+  const wish = { subscriptionId, bundleId, onePerCustomer: false }
+  // Claimed, so that nobody takes the method away before the subscription is seen to be paid with it.
+  const { method } = await claimForSubscription(services, tenant, customerOf(subscription), wish, (customer) =>
+    methodNamed(tenant, storefront, customer, named),
+  )
+  return method?.id ?? named
 }
+
+const customerOf = ({ tenantId, storefrontId, customerId }: CustomerKey): CustomerKey => ({ tenantId, storefrontId, customerId })
 
 export interface PayRequest {
   /** The id of one of the customer's methods, or a PSP's token. Absent: the method that it has. */
@@ -151,15 +156,23 @@ export interface TermsChange {
  * The terms that a caller asks for. Naming another bundle means its newest version; another quantity keeps the terms
  * that were agreed; naming the own bundle and nothing else moves to its newest version.
  */
-const termsAskedFor = async (services: Services, tenant: Tenant, subscription: Subscription, { bundleId, quantity }: TermsChange): Promise<Terms> => {
+const termsAskedFor = async (
+  services: Services,
+  tenant: Tenant,
+  subscription: Subscription,
+  { bundleId, quantity }: TermsChange,
+): Promise<{ terms: Terms; onePerCustomer: boolean }> => {
   const { storefrontId, bundleId: own } = subscription
   const { bundleVersion, pricing, entitlements, refundEndsAccess } = subscription
   if (bundleId === undefined || (bundleId === own && quantity !== undefined)) {
-    return checkPrice({ bundleId: own, bundleVersion, pricing, entitlements, refundEndsAccess, quantity: quantity ?? subscription.quantity })
+    const terms = checkPrice({ bundleId: own, bundleVersion, pricing, entitlements, refundEndsAccess, quantity: quantity ?? subscription.quantity })
+    return { terms, onePerCustomer: false }
   }
   const bundle = await services.storage.bundles.find(keys.bundle(tenant.tenantId, storefrontId, bundleId))
   if (!bundle) throw fieldError('unknown_reference', 'bundleId', `the storefront has no bundle ${JSON.stringify(bundleId)}`)
-  return checkPrice(termsOf(bundle, quantity ?? subscription.quantity))
+  // Who has it keeps it, in its newest version too.
+  if (bundleId !== own) checkOnSale(bundle)
+  return { terms: checkPrice(termsOf(bundle, quantity ?? subscription.quantity)), onePerCustomer: bundleId !== own && bundle.onePerCustomer === true }
 }
 
 /** Needed unless what is owed is nothing. */
@@ -170,8 +183,14 @@ const checkPayable = (subscription: Subscription, bill: Bill | undefined): void 
 
 /** @throws AppError `not_found`, `unknown_reference` or `not_allowed_in_state`. */
 export const changeSubscription = async (services: Services, tenant: Tenant, command: Command, change: TermsChange): Promise<AdvancedSubscription> => {
-  const subscription = await services.storage.subscriptions.get(keys.subscription(tenant.tenantId, command.subscriptionId))
-  const terms = await termsAskedFor(services, tenant, subscription, change)
+  const { subscription } = await upToNow(services, tenant, command.subscriptionId, command.check)
+  const { terms, onePerCustomer } = await termsAskedFor(services, tenant, subscription, change)
+  if (terms.bundleId !== subscription.bundleId && !subscription.recentCommands.includes(command.id)) {
+    // Refused before anything is written.
+    changeTerms(await chargeableAt(services, tenant, subscription), terms, change.at, momentOf(services, tenant))
+    const wish = { subscriptionId: subscription.id, bundleId: terms.bundleId, onePerCustomer }
+    await claimForSubscription(services, tenant, customerOf(subscription), wish, () => undefined)
+  }
   return obey(services, tenant, command, (latest, moment) => {
     const { subscription: changedOne, bill } = changeTerms(latest, terms, change.at, moment)
     checkPayable(latest, bill)
@@ -189,7 +208,9 @@ export interface ChangePreview {
 /** What `changeSubscription` would do now; stores nothing. @throws as it does. */
 export const previewChange = async (services: Services, tenant: Tenant, subscriptionId: string, change: TermsChange): Promise<ChangePreview> => {
   const subscription = await services.storage.subscriptions.get(keys.subscription(tenant.tenantId, subscriptionId))
-  const terms = await termsAskedFor(services, tenant, subscription, change)
+  const { terms, onePerCustomer } = await termsAskedFor(services, tenant, subscription, change)
+  const wish = { subscriptionId, bundleId: terms.bundleId, onePerCustomer }
+  await judge(services, customerOf(subscription), wish, services.clock.now())
   const moment = momentOf(services, tenant)
   const { subscription: changedOne, bill } = changeTerms(await chargeableAt(services, tenant, subscription), terms, change.at, moment)
   checkPayable(subscription, bill)

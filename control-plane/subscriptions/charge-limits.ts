@@ -12,14 +12,14 @@ import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
 
 type Provider = (typeof pspProviders)[number]
-export type ChargeLimits = NonNullable<Subscription['chargeLimits']>
+type ChargeLimits = NonNullable<Subscription['chargeLimits']>
 
 /** In a sandbox the simulator stands in for every provider: an account without a document stands for the one it is named after. */
 const providerNamed = (tenant: Tenant, accountId: string): Provider | undefined =>
   tenant.mode === 'sandbox' ? (pspProviders.find((name) => name === accountId) ?? 'simulator') : undefined
 
 /** Amounts in ISO 4217 minor units. Steps are powers of ten, so that the largest is a multiple of the others. */
-export const chargeLimitsOf = async (services: Services, tenant: Tenant, storefront: Pick<Storefront, 'routing' | 'currency'>): Promise<ChargeLimits> => {
+const chargeLimitsOf = async (services: Services, tenant: Tenant, storefront: Pick<Storefront, 'routing' | 'currency'>): Promise<ChargeLimits> => {
   const { currency } = storefront
   const providers = await Promise.all(
     accountsNamedBy(storefront.routing).map(async (id) => {

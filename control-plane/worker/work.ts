@@ -4,10 +4,12 @@
  */
 import { isAppError } from '../../common/errors.ts'
 import { finishTenant } from '../catalog/tenants.ts'
-import { announceCustomer } from '../customers/customers.ts'
+import { finishCustomer } from '../customers/finish-customer.ts'
+import { forgetInFeed } from '../entitlements/remove-set.ts'
 import { announceUsage } from '../entitlements/report-usage.ts'
 import { keys } from '../keys.ts'
 import { applyEvent, markApplied, markFailed } from '../payments/webhooks/apply-event.ts'
+import { eraseIfErased } from '../payments/webhooks/erase-event.ts'
 import type { Documents } from '../schemas/index.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
@@ -24,7 +26,7 @@ export const processWebhook = async (services: Services, tenant: Tenant, event: 
   try {
     const applied = await applyEvent(services, tenant, event)
     if (applied.paymentId) await resumePayment(services, tenant, applied.paymentId)
-    await markApplied(services, event, applied)
+    await eraseIfErased(services, await markApplied(services, event, applied))
   } catch (error) {
     await markFailed(services, event, 'the provider could not be asked, or Tollgate failed; it is tried again')
     throw error
@@ -70,7 +72,7 @@ const advanceIfFirst = async (services: Services, tenant: Tenant, subscription: 
 }
 
 /** Collections whose documents carry `repairAt`, in the order in which repairing them makes least double work. */
-export const repairable = ['tenants', 'webhookEvents', 'payments', 'subscriptions', 'customers', 'usageCounters', 'bundles'] as const
+export const repairable = ['tenants', 'webhookEvents', 'payments', 'subscriptions', 'customers', 'usageCounters', 'bundles', 'tombstones'] as const
 export type Repairable = (typeof repairable)[number]
 
 const work: { [K in Repairable]: (services: Services, tenant: Tenant, document: Documents[K]) => Promise<unknown> } = {
@@ -78,9 +80,10 @@ const work: { [K in Repairable]: (services: Services, tenant: Tenant, document: 
   webhookEvents: processWebhook,
   payments: (services, tenant, payment) => resumePayment(services, tenant, payment.id),
   subscriptions: advanceIfFirst,
-  customers: announceCustomer,
+  customers: finishCustomer,
   usageCounters: announceUsage,
   bundles: rollOutBundle,
+  tombstones: (services, _, tombstone) => forgetInFeed(services, tombstone),
 }
 
 /** @param tenant as the caller knows it; read when it does not. */

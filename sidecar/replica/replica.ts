@@ -34,8 +34,8 @@ export interface WritingReplica extends Replica {
 export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes: number }): Promise<WritingReplica> => {
   const { feed, clock } = options
   const cache = new SetCache(options.maxBytes)
-  /** When the feed said so. */
-  const absent = new LRUCache<string, number>({ max: MAX_ABSENT })
+  /** When the feed said so, and where it was removed at which revision: what is older has only been late. */
+  const absent = new LRUCache<string, { readAtMs: number; removedAt: number }>({ max: MAX_ABSENT })
   const queue = createFetchQueue()
   const clocks = new LRUCache<string, TestClock>({ max: MAX_CLOCKS })
   const restoredClocks = new LRUCache<string, TestClock>({ max: MAX_CLOCKS })
@@ -49,11 +49,20 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
   /** Of each call that waits for a revision: what ends its wait with an error. */
   const waits = new Set<(error: Error) => void>()
 
+  const forget = (customer: CustomerKey, readAtMs: number, removedAt: number): Known => {
+    absent.set(setKey(customer), { readAtMs, removedAt })
+    cache.delete(customer)
+    return { set: null, readAtMs }
+  }
+
   const store = (customer: CustomerKey, { set, readAtMs }: Known): Known => {
-    if (!set) {
-      absent.set(setKey(customer), readAtMs)
-      cache.delete(customer)
-      return { set, readAtMs }
+    const known = absent.get(setKey(customer))
+    if (!set) return forget(customer, readAtMs, known?.removedAt ?? 0)
+    if (known && known.removedAt >= set.revision) return { set: null, readAtMs: known.readAtMs }
+    if (set.removed) {
+      // Made anew by now, under a higher revision.
+      const held = cache.revisionOf(customer) > set.revision ? cache.get(customer) : undefined
+      return held && !held.restored ? held : forget(customer, readAtMs, set.revision)
     }
     absent.delete(setKey(customer))
     const held = cache.revisionOf(customer) > set.revision ? cache.get(customer) : undefined
@@ -100,9 +109,9 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
       hits += 1
       return known
     }
-    const readAtMs = absent.size === 0 ? undefined : absent.get(setKey(customer))
+    const gone = absent.size === 0 ? undefined : absent.get(setKey(customer))
     // That a customer does not exist is true only for as long as we would hear of its making.
-    return readAtMs === undefined || !watch.isLive() ? undefined : { set: null, readAtMs }
+    return gone === undefined || !watch.isLive() ? undefined : { set: null, readAtMs: gone.readAtMs }
   }
 
   const fetchOnce = (customer: CustomerKey): Promise<Known> => {

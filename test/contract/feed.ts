@@ -86,6 +86,50 @@ export const testFeed = (test: TestFn, adapter: FeedUnderTest): void => {
     t.is((await reader.getSet(customer))?.revision, 10)
   })
 
+  const removalOf = (customer: ReturnType<typeof newCustomer>, revision: number): EntitlementSet => ({
+    ...customer,
+    revision,
+    sandbox: false,
+    grants: [],
+    usage: [],
+    removed: true,
+  })
+
+  check('a customer that was removed has no set, is made anew under a higher revision only, and watches hear of both', async (t, publisher, reader) => {
+    const customer = newCustomer()
+    const { sets, listener } = recorder()
+    await publisher.putSet(setOf(customer, 4))
+    const watch = await reader.watch(listener)
+    await publisher.putSet(removalOf(customer, 5))
+    t.is(await reader.getSet(customer), undefined)
+    t.is(await publisher.getSet(customer), undefined)
+    await reader.putSet(setOf(customer, 5))
+    await publisher.putSet(setOf(customer, 3))
+    t.is(await reader.getSet(customer), undefined, 'what comes late does not bring it back')
+    await publisher.putSet(setOf(customer, 6))
+    t.deepEqual(await reader.getSet(customer), setOf(customer, 6))
+    await eventually(() => sets.some(({ customerId, revision }) => customerId === customer.customerId && revision === 6))
+    t.deepEqual(
+      sets.filter(({ customerId }) => customerId === customer.customerId),
+      [removalOf(customer, 5), setOf(customer, 6)],
+    )
+    await watch.stop()
+  })
+
+  check('what a removal has left can be taken away, and nothing else can', async (t, publisher, reader) => {
+    const [gone, anew, other] = [newCustomer(), newCustomer(), newCustomer()]
+    await publisher.putSet(removalOf(gone, 5))
+    await publisher.putSet(removalOf(anew, 5))
+    await publisher.putSet(setOf(anew, 6))
+    await publisher.putSet(setOf(other, 7))
+    for (const customer of [gone, anew, other, newCustomer()]) await reader.forgetSet(customer)
+    t.deepEqual(await publisher.getSet(anew), setOf(anew, 6))
+    t.deepEqual(await publisher.getSet(other), setOf(other, 7))
+    t.is(await publisher.getSet(gone), undefined)
+    await publisher.putSet(setOf(gone, 1))
+    t.deepEqual(await reader.getSet(gone), setOf(gone, 1), 'nothing of it is left')
+  })
+
   check('a watch delivers every later change, and none of before', async (t, publisher, reader) => {
     const [before, customer] = [newCustomer(), newCustomer()]
     await publisher.putSet(setOf(before, 1))

@@ -1,5 +1,7 @@
 import { decideAll } from '../../../common/entitlements/decide.ts'
-import { changeCustomer, createCustomer, MAX_PAYMENT_METHODS } from '../../customers/customers.ts'
+import { changeCustomer } from '../../customers/change-customer.ts'
+import { createCustomer, getCustomer, MAX_PAYMENT_METHODS } from '../../customers/customers.ts'
+import { eraseCustomer } from '../../customers/erase-customer.ts'
 import { toEntitlementSet } from '../../entitlements/publish-entitlements.ts'
 import { reportUsage } from '../../entitlements/report-usage.ts'
 import { keys } from '../../keys.ts'
@@ -12,17 +14,31 @@ import { paymentMethodAnswer, paymentMethodFields, toPaymentMethodAnswers, toTok
 
 const paymentMethod = z.strictObject({ id, ...paymentMethodFields })
 
-const editable = {
-  email: z.email().max(254).optional(),
+const email = z.email().max(254)
+const paymentMethods = z
+  .array(paymentMethod)
+  .max(MAX_PAYMENT_METHODS)
+  .refine((list) => new Set(list.map((one) => one.id)).size === list.length, 'must not have two methods of the same id')
+
+const facts = {
+  email: email.optional(),
   name: name.optional(),
   country: country.optional(),
   metadata: metadata.optional(),
-  paymentMethods: z
-    .array(paymentMethod)
-    .max(MAX_PAYMENT_METHODS)
-    .refine((list) => new Set(list.map((one) => one.id)).size === list.length, 'must not have two methods of the same id')
-    .optional(),
+  paymentMethods: paymentMethods.optional(),
 }
+
+const changes = z.strictObject({
+  email: email.nullish().openapi({ description: 'null clears it, as it does with the other fields.' }),
+  name: name.nullish(),
+  country: country.nullish(),
+  metadata: metadata.nullish(),
+  paymentMethods: paymentMethods.optional(),
+})
+
+/** What is cleared is absent. */
+const cleared = <T extends object>(fields: T) =>
+  Object.fromEntries(Object.entries(fields).map(([field, value]) => [field, value ?? undefined])) as { [F in keyof T]: Exclude<T[F], null> }
 
 const toMethods = (methods: z.output<typeof paymentMethod>[]) =>
   methods.map(({ tokens, ...method }) => ({ ...method, tokens: toTokens(tokens) }) as PaymentMethod)
@@ -83,7 +99,7 @@ export const customerRoutes = [
     summary: 'Make a customer of a storefront',
     access: 'sell',
     ifMatch: ofNewDocument,
-    body: z.strictObject({ id: id.optional(), storefrontId: id, ...editable }).openapi('NewCustomer'),
+    body: z.strictObject({ id: id.optional(), storefrontId: id, ...facts }).openapi('NewCustomer'),
     status: 201,
     answer: customerAnswer,
     handle: async ({ services, tenant, body, newId }) => {
@@ -106,7 +122,7 @@ export const customerRoutes = [
       const { tenantId } = tenant
       await services.storage.storefronts.get(keys.storefront(tenantId, params.storefront))
       const page = await services.storage.customers.page({ where: { tenantId, storefrontId: params.storefront }, ...query })
-      return { body: { ...page, data: page.data.map((customer) => toAnswer(customer, tenantNow(services, tenant))) } }
+      return { body: { ...page, data: page.data.filter(({ erasing }) => !erasing).map((customer) => toAnswer(customer, tenantNow(services, tenant))) } }
     },
   }),
   route({
@@ -119,7 +135,7 @@ export const customerRoutes = [
     status: 200,
     answer: customerAnswer,
     handle: async ({ services, tenant, params }) =>
-      answer(await services.storage.customers.get(keys.customer(tenant.tenantId, params.storefront, params.customer)), tenantNow(services, tenant)),
+      answer(await getCustomer(services, keys.customer(tenant.tenantId, params.storefront, params.customer)), tenantNow(services, tenant)),
   }),
   route({
     method: 'patch',
@@ -128,14 +144,40 @@ export const customerRoutes = [
     access: 'sell',
     ifMatch: { document: 'the customer' },
     params,
-    body: z.strictObject(editable),
+    body: changes,
     status: 200,
     answer: customerAnswer,
     handle: async ({ services, tenant, params, body, ifMatch }) => {
       const { paymentMethods, ...fields } = body
-      const change = { ...fields, ...(paymentMethods ? { paymentMethods: toMethods(paymentMethods) } : {}) }
+      const change = { ...cleared(fields), ...(paymentMethods ? { paymentMethods: toMethods(paymentMethods) } : {}) }
       return answer(await changeCustomer(services, tenant, params.storefront, params.customer, mustMatch(ifMatch), change), tenantNow(services, tenant))
     },
+  }),
+  route({
+    method: 'delete',
+    path: '/v1/storefronts/{storefront}/customers/{customer}',
+    summary: 'Erase a customer; payments and ended subscriptions are kept under a name that says nothing of it',
+    access: 'sell',
+    ifMatch: { document: 'the customer' },
+    params,
+    query: z.strictObject({
+      cancel: z
+        .literal('now')
+        .optional()
+        .openapi({ description: 'Ends subscriptions at once and gives payments under way up; without, these are a reason to refuse.' }),
+    }),
+    status: 200,
+    answer: z
+      .object({
+        keptAs: z.string().openapi({ description: 'The customerId of the payments and subscriptions that are kept.' }),
+        finished: z
+          .boolean()
+          .openapi({ description: 'false: something could not be reached, and the erasure goes on by itself. Until then the id cannot be used.' }),
+      })
+      .openapi('ErasedCustomer'),
+    handle: async ({ services, tenant, params, query, ifMatch }) => ({
+      body: await eraseCustomer(services, tenant, params, mustMatch(ifMatch), query.cancel === 'now'),
+    }),
   }),
   route({
     method: 'get',
@@ -148,7 +190,7 @@ export const customerRoutes = [
     answer: entitlementSetAnswer,
     handle: async ({ services, tenant, params }) => {
       const id = keys.customer(tenant.tenantId, params.storefront, params.customer)
-      await services.storage.customers.get(id)
+      await getCustomer(services, id)
       const set = toEntitlementSet(await services.storage.entitlementSets.get(id))
       const now = tenantNow(services, tenant)
       const entitlements = decideAll(set, now.getTime()).map(({ key, decision }) => ({

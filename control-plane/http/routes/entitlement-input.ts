@@ -6,9 +6,12 @@
  */
 import { intervals } from '../../../common/calendar.ts'
 import type { Entitlement } from '../../../common/entitlements/model.ts'
-import { z } from '../fields.ts'
+import { isNormal, normalRule, z } from '../fields.ts'
 
-const key = z.string().regex(/^[\p{L}\p{N}._:-]{1,128}$/u, 'must be 1 to 128 letters, digits or . _ : -')
+const key = z
+  .string()
+  .regex(/^(?!\p{M})[\p{L}\p{M}\p{N}._:-]{1,128}$/u, 'must be 1 to 128 letters (with their marks), digits or . _ : -')
+  .refine(isNormal, normalRule)
 const limit = z.int().min(0).max(Number.MAX_SAFE_INTEGER)
 const per = z.enum(intervals)
 

@@ -20,6 +20,7 @@ const eventAnswer = z
     replays: z.int(),
     receivedAt: instant,
     appliedAt: instant.nullable(),
+    erasedAt: instant.nullable().openapi({ description: 'When what it said was erased, with the customer that it was about.' }),
   })
   .openapi('WebhookEvent')
 
@@ -33,9 +34,10 @@ const toAnswer = (event: WebhookEvent) => ({
   replays: event.replays ?? 0,
   receivedAt: iso(event.createdAt),
   appliedAt: isoOrNull(event.appliedAt),
+  erasedAt: isoOrNull(event.erasedAt),
 })
 
-const wholeAnswer = eventAnswer.extend({ body: z.string().openapi({ description: 'As received.' }) })
+const wholeAnswer = eventAnswer.extend({ body: z.string().nullable().openapi({ description: 'As received; null once it was erased.' }) })
 const params = z.object({ account: id, event: eventId })
 
 export const webhookEventRoutes = [
@@ -65,7 +67,7 @@ export const webhookEventRoutes = [
     answer: wholeAnswer,
     handle: async ({ services, tenant, params }) => {
       const event = await services.storage.webhookEvents.get(keys.webhookEvent(tenant.tenantId, params.account, params.event))
-      return { body: { ...toAnswer(event), body: event.rawBody }, revision: event.revision }
+      return { body: { ...toAnswer(event), body: event.rawBody ?? null }, revision: event.revision }
     },
   }),
   route({

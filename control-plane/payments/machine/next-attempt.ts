@@ -24,7 +24,7 @@ export const nextStep = (payment: Payment): Step => {
 export const barrier = (payment: Payment, method: Pick<PaymentMethod, 'id' | 'changedAt'>, limits: AttemptLimits, now: Date): string | undefined => {
   const { id: paymentMethodId, changedAt } = method
   const ofMethod = payment.attempts.filter(
-    (attempt) => attempt.status === 'declined' && attempt.paymentMethodId === paymentMethodId && !(changedAt && attempt.at < changedAt),
+    (attempt) => attempt.status === 'declined' && attempt.paymentMethodId === paymentMethodId && !(changedAt && attempt.at <= changedAt),
   )
   if (ofMethod.some((attempt) => attempt.declineClass === 'hard')) return 'the payment method was declined for good'
   const last = ofMethod.at(-1)

@@ -59,9 +59,16 @@ const hasWork = (payment: Payment): boolean =>
   uncaptured(payment) !== undefined ||
   payment.refunds.some((refund) => refund.status === 'due' && !refund.tryAt)
 
+/** The token that a payment brought itself goes as soon as nothing can be sent with it any more: its end is known, or nobody wants it. */
+const withoutSpentMethod = (payment: Payment): Payment => {
+  if (!payment.ownMethod || (!payment.abandoned && (payment.status === 'due' || payment.status === 'processing'))) return payment
+  const { ownMethod: _, ...kept } = payment
+  return kept
+}
+
 /** The reminders of a payment follow from its parts, so that what happens to one part cannot forget another. */
 export const marked = (payment: Payment, repairAt: Date | undefined): Payment => ({
-  ...payment,
+  ...withoutSpentMethod(payment),
   dueAt: earliest([
     ...payment.attempts.map((attempt) => (isOpen(attempt) || attempt.givenUp?.watchUntil ? attempt.inquireAt : undefined)),
     ...payment.attempts.filter(({ status }) => status === 'requires_action').map(({ at }) => actBy(payment, at)),

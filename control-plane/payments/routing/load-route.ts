@@ -33,11 +33,25 @@ export interface PaymentParties {
   customer: Customer
 }
 
+/** The customer is being erased, or is no more: nothing is charged any more. */
+export class CustomerErased extends Error {
+  /** What it is called where something of it is kept; undefined when it is gone. */
+  readonly as: string | undefined
+
+  constructor(as: string | undefined) {
+    super('the customer was erased')
+    this.name = 'CustomerErased'
+    this.as = as
+  }
+}
+
+/** @throws CustomerErased. */
 export const loadParties = async ({ storage }: Services, tenant: Tenant, payment: Payment): Promise<PaymentParties> => {
   const [storefront, customer] = await Promise.all([
     storage.storefronts.get(keys.storefront(tenant.tenantId, payment.storefrontId)),
-    storage.customers.get(keys.customer(tenant.tenantId, payment.storefrontId, payment.customerId)),
+    storage.customers.find(keys.customer(tenant.tenantId, payment.storefrontId, payment.customerId)),
   ])
+  if (!customer || customer.erasing) throw new CustomerErased(customer?.erasing?.as)
   return { storefront, customer }
 }
 

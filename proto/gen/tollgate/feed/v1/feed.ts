@@ -21,6 +21,8 @@ export interface EntitlementSet {
   sandbox: boolean;
   grants: Grant[];
   usage: Usage[];
+  /** The customer is no more: readers forget what they held, and answer as of one that they never knew. */
+  removed: boolean;
 }
 
 /** One entitlement given by one subscription, valid in [from_ms, until_ms). */
@@ -85,7 +87,16 @@ export interface TestClock {
 }
 
 function createBaseEntitlementSet(): EntitlementSet {
-  return { tenantId: "", storefrontId: "", customerId: "", revision: 0n, sandbox: false, grants: [], usage: [] };
+  return {
+    tenantId: "",
+    storefrontId: "",
+    customerId: "",
+    revision: 0n,
+    sandbox: false,
+    grants: [],
+    usage: [],
+    removed: false,
+  };
 }
 
 export const EntitlementSet: MessageFns<EntitlementSet> = {
@@ -113,6 +124,9 @@ export const EntitlementSet: MessageFns<EntitlementSet> = {
     }
     for (const v of message.usage) {
       Usage.encode(v!, writer.uint32(58).fork()).join();
+    }
+    if (message.removed !== false) {
+      writer.uint32(64).bool(message.removed);
     }
     return writer;
   },
@@ -186,6 +200,14 @@ export const EntitlementSet: MessageFns<EntitlementSet> = {
             message.usage.push(Usage.decode(reader, reader.uint32()));
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.removed = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -219,6 +241,7 @@ export const EntitlementSet: MessageFns<EntitlementSet> = {
       sandbox: isSet(object.sandbox) ? globalThis.Boolean(object.sandbox) : false,
       grants: globalThis.Array.isArray(object?.grants) ? object.grants.map((e: any) => Grant.fromJSON(e)) : [],
       usage: globalThis.Array.isArray(object?.usage) ? object.usage.map((e: any) => Usage.fromJSON(e)) : [],
+      removed: isSet(object.removed) ? globalThis.Boolean(object.removed) : false,
     };
   },
 
@@ -245,6 +268,9 @@ export const EntitlementSet: MessageFns<EntitlementSet> = {
     if (message.usage?.length) {
       obj.usage = message.usage.map((e) => Usage.toJSON(e));
     }
+    if (message.removed !== false) {
+      obj.removed = message.removed;
+    }
     return obj;
   },
 
@@ -260,6 +286,7 @@ export const EntitlementSet: MessageFns<EntitlementSet> = {
     message.sandbox = object.sandbox ?? false;
     message.grants = object.grants?.map((e) => Grant.fromPartial(e)) || [];
     message.usage = object.usage?.map((e) => Usage.fromPartial(e)) || [];
+    message.removed = object.removed ?? false;
     return message;
   },
 };

@@ -1,0 +1,67 @@
+/** What follows from a change of a customer: at once where somebody waits for it, by the worker where it is more, or a crash came between. */
+import { isAppError } from '../../common/errors.ts'
+import { openBill } from '../billing/bills.ts'
+import type { Customer } from '../schemas/customer.ts'
+import type { Subscription } from '../schemas/subscription.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import type { Services } from '../services.ts'
+import { update } from '../storage/update.ts'
+import { editSubscription } from '../subscriptions/change-subscription.ts'
+import { announceCustomer } from './customers.ts'
+import { finishErasure } from './erase-customer.ts'
+import { subscriptionsOf } from './methods-in-use.ts'
+
+/** Whoever renews a card waits for so many charges, each of which a provider may take seconds for; the worker makes the others. */
+const RETRIES_WAITED_FOR = 10
+
+/** What it owes was refused, and nothing is being tried. One that has ended owes nothing. */
+const isUnpaid = (subscription: Subscription): boolean => {
+  const bill = openBill(subscription, 'period')
+  return bill !== undefined && bill.failedRound === bill.round
+}
+
+/**
+ * Tries again what could not be paid with a method that has been renewed since. Repeated, it tries nothing twice.
+ * @returns false when there is more than `most`.
+ */
+const retryRenewed = async (services: Services, tenant: Tenant, customer: Customer, most: number): Promise<boolean> => {
+  const renewed = customer.renewed ?? []
+  if (renewed.length === 0) return true
+  let tried = 0
+  for await (const subscription of subscriptionsOf(services, customer)) {
+    const renewal = renewed.find(({ methodId }) => methodId === subscription.paymentMethodId)
+    if (!renewal || !isUnpaid(subscription)) continue
+    if (tried === most) return false
+    tried += 1
+    try {
+      const command = { id: renewal.commandId, subscriptionId: subscription.id, check: () => {} }
+      await editSubscription(services, tenant, command, { paymentMethod: renewal.methodId })
+    } catch (error) {
+      // It has ended, or has been given another method, since it was read.
+      if (!isAppError(error, 'not_allowed_in_state')) throw error
+    }
+  }
+  await update(services.storage.customers, customer._id, (latest) => {
+    const left = (latest.renewed ?? []).filter(({ commandId }) => !renewed.some((one) => one.commandId === commandId))
+    return left.length === latest.renewed?.length ? undefined : { ...latest, renewed: left.length > 0 ? left : undefined }
+  })
+  return true
+}
+
+/** Does all that the customer's document is marked for; harmless to repeat. */
+export const finishCustomer = async (services: Services, tenant: Tenant, customer: Customer): Promise<void> => {
+  if (customer.erasing) return finishErasure(services, tenant, customer, customer.erasing.as)
+  await retryRenewed(services, tenant, customer, Number.POSITIVE_INFINITY)
+  await announceCustomer(services, tenant, customer)
+}
+
+/** As far as a caller waits for it. The change has been made, so whatever goes wrong from here on is left to the worker. */
+export const afterChange = async (services: Services, tenant: Tenant, customer: Customer): Promise<Customer> => {
+  if (!customer.renewed?.length) return customer
+  try {
+    if (await retryRenewed(services, tenant, customer, RETRIES_WAITED_FOR)) await announceCustomer(services, tenant, customer)
+  } catch (error) {
+    services.log.warn({ err: error, tenantId: tenant.tenantId }, 'what could not be paid with a renewed method is left to the worker')
+  }
+  return services.storage.customers.get(customer._id)
+}

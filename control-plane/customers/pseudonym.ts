@@ -1,0 +1,7 @@
+/** What an erased customer is called in the books that are kept of it. */
+import { randomBytes } from 'node:crypto'
+
+/** @returns one that says nothing of the customer: it is made of no part of it. */
+export const newPseudonym = (): string => `erased_${randomBytes(16).toString('hex')}`
+
+export const isPseudonym = (customerId: string): boolean => /^erased_[0-9a-f]{32}$/.test(customerId)

@@ -1,0 +1,59 @@
+/** A customer is no more: its set goes, from storage, from the feed, and with that from every sidecar. */
+import type { CustomerKey } from '../../common/entitlements/model.ts'
+import { isAppError } from '../../common/errors.ts'
+import { keys } from '../keys.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import type { Tombstone } from '../schemas/tombstone.ts'
+import type { Services } from '../services.ts'
+import { insertOrGet, update } from '../storage/update.ts'
+import { toEntitlementSet } from './publish-entitlements.ts'
+
+/** Longer than a sidecar is away without anybody's looking: one that comes back within it hears of the removal. */
+const KEPT_IN_FEED_MS = 24 * 3_600_000
+
+/** The last revision is known to be used before anything of it is gone. */
+const bury = async ({ storage, clock }: Services, customer: CustomerKey, lastRevision: number): Promise<void> => {
+  const { tenantId, storefrontId, customerId } = customer
+  const _id = keys.tombstone(tenantId, storefrontId, customerId)
+  const inFeed = { storefrontId, customerId }
+  const repairAt = new Date(clock.nowMs() + KEPT_IN_FEED_MS)
+  const made = await insertOrGet(storage.tombstones, { _id, tenantId, createdAt: clock.now(), lastRevision, inFeed, repairAt })
+  await update(
+    storage.tombstones,
+    _id,
+    (latest) =>
+      latest.lastRevision >= lastRevision && latest.inFeed
+        ? undefined
+        : { ...latest, lastRevision: Math.max(lastRevision, latest.lastRevision), inFeed, repairAt },
+    made,
+  )
+}
+
+/** Harmless to repeat. @throws AppError `unavailable` when the feed cannot be told. */
+export const removeSet = async (services: Services, tenant: Tenant, customer: CustomerKey): Promise<void> => {
+  const { storage, feed } = services
+  const { tenantId, storefrontId, customerId } = customer
+  const id = keys.customer(tenantId, storefrontId, customerId)
+  for (let stored = await storage.entitlementSets.find(id); stored; stored = await storage.entitlementSets.find(id)) {
+    // Above every revision that it has had, so that none of them comes back.
+    const revision = toEntitlementSet(stored).revision + 1
+    await bury(services, customer, revision)
+    await feed.putSet({ tenantId, storefrontId, customerId, revision, sandbox: tenant.mode === 'sandbox', grants: [], usage: [], removed: true })
+    await storage.entitlementSets.remove(stored).catch((error: unknown) => {
+      if (!isAppError(error, 'revision_conflict', 'not_found')) throw error
+    })
+  }
+}
+
+/** Every sidecar has heard of it: the feed, and what is remembered, need the customer's name no more. */
+export const forgetInFeed = async ({ storage, feed }: Services, tombstone: Tombstone): Promise<void> => {
+  const { tenantId, inFeed } = tombstone
+  if (inFeed) await feed.forgetSet({ tenantId, storefrontId: inFeed.storefrontId, customerId: inFeed.customerId })
+  // Buried again since it was read: that removal has a day of its own.
+  await update(
+    storage.tombstones,
+    tombstone._id,
+    (latest) => (latest.revision === tombstone.revision ? { ...latest, inFeed: undefined, repairAt: undefined } : undefined),
+    tombstone,
+  )
+}

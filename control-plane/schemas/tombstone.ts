@@ -1,0 +1,17 @@
+import type { InferRawDocType } from 'mongoose'
+import { defineFields, defineSchema, part, workFields } from './schema.ts'
+
+/**
+ * What is remembered of a customer that was erased, under a hash of its key: should the same id be made anew, the
+ * revisions of its sets go on growing.
+ */
+const fields = defineFields({
+  lastRevision: { type: Number, required: true },
+  /** Until the feed has forgotten it too: sidecars that were away hear of the removal meanwhile. */
+  inFeed: { type: part({ storefrontId: { type: String, required: true }, customerId: { type: String, required: true } }) },
+  repairAt: workFields.repairAt,
+})
+
+export type Tombstone = InferRawDocType<typeof fields>
+export const tombstoneSchema = defineSchema(fields)
+tombstoneSchema.index({ repairAt: 1, _id: 1 })

@@ -1,0 +1,106 @@
+/** What can be cleared of a customer, and how one is taken away: seen as users see it, over HTTP and at the sidecar. */
+import test from 'ava'
+import { Reason } from '../../proto/gen/entitlement/v1/entitlement.ts'
+import { eventually } from '../support/eventually.ts'
+import { inWorlds } from '../support/in-worlds.ts'
+import { openShop } from '../support/shop.ts'
+
+const facts = { email: 'john@example.com', name: 'John', country: 'US', metadata: { note: 'met at the fair' } }
+
+inWorlds(test, (story) => {
+  story('null clears what is known of a customer, and nothing else', async ({ t, tollgate }) => {
+    const { api } = await openShop(t, tollgate)
+    const at = '/storefronts/us-store/customers/c'
+    t.is((await api.post('/customers', { id: 'c', storefrontId: 'us-store', ...facts })).status, 201)
+    for (const field of ['email', 'name', 'country'] as const) {
+      const before = (await api.get(at)).body
+      const { body, status } = await api.patch(at, { [field]: null })
+      t.is(status, 200)
+      t.deepEqual(body, { ...before, [field]: null })
+      t.deepEqual((await api.get(at)).body, body)
+    }
+    t.deepEqual((await api.patch(at, { metadata: null })).body.metadata, {})
+    t.is((await api.patch(at, { paymentMethods: null })).body.field, 'paymentMethods')
+    t.is((await api.post('/customers', { id: 'd', storefrontId: 'us-store', email: null })).body.field, 'email')
+    t.is((await api.patch(at, { email: 'new@example.com' })).body.email, 'new@example.com')
+  })
+
+  story('a customer is erased everywhere, its books are kept under another name, and the id may be used anew', async ({ t, tollgate, grpc }) => {
+    const { api, subscribe, tenantId } = await openShop(t, tollgate)
+    const id = 'john@example.com'
+    const at = `/storefronts/us-store/customers/${encodeURIComponent(id)}`
+    t.is((await api.post('/customers', { id, storefrontId: 'us-store', ...facts })).status, 201)
+    const bought = await subscribe(id)
+    t.is(bought.status, 201)
+    const { id: subscription, payment, entitlementRevision } = bought.body
+    await api.patch(`/subscriptions/${subscription}`, { metadata: { note: 'John' } })
+    const paid = await api.post('/payments', {
+      storefrontId: 'us-store',
+      customerId: id,
+      amount: 500,
+      currency: 'USD',
+      paymentMethod: 'pm_pending',
+      description: 'for John',
+    })
+    await eventually(async () => (await api.get(`/payments/${paid.body.id}`)).body.status === 'succeeded')
+    const event = await eventuallyAnEvent(api, paid.body.id)
+    const question = { tenantId, storefrontId: 'us-store', customerId: id, entitlement: 'analytics_dashboard' }
+    t.is((await grpc.check({ ...question, minRevision: entitlementRevision })).reason, Reason.REASON_GRANTED)
+
+    const refused = await api.call('DELETE', at)
+    t.is(refused.status, 409)
+    t.is(refused.body.code, 'not_allowed_in_state')
+    t.regex(refused.body.detail, new RegExp(`subscriptions that have not ended: ${subscription}.*cancel=now`))
+    t.is((await api.call('DELETE', `${at}?cancel=later`)).body.field, 'cancel')
+    t.is((await api.call('DELETE', `${at}?cancel=now`, undefined, { 'if-match': '"1"' })).status, 412)
+    t.is((await api.get(at)).body.email, facts.email, 'what is refused changes nothing')
+
+    const { body, status } = await api.call('DELETE', `${at}?cancel=now`)
+    t.is(status, 200, JSON.stringify(body))
+    t.true(body.finished)
+    t.regex(body.keptAs, /^erased_[0-9a-f]{32}$/)
+    for (const path of [at, `${at}/entitlements`]) t.is((await api.get(path)).status, 404, path)
+    t.is((await api.call('DELETE', at)).status, 404)
+    t.is((await api.patch(at, { name: 'John' })).status, 404)
+    t.deepEqual((await api.get('/storefronts/us-store/customers')).body.data, [])
+    await eventually(async () => (await grpc.check(question)).reason === Reason.REASON_CUSTOMER_UNKNOWN)
+
+    const kept = await api.get(`/payments?storefrontId=us-store&customerId=${body.keptAs}`)
+    t.deepEqual(kept.body.data.map((one: { id: string }) => one.id).toSorted(), [payment.id, paid.body.id].toSorted())
+    t.like(
+      kept.body.data.find((one: { id: string }) => one.id === paid.body.id),
+      { amount: 500, status: 'succeeded', description: null },
+    )
+    t.like((await api.get(`/subscriptions/${subscription}`)).body, { status: 'canceled', customerId: body.keptAs, metadata: {} })
+    for (const path of ['/payments', '/subscriptions', `/subscriptions/${subscription}/timeline`, '/webhook-events']) {
+      t.false(/john/i.test(JSON.stringify((await api.get(path)).body)), path)
+    }
+    const inbox = await api.get(`/webhook-events/${event.account}/${event.id}`)
+    t.like(inbox.body, { id: event.id, type: event.type, receivedAt: event.receivedAt, status: 'applied', body: null })
+    t.truthy(inbox.body.erasedAt)
+    const replayed = await api.post(`/webhook-events/${event.account}/${event.id}/replay`)
+    t.is(replayed.status, 409)
+    t.regex(replayed.body.detail, /erased with its customer/)
+
+    for (const door of ['/customers', '/subscriptions'] as const) {
+      const named = door === '/customers' ? { id: body.keptAs } : { customerId: body.keptAs, bundleId: 'pro-plan', paymentMethod: 'pm' }
+      t.is((await api.post(door, { storefrontId: 'us-store', ...named })).status, 400, "the name of an erased customer is nobody else's")
+    }
+    const anew = await subscribe(id)
+    t.is(anew.status, 201)
+    t.true(anew.body.entitlementRevision > entitlementRevision)
+    t.is((await grpc.check({ ...question, minRevision: anew.body.entitlementRevision })).reason, Reason.REASON_GRANTED)
+    t.is((await api.get(at)).body.email, null)
+  })
+})
+
+const eventuallyAnEvent = async (
+  api: { get(path: string): Promise<{ body: { data: { account: string; id: string; type: string; receivedAt: string; paymentId: string }[] } }> },
+  paymentId: string,
+) => {
+  const find = async () => (await api.get('/webhook-events')).body.data.find((one) => one.paymentId === paymentId)
+  await eventually(async () => (await find()) !== undefined)
+  const found = await find()
+  if (!found) throw new Error('no event of the payment is in the inbox')
+  return found
+}
