@@ -45,6 +45,7 @@ export const createLateFeed = (options: { open: () => Promise<Feed>; log: Log })
   return {
     opened,
     putSet: async (set) => there().putSet(set),
+    putMissing: async (customer, revision) => there().putMissing(customer, revision),
     getSet: async (customer) => there().getSet(customer),
     putClock: async (testClock) => there().putClock(testClock),
     getClock: async (tenantId) => there().getClock(tenantId),

@@ -4,6 +4,7 @@ import { Worker } from 'node:worker_threads'
 import type { Config } from '../../common/config.ts'
 import type { ExplainQuestion, Explanation } from '../../common/entitlements/explanation.ts'
 import { isAppError } from '../../common/errors.ts'
+import type { Faults } from '../../common/faults.ts'
 import type { Log } from '../../common/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Told } from '../observe/told.ts'
@@ -34,10 +35,11 @@ export interface WorkerPoolOptions {
   explain: (question: ExplainQuestion, timeoutMs: number) => Promise<Explanation>
   onTold: (told: Told) => void
   log: Log
+  faults: Faults
 }
 
 export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPool> => {
-  const { count, config, port, replica, metrics, explain, onTold, log } = options
+  const { count, config, port, replica, metrics, explain, onTold, log, faults } = options
   const asOf = new SharedArrayBuffer(8)
   const live = new SharedArrayBuffer(4)
   const share = () => {
@@ -50,7 +52,7 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
   let closing = false
 
   const dated = (known: Known): Known => ({ ...known, asOfMs: replica.asOfMs(known) })
-  const answerTo = (question: Question, signal: AbortSignal): Promise<Answer> => {
+  const answerTo = async (question: Question, signal: AbortSignal): Promise<Answer> => {
     switch (question.of) {
       case 'load':
         return replica.load(question.customer).then(dated)
@@ -71,7 +73,7 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
     const say = (message: ToWorker) => worker.postMessage(message)
     const stops = new Map<string, () => void>()
     const asked = new Map<number, AbortController>()
-    worker.on('message', (message: ToMain) => {
+    const hear = (message: ToMain) => {
       switch (message.kind) {
         case 'ask': {
           const { id } = message
@@ -82,6 +84,7 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
               (answer) => say({ kind: 'answer', id, answer }),
               (error: Error) => say({ kind: 'failed', id, code: isAppError(error) ? error.code : undefined, message: error.message }),
             )
+            .catch((error: unknown) => faults.tell(error, 'a worker could not be answered'))
             .finally(() => asked.delete(id))
           break
         }
@@ -112,6 +115,13 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
         default:
           // `ready` and `closed` are waited for where they matter.
           break
+      }
+    }
+    worker.on('message', (message: ToMain) => {
+      try {
+        hear(message)
+      } catch (error) {
+        faults.tell(error, 'a message of a worker could not be taken')
       }
     })
     // A worker that falls takes the process with it: whoever runs it starts it again, whole.
