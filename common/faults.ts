@@ -14,10 +14,17 @@ export interface Faults {
   tell(error: unknown, what: string, about?: Readonly<Record<string, unknown>>): void
 }
 
-export const createFaults = (log: Pick<Log, 'error'>, clock: Pick<Clock, 'nowMs'>): Faults => {
-  let [minute, told, untold] = [Number.NaN, 0, 0]
+export interface CountedFaults extends Faults {
+  /** All there were, told or not. */
+  count(): number
+}
+
+export const createFaults = (log: Pick<Log, 'error'>, clock: Pick<Clock, 'nowMs'>): CountedFaults => {
+  let [minute, told, untold, count] = [Number.NaN, 0, 0, 0]
   return {
+    count: () => count,
     tell: (error, what, about = {}) => {
+      count += 1
       const now = Math.floor(clock.nowMs() / MINUTE_MS)
       if (now !== minute) {
         if (untold > 0) log.error({ faults: untold }, 'as many more faults as that were not logged')

@@ -86,6 +86,8 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
       isReady: () => isReady,
       reconnects: replica.reconnects,
       waiting: replica.waiting,
+      behind: replica.missing,
+      faults: () => faults.count() + (workers?.faultCount() ?? 0),
       connections: () => [serving.connectionCount(), ...(workers?.connectionCounts() ?? [])],
     },
     () => clock.nowMs(),

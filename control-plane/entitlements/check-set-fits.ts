@@ -15,8 +15,8 @@ import { accessOfSubscription } from './subscription-access.ts'
 
 /** Of a usage beside its texts: tags, lengths, and two numbers of at most ten bytes each. */
 const USAGE_BYTES = 40
-/** The end of time as `Date` has it: a number of as many bytes as an instant can take. */
-const LATEST_MS = 8.64e15
+/** A number below zero takes ten bytes, more than any end that there will be. */
+const LONGEST_MS = -1
 
 /** What may be reported of a grant: a count of its own, under its key and its subscription. */
 const usageBytesOf = ({ key, subscriptionId, terms }: Grant): number =>
@@ -31,7 +31,7 @@ export const setBytesAtMost = (customer: CustomerKey, grants: readonly Grant[]):
     customerId,
     revision: Number.MAX_SAFE_INTEGER,
     sandbox: true,
-    grants: grants.map((grant) => ({ ...grant, untilMs: LATEST_MS, inactive: true })),
+    grants: grants.map((grant) => ({ ...grant, untilMs: LONGEST_MS, inactive: true })),
     usage: [],
   }
   return encodeSet(grown).length + grants.reduce((sum, grant) => sum + usageBytesOf(grant), 0)

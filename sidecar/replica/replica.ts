@@ -28,6 +28,8 @@ export interface WritingReplica extends Replica {
   readonly cache: SetCache
   /** Calls that wait for a revision now. */
   waiting(): number
+  /** Customers whose newest sets are known to be missing. */
+  missing(): number
   /** Of sandboxes, as far as they are known. */
   clocks(): TestClock[]
   /** From a snapshot: it counts until the feed can be asked. */
@@ -261,6 +263,7 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
     clocks: () => [...new Map([...restoredClocks.values(), ...clocks.values()].map((one) => [one.tenantId, one])).values()],
     restoreClock: (testClock) => void restoredClocks.set(testClock.tenantId, testClock),
     waiting: () => waits.size,
+    missing: () => missing.size,
     lookups: () => ({ hits, misses }),
     countHits: (count) => {
       hits += count

@@ -22,6 +22,8 @@ export interface WorkerPool {
   setServing(serving: boolean): void
   /** Of each worker. */
   connectionCounts(): number[]
+  /** Of all of them. */
+  faultCount(): number
   close(): Promise<void>
 }
 
@@ -50,6 +52,7 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
   const timer = setInterval(share, AGE_EVERY_MS)
   const connections = new Map<Worker, number>()
   let closing = false
+  let faultCount = 0
 
   const dated = (known: Known): Known => ({ ...known, asOfMs: replica.asOfMs(known) })
   const answerTo = async (question: Question, signal: AbortSignal): Promise<Answer> => {
@@ -108,6 +111,7 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
           for (const [method, times, seconds] of message.answers) metrics.observe(method, times, seconds)
           replica.countHits(message.hits)
           connections.set(worker, message.connections)
+          faultCount += message.faults
           break
         case 'told':
           onTold(message.told)
@@ -154,6 +158,7 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
       for (const worker of workers) worker.postMessage({ kind: 'serving', serving } satisfies ToWorker)
     },
     connectionCounts: () => [...connections.values()],
+    faultCount: () => faultCount,
     close: async () => {
       closing = true
       clearInterval(timer)

@@ -51,6 +51,7 @@ const serving = await createServing({
 })
 
 let toldHits = 0
+let toldFaults = 0
 const tell = () => {
   const { hits } = replica.lookups()
   say({
@@ -59,8 +60,10 @@ const tell = () => {
     answers,
     hits: hits - toldHits,
     connections: serving.connectionCount(),
+    faults: faults.count() - toldFaults,
   })
   toldHits = hits
+  toldFaults = faults.count()
   decisions = new Map()
   answers = []
 }

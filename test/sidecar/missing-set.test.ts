@@ -89,6 +89,8 @@ const story = async (t: ExecutionContext, feed: Feed, reader: Feed, env: Record<
     t.like(await check('other', 'sso'), { allowed: true, stale: false })
   })
   await eventually(() => watched.at(-1)?.stale === true)
+  const metrics = async () => (await fetch(`${sidecar.httpUrl}/metrics`)).text()
+  t.regex(await metrics(), /^tollgate_sets_behind 2$/m)
   // The time of a set that is behind stands still.
   const stands = (await sidecar.check('anna', 'sso')).asOf
   await new Promise((resolve) => setTimeout(resolve, 1_200))
@@ -102,6 +104,8 @@ const story = async (t: ExecutionContext, feed: Feed, reader: Feed, env: Record<
     t.like(await check('new', 'sso', { minRevision: 2n }), { allowed: true, stale: false })
   })
   await eventually(() => watched.at(-1)?.revision === 3n && watched.at(-1)?.stale === false)
+  t.regex(await metrics(), /^tollgate_sets_behind 0$/m)
+  t.regex(await metrics(), /^tollgate_faults_total 0$/m)
   watch.cancel()
   for (const client of clients) client.close()
   await sidecar.close()
