@@ -55,10 +55,10 @@ const makeDocuments = (seed: number) => {
   const below = (n: number) => Math.floor(random() * n)
   const pick = <T>(of: readonly T[]): T => of[below(of.length)] as T
   const wild = () => pick([0, 1, 7, 1_000, 2 ** 31, 2 ** 53 - 1, 2 ** 53, 2 ** 53 + 2, 2 ** 62, 2 ** 63, 2 ** 64, 1e300, -1, 0.5, Number.NaN, Infinity])
-  const sound = () => pick([0, 1, 7, 1_000, 2 ** 31 - 1, 2 ** 32, 2 ** 52, 2 ** 53 - 1, 2 ** 53, 2 ** 60])
+  const sound = () => pick([0, 1, 7, 1_000, 2 ** 31 - 1, 2 ** 32, 2 ** 52, 2 ** 53 - 1, 2 ** 53, 2 ** 62, 2 ** 63 - 1024])
   const soundInstant = () => pick([0, -1, 1_700_000_000_000, 1_709_251_200_000, 4_102_444_800_000, 253_402_300_800_000, 8.64e15, -8.64e15])
   const wildInstant = () => pick([8.64e15 + 1, 1e18, -1e18, 2 ** 62, Number.NaN, Infinity, 0.25, soundInstant()])
-  const keys = ['seats', 'sso', 'calls', 'hours', '__proto__', 'constructor', '', 'ü🙂', '\ud800', 'long '.repeat(200)]
+  const keys = ['seats', 'seats', 'seats', 'sso', 'calls', 'calls', 'hours', '__proto__', 'constructor', '', 'ü🙂', '\ud800', 'long '.repeat(200)]
   const terms = (isSound: boolean): unknown => {
     const count = isSound ? sound : wild
     const instant = isSound ? soundInstant : wildInstant
@@ -77,6 +77,7 @@ const makeDocuments = (seed: number) => {
       ...(isSound ? [] : [() => ({ kind: 'perpetual' }), () => null, () => undefined, () => ({ kind: 'flag', enabled: 'yes' })]),
     ])()
   }
+  const seats = { key: 'seats', subscriptionId: 'sub_1', bundleId: 'b', fromMs: 0, inactive: false }
   const grant = (isSound: boolean): unknown => ({
     key: pick(keys),
     subscriptionId: pick(['sub_1', 'sub_2', 's'.repeat(500)]),
@@ -89,7 +90,10 @@ const makeDocuments = (seed: number) => {
   /** As it stands in storage: JSON. A document that is not sound has at least one thing in it that is not. */
   const document = (customerId: string, revision: number, isSound: boolean) => {
     const count = pick([0, 1, 2, 3, 8, random() < 0.05 ? 300 : 4, random() < 0.02 ? 1_500 : 5])
-    const grants = Array.from({ length: count }, () => grant(isSound || random() < 0.5))
+    // What adds up matters most where it counts now.
+    const adding = () => ({ ...seats, terms: { kind: 'capacity', limit: pick([2 ** 53 - 1, 2 ** 62, 2 ** 63 - 1024, sound()]) } })
+    const adds = random() < 0.3
+    const grants = Array.from({ length: count }, () => (adds ? adding() : grant(isSound || random() < 0.5)))
     const usage = Array.from({ length: below(4) }, () => ({
       key: pick(keys),
       used: (isSound ? sound : wild)(),
