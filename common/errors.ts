@@ -22,6 +22,7 @@ export type ErrorCode =
   | 'idempotency_in_progress'
   | 'signature_invalid'
   | 'revision_not_reached'
+  | 'set_too_large'
   | 'unavailable'
   | 'internal'
 

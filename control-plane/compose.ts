@@ -46,6 +46,7 @@ export const openFeed = (config: Config, clock: Clock, log: Log, storage: Storag
   if (config.NATS_URL) return createNatsFeed({ url: config.NATS_URL, bucket: config.NATS_BUCKET, clock, log })
   return createInProcessFeed({
     clock,
+    log,
     lookup: {
       getSet: async ({ tenantId, storefrontId, customerId }) => {
         const stored = await storage.entitlementSets.find(keys.customer(tenantId, storefrontId, customerId))

@@ -11,10 +11,11 @@ const run = async () => {
   const log = createLog(config.LOG_LEVEL)
   const storage = await openStorage(config, systemClock, log)
   const feed = await openFeed(config, systemClock, log, storage)
-  const { sets, clocks } = await republish(storage, feed)
+  const { sets, clocks, unpublishable } = await republish(storage, feed, log)
   await feed.close()
   await storage.close()
   process.stdout.write(`republished ${sets} entitlement sets and ${clocks} test clocks\n`)
+  if (unpublishable > 0) process.stdout.write(`${unpublishable} entitlement sets cannot be published: the log names their customers\n`)
 }
 
 try {

@@ -4,6 +4,7 @@ import { dirname } from 'node:path'
 import type { Clock } from '../common/clock.ts'
 import { type Config, ConfigError } from '../common/config.ts'
 import { type ExplainQuestion, explanation } from '../common/entitlements/explanation.ts'
+import { createFaults } from '../common/faults.ts'
 import type { Feed } from '../common/feed/feed.ts'
 import type { Log } from '../common/log.ts'
 import { startSidecarHttp } from './http.ts'
@@ -43,16 +44,17 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
   const threads = config.SIDECAR_WORKERS
   if (threads > 1 && config.SIDECAR_TRANSPORT !== 'fast') throw new ConfigError('SIDECAR_WORKERS: only the transport `fast` has more than one')
   const metrics = createMetrics()
-  const replica = await startReplica({ feed, clock, maxBytes: config.CACHE_MAX_BYTES })
-  const snapshots = await openSnapshots({ config, replica, clock, log })
+  const faults = createFaults(log, clock)
+  const replica = await startReplica({ feed, clock, maxBytes: config.CACHE_MAX_BYTES, faults })
+  const snapshots = await openSnapshots({ config, replica, clock, log, faults })
   const decisionLog = openDecisionLog(config, log, replica)
   const observer = createObserver({ log, metrics, denialsShare: config.DENIALS_SHARE, decisions: decisionLog })
   const explain = async (question: ExplainQuestion, timeoutMs: number) => explanation.parse(JSON.parse(await feed.ask(JSON.stringify(question), timeoutMs)))
   const where = { port: config.GRPC_PORT, socketPath: config.GRPC_SOCKET, sharePort: threads > 1 }
-  const serving = await createServing({ config, replica, clock, log, observer, onAnswered: metrics.observe, explain, where })
+  const serving = await createServing({ config, replica, clock, log, faults, observer, onAnswered: metrics.observe, explain, where })
   const port = Number(serving.address.split(':').at(-1))
   const onTold = (told: Told) => decisionLog?.write(told)
-  const workers = threads > 1 ? await startWorkers({ count: threads - 1, config, port, replica, metrics, explain, onTold, log }) : undefined
+  const workers = threads > 1 ? await startWorkers({ count: threads - 1, config, port, replica, metrics, explain, onTold, log, faults }) : undefined
   // Ready once the watch stands or a snapshot was taken, and from then on: without the feed it still answers, and says how old that is.
   let isReady = snapshots.restored > 0
   let isServing: boolean | undefined
@@ -84,6 +86,8 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
       isReady: () => isReady,
       reconnects: replica.reconnects,
       waiting: replica.waiting,
+      behind: replica.missing,
+      faults: () => faults.count() + (workers?.faultCount() ?? 0),
       connections: () => [serving.connectionCount(), ...(workers?.connectionCounts() ?? [])],
     },
     () => clock.nowMs(),
@@ -93,7 +97,7 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
   const http =
     httpPort === undefined
       ? undefined
-      : await startSidecarHttp({ host: config.HOST, port: httpPort, flags, metrics, isReady: () => isReady, nowMs: () => clock.nowMs(), log })
+      : await startSidecarHttp({ host: config.HOST, port: httpPort, flags, metrics, isReady: () => isReady, nowMs: () => clock.nowMs(), faults })
   if (http) log.info({ url: http.url }, 'sidecar: health, metrics and OFREP over HTTP')
   return {
     address: serving.address,

@@ -10,7 +10,7 @@ import Router from '@koa/router'
 import Koa from 'koa'
 import { cannotListen } from '../common/config.ts'
 import { type AppError, isAppError } from '../common/errors.ts'
-import type { Log } from '../common/log.ts'
+import type { Faults } from '../common/faults.ts'
 import type { Metrics } from './observe/metrics.ts'
 import type { Flag, Flags } from './service/flags.ts'
 
@@ -61,9 +61,9 @@ export const startSidecarHttp = async (options: {
   metrics: Metrics
   isReady: () => boolean
   nowMs: () => number
-  log: Log
+  faults: Faults
 }): Promise<SidecarHttp> => {
-  const { flags, metrics, isReady, nowMs, log } = options
+  const { flags, metrics, isReady, nowMs, faults } = options
   const router = new Router()
   const question = (ctx: Koa.Context) => ({
     method: 'ofrep',
@@ -110,7 +110,7 @@ export const startSidecarHttp = async (options: {
         return
       }
       const status = (error as { status?: number }).status ?? 500
-      if (status >= 500) log.error({ err: error }, 'an HTTP request failed')
+      if (status >= 500) faults.tell(error, 'an HTTP request failed')
       ctx.status = status
       ctx.body = {
         ...named,
@@ -132,6 +132,9 @@ export const startSidecarHttp = async (options: {
     server.once('error', (error: NodeJS.ErrnoException) => reject(cannotListen('SIDECAR_HTTP_PORT', options.port, error)))
     server.listen(options.port, options.host, resolve)
   })
+  // Of one connection that could not be taken; others still can.
+  server.on('error', (error) => faults.tell(error, 'an HTTP connection could not be taken'))
+  app.on('error', (error) => faults.tell(error, 'an HTTP answer could not be sent'))
   return {
     url: `http://${options.host}:${(server.address() as AddressInfo).port}`,
     close: () =>

@@ -3,6 +3,7 @@ import type { Clock } from '../common/clock.ts'
 import { type Config, ConfigError } from '../common/config.ts'
 import type { ExplainQuestion, Explanation } from '../common/entitlements/explanation.ts'
 import { servesAlways } from '../common/entitlements/staleness-policy.ts'
+import type { Faults } from '../common/faults.ts'
 import type { Log } from '../common/log.ts'
 import type { Observer } from './observe/observer.ts'
 import { createCallers } from './policy/callers.ts'
@@ -23,6 +24,7 @@ export interface ServingOptions {
   replica: Replica
   clock: Clock
   log: Log
+  faults: Faults
   observer: Observer
   onAnswered: NonNullable<TransportOptions['onAnswered']>
   /** @throws AppError `unavailable`. */
@@ -44,7 +46,7 @@ const openCertificates = ({ TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile, TLS_
 
 /** @throws ConfigError when it cannot be served as configured. */
 export const createServing = async (options: ServingOptions): Promise<Serving> => {
-  const { config, replica, clock, log, observer, onAnswered, explain, where } = options
+  const { config, replica, clock, log, faults, observer, onAnswered, explain, where } = options
   const certificates = openCertificates(config, log)
   const callers = createCallers(config.SIDECAR_KEYS ?? {})
   const shared = { replica, clock, maxStalenessMs: config.MAX_STALENESS_MS, callers, observer }
@@ -52,15 +54,15 @@ export const createServing = async (options: ServingOptions): Promise<Serving> =
   const flags = createFlags(decisions, { tenantId: config.FLAG_TENANT, storefrontId: config.FLAG_STOREFRONT })
   const transport =
     config.SIDECAR_TRANSPORT === 'fast'
-      ? createFastTransport({ nowMs: () => clock.nowMs(), certificates, onAnswered, sharePort: where.sharePort })
+      ? createFastTransport({ nowMs: () => clock.nowMs(), certificates, onAnswered, onFault: faults.tell, sharePort: where.sharePort })
       : createGrpcJsTransport({ certificates })
   const server = await startServer({
     transport,
     host: config.HOST,
     port: where.port,
     socketPath: where.socketPath,
-    service: createEntitlementService({ decisions, explain, replica, clock, log }),
-    flagd: createFlagdService({ flags, callers, replica, clock, log }),
+    service: createEntitlementService({ decisions, explain, replica, clock, faults }),
+    flagd: createFlagdService({ flags, callers, replica, clock, faults }),
     direct: createDirectChecks(shared),
   })
   return {

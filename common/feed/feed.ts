@@ -6,6 +6,30 @@
  * Every adapter passes `test/contract/feed.ts`.
  */
 import type { CustomerKey, EntitlementSet, TestClock } from '../entitlements/model.ts'
+import { AppError } from '../errors.ts'
+
+/**
+ * A set has at most so many bytes, encoded, in every adapter: what is sold on one feed can be moved to another. A
+ * nats-server takes messages of 1 MiB unless it is told otherwise, headers and all; eight KiB are far more than those
+ * headers take. It is some ten thousand grants.
+ */
+export const MAX_SET_BYTES = (1024 - 8) * 1024
+
+/** Word of a set that is not there to be read. */
+export interface MissingSet extends CustomerKey {
+  /** Of the set that is missing; undefined when not even that can be read. */
+  revision: number | undefined
+}
+
+/** The customer has a set, and nobody can read it here: not "none", and not "the feed is away". */
+export class MissingSetError extends AppError {
+  readonly missing: MissingSet
+
+  constructor(missing: MissingSet, options?: ErrorOptions) {
+    super('unavailable', "the customer's entitlements cannot be read from the feed: the control plane's log, or the sidecar's, says why", [], options)
+    this.missing = missing
+  }
+}
 
 export interface Feed {
   /**
@@ -13,13 +37,24 @@ export interface Feed {
    * nothing. When it resolves, every later `getSet`, from any process, answers this revision or a higher one.
    * One that is `removed` takes the customer away: `getSet` answers undefined from then on, watches deliver it as it is,
    * and it goes on keeping lower revisions out.
-   * @throws AppError `unavailable` when it cannot be known that the set was stored.
+   * @throws AppError `unavailable` when it cannot be known that the set was stored; `set_too_large` when it has more
+   * than `MAX_SET_BYTES`, or more than the feed's server takes; `internal` when it is not one that readers can use.
+   * After the last two another try is of no use: `putMissing` tells readers.
    */
   putSet(set: EntitlementSet): Promise<void>
 
   /**
+   * Stores, in place of a set that cannot be put, that there is one, unless the feed already has this revision or a
+   * higher one. Readers know from then on that what they hold is old; a whole set of this revision or a higher one
+   * mends it.
+   * @returns whether the feed did not say so yet. @throws AppError `unavailable`.
+   */
+  putMissing(customer: CustomerKey, revision: number): Promise<boolean>
+
+  /**
    * The customer's latest set, or undefined when the feed has none.
-   * @throws AppError `unavailable` when the feed cannot be asked. Never undefined for that.
+   * @throws AppError `unavailable` when the feed cannot be asked. Never undefined for that. It is a `MissingSetError`
+   * when the feed was asked, and has a set that cannot be read.
    */
   getSet(customer: CustomerKey): Promise<EntitlementSet | undefined>
 
@@ -61,8 +96,11 @@ export interface Feed {
   close(): Promise<void>
 }
 
+/** What a listener throws is logged, and reaches neither who publishes nor what is delivered next. */
 export interface FeedListener {
   onSet(set: EntitlementSet): void
+  /** The customer has a newer set that cannot be read: what is held of it is old from now on. */
+  onMissing(missing: MissingSet): void
   onClock(clock: TestClock): void
   /** What was read before may be gone or older than what the reader holds: forget it. */
   onReset(): void

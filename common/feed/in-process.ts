@@ -3,20 +3,31 @@
  * With `lookup` it keeps no sets of its own and reads them where they are stored anyway; without, it keeps them
  * in memory.
  */
+import { LRUCache } from 'lru-cache'
 import type { Clock } from '../clock.ts'
 import type { CustomerKey, EntitlementSet, TestClock } from '../entitlements/model.ts'
 import { AppError } from '../errors.ts'
-import type { Feed, FeedListener } from './feed.ts'
+import { createFaults } from '../faults.ts'
+import { createLog, type Log } from '../log.ts'
+import { type Feed, type FeedListener, MissingSetError } from './feed.ts'
 import { clockKey, setKey } from './keys.ts'
+import { encodeClockMessage, encodeMessage } from './message.ts'
+
+/** Customers whose sets cannot be published: there are hardly any, and of one that is forgotten it is only said again. */
+const MAX_MISSING = 10_000
 
 export interface FeedLookup {
   getSet(customer: CustomerKey): Promise<EntitlementSet | undefined>
   getClock(tenantId: string): Promise<TestClock | undefined>
 }
 
-export const createInProcessFeed = (options: { clock: Clock; lookup?: FeedLookup }): Feed => {
+/** @param options.log of what goes wrong with one customer's set; errors go to standard error without one. */
+export const createInProcessFeed = (options: { clock: Clock; log?: Log; lookup?: FeedLookup }): Feed => {
+  const faults = createFaults(options.log ?? createLog('error'), options.clock)
   const listeners = new Set<FeedListener>()
   const sets = new Map<string, EntitlementSet>()
+  /** The revisions of those that cannot be published. */
+  const missing = new LRUCache<string, number>({ max: MAX_MISSING })
   const clocks = new Map<string, TestClock>()
   const answerers: ((question: string) => Promise<string>)[] = []
   let closed = false
@@ -25,19 +36,66 @@ export const createInProcessFeed = (options: { clock: Clock; lookup?: FeedLookup
     if (closed) throw new AppError('unavailable', 'the feed is closed')
   }
 
+  const deliver = (to: (listener: FeedListener) => void, about: CustomerKey | { tenantId: string }) => {
+    for (const listener of listeners) {
+      try {
+        to(listener)
+      } catch (error) {
+        const { tenantId } = about
+        faults.tell(error, 'feed: a change could not be taken', { tenantId, ...('customerId' in about ? { customerId: about.customerId } : {}) })
+      }
+    }
+  }
+
+  /** What is stored may be older than the rules for what is stored: a set that could not be put is not got either. */
+  const lookUp = async (lookup: FeedLookup, customer: CustomerKey): Promise<EntitlementSet | undefined> => {
+    const set = await lookup.getSet(customer)
+    try {
+      if (set) encodeMessage(set)
+      return set
+    } catch (error) {
+      const { tenantId, storefrontId, customerId } = customer
+      faults.tell(error, 'feed: a stored set cannot be used', { tenantId, customerId })
+      throw new MissingSetError({ tenantId, storefrontId, customerId, revision: set?.revision }, { cause: error })
+    }
+  }
+
   return {
     putSet: async (set) => {
       ensureOpen()
+      // It would travel as it is; but what cannot be put into another feed is not put into this one.
+      encodeMessage(set)
+      const key = setKey(set)
       if (!options.lookup) {
-        const key = setKey(set)
-        if ((sets.get(key)?.revision ?? 0) >= set.revision) return
+        if ((sets.get(key)?.revision ?? 0) >= set.revision || (missing.get(key) ?? 0) > set.revision) return
         sets.set(key, set)
       }
-      for (const listener of listeners) listener.onSet(set)
+      if ((missing.get(key) ?? 0) <= set.revision) missing.delete(key)
+      deliver((listener) => listener.onSet(set), set)
+    },
+    putMissing: async ({ tenantId, storefrontId, customerId }, revision) => {
+      ensureOpen()
+      const customer = { tenantId, storefrontId, customerId }
+      const key = setKey(customer)
+      if (Math.max(missing.get(key) ?? 0, sets.get(key)?.revision ?? 0) >= revision) return false
+      missing.set(key, revision)
+      sets.delete(key)
+      deliver((listener) => listener.onMissing({ ...customer, revision }), customer)
+      return true
     },
     getSet: async (customer) => {
       ensureOpen()
-      const set = options.lookup ? await options.lookup.getSet(customer) : sets.get(setKey(customer))
+      if (options.lookup) {
+        const set = await lookUp(options.lookup, customer)
+        return set?.removed ? undefined : set
+      }
+      const key = setKey(customer)
+      const revision = missing.get(key)
+      if (revision !== undefined) {
+        const { tenantId, storefrontId, customerId } = customer
+        throw new MissingSetError({ tenantId, storefrontId, customerId, revision })
+      }
+      const set = sets.get(key)
       return set?.removed ? undefined : set
     },
     forgetSet: async (customer) => {
@@ -46,12 +104,13 @@ export const createInProcessFeed = (options: { clock: Clock; lookup?: FeedLookup
     },
     putClock: async (clock) => {
       ensureOpen()
+      encodeClockMessage(clock)
       if (!options.lookup) {
         const key = clockKey(clock.tenantId)
         if ((clocks.get(key)?.revision ?? 0) >= clock.revision) return
         clocks.set(key, clock)
       }
-      for (const listener of listeners) listener.onClock(clock)
+      deliver((listener) => listener.onClock(clock), clock)
     },
     getClock: async (tenantId) => {
       ensureOpen()

@@ -5,6 +5,14 @@ const part = (id: string): string => Buffer.from(id).toString('base64url')
 
 export const setKey = ({ tenantId, storefrontId, customerId }: CustomerKey): string => `set.${part(tenantId)}.${part(storefrontId)}.${part(customerId)}`
 
+/** Undefined for a key that is not of a set. */
+export const customerOf = (key: string): CustomerKey | undefined => {
+  const [kind, ...parts] = key.split('.')
+  if (kind !== 'set' || parts.length !== 3) return undefined
+  const [tenantId = '', storefrontId = '', customerId = ''] = parts.map((text) => Buffer.from(text, 'base64url').toString())
+  return { tenantId, storefrontId, customerId }
+}
+
 export const clockKey = (tenantId: string): string => `clock.${part(tenantId)}`
 
 export const isClockKey = (key: string): boolean => key.startsWith('clock.')

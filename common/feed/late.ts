@@ -45,6 +45,7 @@ export const createLateFeed = (options: { open: () => Promise<Feed>; log: Log })
   return {
     opened,
     putSet: async (set) => there().putSet(set),
+    putMissing: async (customer, revision) => there().putMissing(customer, revision),
     getSet: async (customer) => there().getSet(customer),
     forgetSet: async (customer) => there().forgetSet(customer),
     putClock: async (testClock) => there().putClock(testClock),

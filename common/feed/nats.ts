@@ -6,15 +6,16 @@
  * connection was interrupted the watch is begun again after the last sequence it saw, and is live again only when
  * it has reached what the stream held at that moment; so nothing is missed, and "live" is never claimed early.
  */
-import { type JetStreamManager, jetstream, jetstreamManager } from '@nats-io/jetstream'
+import { JetStreamApiError, type JetStreamManager, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { type KV, type KvEntry, Kvm, type KvWatchEntry } from '@nats-io/kv'
-import { type ConnectionOptions, connect, headers, type NatsConnection, type QueuedIterator, RequestError } from '@nats-io/transport-node'
+import { type ConnectionOptions, connect, headers, type Msg, type NatsConnection, type QueuedIterator, RequestError } from '@nats-io/transport-node'
 import type { Clock } from '../clock.ts'
-import { decodeClock, decodeSet, encodeClock, encodeSet } from '../entitlements/wire.ts'
 import { AppError } from '../errors.ts'
+import { createFaults, type Faults } from '../faults.ts'
 import type { Log } from '../log.ts'
-import type { Feed, FeedListener, FeedWatch } from './feed.ts'
-import { clockKey, isClockKey, setKey } from './keys.ts'
+import { type Feed, type FeedListener, type FeedWatch, MAX_SET_BYTES, MissingSetError } from './feed.ts'
+import { clockKey, customerOf, isClockKey, setKey } from './keys.ts'
+import { clockRankOf, decodeClockMessage, decodeMessage, encodeClockMessage, encodeMessage, encodeMissing, type Message, rank, rankOf } from './message.ts'
 
 /** Longer than a local round trip by three orders of magnitude, short enough for a caller to wait for. */
 const REQUEST_TIMEOUT_MS = 2_000
@@ -24,6 +25,10 @@ const CONFIRM_EVERY_MS = 1_000
 const MAX_PUT_TRIES = 20
 const RETRY_WATCH_AFTER_MS = 250
 const WARN_EVERY_MS = 30_000
+/** What a message takes beside its bytes: the headers of a compare-and-set, far below this. */
+const HEADERS_BYTES = 1024
+/** JetStream's "message size exceeds maximum allowed": the bucket's own limit. */
+const TOO_LARGE = 10054
 
 /** Where questions to control planes travel. */
 const subjectOf = (bucket: string): string => `tollgate.ask.${bucket}`
@@ -78,6 +83,9 @@ const orUnavailable = async <T>(work: () => Promise<T>): Promise<T> => {
 const isLostRace = (error: unknown): boolean =>
   error instanceof Error && ('code' in error && error.code === 10071 ? true : /wrong last sequence/i.test(error.message))
 
+const isTooLarge = (error: unknown): boolean =>
+  (error instanceof JetStreamApiError && error.code === TOO_LARGE) || (error instanceof Error && /max_payload/.test(error.message))
+
 /** Says that a server is not reached, for as long as it is not: nobody else would. */
 const connectAloud = async (connecting: ConnectionOptions, log: Log): Promise<NatsConnection> => {
   const warn = () => log.warn({ servers: connecting.servers }, 'feed: no NATS server is reached; trying again, until one is')
@@ -104,7 +112,8 @@ const tellOfLosses = async (connection: NatsConnection, log: Log): Promise<void>
 export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> => {
   const { bucket, clock, log } = options
   const connection = await connectAloud(connectionOptions(options.url, options.reconnectWaitMs ?? 250), log)
-  void tellOfLosses(connection, log)
+  const faults = createFaults(log, clock)
+  tellOfLosses(connection, log).catch((error: unknown) => faults.tell(error, 'feed: it is not heard any more whether the server is lost'))
   const manager = await jetstreamManager(connection, { timeout: REQUEST_TIMEOUT_MS })
   const kv = await new Kvm(jetstream(connection, { timeout: REQUEST_TIMEOUT_MS })).create(bucket, { history: 1 })
   log.info({ server: connection.info?.version, bucket }, 'feed connected')
@@ -112,16 +121,25 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
 
   const live = (entry: KvEntry | null): entry is KvEntry => entry !== null && entry.operation === 'PUT'
 
-  /** Keeps the higher revision, whatever the order in which writers arrive. */
-  const putIfNewer = async (key: string, bytes: Uint8Array, revision: number, revisionOf: (bytes: Uint8Array) => number) => {
+  /** A server may take less than is usual; then that is the limit. It may be another one after each reconnect. */
+  const maxSetBytes = () => Math.min(MAX_SET_BYTES, (connection.info?.max_payload ?? Number.POSITIVE_INFINITY) - HEADERS_BYTES)
+  if (maxSetBytes() < MAX_SET_BYTES)
+    log.warn(
+      { maxPayload: connection.info?.max_payload },
+      'feed: the NATS server takes smaller messages (max_payload) than sets may have; larger sets are not published',
+    )
+
+  /** Keeps what has the higher rank, whatever the order in which writers arrive. @returns whether it was stored. */
+  const putIfNewer = async (key: string, bytes: Uint8Array, newRank: number, rankAt: (key: string, bytes: Uint8Array) => number): Promise<boolean> => {
     for (let tries = 0; tries < MAX_PUT_TRIES; tries += 1) {
       try {
         const entry = await kv.get(key)
-        if (live(entry) && revisionOf(entry.value) >= revision) return
+        if (live(entry) && rankAt(key, entry.value) >= newRank) return false
         if (live(entry)) await kv.update(key, bytes, entry.revision)
         else await kv.create(key, bytes)
-        return
+        return true
       } catch (error) {
+        if (isTooLarge(error)) throw new AppError('set_too_large', `the feed does not take a message of ${bytes.length} bytes`, [], { cause: error })
         if (!isLostRace(error)) throw unavailable(error)
       }
     }
@@ -129,29 +147,44 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
   }
 
   return {
-    putSet: (set) => putIfNewer(setKey(set), encodeSet(set), set.revision, (bytes) => decodeSet(bytes).revision),
-    getSet: (customer) =>
+    putSet: async (set) => {
+      await putIfNewer(setKey(set), encodeMessage(set, maxSetBytes()), rank(set.revision, false), rankOf)
+    },
+    putMissing: async (customer, revision) => putIfNewer(setKey(customer), encodeMissing(customer, revision), rank(revision, true), rankOf),
+    getSet: ({ tenantId, storefrontId, customerId }) =>
       orUnavailable(async () => {
-        const entry = await kv.get(setKey(customer))
-        const set = live(entry) ? decodeSet(entry.value) : undefined
-        return set?.removed ? undefined : set
+        const key = setKey({ tenantId, storefrontId, customerId })
+        const entry = await kv.get(key)
+        if (!live(entry)) return undefined
+        let message: Message
+        try {
+          message = decodeMessage(key, entry.value)
+        } catch (error) {
+          faults.tell(error, 'feed: an entry could not be read', { key, tenantId, customerId })
+          throw new MissingSetError({ tenantId, storefrontId, customerId, revision: undefined }, { cause: error })
+        }
+        if (message.missing) throw new MissingSetError(message.missing)
+        return message.set?.removed ? undefined : message.set
       }),
     forgetSet: (customer) =>
       orUnavailable(async () => {
         const key = setKey(customer)
         const entry = await kv.get(key)
-        if (!live(entry) || !decodeSet(entry.value).removed) return
+        if (!live(entry) || !decodeMessage(key, entry.value).set?.removed) return
         // Of the stream, not of the bucket: that would leave a marker, and the customer's name with it. What is newer stays.
         await manager.streams.purge(`KV_${bucket}`, { filter: `$KV.${bucket}.${key}`, seq: entry.revision + 1 })
       }),
-    putClock: (value) => putIfNewer(clockKey(value.tenantId), encodeClock(value), value.revision, (bytes) => decodeClock(bytes).revision),
+    putClock: async (value) => {
+      await putIfNewer(clockKey(value.tenantId), encodeClockMessage(value), value.revision, clockRankOf)
+    },
     getClock: (tenantId) =>
       orUnavailable(async () => {
-        const entry = await kv.get(clockKey(tenantId))
-        return live(entry) ? decodeClock(entry.value) : undefined
+        const key = clockKey(tenantId)
+        const entry = await kv.get(key)
+        return live(entry) ? decodeClockMessage(key, entry.value) : undefined
       }),
     watch: async (listener) => {
-      const watch = await orUnavailable(() => startWatch({ connection, manager, kv, bucket, clock, log }, listener))
+      const watch = await orUnavailable(() => startWatch({ connection, manager, kv, bucket, clock, log, faults }, listener))
       watches.add(watch)
       return watch
     },
@@ -166,19 +199,21 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
       }),
     answer: async (handler) => {
       const subscription = connection.subscribe(subjectOf(bucket), { queue: 'control-planes' })
-      void (async () => {
-        for await (const message of subscription) {
-          handler(message.string()).then(
-            (reply) => message.respond(reply),
-            (error) => {
-              log.error({ err: error }, 'feed: a question could not be answered')
-              const failed = headers()
-              failed.set('error', 'internal')
-              message.respond('', { headers: failed })
-            },
-          )
+      const reply = async (message: Msg): Promise<void> => {
+        try {
+          // It may be more than the server takes: then that it could not be answered is the answer.
+          message.respond(await handler(message.string()))
+        } catch (error) {
+          faults.tell(error, 'feed: a question could not be answered')
+          const failed = headers()
+          failed.set('error', 'internal')
+          message.respond('', { headers: failed })
         }
-      })()
+      }
+      const listen = async () => {
+        for await (const message of subscription) reply(message).catch((error: unknown) => faults.tell(error, 'feed: an answer could not be sent'))
+      }
+      listen().catch((error: unknown) => faults.tell(error, 'feed: questions are not heard any more'))
       return () => subscription.unsubscribe()
     },
     ping: () => orUnavailable(() => withTimeout(connection.flush())),
@@ -209,10 +244,11 @@ interface WatchParts {
   bucket: string
   clock: Clock
   log: Log
+  faults: Faults
 }
 
 const startWatch = async (parts: WatchParts, listener: FeedListener): Promise<FeedWatch> => {
-  const { connection, manager, kv, bucket, clock, log } = parts
+  const { connection, manager, kv, bucket, clock, log, faults } = parts
   /** Identifies the bucket: another one of the same name starts its sequences again. */
   const streamState = async () => {
     const info = await manager.streams.info(`KV_${bucket}`)
@@ -236,22 +272,51 @@ const startWatch = async (parts: WatchParts, listener: FeedListener): Promise<Fe
   const deliver = (entry: KvWatchEntry) => {
     seenSequence = Math.max(seenSequence, entry.revision)
     if (entry.operation !== 'PUT') return
+    const { key, value } = entry
     try {
-      if (isClockKey(entry.key)) listener.onClock(decodeClock(entry.value))
-      else listener.onSet(decodeSet(entry.value))
+      if (isClockKey(key)) listener.onClock(decodeClockMessage(key, value))
+      else deliverSet(key, value)
     } catch (error) {
-      log.error({ err: error, key: entry.key }, 'feed: an entry could not be read, ignored')
+      faults.tell(error, 'feed: an entry could not be taken', { key })
     }
+  }
+
+  const deliverSet = (key: string, value: Uint8Array) => {
+    let message: Message
+    try {
+      message = decodeMessage(key, value)
+    } catch (error) {
+      const customer = customerOf(key)
+      faults.tell(error, 'feed: an entry could not be read; what is held of the customer is old from now on', { key, ...customer })
+      if (customer) listener.onMissing({ ...customer, revision: undefined })
+      return
+    }
+    if (message.missing) listener.onMissing(message.missing)
+    else listener.onSet(message.set)
   }
 
   const begin = async () => {
     const started = await kv.watch({ key: '>', resumeFromRevision: seenSequence + 1 })
     iterator = started
-    void (async () => {
+    const read = async () => {
       for await (const entry of started) if (iterator === started) deliver(entry)
+    }
+    const again = () => {
       // The iterator ends by itself only when its consumer or the bucket is gone.
       if (iterator === started && !stopped) void restart()
-    })()
+    }
+    read().then(again, (error: unknown) => {
+      faults.tell(error, 'feed: the watch has ended')
+      again()
+    })
+  }
+
+  const reset = () => {
+    try {
+      listener.onReset()
+    } catch (error) {
+      faults.tell(error, 'feed: what was read before could not be forgotten')
+    }
   }
 
   /** Begins again after what was seen, as often as it takes. */
@@ -269,7 +334,7 @@ const startWatch = async (parts: WatchParts, listener: FeedListener): Promise<Fe
           log.warn({ bucket }, 'feed: the bucket was made anew, everything read before is forgotten')
           created = state.created
           seenSequence = state.lastSequence
-          listener.onReset()
+          reset()
         }
         liveFromSequence = state.lastSequence
         await begin()
@@ -284,7 +349,7 @@ const startWatch = async (parts: WatchParts, listener: FeedListener): Promise<Fe
 
   await begin()
 
-  void (async () => {
+  const followConnection = async () => {
     for await (const status of connection.status()) {
       if (stopped) return
       if (status.type === 'disconnect' || status.type === 'staleConnection') connected = false
@@ -294,7 +359,12 @@ const startWatch = async (parts: WatchParts, listener: FeedListener): Promise<Fe
         void restart()
       }
     }
-  })()
+  }
+  followConnection().catch((error: unknown) => {
+    // From here on it would not be noticed that the server is gone: nothing is claimed to be current.
+    connected = false
+    faults.tell(error, 'feed: the connection is not followed any more')
+  })
 
   const confirm = setInterval(async () => {
     if (!isLive()) return

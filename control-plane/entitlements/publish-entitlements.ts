@@ -9,6 +9,8 @@ import { isDeepStrictEqual } from 'node:util'
 import { deriveGrants } from '../../common/entitlements/derive.ts'
 import type { CustomerKey, EntitlementSet, Grant, Usage } from '../../common/entitlements/model.ts'
 import { isAppError } from '../../common/errors.ts'
+import type { Feed } from '../../common/feed/feed.ts'
+import type { Log } from '../../common/log.ts'
 import { isPseudonym } from '../customers/pseudonym.ts'
 import { keys } from '../keys.ts'
 import type { StoredEntitlementSet } from '../schemas/entitlement-set.ts'
@@ -23,7 +25,7 @@ import { accessOfSubscription } from './subscription-access.ts'
 const MAX_TRIES = 50
 
 /** All of a customer, ended ones too. */
-export const subscriptionsOf = async (services: Services, customer: CustomerKey): Promise<Subscription[]> => {
+export const subscriptionsOf = async (services: Pick<Services, 'storage'>, customer: CustomerKey): Promise<Subscription[]> => {
   const where = { tenantId: customer.tenantId, storefrontId: customer.storefrontId, customerId: customer.customerId }
   const all: Subscription[] = []
   let cursor: string | undefined
@@ -95,15 +97,37 @@ const refreshStoredSet = async (services: Services, tenant: Tenant, customer: Cu
 }
 
 /**
- * @returns the revision that shows everything stored before the call, and whether the feed has it. When the feed is
- * away the caller leaves its `repairAt` mark standing, and a sweeper publishes later.
+ * Puts a set into the feed; in place of one that cannot be put, word that it is missing, so that sidecars know that what
+ * they hold is old. Such a set is not tried again by itself: its next revision is, and `npm run republish` does.
+ * @returns whether the set itself was put. @throws AppError `unavailable` when neither could be.
+ */
+export const putSetOrSay = async (feed: Feed, set: EntitlementSet, log: Log): Promise<boolean> => {
+  try {
+    await feed.putSet(set)
+    return true
+  } catch (error) {
+    if (!isAppError(error, 'set_too_large', 'internal')) throw error
+    const isNews = await feed.putMissing(set, set.revision)
+    const { tenantId, storefrontId, customerId, revision } = set
+    if (isNews)
+      log.error(
+        { err: error, tenantId, storefrontId, customerId, revision },
+        "a customer's entitlements cannot be published: its sidecars answer from what they had, marked as stale",
+      )
+    return false
+  }
+}
+
+/**
+ * @returns the revision that shows everything stored before the call, and whether the feed has it, or has word that it
+ * cannot have it. When the feed is away the caller leaves its `repairAt` mark standing, and a sweeper publishes later.
  */
 export const publishEntitlements = async (services: Services, tenant: Tenant, customer: CustomerKey): Promise<{ revision: number; published: boolean }> => {
   const set = isPseudonym(customer.customerId) ? undefined : await refreshStoredSet(services, tenant, customer)
   // Nobody asks about a customer that is no more.
   if (!set) return { revision: 0, published: true }
   try {
-    await services.feed.putSet(set)
+    await putSetOrSay(services.feed, set, services.log)
     return { revision: set.revision, published: true }
   } catch (error) {
     if (!isAppError(error, 'unavailable')) throw error

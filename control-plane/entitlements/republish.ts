@@ -1,6 +1,7 @@
 import type { Feed } from '../../common/feed/feed.ts'
+import type { Log } from '../../common/log.ts'
 import { MAX_PAGE, type Storage } from '../storage/storage.ts'
-import { toEntitlementSet } from './publish-entitlements.ts'
+import { putSetOrSay, toEntitlementSet } from './publish-entitlements.ts'
 
 const everyPage = async function* <D>(page: (cursor: string | undefined) => Promise<{ data: D[]; nextCursor?: string }>) {
   let cursor: string | undefined
@@ -11,9 +12,12 @@ const everyPage = async function* <D>(page: (cursor: string | undefined) => Prom
   } while (cursor)
 }
 
-/** Sets travel in parallel within a page; the page bounds how many. Harmless beside running control planes: the feed keeps the higher revision. */
-export const republish = async (storage: Storage, feed: Feed): Promise<{ sets: number; clocks: number }> => {
-  let sets = 0
+/**
+ * Sets travel in parallel within a page; the page bounds how many. Harmless beside running control planes: the feed keeps
+ * the higher revision. @returns what it put, and how many sets cannot be put: each is named in the log.
+ */
+export const republish = async (storage: Storage, feed: Feed, log: Log): Promise<{ sets: number; clocks: number; unpublishable: number }> => {
+  let [sets, unpublishable] = [0, 0]
   let clocks = 0
   for await (const tenants of everyPage((cursor) => storage.tenants.page({ where: {}, limit: MAX_PAGE, cursor }))) {
     for (const { tenantId, revision, testNow } of tenants) {
@@ -23,8 +27,10 @@ export const republish = async (storage: Storage, feed: Feed): Promise<{ sets: n
     }
   }
   for await (const stored of everyPage((cursor) => storage.entitlementSets.page({ where: {}, limit: MAX_PAGE, cursor }))) {
-    await Promise.all(stored.map((set) => feed.putSet(toEntitlementSet(set))))
-    sets += stored.length
+    const put = await Promise.all(stored.map((set) => putSetOrSay(feed, toEntitlementSet(set), log)))
+    const done = put.filter((isPut) => isPut).length
+    sets += done
+    unpublishable += put.length - done
   }
-  return { sets, clocks }
+  return { sets, clocks, unpublishable }
 }

@@ -21,6 +21,7 @@ const statuses: Record<ErrorCode, number> = {
   unknown_reference: 422,
   no_eligible_psp: 422,
   idempotency_key_reused: 422,
+  set_too_large: 422,
   internal: 500,
   unavailable: 503,
 }

@@ -166,7 +166,19 @@ const fields = defineFields({
   moneyBack: { type: [moneyBackPart], default: undefined },
   /** What of it was taken back, since it had been refunded. */
   creditRefundedMinor: { type: Number, required: true, default: 0 },
-  /** What of it came otherwise than from a bill: for time without access, or what was left when it was canceled. */
+  /** Credit of one that has ended, and that its customer's next subscription took over. In system time. */
+  creditMovedTo: {
+    type: [
+      part({
+        subscriptionId: { type: String, required: true },
+        amountMinor: { type: Number, required: true },
+        creditFrom: { type: [lot], required: true },
+        at: { type: Date, required: true },
+      }),
+    ],
+    default: undefined,
+  },
+  /** What of it came otherwise than from a bill: for time without access, what was left when it was canceled, or another subscription's. */
   creditGivenMinor: { type: Number },
   billsMade: { type: Number, required: true, default: 0 },
   /** Bounded: one of the period, one of a change, and those dropped until their payments know. */

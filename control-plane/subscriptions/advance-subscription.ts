@@ -24,7 +24,7 @@ import { handOnEvents, isTimeToHandOn } from './hand-on-events.ts'
 import { afterDispute } from './machine/after-dispute.ts'
 import { afterPayment } from './machine/after-payment.ts'
 import { afterTime } from './machine/after-time.ts'
-import { afterMoneyBack } from './machine/money-back.ts'
+import { afterMoneyBack, heirsOf } from './machine/money-back.ts'
 import { atRest, type Moment } from './machine/state.ts'
 
 /** Ten years of days in one catch-up, and some lost races; more steps on one subscription is a fault. */
@@ -125,8 +125,24 @@ const afterFacts = (subscription: Subscription, payment: Payment, moment: Moment
   return afterDispute(back ?? subscription, payment, moment) ?? back
 }
 
+/** What was taken over from a subscription that has ended is still its payments' money. */
+const noteInHeir = async (services: Services, tenant: Tenant, subscriptionId: string, payment: Payment): Promise<void> => {
+  const { subscriptions } = services.storage
+  const id = keys.subscription(tenant.tenantId, subscriptionId)
+  if (!(await subscriptions.find(id))) return
+  let isNews = false
+  const stored = await update(subscriptions, id, (latest) => {
+    const next = afterMoneyBack(latest, payment, momentOf(services, tenant))
+    isNews = next !== undefined
+    return next
+  })
+  for (const heir of heirsOf(stored, payment.id)) await noteInHeir(services, tenant, heir, payment)
+  if (isNews) await advanceSubscription(services, tenant, subscriptionId, { known: stored })
+}
+
 /** @returns the subscription with what it made of them, stored; undefined when it knew of all. */
 const noteFacts = async (services: Services, tenant: Tenant, subscription: Subscription, payment: Payment): Promise<Subscription | undefined> => {
+  for (const heir of heirsOf(subscription, payment.id)) await noteInHeir(services, tenant, heir, payment)
   const changed = afterFacts(subscription, payment, momentOf(services, tenant))
   const stored = changed && (await services.storage.subscriptions.replace(changed))
   // It is in the subscription: only now is the payment's own reminder of it taken away.

@@ -5,6 +5,7 @@ import { AppError, fieldError } from '../../common/errors.ts'
 import { checkOnSale } from '../catalog/bundles.ts'
 import { claimForSubscription, judge } from '../customers/claim.ts'
 import { methodNamed } from '../customers/customers.ts'
+import { checkSetFits } from '../entitlements/check-set-fits.ts'
 import { keys } from '../keys.ts'
 import type { Terms } from '../schemas/bundle.ts'
 import type { Bill, Subscription } from '../schemas/subscription.ts'
@@ -13,12 +14,13 @@ import type { Services } from '../services.ts'
 import { update } from '../storage/update.ts'
 import { type AdvancedSubscription, advanceSubscription, momentOf } from './advance-subscription.ts'
 import { chargeableAt } from './charge-limits.ts'
-import { settled } from './machine/after-payment.ts'
 import { changeTerms } from './machine/change-terms.ts'
 import { cancel, reactivate } from './machine/end-subscription.ts'
 import { pauseCollection, pauseService, resume } from './machine/pause.ts'
 import { giveUpChange, payNow, withPaymentMethod } from './machine/pay.ts'
+import { isSameOffer } from './machine/scheduled-change.ts'
 import type { Moment } from './machine/state.ts'
+import { settled } from './machine/take-effect.ts'
 import { checkPrice, termsOf } from './terms.ts'
 
 /** What a caller asks for, and of which subscription. */
@@ -185,9 +187,10 @@ const checkPayable = (subscription: Subscription, bill: Bill | undefined): void 
 export const changeSubscription = async (services: Services, tenant: Tenant, command: Command, change: TermsChange): Promise<AdvancedSubscription> => {
   const { subscription } = await upToNow(services, tenant, command.subscriptionId, command.check)
   const { terms, onePerCustomer } = await termsAskedFor(services, tenant, subscription, change)
-  if (terms.bundleId !== subscription.bundleId && !subscription.recentCommands.includes(command.id)) {
+  if (!isSameOffer(terms, subscription) && !subscription.recentCommands.includes(command.id)) {
     // Refused before anything is written.
     changeTerms(await chargeableAt(services, tenant, subscription), terms, change.at, momentOf(services, tenant))
+    await checkSetFits(services, customerOf(subscription), [{ ...subscription, ...terms }])
     const wish = { subscriptionId: subscription.id, bundleId: terms.bundleId, onePerCustomer }
     await claimForSubscription(services, tenant, customerOf(subscription), wish, () => undefined)
   }
@@ -211,6 +214,7 @@ export const previewChange = async (services: Services, tenant: Tenant, subscrip
   const { terms, onePerCustomer } = await termsAskedFor(services, tenant, subscription, change)
   const wish = { subscriptionId, bundleId: terms.bundleId, onePerCustomer }
   await judge(services, customerOf(subscription), wish, services.clock.now())
+  if (!isSameOffer(terms, subscription)) await checkSetFits(services, customerOf(subscription), [{ ...subscription, ...terms }])
   const moment = momentOf(services, tenant)
   const { subscription: changedOne, bill } = changeTerms(await chargeableAt(services, tenant, subscription), terms, change.at, moment)
   checkPayable(subscription, bill)

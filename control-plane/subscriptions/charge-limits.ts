@@ -19,7 +19,7 @@ const providerNamed = (tenant: Tenant, accountId: string): Provider | undefined 
   tenant.mode === 'sandbox' ? (pspProviders.find((name) => name === accountId) ?? 'simulator') : undefined
 
 /** Amounts in ISO 4217 minor units. Steps are powers of ten, so that the largest is a multiple of the others. */
-const chargeLimitsOf = async (services: Services, tenant: Tenant, storefront: Pick<Storefront, 'routing' | 'currency'>): Promise<ChargeLimits> => {
+export const chargeLimitsOf = async (services: Services, tenant: Tenant, storefront: Pick<Storefront, 'routing' | 'currency'>): Promise<ChargeLimits> => {
   const { currency } = storefront
   const providers = await Promise.all(
     accountsNamedBy(storefront.routing).map(async (id) => {

@@ -9,6 +9,7 @@ import { anchorFrom } from '../billing/periods.ts'
 import { checkOnSale } from '../catalog/bundles.ts'
 import { claimForSubscription } from '../customers/claim.ts'
 import { methodNamed } from '../customers/customers.ts'
+import { checkSetFits } from '../entitlements/check-set-fits.ts'
 import { keys } from '../keys.ts'
 import { checkPayable } from '../payments/routing/check-payable.ts'
 import type { Bundle } from '../schemas/bundle.ts'
@@ -19,6 +20,8 @@ import type { Tenant } from '../schemas/tenant.ts'
 import { clockOf, type Services, tenantNow } from '../services.ts'
 import { insertOrGet } from '../storage/update.ts'
 import { type AdvancedSubscription, advanceSubscription, momentOf } from './advance-subscription.ts'
+import { chargeLimitsOf } from './charge-limits.ts'
+import { type Inherited, inheritCredit } from './inherit-credit.ts'
 import { begin } from './machine/begin.ts'
 import { changed } from './machine/state.ts'
 import { moveSubscription } from './roll-out-bundle.ts'
@@ -101,7 +104,14 @@ const make = async (services: Services, tenant: Tenant, id: string, input: Subsc
     }
     return chosen
   })
-  return insertOrGet(subscriptions, firstState(services, tenant, storefront, bundle, { id, input, start, now, methodId: method?.id, hasTrial }))
+  const chargeLimits = await chargeLimitsOf(services, tenant, storefront)
+  const first = { id, input, start, now, methodId: method?.id, hasTrial, chargeLimits }
+  const none = { creditMinor: 0, creditFrom: [] }
+  const customer = { tenantId, storefrontId, customerId }
+  // Refused before the credit of another is touched.
+  await checkSetFits(services, customer, [firstState(services, tenant, storefront, bundle, { ...first, inherited: none })])
+  const inherited = await inheritCredit(services, tenant, customer, id)
+  return insertOrGet(subscriptions, firstState(services, tenant, storefront, bundle, { ...first, inherited }))
 }
 
 const checkBillingCycle = (bundle: Bundle, billingCycle: string | undefined): void => {
@@ -150,10 +160,12 @@ interface FirstState {
   now: Date
   methodId: string | undefined
   hasTrial: boolean
+  chargeLimits: Subscription['chargeLimits']
+  inherited: Inherited
 }
 
 const firstState = (services: Services, tenant: Tenant, storefront: Storefront, bundle: Bundle, first: FirstState): Subscription => {
-  const { id, input, start, now, methodId, hasTrial } = first
+  const { id, input, start, now, methodId, hasTrial, chargeLimits, inherited } = first
   const terms = termsOf(bundle, input.quantity ?? 1)
   const { timeZone } = storefront
   const trialEnd = hasTrial ? periodStart({ anchor: start, interval: 'day', count: bundle.trialDays, timeZone }, 1) : undefined
@@ -188,7 +200,10 @@ const firstState = (services: Services, tenant: Tenant, storefront: Storefront, 
     billing: storefront.billing,
     billMissed: input.billMissed ?? false,
     paymentMethodId: methodId,
-    creditMinor: 0,
+    creditMinor: inherited.creditMinor,
+    creditFrom: inherited.creditFrom as Subscription['creditFrom'],
+    creditGivenMinor: inherited.creditMinor,
+    chargeLimits,
     creditRefundedMinor: 0,
     billsMade: 0,
     bills: [],

@@ -2,6 +2,8 @@
  * Moves every subscriber of a bundle to its newest version, in the background. Progress is in the bundle's own
  * document, a batch at a time, so that whoever takes over after a crash goes on from there.
  */
+import { isAppError } from '../../common/errors.ts'
+import { checkSetFits } from '../entitlements/check-set-fits.ts'
 import { keys } from '../keys.ts'
 import type { Bundle } from '../schemas/bundle.ts'
 import type { Tenant } from '../schemas/tenant.ts'
@@ -9,6 +11,7 @@ import { type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
 import { advanceSubscription, momentOf } from './advance-subscription.ts'
 import { moveToVersion } from './machine/move-to-version.ts'
+import { isFinal } from './machine/state.ts'
 import { termsOf } from './terms.ts'
 
 const BATCH = 100
@@ -19,6 +22,7 @@ const LEASE_MS = 30_000
 export const moveSubscription = async (services: Services, tenant: Tenant, subscriptionId: string, bundle: Bundle): Promise<boolean> => {
   const { subscriptions } = services.storage
   const id = keys.subscription(tenant.tenantId, subscriptionId)
+  if (!(await canBeTold(services, tenant, id, bundle))) return false
   let moved = false
   const stored = await update(subscriptions, id, (latest) => {
     const next = moveToVersion(latest, termsOf(bundle, latest.quantity), momentOf(services, tenant))
@@ -28,6 +32,24 @@ export const moveSubscription = async (services: Services, tenant: Tenant, subsc
   // Also when it was moved before, in case its publication was cut off.
   if (moved || stored.repairAt) await advanceSubscription(services, tenant, subscriptionId, { known: stored })
   return moved
+}
+
+/** A customer who would hold more than can be sent to sidecars stays on the version that they have. */
+const canBeTold = async (services: Services, tenant: Tenant, id: string, bundle: Bundle): Promise<boolean> => {
+  const subscription = await services.storage.subscriptions.get(id)
+  const { tenantId, storefrontId, customerId } = subscription
+  if (isFinal(subscription.status)) return true
+  try {
+    await checkSetFits(services, { tenantId, storefrontId, customerId }, [{ ...subscription, ...termsOf(bundle, subscription.quantity) }])
+    return true
+  } catch (error) {
+    if (!isAppError(error, 'set_too_large')) throw error
+    services.log.error(
+      { err: error, tenantId: tenant.tenantId, subscriptionId: subscription.id },
+      'a subscription is not moved to the newest version of its bundle',
+    )
+    return false
+  }
 }
 
 export const rollOutBundle = async (services: Services, tenant: Tenant, claimedFrom: Bundle): Promise<void> => {

@@ -16,6 +16,10 @@ export interface Watched {
   reconnects(): number
   /** Calls that wait for a revision. */
   waiting(): number
+  /** Customers whose newest sets could not be read. */
+  behind(): number
+  /** Of ours, in all threads. */
+  faults(): number
   /** Of each thread. */
   connections(): number[]
 }
@@ -72,6 +76,8 @@ export const createMetrics = (): Metrics => {
   counter('tollgate_cache_misses_total', 'Questions about a customer for which the feed had to be asked.', (of) => of.lookups().misses)
   counter('tollgate_cache_evictions_total', 'Sets that were let go for lack of room.', (of) => of.cache().evictions)
   counter('tollgate_feed_reconnects_total', 'Times that the connection to the feed was made again.', (of) => of.reconnects())
+  counter('tollgate_faults_total', 'Faults of ours: calls that failed with INTERNAL, and changes that could not be taken.', (of) => of.faults())
+  gauge('tollgate_sets_behind', 'Customers whose newest sets could not be read, as far as they were asked for.', (of) => of.behind())
   gauge('tollgate_cache_sets', 'Customers whose sets are held.', (of) => of.cache().sets)
   gauge('tollgate_cache_bytes', 'Bytes that sets take.', (of) => of.cache().usedBytes)
   gauge('tollgate_cache_max_bytes', 'Bytes that sets may take (CACHE_MAX_BYTES).', (of) => of.cache().maxBytes)

@@ -8,6 +8,8 @@ export interface Known {
   asOfMs?: number | undefined
   /** From a snapshot: the feed has not confirmed it. */
   restored?: boolean | undefined
+  /** A newer set is there, and could not be read: this one is old, however young. */
+  behind?: boolean | undefined
   set: EntitlementSet | null
   /** When the feed answered this; the watch keeps it current from then on. */
   readAtMs: number
@@ -20,17 +22,17 @@ export interface Replica {
   held(customer: CustomerKey): Known | undefined
   /** What is known without asking the feed; undefined when the feed has to be asked. */
   peek(customer: CustomerKey): Known | undefined
-  /** As `peek`, asking the feed if need be: once, however many callers wait. @throws AppError `unavailable`. */
+  /** As `peek`, asking the feed if need be: once, however many callers wait. @throws AppError `unavailable`, also when nothing is held and the set is missing. */
   load(customer: CustomerKey): Promise<Known>
   /**
    * Waits until the customer's set has at least this revision.
    * @throws AppError `revision_not_reached` when it has not by `deadlineMs`, `unavailable` when the replica is closed
-   * before, and the signal's own reason when it aborts.
+   * before or that revision is known to be missing, and the signal's own reason when it aborts.
    */
   waitFor(customer: CustomerKey, revision: number, deadlineMs: number, signal?: AbortSignal): Promise<Known>
   /** Calls back whenever the customer's set changes. @returns what ends that. */
   onChange(customer: CustomerKey, listener: () => void): () => void
-  /** Calls back with every set that the feed brings. @returns what ends that. */
+  /** Calls back with every set that the feed brings, and with each that is found to be behind. @returns what ends that. */
   onAnyChange(listener: (set: EntitlementSet) => void): () => void
   /** The time that governs the set: the system's, or a sandbox tenant's own. Undefined when the feed has to be asked for it. */
   peekNowMs(known: Known): number | undefined

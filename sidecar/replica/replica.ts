@@ -7,8 +7,9 @@ import { LRUCache } from 'lru-cache'
 import type { Clock } from '../../common/clock.ts'
 import type { CustomerKey, EntitlementSet, TestClock } from '../../common/entitlements/model.ts'
 import { AppError } from '../../common/errors.ts'
-import type { Feed, FeedWatch } from '../../common/feed/feed.ts'
-import { setKey } from '../../common/feed/keys.ts'
+import type { Faults } from '../../common/faults.ts'
+import { type Feed, type FeedWatch, type MissingSet, MissingSetError } from '../../common/feed/feed.ts'
+import { customerOf, setKey } from '../../common/feed/keys.ts'
 import { SetCache } from './cache/set-cache.ts'
 import { createFetchQueue } from './fetch-queue.ts'
 import type { Known, Replica } from './known.ts'
@@ -17,6 +18,8 @@ import type { Known, Replica } from './known.ts'
 const MAX_CLOCKS = 10_000
 /** Customers that the feed has no set of. Apart from the others, so that asking for many of them displaces nobody. */
 const MAX_ABSENT = 20_000
+/** Customers whose sets are known to be missing: hardly any, unless something is very wrong. */
+const MAX_MISSING = 20_000
 /** Calls that wait for a revision at once. */
 const MAX_WAITING = 20_000
 
@@ -25,17 +28,21 @@ export interface WritingReplica extends Replica {
   readonly cache: SetCache
   /** Calls that wait for a revision now. */
   waiting(): number
+  /** Customers whose newest sets are known to be missing. */
+  missing(): number
   /** Of sandboxes, as far as they are known. */
   clocks(): TestClock[]
   /** From a snapshot: it counts until the feed can be asked. */
   restoreClock(testClock: TestClock): void
 }
 
-export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes: number }): Promise<WritingReplica> => {
-  const { feed, clock } = options
+export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes: number; faults: Faults }): Promise<WritingReplica> => {
+  const { feed, clock, faults } = options
   const cache = new SetCache(options.maxBytes)
   /** When the feed said so, and where it was removed at which revision: what is older has only been late. */
   const absent = new LRUCache<string, { readAtMs: number; removedAt: number }>({ max: MAX_ABSENT })
+  /** The revision that is missing; infinite when it is not known. What is older than it is behind. */
+  const missing = new LRUCache<string, number>({ max: MAX_MISSING })
   const queue = createFetchQueue()
   const clocks = new LRUCache<string, TestClock>({ max: MAX_CLOCKS })
   const restoredClocks = new LRUCache<string, TestClock>({ max: MAX_CLOCKS })
@@ -56,33 +63,79 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
   }
 
   const store = (customer: CustomerKey, { set, readAtMs }: Known): Known => {
-    const known = absent.get(setKey(customer))
-    if (!set) return forget(customer, readAtMs, known?.removedAt ?? 0)
+    const key = setKey(customer)
+    const known = absent.get(key)
+    const missingRevision = missing.get(key) ?? 0
+    if (!set || (set.removed && missingRevision > set.revision)) {
+      // It has come to be since the feed said that there is none.
+      if (missingRevision > 0) throw new MissingSetError({ ...customer, revision: missingRevision })
+      return forget(customer, readAtMs, known?.removedAt ?? 0)
+    }
     if (known && known.removedAt >= set.revision) return { set: null, readAtMs: known.readAtMs }
     if (set.removed) {
       // Made anew by now, under a higher revision.
-      const held = cache.revisionOf(customer) > set.revision ? cache.get(customer) : undefined
-      return held && !held.restored ? held : forget(customer, readAtMs, set.revision)
+      const anew = cache.revisionOf(customer) > set.revision ? cache.get(customer) : undefined
+      if (anew && !anew.restored) return anew
+      missing.delete(key)
+      return forget(customer, readAtMs, set.revision)
     }
-    absent.delete(setKey(customer))
-    const held = cache.revisionOf(customer) > set.revision ? cache.get(customer) : undefined
-    if (held && !held.restored) return held
-    cache.set(set, readAtMs)
-    return { set, readAtMs }
+    absent.delete(key)
+    const held = cache.revisionOf(customer) >= set.revision ? cache.get(customer) : undefined
+    const behind = missingRevision > set.revision
+    if (!behind) missing.delete(key)
+    // Of one that is behind, when it was current for the last time is known already.
+    if (held?.set && !held.restored && (held.set.revision > set.revision || (behind && held.behind))) return held
+    cache.set(set, readAtMs, false, behind)
+    return { set, readAtMs, behind }
   }
 
-  const notify = (key: string) => {
-    for (const listener of [...(listeners.get(key) ?? [])]) listener()
+  /** What one listener cannot take, others still hear of. */
+  const call = (act: () => void, { tenantId, customerId }: CustomerKey) => {
+    try {
+      act()
+    } catch (error) {
+      faults.tell(error, 'a change of a set could not be told', { tenantId, customerId })
+    }
   }
+
+  const notify = (customer: CustomerKey, key: string) => {
+    for (const listener of [...(listeners.get(key) ?? [])]) call(listener, customer)
+  }
+  const notifyAny = (set: EntitlementSet) => {
+    for (const listener of anyListeners) call(() => listener(set), set)
+  }
+  const isWanted = (customer: CustomerKey, key: string): boolean => cache.revisionOf(customer) > 0 || absent.has(key) || listeners.has(key)
 
   const onSet = (set: EntitlementSet) => {
     const key = setKey(set)
     const fetch = fetches.get(key)
     if (fetch && (fetch.newest?.revision ?? 0) < set.revision) fetch.newest = set
+    // Of which revision is missing is not always known; then whatever comes later mends it.
+    const missingRevision = missing.get(key)
+    if (missingRevision !== undefined && (missingRevision === Number.POSITIVE_INFINITY || missingRevision <= set.revision)) missing.delete(key)
     // Customers that nobody here asks about cost nothing here.
-    if (cache.revisionOf(set) > 0 || absent.has(key) || listeners.has(key)) store(set, { set, readAtMs: clock.nowMs() })
-    notify(key)
-    for (const listener of anyListeners) listener(set)
+    if (isWanted(set, key)) store(set, { set, readAtMs: clock.nowMs() })
+    notify(set, key)
+    notifyAny(set)
+  }
+
+  /** @returns whether it is news: what is held is older than what is missing. */
+  const setBehind = (of: MissingSet): boolean => {
+    const key = setKey(of)
+    const revision = of.revision ?? Number.POSITIVE_INFINITY
+    const held = cache.revisionOf(of) > 0 ? cache.get(of) : undefined
+    if (held && held.set.revision >= revision) return false
+    missing.set(key, Math.max(revision, missing.get(key) ?? 0))
+    absent.delete(key)
+    if (!held || (held.behind && !held.restored)) return true
+    cache.markBehind(of, asOfMs(held))
+    notifyAny(held.set)
+    return true
+  }
+
+  const onMissing = (of: MissingSet) => {
+    const key = setKey(of)
+    if ((isWanted(of, key) || fetches.has(key)) && setBehind(of)) notify(of, key)
   }
 
   const onClock = (testClock: TestClock) => {
@@ -91,15 +144,22 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
 
   const watch: FeedWatch = await feed.watch({
     onSet,
+    onMissing,
     onClock,
     onReset: () => {
       cache.clear()
       absent.clear()
+      missing.clear()
       clocks.clear()
       restoredClocks.clear()
-      for (const key of listeners.keys()) notify(key)
+      for (const key of listeners.keys()) {
+        const customer = customerOf(key)
+        if (customer) notify(customer, key)
+      }
     },
   })
+
+  const asOfMs = (known: Known): number => (known.restored || known.behind ? known.readAtMs : Math.max(known.readAtMs, watch.currentAsOfMs()))
 
   const peek = (customer: CustomerKey): Known | undefined => {
     const known = cache.get(customer)
@@ -127,6 +187,12 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
         const { newest } = fetch
         const set = newest && newest.revision > (fetched?.revision ?? 0) ? newest : (fetched ?? null)
         return store(customer, { set, readAtMs })
+      } catch (error) {
+        if (!(error instanceof MissingSetError)) throw error
+        const { newest } = fetch
+        if (newest && newest.revision >= (error.missing.revision ?? 0)) return store(customer, { set: newest, readAtMs })
+        setBehind(error.missing)
+        throw error
       } finally {
         fetches.delete(key)
       }
@@ -141,8 +207,8 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
     try {
       return await fetchOnce(customer)
     } catch (error) {
-      const restored = cache.get(customer)
-      if (restored) return restored
+      const held = cache.get(customer)
+      if (held) return held
       throw error
     }
   }
@@ -168,9 +234,10 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
         fail(new AppError('revision_not_reached', `the customer's set is not at revision ${revision} yet; it is at ${peek(customer)?.set?.revision ?? 0}`))
       const look = () => {
         const known = peek(customer)
-        if (!reached(known)) return
-        end()
-        resolve(known)
+        if (reached(known)) {
+          end()
+          resolve(known)
+        } else if ((missing.get(setKey(customer)) ?? 0) >= revision) fail(new MissingSetError({ ...customer, revision }))
       }
       const fail = (error: Error) => {
         end()
@@ -188,7 +255,7 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
       const stop = onChange(customer, look)
       const timer = setTimeout(tooLate, Math.max(0, deadlineMs - clock.nowMs()))
       // The feed may have it already, where the watch has still to bring it. If the feed is away, the watch may yet.
-      fetchOnce(customer).then(look, () => undefined)
+      fetchOnce(customer).then(look, (error: unknown) => (error instanceof MissingSetError ? look() : undefined))
     })
   }
 
@@ -209,6 +276,7 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
     clocks: () => [...new Map([...restoredClocks.values(), ...clocks.values()].map((one) => [one.tenantId, one])).values()],
     restoreClock: (testClock) => void restoredClocks.set(testClock.tenantId, testClock),
     waiting: () => waits.size,
+    missing: () => missing.size,
     lookups: () => ({ hits, misses }),
     countHits: (count) => {
       hits += count
@@ -230,7 +298,7 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
       if (fetched) onClock(fetched)
       return peekNowMs(known) ?? clock.nowMs()
     },
-    asOfMs: (known) => (known.restored ? known.readAtMs : Math.max(known.readAtMs, watch.currentAsOfMs())),
+    asOfMs,
     currentAsOfMs: () => watch.currentAsOfMs(),
     isLive: () => watch.isLive(),
     reconnects: () => watch.reconnects(),

@@ -5,8 +5,8 @@
  *     8 bytes   `TGSNAP2\n`
  *     4 bytes   length of the header, big-endian
  *     header    JSON: writtenAtMs, nonce (base64) when it is encrypted
- *     body      clocks of sandboxes, then sets, one after another: 4 bytes length, f64 when the feed answered it, the set as
- *               in the feed; of a clock NaN, and JSON;
+ *     body      clocks of sandboxes, then sets, one after another: 4 bytes length (its highest bit: a newer set was
+ *               missing), f64 when it was known to be current, the set as in the feed; of a clock NaN, and JSON;
  *               compressed (zlib), then encrypted (AES-256-GCM, the rest of the file before it being authenticated)
  *     end       the 16 bytes of GCM's tag; or SHA-256 of all that is before
  */
@@ -20,6 +20,8 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { constants, createDeflate, createInflate } from 'node:zlib'
 import type { EntitlementSet, TestClock } from '../../common/entitlements/model.ts'
 import { decodeSet, encodeSet } from '../../common/entitlements/wire.ts'
+import type { Faults } from '../../common/faults.ts'
+import { checkUsable, checkUsableClock } from '../../common/feed/usable.ts'
 import type { SetCache } from './cache/set-cache.ts'
 import type { CachedSet } from './cache/set-reader.ts'
 
@@ -29,6 +31,8 @@ const [TAG_BYTES, DIGEST_BYTES, NONCE_BYTES, ENTRY_START_BYTES] = [16, 32, 12, 1
 /** Sets between two turns of the event loop: a fraction of a millisecond. */
 const SETS_A_TURN = 64
 const MAX_SET_BYTES = 64 * 1024 * 1024
+/** Of an entry's length. */
+const BEHIND = 0x80000000
 
 /** Why a snapshot is not to be believed. */
 export class SnapshotError extends Error {}
@@ -44,9 +48,9 @@ const sized = (bytes: number): Buffer => {
   return buffer
 }
 
-const entry = (readAtMs: number, bytes: Uint8Array): Buffer => {
+const entry = (readAtMs: number, bytes: Uint8Array, behind = false): Buffer => {
   const start = Buffer.alloc(ENTRY_START_BYTES)
-  start.writeUInt32BE(bytes.length)
+  start.writeUInt32BE(bytes.length + (behind ? BEHIND : 0))
   start.writeDoubleBE(readAtMs, 4)
   return Buffer.concat([start, bytes])
 }
@@ -58,10 +62,11 @@ export interface Held {
   clocks(): TestClock[]
   /** When what is held was last known to be current: what was said of it before a restart is true after it. */
   asOfMs(known: CachedSet): number
+  faults: Faults
 }
 
 /** @param key 32 bytes, to encrypt it. @returns how many sets were written. */
-export const writeSnapshot = async (path: string, { cache, clocks, asOfMs }: Held, key: Buffer | undefined, nowMs: number): Promise<number> => {
+export const writeSnapshot = async (path: string, { cache, clocks, asOfMs, faults }: Held, key: Buffer | undefined, nowMs: number): Promise<number> => {
   await mkdir(dirname(path), { recursive: true })
   const beside = `${path}.${process.pid}.tmp`
   const nonce = key && randomBytes(NONCE_BYTES)
@@ -72,7 +77,14 @@ export const writeSnapshot = async (path: string, { cache, clocks, asOfMs }: Hel
     for (const clock of clocks()) yield entry(Number.NaN, Buffer.from(JSON.stringify(clock)))
     for (let cursor = cache.begin(); ; ) {
       const { found, next } = cache.scan(cursor, SETS_A_TURN)
-      const parts = found.map((known) => entry(asOfMs(known), encodeSet(known.set)))
+      const parts = found.flatMap((known) => {
+        try {
+          return [entry(asOfMs(known), encodeSet(known.set), known.behind)]
+        } catch (error) {
+          faults.tell(error, 'a set could not be written into the snapshot', { tenantId: known.set.tenantId, customerId: known.set.customerId })
+          return []
+        }
+      })
       sets += parts.length
       if (parts.length > 0) yield Buffer.concat(parts)
       if (next === undefined) return
@@ -152,6 +164,7 @@ const parseHeader = (bytes: Buffer): Header => {
 
 interface Entry {
   readAtMs: number
+  behind: boolean
   bytes: Buffer
 }
 
@@ -181,11 +194,13 @@ async function* entriesOf(path: string, key: Buffer | undefined, { header, start
       pending = pending.length > 0 ? Buffer.concat([pending, chunk]) : chunk
       let at = 0
       while (pending.length >= at + ENTRY_START_BYTES) {
-        const length = pending.readUInt32BE(at)
+        const word = pending.readUInt32BE(at)
+        const behind = word >= BEHIND
+        const length = behind ? word - BEHIND : word
         if (length > MAX_SET_BYTES) throw new SnapshotError('it is damaged')
         const start = at + ENTRY_START_BYTES
         if (pending.length < start + length) break
-        yield { readAtMs: pending.readDoubleBE(at + 4), bytes: pending.subarray(start, start + length) }
+        yield { readAtMs: pending.readDoubleBE(at + 4), behind, bytes: pending.subarray(start, start + length) }
         at = start + length
       }
       pending = pending.subarray(at)
@@ -200,6 +215,8 @@ async function* entriesOf(path: string, key: Buffer | undefined, { header, start
 
 export interface Restored {
   sets: number
+  /** Those that this version cannot read: they are left out, and asked for when they are needed. */
+  unread: number
   writtenAtMs: number
 }
 
@@ -218,20 +235,30 @@ export const readSnapshot = async (path: string, key: Buffer | undefined, take: 
     throw error
   })
   if (!opened) return undefined
-  let sets = 0
-  for await (const { readAtMs, bytes } of entriesOf(path, key, opened)) if (read(readAtMs, bytes).set) sets += 1
-  for await (const { readAtMs, bytes } of entriesOf(path, key, opened)) {
+  for await (const _ of entriesOf(path, key, opened));
+  let [sets, unread] = [0, 0]
+  for await (const { readAtMs, behind, bytes } of entriesOf(path, key, opened)) {
     const { set, clock } = read(readAtMs, bytes)
-    if (set) take.set({ set, readAtMs })
-    else take.clock(clock)
+    if (set) take.set({ set, readAtMs, behind })
+    else if (clock) take.clock(clock)
+    if (set) sets += 1
+    else if (!clock) unread += 1
   }
-  return { sets, writtenAtMs: opened.header.writtenAtMs }
+  return { sets, unread, writtenAtMs: opened.header.writtenAtMs }
 }
 
-const read = (readAtMs: number, bytes: Buffer): { set: EntitlementSet; clock?: never } | { set?: never; clock: TestClock } => {
+/** The file is as it was written, which does not say that this version can use all of it. */
+const read = (readAtMs: number, bytes: Buffer): { set?: EntitlementSet; clock?: TestClock } => {
   try {
-    return Number.isNaN(readAtMs) ? { clock: JSON.parse(bytes.toString()) as TestClock } : { set: decodeSet(bytes) }
-  } catch (error) {
-    throw new SnapshotError('it is damaged', { cause: error })
+    if (Number.isNaN(readAtMs)) {
+      const clock = JSON.parse(bytes.toString()) as TestClock
+      checkUsableClock(clock)
+      return { clock }
+    }
+    const set = decodeSet(bytes)
+    checkUsable(set)
+    return { set }
+  } catch {
+    return {}
   }
 }

@@ -12,6 +12,9 @@ const MAX_TEXT = 128
 /** What an answer takes at most: four texts and a dozen numbers. */
 export const MAX_ANSWER_BYTES = 4 * (MAX_TEXT * 3 + 3) + 12 * 12
 
+/** Of `Date`: https://tc39.es/ecma262/#sec-time-values-and-time-range. */
+const MAX_INSTANT_MS = 8.64e15
+
 const SEEN_TEXTS = 512
 
 /** Short texts that are seen again and again: the same string is given for the same bytes, instead of one made each time. */
@@ -151,10 +154,21 @@ const instant = (into: Uint8Array, at: number, field: number, ms: number): numbe
 }
 
 const isShort = (value: string | undefined): boolean => value === undefined || value.length <= MAX_TEXT
+/** One that is written exactly. */
+const isCount = (value: number | undefined): boolean => value === undefined || (Number.isSafeInteger(value) && value >= 0)
+/** Of `Date`, after 1970, in whole milliseconds. */
+const isInstant = (ms: number | undefined): boolean => ms === undefined || (Number.isSafeInteger(ms) && ms >= 0 && ms <= MAX_INSTANT_MS)
 
-/** Whether `writeAnswer` may be asked: an answer within `MAX_ANSWER_BYTES`, and no instant before 1970. */
-export const isPlain = ({ value, bundleId, subscriptionId, validUntilMs = 0, resetsAtMs = 0 }: Decision): boolean =>
-  isShort(value) && isShort(bundleId) && isShort(subscriptionId) && validUntilMs >= 0 && resetsAtMs >= 0
+/** Whether `writeAnswer` may be asked: an answer within `MAX_ANSWER_BYTES`, of numbers that it writes as they are, and no instant before 1970. */
+export const isPlain = ({ value, bundleId, subscriptionId, validUntilMs, resetsAtMs, limit, used, remaining }: Decision): boolean =>
+  isShort(value) &&
+  isShort(bundleId) &&
+  isShort(subscriptionId) &&
+  isInstant(validUntilMs) &&
+  isInstant(resetsAtMs) &&
+  isCount(limit) &&
+  isCount(used) &&
+  isCount(remaining)
 
 /** A CheckEntitlementResponse. @returns where it ends. */
 export const writeAnswer = (into: Buffer, start: number, decision: Decision, { revision, asOfMs, stale }: Freshness): number => {

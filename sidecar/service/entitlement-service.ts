@@ -7,7 +7,7 @@ import { status as Status } from '@grpc/grpc-js'
 import type { Clock } from '../../common/clock.ts'
 import type { ExplainQuestion, Explanation } from '../../common/entitlements/explanation.ts'
 import type { CustomerKey } from '../../common/entitlements/model.ts'
-import type { Log } from '../../common/log.ts'
+import type { Faults } from '../../common/faults.ts'
 import type { EntitlementServiceServer, WatchEntitlementsRequest, WatchEntitlementsResponse } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import type { Replica } from '../replica/known.ts'
 import type { Answered } from './answered.ts'
@@ -24,7 +24,7 @@ export interface EntitlementServiceOptions {
   /** Told of changes. */
   replica: Pick<Replica, 'onChange'>
   clock: Clock
-  log: Log
+  faults: Faults
 }
 
 export interface EntitlementService {
@@ -45,7 +45,7 @@ interface Patience {
 
 const respond = ({ decision, freshness }: Answered) => toCheckResponse(decision, freshness)
 
-export const createEntitlementService = ({ decisions, explain, replica, clock, log }: EntitlementServiceOptions): EntitlementService => {
+export const createEntitlementService = ({ decisions, explain, replica, clock, faults }: EntitlementServiceOptions): EntitlementService => {
   const watches = new Set<ServerWritableStream<WatchEntitlementsRequest, WatchEntitlementsResponse>>()
 
   const ask = (method: string, check: Check, call: Called): Ask => {
@@ -60,11 +60,17 @@ export const createEntitlementService = ({ decisions, explain, replica, clock, l
       later: (request: Request, patience: Patience, call: Called) => Promise<Response>,
     ): handleUnaryCall<Request, Response> =>
     (call, callback: sendUnaryData<Response>) => {
-      const fail = (error: unknown) => callback(toServiceError(error, log), null)
+      const fail = (error: unknown) => callback(toServiceError(error, faults), null)
       try {
         const response = now(call.request, call)
         if (response !== undefined) callback(null, response)
-        else later(call.request, { deadlineMs: deadlineOf(call, clock), signal: hangUpOf(call) }, call).then((late) => callback(null, late), fail)
+        else {
+          const patience = { deadlineMs: deadlineOf(call, clock), signal: hangUpOf(call) }
+          // Also what cannot be sent is a failure of this call, and of no other.
+          later(call.request, patience, call)
+            .then((late) => callback(null, late))
+            .catch(fail)
+        }
       } catch (error) {
         fail(error)
       }
@@ -84,7 +90,7 @@ export const createEntitlementService = ({ decisions, explain, replica, clock, l
     }
     const fail = (error: unknown) => {
       end()
-      call.emit('error', toServiceError(error, log))
+      call.emit('error', toServiceError(error, faults))
     }
     const send = async (customer: CustomerKey, minRevision: number) => {
       changed = true

@@ -7,7 +7,7 @@ import type { handleUnaryCall, Metadata, ServerWritableStream } from '@grpc/grpc
 import { status as Status } from '@grpc/grpc-js'
 import type { Clock } from '../../common/clock.ts'
 import type { EntitlementSet } from '../../common/entitlements/model.ts'
-import type { Log } from '../../common/log.ts'
+import type { Faults } from '../../common/faults.ts'
 import * as v1 from '../../proto/gen/flagd/evaluation/v1/evaluation.ts'
 import * as v2 from '../../proto/gen/flagd/evaluation/v2/evaluation.ts'
 import type { Callers } from '../policy/callers.ts'
@@ -34,7 +34,7 @@ export interface FlagdServiceOptions {
   callers: Callers
   replica: Pick<Replica, 'onAnyChange'>
   clock: Clock
-  log: Log
+  faults: Faults
 }
 
 export interface FlagdService {
@@ -72,11 +72,11 @@ const anyOf = (flag: Flag): v2.AnyFlag => {
   return { reason, variant, metadata, value: of }
 }
 
-export const createFlagdService = ({ flags, callers, replica, clock, log }: FlagdServiceOptions): FlagdService => {
+export const createFlagdService = ({ flags, callers, replica, clock, faults }: FlagdServiceOptions): FlagdService => {
   const streams = new Set<Stream>()
 
   const fail = (error: unknown): ServiceError =>
-    error instanceof WrongType ? { code: Status.INVALID_ARGUMENT, details: error.message } : toServiceError(error, log)
+    error instanceof WrongType ? { code: Status.INVALID_ARGUMENT, details: error.message } : toServiceError(error, faults)
   const question = (call: Call) => ({
     method: 'flagd',
     key: call.request.flagKey,
@@ -98,24 +98,31 @@ export const createFlagdService = ({ flags, callers, replica, clock, log }: Flag
           // An object is the whole decision, whatever the kind.
           return { value: isDefault ? nothing : read(flag), reason, variant: variant ?? noVariant, metadata }
         })
-        .then(
-          (response) => callback(null, response),
-          (error) => callback(fail(error)),
-        )
+        .then((response) => callback(null, response))
+        .catch((error: unknown) => callback(fail(error)))
     }
   const resolveAll =
     (noVariant: string | undefined) =>
     (call: Call, callback: (error: ServiceError | null, response?: object) => void): void => {
-      flags.all(question(call)).then(
-        ({ flags: all }) =>
+      flags
+        .all(question(call))
+        .then(({ flags: all }) =>
           callback(null, {
             flags: Object.fromEntries(all.map(({ key, ...flag }) => [key, { ...anyOf(flag), variant: flag.variant ?? noVariant }])),
             metadata: {},
           }),
-        (error) => callback(fail(error)),
-      )
+        )
+        .catch((error: unknown) => callback(fail(error)))
     }
   const object = (flag: Flag) => toObject(flag.answered)
+
+  const say = (stream: Stream, event: Parameters<Stream['write']>[0]) => {
+    try {
+      stream.write(event)
+    } catch (error) {
+      faults.tell(error, 'a change of flags could not be told')
+    }
+  }
 
   /** Keys that have changed since the last telling, by tenant. */
   let changed = new Map<string, Set<string>>()
@@ -133,7 +140,7 @@ export const createFlagdService = ({ flags, callers, replica, clock, log }: Flag
     for (const stream of streams) {
       const authorization = first(stream.metadata, 'authorization')
       const keys = [...now].flatMap(([tenantId, ofTenant]) => (callers.may(authorization, tenantId) ? [...ofTenant] : []))
-      if (keys.length > 0) stream.write({ type: 'configuration_change', data: { flags: Object.fromEntries(keys.map((key) => [key, {}])) } })
+      if (keys.length > 0) say(stream, { type: 'configuration_change', data: { flags: Object.fromEntries(keys.map((key) => [key, {}])) } })
     }
   }, TELL_EVERY_MS)
   tell.unref()
@@ -143,7 +150,7 @@ export const createFlagdService = ({ flags, callers, replica, clock, log }: Flag
     const end = () => streams.delete(stream)
     stream.on('cancelled', end)
     stream.on('close', end)
-    stream.write({ type: 'provider_ready', data: undefined })
+    say(stream, { type: 'provider_ready', data: undefined })
   }
 
   // Every call has the same shape; the generated types name each of them.

@@ -64,10 +64,12 @@ const readContext = (given: unknown, { tenantId, storefrontId }: FlagDefaults): 
   return { customer, amount: read.amount ?? 1 }
 }
 
-const flagValueOf = ({ kind, allowed, value, limit, unlimited }: Decision): FlagValue => {
+/** @throws RangeError for a number that cannot be said exactly: callers take it for what it is. */
+const flagValueOf = ({ kind, allowed, value, limit, remaining, unlimited }: Decision): FlagValue => {
   if (kind === 'value') return value ?? ''
-  if (kind === 'quota' || kind === 'capacity') return unlimited ? UNLIMITED : (limit ?? 0)
-  return allowed
+  if (kind !== 'quota' && kind !== 'capacity') return allowed
+  if (!Number.isSafeInteger(limit ?? 0) || !Number.isSafeInteger(remaining ?? 0)) throw new RangeError(`${limit} cannot be answered exactly`)
+  return unlimited ? UNLIMITED : (limit ?? 0)
 }
 
 const metadataOf = ({ allowed, bundleId, subscriptionId, remaining }: Decision, { revision, stale }: Freshness): Flag['metadata'] => ({

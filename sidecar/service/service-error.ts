@@ -3,7 +3,7 @@ import type { EventEmitter } from 'node:events'
 import { type Metadata, status as Status } from '@grpc/grpc-js'
 import type { Clock } from '../../common/clock.ts'
 import { AppError } from '../../common/errors.ts'
-import type { Log } from '../../common/log.ts'
+import type { Faults } from '../../common/faults.ts'
 
 /** How long is waited for something when the caller sets no deadline, and however late the one is that it sets. */
 const DEFAULT_WAIT_MS = 5_000
@@ -33,11 +33,11 @@ class HungUp extends Error {
   }
 }
 
-export const toServiceError = (error: unknown, log: Log): ServiceError => {
+export const toServiceError = (error: unknown, faults: Faults): ServiceError => {
   const code = error instanceof AppError && Object.hasOwn(codes, error.code) ? codes[error.code as keyof typeof codes] : undefined
   if (code !== undefined) return { code, details: (error as AppError).message }
   if (error instanceof HungUp) return { code: Status.CANCELLED, details: error.message }
-  log.error({ err: error }, 'a call failed')
+  faults.tell(error, 'a call failed')
   return { code: Status.INTERNAL, details: 'something went wrong on our side' }
 }
 

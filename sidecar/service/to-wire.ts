@@ -23,30 +23,44 @@ export const kinds: Record<Kind, wire.Kind> = {
   value: wire.Kind.KIND_VALUE,
 }
 
-const dateOf = (ms: number | undefined): Date | undefined => (ms === undefined ? undefined : new Date(ms))
+/** Exact, or not at all. @throws RangeError for what a number does not hold exactly. */
+const countOf = (count = 0): bigint => {
+  if (!Number.isSafeInteger(count)) throw new RangeError(`${count} cannot be answered exactly`)
+  return BigInt(count)
+}
 
+/** @throws RangeError for what is no time. */
+const timeOf = (ms: number): Date => {
+  const date = new Date(ms)
+  if (Number.isNaN(date.getTime())) throw new RangeError(`${ms} is no time`)
+  return date
+}
+const dateOf = (ms: number | undefined): Date | undefined => (ms === undefined ? undefined : timeOf(ms))
+
+/** @throws RangeError when it cannot be answered exactly: the call fails then, and no other. */
 export const toCheckResponse = (decision: Decision, freshness: Freshness): wire.CheckEntitlementResponse => ({
   allowed: decision.allowed,
   reason: reasons[decision.reason],
   kind: decision.kind ? kinds[decision.kind] : wire.Kind.KIND_UNSPECIFIED,
-  limit: BigInt(decision.limit ?? 0),
-  used: BigInt(decision.used ?? 0),
-  remaining: BigInt(decision.remaining ?? 0),
+  limit: countOf(decision.limit),
+  used: countOf(decision.used),
+  remaining: countOf(decision.remaining),
   unlimited: decision.unlimited,
   resetsAt: dateOf(decision.resetsAtMs),
   value: decision.value ?? '',
   validUntil: dateOf(decision.validUntilMs),
   bundleId: decision.bundleId ?? '',
   subscriptionId: decision.subscriptionId ?? '',
-  revision: BigInt(freshness.revision),
-  asOf: new Date(freshness.asOfMs),
+  revision: countOf(freshness.revision),
+  asOf: timeOf(freshness.asOfMs),
   stale: freshness.stale,
 })
 
+/** @throws RangeError when one of them cannot be answered exactly. */
 export const toListResponse = ({ decided, freshness, customerKnown }: Holdings): wire.ListEntitlementsResponse => ({
   entitlements: decided.map(({ key, decision }) => ({ key, decision: toCheckResponse(decision, freshness) })),
-  revision: BigInt(freshness.revision),
-  asOf: new Date(freshness.asOfMs),
+  revision: countOf(freshness.revision),
+  asOf: timeOf(freshness.asOfMs),
   stale: freshness.stale,
   customerKnown,
 })
@@ -55,15 +69,15 @@ export const toExplainResponse = ({ decision, freshness }: Answered, { holdings,
   decision: toCheckResponse(decision, freshness),
   holdings: holdings.map(({ periodStart, periodEnd, paymentId = '', paymentStatus = '', ...holding }) => ({
     ...holding,
-    periodStart: new Date(periodStart),
-    periodEnd: new Date(periodEnd),
+    periodStart: timeOf(Date.parse(periodStart)),
+    periodEnd: timeOf(Date.parse(periodEnd)),
     paymentId,
     paymentStatus,
   })),
   offers: offers.map(({ kind, limit, value = '', ...offer }) => ({
     ...offer,
     kind: kinds[kind],
-    limit: BigInt(limit ?? 0),
+    limit: countOf(limit ?? 0),
     unlimited: limit === null,
     value,
   })),

@@ -32,6 +32,8 @@ export interface TransportOptions {
   sharePort?: boolean
   /** Told how long answers took, from the last byte of the request: `count` of them, `seconds` each. */
   onAnswered?: (method: string, count: number, seconds: number) => void
+  /** Told of what was not foreseen: a call, or a connection, ended by it. */
+  onFault?: (error: unknown, what: string) => void
 }
 
 export interface Transport {

@@ -41,6 +41,7 @@ export type ToMain =
       answers: [method: string, count: number, seconds: number][]
       hits: number
       connections: number
+      faults: number
     }
   | { kind: 'told'; told: Told }
   | { kind: 'ready' }

@@ -4,6 +4,7 @@ import { Worker } from 'node:worker_threads'
 import type { Config } from '../../common/config.ts'
 import type { ExplainQuestion, Explanation } from '../../common/entitlements/explanation.ts'
 import { isAppError } from '../../common/errors.ts'
+import type { Faults } from '../../common/faults.ts'
 import type { Log } from '../../common/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Told } from '../observe/told.ts'
@@ -21,6 +22,8 @@ export interface WorkerPool {
   setServing(serving: boolean): void
   /** Of each worker. */
   connectionCounts(): number[]
+  /** Of all of them. */
+  faultCount(): number
   close(): Promise<void>
 }
 
@@ -34,10 +37,11 @@ export interface WorkerPoolOptions {
   explain: (question: ExplainQuestion, timeoutMs: number) => Promise<Explanation>
   onTold: (told: Told) => void
   log: Log
+  faults: Faults
 }
 
 export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPool> => {
-  const { count, config, port, replica, metrics, explain, onTold, log } = options
+  const { count, config, port, replica, metrics, explain, onTold, log, faults } = options
   const asOf = new SharedArrayBuffer(8)
   const live = new SharedArrayBuffer(4)
   const share = () => {
@@ -48,9 +52,10 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
   const timer = setInterval(share, AGE_EVERY_MS)
   const connections = new Map<Worker, number>()
   let closing = false
+  let faultCount = 0
 
   const dated = (known: Known): Known => ({ ...known, asOfMs: replica.asOfMs(known) })
-  const answerTo = (question: Question, signal: AbortSignal): Promise<Answer> => {
+  const answerTo = async (question: Question, signal: AbortSignal): Promise<Answer> => {
     switch (question.of) {
       case 'load':
         return replica.load(question.customer).then(dated)
@@ -71,7 +76,7 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
     const say = (message: ToWorker) => worker.postMessage(message)
     const stops = new Map<string, () => void>()
     const asked = new Map<number, AbortController>()
-    worker.on('message', (message: ToMain) => {
+    const hear = (message: ToMain) => {
       switch (message.kind) {
         case 'ask': {
           const { id } = message
@@ -82,6 +87,7 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
               (answer) => say({ kind: 'answer', id, answer }),
               (error: Error) => say({ kind: 'failed', id, code: isAppError(error) ? error.code : undefined, message: error.message }),
             )
+            .catch((error: unknown) => faults.tell(error, 'a worker could not be answered'))
             .finally(() => asked.delete(id))
           break
         }
@@ -105,6 +111,7 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
           for (const [method, times, seconds] of message.answers) metrics.observe(method, times, seconds)
           replica.countHits(message.hits)
           connections.set(worker, message.connections)
+          faultCount += message.faults
           break
         case 'told':
           onTold(message.told)
@@ -112,6 +119,13 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
         default:
           // `ready` and `closed` are waited for where they matter.
           break
+      }
+    }
+    worker.on('message', (message: ToMain) => {
+      try {
+        hear(message)
+      } catch (error) {
+        faults.tell(error, 'a message of a worker could not be taken')
       }
     })
     // A worker that falls takes the process with it: whoever runs it starts it again, whole.
@@ -144,6 +158,7 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
       for (const worker of workers) worker.postMessage({ kind: 'serving', serving } satisfies ToWorker)
     },
     connectionCounts: () => [...connections.values()],
+    faultCount: () => faultCount,
     close: async () => {
       closing = true
       clearInterval(timer)

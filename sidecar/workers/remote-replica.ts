@@ -6,6 +6,7 @@ import type { MessagePort } from 'node:worker_threads'
 import type { Clock } from '../../common/clock.ts'
 import type { CustomerKey, EntitlementSet } from '../../common/entitlements/model.ts'
 import { AppError } from '../../common/errors.ts'
+import type { Faults } from '../../common/faults.ts'
 import { setKey } from '../../common/feed/keys.ts'
 import { ByteCacheReader } from '../replica/cache/byte-cache.ts'
 import { DictionaryMirror } from '../replica/cache/dictionary.ts'
@@ -19,7 +20,7 @@ export interface RemoteReplica extends Replica {
   hear(message: ToWorker): void
 }
 
-export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: MessagePort, clock: Clock): RemoteReplica => {
+export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: MessagePort, clock: Clock, faults: Faults): RemoteReplica => {
   const dictionary = new DictionaryMirror()
   const cache = new SetReader(new ByteCacheReader(memory), dictionary)
   const asOfMs = new Float64Array(asOf)
@@ -48,7 +49,7 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
   const held = (customer: CustomerKey): Known | undefined => {
     const beforeMs = asOfMs[0] as number
     const known: Known | undefined = cache.get(customer)
-    if (known) known.asOfMs = known.restored ? known.readAtMs : Math.max(known.readAtMs, beforeMs)
+    if (known) known.asOfMs = known.restored || known.behind ? known.readAtMs : Math.max(known.readAtMs, beforeMs)
     return known
   }
   const peek = (customer: CustomerKey): Known | undefined => {
@@ -62,6 +63,15 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
   const newest = (customer: CustomerKey, answered: Known): Known => {
     const here = held(customer)
     return here?.set && !here.restored && here.set.revision >= (answered.set?.revision ?? 0) ? here : answered
+  }
+
+  /** What one listener cannot take, others still hear of. */
+  const call = (act: () => void) => {
+    try {
+      act()
+    } catch (error) {
+      faults.tell(error, 'a change of a set could not be told')
+    }
   }
 
   const settle = (id: number, act: (of: { resolve: (answer: Answer) => void; reject: (error: Error) => void }) => void) => {
@@ -120,10 +130,10 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
           for (const change of message.changes) dictionary.apply(change)
           break
         case 'changed':
-          for (const listener of [...(listeners.get(message.key) ?? [])]) listener()
+          for (const listener of [...(listeners.get(message.key) ?? [])]) call(listener)
           break
         case 'set':
-          for (const listener of anyListeners) listener(message.set)
+          for (const listener of anyListeners) call(() => listener(message.set))
           break
         default:
           // About the server, not about sets.

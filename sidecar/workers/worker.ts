@@ -3,6 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { systemClock } from '../../common/clock.ts'
 import type { Reason } from '../../common/entitlements/decide.ts'
 import type { Explanation } from '../../common/entitlements/explanation.ts'
+import { createFaults } from '../../common/faults.ts'
 import { createLog } from '../../common/log.ts'
 import { createObserver } from '../observe/observer.ts'
 import { sampler } from '../observe/sampler.ts'
@@ -18,9 +19,10 @@ if (!port) throw new Error('this is a worker of the sidecar; start sidecar/main.
 const start = workerData as WorkerStart
 const { config } = start
 const log = createLog(config.LOG_LEVEL)
+const faults = createFaults(log, systemClock)
 const say = (message: ToMain) => port.postMessage(message)
 
-const replica = createRemoteReplica(start, port as never, systemClock)
+const replica = createRemoteReplica(start, port as never, systemClock, faults)
 let decisions = new Map<string, Map<Reason, number>>()
 let answers: [method: string, count: number, seconds: number][] = []
 const counting = {
@@ -41,6 +43,7 @@ const serving = await createServing({
   replica,
   clock: systemClock,
   log,
+  faults,
   observer,
   onAnswered: counting.observe,
   explain: async (question, timeoutMs) => (await replica.ask({ of: 'explain', question, timeoutMs })) as Explanation,
@@ -48,6 +51,7 @@ const serving = await createServing({
 })
 
 let toldHits = 0
+let toldFaults = 0
 const tell = () => {
   const { hits } = replica.lookups()
   say({
@@ -56,15 +60,21 @@ const tell = () => {
     answers,
     hits: hits - toldHits,
     connections: serving.connectionCount(),
+    faults: faults.count() - toldFaults,
   })
   toldHits = hits
+  toldFaults = faults.count()
   decisions = new Map()
   answers = []
 }
 const timer = setInterval(tell, TELL_EVERY_MS)
 
 port.on('message', async (message: ToWorker) => {
-  replica.hear(message)
+  try {
+    replica.hear(message)
+  } catch (error) {
+    faults.tell(error, 'a message of the main thread could not be taken')
+  }
   if (message.kind === 'serving') serving.setServing(message.serving)
   if (message.kind !== 'close') return
   await serving.close()

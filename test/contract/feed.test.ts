@@ -14,7 +14,7 @@ const log = createLog('silent')
 testFeed(test, {
   name: 'in-process',
   open: async () => {
-    const feed = createInProcessFeed({ clock })
+    const feed = createInProcessFeed({ clock, log })
     return { publisher: feed, reader: feed, close: () => feed.close() }
   },
 })
@@ -51,7 +51,7 @@ testOnNats(`NATS: while the server is away it says unavailable, never "none", an
   const server = await startNatsServer()
   const [publisher, reader] = [await openNats(server.url), await openNats(server.url)]
   const seen = new Map<string, number>()
-  const watch = await reader.watch({ onSet: (set) => seen.set(set.customerId, set.revision), onClock: () => {}, onReset: () => {} })
+  const watch = await reader.watch({ onSet: (set) => seen.set(set.customerId, set.revision), onMissing: () => {}, onClock: () => {}, onReset: () => {} })
   await publisher.putSet(setOf(1, 1))
   await eventually(() => seen.get('c1') === 1)
 
@@ -82,7 +82,7 @@ testOnNats(`NATS: changes made while one reader was cut off reach it when it is 
   const proxy = await createProxy(server.url)
   const [publisher, reader] = [await openNats(server.url), await openNats(proxy.url)]
   const seen = new Map<string, number>()
-  const watch = await reader.watch({ onSet: (set) => seen.set(set.customerId, set.revision), onClock: () => {}, onReset: () => {} })
+  const watch = await reader.watch({ onSet: (set) => seen.set(set.customerId, set.revision), onMissing: () => {}, onClock: () => {}, onReset: () => {} })
   for (let round = 1; round <= 5; round += 1) {
     proxy.cut()
     for (let n = 0; n < 20; n += 1) await publisher.putSet(setOf(n, round))

@@ -1,7 +1,9 @@
 /** What every feed adapter owes, as `feed.ts` says it. */
 import type { ExecutionContext, TestFn } from 'ava'
 import type { EntitlementSet, TestClock } from '../../common/entitlements/model.ts'
-import type { Feed, FeedListener } from '../../common/feed/feed.ts'
+import { encodeSet } from '../../common/entitlements/wire.ts'
+import { isAppError } from '../../common/errors.ts'
+import { type Feed, type FeedListener, MAX_SET_BYTES, type MissingSet, MissingSetError } from '../../common/feed/feed.ts'
 import { eventually } from '../support/eventually.ts'
 
 export interface FeedUnderTest {
@@ -43,8 +45,28 @@ const setOf = (customer: ReturnType<typeof newCustomer>, revision: number): Enti
 const recorder = () => {
   const sets: EntitlementSet[] = []
   const clocks: TestClock[] = []
-  const listener: FeedListener = { onSet: (set) => sets.push(set), onClock: (clock) => clocks.push(clock), onReset: () => {} }
-  return { sets, clocks, listener }
+  const missing: MissingSet[] = []
+  const listener: FeedListener = {
+    onSet: (set) => sets.push(set),
+    onMissing: (one) => missing.push(one),
+    onClock: (clock) => clocks.push(clock),
+    onReset: () => {},
+  }
+  return { sets, clocks, missing, listener }
+}
+
+/** Of exactly so many bytes, encoded. */
+const setOfBytes = (customer: ReturnType<typeof newCustomer>, revision: number, bytes: number): EntitlementSet => {
+  const withValue = (length: number): EntitlementSet => ({
+    ...customer,
+    revision,
+    sandbox: false,
+    grants: [{ key: 'k', subscriptionId: 's', bundleId: 'b', fromMs: 0, inactive: false, terms: { kind: 'value', value: 'x'.repeat(length) } }],
+    usage: [],
+  })
+  const set = withValue(bytes - (encodeSet(withValue(bytes)).length - bytes))
+  if (encodeSet(set).length !== bytes) throw new Error(`${encodeSet(set).length} bytes instead of ${bytes}`)
+  return set
 }
 
 export const testFeed = (test: TestFn, adapter: FeedUnderTest): void => {
@@ -179,6 +201,82 @@ export const testFeed = (test: TestFn, adapter: FeedUnderTest): void => {
     const stoppedMs = watch.currentAsOfMs()
     await new Promise((resolve) => setTimeout(resolve, 20))
     t.is(watch.currentAsOfMs(), stoppedMs)
+  })
+
+  check('a set of the most bytes that are taken travels; one byte more is refused as too large, and changes nothing', async (t, publisher, reader) => {
+    const customer = newCustomer()
+    await publisher.putSet(setOfBytes(customer, 1, MAX_SET_BYTES))
+    t.is((await reader.getSet(customer))?.revision, 1)
+    const error = await t.throwsAsync(publisher.putSet(setOfBytes(customer, 2, MAX_SET_BYTES + 1)))
+    t.true(isAppError(error, 'set_too_large'))
+    t.is((await reader.getSet(customer))?.revision, 1)
+  })
+
+  check('a set that no reader could use is refused, and changes nothing', async (t, publisher, reader) => {
+    const customer = newCustomer()
+    const good = setOf(customer, 1)
+    await publisher.putSet(good)
+    const [flag, quota] = good.grants as [EntitlementSet['grants'][number], EntitlementSet['grants'][number]]
+    const wrong: Partial<EntitlementSet>[] = [
+      { grants: [{ ...flag, terms: { kind: 'perpetual' } as never }] },
+      { grants: [{ ...quota, terms: { ...quota.terms, per: 'fortnight' } as never }] },
+      { grants: [{ ...quota, terms: { ...quota.terms, timeZone: 'Moon/Tranquility' } as never }] },
+      { grants: [{ ...quota, terms: { ...quota.terms, anchorMs: 8.64e15 + 1 } as never }] },
+      { grants: [{ ...quota, terms: { ...quota.terms, limit: 2 ** 63 } as never }] },
+      { grants: [{ ...flag, fromMs: Number.NaN }] },
+      { grants: [{ ...flag, untilMs: Number.POSITIVE_INFINITY }] },
+      { usage: [{ key: 'quota', used: 0.5 }] },
+      { usage: [{ key: 'quota', used: Number.NaN }] },
+    ]
+    for (const change of wrong) {
+      const error = await t.throwsAsync(publisher.putSet({ ...setOf(customer, 2), ...change }), undefined, JSON.stringify(change))
+      t.true(isAppError(error, 'internal'), String(error))
+    }
+    t.deepEqual(await reader.getSet(customer), good)
+  })
+
+  check('word of a missing set takes the place of an older one; it is told once, is never "none", and a whole set mends it', async (t, publisher, reader) => {
+    const customer = newCustomer()
+    const { sets, missing, listener } = recorder()
+    const watch = await reader.watch(listener)
+    await publisher.putSet(setOf(customer, 3))
+    t.false(await publisher.putMissing(customer, 3), 'that revision is there')
+    t.false(await publisher.putMissing(customer, 2))
+    t.deepEqual(await reader.getSet(customer), setOf(customer, 3))
+    t.true(await publisher.putMissing(customer, 4))
+    t.false(await publisher.putMissing(customer, 4), 'the feed has said so already')
+    const told = () => missing.filter(({ customerId }) => customerId === customer.customerId)
+    await eventually(() => told().length > 0)
+    t.deepEqual(told(), [{ ...customer, revision: 4 }])
+    const error = await t.throwsAsync(reader.getSet(customer))
+    t.true(error instanceof MissingSetError && isAppError(error, 'unavailable'))
+    t.deepEqual((error as MissingSetError).missing, { ...customer, revision: 4 })
+    await publisher.putSet(setOf(customer, 3))
+    await t.throwsAsync(reader.getSet(customer), { instanceOf: MissingSetError }, 'an older set does not mend it')
+    await publisher.putSet(setOf(customer, 4))
+    t.deepEqual(await reader.getSet(customer), setOf(customer, 4))
+    await eventually(() => sets.some(({ customerId, revision }) => customerId === customer.customerId && revision === 4))
+    const unheard = newCustomer()
+    t.true(await publisher.putMissing(unheard, 1))
+    await t.throwsAsync(reader.getSet(unheard), { instanceOf: MissingSetError })
+    await watch.stop()
+  })
+
+  check('what one listener throws reaches neither who publishes nor another listener', async (t, publisher, reader) => {
+    const customer = newCustomer()
+    const fail = () => {
+      throw new Error('of a listener')
+    }
+    const { sets, clocks, listener } = recorder()
+    const watches = [await reader.watch({ onSet: fail, onMissing: fail, onClock: fail, onReset: fail }), await reader.watch(listener)]
+    await publisher.putSet(setOf(customer, 1))
+    await publisher.putMissing(customer, 2)
+    await publisher.putSet(setOf(customer, 3))
+    await publisher.putClock({ tenantId: `tenant ${made++}`, revision: 1, nowMs: 1 })
+    await eventually(() => sets.some(({ customerId, revision }) => customerId === customer.customerId && revision === 3))
+    await eventually(() => clocks.length > 0)
+    t.true(watches.every((watch) => watch.isLive()))
+    for (const watch of watches) await watch.stop()
   })
 
   check('test clocks travel as sets do', async (t, publisher, reader) => {

@@ -43,6 +43,12 @@ const openEverything = async (shop: Shop): Promise<Record<string, Request>> => {
   const one = { storefrontId: 'us-store', customerId: 'c', amount: 100, currency: 'USD' }
   const asked = (await made(api.post('/payments', { ...one, paymentMethod: 'pm_sca' }))).body
   const lost = (await made(api.post('/payments', { ...one, paymentMethod: 'pm_sca_2' }))).body
+  const unpaid = (await made(api.post('/payments', { ...one, paymentMethod: 'pm_decline_funds' }))).body
+  const [left, waiting] = [
+    (await made(api.post('/payments', { ...one, paymentMethod: 'pm_sca_3' }))).body,
+    (await made(api.post('/payments', { ...one, paymentMethod: 'pm_sca_4' }))).body,
+  ]
+  await made(api.post('/customers', { id: 'gone', storefrontId: 'us-store' }))
   const given = (await made(api.post(`/payments/${(await made(api.post('/payments', one))).body.id}/refund`, {}))).body
   await made(api.post('/payments', { ...one, paymentMethod: 'pm_pending_1h' }))
   await made(shop.setClock('2024-03-15T06:00:00Z'))
@@ -82,6 +88,7 @@ const openEverything = async (shop: Shop): Promise<Record<string, Request>> => {
     'get /v1/storefronts/{storefront}/customers': list('/v1/storefronts/us-store/customers'),
     'get /v1/storefronts/{storefront}/customers/{customer}': document(customerPath),
     'patch /v1/storefronts/{storefront}/customers/{customer}': document(customerPath, { name: 'Changed' }),
+    'delete /v1/storefronts/{storefront}/customers/{customer}': document('/v1/storefronts/us-store/customers/gone'),
     'get /v1/storefronts/{storefront}/customers/{customer}/entitlements': document(`${customerPath}/entitlements`),
     'post /v1/usage': { path: '/v1/usage', body: { storefrontId: 'us-store', customerId: 'c', entitlement: 'api_limit', amount: 1 } },
     'post /v1/storefronts/{storefront}/customers/{customer}/payment-methods': {
@@ -113,6 +120,13 @@ const openEverything = async (shop: Shop): Promise<Record<string, Request>> => {
     'get /v1/payments': list('/v1/payments'),
     'get /v1/payments/{payment}': document(`/v1/payments/${payment.id}`),
     'post /v1/payments/{payment}/refund': { path: `/v1/payments/${payment.id}/refund`, body: { amount: 100 }, read: `/v1/payments/${payment.id}` },
+    'post /v1/payments/{payment}/pay': { path: `/v1/payments/${unpaid.id}/pay`, body: { paymentMethod: 'pm_good' }, read: `/v1/payments/${unpaid.id}` },
+    'post /v1/payments/{payment}/cancel': { path: `/v1/payments/${left.id}/cancel`, body: {}, read: `/v1/payments/${left.id}` },
+    'post /v1/payments/{payment}/attempts/{attempt}/cancel': {
+      path: `/v1/payments/${waiting.id}/attempts/${waiting.attempts[0].id}/cancel`,
+      body: {},
+      read: `/v1/payments/${waiting.id}`,
+    },
     'post /v1/payments/{payment}/attempts/{attempt}/complete': {
       path: `/v1/payments/${asked.id}/attempts/${asked.attempts[0].id}/complete`,
       body: {},

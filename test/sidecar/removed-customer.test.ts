@@ -5,7 +5,9 @@ import { join } from 'node:path'
 import test from 'ava'
 import { systemClock } from '../../common/clock.ts'
 import type { EntitlementSet } from '../../common/entitlements/model.ts'
+import { createFaults } from '../../common/faults.ts'
 import { createInProcessFeed } from '../../common/feed/in-process.ts'
+import { createLog } from '../../common/log.ts'
 import { Reason } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import { readSnapshot, writeSnapshot } from '../../sidecar/replica/snapshot.ts'
 import { eventually } from '../support/eventually.ts'
@@ -15,7 +17,7 @@ const removalOf = (customerId: string, revision: number): EntitlementSet => setO
 
 const snapshotOf = async ({ replica }: Awaited<ReturnType<typeof openSidecar>>): Promise<string[]> => {
   const path = join(mkdtempSync(join(tmpdir(), 'tollgate-')), 'snapshot')
-  await writeSnapshot(path, replica, undefined, systemClock.nowMs())
+  await writeSnapshot(path, { ...replica, faults: createFaults(createLog('silent'), systemClock) }, undefined, systemClock.nowMs())
   const customers: string[] = []
   await readSnapshot(path, undefined, { set: ({ set }) => void customers.push(set.customerId), clock: () => undefined })
   return customers.toSorted()

@@ -7,7 +7,9 @@ import { status as Status } from '@grpc/grpc-js'
 import test from 'ava'
 import { systemClock } from '../../common/clock.ts'
 import type { TestClock } from '../../common/entitlements/model.ts'
+import { createFaults } from '../../common/faults.ts'
 import { createInProcessFeed } from '../../common/feed/in-process.ts'
+import { createLog } from '../../common/log.ts'
 import { Reason } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import { SetCache } from '../../sidecar/replica/cache/set-cache.ts'
 import type { CachedSet } from '../../sidecar/replica/cache/set-reader.ts'
@@ -69,7 +71,12 @@ test('health turns NOT_SERVING past the staleness limit where that is asked for,
 
 const newFolder = () => mkdtempSync(join(tmpdir(), 'tollgate-snapshot-'))
 
-const heldBy = (cache: SetCache, ...clocks: TestClock[]) => ({ cache, clocks: () => clocks, asOfMs: ({ readAtMs }: CachedSet) => readAtMs })
+const heldBy = (cache: SetCache, ...clocks: TestClock[]) => ({
+  cache,
+  clocks: () => clocks,
+  asOfMs: ({ readAtMs }: CachedSet) => readAtMs,
+  faults: createFaults(createLog('silent'), systemClock),
+})
 const takes = (set: (cached: CachedSet) => void, clock: (testClock: TestClock) => void = () => undefined) => ({ set, clock })
 
 for (const key of [undefined, randomBytes(32)]) {
@@ -95,7 +102,7 @@ for (const key of [undefined, randomBytes(32)]) {
     }
     const { restored, found, clocks } = await read(path, key)
     t.deepEqual(clocks, [paused])
-    t.deepEqual(restored, { sets: 2_000, writtenAtMs: 5 })
+    t.deepEqual(restored, { sets: 2_000, unread: 0, writtenAtMs: 5 })
     t.deepEqual(found.sort(), Array.from({ length: 2_000 }, (_, n) => `customer ${n} ü ${n + 1} ${n} 4`).sort())
     const whole = readFileSync(path)
     t.is(whole.includes('customer 1'), false)

@@ -5,7 +5,7 @@
 import { type ChildProcess, execFile, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -62,19 +62,27 @@ export interface NatsServer {
   url: string
   /** SIGKILL; `start` brings it back on the same port with the same data. */
   kill(): Promise<void>
+  /** From the next start on it takes messages of so many bytes. */
+  take(maxPayload: number): Promise<void>
   start(): Promise<void>
   stop(): Promise<void>
 }
 
-/** A server of its own with JetStream, on a free port, with its data in a new folder. */
-export const startNatsServer = async (): Promise<NatsServer> => {
+/** A server of its own with JetStream, on a free port, with its data in a new folder. @param maxPayload bytes of a message; its own default without. */
+export const startNatsServer = async ({ maxPayload }: { maxPayload?: number } = {}): Promise<NatsServer> => {
   if ('missing' in binary) throw new Error(binary.missing)
   const folder = await mkdtemp(join(tmpdir(), 'tollgate-nats-'))
   const port = await freePort()
+  const configFile = join(folder, 'server.conf')
+  const take = (bytes: number) => writeFile(configFile, `max_payload: ${bytes}\n`)
+  // As it has it by itself: https://docs.nats.io/running-a-nats-service/configuration#limits.
+  await take(maxPayload ?? 1024 * 1024)
   let child: ChildProcess | undefined
 
   const start = async () => {
-    const started = spawnOwned(binary.path, ['-js', '-sd', folder, '-a', '127.0.0.1', '-p', String(port)], { stdio: ['ignore', 'ignore', 'pipe'] })
+    const started = spawnOwned(binary.path, ['-c', configFile, '-js', '-sd', folder, '-a', '127.0.0.1', '-p', String(port)], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
     child = started
     let said = ''
     await new Promise<void>((resolve, reject) => {
@@ -96,6 +104,7 @@ export const startNatsServer = async (): Promise<NatsServer> => {
   return {
     url: `nats://127.0.0.1:${port}`,
     kill: () => end('SIGKILL'),
+    take,
     start,
     stop: async () => {
       await end('SIGKILL')

@@ -39,6 +39,7 @@ export const losableFeed = (clock: { nowMs(): number; now(): Date }) => {
       const later = (act: () => void) => (lostAtMs === undefined ? act() : void missed.push(act))
       const watch = await inner.watch({
         onSet: (set) => later(() => listener.onSet(set)),
+        onMissing: (missing) => later(() => listener.onMissing(missing)),
         onClock: (testClock) => later(() => listener.onClock(testClock)),
         onReset: () => later(() => listener.onReset()),
       })

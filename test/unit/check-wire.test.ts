@@ -7,7 +7,9 @@ import { CheckRequest, isPlain, MAX_ANSWER_BYTES, writeAnswer } from '../../side
 import { reasons, toCheckResponse } from '../../sidecar/service/to-wire.ts'
 
 const count = fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 300 }), fc.maxSafeNat())
-const instant = fc.integer({ min: 0, max: 8_000_000_000_000 })
+const instant = fc.oneof(fc.integer({ min: 0, max: 8_000_000_000_000 }), fc.constant(8.64e15))
+/** What no answer may hold, and a stored set might. */
+const wild = fc.oneof(fc.double(), fc.constantFrom(2 ** 53, 2 ** 60, 2 ** 63, 2 ** 64, 1e300, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY))
 const text = fc.oneof(fc.constant(''), fc.string({ maxLength: 128 }), fc.string({ unit: 'grapheme', maxLength: 40 }))
 
 test('answers are written as the generated code writes them', (t) => {
@@ -36,6 +38,26 @@ test('answers are written as the generated code writes them', (t) => {
       const end = writeAnswer(into, 3, made as Decision, freshness)
       t.true(end <= MAX_ANSWER_BYTES + 3)
       t.deepEqual(into.subarray(3, end), Buffer.from(CheckEntitlementResponse.encode(toCheckResponse(made as Decision, freshness)).finish()))
+    }),
+    { numRuns: 2_000 },
+  )
+})
+
+test('a number that cannot be written exactly is not written in place, and nowhere as another', (t) => {
+  const into = Buffer.alloc(MAX_ANSWER_BYTES)
+  const freshness = { revision: 1, asOfMs: 0, stale: false }
+  const fields = fc.constantFrom('limit' as const, 'used' as const, 'remaining' as const, 'validUntilMs' as const, 'resetsAtMs' as const)
+  fc.assert(
+    fc.property(fields, wild, (field, value) => {
+      const made: Decision = { allowed: true, reason: 'granted', kind: 'quota', unlimited: false, [field]: value }
+      const isTime = field.endsWith('Ms')
+      if (isPlain(made)) {
+        t.true(Number.isSafeInteger(value) && value >= 0 && (!isTime || value <= 8.64e15))
+        const end = writeAnswer(into, 0, made, freshness)
+        t.deepEqual(into.subarray(0, end), Buffer.from(CheckEntitlementResponse.encode(toCheckResponse(made, freshness)).finish()))
+      } else if (isTime ? !(Math.abs(value) <= 8.64e15) : !Number.isSafeInteger(value)) {
+        t.throws(() => toCheckResponse(made, freshness), { instanceOf: RangeError })
+      } else if (!isTime) t.is(toCheckResponse(made, freshness)[field as 'limit'], BigInt(value))
     }),
     { numRuns: 2_000 },
   )

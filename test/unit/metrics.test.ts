@@ -14,6 +14,8 @@ test('the age of what is known is that of the last word, and without end where t
         isReady: () => true,
         reconnects: none,
         waiting: none,
+        behind: none,
+        faults: none,
         connections: () => [],
       },
       () => 1_800_000_000_000,

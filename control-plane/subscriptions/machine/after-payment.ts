@@ -1,16 +1,13 @@
 /** What the outcome of a bill's payment does to its subscription. */
-import { fixedQuotaAnchor, withPause } from '../../billing/allowance-anchor.ts'
 import { openBill, replaceBill, withoutBill } from '../../billing/bills.ts'
 import { graceFrom, lastWordBy, nextRetryAt } from '../../billing/dunning.ts'
-import { joined, type Lot, takenNewest } from '../../billing/lots.ts'
-import { billingDayOn, shareBetween, withoutAccess } from '../../billing/periods.ts'
 import { consequences } from '../../payments/machine/decline-classes.ts'
 import { openAttempt } from '../../payments/machine/state.ts'
 import type { Payment } from '../../schemas/payment.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import { dropped, end } from './end-subscription.ts'
-import { isSameOffer, scheduledAfter, termsIn } from './scheduled-change.ts'
-import { changed, type Moment, type NewEvent } from './state.ts'
+import { changed, type Moment } from './state.ts'
+import { settled } from './take-effect.ts'
 import { triedAgain } from './try-again.ts'
 
 /** @returns undefined when nothing changes. */
@@ -59,124 +56,6 @@ export const overdue = (subscription: Subscription, bill: Bill, moment: Moment, 
     amountMinor: bill.amountMinor,
   })
 }
-
-/** The bill is paid, or there was nothing to pay: it takes effect. */
-export const settled = (subscription: Subscription, bill: Bill, moment: Moment): Subscription =>
-  bill.reason === 'change' ? changeSettled(subscription, bill, moment) : periodSettled(subscription, bill, moment)
-
-/** One that was never open has its payment still to be stored. */
-const done = (subscription: Subscription, bill: Bill): Partial<Subscription> => (bill.status === 'settled' ? {} : withoutBill(subscription, bill))
-
-/** The money that a bill brings: its own payment's, and that of the credit it used. */
-const broughtBy = (bill: Bill): Lot[] => joined(bill.creditFrom, [{ paymentId: bill.paymentId, amountMinor: bill.amountMinor }])
-
-const changeSettled = (subscription: Subscription, bill: Bill, moment: Moment): Subscription => {
-  const { ownBill, firstBill, refunds, paidFrom, pricing } = subscription.currentPeriod
-  const terms = bill.terms ?? termsIn(subscription)
-  const samePeriod = bill.period.wholeStart.getTime() === subscription.currentPeriod.wholeStart.getTime() && !bill.anchor
-  const unused = bill.lines.reduce((sum, { kind, amountMinor }) => (kind === 'unused' ? sum - amountMinor : sum), 0)
-  // What was used of the period left is gone with its oldest money; what is left over becomes credit.
-  const kept = samePeriod ? (paidFrom ?? undefined) : takenNewest(paidFrom, unused).taken
-  const { taken: toCredit, left } = takenNewest(kept, Math.max(0, -bill.creditMinor))
-  const keepsPrice = samePeriod && isSameOffer(terms, subscription)
-  const currentPeriod: Subscription['currentPeriod'] = {
-    ...bill.period,
-    creditableMinor: bill.creditableMinor,
-    ownBill: samePeriod ? ownBill : bill.seq,
-    // What was credited from the period before is in this one.
-    firstBill: samePeriod || unused > 0 ? firstBill : bill.seq,
-    refunds,
-    ...(paidFrom || !samePeriod ? { paidFrom: joined(left, broughtBy(bill)) as typeof paidFrom } : {}),
-    ...(keepsPrice && pricing ? { pricing } : {}),
-  }
-  const creditFrom = joined(subscription.creditFrom, toCredit) as Subscription['creditFrom']
-  const { scheduledChange, events } = scheduledAfter(subscription, terms)
-  const moved = bill.anchor ? { anchor: bill.anchor, billingDay: billingDayOn(subscription, terms), quotaAnchor: fixedQuotaAnchor(subscription) } : {}
-  return changed(
-    subscription,
-    { ...done(subscription, bill), ...terms, currentPeriod, creditFrom, scheduledChange, ...moved },
-    moment,
-    { type: 'changed', why: `to ${terms.bundleId} × ${terms.quantity}, now`, paymentId: bill.paymentId, amountMinor: bill.amountMinor },
-    ...events,
-  )
-}
-
-/** From when its time counts as not served: a suspension; or all of a period that was over before it was paid. */
-const notServedSince = (subscription: Subscription, bill: Bill, now: Date): Date | undefined => {
-  const { status, suspendedAt, billMissed } = subscription
-  if (status === 'suspended') return suspendedAt ?? undefined
-  const late = status === 'paused' || (status === 'incomplete' && !billMissed)
-  return late && bill.period.end <= now ? bill.period.start : undefined
-}
-
-const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): Subscription => {
-  const { now } = moment
-  const since = notServedSince(subscription, bill, now)
-  const restored = since ? { suspendedAt: since, resumedAt: now } : subscription.resumedAt ? {} : { suspendedAt: undefined }
-  // What is tried in a suspension leaves it out already, up to then.
-  const notLeftOut = since && bill.leftOutUntil && bill.leftOutUntil > since ? bill.leftOutUntil : since
-  const without = notLeftOut ? withoutAccess({ suspendedAt: notLeftOut, resumedAt: now }, bill.period) : undefined
-  const notServed = without ? Math.min(paidIn(bill), shareBetween(subscription, priceIn(bill), bill.period, without.from, without.to)) : 0
-  const creditMinor = notServed + paidTooMuch(subscription, bill)
-  const { taken: toCredit, left } = takenNewest(broughtBy(bill), creditMinor)
-  const resumed = subscription.status === 'paused' && subscription.pausedAt ? withPause(subscription, subscription.pausedAt, now) : {}
-  const paid: Partial<Subscription> = {
-    ...done(subscription, bill),
-    ...restored,
-    ...resumed,
-    status: 'active',
-    currentPeriod: {
-      ...bill.period,
-      ownBill: bill.seq,
-      firstBill: bill.seq,
-      creditableMinor: bill.creditableMinor,
-      refunds: [],
-      paidFrom: left as Subscription['currentPeriod']['paidFrom'],
-    },
-    creditMinor: subscription.creditMinor + creditMinor,
-    creditGivenMinor: (subscription.creditGivenMinor ?? 0) + notServed,
-    creditFrom: joined(subscription.creditFrom, toCredit) as Subscription['creditFrom'],
-    accessFrom: subscription.accessFrom ?? bill.period.start,
-    payBy: undefined,
-    graceUntil: undefined,
-    retryAt: undefined,
-    pausedAt: undefined,
-    pauseReason: undefined,
-    resumeAt: undefined,
-  }
-  const type =
-    subscription.status === 'active' ? 'renewed' : subscription.status === 'past_due' || subscription.status === 'suspended' ? 'recovered' : 'activated'
-  const how = bill.amountMinor > 0 ? 'the payment was made for' : bill.creditMinor > 0 ? 'credit covers' : 'nothing was due yet for'
-  const why = `${how} the period from ${bill.period.start.toISOString()} to ${bill.period.end.toISOString()}`
-  const credited: NewEvent[] =
-    creditMinor > 0
-      ? [
-          {
-            type: 'suspension_credited',
-            why: 'time without access is not billed: what was paid for it is credit',
-            paymentId: bill.paymentId,
-            amountMinor: creditMinor,
-          },
-        ]
-      : []
-  return changed(subscription, paid, moment, { type, why, paymentId: bill.paymentId, amountMinor: bill.amountMinor }, ...credited)
-}
-
-/** What a whole one of the bill's periods cost when it was made: refunds may have lowered its worth since. */
-const priceIn = ({ lines, period, creditableMinor }: Bill): number => {
-  const plan = lines.find(({ kind }) => kind === 'plan')
-  return plan && period.start.getTime() === period.wholeStart.getTime() && period.end.getTime() === period.wholeEnd.getTime()
-    ? plan.amountMinor
-    : creditableMinor
-}
-
-/** What was charged beyond what the bill came to in the end. */
-const paidTooMuch = ({ bills }: Subscription, bill: Bill): number => {
-  const owed = bills.find(({ paymentId }) => paymentId === bill.paymentId)
-  return owed ? Math.max(0, bill.amountMinor - owed.amountMinor) : 0
-}
-
-const paidIn = ({ lines }: Bill): number => lines.reduce((sum, { kind, amountMinor }) => (kind === 'plan' ? sum + amountMinor : sum), 0)
 
 /** Nobody has refused the customer when only providers were away: they are asked again, at first this soon, then ever later. */
 const ASK_AGAIN_AFTER_MS = 3_600_000

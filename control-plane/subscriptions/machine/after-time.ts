@@ -4,12 +4,13 @@ import { dropBills, openBill, planBill, replaceBill, withBill } from '../../bill
 import { isScheduleOver, lastWordBy, nextRetryAt, verdictBy } from '../../billing/dunning.ts'
 import { isSameCycle, periodFrom, priceOf } from '../../billing/periods.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
-import { overdue, settled } from './after-payment.ts'
+import { overdue } from './after-payment.ts'
 import { begin } from './begin.ts'
 import { onTerms } from './change-terms.ts'
 import { end } from './end-subscription.ts'
 import { resume } from './pause.ts'
 import { changed, dueAtOf, type Moment } from './state.ts'
+import { settled } from './take-effect.ts'
 import { triedAgain } from './try-again.ts'
 
 /** One step; undefined when nothing is due. */

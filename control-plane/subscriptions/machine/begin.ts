@@ -1,8 +1,8 @@
 import { planBill, withBill } from '../../billing/bills.ts'
 import { periodContaining, periodFrom, priceOf } from '../../billing/periods.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
-import { settled } from './after-payment.ts'
 import { changed, type Moment } from './state.ts'
+import { settled } from './take-effect.ts'
 
 const HOUR_MS = 3_600_000
 

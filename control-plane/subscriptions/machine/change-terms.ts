@@ -9,10 +9,10 @@ import { type BillDraft, openBill, planLine, withBill } from '../../billing/bill
 import { anchorFrom, billingDayOn, isSameCycle, periodFrom, priceOf, shareOfRest } from '../../billing/periods.ts'
 import type { Terms } from '../../schemas/bundle.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
-import { settled } from './after-payment.ts'
 import { refuse } from './end-subscription.ts'
 import { isSameOffer, isSameTerms, scheduledAfter } from './scheduled-change.ts'
 import { changed, type Moment } from './state.ts'
+import { settled } from './take-effect.ts'
 
 export interface ChangedTerms {
   subscription: Subscription

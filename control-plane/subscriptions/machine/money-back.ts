@@ -158,3 +158,7 @@ const endsAccess = (subscription: Subscription, payment: Payment): boolean => {
   if (!payment.refunds.some(({ reason, status: of }) => reason === 'requested' && of === 'succeeded')) return false
   return currentPeriod.paidFrom ? ofPayment(currentPeriod.paidFrom, payment.id) > 0 : (payment.seq ?? -1) >= currentPeriod.firstBill
 }
+
+/** Where money of a subscription's payments lies by now beside itself. */
+export const heirsOf = ({ creditMovedTo }: Pick<Subscription, 'creditMovedTo'>, paymentId: string): string[] =>
+  (creditMovedTo ?? []).filter(({ creditFrom }) => ofPayment(creditFrom, paymentId) > 0).map(({ subscriptionId }) => subscriptionId)

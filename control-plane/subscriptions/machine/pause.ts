@@ -8,9 +8,9 @@ import { fixedQuotaAnchor, withPause } from '../../billing/allowance-anchor.ts'
 import { openBill, planBill, withBill } from '../../billing/bills.ts'
 import { anchorFrom, periodFrom, shifted } from '../../billing/periods.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
-import { settled } from './after-payment.ts'
 import { refuse } from './end-subscription.ts'
 import { changed, type Moment } from './state.ts'
+import { settled } from './take-effect.ts'
 
 const inFlight = () => new AppError('not_allowed_in_state', 'a payment of the subscription is on its way; wait for its outcome')
 

@@ -5,8 +5,8 @@
 import { dropBills, planLine, rebilled, replaceBill, withBill } from '../../billing/bills.ts'
 import { billedShare, periodFrom, shareOfRest } from '../../billing/periods.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
-import { settled } from './after-payment.ts'
 import type { Moment } from './state.ts'
+import { settled } from './take-effect.ts'
 
 type Again = Pick<Bill, 'onSession' | 'returnUrl'>
 

@@ -7,7 +7,7 @@ import type { CustomerKey, EntitlementSet } from '../../../common/entitlements/m
 import { ByteCache, type ByteCacheMemory, createByteCacheMemory } from './byte-cache.ts'
 import { Dictionary } from './dictionary.ts'
 import { type CachedSet, KeyBytes, SetReader } from './set-reader.ts'
-import { type PreparedSet, prepareSet, readHeader, releaseSet, writeSet } from './set-record.ts'
+import { markBehind, type PreparedSet, prepareSet, readHeader, releaseSet, writeSet } from './set-record.ts'
 
 /** Of the bound, for sets that are too large for a record. */
 const LARGE_SHARE = 0.1
@@ -67,15 +67,27 @@ export class SetCache extends SetReader {
     return this.readAt(customer, at)
   }
 
-  /** @param restored from a snapshot: true until the feed has said so. */
-  set(set: EntitlementSet, readAtMs: number, restored = false): void {
+  /**
+   * @param restored from a snapshot: true until the feed has said so.
+   * @param behind a newer one is missing: `readAtMs` is when this was current for the last time.
+   */
+  set(set: EntitlementSet, readAtMs: number, restored = false, behind = false): void {
     const prepared = this.#key.of(set) ? prepareSet(set, readAtMs, restored, this.dictionary) : undefined
-    if (prepared && this.ring.change(() => this.#write(prepared))) {
+    if (prepared && this.ring.change(() => this.#write(prepared, behind))) {
       if (this.#large.size > 0) this.#large.delete(largeKey(set))
       return
     }
     this.delete(set)
-    this.#large.set(largeKey(set), { set, readAtMs, restored })
+    this.#large.set(largeKey(set), { set, readAtMs, restored, behind })
+  }
+
+  /** A newer set is missing: what is held was current at `asOfMs` for the last time. Nothing, when nothing is held. */
+  markBehind(customer: CustomerKey, asOfMs: number): void {
+    const key = this.#key
+    const at = key.of(customer) ? this.ring.peek(key.bytes, key.length, key.hash) : -1
+    if (at >= 0) this.ring.change(() => markBehind(this.ring, at, asOfMs, false))
+    const large = this.#large.peek(largeKey(customer))
+    if (large) this.#large.set(largeKey(customer), { set: large.set, readAtMs: asOfMs, restored: false, behind: true })
   }
 
   delete(customer: CustomerKey): void {
@@ -101,11 +113,12 @@ export class SetCache extends SetReader {
     return { found: next === undefined ? [...found, ...this.#large.values()] : found, next }
   }
 
-  #write(prepared: PreparedSet): boolean {
+  #write(prepared: PreparedSet, behind: boolean): boolean {
     const { bytes, length, hash } = this.#key
     const at = this.ring.put(bytes, length, hash, prepared.bytes)
     if (at >= 0) {
       writeSet(this.ring, at, prepared)
+      if (behind) markBehind(this.ring, at, prepared.readAtMs, prepared.restored)
       return true
     }
     this.dictionary.releaseShape(prepared.shape.id)

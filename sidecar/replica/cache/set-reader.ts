@@ -57,6 +57,8 @@ export interface CachedSet {
   readAtMs: number
   /** From a snapshot, and not confirmed by the feed since. */
   restored?: boolean
+  /** A newer one is known to be there, and could not be read: what this one says was current at `readAtMs` for the last time. */
+  behind?: boolean
 }
 
 export class SetReader {
@@ -85,8 +87,8 @@ export class SetReader {
   }
 
   protected readAt({ tenantId, storefrontId, customerId }: CustomerKey, at: number): CachedSet | undefined {
-    const { revision, readAtMs, sandbox, restored } = readHeader(this.ring, at)
+    const { revision, readAtMs, sandbox, restored, behind } = readHeader(this.ring, at)
     const part = readPart(this.ring, at, this.dictionary)
-    return part && { set: { tenantId, storefrontId, customerId, revision, sandbox, ...part }, readAtMs, restored }
+    return part && { set: { tenantId, storefrontId, customerId, revision, sandbox, ...part }, readAtMs, restored, behind }
   }
 }

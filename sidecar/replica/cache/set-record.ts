@@ -5,7 +5,7 @@
  *     0   f64       revision
  *     8   f64       when the feed answered it, in epoch milliseconds
  *     16  u32       the shape's id: which grants, each with its holder and its quota
- *     20  u8        bits: 1 a sandbox's; 2 restored from a snapshot
+ *     20  u8        bits: 1 a sandbox's; 2 restored from a snapshot; 4 behind: a newer one is missing
  *     21  u8        holders: the subscriptions (and states of them) that grants come from
  *     22  u8        quotas among the grants
  *     23  u8        usages
@@ -18,7 +18,7 @@ import { quotaWindow } from '../../../common/entitlements/quota-window.ts'
 import type { ByteCacheReader } from './byte-cache.ts'
 import type { Dictionary, DictionaryReader, Part, Shape } from './dictionary.ts'
 
-const [SANDBOX, RESTORED] = [1, 2]
+const [SANDBOX, RESTORED, BEHIND] = [1, 2, 4]
 const HOLDERS_AT = 24
 const WINDOW_BYTES = 16
 const USAGE_BYTES = 24
@@ -122,6 +122,12 @@ export const writeSet = ({ bytes, words, floats }: ByteCacheReader, at: number, 
   }
 }
 
+/** From now on it says nothing newer than that. Only for the writer. @param restored whether it is still a snapshot's word alone. */
+export const markBehind = ({ bytes, floats }: ByteCacheReader, at: number, asOfMs: number, restored: boolean): void => {
+  floats[at / 8 + 1] = asOfMs
+  bytes[at + 20] = ((bytes[at + 20] as number) & SANDBOX) | BEHIND | (restored ? RESTORED : 0)
+}
+
 /** Where the parts of a record begin. One object, used again for each record that is looked at. */
 class Layout {
   usages = 0
@@ -214,6 +220,7 @@ export interface SetHeader {
   readAtMs: number
   sandbox: boolean
   restored: boolean
+  behind: boolean
 }
 
 export const readHeader = ({ bytes, floats }: ByteCacheReader, at: number): SetHeader => ({
@@ -221,11 +228,12 @@ export const readHeader = ({ bytes, floats }: ByteCacheReader, at: number): SetH
   readAtMs: floats[at / 8 + 1] as number,
   sandbox: ((bytes[at + 20] as number) & SANDBOX) !== 0,
   restored: ((bytes[at + 20] as number) & RESTORED) !== 0,
+  behind: ((bytes[at + 20] as number) & BEHIND) !== 0,
 })
 
 export const revisionOf = ({ floats }: ByteCacheReader, at: number): number => floats[at / 8] as number
 export const readAtMsOf = ({ floats }: ByteCacheReader, at: number): number => floats[at / 8 + 1] as number
-/** Neither a sandbox's nor restored: its time is now, and the feed has confirmed it. */
+/** Neither a sandbox's, nor restored, nor behind: its time is now, and the feed has confirmed it. */
 export const isPlainSet = ({ bytes }: ByteCacheReader, at: number): boolean => bytes[at + 20] === 0
 
 export interface PartOfSet {

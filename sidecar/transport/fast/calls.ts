@@ -164,6 +164,7 @@ export interface CallsOptions {
   nowMs: () => number
   peer: string
   onAnswered: TransportOptions['onAnswered']
+  onFault: NonNullable<TransportOptions['onFault']>
 }
 
 /** Clients say it in one of these ways; others are looked at more closely. */
@@ -248,7 +249,13 @@ let large = Buffer.alloc(0)
 const writeMessage = (into: Buffer, at: number): number => {
   const { direct, bytes, start, end, call } = current
   const message = at + PREFIX_BYTES
-  const to = direct ? direct.answer(bytes, start, end, call, into, message) : -1
+  let to = -1
+  try {
+    if (direct) to = direct.answer(bytes, start, end, call, into, message)
+  } catch {
+    // The handler answers it, and if it cannot either, says why.
+    return -1
+  }
   if (to < 0) return -1
   into[at] = 0
   into.writeUInt32BE(to - message, at + 1)
@@ -356,6 +363,7 @@ const MAX_TIMEOUT_MS = 2 ** 31 - 1
 const afterTimeout = (timeoutMs: number | undefined, act: () => void): NodeJS.Timeout | undefined =>
   timeoutMs === undefined ? undefined : setTimeout(act, Math.min(timeoutMs, MAX_TIMEOUT_MS))
 const tooLate = { code: Status.DEADLINE_EXCEEDED, details: 'the deadline is over' }
+const ourFault: ServiceError = { code: Status.INTERNAL, details: 'something went wrong on our side' }
 
 const answerOne = (context: CallContext, request: object): void => {
   const { connection, stream, method, timeoutMs, options } = context
@@ -363,12 +371,23 @@ const answerOne = (context: CallContext, request: object): void => {
   let timer: NodeJS.Timeout | undefined
   const from = performance.now()
   const call = new UnaryCall(request, stream, deadlineOf(context), options.peer)
+  /** Undefined when it cannot be sent: that is a failure of this call, and of no other. */
+  const messageOf = (response: object | null | undefined): Buffer | undefined => {
+    try {
+      return framed(method.definition.responseSerialize(response as object))
+    } catch (error) {
+      options.onFault(error, 'an answer could not be sent')
+      return undefined
+    }
+  }
   const finish = (error: ServiceError | null, response?: object | null) => {
     if (done) return
     done = true
     clearTimeout(timer)
-    if (error) connection.sendHeaders(stream, onlyTrailers(codeOf(error), error.details ?? error.message ?? ''), true)
-    else connection.respond(stream, answerHeaders, framed(method.definition.responseSerialize(response as object)), okTrailers)
+    const message = error ? undefined : messageOf(response)
+    const failed = error ?? (message ? undefined : ourFault)
+    if (failed) connection.sendHeaders(stream, onlyTrailers(codeOf(failed), failed.details ?? failed.message ?? ''), true)
+    else if (message) connection.respond(stream, answerHeaders, message, okTrailers)
     options.onAnswered?.(method.definition.path, 1, (performance.now() - from) / 1000)
   }
   stream.onReset = () => {
@@ -376,7 +395,12 @@ const answerOne = (context: CallContext, request: object): void => {
     clearTimeout(timer)
     call.cancel()
   }
-  method.handler(call, finish)
+  try {
+    method.handler(call, finish)
+  } catch (error) {
+    options.onFault(error, 'a call failed')
+    finish(ourFault)
+  }
   // Only a call that has to wait needs an alarm.
   if (!done) timer = afterTimeout(timeoutMs, () => finish(tooLate))
 }
@@ -443,12 +467,21 @@ class StreamingCall extends Call {
 const startStream = (context: CallContext, request: object): void => {
   const call = new StreamingCall(context)
   call.request = request
-  context.method.handler(call)
+  handleStream(context, call)
+}
+
+const handleStream = ({ method, options }: CallContext, call: StreamingCall): void => {
+  try {
+    method.handler(call)
+  } catch (error) {
+    options.onFault(error, 'a call failed')
+    call.emit('error', ourFault)
+  }
 }
 
 /** A stream of messages in, and one out: reflection. */
 const serveStream = (context: CallContext): void => {
-  const { connection, stream, method } = context
+  const { connection, stream, method, options } = context
   const call = new StreamingCall(context)
   const onData = () => {
     let bytes = take(stream)
@@ -462,10 +495,19 @@ const serveStream = (context: CallContext): void => {
         return
       }
       bytes = read.rest
+      let request: object
       try {
-        call.emit('data', method.definition.requestDeserialize(read.message))
+        request = method.definition.requestDeserialize(read.message)
       } catch {
         connection.reset(stream, ErrorCode.INTERNAL_ERROR)
+        return
+      }
+      try {
+        call.emit('data', request)
+      } catch (error) {
+        options.onFault(error, 'a call failed')
+        call.emit('error', ourFault)
+        drop(connection, stream)
         return
       }
     }
@@ -475,7 +517,7 @@ const serveStream = (context: CallContext): void => {
     stream.onData = undefined
     call.emit('end')
   }
-  method.handler(call)
+  handleStream(context, call)
   stream.onData = onData
   if (stream.remoteClosed || stream.chunks.length > 0) onData()
 }

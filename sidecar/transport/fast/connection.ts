@@ -52,6 +52,8 @@ export interface ConnectionOptions {
   /** A request's headers are complete. */
   onRequest: (connection: Connection, stream: Stream) => void
   onClose: (connection: Connection) => void
+  /** A fault of ours: a stream, or the connection, ended by it. */
+  onFault: (error: unknown, what: string) => void
   /** Answers that were written in place: so many to what one read brought, which took so many seconds together. */
   onInPlace?: ((count: number, seconds: number) => void) | undefined
 }
@@ -107,7 +109,7 @@ export class Connection {
     this.#resets = new Budget(limits.resets, this.#openedAtMs)
     this.#control = new Budget(limits.control, this.#openedAtMs)
     this.#socket.on('data', (chunk: Buffer) => this.#onBytes(chunk))
-    this.#socket.on('drain', () => this.#onDrain())
+    this.#socket.on('drain', () => this.#orFail(() => this.#onDrain()))
     this.#socket.on('error', () => this.#end())
     this.#socket.on('close', () => this.#end())
     this.#socket.on('end', () => this.#end())
@@ -230,6 +232,10 @@ export class Connection {
 
   /** Called now and then: ends what has stood still for too long. */
   sweep(nowMs: number): void {
+    this.#orFail(() => this.#sweep(nowMs))
+  }
+
+  #sweep(nowMs: number): void {
     const late = (since: number) => nowMs - since > limits.stallMs
     const unsent = this.#socket.writableLength
     const sent = this.#socket.bytesWritten - unsent
@@ -292,7 +298,10 @@ export class Connection {
         if (error instanceof StreamError) this.#onStreamError(error)
         else if (error instanceof ConnectionError || error instanceof HpackError) throw error
         // A fault of ours with one call: the others go on.
-        else this.#onStreamError(new StreamError(streamId, ErrorCode.INTERNAL_ERROR, 'the call could not be served'))
+        else {
+          this.#options.onFault(error, 'a call could not be served')
+          this.#onStreamError(new StreamError(streamId, ErrorCode.INTERNAL_ERROR, 'the call could not be served'))
+        }
       }
       at = end
     }
@@ -678,6 +687,7 @@ export class Connection {
   #fail(error: unknown): void {
     if (this.#closed) return
     const code = error instanceof ConnectionError ? error.code : error instanceof HpackError ? ErrorCode.COMPRESSION_ERROR : ErrorCode.INTERNAL_ERROR
+    if (code === ErrorCode.INTERNAL_ERROR) this.#options.onFault(error, 'a connection could not be served')
     this.#write(goAwayFrame(this.#lastStreamId, code, error instanceof Error ? error.message : ''))
     this.#flush()
     this.#socket.end()
@@ -709,10 +719,19 @@ export class Connection {
     if (this.#output.isEmpty || this.#closed) return
     const taken = this.#socket.write(this.#output.take())
     // What the system took at once is not followed by a 'drain'; others come first all the same.
-    if (taken && this.#waiting) setImmediate(() => this.#onDrain())
+    if (taken && this.#waiting) setImmediate(() => this.#orFail(() => this.#onDrain()))
     if (this.#paused || this.#socket.writableLength <= limits.outputBytes / 2) return
     this.#paused = true
     this.#socket.pause()
+  }
+
+  /** What is not called by bytes that came: nobody else would catch what it throws. */
+  #orFail(act: () => void): void {
+    try {
+      act()
+    } catch (error) {
+      this.#fail(error)
+    }
   }
 
   #onDrain(): void {

@@ -25,7 +25,7 @@ export interface FastServer {
   connectionCount(): number
 }
 
-export const createFastServer = ({ methods, nowMs, certificates, sharePort = false, onAnswered }: FastServerOptions): FastServer => {
+export const createFastServer = ({ methods, nowMs, certificates, sharePort = false, onAnswered, onFault = () => undefined }: FastServerOptions): FastServer => {
   const connections = new Set<Connection>()
   const servers: Server[] = []
   let drained = () => {}
@@ -39,7 +39,8 @@ export const createFastServer = ({ methods, nowMs, certificates, sharePort = fal
     const connection = new Connection({
       socket,
       nowMs,
-      onRequest: (of, stream) => serveCall(of, stream, { methods, nowMs, peer, onAnswered }),
+      onRequest: (of, stream) => serveCall(of, stream, { methods, nowMs, peer, onAnswered, onFault }),
+      onFault,
       onInPlace: onAnswered && ((count, seconds) => onAnswered(IN_PLACE, count, seconds)),
       onClose: (of) => {
         connections.delete(of)
@@ -73,6 +74,8 @@ export const createFastServer = ({ methods, nowMs, certificates, sharePort = fal
         const server = createServer(where)
         servers.push(server)
         server.once('error', reject)
+        // Of one connection that could not be taken; others still can.
+        server.on('error', (error) => onFault(error, 'a connection could not be taken'))
         // The system balances the connections of those that share a port.
         server.listen((sharePort && 'port' in where ? { ...where, reusePort: true } : where) as ListenOptions, () => {
           const address = server.address()

@@ -1,0 +1,43 @@
+/**
+ * What went wrong on our side and is not to end anything, in the log. One customer's data may make every call of it
+ * fail: of many faults only the first of a minute are told, and then how many were not.
+ */
+import type { Clock } from './clock.ts'
+import type { Log } from './log.ts'
+
+/** Enough to see whether they are one fault or several. */
+const TOLD_A_MINUTE = 20
+const MINUTE_MS = 60_000
+
+export interface Faults {
+  /** @param what is said of it; `about` says whom it concerns. */
+  tell(error: unknown, what: string, about?: Readonly<Record<string, unknown>>): void
+}
+
+export interface CountedFaults extends Faults {
+  /** All there were, told or not. */
+  count(): number
+}
+
+export const createFaults = (log: Pick<Log, 'error'>, clock: Pick<Clock, 'nowMs'>): CountedFaults => {
+  let [minute, told, untold, count] = [Number.NaN, 0, 0, 0]
+  return {
+    count: () => count,
+    tell: (error, what, about = {}) => {
+      count += 1
+      const now = Math.floor(clock.nowMs() / MINUTE_MS)
+      if (now !== minute) {
+        if (untold > 0) log.error({ faults: untold }, 'as many more faults as that were not logged')
+        minute = now
+        told = 0
+        untold = 0
+      }
+      if (told === TOLD_A_MINUTE) {
+        untold += 1
+        return
+      }
+      told += 1
+      log.error({ err: error, ...about }, what)
+    },
+  }
+}

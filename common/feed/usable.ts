@@ -1,0 +1,76 @@
+/**
+ * Whether a set is one that an answer can be made from, whatever it was read from: a reader that found out only when it
+ * is asked would have nothing to say then. Limits and what is used may be of any size; whoever decides knows what to do.
+ */
+import { LRUCache } from 'lru-cache'
+import { intervals, isTimeZone } from '../calendar.ts'
+import type { EntitlementSet, Grant, TestClock, Usage } from '../entitlements/model.ts'
+
+/** Of `Date`: https://tc39.es/ecma262/#sec-time-values-and-time-range. */
+const MAX_INSTANT_MS = 8.64e15
+/** The longest name in the time zone database has 32 characters. */
+const MAX_ZONE = 64
+
+/** There are some 600, and asking for one costs more than all else here. */
+const zones = new LRUCache<string, boolean>({ max: 1_000 })
+
+const isZone = (zone: unknown): boolean => {
+  if (typeof zone !== 'string' || zone.length > MAX_ZONE) return false
+  const known = zones.get(zone)
+  if (known !== undefined) return known
+  const is = isTimeZone(zone)
+  zones.set(zone, is)
+  return is
+}
+
+const isInstant = (ms: unknown): boolean => Number.isInteger(ms) && Math.abs(ms as number) <= MAX_INSTANT_MS
+const isCount = (count: unknown): boolean => Number.isInteger(count) && (count as number) >= 0
+
+const wrongTerms = (terms: Grant['terms'] | undefined): string | undefined => {
+  switch (terms?.kind) {
+    case 'flag':
+      return typeof terms.enabled === 'boolean' ? undefined : 'flag'
+    case 'value':
+      return typeof terms.value === 'string' ? undefined : 'value'
+    case 'capacity':
+      return terms.limit === null || isCount(terms.limit) ? undefined : 'limit'
+    case 'quota':
+      if (terms.limit !== null && !isCount(terms.limit)) return 'limit'
+      if (!intervals.includes(terms.per)) return 'interval'
+      if (!isInstant(terms.anchorMs)) return 'anchor'
+      return isZone(terms.timeZone) ? undefined : 'time zone'
+    default:
+      return 'kind'
+  }
+}
+
+const wrongGrant = (grant: Grant): string | undefined => {
+  for (const text of [grant.key, grant.subscriptionId, grant.bundleId]) if (typeof text !== 'string') return 'id'
+  if (typeof grant.inactive !== 'boolean') return 'state'
+  if (!isInstant(grant.fromMs) || (grant.untilMs !== undefined && !isInstant(grant.untilMs))) return 'time'
+  return wrongTerms(grant.terms)
+}
+
+const wrongUsage = ({ key, used, untilMs, subscriptionId }: Usage): string | undefined => {
+  if (typeof key !== 'string' || (subscriptionId !== undefined && typeof subscriptionId !== 'string')) return 'id'
+  if (!isCount(used)) return 'number'
+  return untilMs === undefined || isInstant(untilMs) ? undefined : 'time'
+}
+
+/** @throws TypeError that says what is wrong with it. */
+export const checkUsable = (set: EntitlementSet): void => {
+  if (!Number.isSafeInteger(set.revision) || set.revision < 1) throw new TypeError('feed: a set without a usable revision')
+  for (const grant of set.grants) {
+    const wrong = wrongGrant(grant)
+    if (wrong !== undefined) throw new TypeError(`feed: a grant of ${JSON.stringify(grant.key)} has no usable ${wrong}`)
+  }
+  for (const usage of set.usage) {
+    const wrong = wrongUsage(usage)
+    if (wrong !== undefined) throw new TypeError(`feed: the usage of ${JSON.stringify(usage.key)} has no usable ${wrong}`)
+  }
+}
+
+/** @throws TypeError. */
+export const checkUsableClock = ({ revision, nowMs }: TestClock): void => {
+  if (!Number.isSafeInteger(revision) || !isInstant(nowMs)) throw new TypeError('feed: a clock without a usable time')
+}
