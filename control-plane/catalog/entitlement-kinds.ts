@@ -3,13 +3,14 @@
  * from several, and a flag and a quota have no answer in common. The kind is stored before the bundle, so that of two
  * bundles made at the same moment with one key of two kinds one is refused.
  */
+
 import type { Entitlement } from '../../common/entitlements/model.ts'
 import { AppError, type FieldError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { Bundle, EntitlementKind } from '../schemas/bundle.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { type Services, tenantNow } from '../services.ts'
-import { MAX_PAGE } from '../storage/storage.ts'
+import { every } from '../storage/every.ts'
 import { insertOrGet } from '../storage/update.ts'
 
 type Kind = Pick<EntitlementKind, 'kind' | 'bundleId'>
@@ -17,14 +18,9 @@ type Kind = Pick<EntitlementKind, 'kind' | 'bundleId'>
 /** Bundles may be older than this rule: of those that have one of the keys, the kind in the oldest. */
 const kindsInBundles = async (services: Services, tenantId: string, storefrontId: string, wanted: ReadonlySet<string>): Promise<Map<string, Kind>> => {
   const found = new Map<string, Kind>()
-  let cursor: string | undefined
-  do {
-    const page = await services.storage.bundles.page({ where: { tenantId, storefrontId }, limit: MAX_PAGE, cursor })
-    for (const { id: bundleId, entitlements } of page.data) {
-      for (const { key, kind } of entitlements) if (wanted.has(key) && !found.has(key)) found.set(key, { kind, bundleId })
-    }
-    cursor = page.nextCursor
-  } while (cursor)
+  for await (const { id: bundleId, entitlements } of every(services.storage.bundles, { tenantId, storefrontId })) {
+    for (const { key, kind } of entitlements) if (wanted.has(key) && !found.has(key)) found.set(key, { kind, bundleId })
+  }
   return found
 }
 

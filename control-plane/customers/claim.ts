@@ -7,16 +7,17 @@
 
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { AppError, isAppError } from '../../common/errors.ts'
+import { subscriptionsOf } from '../entitlements/publish-entitlements.ts'
 import { keys } from '../keys.ts'
 import type { Customer, PaymentMethod } from '../schemas/customer.ts'
 import type { TrialRule } from '../schemas/storefront.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
-import { MAX_PAGE } from '../storage/storage.ts'
 import { isFinal } from '../subscriptions/machine/state.ts'
 import { newCustomer, withMethod } from './customers.ts'
 import { refuseErased } from './edit-customer.ts'
+import { type Claim, freshClaims } from './fresh-claims.ts'
 
 export interface Wish {
   /** The same for a repeat of the same request: a subscription is never in its own way. */
@@ -35,10 +36,6 @@ export interface Claimed {
   hasTrial: boolean
 }
 
-export type Claim = NonNullable<Customer['claims']>[number]
-
-/** A process that was about to store a subscription has done so after this long, or has died. */
-const CLAIM_COUNTS_FOR_MS = 10 * 60_000
 /** More subscriptions than anybody makes for one customer in one moment; bounds the document. */
 const MAX_CLAIMS = 100
 /** Each conflict means that another claim was written: as many as there may be. */
@@ -75,9 +72,8 @@ const isStored = (claim: Claim, subscription: Subscription | undefined): boolean
 
 /** The claims that still count beside these subscriptions, which were read after the claims. */
 export const standing = (claims: readonly Claim[], subscriptions: readonly Subscription[], now: Date): Claim[] =>
-  claims.filter(
+  freshClaims(claims, now).filter(
     (claim) =>
-      now.getTime() - claim.at.getTime() < CLAIM_COUNTS_FOR_MS &&
       !isStored(
         claim,
         subscriptions.find(({ id }) => id === claim.subscriptionId),
@@ -109,17 +105,6 @@ export const decideClaim = (wish: Wish, claims: readonly Claim[], subscriptions:
     default:
       return wish.trialOncePer satisfies never
   }
-}
-
-const subscriptionsOf = async (services: Services, { tenantId, storefrontId, customerId }: CustomerKey): Promise<Subscription[]> => {
-  const all: Subscription[] = []
-  let cursor: string | undefined
-  do {
-    const page = await services.storage.subscriptions.page({ where: { tenantId, storefrontId, customerId }, limit: MAX_PAGE, cursor })
-    all.push(...page.data)
-    cursor = page.nextCursor
-  } while (cursor)
-  return all
 }
 
 const isSame = (a: Claim, b: Claim): boolean => a.subscriptionId === b.subscriptionId && a.bundleId === b.bundleId && a.paymentMethodId === b.paymentMethodId

@@ -6,6 +6,7 @@
  * (`refuseErased`, `CustomerErased`). What follows is worked off by the request, and by the worker where that dies: every
  * step finds what is left of its own work, may be done twice, and the document itself goes last.
  */
+
 import { AppError, isAppError } from '../../common/errors.ts'
 import { removeSet } from '../entitlements/remove-set.ts'
 import { removeUsage } from '../entitlements/report-usage.ts'
@@ -16,11 +17,13 @@ import type { Customer } from '../schemas/customer.ts'
 import type { Payment } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
+import { every } from '../storage/every.ts'
 import { MAX_PAGE } from '../storage/storage.ts'
 import { update } from '../storage/update.ts'
 import { cancelSubscription } from '../subscriptions/change-subscription.ts'
 import { isFinal } from '../subscriptions/machine/state.ts'
-import { freshClaims, subscriptionsOf } from './methods-in-use.ts'
+import { freshClaims } from './fresh-claims.ts'
+import { subscriptionsOf } from './methods-in-use.ts'
 import { newPseudonym } from './pseudonym.ts'
 
 /** Enough to see which they are; a customer may have any number. */
@@ -28,18 +31,12 @@ const MOST_NAMED = 5
 
 const named = (ids: string[]): string => (ids.length > MOST_NAMED ? `${ids.slice(0, MOST_NAMED).join(', ')} and more` : ids.join(', '))
 
-async function* paymentsOf({ storage }: Services, tenantId: string, storefrontId: string, customerId: string): AsyncGenerator<Payment> {
-  let cursor: string | undefined
-  do {
-    const page = await storage.payments.page({ where: { tenantId, storefrontId, customerId }, limit: MAX_PAGE, cursor })
-    yield* page.data
-    cursor = page.nextCursor
-  } while (cursor)
-}
+const paymentsOf = ({ storage }: Services, tenantId: string, storefrontId: string, customerId: string): AsyncGenerator<Payment> =>
+  every(storage.payments, { tenantId, storefrontId, customerId })
 
 /** Of a subscription that is just being made it is not known yet what there will be to end. @throws AppError `not_allowed_in_state`. */
 const refuseWhileOneIsMade = async (services: Services, customer: Customer): Promise<void> => {
-  for (const { subscriptionId } of freshClaims(services, customer)) {
+  for (const { subscriptionId } of freshClaims(customer.claims, services.clock.now())) {
     if (await services.storage.subscriptions.find(keys.subscription(customer.tenantId, subscriptionId))) continue
     throw new AppError('not_allowed_in_state', `the subscription ${subscriptionId} of the customer is just being made; try again in a few minutes`)
   }

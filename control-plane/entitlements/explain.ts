@@ -1,25 +1,24 @@
 /** Answers sidecars that were asked why: what the customer holds of an entitlement, and which bundles have it. */
+
 import type { ExplainQuestion, Explanation } from '../../common/entitlements/explanation.ts'
 import { paymentIdOf } from '../billing/bills.ts'
 import { keys } from '../keys.ts'
 import { type Bundle, toEntitlement } from '../schemas/bundle.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import type { Services } from '../services.ts'
-import type { Collection, PageQuery } from '../storage/storage.ts'
-import { MAX_PAGE, type StoredDocument } from '../storage/storage.ts'
+import { every } from '../storage/every.ts'
+import type { Collection, PageQuery, StoredDocument } from '../storage/storage.ts'
 
 /** More bundles or subscriptions than this are not looked through: whoever asks wants a hint, not a catalog. */
 const MOST = 1_000
 
 const upTo = async <D extends StoredDocument>(collection: Collection<D>, where: PageQuery['where']): Promise<D[]> => {
-  const all: D[] = []
-  let cursor: string | undefined
-  do {
-    const page = await collection.page({ where, limit: MAX_PAGE, ...(cursor ? { cursor } : {}) })
-    all.push(...page.data)
-    cursor = page.nextCursor
-  } while (cursor && all.length < MOST)
-  return all
+  const found: D[] = []
+  for await (const document of every(collection, where)) {
+    found.push(document)
+    if (found.length === MOST) break
+  }
+  return found
 }
 
 const has = (key: string) => (of: Pick<Bundle, 'entitlements'>) =>

@@ -5,6 +5,7 @@
  * What makes it safe against other processes is the order of reading: the stored set first, what it is derived from
  * second. Whoever wrote a newer set in between makes the compare-and-set fail.
  */
+
 import { isDeepStrictEqual } from 'node:util'
 import { deriveGrants } from '../../common/entitlements/derive.ts'
 import type { CustomerKey, EntitlementSet, Grant, Usage } from '../../common/entitlements/model.ts'
@@ -17,7 +18,7 @@ import type { StoredEntitlementSet } from '../schemas/entitlement-set.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
-import { MAX_PAGE } from '../storage/storage.ts'
+import { all } from '../storage/every.ts'
 import { usageOf } from './allowances.ts'
 import { accessOfSubscription } from './subscription-access.ts'
 
@@ -25,17 +26,8 @@ import { accessOfSubscription } from './subscription-access.ts'
 const MAX_TRIES = 50
 
 /** All of a customer, ended ones too. */
-export const subscriptionsOf = async (services: Pick<Services, 'storage'>, customer: CustomerKey): Promise<Subscription[]> => {
-  const where = { tenantId: customer.tenantId, storefrontId: customer.storefrontId, customerId: customer.customerId }
-  const all: Subscription[] = []
-  let cursor: string | undefined
-  do {
-    const page = await services.storage.subscriptions.page({ where, limit: MAX_PAGE, ...(cursor ? { cursor } : {}) })
-    all.push(...page.data)
-    cursor = page.nextCursor
-  } while (cursor)
-  return all
-}
+export const subscriptionsOf = ({ storage }: Pick<Services, 'storage'>, { tenantId, storefrontId, customerId }: CustomerKey): Promise<Subscription[]> =>
+  all(storage.subscriptions, { tenantId, storefrontId, customerId })
 
 /** What the customer's set has to be, from what is stored now. */
 const deriveSet = async (services: Services, customer: CustomerKey): Promise<{ grants: Grant[]; usage: Usage[] }> => {

@@ -70,7 +70,8 @@ const makeAttempt = async (services: Services, tenant: Tenant, payment: Payment)
 /** Takes the money that an attempt has authorized, or lets it go. */
 const askPspTo = async (services: Services, tenant: Tenant, payment: Payment, what: 'capture' | 'release', attempt: Attempt): Promise<Payment> => {
   const opened = await openAccount(services, tenant, attempt.account)
-  const wait = 'psp' in opened ? opened.timeoutMs : 0
+  // What is refused is asked about before the answer: up to three calls.
+  const wait = 'psp' in opened ? 3 * opened.timeoutMs : 0
   const asked = await services.storage.payments.replace(askForCapture(payment, attempt.id, tenantNow(services, tenant), attemptRepairTime(services, wait)))
   const outcome = 'psp' in opened ? await opened.psp[what](`${attempt.id}-${what}`, nameOf(payment, attempt)) : unknown('account_unusable')
   return storeOutcome(services, tenant, asked, attempt.id, outcome)

@@ -49,8 +49,8 @@ export const payOnce = async (
   return collectPayment(services, tenant, await insertOrGet(payments, payment))
 }
 
-/** More than anybody gives back in parts; bounds the document. */
-const MAX_REFUNDS = 100
+/** More than anybody gives back in parts; bounds the document. The last one gives back all that is left. */
+const MAX_REFUNDS = 1_000
 
 /**
  * Gives back part of a payment, or what is left of it, to where it came from.
@@ -72,8 +72,10 @@ export const refundPayment = async (
     const left = refundableMinor(payment)
     if (left === 0) throw new AppError('not_allowed_in_state', `the payment is ${payment.status} and has nothing left to give back`)
     if (payment.effectsDue) throw new AppError('not_allowed_in_state', 'the payment is still taking effect; try again in a moment')
-    if (payment.refunds.length >= MAX_REFUNDS) throw new AppError('not_allowed_in_state', `the payment has ${MAX_REFUNDS} refunds already`)
     const amount = amountMinor ?? left
+    if (payment.refunds.length >= MAX_REFUNDS - 1 && amount < left) {
+      throw new AppError('not_allowed_in_state', `the payment has ${payment.refunds.length} refunds already: only all that is left can be given back`)
+    }
     if (amount > left) throw fieldError('invalid_request', 'amount', `must not be more than what is left, which is ${formatMoney(left, payment.currency)}`)
     return requestRefund(payment, refundId, amount, tenantNow(services, tenant), repairTime(services))
   })

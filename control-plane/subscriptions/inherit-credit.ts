@@ -5,6 +5,7 @@
  */
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { joined, type Lot } from '../billing/lots.ts'
+import { CLAIM_COUNTS_FOR_MS } from '../customers/fresh-claims.ts'
 import { subscriptionsOf } from '../entitlements/publish-entitlements.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
@@ -15,9 +16,6 @@ import { changed, isFinal } from './machine/state.ts'
 
 type Moved = NonNullable<Subscription['creditMovedTo']>[number]
 
-/** Whoever was about to store a subscription has done so after this long, or has died. */
-const STRANDED_AFTER_MS = 10 * 60_000
-
 export interface Inherited {
   creditMinor: number
   creditFrom: Lot[]
@@ -25,7 +23,7 @@ export interface Inherited {
 
 /** Where credit went that has never arrived, and never will. */
 const isStranded = (subscriptions: readonly Subscription[], now: Date, { subscriptionId, at }: Moved): boolean =>
-  now.getTime() - at.getTime() > STRANDED_AFTER_MS && !subscriptions.some(({ id }) => id === subscriptionId)
+  now.getTime() - at.getTime() > CLAIM_COUNTS_FOR_MS && !subscriptions.some(({ id }) => id === subscriptionId)
 
 const handedOver = (
   ended: Subscription,

@@ -11,7 +11,7 @@ import type { Line } from '../schemas/period.ts'
 import type { SubscriptionEvent } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
-import { type Collection, MAX_PAGE, type StoredDocument } from '../storage/storage.ts'
+import { all } from '../storage/every.ts'
 
 export interface TimelineEntry {
   at: Date
@@ -20,17 +20,6 @@ export interface TimelineEntry {
   paymentId: string | undefined
   amountMinor: number | undefined
   lines: Line[]
-}
-
-const everything = async <D extends StoredDocument>(collection: Collection<D>, where: Record<string, string>): Promise<D[]> => {
-  const all: D[] = []
-  let cursor: string | undefined
-  do {
-    const page = await collection.page({ where, limit: MAX_PAGE, cursor })
-    all.push(...page.data)
-    cursor = page.nextCursor
-  } while (cursor)
-  return all
 }
 
 /** An entry of a payment, and whether the money moved with it. */
@@ -112,14 +101,11 @@ export const timelineOf = async (
   if (!Number.isSafeInteger(from) || from < 0)
     throw fieldError('invalid_request', 'cursor', 'is not a cursor of this list; use the nextCursor of its last page')
   const subscription = await storage.subscriptions.get(keys.subscription(tenantId, subscriptionId))
-  const [chunks, payments] = await Promise.all([
-    everything(storage.eventChunks, { tenantId, subscriptionId }),
-    everything(storage.payments, { tenantId, subscriptionId }),
-  ])
+  const [chunks, payments] = await Promise.all([all(storage.eventChunks, { tenantId, subscriptionId }), all(storage.payments, { tenantId, subscriptionId })])
   const events = [...chunks.flatMap((chunk) => chunk.events), ...subscription.events]
   // A chunk may have been handed on and not yet taken away.
   const once = [...new Map(events.map((event) => [event.seq, event])).values()].sort((a, b) => a.seq - b.seq)
-  const all = merge(once, payments)
-  const data = all.slice(from, from + limit)
-  return { currency: subscription.pricing.currency, data, ...(from + limit < all.length ? { nextCursor: String(from + limit) } : {}) }
+  const entries = merge(once, payments)
+  const data = entries.slice(from, from + limit)
+  return { currency: subscription.pricing.currency, data, ...(from + limit < entries.length ? { nextCursor: String(from + limit) } : {}) }
 }

@@ -3,10 +3,11 @@
  * number of control planes may run one: steps are compare-and-set, the first step is the claim, and all of them may
  * be repeated.
  */
+
 import { setImmediate } from 'node:timers/promises'
 import pMap from 'p-map'
 import type { Services } from '../services.ts'
-import { MAX_PAGE } from '../storage/storage.ts'
+import { every } from '../storage/every.ts'
 import { doWork, type Repairable, repairable } from './work.ts'
 
 /** Bounds what one look holds in memory; the next look follows at once while there is more. */
@@ -79,12 +80,7 @@ export const startWorker = (services: Services, pollMs: number): Worker => {
 
   const tenantIds = async (): Promise<string[]> => {
     const ids: string[] = []
-    let cursor: string | undefined
-    do {
-      const page = await storage.tenants.page({ where: {}, limit: MAX_PAGE, cursor })
-      ids.push(...page.data.filter(({ mode }) => mode === 'live').map(({ tenantId }) => tenantId))
-      cursor = page.nextCursor
-    } while (cursor)
+    for await (const { mode, tenantId } of every(storage.tenants, {})) if (mode === 'live') ids.push(tenantId)
     return ids
   }
 

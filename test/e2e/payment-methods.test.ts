@@ -46,7 +46,7 @@ inWorlds(test, (story) => {
     for (const customer of [...Object.keys(doors), 'position']) {
       await shop.api.post('/customers', { id: customer, storefrontId: 'us-store', paymentMethods: [card('visa', 'pm_good'), card('amex')] })
       ids[customer] = (await buy({ customerId: customer, paymentMethod: 'visa' })).id
-      await shop.api.patch(`${at(customer)}/payment-methods/visa`, { tokens: { '*': 'pm_decline_funds' } })
+      await shop.api.patch(`${at(customer)}/payment-methods/visa`, { tokens: { '*': 'pm_decline_credential' } })
     }
     await clock('2024-02-02T13:00:00Z')
     for (const [customer, id] of Object.entries(ids)) {
@@ -83,7 +83,7 @@ inWorlds(test, (story) => {
     await shop.api.post('/customers', {
       id: 'c',
       storefrontId: 'us-store',
-      paymentMethods: [card('visa', 'pm_decline_funds'), card('amex', 'pm_decline_funds')],
+      paymentMethods: [card('visa', 'pm_decline_hard'), card('amex', 'pm_decline_hard')],
     })
     const ids: string[] = []
     for (let n = 0; n < 12; n += 1) ids.push((await buy({ paymentMethod: 'visa' })).id)

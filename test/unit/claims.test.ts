@@ -1,6 +1,7 @@
 /** What a customer's subscriptions may be of, from those that are stored and those that are about to be. */
 import test from 'ava'
-import { type Claim, decideClaim, standing } from '../../control-plane/customers/claim.ts'
+import { decideClaim, standing } from '../../control-plane/customers/claim.ts'
+import type { Claim } from '../../control-plane/customers/fresh-claims.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
 
 const now = new Date('2024-03-15T00:00:00Z')

@@ -26,6 +26,7 @@ export const subscriptionAnswer = z
     currentPeriod: z.object({ start: instant, end: instant }),
     nextPayment: nextPaymentAnswer,
     creditBalance: z.int().openapi({ description: 'Owed to the customer in minor units, and used before the card is.' }),
+    carriedBalance: z.int().openapi({ description: 'Owed by the customer in minor units: too little for a charge of its own, it comes with the next one.' }),
     scheduledChange: z.object({ bundleId: z.string(), bundleVersion: z.int(), quantity: z.int(), on: instant }).nullable(),
     trialEnd: instant.nullable(),
     graceUntil: instant.nullable(),
@@ -66,6 +67,7 @@ export const toSubscriptionAnswer = (subscription: Subscription) => {
     currentPeriod: { start: iso(subscription.currentPeriod.start), end: iso(subscription.currentPeriod.end) },
     nextPayment: toNextPayment(subscription),
     creditBalance: subscription.creditMinor,
+    carriedBalance: subscription.carriedMinor ?? 0,
     scheduledChange: next
       ? { bundleId: next.bundleId, bundleVersion: next.bundleVersion, quantity: next.quantity, on: iso(subscription.currentPeriod.end) }
       : null,

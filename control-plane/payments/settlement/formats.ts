@@ -90,7 +90,10 @@ const amount = (row: Row, column: string, currency: string): number => {
 const dateIn = (row: Row, column: string): Date | undefined => {
   const written = optional(row, column)
   if (written === undefined) return undefined
-  const date = new Date(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/.test(written) ? `${written.replace(' ', 'T')}Z` : written)
+  // Without a zone it is UTC, as providers write it, and not the time of the machine that reads it.
+  const hasZone = /(?:[zZ]|[+-]\d\d:?\d\d|[A-Z]{2,4})$/.test(written) || /^\d{4}-\d\d-\d\d$/.test(written)
+  const iso = written.replace(/^(\d{4}-\d\d-\d\d) /, '$1T')
+  const date = new Date(hasZone ? written : iso.includes('T') ? `${iso}Z` : `${written} UTC`)
   if (Number.isNaN(date.getTime())) throw new Malformed(`${column} is not a date`)
   return date
 }

@@ -12,7 +12,7 @@ import type { Payment } from '../../schemas/payment.ts'
 import type { SettlementDifference, SettlementReport } from '../../schemas/settlement-report.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
 import { type Services, tenantNow } from '../../services.ts'
-import { MAX_PAGE } from '../../storage/storage.ts'
+import { every } from '../../storage/every.ts'
 import { insertOrGet, update } from '../../storage/update.ts'
 import { isSettled, recordSettlement } from '../machine/settlements.ts'
 import { missingColumns, type Read, type ReportFormat, type Row, readRow } from './formats.ts'
@@ -172,15 +172,10 @@ async function* numbered(reads: AsyncIterable<Read>): AsyncGenerator<{ read: Rea
 /** Payments at the report's account that were made in its time and that no report has. */
 async function* unsettled(services: Services, tenant: Tenant, { account, from, to }: SettlementReport): AsyncGenerator<Payment> {
   if (!from || !to) return
-  let cursor: string | undefined
-  do {
-    const page = await services.storage.payments.page({ where: { tenantId: tenant.tenantId }, from, limit: MAX_PAGE, cursor })
-    for (const payment of page.data) {
-      if (payment.createdAt >= to) return
-      if (payment.attempts.some((attempt) => attempt.account === account && attempt.status === 'succeeded') && !isSettled(payment)) yield payment
-    }
-    cursor = page.nextCursor
-  } while (cursor)
+  for await (const payment of every(services.storage.payments, { tenantId: tenant.tenantId }, from)) {
+    if (payment.createdAt >= to) return
+    if (payment.attempts.some((attempt) => attempt.account === account && attempt.status === 'succeeded') && !isSettled(payment)) yield payment
+  }
 }
 
 /** @throws AppError as `openReport`; `invalid_request` when the report cannot be read to its end: importing it again goes on. */

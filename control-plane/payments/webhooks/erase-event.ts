@@ -1,9 +1,10 @@
 /** What is kept of a provider's events about a customer that was erased: that they came, when, and of which payment. */
+
 import { isPseudonym } from '../../customers/pseudonym.ts'
 import { keys } from '../../keys.ts'
 import type { WebhookEvent } from '../../schemas/webhook-event.ts'
 import type { Services } from '../../services.ts'
-import { MAX_PAGE, type Page } from '../../storage/storage.ts'
+import { every } from '../../storage/every.ts'
 import { update } from '../../storage/update.ts'
 
 /** One that is still to be applied keeps what it says until it is. */
@@ -23,25 +24,15 @@ const eraseEvent = (services: Services, event: WebhookEvent): Promise<WebhookEve
 const eraseTogether = async (services: Services, event: WebhookEvent): Promise<void> => {
   const { tenantId, account, createdAt, rawBody } = event
   const where = { tenantId, account }
-  const { webhookEvents } = services.storage
-  let page: Page<WebhookEvent> | undefined
-  do {
-    page = await webhookEvents.page({ where, limit: MAX_PAGE, ...(page?.nextCursor ? { cursor: page.nextCursor } : { from: createdAt }) })
-    for (const other of page.data) {
-      if (other.createdAt > createdAt) return
-      if (other.rawBody === rawBody) await eraseEvent(services, other)
-    }
-  } while (page.nextCursor)
+  for await (const other of every(services.storage.webhookEvents, where, createdAt)) {
+    if (other.createdAt > createdAt) return
+    if (other.rawBody === rawBody) await eraseEvent(services, other)
+  }
 }
 
 /** Every event of a payment; harmless to repeat. */
 export const eraseEventsOf = async (services: Services, tenantId: string, paymentId: string): Promise<void> => {
-  let cursor: string | undefined
-  do {
-    const page = await services.storage.webhookEvents.page({ where: { tenantId, paymentId }, limit: MAX_PAGE, cursor })
-    for (const event of page.data) if (!event.erasedAt) await eraseTogether(services, event)
-    cursor = page.nextCursor
-  } while (cursor)
+  for await (const event of every(services.storage.webhookEvents, { tenantId, paymentId })) if (!event.erasedAt) await eraseTogether(services, event)
 }
 
 /**

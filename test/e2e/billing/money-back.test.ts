@@ -90,6 +90,31 @@ inWorlds(test, (story) => {
     t.is((await read(id)).creditBalance, 0, 'all of it went back: to the customer, and to their bank')
   })
 
+  story('credit follows its customer to the next subscription, and a refund of where it came from follows too', async (world) => {
+    const { t, buy, clock, tell, read, shop, payments, kept } = await openBilling(world, { bundle: yearly(36_600), bundles: { small: monthly(3_100) } })
+    const first = await buy()
+    await clock('2024-01-02')
+    await tell(first.id, 'cancel', { at: 'now', credit: 'prorate' })
+    t.is((await read(first.id)).creditBalance, 36_500)
+    const second = await buy({ bundleId: 'small' })
+    t.like(second, { status: 'active', creditBalance: 33_400 })
+    t.is((await read(first.id)).creditBalance, 0)
+    t.deepEqual(await payments(second.id), [['2024-01-02', 0, 'succeeded']])
+    await shop.api.post(`/payments/${first.payment.id}/refund`, { amount: 30_000 })
+    t.is((await read(second.id)).creditBalance, 33_400 - (30_000 - 3_100))
+    await shop.api.post(`/payments/${first.payment.id}/refund`)
+    t.is((await read(second.id)).creditBalance, 0)
+    t.is(await kept(), 0)
+    t.like(await read(second.id), { status: 'active' })
+  })
+
+  story('a payment is given back in as many parts as there are', async (world) => {
+    const { t, buy, shop } = await openBilling(world, { bundle: monthly(3_100) })
+    const { payment } = await buy()
+    for (let n = 0; n < 101; n += 1) t.is((await shop.api.post(`/payments/${payment.id}/refund`, { amount: 10 })).status, 200)
+    t.like((await shop.api.post(`/payments/${payment.id}/refund`)).body, { facts: ['refunded'], refundedAmount: 3_100 })
+  })
+
   story('a bundle that ends with its refund does so in whichever order the parts of its period are given back', async (world) => {
     const { t, buy, clock, shop, read, tell, bills } = await openBilling(world, { bundle: { ...monthly(3_100), refundEndsAccess: true } })
     for (const [customerId, order] of [

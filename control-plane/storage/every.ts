@@ -1,0 +1,21 @@
+/** Every document that a filter finds, read a page at a time. */
+import { type Collection, MAX_PAGE, type PageQuery, type StoredDocument } from './storage.ts'
+
+type Pages<D extends StoredDocument> = Pick<Collection<D>, 'page'>
+
+/** As they are read: what is written meanwhile may be missed, or seen. @param from leaves out what was created before. */
+export async function* every<D extends StoredDocument>(collection: Pages<D>, where: PageQuery['where'], from?: Date): AsyncGenerator<D, undefined> {
+  let cursor: string | undefined
+  do {
+    const page = await collection.page({ where, limit: MAX_PAGE, ...(cursor === undefined ? { ...(from ? { from } : {}) } : { cursor }) })
+    yield* page.data
+    cursor = page.nextCursor
+  } while (cursor)
+}
+
+/** All at once, where there are not many. */
+export const all = async <D extends StoredDocument>(collection: Pages<D>, where: PageQuery['where']): Promise<D[]> => {
+  const found: D[] = []
+  for await (const document of every(collection, where)) found.push(document)
+  return found
+}
