@@ -182,13 +182,13 @@ const bringPaymentToRest = async (services: Services, tenant: Tenant, subscripti
   if (bill.status === 'settled') return payment
   if (bill.status === 'dropped')
     return collectPayment(services, tenant, await update(payments, payment._id, (latest) => abandon(latest, now, repairAt), payment))
-  const { round, onSession, returnUrl, lines, creditMinor, amountMinor } = bill
+  const { round, onSession, returnUrl, lines, creditMinor, amountMinor, period } = bill
   const asked: RoundAsked = {
     round,
     onSession: onSession ?? false,
     returnUrl: returnUrl ?? undefined,
     paymentMethodId: subscription.paymentMethodId ?? undefined,
-    owed: { lines, creditMinor, amountMinor },
+    owed: { lines, creditMinor, amountMinor, period: { start: period.start, end: period.end } },
   }
   const wanted = await withNewestMethod(services, tenant, subscription, payment)
   return collectPayment(services, tenant, await update(payments, payment._id, (latest) => reopen(latest, asked, repairAt), wanted))

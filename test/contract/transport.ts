@@ -53,6 +53,7 @@ const implementation = {
   },
   count: async (call: ServerWritableStream<Buffer, Buffer>) => {
     call.on('cancelled', () => seen.push('count cancelled'))
+    seen.push('count began')
     const [times = 0, bytes = 0] = call.request.toString().split(' ').map(Number)
     for (let n = 0; n < times && !call.cancelled; n += 1) {
       if (!call.write(Buffer.alloc(bytes, n % 256))) await untilDrained(call)
@@ -167,7 +168,8 @@ export const testTransport = (test: TestFn, name: string, create: () => Transpor
     seen.length = 0
     const call = client.makeServerStreamRequest(echo.count.path, same, same, Buffer.from('0 0'))
     const ended = new Promise<ServiceError>((resolve) => call.on('error', resolve as never))
-    await sleep(50)
+    // A machine under load may take a while to connect: what has not begun cannot be told of its end.
+    for (let n = 0; n < 1_000 && !seen.includes('count began'); n += 1) await sleep(10)
     call.cancel()
     t.is((await ended).code, Status.CANCELLED)
     for (let n = 0; n < 100 && !seen.includes('count cancelled'); n += 1) await sleep(10)

@@ -168,7 +168,7 @@ export const fail = (payment: Payment, failure: string | undefined, repairAt: Da
   marked({ ...payment, status: 'failed', failure, effectsDue: hasEffects(payment) }, repairAt)
 
 /** What an obligation that is asked for again comes to by now. */
-type Owed = Pick<Payment, 'lines' | 'creditMinor' | 'amountMinor'>
+type Owed = Pick<Payment, 'lines' | 'creditMinor' | 'amountMinor' | 'period'>
 
 export interface RoundAsked {
   round: number
