@@ -79,8 +79,8 @@ const countQuotas = (decision: Decision, usage: readonly Usage[], key: string, q
     for (let n = 0; n < usage.length; n += 1) {
       const entry = usage[n] as Usage
       if (entry.subscriptionId !== subscriptionId || !runs(entry, key, nowMs)) continue
-      ofThis = entry.used
-      if (ofThis > 0) endMs = entry.untilMs
+      ofThis = plus(ofThis, entry.used)
+      if (entry.used > 0) endMs = endMs === 0 ? entry.untilMs : Math.min(endMs, entry.untilMs)
     }
     used = plus(used, ofThis)
     resetsAtMs = Math.min(resetsAtMs, endMs === 0 ? quotaWindow(terms, nowMs).endMs : endMs)

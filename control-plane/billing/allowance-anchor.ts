@@ -2,12 +2,12 @@
 import { anchorOnDay, type Interval, movedBy, type Period, period, periodIndexAt } from '../../common/calendar.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 
-type Paused = Pick<Subscription, 'anchor' | 'quotaAnchor' | 'billingDay' | 'timeZone' | 'pauses'>
+type Paused = Pick<Subscription, 'anchor' | 'quotaAnchor' | 'billingDay' | 'timeZone' | 'pauses' | 'pricing'>
 
 /** More pauses than anybody makes in the longest period of a quota; older ones are reckoned into the anchor. */
-const MAX_PAUSES = 100
+const MAX_PAUSES = 400
 
-export const quotaPeriodAt = (anchor: Date, per: Interval, timeZone: string, at: Date): Period => {
+const quotaPeriodAt = (anchor: Date, per: Interval, timeZone: string, at: Date): Period => {
   const cycle = { anchor, interval: per, count: 1, timeZone }
   return period(cycle, periodIndexAt(cycle, at))
 }
@@ -19,12 +19,32 @@ const afterPause = (anchor: Date, per: Interval, timeZone: string, { from, to }:
 /** A change of the billing interval moves no allowance: it is the anchor of before that counts on. */
 export const fixedQuotaAnchor = ({ quotaAnchor, anchor }: Pick<Paused, 'quotaAnchor' | 'anchor'>): Date => quotaAnchor ?? anchor
 
+/** A billing day of the week is none of the month. */
+const dayOfMonth = ({ billingDay, pricing: { interval } }: Paused): number | undefined =>
+  interval === 'day' || interval === 'week' ? undefined : (billingDay ?? undefined)
+
+const firstAnchor = (subscription: Paused, per: Interval): Date =>
+  anchorOnDay(fixedQuotaAnchor(subscription), per, dayOfMonth(subscription), subscription.timeZone)
+
 /** For quotas `per` so long: each pause has moved what ran then. */
-export const allowanceAnchor = ({ billingDay, timeZone, pauses, ...anchors }: Paused, per: Interval): Date =>
-  (pauses ?? []).reduce(
-    (anchor, pause) => afterPause(anchor, per, timeZone, pause),
-    anchorOnDay(fixedQuotaAnchor(anchors), per, billingDay ?? undefined, timeZone),
-  )
+export const allowanceAnchor = (subscription: Paused, per: Interval): Date =>
+  (subscription.pauses ?? []).reduce((anchor, pause) => afterPause(anchor, per, subscription.timeZone, pause), firstAnchor(subscription, per))
+
+/**
+ * The allowance that contains `at`, of quotas `per` so long. What ran when a pause began goes on until its moved end,
+ * however the calendar would divide the time before that.
+ */
+export const allowanceAt = (subscription: Paused, per: Interval, at: Date): Period => {
+  const { timeZone } = subscription
+  let anchor = firstAnchor(subscription, per)
+  let moved: Period | undefined
+  for (const pause of subscription.pauses ?? []) {
+    if (pause.to > at) break
+    anchor = moved && pause.from < moved.end ? movedBy(moved.end, pause.from, pause.to, timeZone) : afterPause(anchor, per, timeZone, pause)
+    moved = { start: pause.to, end: anchor }
+  }
+  return moved && at < moved.end ? moved : quotaPeriodAt(anchor, per, timeZone, at)
+}
 
 /** With another pause that is over. */
 export const withPause = (subscription: Paused, from: Date, to: Date): Pick<Subscription, 'quotaAnchor' | 'pauses'> => {

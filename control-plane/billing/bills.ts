@@ -6,7 +6,7 @@ import { derivedId } from '../keys.ts'
 import type { Line } from '../schemas/period.ts'
 import type { Bill, Subscription } from '../schemas/subscription.ts'
 import { joined, sumOf, takenOldest } from './lots.ts'
-import { billedShare, priceOf, withoutAccess } from './periods.ts'
+import { billedShare, offSpansOf, priceOf, withoutAccess } from './periods.ts'
 
 /**
  * Computed again by whoever repeats the step, so that paying twice for one bill is impossible. Those of one
@@ -15,23 +15,26 @@ import { billedShare, priceOf, withoutAccess } from './periods.ts'
 export const paymentIdOf = (tenantId: string, subscriptionId: string, seq: number): string =>
   `${derivedId('pay', tenantId, subscriptionId)}${String(seq).padStart(6, '0')}`
 
-export type BillDraft = Pick<Bill, 'reason' | 'period' | 'lines' | 'creditableMinor' | 'terms' | 'anchor' | 'onSession' | 'leftOutUntil'>
+export type BillDraft = Pick<Bill, 'reason' | 'period' | 'lines' | 'creditableMinor' | 'terms' | 'anchor' | 'onSession' | 'leftOutUntil' | 'pricing'>
 
-/** What of an amount can be charged: whole steps of what the accounts take, and no less than the smallest charge. */
-const chargeable = (dueMinor: number, limits: Subscription['chargeLimits']): number => {
+/**
+ * What of an amount can be charged: whole steps of what the accounts take, and no less than the smallest charge. A price
+ * that is smaller itself is charged as it was agreed: whoever asks for it knows that their accounts take it.
+ */
+const chargeable = (dueMinor: number, priceMinor: number, limits: Subscription['chargeLimits']): number => {
   if (!limits) return dueMinor
   const amountMinor = dueMinor - (dueMinor % limits.stepMinor)
-  return amountMinor < limits.smallestMinor ? 0 : amountMinor
+  return amountMinor < Math.min(limits.smallestMinor, priceMinor) ? 0 : amountMinor
 }
 
 const carriedLine = (amountMinor: number): Line[] => (amountMinor === 0 ? [] : [{ kind: 'carried', amountMinor }])
 
 /** What a bill comes to: after what was carried to it and the credit there is, and as an amount that can be charged. */
-const reckoned = (subscription: Subscription, lines: readonly Line[]) => {
+const reckoned = (subscription: Subscription, lines: readonly Line[], priceMinor: number) => {
   const carriedBefore = subscription.carriedMinor ?? 0
   const total = lines.reduce((sum, line) => sum + line.amountMinor, carriedBefore)
   const creditMinor = Math.min(total, subscription.creditMinor)
-  const amountMinor = chargeable(total - creditMinor, subscription.chargeLimits)
+  const amountMinor = chargeable(total - creditMinor, priceMinor, subscription.chargeLimits)
   const carriedMinor = total - creditMinor - amountMinor
   // Credit of before its origin was kept is the oldest.
   const untold = subscription.creditMinor - sumOf(subscription.creditFrom)
@@ -53,7 +56,7 @@ const reckoned = (subscription: Subscription, lines: readonly Line[]) => {
  */
 export const withBill = (subscription: Subscription, draft: BillDraft, openedAt: Date): { subscription: Subscription; bill: Bill } => {
   const seq = subscription.billsMade
-  const { bill: sums, rest } = reckoned(subscription, draft.lines)
+  const { bill: sums, rest } = reckoned(subscription, draft.lines, draft.creditableMinor)
   const bill: Bill = {
     paymentId: paymentIdOf(subscription.tenantId, subscription.id, seq),
     seq,
@@ -67,9 +70,19 @@ export const withBill = (subscription: Subscription, draft: BillDraft, openedAt:
   return { subscription: { ...subscription, billsMade: seq + 1, ...rest, bills: [...subscription.bills, bill] }, bill }
 }
 
+/** What a whole one of the bill's periods costs, whatever it is still worth. */
+export const wholePrice = ({ pricing, lines, creditableMinor }: Bill): number => {
+  const quantity = lines.find(({ kind }) => kind === 'plan')?.quantity
+  return pricing && quantity ? pricing.amountMinor * quantity : creditableMinor
+}
+
 /** What bills took from the subscription when they were made, given back. */
-const returned = (subscription: Subscription, bills: readonly Bill[]): Pick<Subscription, 'creditMinor' | 'creditFrom' | 'carriedMinor'> => ({
-  creditMinor: bills.reduce((sum, bill) => sum + bill.creditMinor, subscription.creditMinor),
+const returned = (
+  subscription: Subscription,
+  bills: readonly Bill[],
+): Pick<Subscription, 'creditMinor' | 'creditFrom' | 'creditRefundedMinor' | 'carriedMinor'> => ({
+  creditMinor: bills.reduce((sum, bill) => sum + bill.creditMinor - (bill.creditGoneMinor ?? 0), subscription.creditMinor),
+  creditRefundedMinor: bills.reduce((sum, bill) => sum + (bill.creditGoneMinor ?? 0), subscription.creditRefundedMinor),
   creditFrom: joined(...bills.map(({ creditFrom }) => creditFrom), subscription.creditFrom) as Subscription['creditFrom'],
   carriedMinor: bills.reduce((sum, bill) => sum - (bill.carriedMinor ?? 0), subscription.carriedMinor ?? 0),
 })
@@ -80,17 +93,18 @@ export const rebilled = (
   bill: Bill,
   change: Pick<Bill, 'period' | 'lines' | 'leftOutUntil'>,
 ): { subscription: Subscription; bill: Bill } => {
-  const { bill: sums, rest } = reckoned({ ...subscription, ...returned(subscription, [bill]) }, change.lines)
-  const next = { ...bill, ...change, ...sums }
+  const { bill: sums, rest } = reckoned({ ...subscription, ...returned(subscription, [bill]) }, change.lines, wholePrice(bill))
+  const next: Bill = { ...bill, ...change, ...sums, creditGoneMinor: 0 }
   return { subscription: { ...subscription, ...rest, ...replaceBill(subscription, next) }, bill: next }
 }
 
 /** A plan for a period from its start, on the subscription's own terms. */
 export const planBill = (subscription: Subscription, period: Bill['period']): BillDraft => {
   const price = priceOf(subscription)
-  const amountMinor = billedShare(subscription, price, period)
-  const leftOutUntil = withoutAccess(subscription, period)?.to
-  return { reason: 'period', period, lines: [planLine(subscription, amountMinor, period)], creditableMinor: price, leftOutUntil }
+  const spans = offSpansOf(subscription)
+  const amountMinor = billedShare(subscription, price, period, spans)
+  const leftOutUntil = withoutAccess(spans, period).at(-1)?.to
+  return { reason: 'period', period, lines: [planLine(subscription, amountMinor, period)], creditableMinor: price, pricing: subscription.pricing, leftOutUntil }
 }
 
 export const planLine = (
@@ -106,7 +120,7 @@ export const openBill = (subscription: Pick<Subscription, 'bills'>, reason?: Bil
 export const dropBills = (
   subscription: Subscription,
   isUnwanted: (bill: Bill) => boolean,
-): Pick<Subscription, 'bills' | 'creditMinor' | 'creditFrom' | 'carriedMinor'> => {
+): Pick<Subscription, 'bills' | 'creditMinor' | 'creditFrom' | 'creditRefundedMinor' | 'carriedMinor'> => {
   const unwanted = subscription.bills.filter((bill) => bill.status === 'open' && isUnwanted(bill))
   return {
     ...returned(subscription, unwanted),

@@ -64,15 +64,21 @@ export const shareFrom = (subscription: Pick<Subscription, 'timeZone' | 'billing
   return shareOf(amountMinor, Math.min(lengthOf(subscription, first, end), whole), whole)
 }
 
-/** From when to when a period, or what is left of it, had no access since it was not paid; undefined: it had. */
-export const withoutAccess = (
-  { suspendedAt, resumedAt }: Pick<Subscription, 'suspendedAt' | 'resumedAt'>,
-  { start, end }: Pick<BillingPeriod, 'start' | 'end'>,
-): { from: Date; to: Date } | undefined => {
-  if (!suspendedAt || !resumedAt) return undefined
-  const [from, to] = [suspendedAt > start ? suspendedAt : start, resumedAt < end ? resumedAt : end]
-  return from < to ? { from, to } : undefined
+/** Time that was without access since it was not paid, [from, to). */
+export interface OffSpan {
+  from: Date
+  to: Date
 }
+
+/** Those that are over, the earliest first. Documents of before several were kept have one, as a pair of dates. */
+export const offSpansOf = ({ offSpans, suspendedAt, resumedAt }: Pick<Subscription, 'offSpans' | 'suspendedAt' | 'resumedAt'>): OffSpan[] => [
+  ...(suspendedAt && resumedAt ? [{ from: suspendedAt, to: resumedAt }] : []),
+  ...(offSpans ?? []),
+]
+
+/** What of a period lies in such times. */
+export const withoutAccess = (spans: readonly OffSpan[], { start, end }: Pick<BillingPeriod, 'start' | 'end'>): OffSpan[] =>
+  spans.map(({ from, to }) => ({ from: from > start ? from : start, to: to < end ? to : end })).filter(({ from, to }) => from < to)
 
 /** The share of `amountMinor`, the price of a whole period, that falls to the days from one instant of it to another. */
 export const shareBetween = (
@@ -88,14 +94,15 @@ export const shareBetween = (
 
 /** What a period costs of `amountMinor`, the price of a whole one: its share, less that of the time it had no access. */
 export const billedShare = (
-  subscription: Pick<Subscription, 'timeZone' | 'billing' | 'suspendedAt' | 'resumedAt'>,
+  subscription: Pick<Subscription, 'timeZone' | 'billing'>,
   amountMinor: number,
   period: BillingPeriod,
-) => {
-  const share = shareFrom(subscription, amountMinor, period, period.start)
-  const without = withoutAccess(subscription, period)
-  return without ? Math.max(0, share - shareBetween(subscription, amountMinor, period, without.from, without.to)) : share
-}
+  spans: readonly OffSpan[],
+): number =>
+  withoutAccess(spans, period).reduce(
+    (share, { from, to }) => Math.max(0, share - shareBetween(subscription, amountMinor, period, from, to)),
+    shareFrom(subscription, amountMinor, period, period.start),
+  )
 
 /** As `shareFrom`, for what happens within a period: its last day counts, however little is left of it. */
 export const shareOfRest = (subscription: Pick<Subscription, 'timeZone' | 'billing'>, amountMinor: number, period: BillingPeriod, from: Date): number => {

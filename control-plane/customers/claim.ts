@@ -5,6 +5,7 @@
  * sees what the first is about to store. Nothing here stores a subscription.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { AppError, isAppError } from '../../common/errors.ts'
 import { subscriptionsOf } from '../entitlements/publish-entitlements.ts'
@@ -14,10 +15,11 @@ import type { TrialRule } from '../schemas/storefront.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
+import { update } from '../storage/update.ts'
 import { isFinal } from '../subscriptions/machine/state.ts'
 import { newCustomer, withMethod } from './customers.ts'
 import { refuseErased } from './edit-customer.ts'
-import { type Claim, freshClaims } from './fresh-claims.ts'
+import { type Claim, freshClaims, isCarriedOut } from './fresh-claims.ts'
 
 export interface Wish {
   /** The same for a repeat of the same request: a subscription is never in its own way. */
@@ -25,6 +27,8 @@ export interface Wish {
   bundleId: string
   /** Whether the bundle is sold once per customer. */
   onePerCustomer: boolean
+  /** The command that asks for it; absent for a subscription that is being made. */
+  commandId?: string | undefined
   /** The storefront's rule, where the bundle begins with a trial. Absent: no trial is wished for. */
   trialOncePer?: TrialRule | undefined
 }
@@ -38,6 +42,14 @@ export interface Claimed {
 
 /** More subscriptions than anybody makes for one customer in one moment; bounds the document. */
 const MAX_CLAIMS = 100
+/** Another subscription is stored a few writes after its claim: so long is waited for it before the caller is asked to come again. */
+const UNDECIDED_FOR_MS = 3_000
+const LOOK_AGAIN_AFTER_MS = 50
+
+/** Nobody is charged for what may turn out to be a free trial. */
+const trialInTheMaking = () =>
+  new AppError('not_allowed_in_state', 'another subscription of the customer that begins with a trial is just being made; try again in a few minutes')
+
 /** Each conflict means that another claim was written: as many as there may be. */
 const MAX_TRIES = MAX_CLAIMS
 
@@ -62,19 +74,11 @@ const bundlesOf = ({ status, bundleId, scheduledChange, bills }: Subscription): 
     ? []
     : [bundleId, scheduledChange?.bundleId, ...bills.map((bill) => (bill.status === 'open' ? bill.terms?.bundleId : undefined))].flatMap((id) => id ?? [])
 
-/** Whether what was claimed is in the subscription by now, which then says more than its claim; or can be no more. */
-const isStored = (claim: Claim, subscription: Subscription | undefined): boolean => {
-  if (!subscription) return false
-  if (isFinal(subscription.status)) return true
-  const paid = !claim.paymentMethodId || claim.paymentMethodId === subscription.paymentMethodId
-  return paid && bundlesOf(subscription).includes(claim.bundleId)
-}
-
 /** The claims that still count beside these subscriptions, which were read after the claims. */
 export const standing = (claims: readonly Claim[], subscriptions: readonly Subscription[], now: Date): Claim[] =>
   freshClaims(claims, now).filter(
     (claim) =>
-      !isStored(
+      !isCarriedOut(
         claim,
         subscriptions.find(({ id }) => id === claim.subscriptionId),
       ),
@@ -107,13 +111,15 @@ export const decideClaim = (wish: Wish, claims: readonly Claim[], subscriptions:
   }
 }
 
-const isSame = (a: Claim, b: Claim): boolean => a.subscriptionId === b.subscriptionId && a.bundleId === b.bundleId && a.paymentMethodId === b.paymentMethodId
+const isSame = (a: Claim, b: Claim): boolean => a.subscriptionId === b.subscriptionId && a.commandId === b.commandId
 
 interface Judged {
   known: Customer | undefined
   /** Those that still count. */
   claims: Claim[]
   hasTrial: boolean
+  /** There is no trial only because another subscription that begins with one may be about to be stored. */
+  isUndecided: boolean
 }
 
 /** Reads the customer, then what it has, and decides; writes nothing. @throws AppError `not_allowed_in_state`. */
@@ -125,7 +131,9 @@ export const judge = async (services: Services, key: CustomerKey, wish: Wish, no
   // After the customer: what is stored since then has a claim there.
   const subscriptions = isRuled || recent.length >= MAX_CLAIMS ? await subscriptionsOf(services, key) : []
   const claims = standing(recent, subscriptions, now)
-  return { known, claims, hasTrial: decideClaim(wish, claims, subscriptions) }
+  const hasTrial = decideClaim(wish, claims, subscriptions)
+  const isUndecided = wish.trialOncePer !== undefined && !hasTrial && decideClaim(wish, [], subscriptions)
+  return { known, claims, hasTrial, isUndecided }
 }
 
 /**
@@ -142,11 +150,25 @@ export const claimForSubscription = async (
   wish: Wish,
   choose: (customer: Customer | undefined, hasTrial: boolean) => Promise<PaymentMethod | undefined> | PaymentMethod | undefined,
 ): Promise<Claimed> => {
+  const waitedFrom = services.clock.nowMs()
   for (let tries = 1; ; tries += 1) {
     const now = services.clock.now()
-    const { known, claims, hasTrial } = await judge(services, key, wish, now)
+    const { known, claims, hasTrial, isUndecided } = await judge(services, key, wish, now)
+    if (isUndecided) {
+      if (services.clock.nowMs() - waitedFrom > UNDECIDED_FOR_MS) throw trialInTheMaking()
+      await sleep(LOOK_AGAIN_AFTER_MS)
+      tries -= 1
+      continue
+    }
     const method = await choose(known, hasTrial)
-    const claim: Claim = { subscriptionId: wish.subscriptionId, bundleId: wish.bundleId, paymentMethodId: method?.id, trial: hasTrial, at: now }
+    const claim: Claim = {
+      subscriptionId: wish.subscriptionId,
+      bundleId: wish.bundleId,
+      paymentMethodId: method?.id,
+      commandId: wish.commandId,
+      trial: hasTrial,
+      at: now,
+    }
     const others = claims.filter((one) => !isSame(one, claim))
     if (others.length >= MAX_CLAIMS) {
       throw new AppError('not_allowed_in_state', `${MAX_CLAIMS} subscriptions of the customer are being made at this moment; try again in a moment`)
@@ -158,6 +180,20 @@ export const claimForSubscription = async (
       if (!isAppError(error, 'revision_conflict', 'already_exists') || tries === MAX_TRIES) throw error
     }
   }
+}
+
+/** What was claimed is not going to be: its subscription was refused. Best effort, for a claim ends by itself. */
+export const withdrawClaim = async (
+  services: Services,
+  key: CustomerKey,
+  { subscriptionId, commandId }: Pick<Wish, 'subscriptionId' | 'commandId'>,
+): Promise<void> => {
+  await update(services.storage.customers, keys.customer(key.tenantId, key.storefrontId, key.customerId), (customer) => {
+    const claims = customer.claims?.filter((one) => one.subscriptionId !== subscriptionId || (one.commandId ?? undefined) !== commandId)
+    return claims?.length === customer.claims?.length ? undefined : { ...customer, claims: claims as Customer['claims'] }
+  }).catch((error: unknown) => {
+    services.log.warn({ err: error, tenantId: key.tenantId, subscriptionId }, 'a claim could not be withdrawn, and ends by itself')
+  })
 }
 
 const write = (

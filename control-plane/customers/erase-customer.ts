@@ -45,22 +45,25 @@ const refuseWhileOneIsMade = async (services: Services, customer: Customer): Pro
 /** What would be lost. @throws AppError `not_allowed_in_state`. */
 const refuseWhileAlive = async (services: Services, customer: Customer): Promise<void> => {
   const subscriptions: string[] = []
-  for await (const { id, status } of subscriptionsOf(services, customer)) {
+  const credited: string[] = []
+  for await (const { id, status, creditMinor } of subscriptionsOf(services, customer)) {
     if (!isFinal(status)) subscriptions.push(id)
-    if (subscriptions.length > MOST_NAMED) break
+    else if (creditMinor > 0) credited.push(id)
+    if (subscriptions.length > MOST_NAMED || credited.length > MOST_NAMED) break
   }
   const payments: string[] = []
   for await (const payment of paymentsOf(services, customer.tenantId, customer.storefrontId, customer.id)) {
     if (isUnderWay(payment)) payments.push(payment.id)
     if (payments.length > MOST_NAMED) break
   }
-  if (subscriptions.length === 0 && payments.length === 0) return
+  if (subscriptions.length === 0 && payments.length === 0 && credited.length === 0) return
   const alive = [
     ...(subscriptions.length > 0 ? [`subscriptions that have not ended: ${named(subscriptions)}`] : []),
+    ...(credited.length > 0 ? [`credit left of ${named(credited)}, which would be lost`] : []),
     ...(payments.length > 0 ? [`payments or refunds under way: ${named(payments)}`] : []),
   ]
   const how =
-    'cancel them and wait for their outcome; or DELETE with ?cancel=now, which ends subscriptions at once and gives payments up (what still arrives goes back)'
+    'cancel them and wait for their outcome, and refund what is owed; or DELETE with ?cancel=now, which ends subscriptions at once and gives payments up (what still arrives goes back)'
   throw new AppError('not_allowed_in_state', `the customer has ${alive.join('; and ')}. ${how}`)
 }
 

@@ -1,6 +1,8 @@
 /** What follows from a change of a customer: at once where somebody waits for it, by the worker where it is more, or a crash came between. */
 import { isAppError } from '../../common/errors.ts'
 import { openBill } from '../billing/bills.ts'
+import { keys } from '../keys.ts'
+import { consequences } from '../payments/machine/decline-classes.ts'
 import type { Customer } from '../schemas/customer.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
@@ -14,10 +16,17 @@ import { subscriptionsOf } from './methods-in-use.ts'
 /** Whoever renews a card waits for so many charges, each of which a provider may take seconds for; the worker makes the others. */
 const RETRIES_WAITED_FOR = 10
 
-/** What it owes was refused, and nothing is being tried. One that has ended owes nothing. */
-const isUnpaid = (subscription: Subscription): boolean => {
+/**
+ * What it owes was refused, nothing is being tried, and no schedule would try this method again. One that has ended owes
+ * nothing.
+ */
+const isBarred = async (services: Services, tenant: Tenant, subscription: Subscription): Promise<boolean> => {
   const bill = openBill(subscription, 'period')
-  return bill !== undefined && bill.failedRound === bill.round
+  if (!bill || bill.failedRound !== bill.round) return false
+  const payment = await services.storage.payments.find(keys.payment(tenant.tenantId, bill.paymentId))
+  const last = payment?.attempts.findLast(({ paymentMethodId }) => paymentMethodId === subscription.paymentMethodId)
+  const willBeTried = last?.declineClass ? consequences[last.declineClass].laterUnchanged : false
+  return !willBeTried || subscription.status === 'incomplete'
 }
 
 /**
@@ -30,7 +39,7 @@ const retryRenewed = async (services: Services, tenant: Tenant, customer: Custom
   let tried = 0
   for await (const subscription of subscriptionsOf(services, customer)) {
     const renewal = renewed.find(({ methodId }) => methodId === subscription.paymentMethodId)
-    if (!renewal || !isUnpaid(subscription)) continue
+    if (!renewal || !(await isBarred(services, tenant, subscription))) continue
     if (tried === most) return false
     tried += 1
     try {

@@ -1,4 +1,7 @@
+/** Claims that may still be carried out. */
 import type { Customer } from '../schemas/customer.ts'
+import type { Subscription } from '../schemas/subscription.ts'
+import { isFinal } from '../subscriptions/machine/state.ts'
 
 export type Claim = NonNullable<Customer['claims']>[number]
 
@@ -11,3 +14,7 @@ export const CLAIM_COUNTS_FOR_MS = 10 * 60_000
 /** What is being written elsewhere now, as far as anybody can tell. */
 export const freshClaims = (claims: readonly Claim[] | null | undefined, now: Date): Claim[] =>
   (claims ?? []).filter(({ at }) => now.getTime() - at.getTime() < CLAIM_COUNTS_FOR_MS)
+
+/** Whether what was claimed is in the subscription, which then says more than its claim; or can be no more. */
+export const isCarriedOut = ({ commandId }: Claim, subscription: Subscription | undefined): boolean =>
+  subscription !== undefined && (isFinal(subscription.status) || !commandId || subscription.recentCommands.includes(commandId))

@@ -7,7 +7,7 @@ import type { Subscription } from '../schemas/subscription.ts'
 import type { Services } from '../services.ts'
 import { every } from '../storage/every.ts'
 import { isFinal } from '../subscriptions/machine/state.ts'
-import { freshClaims } from './fresh-claims.ts'
+import { freshClaims, isCarriedOut } from './fresh-claims.ts'
 
 /** Every subscription of the customer, a page at a time. */
 export const subscriptionsOf = ({ storage }: Services, { tenantId, storefrontId, id }: Customer): AsyncGenerator<Subscription> =>
@@ -25,11 +25,14 @@ export const refuseIfUsed = async (services: Services, customer: Customer, metho
     const why = `${paymentMethodId} cannot be taken away: the subscription ${id} is paid with it; PATCH another paymentMethod there first`
     throw new AppError('not_allowed_in_state', why)
   }
-  for (const { subscriptionId, paymentMethodId, at } of freshClaims(customer.claims, services.clock.now())) {
+  for (const claim of freshClaims(customer.claims, services.clock.now())) {
+    const { subscriptionId, paymentMethodId } = claim
     if (!paymentMethodId || !methodIds.includes(paymentMethodId)) continue
     const subscription = await services.storage.subscriptions.find(keys.subscription(customer.tenantId, subscriptionId))
     // What was stored since the claim says itself what it is paid with; what was not is being given this method.
-    if (subscription && (isFinal(subscription.status) || subscription.updatedAt >= at)) continue
+    if (isCarriedOut(claim, subscription)) {
+      if (subscription?.paymentMethodId !== paymentMethodId || isFinal(subscription.status)) continue
+    }
     const why = `${paymentMethodId} cannot be taken away: the subscription ${subscriptionId} is just being paid with it; try again in a few minutes`
     throw new AppError('not_allowed_in_state', why)
   }

@@ -5,15 +5,15 @@
  */
 import { type Interval, movedBy, type Period } from '../../common/calendar.ts'
 import type { Usage } from '../../common/entitlements/model.ts'
-import { allowanceAnchor, quotaPeriodAt } from '../billing/allowance-anchor.ts'
+import { allowanceAt } from '../billing/allowance-anchor.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 
 export type UsageEntry = UsageCounters['entries'][number]
-type Paused = Pick<Subscription, 'anchor' | 'quotaAnchor' | 'billingDay' | 'timeZone' | 'pauses'>
+type Paused = Parameters<typeof allowanceAt>[0]
 
 /** Until when a count stands: the end of the allowance that it was taken from, wherever pauses have moved that since. */
-export const countStandsUntil = (entry: Pick<UsageEntry, 'at'> & { until: Date }, subscription: Paused, per: Interval): Date => {
+export const countStandsUntil = (entry: Pick<UsageEntry, 'at' | 'per'> & { until: Date }, subscription: Paused, per: Interval): Date => {
   const { timeZone, pauses } = subscription
   let until = entry.until
   let at = entry.at ?? new Date(until.getTime() - 1)
@@ -24,7 +24,7 @@ export const countStandsUntil = (entry: Pick<UsageEntry, 'at'> & { until: Date }
     until = movedBy(until, from, to, timeZone)
     at = to
   }
-  return quotaPeriodAt(allowanceAnchor(subscription, per), per, timeZone, at).end
+  return allowanceAt(subscription, per, at).end
 }
 
 /** The time that counts for allowances: it stands still in a pause. */
@@ -33,11 +33,19 @@ export const allowanceTime = ({ status, pausedAt }: Pick<Subscription, 'status' 
 
 /** The allowance that runs now, of a quota `per` so long. */
 export const allowanceNow = (subscription: Paused & Pick<Subscription, 'status' | 'pausedAt'>, per: Interval, now: Date): Period =>
-  quotaPeriodAt(allowanceAnchor(subscription, per), per, subscription.timeZone, allowanceTime(subscription, now))
+  allowanceAt(subscription, per, allowanceTime(subscription, now))
 
 const perOf = ({ entitlements }: Pick<Subscription, 'entitlements'>, key: string): Interval | undefined => {
   const found = entitlements.find((one) => one.key === key)
   return found?.kind === 'quota' ? (found.per ?? 'month') : undefined
+}
+
+/** Whose allowance a count is taken from now: that of the subscription which took over the credit of the one that it was counted for, too. */
+export const heirOf = (subscriptionId: string, subscriptions: readonly Subscription[], isHolder: (id: string) => boolean): Subscription | undefined => {
+  const own = subscriptions.find(({ id }) => id === subscriptionId)
+  if (own && isHolder(own.id)) return own
+  const next = subscriptions.find(({ inherited }) => inherited?.some((one) => one.subscriptionId === subscriptionId))
+  return next && (isHolder(next.id) ? next : heirOf(next.id, subscriptions, isHolder))
 }
 
 /** What has been used, as it is published: of keys that the customer holds. */
@@ -45,15 +53,14 @@ export const usageOf = (
   entries: readonly UsageEntry[],
   subscriptions: readonly Subscription[],
   isHeld: (key: string, subscriptionId?: string) => boolean,
-): Usage[] => {
-  const byId = new Map(subscriptions.map((subscription) => [subscription.id, subscription]))
-  return entries.flatMap(({ key, used, until, at, subscriptionId }): Usage[] => {
-    if (!isHeld(key, subscriptionId ?? undefined)) return []
+): Usage[] =>
+  entries.flatMap(({ key, used, until, at, per: countedPer, subscriptionId }): Usage[] => {
+    if (!isHeld(key)) return []
     if (!until) return [{ key, used }]
     if (!subscriptionId) return [{ key, used, untilMs: until.getTime() }]
-    const subscription = byId.get(subscriptionId)
-    const per = subscription && perOf(subscription, key)
-    if (!subscription || !per) return []
-    return [{ key, used, subscriptionId, untilMs: countStandsUntil({ until, at }, subscription, per).getTime() }]
+    const holder = heirOf(subscriptionId, subscriptions, (id) => isHeld(key, id))
+    const per = holder && perOf(holder, key)
+    if (!holder || !per || (countedPer ?? per) !== per) return []
+    const counted = subscriptions.find(({ id }) => id === subscriptionId) ?? holder
+    return [{ key, used, subscriptionId: holder.id, untilMs: countStandsUntil({ until, at }, counted, per).getTime() }]
   })
-}

@@ -1,14 +1,16 @@
 /** Counting what was used: which allowance a use is taken from, and which it is given back to. Pure. */
+import type { Interval } from '../../common/calendar.ts'
 import { type Grant, MAX_COUNT } from '../../common/entitlements/model.ts'
 import { fieldError } from '../../common/errors.ts'
 import type { Subscription } from '../schemas/subscription.ts'
-import { allowanceNow, allowanceTime, countStandsUntil, type UsageEntry } from './allowances.ts'
+import { allowanceNow, allowanceTime, countStandsUntil, heirOf, type UsageEntry } from './allowances.ts'
 
 export type UsageChange = { add: number } | { set: number }
 
 /** A subscription's allowance of one key, as far as it is used. */
 interface Allowance {
   subscriptionId: string
+  per: Interval
   /** Null: unlimited. */
   limit: number | null
   end: Date
@@ -64,24 +66,35 @@ const giveBack = (allowances: readonly Allowance[], amount: number): Allowance[]
 /**
  * Each quota counts in a period of its own.
  * @param grants the quotas of the key that a use is taken from, each with its subscription.
+ * @param subscriptions all of the customer's: a count of one whose credit was taken over is its heir's.
  * @throws AppError `invalid_request` when less than nothing, or more than can be counted, would be used.
  */
 export const countQuota = (
   entries: readonly UsageEntry[],
   key: string,
   grants: readonly { grant: Grant; subscription: Subscription }[],
+  subscriptions: readonly Subscription[],
   change: UsageChange,
   now: Date,
 ): UsageEntry[] => {
   const ofKey = entries.filter((entry) => entry.key === key && entry.until)
+  const isHolder = (id: string): boolean => grants.some(({ subscription }) => subscription.id === id)
+  const isOf = (entry: UsageEntry, id: string, per: string): boolean =>
+    (entry.per ?? per) === per && Boolean(entry.subscriptionId) && heirOf(entry.subscriptionId ?? '', subscriptions, isHolder)?.id === id
   const allowances = grants
     .flatMap(({ grant: { terms }, subscription }): Allowance[] => {
       if (terms.kind !== 'quota') return []
+      const { per, limit } = terms
       const at = allowanceTime(subscription, now)
-      const { end } = allowanceNow(subscription, terms.per, now)
-      const entry = ofKey.find(({ subscriptionId }) => subscriptionId === subscription.id)
-      const runs = entry?.until && countStandsUntil({ until: entry.until, at: entry.at }, subscription, terms.per) > at
-      return [{ subscriptionId: subscription.id, limit: terms.limit, end, at, used: runs ? entry.used : 0 }]
+      const { end } = allowanceNow(subscription, per, now)
+      const running = ofKey.filter((entry) => {
+        const counted = subscriptions.find(({ id }) => id === entry.subscriptionId) ?? subscription
+        return entry.until && isOf(entry, subscription.id, per) && countStandsUntil({ until: entry.until, at: entry.at }, counted, per) > at
+      })
+      // Told late, by a clock that is behind: what was counted since stays counted where it was.
+      const latest = running.reduce((last, entry) => (entry.at && entry.at > last ? entry.at : last), at)
+      const own = running.find((entry) => entry.subscriptionId === subscription.id && entry.at && entry.at > at)
+      return [{ subscriptionId: subscription.id, per, limit, end: own?.until ?? end, at: latest, used: running.reduce((sum, { used }) => sum + used, 0) }]
     })
     .sort(inOrderOfTaking)
   // Counted before allowances were told apart: taken from them as it would be now.
@@ -91,8 +104,8 @@ export const countQuota = (
   const total = totalAfter(used, change)
   const empty = allowances.map((allowance) => ({ ...allowance, used: 0 }))
   const after = 'set' in change ? take(empty, total) : total >= used ? take(before, total - used) : giveBack(before, used - total)
-  const counted = after.map(({ subscriptionId, end, at, used: ofThis }): UsageEntry => ({ key, used: ofThis, until: end, at, subscriptionId }))
+  const counted = after.map(({ subscriptionId, per, end, at, used: ofThis }): UsageEntry => ({ key, used: ofThis, per, until: end, at, subscriptionId }))
   const isCounted = (entry: UsageEntry): boolean =>
-    entry.key === key && Boolean(entry.until) && (!entry.subscriptionId || counted.some(({ subscriptionId }) => subscriptionId === entry.subscriptionId))
+    entry.key === key && Boolean(entry.until) && (!entry.subscriptionId || allowances.some(({ subscriptionId, per }) => isOf(entry, subscriptionId, per)))
   return [...entries.filter((entry) => !isCounted(entry)), ...counted]
 }

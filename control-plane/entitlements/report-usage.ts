@@ -35,10 +35,13 @@ export interface UsageAnswer {
   entitlementRevision: number
 }
 
-/** The grants that a use is taken from: those that give access now; where none does, those that did or will. */
-const takenFrom = (grants: readonly Grant[], key: string, nowMs: number): Grant[] => {
+/**
+ * The grants that a report is about. A use is taken from those that give access now; where none does, from those that did
+ * or will. Giving back, and saying what is used in all, is about what stands still in a pause, too.
+ */
+const takenFrom = (grants: readonly Grant[], key: string, nowMs: number, isPaused: (grant: Grant) => boolean): Grant[] => {
   const ofKey = grants.filter((grant) => grant.key === key && (grant.terms.kind === 'quota' || grant.terms.kind === 'capacity'))
-  const current = ofKey.filter((grant) => isCurrent(grant, nowMs))
+  const current = ofKey.filter((grant) => isCurrent(grant, nowMs) || isPaused(grant))
   const found = current.length > 0 ? current : ofKey
   const kind = found.at(-1)?.terms.kind
   return found.filter(({ terms }) => terms.kind === kind)
@@ -56,7 +59,9 @@ export const reportUsage = async (services: Services, tenant: Tenant, customer: 
   const owner = await storage.customers.find(id)
   if (!owner || owner.erasing) throw unknown()
   const subscriptions = await subscriptionsOf(services, customer)
-  const grants = takenFrom(deriveGrants(subscriptions.map(accessOfSubscription)), report.entitlement, now.getTime())
+  const takes = 'add' in report.change && report.change.add > 0
+  const isPaused = ({ subscriptionId }: Grant): boolean => !takes && subscriptions.some(({ id, status }) => id === subscriptionId && status === 'paused')
+  const grants = takenFrom(deriveGrants(subscriptions.map(accessOfSubscription)), report.entitlement, now.getTime(), isPaused)
   const [first] = grants
   if (!first) throw fieldError('unknown_reference', 'entitlement', `the customer holds no quota or capacity ${JSON.stringify(report.entitlement)}`)
   const held = grants.flatMap((grant) => {
@@ -66,7 +71,7 @@ export const reportUsage = async (services: Services, tenant: Tenant, customer: 
   const count = (entries: readonly UsageEntry[]): UsageEntry[] =>
     first.terms.kind === 'capacity'
       ? countCapacity(entries, report.entitlement, report.change)
-      : countQuota(entries, report.entitlement, held, report.change, now)
+      : countQuota(entries, report.entitlement, held, subscriptions, report.change, now)
 
   await insertOrGet(storage.usageCounters, { _id: id, ...customer, entries: [], recentReports: [], createdAt: services.clock.now() })
   const counters = await update(storage.usageCounters, id, (latest) => {
@@ -81,7 +86,11 @@ export const reportUsage = async (services: Services, tenant: Tenant, customer: 
 
   // As it would be decided with access: what is left is of use to know while it is off, too.
   const always = grants.map(({ untilMs: _, ...grant }) => ({ ...grant, inactive: false, fromMs: Number.NEGATIVE_INFINITY }))
-  const usage = usageOf(counters.entries, subscriptions, (key) => key === report.entitlement)
+  const usage = usageOf(
+    counters.entries,
+    subscriptions,
+    (key, id) => key === report.entitlement && (id === undefined || grants.some((grant) => grant.subscriptionId === id)),
+  )
   const paused = held.every(({ subscription }) => subscription.status === 'paused')
   const at = paused && held[0] ? allowanceTime(held[0].subscription, now) : now
   const after = decide({ grants: always, usage }, report.entitlement, 1, at.getTime())

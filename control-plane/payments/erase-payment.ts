@@ -14,6 +14,8 @@ const pseudonymous = (payment: Payment, as: string): Payment => ({
   ...payment,
   customerId: as,
   description: hasEffects(payment) ? payment.description : undefined,
+  // Where somebody came back to may name them.
+  returnUrl: undefined,
 })
 
 /** One that is not made yet is given up: what still arrives goes back. Refunds go on by themselves. */

@@ -49,19 +49,9 @@ export const giveUpAttempt = async (services: Services, tenant: Tenant, payment:
   }
 }
 
-/**
- * As somebody asks for it. @param check throws when the caller's `If-Match` names another revision.
- * @throws AppError `not_found` or `not_allowed_in_state`.
- */
-export const cancelAttempt = async (
-  services: Services,
-  tenant: Tenant,
-  paymentId: string,
-  attemptId: string,
-  check: (payment: Payment) => void,
-): Promise<Payment> => {
+/** As somebody asks for it. @throws AppError `not_found` or `not_allowed_in_state`. */
+export const cancelAttempt = async (services: Services, tenant: Tenant, paymentId: string, attemptId: string): Promise<Payment> => {
   const payment = await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId))
-  check(payment)
   const attempt = payment.attempts.find(({ id }) => id === attemptId)
   if (!attempt) throw new AppError('not_found', 'the payment has no such attempt')
   if (attempt !== waitingAttempt(payment)) {

@@ -12,9 +12,8 @@ import { update } from '../storage/update.ts'
 import { collectPayment } from './collect-payment.ts'
 import { giveUpAttempt } from './give-up-attempt.ts'
 import { abandon, reopen, waitingAttempt } from './machine/attempts.ts'
+import { openAttempt } from './machine/state.ts'
 import { methodsOf } from './methods-of.ts'
-
-type Check = (payment: Payment) => void
 
 type Method = Pick<Payment, 'paymentMethodId' | 'ownMethod'> & { paymentMethodId: string }
 
@@ -35,34 +34,40 @@ const refusal = (payment: Payment): string | undefined => {
   return undefined
 }
 
-/** @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`. */
+/** A repeat comes soon after its original; this many other commands do not come between. */
+const COMMANDS_REMEMBERED = 16
+
+/** @param commandId the same for a repeat of the same request. @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`. */
 export const payOneTimeNow = async (
   services: Services,
   tenant: Tenant,
   paymentId: string,
+  commandId: string,
   { paymentMethod, returnUrl }: { paymentMethod?: string | undefined; returnUrl?: string | undefined },
-  check: Check,
 ): Promise<Payment> => {
   const { payments } = services.storage
   let payment = await payments.get(keys.payment(tenant.tenantId, paymentId))
-  check(payment)
+  if (payment.recentCommands?.includes(commandId)) return collectPayment(services, tenant, payment)
   const refused = refusal(payment)
   if (refused !== undefined) throw new AppError('not_allowed_in_state', refused)
   const { paymentMethodId, ownMethod } = await loadMethod(services, tenant, payment, paymentMethod)
   const waiting = waitingAttempt(payment)
+  if (!waiting && openAttempt(payment)) throw new AppError('not_allowed_in_state', 'an attempt of the payment is on its way; wait for its outcome')
   if (waiting && paymentMethodId !== waiting.paymentMethodId) {
     payment = await giveUpAttempt(services, tenant, payment, waiting, { why: 'another payment method was given', goOn: false })
   }
   const asked = { round: payment.round + 1, paymentMethodId, onSession: true, returnUrl }
-  const reopened = (latest: Payment) => reopen({ ...latest, ownMethod }, asked, repairTime(services))
+  const reopened = (latest: Payment): Payment | undefined => {
+    const recentCommands = [...(latest.recentCommands ?? []), commandId].slice(-COMMANDS_REMEMBERED)
+    return reopen({ ...latest, ownMethod, recentCommands }, asked, repairTime(services))
+  }
   return collectPayment(services, tenant, await update(payments, payment._id, reopened, payment))
 }
 
 /** Nothing is charged for it any more; money that is on its way goes back when it arrives. @throws AppError `not_allowed_in_state`. */
-export const cancelOneTime = async (services: Services, tenant: Tenant, paymentId: string, check: Check): Promise<Payment> => {
+export const cancelOneTime = async (services: Services, tenant: Tenant, paymentId: string): Promise<Payment> => {
   const { payments } = services.storage
   let payment = await payments.get(keys.payment(tenant.tenantId, paymentId))
-  check(payment)
   if (payment.status === 'succeeded') throw new AppError('not_allowed_in_state', 'the payment has succeeded; refund it instead')
   // First that nobody wants it: should its customer be faster than the provider, their money goes back.
   payment = await update(payments, payment._id, (latest) => abandon(latest, tenantNow(services, tenant), repairTime(services)), payment)

@@ -23,6 +23,8 @@ const claim = part({
   bundleId: { type: String, required: true },
   /** The method that it is, or will be, paid with. */
   paymentMethodId: { type: String },
+  /** The command that it is claimed for; absent for a subscription that is being made. */
+  commandId: { type: String },
   /** It begins with a trial. */
   trial: { type: Boolean, required: true },
   at: { type: Date, required: true },

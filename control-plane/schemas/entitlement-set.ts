@@ -1,4 +1,5 @@
 import type { InferRawDocType } from 'mongoose'
+import { intervals } from '../../common/calendar.ts'
 import { defineFields, defineSchema, part, Schema } from './schema.ts'
 
 /**
@@ -33,6 +34,8 @@ const usageFields = defineFields({
         used: { type: Number, required: true, min: 0 },
         /** Of a quota: the subscription whose allowance it is taken from. Absent: counted before that was told apart. */
         subscriptionId: { type: String },
+        /** Of a quota: how long its periods were when it was counted. A key that is sold by the day counts anew, and by the month goes on. */
+        per: { type: String, enum: intervals },
         /** Of a quota: when that allowance ended, as it was last counted; and when that was. */
         until: { type: Date },
         at: { type: Date },

@@ -63,11 +63,17 @@ const attempt = part({
   resolvedAt: { type: Date },
 })
 
-/** What money that went back took of its subscription: of the worth of the period whose own bill is `period`, and of the credit. */
+/** What money that went back took of its subscription, wherever it lay. */
 export const moneyBackFields = {
+  /** The own bill of the period that it was taken off. */
   period: { type: Number, required: true },
+  /** Of what that period was paid with, and what the period is worth less for it. */
+  paidMinor: { type: Number, required: true, default: 0 },
   worthMinor: { type: Number, required: true },
+  /** Of the credit, and of credit that a bill had taken. */
   creditMinor: { type: Number, required: true },
+  /** Of credit that another subscription has taken over. */
+  movedMinor: { type: Number, required: true, default: 0 },
 } as const
 const moneyBack = part(moneyBackFields)
 
@@ -168,6 +174,8 @@ const fields = defineFields({
   onSession: { type: Boolean },
   /** Where they come back to; absent: to the account's address. */
   returnUrl: { type: String },
+  /** Ids of the last commands of a one-time payment, so that one that is repeated is not done again. */
+  recentCommands: { type: [String], default: undefined },
   /** How long an attempt may wait for the customer. */
   actionHours: { type: Number },
   /** What goes back of it is marked with what it took. Absent: made before that was kept. */

@@ -43,6 +43,8 @@ const bill = part({
   creditMinor: { type: Number, required: true },
   /** Whose money that credit is. */
   creditFrom: { type: [lot], default: undefined },
+  /** Of that credit, what went back to the customer since: it does not return with the bill. */
+  creditGoneMinor: { type: Number },
   /** By how much what is carried to the next bill has grown with this one; below zero: shrunk. */
   carriedMinor: { type: Number },
   /** Left to pay: the lines' sum less the credit. */
@@ -50,6 +52,8 @@ const bill = part({
   openedAt: { type: Date, required: true },
   /** What the period as a whole costs on these terms: what is credited pro rata if it is left early. */
   creditableMinor: { type: Number, required: true },
+  /** The price that it was made at, where another may be agreed for the next period before it is paid. */
+  pricing: { type: pricingPart },
   /** The round of attempts that is asked for, and the last one that is known to have failed. */
   round: { type: Number, required: true },
   failedRound: { type: Number, required: true },
@@ -140,6 +144,8 @@ const fields = defineFields({
   retryAt: { type: Date },
   /** Since when a suspended subscription has had no access: time that is not billed. */
   suspendedAt: { type: Date },
+  /** Such times that are over, and that periods still to be billed may lie in. */
+  offSpans: { type: [part({ from: { type: Date, required: true }, to: { type: Date, required: true } })], default: undefined },
   /** The end of such a time, where the next period has to begin after it. */
   resumedAt: { type: Date },
   pausedAt: { type: Date },
@@ -173,11 +179,26 @@ const fields = defineFields({
         subscriptionId: { type: String, required: true },
         amountMinor: { type: Number, required: true },
         creditFrom: { type: [lot], required: true },
+        /** Of it, what went back to the customer since, in all: the other subscription takes it off what it has. */
+        recalledMinor: { type: Number, required: true, default: 0 },
         at: { type: Date, required: true },
       }),
     ],
     default: undefined,
   },
+  /** Credit that was taken over from subscriptions of the customer that had ended, and how much of it was recalled so far. */
+  inherited: {
+    type: [
+      part({
+        subscriptionId: { type: String, required: true },
+        amountMinor: { type: Number, required: true },
+        recalledMinor: { type: Number, required: true },
+      }),
+    ],
+    default: undefined,
+  },
+  /** What was taken over may have been recalled before this subscription was there to be told. */
+  inheritanceUnchecked: { type: Boolean },
   /** What of it came otherwise than from a bill: for time without access, what was left when it was canceled, or another subscription's. */
   creditGivenMinor: { type: Number },
   billsMade: { type: Number, required: true, default: 0 },

@@ -21,10 +21,11 @@ import { repairTime, type Services, tenantNow } from '../services.ts'
 import { insertOrGet, update } from '../storage/update.ts'
 import { chargeableAt } from './charge-limits.ts'
 import { handOnEvents, isTimeToHandOn } from './hand-on-events.ts'
+import { checkInheritance, tellHeirs } from './inherit-credit.ts'
 import { afterDispute } from './machine/after-dispute.ts'
 import { afterPayment } from './machine/after-payment.ts'
 import { afterTime } from './machine/after-time.ts'
-import { afterMoneyBack, heirsOf } from './machine/money-back.ts'
+import { afterMoneyBack } from './machine/money-back.ts'
 import { atRest, type Moment } from './machine/state.ts'
 
 /** Ten years of days in one catch-up, and some lost races; more steps on one subscription is a fault. */
@@ -69,6 +70,10 @@ export const advanceSubscription = async (
     try {
       const subscription = await chargeable(current ?? (await subscriptions.get(id)))
       current = undefined
+      if (subscription.inheritanceUnchecked) {
+        current = await subscriptions.replace(await checkInheritance(services, tenant, subscription))
+        continue
+      }
       const moved = afterTime(subscription, momentOf(services, tenant))
       if (moved) {
         current = await subscriptions.replace(moved)
@@ -125,26 +130,11 @@ const afterFacts = (subscription: Subscription, payment: Payment, moment: Moment
   return afterDispute(back ?? subscription, payment, moment) ?? back
 }
 
-/** What was taken over from a subscription that has ended is still its payments' money. */
-const noteInHeir = async (services: Services, tenant: Tenant, subscriptionId: string, payment: Payment): Promise<void> => {
-  const { subscriptions } = services.storage
-  const id = keys.subscription(tenant.tenantId, subscriptionId)
-  if (!(await subscriptions.find(id))) return
-  let isNews = false
-  const stored = await update(subscriptions, id, (latest) => {
-    const next = afterMoneyBack(latest, payment, momentOf(services, tenant))
-    isNews = next !== undefined
-    return next
-  })
-  for (const heir of heirsOf(stored, payment.id)) await noteInHeir(services, tenant, heir, payment)
-  if (isNews) await advanceSubscription(services, tenant, subscriptionId, { known: stored })
-}
-
 /** @returns the subscription with what it made of them, stored; undefined when it knew of all. */
 const noteFacts = async (services: Services, tenant: Tenant, subscription: Subscription, payment: Payment): Promise<Subscription | undefined> => {
-  for (const heir of heirsOf(subscription, payment.id)) await noteInHeir(services, tenant, heir, payment)
   const changed = afterFacts(subscription, payment, momentOf(services, tenant))
   const stored = changed && (await services.storage.subscriptions.replace(changed))
+  for (const heir of await tellHeirs(services, tenant, stored ?? subscription)) await advanceSubscription(services, tenant, heir)
   // It is in the subscription: only now is the payment's own reminder of it taken away.
   await markSeen(services, stored ?? subscription, payment)
   return stored
@@ -197,7 +187,7 @@ const bringPaymentToRest = async (services: Services, tenant: Tenant, subscripti
 /** An attempt that waits for the customer does not stand in the way of the payment method that they have given since. */
 const withNewestMethod = async (services: Services, tenant: Tenant, { paymentMethodId }: Subscription, payment: Payment): Promise<Payment> => {
   const waiting = waitingAttempt(payment)
-  if (!waiting || payment.abandoned || !paymentMethodId || paymentMethodId === payment.paymentMethodId) return payment
+  if (!waiting || payment.abandoned || !paymentMethodId || [payment.paymentMethodId, waiting.paymentMethodId].includes(paymentMethodId)) return payment
   return giveUpAttempt(services, tenant, payment, waiting, { why: 'another payment method was given', goOn: false })
 }
 

@@ -3,7 +3,7 @@ import { dateIn } from '../../common/calendar.ts'
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { checkOnSale } from '../catalog/bundles.ts'
-import { claimForSubscription, judge } from '../customers/claim.ts'
+import { claimForSubscription, judge, withdrawClaim } from '../customers/claim.ts'
 import { methodNamed } from '../customers/customers.ts'
 import { checkSetFits } from '../entitlements/check-set-fits.ts'
 import { keys } from '../keys.ts'
@@ -106,19 +106,19 @@ export interface SubscriptionChange {
 /** A new payment method is used at once for a payment that has failed. @throws AppError `not_found` or `not_allowed_in_state`. */
 export const editSubscription = async (services: Services, tenant: Tenant, command: Command, change: SubscriptionChange): Promise<AdvancedSubscription> => {
   const { subscription } = await upToNow(services, tenant, command.subscriptionId, command.check)
-  const methodId = change.paymentMethod === undefined ? undefined : await addMethod(services, tenant, subscription, change.paymentMethod)
+  const methodId = change.paymentMethod === undefined ? undefined : await addMethod(services, tenant, command, subscription, change.paymentMethod)
   return obey(services, tenant, command, (latest, moment) => {
     const paid = methodId === undefined ? latest : withPaymentMethod(latest, methodId, moment)
     return change.metadata === undefined ? paid : { ...paid, metadata: change.metadata }
   })
 }
 
-const addMethod = async (services: Services, tenant: Tenant, subscription: Subscription, named: string): Promise<string> => {
+const addMethod = async (services: Services, tenant: Tenant, command: Command, subscription: Subscription, named: string): Promise<string> => {
   // Refused before anything is written: a subscription that has ended takes no payment method.
   withPaymentMethod(subscription, named, momentOf(services, tenant))
   const storefront = await services.storage.storefronts.get(keys.storefront(tenant.tenantId, subscription.storefrontId))
   const { id: subscriptionId, bundleId } = subscription
-  const wish = { subscriptionId, bundleId, onePerCustomer: false }
+  const wish = { subscriptionId, bundleId, onePerCustomer: false, commandId: command.id }
   // Claimed, so that nobody takes the method away before the subscription is seen to be paid with it.
   const { method } = await claimForSubscription(services, tenant, customerOf(subscription), wish, (customer) =>
     methodNamed(tenant, storefront, customer, named),
@@ -136,11 +136,12 @@ export interface PayRequest {
 
 /** The customer is there, and pays what is still owed. @throws AppError `not_found` or `not_allowed_in_state`. */
 export const payBill = async (services: Services, tenant: Tenant, command: Command, paymentId: string, { paymentMethod, returnUrl }: PayRequest) => {
-  const subscription = await services.storage.subscriptions.get(keys.subscription(tenant.tenantId, command.subscriptionId))
-  command.check(subscription)
+  // Whatever has become of the payment comes first: it may have failed, or be paid, by now.
+  const { subscription } = await advanceSubscription(services, tenant, command.subscriptionId)
+  if (subscription.recentCommands.includes(command.id)) return advanceSubscription(services, tenant, subscription.id)
   // Refused before anything is written.
   payNow(subscription, { paymentId, paymentMethodId: paymentMethod, returnUrl }, momentOf(services, tenant))
-  const paymentMethodId = paymentMethod === undefined ? undefined : await addMethod(services, tenant, subscription, paymentMethod)
+  const paymentMethodId = paymentMethod === undefined ? undefined : await addMethod(services, tenant, command, subscription, paymentMethod)
   return obey(services, tenant, command, (latest, moment) => payNow(latest, { paymentId, paymentMethodId, returnUrl }, moment))
 }
 
@@ -189,16 +190,22 @@ export const changeSubscription = async (services: Services, tenant: Tenant, com
   const { terms, onePerCustomer } = await termsAskedFor(services, tenant, subscription, change)
   if (!isSameOffer(terms, subscription) && !subscription.recentCommands.includes(command.id)) {
     // Refused before anything is written.
-    changeTerms(await chargeableAt(services, tenant, subscription), terms, change.at, momentOf(services, tenant))
+    const { bill } = changeTerms(await chargeableAt(services, tenant, subscription), terms, change.at, momentOf(services, tenant))
+    checkPayable(subscription, bill)
     await checkSetFits(services, customerOf(subscription), [{ ...subscription, ...terms }])
-    const wish = { subscriptionId: subscription.id, bundleId: terms.bundleId, onePerCustomer }
+    const wish = { subscriptionId: subscription.id, bundleId: terms.bundleId, onePerCustomer, commandId: command.id }
     await claimForSubscription(services, tenant, customerOf(subscription), wish, () => undefined)
   }
-  return obey(services, tenant, command, (latest, moment) => {
-    const { subscription: changedOne, bill } = changeTerms(latest, terms, change.at, moment)
-    checkPayable(latest, bill)
-    return changedOne
-  })
+  try {
+    return await obey(services, tenant, command, (latest, moment) => {
+      const { subscription: changedOne, bill } = changeTerms(latest, terms, change.at, moment)
+      checkPayable(latest, bill)
+      return changedOne
+    })
+  } catch (error) {
+    if (error instanceof AppError) await withdrawClaim(services, customerOf(subscription), { subscriptionId: subscription.id, commandId: command.id })
+    throw error
+  }
 }
 
 export interface ChangePreview {

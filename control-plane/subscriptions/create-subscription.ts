@@ -21,7 +21,7 @@ import { clockOf, type Services, tenantNow } from '../services.ts'
 import { insertOrGet } from '../storage/update.ts'
 import { type AdvancedSubscription, advanceSubscription, momentOf } from './advance-subscription.ts'
 import { chargeLimitsOf } from './charge-limits.ts'
-import { type Inherited, inheritCredit } from './inherit-credit.ts'
+import { type Inherited, inheritCredit, nothingInherited } from './inherit-credit.ts'
 import { begin } from './machine/begin.ts'
 import { changed } from './machine/state.ts'
 import { moveSubscription } from './roll-out-bundle.ts'
@@ -94,7 +94,13 @@ const make = async (services: Services, tenant: Tenant, id: string, input: Subsc
     onePerCustomer: bundle.onePerCustomer ?? false,
     trialOncePer: bundle.trialDays > 0 ? (storefront.billing.trialOncePer ?? 'bundle') : undefined,
   }
-  const { method, hasTrial } = await claimForSubscription(services, tenant, { tenantId, storefrontId, customerId }, wish, async (known, withTrial) => {
+  const customer = { tenantId, storefrontId, customerId }
+  const chargeLimits = await chargeLimitsOf(services, tenant, storefront)
+  const stateOf = (methodId: string | undefined, hasTrial: boolean, inherited: Inherited): Subscription =>
+    firstState(services, tenant, storefront, bundle, { id, input, start, now, methodId, hasTrial, chargeLimits, inherited })
+  // All that can be refused is, before anything is claimed.
+  await checkSetFits(services, customer, [stateOf(undefined, false, nothingInherited())])
+  const { method, hasTrial } = await claimForSubscription(services, tenant, customer, wish, async (known, withTrial) => {
     const chosen = paymentMethodOf(tenant, storefront, bundle, known, input.paymentMethod, withTrial)
     const { amountMinor, currency } = bundle.pricing
     if (chosen && amountMinor > 0) {
@@ -104,14 +110,7 @@ const make = async (services: Services, tenant: Tenant, id: string, input: Subsc
     }
     return chosen
   })
-  const chargeLimits = await chargeLimitsOf(services, tenant, storefront)
-  const first = { id, input, start, now, methodId: method?.id, hasTrial, chargeLimits }
-  const none = { creditMinor: 0, creditFrom: [] }
-  const customer = { tenantId, storefrontId, customerId }
-  // Refused before the credit of another is touched.
-  await checkSetFits(services, customer, [firstState(services, tenant, storefront, bundle, { ...first, inherited: none })])
-  const inherited = await inheritCredit(services, tenant, customer, id)
-  return insertOrGet(subscriptions, firstState(services, tenant, storefront, bundle, { ...first, inherited }))
+  return insertOrGet(subscriptions, stateOf(method?.id, hasTrial, await inheritCredit(services, tenant, customer, id)))
 }
 
 const checkBillingCycle = (bundle: Bundle, billingCycle: string | undefined): void => {
@@ -200,9 +199,7 @@ const firstState = (services: Services, tenant: Tenant, storefront: Storefront, 
     billing: storefront.billing,
     billMissed: input.billMissed ?? false,
     paymentMethodId: methodId,
-    creditMinor: inherited.creditMinor,
-    creditFrom: inherited.creditFrom as Subscription['creditFrom'],
-    creditGivenMinor: inherited.creditMinor,
+    ...inherited,
     chargeLimits,
     creditRefundedMinor: 0,
     billsMade: 0,

@@ -1,43 +1,38 @@
 /**
  * Credit follows its customer: what an ended subscription has left is taken over by the next one that the customer makes
  * in the storefront. It leaves the one document before it is in the other, with the name of where it goes; so it is never
- * in both, and whoever repeats the step finds it.
+ * in both, and whoever repeats the step finds it. What is recalled later (a refund of where it came from) is a number in
+ * the document that it left, which the other one compares with what it has accounted for.
  */
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { joined, type Lot } from '../billing/lots.ts'
 import { CLAIM_COUNTS_FOR_MS } from '../customers/fresh-claims.ts'
 import { subscriptionsOf } from '../entitlements/publish-entitlements.ts'
+import { keys } from '../keys.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
-import type { Services } from '../services.ts'
+import { repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
-import { momentOf } from './advance-subscription.ts'
-import { changed, isFinal } from './machine/state.ts'
+import { type Inheritance, inheritedFrom, reconciled } from './machine/money-back.ts'
+import { changed, isFinal, type Moment } from './machine/state.ts'
 
 type Moved = NonNullable<Subscription['creditMovedTo']>[number]
 
-export interface Inherited {
-  creditMinor: number
-  creditFrom: Lot[]
-}
+const momentOf = (services: Services, tenant: Tenant): Moment => ({ now: tenantNow(services, tenant), repairAt: repairTime(services) })
 
 /** Where credit went that has never arrived, and never will. */
 const isStranded = (subscriptions: readonly Subscription[], now: Date, { subscriptionId, at }: Moved): boolean =>
   now.getTime() - at.getTime() > CLAIM_COUNTS_FOR_MS && !subscriptions.some(({ id }) => id === subscriptionId)
 
-const handedOver = (
-  ended: Subscription,
-  to: string,
-  subscriptions: readonly Subscription[],
-  systemNow: Date,
-  moment: ReturnType<typeof momentOf>,
-): Subscription | undefined => {
+const leftOf = ({ amountMinor, recalledMinor }: Moved): number => amountMinor - recalledMinor
+
+const handedOver = (ended: Subscription, to: string, subscriptions: readonly Subscription[], systemNow: Date, moment: Moment): Subscription | undefined => {
   const moves = ended.creditMovedTo ?? []
   const stranded = moves.filter((move) => move.subscriptionId !== to && isStranded(subscriptions, systemNow, move))
-  const amountMinor = stranded.reduce((sum, move) => sum + move.amountMinor, ended.creditMinor)
+  const amountMinor = stranded.reduce((sum, move) => sum + leftOf(move), ended.creditMinor)
   if (amountMinor === 0) return undefined
   const creditFrom = joined(ended.creditFrom, ...stranded.map((move) => move.creditFrom))
-  const move = { subscriptionId: to, amountMinor, creditFrom, at: systemNow }
+  const move = { subscriptionId: to, amountMinor, creditFrom, recalledMinor: 0, at: systemNow }
   const next = changed(
     ended,
     {
@@ -53,16 +48,77 @@ const handedOver = (
   return { ...next, repairAt: ended.repairAt }
 }
 
+/** What a subscription has handed over to another, in all. */
+const handedTo = ({ id, creditMovedTo }: Subscription, to: string): Inheritance | undefined => {
+  const moves = (creditMovedTo ?? []).filter(({ subscriptionId }) => subscriptionId === to)
+  if (moves.length === 0) return undefined
+  const sum = (of: (move: Moved) => number): number => moves.reduce((total, move) => total + of(move), 0)
+  return { from: id, amountMinor: sum(({ amountMinor }) => amountMinor), recalledMinor: sum(({ recalledMinor }) => recalledMinor) }
+}
+
+export type Inherited = Pick<Subscription, 'creditMinor' | 'creditFrom' | 'creditGivenMinor' | 'inherited' | 'inheritanceUnchecked'>
+
+/** As a new subscription begins with it. */
+const asInherited = (inheritances: readonly Inheritance[]): Inherited => {
+  const lots = inheritances.map(({ from, amountMinor, recalledMinor }): Lot => ({ paymentId: inheritedFrom(from), amountMinor: amountMinor - recalledMinor }))
+  const creditMinor = lots.reduce((sum, { amountMinor }) => sum + amountMinor, 0)
+  return {
+    creditMinor,
+    creditGivenMinor: creditMinor,
+    creditFrom: joined(lots) as Inherited['creditFrom'],
+    inherited: inheritances.map(({ from, ...rest }) => ({ subscriptionId: from, ...rest })) as Inherited['inherited'],
+    ...(inheritances.length > 0 ? { inheritanceUnchecked: true } : {}),
+  }
+}
+
+export const nothingInherited = (): Inherited => asInherited([])
+
 /** @param to the subscription that is about to be stored; the same for a repeat of the same request, which is answered the same. */
 export const inheritCredit = async (services: Services, tenant: Tenant, customer: CustomerKey, to: string): Promise<Inherited> => {
   const subscriptions = await subscriptionsOf(services, customer)
-  const inherited: Moved[] = []
+  const inheritances: Inheritance[] = []
   for (const { _id, status, id } of subscriptions) {
     if (!isFinal(status) || id === to) continue
     const stored = await update(services.storage.subscriptions, _id, (latest) =>
       handedOver(latest, to, subscriptions, services.clock.now(), momentOf(services, tenant)),
     )
-    inherited.push(...(stored.creditMovedTo ?? []).filter(({ subscriptionId }) => subscriptionId === to))
+    const handed = handedTo(stored, to)
+    if (handed) inheritances.push(handed)
   }
-  return { creditMinor: inherited.reduce((sum, { amountMinor }) => sum + amountMinor, 0), creditFrom: joined(...inherited.map(({ creditFrom }) => creditFrom)) }
+  return asInherited(inheritances)
+}
+
+/**
+ * A subscription that has just been stored looks once more at what it took over: what was recalled before it was there
+ * found nobody to tell. @returns it as it then is, not stored.
+ */
+export const checkInheritance = async (services: Services, tenant: Tenant, subscription: Subscription): Promise<Subscription> => {
+  const { tenantId, storefrontId, customerId } = subscription
+  let current = subscription
+  for (const other of await subscriptionsOf(services, { tenantId, storefrontId, customerId })) {
+    const handed = other.id === subscription.id ? undefined : handedTo(other, subscription.id)
+    if (handed) current = reconciled(current, handed, momentOf(services, tenant)) ?? current
+  }
+  return { ...current, inheritanceUnchecked: undefined }
+}
+
+/** Tells those that took credit over what has been recalled of it. @returns the ids of those for whom it was news. */
+export const tellHeirs = async (services: Services, tenant: Tenant, subscription: Subscription): Promise<string[]> => {
+  const { subscriptions } = services.storage
+  const told: string[] = []
+  for (const to of new Set((subscription.creditMovedTo ?? []).map(({ subscriptionId }) => subscriptionId))) {
+    const id = keys.subscription(subscription.tenantId, to)
+    const handed = handedTo(subscription, to)
+    // Not there yet: it looks for itself when it is.
+    if (!handed || !(await subscriptions.find(id))) continue
+    let isNews = false
+    const heir = await update(subscriptions, id, (latest) => {
+      const next = reconciled(latest, handed, momentOf(services, tenant))
+      isNews = next !== undefined
+      return next
+    })
+    if (isNews) told.push(to)
+    told.push(...(await tellHeirs(services, tenant, heir)))
+  }
+  return told
 }

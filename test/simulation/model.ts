@@ -69,6 +69,9 @@ interface Bill {
   /** What is left to the next bill, and what was brought from the last. */
   carried: number
   basis: number
+  /** Of a whole period; and what of its credit went back to the customer. */
+  price: number
+  gone: number
   /** The price of its plan's time. */
   plain: number
   /** Attempts asked for so far. */
@@ -134,12 +137,6 @@ const costOfRest = (price: number, span: Span, at: number): number => {
 }
 
 const days = (from: number, to: number): number => Math.max(0, dayOf(to) - dayOf(from))
-const pieceOf = ({ start, end, wholeStart, wholeEnd }: Span): [number, number] => {
-  const whole = days(wholeStart, wholeEnd)
-  const part = Math.min(days(start, end), whole)
-  return part <= 0 || whole <= 0 ? [1, 1] : [part, whole]
-}
-
 export class Model {
   now: number
   status: Status = 'scheduled'
@@ -167,15 +164,15 @@ export class Model {
   pausedAt: number | undefined
   resumeAt: number | undefined
   pausedForCard = false
-  off: { from: number; until: number | undefined } | undefined
+  /** Times without access that are over, and since when there is none. */
+  offs: { from: number; until: number }[] = []
+  offSince: number | undefined
   trialEnd: number | undefined
   billMissed: boolean
   /** What the business has, in the end, kept. */
   paid = 0
   /** Of the current period's own payment: what can still be refunded. */
   refundable = 0
-  /** Which piece of a whole period that payment is for. */
-  private piece: [part: number, whole: number] = [1, 1]
   /** Charges made for nothing that the control plane has not heard of yet. */
   private readonly strays: { at: number; amount: number }[] = []
 
@@ -293,7 +290,7 @@ export class Model {
     } else if (this.status === 'past_due' && this.graceUntil !== undefined && this.graceUntil <= this.now) {
       this.status = 'suspended'
       this.graceUntil = undefined
-      this.off = this.off?.until === undefined ? { from: due, until: undefined } : { from: this.off.from, until: undefined }
+      this.offSince = due
     } else this.retry()
   }
 
@@ -311,15 +308,23 @@ export class Model {
   /** What has failed is asked for again; in a suspension only what had access, and will have it. */
   private again(bill: Bill): void {
     if (this.status === 'suspended' && bill.kind === 'period') {
+      const offs = [...this.offs, { from: this.offSince as number, until: this.now }]
+      const before = { credit: this.credit, creditLots: this.creditLots, carried: this.carried, bills: this.bills }
       this.takeBack(bill)
-      const off = { from: (this.off as { from: number }).from, until: this.now }
-      let cost = this.costWithout(bill.basis, bill.span, off)
+      const price = bill.price
+      let cost = this.costWithout(price, bill.span, offs)
       let { span } = bill
       if (cost === 0 && this.now >= span.end) {
         span = spanFrom(this.anchor, this.plan.interval, this.now)
-        cost = costOfRest(bill.basis, span, this.now)
+        cost = costOfRest(price, span, this.now)
       }
-      const { no, ...sums } = this.newBill('period', span, cost, bill.basis)
+      const { no, ...sums } = this.newBill('period', span, cost, price)
+      if (sums.amount === 0 && this.carried > 0) {
+        // Too little for a charge of its own: it is tried as it was.
+        Object.assign(this, before)
+        this.attempt(bill)
+        return
+      }
       Object.assign(bill, { span: sums.span, amount: sums.amount, credit: sums.credit, creditLots: sums.creditLots, carried: sums.carried, plain: sums.plain })
       bill.leftOut = this.now
       if (bill.amount === 0) {
@@ -332,17 +337,20 @@ export class Model {
     this.attempt(bill)
   }
 
-  private costWithout(price: number, span: Span, off: { from: number; until: number | undefined } | undefined): number {
-    const cost = costFrom(price, span, span.start)
-    if (off?.until === undefined) return cost
-    const [from, until] = [Math.max(off.from, span.start), Math.min(off.until, span.end)]
+  private costWithout(price: number, span: Span, offs: { from: number; until: number }[]): number {
     const whole = days(span.wholeStart, span.wholeEnd)
-    return from < until && whole > 0 ? Math.max(0, cost - share(price, Math.min(days(from, until), whole), whole)) : cost
+    return offs.reduce(
+      (cost, off) => {
+        const [from, until] = [Math.max(off.from, span.start), Math.min(off.until, span.end)]
+        return from < until && whole > 0 ? Math.max(0, cost - share(price, Math.min(days(from, until), whole), whole)) : cost
+      },
+      costFrom(price, span, span.start),
+    )
   }
 
   /** What a bill took when it was made. */
   private takeBack(bill: Bill): void {
-    this.credit += bill.credit
+    this.credit += bill.credit - bill.gone
     this.creditLots = merged(bill.creditLots, this.creditLots)
     this.carried -= bill.carried
   }
@@ -377,12 +385,27 @@ export class Model {
     this.credit -= credit
     const [creditLots, left] = split(this.creditLots, Math.max(0, credit))
     this.creditLots = left
-    const amount = due - credit < SMALLEST ? 0 : due - credit
+    const amount = due - credit < Math.min(SMALLEST, basis) ? 0 : due - credit
     const carried = due - credit - amount - this.carried
     this.carried += carried
     const no = this.bills
     this.bills += 1
-    return { kind, no, span, amount, credit, creditLots, carried, basis, plain: total, openedAt: this.now, refusedFor: new Set(), rounds: 0 }
+    return {
+      kind,
+      no,
+      span,
+      amount,
+      credit,
+      creditLots,
+      carried,
+      basis,
+      price: basis,
+      gone: 0,
+      plain: total,
+      openedAt: this.now,
+      refusedFor: new Set(),
+      rounds: 0,
+    }
   }
 
   private turn(): void {
@@ -396,18 +419,17 @@ export class Model {
       this.scheduled = undefined
       if (!sameCycle) this.anchor = this.span.end
     }
-    const { off } = this
-    const start = off?.until !== undefined && this.span.end >= off.from && this.span.end < off.until ? off.until : this.span.end
+    const start = this.offs.reduce((from, off) => (from >= off.from && from < off.until ? off.until : from), this.span.end)
     const span = spanFrom(this.anchor, this.plan.interval, start)
-    const pastOff = off?.until !== undefined && span.end > off.until
+    const offs = this.offs.filter(({ until }) => until > start)
     if (this.price === 0 || this.collectionPaused) {
-      if (pastOff) this.off = undefined
+      this.offs = offs
       this.status = 'active'
       this.enter(span, 0, 0, [], this.bills)
       return
     }
-    const bill = this.newBill('period', span, this.costWithout(this.price, span, off), this.price)
-    if (off?.until !== undefined && off.from < span.end && off.until > span.start) bill.leftOut = Math.min(off.until, span.end)
+    const bill = this.newBill('period', span, this.costWithout(this.price, span, this.offs), this.price)
+    for (const off of this.offs) if (off.from < span.end && off.until > span.start) bill.leftOut = Math.min(off.until, span.end)
     if (bill.amount > 0 && this.card === undefined) {
       this.takeBack(bill)
       this.bills -= 1
@@ -416,7 +438,7 @@ export class Model {
       this.pausedForCard = true
       return
     }
-    if (pastOff) this.off = undefined
+    this.offs = offs
     this.bill = bill
     this.attempt(bill)
   }
@@ -490,7 +512,7 @@ export class Model {
     if (bill.kind === 'change') {
       this.change = undefined
       const samePeriod = bill.anchor === undefined
-      const kept = samePeriod ? this.lots : splitNewest(this.lots, bill.unused ?? 0)[0]
+      const [kept] = splitNewest(this.lots, bill.unused ?? 0)
       const [toCredit, left] = splitNewest(kept, Math.max(0, -bill.credit))
       this.creditLots = merged(this.creditLots, toCredit)
       const lots = merged(left, bill.creditLots, [{ no: bill.no, amount: bill.amount }])
@@ -505,25 +527,23 @@ export class Model {
     this.bill = undefined
     const late = this.status === 'paused' || (this.status === 'incomplete' && !this.billMissed)
     const isUnserved = late && bill.span.end <= this.now
-    if (isUnserved) this.off = { from: bill.span.start, until: this.now }
-    else if (this.status === 'suspended' && this.off) this.off.until = this.now
-    else if (this.off?.until === undefined) this.off = undefined
+    const since = isUnserved ? bill.span.start : this.status === 'suspended' ? this.offSince : undefined
     const lots = merged(bill.creditLots, [{ no: bill.no, amount: bill.amount }])
     let credited = 0
-    if ((isUnserved || this.status === 'suspended') && this.off) {
+    if (since !== undefined) {
+      this.offs.push({ from: since, until: this.now })
       const { span } = bill
-      const from = Math.max(this.off.from, bill.leftOut ?? 0, span.start)
+      const from = Math.max(since, bill.leftOut ?? 0, span.start)
       const until = Math.min(this.now, span.end)
       const whole = days(span.wholeStart, span.wholeEnd)
-      const isWhole = span.start === span.wholeStart && span.end === span.wholeEnd
-      if (from < until && whole > 0) credited = Math.min(bill.plain, share(isWhole ? bill.plain : bill.basis, Math.min(days(from, until), whole), whole))
+      if (from < until && whole > 0) credited = Math.min(bill.plain, share(bill.price, Math.min(days(from, until), whole), whole))
     }
+    this.offSince = undefined
     const [toCredit, left] = splitNewest(lots, credited)
     this.credit += credited
     this.creditLots = merged(this.creditLots, toCredit)
     this.status = 'active'
     this.enter(bill.span, bill.basis, bill.amount, left, bill.no)
-    this.piece = pieceOf(bill.span)
     this.payBy = undefined
     this.graceUntil = undefined
     this.retryAt = undefined
@@ -579,6 +599,10 @@ export class Model {
     if (this.bill) this.stray(this.bill)
     this.bill = undefined
     this.status = status
+    const squared = Math.min(this.carried, this.credit)
+    this.credit -= squared
+    this.creditLots = split(this.creditLots, squared)[1]
+    this.carried = 0
     this.cancelAtEnd = false
     this.scheduled = undefined
     this.graceUntil = undefined
@@ -717,27 +741,36 @@ export class Model {
     const { change } = this
     // A change that is on its way was reckoned with money that is not there any more.
     if (change) this.takeBack(change)
+    const sum = (lots: Lot[]): number => lots.reduce((total, lot) => total + lot.amount, 0)
+    const less = (lots: Lot[], by: number): Lot[] => merged(lots.map(({ no, amount: of }) => ({ no, amount: no === this.own ? of - by : of })))
     let left = amount
-    const off = (lots: Lot[], basis: number, [part, whole]: [number, number]): number => {
-      const within = Math.min(left, amountOf(lots, this.own))
-      const ofWhole = share(within, whole, part)
-      left = ofWhole <= basis ? left - within : Math.max(0, left - share(basis, part, whole))
-      return Math.min(ofWhole, basis)
+    const worth = this.isOver ? 0 : Math.min(left, amountOf(this.lots, this.own))
+    const had = amountOf(this.lots, this.own) > 0
+    if (worth > 0) {
+      const rest = less(this.lots, worth)
+      this.basis = share(this.basis, sum(rest), sum(this.lots))
+      this.lots = rest
     }
-    const worth = this.isOver ? 0 : off(this.lots, this.basis, this.piece)
-    const bill = !this.isOver && this.bill && amountOf(this.bill.creditLots, this.own) > 0 ? this.bill : undefined
-    const ofBill = bill ? off(bill.creditLots, bill.basis, pieceOf(bill.span)) : 0
+    left -= worth
+    let ofBill = 0
+    if (this.bill) {
+      ofBill = Math.min(left, amountOf(this.bill.creditLots, this.own))
+      const all = this.bill.amount + sum(this.bill.creditLots)
+      const rest = less(this.bill.creditLots, ofBill)
+      if (all > 0) this.bill.basis = share(this.bill.basis, this.bill.amount + sum(rest), all)
+      this.bill.creditLots = rest
+      this.bill.gone += ofBill
+      left -= ofBill
+    }
     const fromCredit = Math.min(left, this.credit, amountOf(this.creditLots, this.own))
-    this.basis -= worth
-    if (bill) bill.basis -= ofBill
     this.credit -= fromCredit
-    this.creditLots = merged(this.creditLots.map(({ no, amount: of }) => ({ no, amount: no === this.own ? of - fromCredit : of })))
+    this.creditLots = less(this.creditLots, fromCredit)
     if (change && worth + ofBill + fromCredit > 0) {
       this.takeAgain(change)
       this.dropChange()
     } else if (change) this.takeAgain(change)
     if (this.isOver) return
-    if (this.refundable === 0 && this.basis === 0 && this.plan.refundEnds && amountOf(this.lots, this.own) > 0) this.end('canceled')
+    if (this.refundable === 0 && this.basis === 0 && this.plan.refundEnds && had) this.end('canceled')
     this.settleTimers()
   }
 

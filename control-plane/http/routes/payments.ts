@@ -1,11 +1,11 @@
-import { fieldError } from '../../../common/errors.ts'
+import { AppError, fieldError, isAppError } from '../../../common/errors.ts'
 import { keys } from '../../keys.ts'
 import { cancelAttempt } from '../../payments/give-up-attempt.ts'
 import { completeAttempt } from '../../payments/inquire-attempt.ts'
 import { payOnce, refundPayment } from '../../payments/one-time-payment.ts'
 import { cancelOneTime, payOneTimeNow } from '../../payments/present-customer.ts'
 import { resolveAttemptByHand, resolveRefundByHand } from '../../payments/resolve-by-hand.ts'
-import { declineClasses, paymentStatuses } from '../../schemas/payment.ts'
+import { declineClasses, type Payment, paymentStatuses } from '../../schemas/payment.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
 import type { Services } from '../../services.ts'
 import { payBill, withdrawChange } from '../../subscriptions/change-subscription.ts'
@@ -51,9 +51,20 @@ const returnUrl = z
   .max(2_000)
   .openapi({ description: 'Where the customer comes back to after having acted; left out: the returnUrl of the account.' })
 
-/** What is then done to the subscription looks again at whether the payment is still owed. */
-const checkPayment = async (services: Services, tenant: Tenant, paymentId: string, ifMatch: number | undefined): Promise<void> =>
-  mustMatch(ifMatch)(await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId)))
+/**
+ * For what is done in several writes: the payment is written as it is, at the revision that the caller names, so that of
+ * several who name it one gets through. @throws AppError `precondition_failed` or `not_found`.
+ */
+const claimRevision = async (services: Services, tenant: Tenant, paymentId: string, ifMatch: number | undefined): Promise<Payment> => {
+  const { payments } = services.storage
+  const payment = await payments.get(keys.payment(tenant.tenantId, paymentId))
+  if (ifMatch === undefined) return payment
+  mustMatch(ifMatch)(payment)
+  return payments.replace(payment).catch((error: unknown) => {
+    if (!isAppError(error, 'revision_conflict')) throw error
+    throw new AppError('precondition_failed', 'somebody else was first; read it again')
+  })
+}
 
 export const paymentRoutes = [
   route({
@@ -153,9 +164,8 @@ export const paymentRoutes = [
     status: 200,
     answer: paymentAnswer,
     handle: async ({ services, tenant, params, body, ifMatch, newId }) => {
-      const { subscriptionId } = await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment))
-      if (!subscriptionId) return paymentWithRevision(await payOneTimeNow(services, tenant, params.payment, body, mustMatch(ifMatch)))
-      await checkPayment(services, tenant, params.payment, ifMatch)
+      const { subscriptionId } = await claimRevision(services, tenant, params.payment, ifMatch)
+      if (!subscriptionId) return paymentWithRevision(await payOneTimeNow(services, tenant, params.payment, newId('cmd'), body))
       const command = { id: newId('cmd'), subscriptionId, check: () => undefined }
       await payBill(services, tenant, command, params.payment, body)
       return paymentWithRevision(await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment)))
@@ -172,9 +182,8 @@ export const paymentRoutes = [
     status: 200,
     answer: paymentAnswer,
     handle: async ({ services, tenant, params, ifMatch, newId }) => {
-      const { subscriptionId } = await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment))
-      if (!subscriptionId) return paymentWithRevision(await cancelOneTime(services, tenant, params.payment, mustMatch(ifMatch)))
-      await checkPayment(services, tenant, params.payment, ifMatch)
+      const { subscriptionId } = await claimRevision(services, tenant, params.payment, ifMatch)
+      if (!subscriptionId) return paymentWithRevision(await cancelOneTime(services, tenant, params.payment))
       await withdrawChange(services, tenant, { id: newId('cmd'), subscriptionId, check: () => undefined }, params.payment)
       return paymentWithRevision(await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment)))
     },
@@ -190,7 +199,8 @@ export const paymentRoutes = [
     status: 200,
     answer: paymentAnswer,
     handle: async ({ services, tenant, params, ifMatch }) => {
-      await cancelAttempt(services, tenant, params.payment, params.attempt, mustMatch(ifMatch))
+      await claimRevision(services, tenant, params.payment, ifMatch)
+      await cancelAttempt(services, tenant, params.payment, params.attempt)
       return paymentWithRevision(await resumePayment(services, tenant, params.payment))
     },
   }),

@@ -35,8 +35,12 @@ const billingFields = {
     .int()
     .min(1)
     .max(1_000)
-    .openapi({ description: 'Attempts of one payment in any 24 hours, over all providers and outcomes. Default 10.' }),
-  maxAttempts: z.int().min(1).max(1_000).openapi({ description: 'Attempts of one payment in maxAttemptsDays, over all providers and outcomes. Default 15.' }),
+    .openapi({ description: 'Attempts of one payment with one method in any 24 hours, over all providers and outcomes. Default 10.' }),
+  maxAttempts: z
+    .int()
+    .min(1)
+    .max(1_000)
+    .openapi({ description: 'Attempts of one payment with one method in maxAttemptsDays, over all providers and outcomes. Default 15.' }),
   maxAttemptsDays: z.int().min(1).max(3_650).openapi({ description: 'Default 30.' }),
   tryOtherMethods: z
     .boolean()

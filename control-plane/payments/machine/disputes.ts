@@ -9,7 +9,11 @@ const MAX_DISPUTES = 20
 const disputesOf = (payment: Pick<Payment, 'disputes'>): Dispute[] => payment.disputes ?? []
 
 /** The money is with the bank, or may go there: it cannot be given back a second time. */
-export const isDisputed = (payment: Pick<Payment, 'disputes'>): boolean => disputesOf(payment).some(({ status }) => status === 'open' || status === 'lost')
+export const isDisputed = (payment: Pick<Payment, 'disputes' | 'refunds'>): boolean =>
+  disputesOf(payment).some(
+    ({ status, attemptId }) =>
+      (status === 'open' || status === 'lost') && !payment.refunds.some((refund) => refund.reason !== 'requested' && refund.attemptId === attemptId),
+  )
 
 /** What is told out of order: only what is newer than what is known replaces it, and nothing reopens what was decided. */
 const isDisputeNews = (known: Dispute, facts: DisputeFacts, at: Date): boolean =>

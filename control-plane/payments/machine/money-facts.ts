@@ -18,6 +18,9 @@ export interface MoneyFact {
 /** Refunds that Tollgate owed by itself concern nobody: their money was never counted. */
 export const moneyFacts = (payment: Payment): MoneyFact[] => {
   const requested = payment.refunds.filter(({ reason }) => reason === 'requested')
+  // The bank may take back the second charge of two before we could: that is not this obligation's money.
+  const isOfKept = ({ attemptId }: { attemptId: string }): boolean =>
+    !payment.refunds.some((refund) => refund.reason !== 'requested' && refund.attemptId === attemptId)
   const refunded = requested.filter(({ status }) => status === 'succeeded').reduce((sum, { amountMinor }) => sum + amountMinor, 0)
   return [
     ...requested.map(
@@ -30,7 +33,7 @@ export const moneyFacts = (payment: Payment): MoneyFact[] => {
         at,
       }),
     ),
-    ...(payment.disputes ?? []).map(({ id, status, amountMinor, currency, counted, openedAt }): MoneyFact => {
+    ...(payment.disputes ?? []).filter(isOfKept).map(({ id, status, amountMinor, currency, counted, openedAt }): MoneyFact => {
       // Banks may count in a currency of their own: then it is all that is left of the payment.
       const left = Math.max(0, payment.amountMinor - refunded)
       const disputed = currency === payment.currency ? Math.min(amountMinor, left) : left
@@ -48,7 +51,9 @@ export const recordSeen = (payment: Payment, known: readonly ({ id: string } & C
   const markOf = ({ id, isGone, counted }: MoneyFact): Counted | undefined => {
     if (!isGone) return undefined
     const found = known.find((one) => one.id === id)
-    return found ? { period: found.period, worthMinor: found.worthMinor, creditMinor: found.creditMinor } : counted
+    if (!found) return counted
+    const { id: _, ...took } = found
+    return took
   }
   const facts = moneyFacts(payment)
   const marks = new Map(facts.map((fact) => [fact.id, markOf(fact)]))

@@ -33,7 +33,7 @@ export const barrier = (payment: Payment, method: Pick<PaymentMethod, 'id' | 'ch
   if (last?.declineClass && last.round < payment.round && !consequences[last.declineClass].laterUnchanged && !canAct) {
     return `the payment method was declined (${last.declineClass}) and nothing has changed since`
   }
-  return capReached(payment, limits, now)
+  return capReached(payment, method, limits, now)
 }
 
 export type AttemptLimits = Pick<BillingTerms, 'maxAttempts' | 'maxAttemptsDays' | 'maxAttemptsPerDay'>
@@ -45,14 +45,14 @@ const DEFAULT_MAX_PER_DAY = 10
 const reachedNetwork = ({ status }: Attempt): boolean => status !== 'not_sent'
 
 /** Why card networks would fine another attempt now: several windows hold at once. */
-const capReached = (payment: Payment, limits: AttemptLimits, now: Date): string | undefined => {
+const capReached = (payment: Payment, { id }: Pick<PaymentMethod, 'id'>, limits: AttemptLimits, now: Date): string | undefined => {
   const windows = [
     { most: limits.maxAttemptsPerDay ?? DEFAULT_MAX_PER_DAY, days: 1 },
     { most: limits.maxAttempts, days: limits.maxAttemptsDays },
   ]
   for (const { most, days } of windows) {
     const since = later(now, -days * DAY_MS)
-    const counted = payment.attempts.filter((attempt) => attempt.at > since && reachedNetwork(attempt)).length
+    const counted = payment.attempts.filter((attempt) => attempt.paymentMethodId === id && attempt.at > since && reachedNetwork(attempt)).length
     if (counted >= most) return `it was tried ${counted} times in ${days === 1 ? 'a day' : `${days} days`}`
   }
   return undefined

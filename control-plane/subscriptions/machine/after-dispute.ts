@@ -3,7 +3,7 @@
  * rarely the current period's payment: any payment of the subscription counts. What the money is missing from is said in
  * `money-back.ts`.
  */
-import { dropBills } from '../../billing/bills.ts'
+import { dropBills, openBill } from '../../billing/bills.ts'
 import type { Dispute, Payment } from '../../schemas/payment.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
 import { end } from './end-subscription.ts'
@@ -34,7 +34,8 @@ const react = (subscription: Subscription, payment: Payment, dispute: Dispute, m
   if (dispute.status === 'won') {
     const noted = changed(subscription, {}, moment, event)
     const others = (subscription.disputes ?? []).some(({ id, status }) => id !== dispute.id && status === 'open')
-    return noted.status === 'paused' && noted.pauseReason === 'dispute' && !others ? resume(noted, moment) : noted
+    // One that is being resumed already waits for its payment.
+    return noted.status === 'paused' && noted.pauseReason === 'dispute' && !others && !openBill(noted) ? resume(noted, moment) : noted
   }
   const effect = dispute.status === 'open' ? onDispute : onDisputeLost
   if (effect === 'pause') return pause(subscription, event, moment)

@@ -2,7 +2,7 @@
 import { fixedQuotaAnchor } from '../../billing/allowance-anchor.ts'
 import { dropBills, openBill, planBill, replaceBill, withBill } from '../../billing/bills.ts'
 import { isScheduleOver, lastWordBy, nextRetryAt, verdictBy } from '../../billing/dunning.ts'
-import { isSameCycle, periodFrom, priceOf } from '../../billing/periods.ts'
+import { isSameCycle, offSpansOf, periodFrom, priceOf } from '../../billing/periods.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
 import { overdue } from './after-payment.ts'
 import { begin } from './begin.ts'
@@ -51,11 +51,15 @@ const withoutVerdict = (subscription: Subscription, moment: Moment): Subscriptio
 }
 
 const suspend = (subscription: Subscription, at: Date, moment: Moment): Subscription =>
-  // A suspension that follows on another before a period has turned is one with it.
-  changed(subscription, { status: 'suspended', graceUntil: undefined, suspendedAt: subscription.resumedAt ? subscription.suspendedAt : at }, moment, {
-    type: 'suspended',
-    why: 'the period of grace is over and the payment is not made',
-  })
+  changed(
+    subscription,
+    { status: 'suspended', graceUntil: undefined, offSpans: offSpansOf(subscription) as Subscription['offSpans'], suspendedAt: at, resumedAt: undefined },
+    moment,
+    {
+      type: 'suspended',
+      why: 'the period of grace is over and the payment is not made',
+    },
+  )
 
 const retry = (subscription: Subscription, moment: Moment): Subscription => {
   const failedAt = openBill(subscription, 'period')?.failedAt ?? moment.now
@@ -97,8 +101,8 @@ const cannotLeave = (subscription: Subscription): boolean =>
   priceOf(subscription.scheduledChange ?? subscription) > subscription.creditMinor
 
 /** Where the next period begins: where the last ended, except that time without service after a suspension is left out. */
-const nextStart = ({ currentPeriod, suspendedAt, resumedAt }: Subscription): Date =>
-  suspendedAt && resumedAt && currentPeriod.end >= suspendedAt && currentPeriod.end < resumedAt ? resumedAt : currentPeriod.end
+const nextStart = (subscription: Subscription): Date =>
+  offSpansOf(subscription).reduce((start, { from, to }) => (start >= from && start < to ? to : start), subscription.currentPeriod.end)
 
 /** Ends the current period and begins, or bills, the next. */
 export const turnPeriod = (before: Subscription, moment: Moment): Subscription => {
@@ -114,7 +118,8 @@ export const turnPeriod = (before: Subscription, moment: Moment): Subscription =
     : []
   const start = nextStart(subscription)
   const period = periodFrom(subscription, start)
-  const pastSuspension = subscription.resumedAt && period.end > subscription.resumedAt ? { suspendedAt: undefined, resumedAt: undefined } : {}
+  const ahead = offSpansOf(subscription).filter(({ to }) => to > period.start)
+  const pastSuspension = { offSpans: ahead as Subscription['offSpans'], suspendedAt: undefined, resumedAt: undefined }
   const uncharged = (...events: { type: string; why: string }[]) => {
     const currentPeriod = { ...period, ownBill: subscription.billsMade, firstBill: subscription.billsMade, creditableMinor: 0, refunds: [] }
     return changed(subscription, { status: 'active', currentPeriod, ...pastSuspension }, moment, ...changedTerms, ...events)

@@ -2,10 +2,11 @@
 
 import { AppError } from '../../../common/errors.ts'
 import { dropBills } from '../../billing/bills.ts'
-import { joined, takenNewest } from '../../billing/lots.ts'
+import { joined, takenNewest, takenOldest } from '../../billing/lots.ts'
 import { shareOfRest } from '../../billing/periods.ts'
 import type { Bill, endReasons, Subscription } from '../../schemas/subscription.ts'
 import { changed, isFinal, type Moment } from './state.ts'
+import { paidFromOf, remembersAsCredit } from './take-lots.ts'
 
 type EndReason = (typeof endReasons)[number]
 
@@ -32,7 +33,17 @@ export const end = (subscription: Subscription, endReason: EndReason, endedAt: D
     resumeAt: undefined,
     collectionPausedAt: undefined,
   } as const
-  return changed(subscription, { ...over, ...dropBills(subscription, () => true) }, moment, { type: status, why: whys[endReason] })
+  const undone = { ...subscription, ...dropBills(subscription, () => true) }
+  // What was still carried is paid by the credit there is; the rest is not collected.
+  const carriedMinor = Math.min(undone.carriedMinor ?? 0, undone.creditMinor)
+  const { left } = takenOldest(undone.creditFrom, carriedMinor)
+  const squared = {
+    creditMinor: undone.creditMinor - carriedMinor,
+    creditFrom: left as Subscription['creditFrom'],
+    creditGivenMinor: (undone.creditGivenMinor ?? 0) - carriedMinor,
+    carriedMinor: 0,
+  }
+  return changed(undone, { ...over, ...squared }, moment, { type: status, why: whys[endReason] })
 }
 
 /** Gives a bill up: its payment is abandoned next, and the subscription goes on as it is. */
@@ -48,17 +59,20 @@ export const refuse = (subscription: Subscription, what: string, hint = ''): App
 
 /** What is left of the paid period, as a change now would credit it. */
 const credited = (subscription: Subscription, moment: Moment): Subscription => {
-  const { currentPeriod, status } = subscription
-  const creditMinor = status === 'active' ? shareOfRest(subscription, currentPeriod.creditableMinor, currentPeriod, moment.now) : 0
+  const { currentPeriod, status, pausedAt } = subscription
+  // In a pause the time that is left stands still.
+  const at = status === 'paused' ? (pausedAt ?? moment.now) : moment.now
+  const creditMinor = status === 'active' || status === 'paused' ? shareOfRest(subscription, currentPeriod.creditableMinor, currentPeriod, at) : 0
   if (creditMinor === 0) return subscription
-  const { taken, left } = takenNewest(currentPeriod.paidFrom, creditMinor)
+  const { taken, left } = takenNewest(paidFromOf(subscription), creditMinor)
   return changed(
     subscription,
     {
       creditMinor: subscription.creditMinor + creditMinor,
       creditGivenMinor: (subscription.creditGivenMinor ?? 0) + creditMinor,
       creditFrom: joined(subscription.creditFrom, taken) as Subscription['creditFrom'],
-      currentPeriod: { ...currentPeriod, creditableMinor: 0, ...(currentPeriod.paidFrom ? { paidFrom: left as typeof currentPeriod.paidFrom } : {}) },
+      currentPeriod: { ...currentPeriod, creditableMinor: 0, paidFrom: left as typeof currentPeriod.paidFrom },
+      moneyBack: remembersAsCredit(subscription, at),
     },
     moment,
     { type: 'credited', why: `what was left of the period until ${currentPeriod.end.toISOString()}`, amountMinor: creditMinor },

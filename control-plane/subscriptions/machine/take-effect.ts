@@ -1,11 +1,12 @@
 /** A bill that is paid takes effect: its period begins, or its change is made, with the money that it brings. */
 import { fixedQuotaAnchor, withPause } from '../../billing/allowance-anchor.ts'
-import { withoutBill } from '../../billing/bills.ts'
+import { wholePrice, withoutBill } from '../../billing/bills.ts'
 import { joined, type Lot, takenNewest } from '../../billing/lots.ts'
-import { billingDayOn, shareBetween, withoutAccess } from '../../billing/periods.ts'
+import { billingDayOn, offSpansOf, shareBetween, withoutAccess } from '../../billing/periods.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import { isSameOffer, scheduledAfter, termsIn } from './scheduled-change.ts'
 import { changed, type Moment, type NewEvent } from './state.ts'
+import { paidFromOf, remembersAsCredit } from './take-lots.ts'
 
 /** The bill is paid, or there was nothing to pay: it takes effect. */
 export const settled = (subscription: Subscription, bill: Bill, moment: Moment): Subscription =>
@@ -18,14 +19,15 @@ const done = (subscription: Subscription, bill: Bill): Partial<Subscription> => 
 const broughtBy = (bill: Bill): Lot[] => joined(bill.creditFrom, [{ paymentId: bill.paymentId, amountMinor: bill.amountMinor }])
 
 const changeSettled = (subscription: Subscription, bill: Bill, moment: Moment): Subscription => {
-  const { ownBill, firstBill, refunds, paidFrom, pricing } = subscription.currentPeriod
+  const { ownBill, firstBill, refunds } = subscription.currentPeriod
   const terms = bill.terms ?? termsIn(subscription)
   const samePeriod = bill.period.wholeStart.getTime() === subscription.currentPeriod.wholeStart.getTime() && !bill.anchor
   const unused = bill.lines.reduce((sum, { kind, amountMinor }) => (kind === 'unused' ? sum - amountMinor : sum), 0)
-  // What was used of the period left is gone with its oldest money; what is left over becomes credit.
-  const kept = samePeriod ? (paidFrom ?? undefined) : takenNewest(paidFrom, unused).taken
+  // What was used of the period is gone with its oldest money; what is left over becomes credit.
+  const kept = takenNewest(paidFromOf(subscription), unused).taken
   const { taken: toCredit, left } = takenNewest(kept, Math.max(0, -bill.creditMinor))
   const keepsPrice = samePeriod && isSameOffer(terms, subscription)
+  const { pricing } = subscription.currentPeriod
   const currentPeriod: Subscription['currentPeriod'] = {
     ...bill.period,
     creditableMinor: bill.creditableMinor,
@@ -33,7 +35,7 @@ const changeSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
     // What was credited from the period before is in this one.
     firstBill: samePeriod || unused > 0 ? firstBill : bill.seq,
     refunds,
-    ...(paidFrom || !samePeriod ? { paidFrom: joined(left, broughtBy(bill)) as typeof paidFrom } : {}),
+    paidFrom: joined(left, broughtBy(bill)) as Subscription['currentPeriod']['paidFrom'],
     ...(keepsPrice && pricing ? { pricing } : {}),
   }
   const creditFrom = joined(subscription.creditFrom, toCredit) as Subscription['creditFrom']
@@ -41,7 +43,7 @@ const changeSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
   const moved = bill.anchor ? { anchor: bill.anchor, billingDay: billingDayOn(subscription, terms), quotaAnchor: fixedQuotaAnchor(subscription) } : {}
   return changed(
     subscription,
-    { ...done(subscription, bill), ...terms, currentPeriod, creditFrom, scheduledChange, ...moved },
+    { ...done(subscription, bill), ...terms, currentPeriod, creditFrom, scheduledChange, moneyBack: remembersAsCredit(subscription, bill.openedAt), ...moved },
     moment,
     { type: 'changed', why: `to ${terms.bundleId} × ${terms.quantity}, now`, paymentId: bill.paymentId, amountMinor: bill.amountMinor },
     ...events,
@@ -59,11 +61,15 @@ const notServedSince = (subscription: Subscription, bill: Bill, now: Date): Date
 const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): Subscription => {
   const { now } = moment
   const since = notServedSince(subscription, bill, now)
-  const restored = since ? { suspendedAt: since, resumedAt: now } : subscription.resumedAt ? {} : { suspendedAt: undefined }
+  const spans = [...offSpansOf(subscription), ...(since ? [{ from: since, to: now }] : [])]
+  const restored = { offSpans: spans as Subscription['offSpans'], suspendedAt: undefined, resumedAt: undefined }
   // What is tried in a suspension leaves it out already, up to then.
-  const notLeftOut = since && bill.leftOutUntil && bill.leftOutUntil > since ? bill.leftOutUntil : since
-  const without = notLeftOut ? withoutAccess({ suspendedAt: notLeftOut, resumedAt: now }, bill.period) : undefined
-  const notServed = without ? Math.min(paidIn(bill), shareBetween(subscription, priceIn(bill), bill.period, without.from, without.to)) : 0
+  const { leftOutUntil } = bill
+  const notLeftOut = since ? withoutAccess([{ from: leftOutUntil && leftOutUntil > since ? leftOutUntil : since, to: now }], bill.period) : []
+  const notServed = Math.min(
+    paidIn(bill),
+    notLeftOut.reduce((sum, { from, to }) => sum + shareBetween(subscription, wholePrice(bill), bill.period, from, to), 0),
+  )
   const creditMinor = notServed + paidTooMuch(subscription, bill)
   const { taken: toCredit, left } = takenNewest(broughtBy(bill), creditMinor)
   const resumed = subscription.status === 'paused' && subscription.pausedAt ? withPause(subscription, subscription.pausedAt, now) : {}
@@ -77,6 +83,7 @@ const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
       ownBill: bill.seq,
       firstBill: bill.seq,
       creditableMinor: bill.creditableMinor,
+      ...(hasOtherPrice(bill, subscription) ? { pricing: bill.pricing } : {}),
       refunds: [],
       paidFrom: left as Subscription['currentPeriod']['paidFrom'],
     },
@@ -109,13 +116,9 @@ const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
   return changed(subscription, paid, moment, { type, why, paymentId: bill.paymentId, amountMinor: bill.amountMinor }, ...credited)
 }
 
-/** What a whole one of the bill's periods cost when it was made: refunds may have lowered its worth since. */
-const priceIn = ({ lines, period, creditableMinor }: Bill): number => {
-  const plan = lines.find(({ kind }) => kind === 'plan')
-  return plan && period.start.getTime() === period.wholeStart.getTime() && period.end.getTime() === period.wholeEnd.getTime()
-    ? plan.amountMinor
-    : creditableMinor
-}
+/** A price that was raised while it was being paid is the next period's. */
+const hasOtherPrice = ({ pricing }: Bill, subscription: Subscription): boolean =>
+  pricing !== undefined && pricing !== null && pricing.amountMinor !== subscription.pricing.amountMinor
 
 /** What was charged beyond what the bill came to in the end. */
 const paidTooMuch = ({ bills }: Subscription, bill: Bill): number => {

@@ -2,7 +2,7 @@
  * A bill whose payment failed is asked for again. Time in a suspension is not billed: what is tried then is the price of
  * the days that had access, and of those that will have it when it is paid now.
  */
-import { dropBills, planLine, rebilled, replaceBill, withBill } from '../../billing/bills.ts'
+import { dropBills, planLine, rebilled, replaceBill, wholePrice, withBill } from '../../billing/bills.ts'
 import { billedShare, periodFrom, shareOfRest } from '../../billing/periods.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import type { Moment } from './state.ts'
@@ -12,8 +12,10 @@ type Again = Pick<Bill, 'onSession' | 'returnUrl'>
 
 /** What is owed of the bill's period now; of one that is over and had no access at all, what is left of the one that runs. */
 const owedNow = (subscription: Subscription, bill: Bill, now: Date): { period: Bill['period']; amountMinor: number } => {
-  const { creditableMinor: price, period } = bill
-  const amountMinor = billedShare({ ...subscription, resumedAt: now }, price, period)
+  const { period } = bill
+  const price = wholePrice(bill)
+  const suspended = subscription.suspendedAt ? [{ from: subscription.suspendedAt, to: now }] : []
+  const amountMinor = billedShare(subscription, price, period, [...(subscription.offSpans ?? []), ...suspended])
   if (amountMinor > 0 || now < period.end) return { period, amountMinor }
   const running = periodFrom(subscription, now)
   return { period: running, amountMinor: shareOfRest(subscription, price, running, now) }
@@ -24,9 +26,11 @@ const rebill = (subscription: Subscription, bill: Bill, moment: Moment): { subsc
   const change = { period, lines: [planLine(subscription, amountMinor, period)], leftOutUntil: moment.now }
   const next = rebilled(subscription, bill, change)
   if (next.bill.amountMinor > 0) return next
+  // Too little for a charge of its own: it is tried as it was, and what is too much of it becomes credit.
+  if (next.subscription.carriedMinor) return { subscription, bill }
   // Credit covers what is left of it: there is nothing to charge any more.
   const dropped = { ...subscription, ...dropBills(subscription, ({ paymentId }) => paymentId === bill.paymentId) }
-  return withBill(dropped, { ...change, reason: bill.reason, creditableMinor: bill.creditableMinor }, moment.now)
+  return withBill(dropped, { ...change, reason: bill.reason, creditableMinor: bill.creditableMinor, pricing: bill.pricing }, moment.now)
 }
 
 /** Another round of attempts is asked for. Whether one makes sense is the payment's to say. */

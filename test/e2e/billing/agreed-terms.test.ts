@@ -1,6 +1,7 @@
 /** What was agreed holds for as long as it was agreed for: prices, scheduled changes, days and amounts. */
 import test from 'ava'
 import { openBilling } from '../../support/billing.ts'
+import { eventually } from '../../support/eventually.ts'
 import { inWorlds } from '../../support/in-worlds.ts'
 
 const monthly = (amount: number) => ({ pricing: { amount, currency: 'USD', interval: 'month' } })
@@ -13,6 +14,7 @@ inWorlds(test, (story) => {
     const { version: _, rollout: __, id: ___, storefrontId: ____, ...content } = bundle
     const put = await shop.api.put('/storefronts/us-store/bundles/pro-plan', { ...content, ...monthly(9_300), applyTo: 'all' })
     t.is(put.status, 200, JSON.stringify(put.body))
+    await eventually(async () => (await shop.api.get('/storefronts/us-store/bundles/pro-plan')).body.rollout?.finishedAt)
     await clock('2024-01-21')
     await tell(id, 'change', { quantity: 2 })
     t.is((await bills(id)).at(-1).amount, 1_100)
