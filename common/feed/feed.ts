@@ -60,7 +60,7 @@ export interface Feed {
 
   /**
    * Takes away what a removed set has left, the customer's name included. Of any other customer it takes nothing.
-   * Whoever has not read the removal by then does not hear of it.
+   * A watch that was away from before the removal until after this is told to forget everything (`onReset`).
    * @throws AppError `unavailable`.
    */
   forgetSet(customer: CustomerKey): Promise<void>

@@ -16,3 +16,6 @@ export const customerOf = (key: string): CustomerKey | undefined => {
 export const clockKey = (tenantId: string): string => `clock.${part(tenantId)}`
 
 export const isClockKey = (key: string): boolean => key.startsWith('clock.')
+
+/** Of the message that says up to where the stream has been forgotten. */
+export const FORGOTTEN_KEY = 'forgotten'

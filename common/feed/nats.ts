@@ -14,7 +14,7 @@ import { AppError } from '../errors.ts'
 import { createFaults, type Faults } from '../faults.ts'
 import type { Log } from '../log.ts'
 import { type Feed, type FeedListener, type FeedWatch, MAX_SET_BYTES, MissingSetError } from './feed.ts'
-import { clockKey, customerOf, isClockKey, setKey } from './keys.ts'
+import { clockKey, customerOf, FORGOTTEN_KEY, isClockKey, setKey } from './keys.ts'
 import { clockRankOf, decodeClockMessage, decodeMessage, encodeClockMessage, encodeMessage, encodeMissing, type Message, rank, rankOf } from './message.ts'
 
 /** Longer than a local round trip by three orders of magnitude, short enough for a caller to wait for. */
@@ -85,6 +85,12 @@ const isLostRace = (error: unknown): boolean =>
 
 const isTooLarge = (error: unknown): boolean =>
   (error instanceof JetStreamApiError && error.code === TOO_LARGE) || (error instanceof Error && /max_payload/.test(error.message))
+
+/** @returns the sequence of the latest removal that was taken out of the stream; 0 for bytes that do not say. */
+const forgottenUpTo = (bytes: Uint8Array): number => {
+  const sequence = Number(Buffer.from(bytes).toString())
+  return Number.isSafeInteger(sequence) ? sequence : 0
+}
 
 /** Says that a server is not reached, for as long as it is not: nobody else would. */
 const connectAloud = async (connecting: ConnectionOptions, log: Log): Promise<NatsConnection> => {
@@ -171,6 +177,8 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
         const key = setKey(customer)
         const entry = await kv.get(key)
         if (!live(entry) || !decodeMessage(key, entry.value).set?.removed) return
+        // First, so that whoever is away meanwhile learns that there was something to hear.
+        await putIfNewer(FORGOTTEN_KEY, Buffer.from(String(entry.revision)), entry.revision, (_, bytes) => forgottenUpTo(bytes))
         // Of the stream, not of the bucket: that would leave a marker, and the customer's name with it. What is newer stays.
         await manager.streams.purge(`KV_${bucket}`, { filter: `$KV.${bucket}.${key}`, seq: entry.revision + 1 })
       }),
@@ -258,6 +266,8 @@ const startWatch = async (parts: WatchParts, listener: FeedListener): Promise<Fe
   let { created, lastSequence: seenSequence } = await streamState()
   /** The watch is live when it has seen this sequence. */
   let liveFromSequence = seenSequence
+  /** What had been seen when the watch was begun, last. */
+  let resumedAfter = seenSequence
   let connected = true
   let asOfMs = clock.nowMs()
   let iterator: QueuedIterator<KvWatchEntry> | undefined
@@ -274,11 +284,19 @@ const startWatch = async (parts: WatchParts, listener: FeedListener): Promise<Fe
     if (entry.operation !== 'PUT') return
     const { key, value } = entry
     try {
-      if (isClockKey(key)) listener.onClock(decodeClockMessage(key, value))
+      if (key === FORGOTTEN_KEY) deliverForgotten(entry)
+      else if (isClockKey(key)) listener.onClock(decodeClockMessage(key, value))
       else deliverSet(key, value)
     } catch (error) {
       faults.tell(error, 'feed: an entry could not be taken', { key })
     }
+  }
+
+  /** Of a removal that came and was forgotten while this watch was away nothing is left to be delivered. */
+  const deliverForgotten = ({ revision, value }: KvWatchEntry) => {
+    if (revision > liveFromSequence || forgottenUpTo(value) <= resumedAfter) return
+    log.info({ bucket }, 'feed: customers were removed while it was away, everything read before is forgotten')
+    reset()
   }
 
   const deliverSet = (key: string, value: Uint8Array) => {
@@ -337,6 +355,7 @@ const startWatch = async (parts: WatchParts, listener: FeedListener): Promise<Fe
           reset()
         }
         liveFromSequence = state.lastSequence
+        resumedAfter = seenSequence
         await begin()
       } catch (error) {
         interrupted = true

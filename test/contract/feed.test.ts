@@ -47,6 +47,44 @@ const setOf = (n: number, revision: number) => ({ ...customer(n), revision, sand
 const testOnNats = natsMissing ? test.skip : test
 const why = natsMissing ? ` (${natsMissing})` : ''
 
+testOnNats(`NATS: whoever was away over a removal and its forgetting is told to forget everything, and is live again; nobody else is${why}`, async (t) => {
+  const server = await startNatsServer()
+  const { createProxy } = await import('../support/tcp-proxy.ts')
+  const proxy = await createProxy(server.url)
+  const [publisher, away, present] = [await openNats(server.url), await openNats(proxy.url), await openNats(server.url)]
+  const told = { away: 0, present: 0 }
+  const heard = new Set<string>()
+  const listener = { onMissing: () => {}, onClock: () => {} }
+  const watch = await away.watch({ ...listener, onSet: () => {}, onReset: () => void told.away++ })
+  await present.watch({ ...listener, onSet: (set) => heard.add(`${set.customerId}-${set.revision}`), onReset: () => void told.present++ })
+  const interrupt = async (meanwhile: () => Promise<void>) => {
+    proxy.cut()
+    await eventually(() => !watch.isLive())
+    await meanwhile()
+    proxy.restore()
+    await eventually(() => watch.isLive())
+  }
+  await publisher.putSet(setOf(1, 1))
+  await publisher.putSet(setOf(2, 1))
+  await interrupt(async () => {
+    await publisher.putSet({ ...setOf(1, 2), removed: true })
+    await eventually(() => heard.has('c1-2'))
+    // The last message of the stream is what is taken out of it.
+    await publisher.forgetSet(customer(1))
+  })
+  t.deepEqual(told, { away: 1, present: 0 })
+  // The removal is heard, and forgotten while the watch is away.
+  await publisher.putSet({ ...setOf(2, 2), removed: true })
+  await eventually(() => heard.has('c2-2'))
+  await interrupt(() => publisher.putSet(setOf(3, 1)))
+  await interrupt(() => publisher.forgetSet(customer(2)))
+  t.deepEqual(told, { away: 1, present: 0 }, 'there was nothing that it had not heard')
+  for (const n of [1, 2]) t.is(await away.getSet(customer(n)), undefined)
+  await Promise.all([publisher.close(), away.close(), present.close()])
+  await proxy.close()
+  await server.stop()
+})
+
 testOnNats(`NATS: while the server is away it says unavailable, never "none", and afterwards nothing was missed${why}`, async (t) => {
   const server = await startNatsServer()
   const [publisher, reader] = [await openNats(server.url), await openNats(server.url)]

@@ -162,7 +162,7 @@ test('a method that a stored subscription is just being given is held by the cla
   await buy(services, tenant, 'c', 's', async () => laboratory.pass(1_000))
   const remove = (one: string) => removeMethod(services, tenant, { storefront: 'shop', customer: 'c', method: one }, () => {})
   laboratory.pass(1_000)
-  const claim = { subscriptionId: 's', bundleId: 'daily', paymentMethodId: 'other', trial: false, at: services.clock.now() }
+  const claim = { subscriptionId: 's', bundleId: 'daily', paymentMethodId: 'other', commandId: 'cmd', trial: false, at: services.clock.now() }
   await update(storage.customers, keys.customer('t', 'shop', 'c'), (customer) => ({ ...customer, claims: [...(customer.claims ?? []), claim] }))
   t.regex((await t.throwsAsync(remove('other')))?.message ?? '', /just being paid with it/)
   t.regex((await t.throwsAsync(remove('pm')))?.message ?? '', /PATCH another/)

@@ -215,6 +215,16 @@ inWorlds(test, (story) => {
     t.is((await shop.api.get(`/payments/${payment.id}`)).body.refundedAmount, 500)
   })
 
+  story('of tries with other cards that were decided on the same reading one is made', async ({ t, tollgate }) => {
+    const shop = await openShop(t, tollgate)
+    const { payment } = (await shop.subscribe('c', 'pm_decline_funds')).body
+    const etag = (await shop.api.get(`/payments/${payment.id}`)).headers.get('etag') ?? ''
+    const pay = (n: number) => shop.api.post(`/payments/${payment.id}/pay`, { paymentMethod: `pm_decline_funds_${n}` }, { 'if-match': etag })
+    const answers = await Promise.all([0, 1, 2].map(pay))
+    t.is(answers.filter(({ status }) => status === 412).length, 2, JSON.stringify(answers.map(({ body }) => body)))
+    t.is((await shop.api.get(`/payments/${payment.id}`)).body.attempts.length, payment.attempts.length + 1)
+  })
+
   story('of moves of the test clock that were decided on the same reading one is made', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     await shop.subscribe('c')

@@ -130,4 +130,51 @@ inWorlds(test, (story) => {
     t.like(await report({ amount: 1 }), { status: 400, body: { field: 'amount' } })
     t.is((await api.get('/storefronts/us-store/customers/c/entitlements')).status, 200)
   })
+
+  story('leaving with credit and subscribing again with it does not make a second allowance', async (world) => {
+    const { t, buy, tell, report, held, kept } = await open(world, { bundle: { ...monthly, entitlements: [...access, ...calls(100, 'month')] } })
+    for (let n = 0; n < 3; n += 1) {
+      const { id } = await buy()
+      if (n === 0) await report({ amount: 100 })
+      t.like(await held(), { used: 100, remaining: 0 })
+      await tell(id, 'cancel', { at: 'now', credit: 'prorate' })
+    }
+    t.is(await kept(), 3_100)
+  })
+
+  story('a change between quotas of other periods and back leaves what was used used', async (world) => {
+    const { t, buy, clock, tell, report, held } = await open(world, {
+      bundle: { ...monthly, entitlements: [...access, ...calls(100, 'month')] },
+      bundles: { daily: { entitlements: calls(10, 'day') } },
+    })
+    const { id } = await buy()
+    await report({ amount: 100 })
+    for (const day of ['2024-01-05', '2024-01-15', '2024-01-25']) {
+      await clock(day)
+      await tell(id, 'change', { bundleId: 'daily' })
+      await report({ amount: 1 })
+      await tell(id, 'change', { bundleId: 'pro-plan' })
+      t.like(await held(), { used: 100, remaining: 0 }, day)
+    }
+  })
+
+  story('a pause early in the month, up to the days that February lacks, moves the allowance with the month', async (world) => {
+    const { t, buy, clock, tell, report, held, kept, read } = await open(world, {
+      now: '2023-01-01T00:00:00Z',
+      bundle: { ...monthly, entitlements: [...access, ...calls(100, 'month')] },
+    })
+    const { id } = await buy()
+    await report({ amount: 100 })
+    await clock('2023-01-01T02:00:00Z')
+    await tell(id, 'pause')
+    await clock('2023-01-29T02:00:00Z')
+    await tell(id, 'resume')
+    t.like(await held(), { used: 100, remaining: 0 })
+    await clock('2023-02-01T00:00:00Z')
+    t.like(await held(), { used: 100, remaining: 0 })
+    t.is(await kept(), 3_100)
+    await clock((await read(id)).currentPeriod.end)
+    t.like(await held(), { used: 0, remaining: 100 })
+    t.is(await kept(), 6_200)
+  })
 })

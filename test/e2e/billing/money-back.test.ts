@@ -2,6 +2,7 @@
 import test from 'ava'
 import { openBilling } from '../../support/billing.ts'
 import { inWorlds } from '../../support/in-worlds.ts'
+import { seededRandom } from '../../support/seeded-random.ts'
 
 const yearly = (amount: number) => ({ pricing: { amount, currency: 'USD', interval: 'year' } })
 const monthly = (amount: number) => ({ pricing: { amount, currency: 'USD', interval: 'month' } })
@@ -128,5 +129,88 @@ inWorlds(test, (story) => {
       for (const n of order) await shop.api.post(`/payments/${made[n].id}/refund`)
       t.like(await read(id), { status: 'canceled', endReason: 'refunded' })
     }
+  })
+
+  story('whatever was done in between, giving every payment back leaves no credit, and credit is never more than the money', async (world) => {
+    const { t, buy, clock, read, bills, shop } = await openBilling(world, {
+      bundle: monthly(3_100),
+      bundles: { small: monthly(310), weekly: { pricing: { amount: 700, currency: 'USD', interval: 'week' } }, yearly: yearly(36_600) },
+    })
+    const random = seededRandom(11)
+    const pick = (n: number): number => Math.floor(random() * n)
+    const { post } = shop.api
+    let day = Date.UTC(2024, 0, 1)
+    const after = (days: number) => {
+      day += days * 86_400_000
+      return clock(new Date(day).toISOString())
+    }
+    for (let life = 0; life < 5; life += 1) {
+      const customerId = `customer-${life}`
+      const ids = [(await buy({ customerId })).id]
+      const did: string[] = []
+      const paymentsOf = async () => (await Promise.all(ids.map(bills))).flat().filter(({ status, amount }) => status === 'succeeded' && amount > 0)
+      const creditOf = async () => (await Promise.all(ids.map(read))).reduce((sum, { creditBalance }) => sum + creditBalance, 0)
+      const steps: Record<string, (id: string) => Promise<unknown>> = {
+        wait: () => after(1 + pick(20)),
+        change: (id) => post(`/subscriptions/${id}/change`, { bundleId: ['pro-plan', 'small', 'weekly', 'yearly'][pick(4)], quantity: 1 + pick(3) }),
+        'pause for a while': async (id) => {
+          await post(`/subscriptions/${id}/pause`)
+          await after(pick(10))
+          await post(`/subscriptions/${id}/resume`)
+        },
+        'leave and return': async (id) => {
+          await post(`/subscriptions/${id}/cancel`, { at: 'now', credit: 'prorate' })
+          ids.push((await buy({ customerId })).id)
+        },
+        'pay late': async (id) => {
+          await shop.api.patch(`/subscriptions/${id}`, { paymentMethod: 'pm_decline_funds' })
+          await after(20 + pick(20))
+          await shop.api.patch(`/subscriptions/${id}`, { paymentMethod: 'pm_card' })
+        },
+        refund: async () => {
+          const made = await paymentsOf()
+          const one = made[pick(made.length)]
+          if (one) await post(`/payments/${one.id}/refund`, pick(2) ? {} : { amount: Math.min(100, one.amount) })
+        },
+      }
+      for (let n = 0; n < 10; n += 1) {
+        const [name, step] = Object.entries(steps)[pick(6)] ?? []
+        did.push(String(name))
+        await step?.(String(ids.at(-1)))
+      }
+      await post(`/subscriptions/${ids.at(-1)}/cancel`, { at: 'now', credit: 'prorate' })
+      const money = (await paymentsOf()).reduce((sum, { amount, refundedAmount = 0 }) => sum + amount - refundedAmount, 0)
+      const credit = await creditOf()
+      t.true(credit <= money, `${credit} of credit for ${money}: ${did.join(', ')}`)
+      for (const { id } of await paymentsOf()) await post(`/payments/${id}/refund`)
+      t.is(await creditOf(), 0, did.join(', '))
+    }
+  })
+
+  story('a refund that comes back after its period was left is credit', async (world) => {
+    const { t, buy, clock, tell, read, shop, kept } = await openBilling(world, { bundle: monthly(3_100) })
+    const { id, payment } = await buy({ paymentMethod: 'pm_refund_bounces' })
+    await shop.api.post(`/payments/${payment.id}/refund`, { amount: 1_000 })
+    await tell(id, 'cancel', { at: 'now', credit: 'prorate' })
+    t.is((await read(id)).creditBalance, 2_100)
+    await clock('2024-01-06')
+    t.is(await kept(), 3_100)
+    t.is((await read(id)).creditBalance, 3_100)
+  })
+
+  story('credit in two heirs is taken back once', async (world) => {
+    const { t, buy, clock, tell, read, shop } = await openBilling(world, { bundle: yearly(36_600), bundles: { small: monthly(100) } })
+    const { id, payment } = await buy({ paymentMethod: 'pm_refund_bounces_2d' })
+    await tell(id, 'change', { bundleId: 'small' })
+    await shop.api.post(`/payments/${payment.id}/refund`, { amount: 10_000 })
+    await tell(id, 'cancel', { at: 'now' })
+    const first = await buy({ bundleId: 'small' })
+    await clock('2024-01-04')
+    const second = await buy({ bundleId: 'small' })
+    const credit = async () => (await read(id)).creditBalance + (await read(first.id)).creditBalance + (await read(second.id)).creditBalance
+    const before = await credit()
+    await shop.api.post(`/payments/${payment.id}/refund`, { amount: 5_000 })
+    // 1.00 of it is what the running month of one of them is worth.
+    t.is(before - (await credit()), 4_900)
   })
 })
