@@ -103,6 +103,22 @@ inWorlds(test, (story) => {
     t.is((await buy(shop, 'mover', { bundleId: 'basic' })).status, 201)
   })
 
+  story('what is refused, taken back or left again is not in the way of buying it', async ({ t, tollgate }) => {
+    const shop = await openShop(t, tollgate, { bundle: { onePerCustomer: true } })
+    await shop.api.post('/bundles', { ...bundleDocument, id: 'free', pricing: { ...bundleDocument.pricing, amount: 0 } })
+    const change = async (id: string, body: object) => (await shop.api.post(`/subscriptions/${id}/change`, body)).status
+    const { body: free } = await buy(shop, 'refused', { bundleId: 'free', paymentMethod: undefined })
+    t.true((await change(free.id, { bundleId: 'pro-plan', at: 'now' })) >= 400, 'there is nothing to pay with')
+    t.is((await buy(shop, 'refused')).status, 201)
+    const { body: back } = await buy(shop, 'back', { bundleId: 'free' })
+    t.is(await change(back.id, { bundleId: 'pro-plan', at: 'period_end' }), 200)
+    t.is(await change(back.id, { bundleId: 'free', at: 'period_end' }), 200)
+    t.is((await buy(shop, 'back')).status, 201)
+    const { body: left } = await buy(shop, 'left')
+    t.is(await change(left.id, { bundleId: 'free', at: 'now' }), 200)
+    t.is((await buy(shop, 'left')).status, 201)
+  })
+
   story('a repeat of a purchase is answered with it, whatever has become of the bundle', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate, { bundle: { onePerCustomer: true } })
     const key = { 'idempotency-key': 'once' }
