@@ -94,7 +94,7 @@ export const decideClaim = (wish: Wish, claims: readonly Claim[], subscriptions:
   if (same) {
     throw new AppError(
       'not_allowed_in_state',
-      `the customer has a subscription of ${wish.bundleId} already, ${same.subscriptionId}, and the bundle is sold once per customer: change that subscription, or cancel it first`,
+      `the customer has a subscription of ${wish.bundleId} already, ${same.subscriptionId}, and the bundle is sold once per customer: change that subscription, or end it first (cancel with at: now)`,
     )
   }
   switch (wish.trialOncePer) {

@@ -8,8 +8,9 @@ import type { Attempt, Payment } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { attemptRepairTime, repairTime, type Services, tenantNow } from '../services.ts'
 import { stoppedByErasure } from './erase-payment.ts'
+import { giveUpAttempt } from './give-up-attempt.ts'
 import { askForCapture, fail, recordOutcome, startAttempt } from './machine/attempts.ts'
-import { methodsFor, nextAttempt, nextStep } from './machine/next-attempt.ts'
+import { methodsFor, nextAttempt, nextStep, type Step } from './machine/next-attempt.ts'
 import { makeRefunds } from './make-refunds.ts'
 import { methodsOf } from './methods-of.ts'
 import { CustomerErased, loadParties, loadRoutableAccounts, openAccount, routeOf } from './routing/load-route.ts'
@@ -26,7 +27,7 @@ export const collectPayment = async (services: Services, tenant: Tenant, payment
     const step = nextStep(current)
     if (step.kind === 'nothing') return current
     try {
-      current = step.kind === 'attempt' ? await makeAttempt(services, tenant, current) : await askPspTo(services, tenant, current, step.kind, step.attempt)
+      current = await take(services, tenant, current, step)
     } catch (error) {
       // Someone else took the step; look again at what there is to do.
       if (!isAppError(error, 'revision_conflict')) throw error
@@ -34,6 +35,20 @@ export const collectPayment = async (services: Services, tenant: Tenant, payment
     }
   }
   throw new Error(`payment ${payment.id} does not come to rest`)
+}
+
+const take = (services: Services, tenant: Tenant, payment: Payment, step: Exclude<Step, { kind: 'nothing' }>): Promise<Payment> => {
+  switch (step.kind) {
+    case 'attempt':
+      return makeAttempt(services, tenant, payment)
+    case 'give_up':
+      return giveUpAttempt(services, tenant, payment, step.attempt, { why: 'what it pays for is off', goOn: false })
+    case 'capture':
+    case 'release':
+      return askPspTo(services, tenant, payment, step.kind, step.attempt)
+    default:
+      return step satisfies never
+  }
 }
 
 const makeAttempt = async (services: Services, tenant: Tenant, payment: Payment): Promise<Payment> => {

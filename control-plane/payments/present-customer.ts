@@ -11,8 +11,8 @@ import { repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
 import { collectPayment } from './collect-payment.ts'
 import { giveUpAttempt } from './give-up-attempt.ts'
-import { abandon, reopen, waitingAttempt } from './machine/attempts.ts'
-import { openAttempt } from './machine/state.ts'
+import { abandon, reopen } from './machine/attempts.ts'
+import { openAttempt, waitingAttempt } from './machine/state.ts'
 import { methodsOf } from './methods-of.ts'
 
 type Method = Pick<Payment, 'paymentMethodId' | 'ownMethod'> & { paymentMethodId: string }
@@ -67,11 +67,8 @@ export const payOneTimeNow = async (
 /** Nothing is charged for it any more; money that is on its way goes back when it arrives. @throws AppError `not_allowed_in_state`. */
 export const cancelOneTime = async (services: Services, tenant: Tenant, paymentId: string): Promise<Payment> => {
   const { payments } = services.storage
-  let payment = await payments.get(keys.payment(tenant.tenantId, paymentId))
+  const payment = await payments.get(keys.payment(tenant.tenantId, paymentId))
   if (payment.status === 'succeeded') throw new AppError('not_allowed_in_state', 'the payment has succeeded; refund it instead')
-  // First that nobody wants it: should its customer be faster than the provider, their money goes back.
-  payment = await update(payments, payment._id, (latest) => abandon(latest, tenantNow(services, tenant), repairTime(services)), payment)
-  const waiting = waitingAttempt(payment)
-  if (waiting) payment = await giveUpAttempt(services, tenant, payment, waiting, { why: 'the payment was given up', goOn: false })
-  return collectPayment(services, tenant, payment)
+  const abandoned = await update(payments, payment._id, (latest) => abandon(latest, tenantNow(services, tenant), repairTime(services)), payment)
+  return collectPayment(services, tenant, abandoned)
 }

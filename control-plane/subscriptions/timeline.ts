@@ -29,13 +29,16 @@ const ofPayment = (payment: Payment): PaymentEntry[] => {
   const { id: paymentId, currency, amountMinor, creditMinor } = payment
   const credit =
     creditMinor > 0 ? `, after ${formatMoney(creditMinor, currency)} of credit` : creditMinor < 0 ? `; ${formatMoney(-creditMinor, currency)} is credited` : ''
+  // What is tried again may be for less by then.
+  const firstMinor = payment.attempts[0]?.amountMinor ?? amountMinor
+  const isAsMade = firstMinor === amountMinor
   const made = {
     at: payment.createdAt,
     type: 'payment',
-    why: `${payment.description ?? 'a payment'}${credit}`,
+    why: `${payment.description ?? 'a payment'}${isAsMade ? credit : ''}`,
     paymentId,
-    amountMinor,
-    lines: payment.lines,
+    amountMinor: firstMinor,
+    lines: isAsMade ? payment.lines : [],
     paid: false,
   }
   const attempts = payment.attempts.map((attempt) => ({
@@ -43,7 +46,7 @@ const ofPayment = (payment: Payment): PaymentEntry[] => {
     type: 'attempt',
     why: `${attempt.account} (by ${attempt.why.rule}): ${attempt.status}${attempt.declineClass ? `, ${attempt.declineClass}` : ''}${attempt.pspCode ? ` (${attempt.pspCode})` : ''}`,
     paymentId,
-    amountMinor,
+    amountMinor: attempt.amountMinor ?? amountMinor,
     lines: [],
     paid: attempt.status === 'succeeded',
   }))

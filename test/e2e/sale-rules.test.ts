@@ -152,7 +152,10 @@ inWorlds(test, (story) => {
     const shop = await openShop(t, tollgate, { bundle: { trialDays: 14 } })
     for (let round = 0; round < ROUNDS; round += 1) {
       const answers = await Promise.all([0, 1, 2].map(() => buy(shop, `c${round}`, { paymentMethod: undefined })))
-      t.deepEqual(statuses(answers), [201, 400, 400], JSON.stringify(answers.map(({ body }) => body)))
+      const told = JSON.stringify(answers.map(({ body }) => body))
+      t.is(statuses(answers).filter((status) => status === 201).length, 1, told)
+      // The trial has been given away, or on a slow server may still be.
+      for (const { status, body } of answers) if (status !== 201) t.regex(body.detail, status === 400 ? /used their free trial/ : /just being made/, told)
     }
   })
 

@@ -186,9 +186,6 @@ export const reopen = (payment: Payment, { round, paymentMethodId, onSession, re
   return marked({ ...payment, ...owed, status: 'due', round, paymentMethodId, onSession, returnUrl, failure: undefined, effectsDue: false }, repairAt)
 }
 
-/** The attempt that waits for the customer to act. */
-export const waitingAttempt = (payment: Payment): Attempt | undefined => payment.attempts.find(({ status }) => status === 'requires_action')
-
 /** Challenges are open for minutes, at some banks for days: money of one that could not be called off is looked for this long. */
 const WATCH_MS = 14 * DAY_MS
 

@@ -4,15 +4,18 @@ import type { Attempt, Payment } from '../../schemas/payment.ts'
 import type { BillingTerms } from '../../schemas/storefront.ts'
 import type { Route } from '../routing/route-payment.ts'
 import { consequences } from './decline-classes.ts'
-import { DAY_MS, later, openAttempt, uncaptured } from './state.ts'
+import { DAY_MS, later, openAttempt, uncaptured, waitingAttempt } from './state.ts'
 
-export type Step = { kind: 'attempt' } | { kind: 'capture' | 'release'; attempt: Attempt } | { kind: 'nothing' }
+export type Step = { kind: 'attempt' } | { kind: 'capture' | 'release' | 'give_up'; attempt: Attempt } | { kind: 'nothing' }
 
 /** What can be done for a payment now, without anybody's help. */
 export const nextStep = (payment: Payment): Step => {
   const attempt = uncaptured(payment)
   // Of money that is only held, what nobody wants, or has been paid already, is let go.
   if (attempt) return { kind: payment.abandoned || payment.status === 'succeeded' ? 'release' : 'capture', attempt }
+  // Nobody is to pay what nobody wants.
+  const waiting = payment.abandoned ? waitingAttempt(payment) : undefined
+  if (waiting) return { kind: 'give_up', attempt: waiting }
   return { kind: payment.status === 'due' && !payment.abandoned && !openAttempt(payment) ? 'attempt' : 'nothing' }
 }
 
@@ -31,7 +34,8 @@ export const barrier = (payment: Payment, method: Pick<PaymentMethod, 'id' | 'ch
   // A customer who is there can do what their bank asks for.
   const canAct = payment.onSession === true && last?.declineClass === 'action_required'
   if (last?.declineClass && last.round < payment.round && !consequences[last.declineClass].laterUnchanged && !canAct) {
-    return `the payment method was declined (${last.declineClass}) and nothing has changed since`
+    const hint = last.declineClass === 'action_required' ? '; POST …/pay when the customer is there to act' : ''
+    return `the payment method was declined (${last.declineClass}) and nothing has changed since${hint}`
   }
   return capReached(payment, method, limits, now)
 }

@@ -76,3 +76,6 @@ export const marked = (payment: Payment, repairAt: Date | undefined): Payment =>
   ]),
   repairAt: hasWork(payment) ? repairAt : undefined,
 })
+
+/** The attempt that waits for the customer to act. */
+export const waitingAttempt = (payment: Payment): Attempt | undefined => payment.attempts.find(({ status }) => status === 'requires_action')

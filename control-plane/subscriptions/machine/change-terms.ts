@@ -5,11 +5,11 @@
  * A preview calls the same functions on the same document and stores nothing, so its amounts are the change's own.
  */
 import { AppError } from '../../../common/errors.ts'
-import { type BillDraft, openBill, planLine, withBill } from '../../billing/bills.ts'
+import { type BillDraft, planLine, withBill } from '../../billing/bills.ts'
 import { anchorFrom, billingDayOn, isSameCycle, periodFrom, priceOf, shareOfRest } from '../../billing/periods.ts'
 import type { Terms } from '../../schemas/bundle.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
-import { refuse } from './end-subscription.ts'
+import { refuse, refuseWhilePaying } from './end-subscription.ts'
 import { isSameOffer, isSameTerms, scheduledAfter } from './scheduled-change.ts'
 import { changed, type Moment } from './state.ts'
 import { settled } from './take-effect.ts'
@@ -29,7 +29,7 @@ export const changeTerms = (subscription: Subscription, terms: Terms, at: 'now' 
   if (status === 'past_due' || status === 'suspended' || status === 'incomplete') throw refuse(subscription, 'changed', 'its overdue payment comes first')
   if (status === 'paused') throw refuse(subscription, 'changed', 'resume it first')
   if (status !== 'active' && status !== 'trialing') throw refuse(subscription, 'changed', 'it is over; make a new one')
-  if (openBill(subscription)) throw new AppError('not_allowed_in_state', 'a payment of the subscription is on its way; wait for its outcome')
+  refuseWhilePaying(subscription)
   if (at === 'period_end') return schedule(subscription, terms, moment)
   if (isSameTerms(subscription, terms)) throw new AppError('not_allowed_in_state', 'the subscription has these terms already')
   if (status === 'trialing') {

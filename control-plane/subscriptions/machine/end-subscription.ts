@@ -1,7 +1,7 @@
 /** The ends of a subscription, asked for or not. */
 
 import { AppError } from '../../../common/errors.ts'
-import { dropBills } from '../../billing/bills.ts'
+import { dropBills, openBill } from '../../billing/bills.ts'
 import { joined, takenNewest, takenOldest } from '../../billing/lots.ts'
 import { shareOfRest } from '../../billing/periods.ts'
 import type { Bill, endReasons, Subscription } from '../../schemas/subscription.ts'
@@ -53,6 +53,15 @@ export const dropped = (subscription: Subscription, bill: Bill, moment: Moment):
     dropBills(subscription, ({ paymentId }) => paymentId === bill.paymentId),
     moment,
   )
+
+/** @throws AppError `not_allowed_in_state` while a payment is under way: what was asked for would change what it pays for. */
+export const refuseWhilePaying = (subscription: Subscription): void => {
+  const bill = openBill(subscription)
+  if (!bill) return
+  const { paymentId } = bill
+  const wayOut = bill.reason === 'change' ? `, or give it up (POST /v1/payments/${paymentId}/cancel)` : ''
+  throw new AppError('not_allowed_in_state', `a payment of the subscription is on its way, ${paymentId}; wait for its outcome${wayOut}`)
+}
 
 export const refuse = (subscription: Subscription, what: string, hint = ''): AppError =>
   new AppError('not_allowed_in_state', `a subscription that is ${subscription.status} cannot be ${what}${hint ? `: ${hint}` : ''}`)

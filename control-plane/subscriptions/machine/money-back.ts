@@ -58,7 +58,7 @@ export const afterMoneyBack = (subscription: Subscription, payment: Payment, mom
     if (isGone === (known !== undefined) || (isGone && wasSeenBefore(current, payment, at)) || done === MAX_AT_ONCE) continue
     done += 1
     const event = isGone ? tellings[kind].gone : tellings[kind].back
-    const told: NewEvent[] = event ? [{ ...event, paymentId: payment.id, ...(isGone ? { amountMinor } : {}) }] : []
+    const told: NewEvent[] = event ? [{ ...event, paymentId: payment.id, amountMinor }] : []
     const others = (current.moneyBack ?? []).filter((one) => one.id !== id)
     const origin = originOf(current, payment)
     if (known) {

@@ -5,19 +5,17 @@
 
 import { AppError, fieldError } from '../../../common/errors.ts'
 import { fixedQuotaAnchor, withPause } from '../../billing/allowance-anchor.ts'
-import { openBill, planBill, withBill } from '../../billing/bills.ts'
+import { planBill, withBill } from '../../billing/bills.ts'
 import { anchorFrom, periodFrom, shifted } from '../../billing/periods.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
-import { refuse } from './end-subscription.ts'
+import { refuse, refuseWhilePaying } from './end-subscription.ts'
 import { changed, type Moment } from './state.ts'
 import { settled } from './take-effect.ts'
-
-const inFlight = () => new AppError('not_allowed_in_state', 'a payment of the subscription is on its way; wait for its outcome')
 
 /** @throws AppError `not_allowed_in_state` or `invalid_request`. */
 export const pauseService = (subscription: Subscription, resumeAt: Date | undefined, moment: Moment): Subscription => {
   if (subscription.status !== 'active') throw refuse(subscription, 'paused', 'only one that is active can')
-  if (openBill(subscription)) throw inFlight()
+  refuseWhilePaying(subscription)
   if (resumeAt && resumeAt <= moment.now) throw fieldError('invalid_request', 'resumeAt', `must be after now, which is ${moment.now.toISOString()}`)
   const why = resumeAt ? `somebody asked for it, until ${resumeAt.toISOString()}` : 'somebody asked for it'
   return changed(subscription, { status: 'paused', pausedAt: moment.now, pauseReason: 'asked', resumeAt }, moment, { type: 'paused', why })
@@ -28,7 +26,7 @@ export const pauseCollection = (subscription: Subscription, moment: Moment): Sub
   const { status, collectionPausedAt } = subscription
   if (status !== 'active' && status !== 'trialing') throw refuse(subscription, 'left uncharged', 'only one that is active or in its trial can')
   if (collectionPausedAt) throw new AppError('not_allowed_in_state', 'collection is paused already')
-  if (openBill(subscription)) throw inFlight()
+  refuseWhilePaying(subscription)
   return changed(subscription, { collectionPausedAt: moment.now }, moment, { type: 'collection_paused', why: 'somebody asked for it; access stays on' })
 }
 
@@ -44,7 +42,7 @@ export const resume = (subscription: Subscription, moment: Moment, byCaller = fa
     if (!collectionPausedAt) throw refuse(subscription, 'resumed', 'it is not paused')
     return changed(subscription, { collectionPausedAt: undefined }, moment, { type: 'collection_resumed', why: 'periods that begin from now on are charged' })
   }
-  if (openBill(subscription)) throw inFlight()
+  refuseWhilePaying(subscription)
   const since = pausedAt ?? moment.now
   if (since < subscription.currentPeriod.end) return resumeRest(subscription, since, moment)
   return resumeWithPayment(subscription, moment, byCaller)

@@ -7,6 +7,8 @@ import { resume } from './pause.ts'
 import { changed, isFinal, type Moment } from './state.ts'
 import { triedAgain } from './try-again.ts'
 
+const notOwed = 'the payment is not owed any more: what it was for is paid or given up; ask for that again'
+
 const hasFailed = (bill: Bill): boolean => bill.failedRound === bill.round
 
 /**
@@ -42,7 +44,7 @@ export interface PayNow {
  */
 export const payNow = (subscription: Subscription, { paymentId, paymentMethodId, returnUrl }: PayNow, moment: Moment): Subscription => {
   const bill = subscription.bills.find((one) => one.paymentId === paymentId && one.status === 'open')
-  if (!bill) throw new AppError('not_allowed_in_state', 'the payment is not owed any more')
+  if (!bill) throw new AppError('not_allowed_in_state', notOwed)
   const methodId = paymentMethodId ?? subscription.paymentMethodId ?? undefined
   if (methodId === undefined) throw new AppError('not_allowed_in_state', 'the subscription has no payment method; name one in paymentMethod')
   const present = { onSession: true, returnUrl }
@@ -60,7 +62,7 @@ export const payNow = (subscription: Subscription, { paymentId, paymentMethodId,
  */
 export const giveUpChange = (subscription: Subscription, paymentId: string, moment: Moment): Subscription => {
   const bill = subscription.bills.find((one) => one.paymentId === paymentId && one.status === 'open')
-  if (!bill) throw new AppError('not_allowed_in_state', 'the payment is not owed any more')
+  if (!bill) throw new AppError('not_allowed_in_state', notOwed)
   if (bill.reason !== 'change')
     throw new AppError('not_allowed_in_state', 'it pays for a period of a subscription; cancel the subscription, or the attempt that waits')
   return changed(dropped(subscription, bill, moment), {}, moment, {

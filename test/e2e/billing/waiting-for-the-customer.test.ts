@@ -57,7 +57,7 @@ inWorlds(test, (story) => {
   })
 
   story('an upgrade: it is given up by a call, and so is its attempt', async (world) => {
-    const { t, buy, clock, pay, tell, read, shop } = await openBilling(world, { bundles: { more: monthly(5_800) } })
+    const { t, buy, clock, pay, tell, read, refused, bills, shop } = await openBilling(world, { bundles: { more: monthly(5_800) } })
     const { id } = await buy()
     await clock('2024-01-02')
     await pay(id, 'pm_sca')
@@ -66,11 +66,31 @@ inWorlds(test, (story) => {
     t.like(canceled, { status: 200, body: { attempts: [{ status: 'declined' }] } }, JSON.stringify(canceled.body))
     t.is((await shop.api.post(`/payments/${first.id}/attempts/${first.attempts[0].id}/cancel`)).status, 409)
     const second = (await tell(id, 'change', { bundleId: 'more' })).payment
-    t.is((await shop.api.post(`/payments/${second.id}/cancel`)).status, 200)
+    for (const [command, body] of [
+      ['pause', {}],
+      ['change', { quantity: 3 }],
+    ] as const) {
+      const { detail } = await refused(id, command, body)
+      t.true(detail.includes(`/payments/${second.id}/cancel`), detail)
+    }
+    const given = await shop.api.post(`/payments/${second.id}/cancel`)
+    t.like(given.body, { status: 'canceled', attempts: [{ status: 'declined', pspCode: 'customer_did_not_act', nextAction: null }] })
     t.like(await read(id), { status: 'active', bundleId: 'pro-plan' })
     await approve(second.attempts[0].nextAction.url)
+    t.is((await bills(id)).at(-1).refunds.length, 0, 'nobody could pay it any more')
     await pay(id, 'pm_good')
     t.like(await tell(id, 'change', { bundleId: 'more' }), { bundleId: 'more' })
+  })
+
+  story('a subscription that is canceled while its first payment waits: nobody can pay it any more, and nothing is under way', async (world) => {
+    const { t, buy, tell, bills, kept, shop } = await openBilling(world)
+    const { id, payment } = await buy({ paymentMethod: 'pm_sca' })
+    await tell(id, 'cancel', { at: 'now' })
+    t.like((await bills(id))[0], { status: 'canceled', attempts: [{ status: 'declined', nextAction: null }] })
+    await approve(payment.attempts[0].nextAction.url)
+    t.like((await bills(id))[0], { status: 'canceled', refunds: [] })
+    t.is(await kept(), 0)
+    t.is((await shop.api.call('DELETE', '/storefronts/us-store/customers/c')).status, 200)
   })
 
   story('an upgrade that waits is paid with the card that is given meanwhile', async (world) => {
