@@ -1,4 +1,5 @@
 /** SIGTERM under load: nobody's call fails. */
+import { promisify } from 'node:util'
 import { Client, credentials, Metadata } from '@grpc/grpc-js'
 import test from 'ava'
 import { systemClock } from '../../common/clock.ts'
@@ -49,6 +50,8 @@ for (const transport of ['fast', 'grpc-js']) {
       const [leaving, staying] = pair
       const coming = await open()
       const next = new Client(coming.address, credentials.createInsecure())
+      // A balancer sends nothing to who is not ready.
+      await promisify(next.waitForReady.bind(next))(Date.now() + 10_000)
       const gone = clients[0]
       // The balancer hears of it first, as Kubernetes has it; calls that are under way are the sidecar's to finish.
       clients = [clients[1] as Client, next]
