@@ -3,6 +3,7 @@
  * cross tenants. Parts are escaped, so that no choice of ids can make two paths equal.
  */
 import { createHash } from 'node:crypto'
+import type { CustomerKey } from '../common/entitlements/model.ts'
 
 const path = (...parts: string[]): string => parts.map(encodeURIComponent).join('/')
 
@@ -31,3 +32,6 @@ export const keys = {
 /** 128 bits of SHA-256 over the parts: an id that whoever repeats a step computes again. */
 export const derivedId = (prefix: string, ...parts: (string | number)[]): string =>
   `${prefix}_${createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32)}`
+
+/** Whose a document is, without the rest of it. */
+export const customerKeyOf = ({ tenantId, storefrontId, customerId }: CustomerKey): CustomerKey => ({ tenantId, storefrontId, customerId })

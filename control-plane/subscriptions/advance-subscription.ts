@@ -4,10 +4,9 @@
  * it due, the sweeper after a crash and a PSP's webhook all call this and nothing else; each step is stored before the
  * next, so whoever calls it again goes on where it stopped.
  */
-import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { isAppError } from '../../common/errors.ts'
 import { publishEntitlements, toEntitlementSet } from '../entitlements/publish-entitlements.ts'
-import { keys } from '../keys.ts'
+import { customerKeyOf, keys } from '../keys.ts'
 import { collectPayment } from '../payments/collect-payment.ts'
 import { giveUpAttempt } from '../payments/give-up-attempt.ts'
 import { lookAtPayment } from '../payments/look-at-payment.ts'
@@ -108,12 +107,10 @@ export const advanceSubscription = async (
   throw new Error(`subscription ${subscriptionId} does not come to rest`)
 }
 
-const customerOf = ({ tenantId, storefrontId, customerId }: CustomerKey): CustomerKey => ({ tenantId, storefrontId, customerId })
-
 /** Nothing more can be done now: what is stored is published, and the mark that it may not be is taken away. */
 const rest = async (services: Services, tenant: Tenant, subscription: Subscription) => {
   const { subscriptions } = services.storage
-  const { revision: entitlementRevision, published } = await publishEntitlements(services, tenant, customerOf(subscription))
+  const { revision: entitlementRevision, published } = await publishEntitlements(services, tenant, customerKeyOf(subscription))
   if (!subscription.repairAt) return { subscription, entitlementRevision }
   // Later, when the feed is back; and after others whose time has come.
   if (!published) return { subscription: await subscriptions.replace({ ...subscription, repairAt: repairTime(services) }), entitlementRevision }

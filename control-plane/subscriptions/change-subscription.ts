@@ -1,12 +1,11 @@
 /** What callers do to a subscription that exists: each a decision, stored, and taken to its end. */
 import { dateIn } from '../../common/calendar.ts'
-import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { checkOnSale } from '../catalog/bundles.ts'
 import { claimForSubscription, judge, withdrawClaim } from '../customers/claim.ts'
 import { methodNamed } from '../customers/customers.ts'
 import { checkSetFits } from '../entitlements/check-set-fits.ts'
-import { keys } from '../keys.ts'
+import { customerKeyOf, keys } from '../keys.ts'
 import type { Terms } from '../schemas/bundle.ts'
 import type { Bill, Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
@@ -120,13 +119,11 @@ const addMethod = async (services: Services, tenant: Tenant, command: Command, s
   const { id: subscriptionId, bundleId } = subscription
   const wish = { subscriptionId, bundleId, onePerCustomer: false, commandId: command.id }
   // Claimed, so that nobody takes the method away before the subscription is seen to be paid with it.
-  const { method } = await claimForSubscription(services, tenant, customerOf(subscription), wish, (customer) =>
+  const { method } = await claimForSubscription(services, tenant, customerKeyOf(subscription), wish, (customer) =>
     methodNamed(tenant, storefront, customer, named),
   )
   return method?.id ?? named
 }
-
-const customerOf = ({ tenantId, storefrontId, customerId }: CustomerKey): CustomerKey => ({ tenantId, storefrontId, customerId })
 
 export interface PayRequest {
   /** The id of one of the customer's methods, or a PSP's token. Absent: the method that it has. */
@@ -192,9 +189,9 @@ export const changeSubscription = async (services: Services, tenant: Tenant, com
     // Refused before anything is written.
     const { bill } = changeTerms(await chargeableAt(services, tenant, subscription), terms, change.at, momentOf(services, tenant))
     checkPayable(subscription, bill)
-    await checkSetFits(services, customerOf(subscription), [{ ...subscription, ...terms }])
+    await checkSetFits(services, customerKeyOf(subscription), [{ ...subscription, ...terms }])
     const wish = { subscriptionId: subscription.id, bundleId: terms.bundleId, onePerCustomer, commandId: command.id }
-    await claimForSubscription(services, tenant, customerOf(subscription), wish, () => undefined)
+    await claimForSubscription(services, tenant, customerKeyOf(subscription), wish, () => undefined)
   }
   try {
     return await obey(services, tenant, command, (latest, moment) => {
@@ -203,7 +200,7 @@ export const changeSubscription = async (services: Services, tenant: Tenant, com
       return changedOne
     })
   } catch (error) {
-    if (error instanceof AppError) await withdrawClaim(services, customerOf(subscription), { subscriptionId: subscription.id, commandId: command.id })
+    if (error instanceof AppError) await withdrawClaim(services, customerKeyOf(subscription), { subscriptionId: subscription.id, commandId: command.id })
     throw error
   }
 }
@@ -220,8 +217,8 @@ export const previewChange = async (services: Services, tenant: Tenant, subscrip
   const subscription = await services.storage.subscriptions.get(keys.subscription(tenant.tenantId, subscriptionId))
   const { terms, onePerCustomer } = await termsAskedFor(services, tenant, subscription, change)
   const wish = { subscriptionId, bundleId: terms.bundleId, onePerCustomer }
-  await judge(services, customerOf(subscription), wish, services.clock.now())
-  if (!isSameOffer(terms, subscription)) await checkSetFits(services, customerOf(subscription), [{ ...subscription, ...terms }])
+  await judge(services, customerKeyOf(subscription), wish, services.clock.now())
+  if (!isSameOffer(terms, subscription)) await checkSetFits(services, customerKeyOf(subscription), [{ ...subscription, ...terms }])
   const moment = momentOf(services, tenant)
   const { subscription: changedOne, bill } = changeTerms(await chargeableAt(services, tenant, subscription), terms, change.at, moment)
   checkPayable(subscription, bill)

@@ -93,9 +93,8 @@ export const inheritCredit = async (services: Services, tenant: Tenant, customer
  * found nobody to tell. @returns it as it then is, not stored.
  */
 export const checkInheritance = async (services: Services, tenant: Tenant, subscription: Subscription): Promise<Subscription> => {
-  const { tenantId, storefrontId, customerId } = subscription
   let current = subscription
-  for (const other of await subscriptionsOf(services, { tenantId, storefrontId, customerId })) {
+  for (const other of await subscriptionsOf(services, subscription)) {
     const handed = other.id === subscription.id ? undefined : handedTo(other, subscription.id)
     if (handed) current = reconciled(current, handed, momentOf(services, tenant)) ?? current
   }

@@ -7,9 +7,13 @@ import { resume } from './pause.ts'
 import { changed, isFinal, type Moment } from './state.ts'
 import { triedAgain } from './try-again.ts'
 
-const notOwed = 'the payment is not owed any more: what it was for is paid or given up; ask for that again'
-
 const hasFailed = (bill: Bill): boolean => bill.failedRound === bill.round
+
+const owedBill = ({ bills }: Subscription, paymentId: string): Bill => {
+  const bill = bills.find((one) => one.paymentId === paymentId && one.status === 'open')
+  if (bill) return bill
+  throw new AppError('not_allowed_in_state', 'the payment is not owed any more: what it was for is paid or given up; ask for that again')
+}
 
 /**
  * A payment that has failed, or that waits for the customer to act, is tried with it at once; and a pause for want of one
@@ -43,8 +47,7 @@ export interface PayNow {
  * @throws AppError `not_allowed_in_state`.
  */
 export const payNow = (subscription: Subscription, { paymentId, paymentMethodId, returnUrl }: PayNow, moment: Moment): Subscription => {
-  const bill = subscription.bills.find((one) => one.paymentId === paymentId && one.status === 'open')
-  if (!bill) throw new AppError('not_allowed_in_state', notOwed)
+  const bill = owedBill(subscription, paymentId)
   const methodId = paymentMethodId ?? subscription.paymentMethodId ?? undefined
   if (methodId === undefined) throw new AppError('not_allowed_in_state', 'the subscription has no payment method; name one in paymentMethod')
   const present = { onSession: true, returnUrl }
@@ -61,8 +64,7 @@ export const payNow = (subscription: Subscription, { paymentId, paymentMethodId,
  * @throws AppError `not_allowed_in_state`.
  */
 export const giveUpChange = (subscription: Subscription, paymentId: string, moment: Moment): Subscription => {
-  const bill = subscription.bills.find((one) => one.paymentId === paymentId && one.status === 'open')
-  if (!bill) throw new AppError('not_allowed_in_state', notOwed)
+  const bill = owedBill(subscription, paymentId)
   if (bill.reason !== 'change')
     throw new AppError('not_allowed_in_state', 'it pays for a period of a subscription; cancel the subscription, or the attempt that waits')
   return changed(dropped(subscription, bill, moment), {}, moment, {
