@@ -13,16 +13,8 @@ import type { Customer, PaymentMethod } from '../../control-plane/schemas/custom
 import type { Tenant } from '../../control-plane/schemas/tenant.ts'
 import { cancelSubscription } from '../../control-plane/subscriptions/change-subscription.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
-import { type Laboratory, openLaboratory } from './laboratory.ts'
+import { type Laboratory, openLaboratory, storefront } from './laboratory.ts'
 
-const storefront = {
-  id: 'shop',
-  name: 'shop',
-  currency: 'USD',
-  timeZone: 'UTC',
-  routing: { split: [{ account: 'a', weight: 1 }], fallback: [], rules: [] },
-  billing: { graceHours: 72, retryHours: [24, 72, 168], firstPaymentHours: 23, proration: 'day' as const, maxAttempts: 15, maxAttemptsDays: 30 },
-}
 const JOHN = 'john@example.com'
 const DAY_MS = 86_400_000
 /** Longer than the whole takes. */

@@ -61,6 +61,16 @@ export interface Laboratory {
   close(): Promise<void>
 }
 
+/** One account, and the defaults: for tests to which it does not matter. */
+export const storefront = {
+  id: 'shop',
+  name: 'shop',
+  currency: 'USD',
+  timeZone: 'UTC',
+  routing: { split: [{ account: 'a', weight: 1 }], fallback: [], rules: [] },
+  billing: { graceHours: 72, retryHours: [24, 72, 168], firstPaymentHours: 23, proration: 'day' as const, maxAttempts: 15, maxAttemptsDays: 30 },
+}
+
 const MAX_SWEEPS = 20
 
 export const openLaboratory = (): Laboratory => {

@@ -3,20 +3,13 @@ import test from 'ava'
 import { keys } from '../../control-plane/keys.ts'
 import { payOnce } from '../../control-plane/payments/one-time-payment.ts'
 import { resumePayment } from '../../control-plane/subscriptions/resume-payment.ts'
-import { openLaboratory } from './laboratory.ts'
+import { openLaboratory, storefront } from './laboratory.ts'
 
-const storefront = {
-  id: 'shop',
-  name: 'shop',
-  currency: 'USD',
-  timeZone: 'UTC',
-  routing: { split: [{ account: 'a', weight: 1 }], fallback: ['b'], rules: [] },
-  billing: { graceHours: 72, retryHours: [24, 72, 168], firstPaymentHours: 23, proration: 'day' as const, maxAttempts: 15, maxAttemptsDays: 30 },
-}
+const withFallback = { ...storefront, routing: { ...storefront.routing, fallback: ['b'] } }
 const order = (paymentMethod: string) => ({ storefrontId: 'shop', customerId: 'c', amountMinor: 700, currency: 'USD', paymentMethod })
 const open = async () => {
   const laboratory = openLaboratory()
-  const tenant = await laboratory.newTenant('t', undefined, storefront)
+  const tenant = await laboratory.newTenant('t', undefined, withFallback)
   const read = (id: string) => laboratory.storage.payments.get(keys.payment('t', id))
   return { ...laboratory, tenant, read }
 }

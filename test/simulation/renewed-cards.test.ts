@@ -6,16 +6,8 @@ import { changeMethod } from '../../control-plane/customers/payment-methods.ts'
 import { keys } from '../../control-plane/keys.ts'
 import type { PaymentMethod } from '../../control-plane/schemas/customer.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
-import { openLaboratory } from './laboratory.ts'
+import { openLaboratory, storefront } from './laboratory.ts'
 
-const storefront = {
-  id: 'shop',
-  name: 'shop',
-  currency: 'USD',
-  timeZone: 'UTC',
-  routing: { split: [{ account: 'a', weight: 1 }], fallback: [], rules: [] },
-  billing: { graceHours: 72, retryHours: [24, 72, 168], firstPaymentHours: 23, proration: 'day' as const, maxAttempts: 15, maxAttemptsDays: 30 },
-}
 const tokens = (token: string) => [{ account: 'a', token }] as PaymentMethod['tokens']
 /** Longer than the whole takes. */
 const MAX_STEPS = 400

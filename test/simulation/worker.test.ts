@@ -7,19 +7,10 @@ import { editSubscription } from '../../control-plane/subscriptions/change-subsc
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
 import { rollOutBundle } from '../../control-plane/subscriptions/roll-out-bundle.ts'
 import { startWorker } from '../../control-plane/worker/worker.ts'
-import { type Laboratory, openLaboratory } from './laboratory.ts'
+import { type Laboratory, openLaboratory, storefront } from './laboratory.ts'
 
 const DAY_MS = 86_400_000
 const never = 2 ** 30
-
-const storefront = {
-  id: 'shop',
-  name: 'shop',
-  currency: 'USD',
-  timeZone: 'UTC',
-  routing: { split: [{ account: 'a', weight: 1 }], fallback: [], rules: [] },
-  billing: { graceHours: 72, retryHours: [24, 72, 168], firstPaymentHours: 23, proration: 'day' as const, maxAttempts: 15, maxAttemptsDays: 30 },
-}
 
 const openBusiness = async (laboratory: Laboratory, id: string): Promise<{ tenant: Tenant; sell(count: number): Promise<void> }> => {
   const tenant = await laboratory.newTenant(id, undefined, storefront)
