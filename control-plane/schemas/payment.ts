@@ -15,6 +15,10 @@ export type AttemptStatus = (typeof attemptStatuses)[number]
 export const declineClasses = ['technical', 'issuer_soft', 'funds', 'action_required', 'credential', 'hard', 'config'] as const
 export type DeclineClass = (typeof declineClasses)[number]
 
+/** Those that fine whoever tries a card too often. */
+export const cardNetworks = ['visa', 'mastercard'] as const
+export type CardNetwork = (typeof cardNetworks)[number]
+
 /** Why an account was chosen; stored with each attempt so that it can be answered for ever. */
 const why = part({
   /** The routing rule's name, `split`, or `fallback`. */
@@ -42,6 +46,8 @@ const attempt = part({
   amountMinor: { type: Number, min: 0 },
   paymentMethodId: { type: String, required: true },
   declineClass: { type: String, enum: declineClasses },
+  /** Of the card that was refused, where the PSP says it. */
+  network: { type: String, enum: cardNetworks },
   /** The PSP's own words, for support. */
   pspCode: { type: String },
   pspReference: { type: String },

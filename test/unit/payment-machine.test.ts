@@ -206,6 +206,32 @@ test('what bars a method: a hard decline for ever, one that needs its holder unt
   t.is(barrier(often, { id: 'pm' }, limits, new Date(now.getTime() + 31 * 86_400_000)), undefined)
 })
 
+test("a network's own windows hold whatever the storefront allows, from the moment a provider names the network", (t) => {
+  const limits = { maxAttemptsPerDay: 1_000, maxAttempts: 1_000, maxAttemptsDays: 30 }
+  const DAY = 86_400_000
+  /** Declines every `everyMs`, the last one `now`; only the first names the network. */
+  const tried = (count: number, everyMs: number, network?: 'visa' | 'mastercard'): Payment => {
+    let so = payment
+    for (let n = 1; n <= count; n += 1) {
+      so = say(start(so), `pay-${n}`, n === 1 && network ? { status: 'declined', declineClass: 'funds', pspCode: 'x', network } : declined('funds'))
+      so = reopen(fail(so, undefined, repairAt), { round: so.round + 1, paymentMethodId: 'pm', onSession: false, returnUrl: undefined }, repairAt) as Payment
+    }
+    return { ...so, attempts: so.attempts.map((attempt, n) => ({ ...attempt, at: new Date(now.getTime() - (count - 1 - n) * everyMs) })) }
+  }
+  const why = (so: Payment, at = now) => barrier(so, { id: 'pm' }, limits, at)
+  t.is(why(tried(40, 60_000)), undefined)
+  t.is(why(tried(19, DAY, 'visa')), undefined)
+  t.regex(why(tried(20, DAY, 'visa')) ?? '', /20 times in 30 days/)
+  t.is(why(tried(12, 60_000, 'visa')), undefined)
+  t.is(why(tried(9, 60_000, 'mastercard')), undefined)
+  t.regex(why(tried(10, 60_000, 'mastercard')) ?? '', /10 times in a day/)
+  t.is(why(tried(34, DAY / 2, 'mastercard')), undefined)
+  t.regex(why(tried(35, DAY / 2, 'mastercard')) ?? '', /35 times in 30 days/)
+  t.is(why(tried(35, DAY / 2, 'mastercard'), new Date(now.getTime() + 30 * DAY)), undefined)
+  // The storefront's own are not widened by it.
+  t.regex(barrier(tried(15, DAY, 'mastercard'), { id: 'pm' }, { maxAttempts: 15, maxAttemptsDays: 30 }, now) ?? '', /15 times/)
+})
+
 const anyOutcome: fc.Arbitrary<ChargeOutcome> = fc.constantFrom<ChargeOutcome>(
   succeeded,
   { status: 'pending', pspReference: 'x' },

@@ -3,6 +3,7 @@ import { isSettled } from '../../payments/machine/settlements.ts'
 import type { Route } from '../../payments/routing/route-payment.ts'
 import {
   attemptStatuses,
+  cardNetworks,
   declineClasses,
   disputeStatuses,
   type Payment,
@@ -37,6 +38,10 @@ const attemptAnswer = z.object({
   account: z.string(),
   status: z.enum(attemptStatuses),
   declineClass: z.enum(declineClasses).nullable(),
+  network: z
+    .enum(cardNetworks)
+    .nullable()
+    .openapi({ description: 'The card network of a card that was refused, where the provider says it: its limits on tries then hold.' }),
   pspCode: z.string().nullable(),
   pspReference: z.string().nullable(),
   nextAction: z.object({ type: z.literal('redirect'), url: z.string() }).nullable(),
@@ -196,6 +201,7 @@ export const toPaymentAnswer = (payment: Payment) => ({
     account: attempt.account,
     status: attempt.status,
     declineClass: attempt.declineClass ?? null,
+    network: attempt.network ?? null,
     pspCode: attempt.pspCode ?? null,
     pspReference: attempt.pspReference ?? null,
     nextAction: attempt.status === 'requires_action' && attempt.actionUrl ? { type: 'redirect', url: attempt.actionUrl } : null,

@@ -63,6 +63,7 @@ const withOutcome = (attempt: Attempt, outcome: ChargeOutcome, now: Date): Attem
     ...kept,
     status: outcome.status,
     ...('declineClass' in outcome ? { declineClass: outcome.declineClass } : {}),
+    ...('network' in outcome ? { network: outcome.network } : {}),
     ...('pspCode' in outcome ? { pspCode: outcome.pspCode } : {}),
     ...('pspReference' in outcome && outcome.pspReference ? { pspReference: outcome.pspReference } : {}),
     ...('actionUrl' in outcome ? { actionUrl: outcome.actionUrl } : {}),

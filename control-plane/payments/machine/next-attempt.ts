@@ -1,6 +1,6 @@
 /** Whether a payment is tried now, and if so on which account and with which of the customer's methods. */
 import type { PaymentMethod } from '../../schemas/customer.ts'
-import type { Attempt, Payment } from '../../schemas/payment.ts'
+import type { Attempt, CardNetwork, Payment } from '../../schemas/payment.ts'
 import type { BillingTerms } from '../../schemas/storefront.ts'
 import type { Route } from '../routing/route-payment.ts'
 import { consequences } from './decline-classes.ts'
@@ -45,18 +45,38 @@ export type AttemptLimits = Pick<BillingTerms, 'maxAttempts' | 'maxAttemptsDays'
 /** Under the strictest of the networks' limits, which one of them counts by the day. */
 const DEFAULT_MAX_PER_DAY = 10
 
+interface Window {
+  most: number
+  days: number
+}
+
+/**
+ * What a network itself charges fees beyond, whatever a storefront allows. Visa counts the tries after the first (20 since
+ * May 2025), Mastercard all: https://support.checkout.com/hc/en-us/articles/25482040901394-When-can-I-retry-a-declined-transaction
+ */
+const networkWindows: Readonly<Record<CardNetwork, readonly Window[]>> = {
+  visa: [{ most: 20, days: 30 }],
+  mastercard: [
+    { most: 10, days: 1 },
+    { most: 35, days: 30 },
+  ],
+}
+
 /** Whatever has left for a provider may have reached a card network, whatever became of it, at whichever account. */
 const reachedNetwork = ({ status }: Attempt): boolean => status !== 'not_sent'
 
 /** Why card networks would fine another attempt now: several windows hold at once. */
 const capReached = (payment: Payment, { id }: Pick<PaymentMethod, 'id'>, limits: AttemptLimits, now: Date): string | undefined => {
-  const windows = [
+  const reached = payment.attempts.filter((attempt) => attempt.paymentMethodId === id && reachedNetwork(attempt))
+  const network = reached.findLast((attempt) => attempt.network)?.network
+  const windows: Window[] = [
     { most: limits.maxAttemptsPerDay ?? DEFAULT_MAX_PER_DAY, days: 1 },
     { most: limits.maxAttempts, days: limits.maxAttemptsDays },
+    ...(network ? networkWindows[network] : []),
   ]
   for (const { most, days } of windows) {
     const since = later(now, -days * DAY_MS)
-    const counted = payment.attempts.filter((attempt) => attempt.paymentMethodId === id && attempt.at > since && reachedNetwork(attempt)).length
+    const counted = reached.filter(({ at }) => at > since).length
     if (counted >= most) return `it was tried ${counted} times in ${days === 1 ? 'a day' : `${days} days`}`
   }
   return undefined

@@ -7,7 +7,7 @@
  * interpret is `unknown` or `pending`, never a decline. Amounts are ISO 4217 minor units; a provider's own
  * exponents are the adapter's concern.
  */
-import type { DeclineClass } from '../../schemas/payment.ts'
+import type { CardNetwork, DeclineClass } from '../../schemas/payment.ts'
 
 export interface ChargeRequest {
   /** Ours, unique for ever; the provider is given it as idempotency key and as merchant reference. */
@@ -34,7 +34,7 @@ export type ChargeOutcome =
   | { status: 'pending' | 'authorized'; pspReference: string }
   /** The customer has to act (3-D Secure); the outcome follows by webhook or inquiry. */
   | { status: 'requires_action'; pspReference: string; actionUrl: string }
-  | { status: 'declined'; declineClass: DeclineClass; pspCode: string; pspReference?: string }
+  | { status: 'declined'; declineClass: DeclineClass; pspCode: string; pspReference?: string; network?: CardNetwork }
   /** Provably never reached the provider. */
   | { status: 'not_sent'; pspCode: string }
   /** It may have reached the provider: no answer, or one that says nothing. */

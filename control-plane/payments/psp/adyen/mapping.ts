@@ -7,6 +7,7 @@
  * https://docs.adyen.com/risk-management/disputes-api/dispute-notifications.
  */
 import type { DeclineClass } from '../../../schemas/payment.ts'
+import { networkNamed } from '../card-networks.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { fromPspUnits } from '../currency-exponents.ts'
 import { withNetworkWords } from '../declined-for-good.ts'
@@ -114,6 +115,7 @@ export interface AdyenPayment {
   refusalReason?: string
   refusalReasonCode?: string
   action?: { url?: string; type?: string } | null
+  paymentMethod?: { brand?: string; type?: string } | null
   additionalData?: AdyenRaw | null
 }
 
@@ -123,11 +125,13 @@ interface AdyenRaw {
   merchantAdviceCode?: string | undefined
 }
 
-const declined = (code: string, pspReference: string | undefined, raw?: AdyenRaw | null): ChargeOutcome => ({
+const declined = (code: string, pspReference: string | undefined, raw?: AdyenRaw | null, brand?: string): ChargeOutcome => ({
   status: 'declined',
   declineClass: withNetworkWords(adyenRefusals[code] ?? 'issuer_soft', { advice: raw?.merchantAdviceCode, response: raw?.refusalReasonRaw }),
   pspCode: code,
   ...(pspReference ? { pspReference } : {}),
+  // Merchant advice is Mastercard's, whoever the card says it is of.
+  ...networkNamed(raw?.merchantAdviceCode ? 'mc' : brand),
 })
 
 /** @param separate the account captures by a second call: authorised is not paid. */
@@ -138,7 +142,7 @@ export const toOutcome = (payment: AdyenPayment, separate: boolean): ChargeOutco
     case 'Authorised':
       return { status: separate ? 'authorized' : 'succeeded', pspReference }
     case 'Refused':
-      return declined(code, payment.pspReference, payment.additionalData)
+      return declined(code, payment.pspReference, payment.additionalData, payment.paymentMethod?.brand)
     case 'Error':
       return declined(payment.refusalReasonCode ? code : '4', payment.pspReference)
     case 'Cancelled':
@@ -162,6 +166,8 @@ export interface AdyenNotification {
   originalReference?: string
   merchantReference?: string
   merchantAccountCode: string
+  /** The brand of a card: `visa`, `mc`. */
+  paymentMethod?: string
   reason?: string
   eventDate?: string
   amount: { value: number; currency: string }
@@ -210,7 +216,9 @@ const factsOf = (item: AdyenNotification, separate: boolean): Pick<PspEvent, 'ch
   switch (item.eventCode) {
     case 'AUTHORISATION':
       return charge(
-        succeeded ? { status: separate ? 'authorized' : 'succeeded', pspReference } : declined(reasonCode(item.reason), pspReference, item.additionalData),
+        succeeded
+          ? { status: separate ? 'authorized' : 'succeeded', pspReference }
+          : declined(reasonCode(item.reason), pspReference, item.additionalData, item.paymentMethod),
       )
     case 'CAPTURE':
       return charge(succeeded ? { status: 'succeeded', pspReference } : declined('4', pspReference))

@@ -6,6 +6,7 @@
  * https://www.mercadopago.com/developers/en/docs/your-integrations/notifications/webhooks.
  */
 import type { DeclineClass } from '../../../schemas/payment.ts'
+import { networkNamed } from '../card-networks.ts'
 import { fromDecimal } from '../currency-exponents.ts'
 import type { ChargeOutcome, LookedUp, PspEvent, RefundOutcome } from '../psp.ts'
 
@@ -74,6 +75,7 @@ export interface MercadopagoPayment {
   id?: number | string
   status?: string
   status_detail?: string
+  payment_method_id?: string
   external_reference?: string
   transaction_amount?: number
   currency_id?: string
@@ -95,7 +97,13 @@ export const toOutcome = (payment: MercadopagoPayment): ChargeOutcome => {
     case 'authorized':
       return { status: 'authorized', pspReference }
     case 'rejected':
-      return { status: 'declined', declineClass: mercadopagoRejections[detail] ?? 'issuer_soft', pspCode: detail || 'rejected', pspReference }
+      return {
+        status: 'declined',
+        declineClass: mercadopagoRejections[detail] ?? 'issuer_soft',
+        pspCode: detail || 'rejected',
+        pspReference,
+        ...networkNamed(payment.payment_method_id),
+      }
     case 'cancelled':
       return {
         status: 'declined',

@@ -6,6 +6,7 @@
  * https://developer.paypal.com/docs/api/customer-disputes/v1/, https://developer.paypal.com/api/rest/reference/currency-codes/.
  */
 import type { DeclineClass } from '../../../schemas/payment.ts'
+import { networkNamed } from '../card-networks.ts'
 import { fromDecimal } from '../currency-exponents.ts'
 import { withNetworkWords } from '../declined-for-good.ts'
 import type { ChargeOutcome, DisputeFacts, PspEvent, RefundOutcome } from '../psp.ts'
@@ -283,6 +284,7 @@ export interface PaypalOrder {
   id?: string
   status?: string
   intent?: string
+  paymentSource?: { card?: { brand?: string } }
   links?: { rel: string; href: string }[]
   purchaseUnits?: {
     customId?: string
@@ -297,14 +299,15 @@ export interface PaypalOrder {
 
 export const isGivenUp = ({ purchaseUnits }: PaypalOrder): boolean => purchaseUnits?.[0]?.customId === GIVEN_UP
 
-const declined = (response: ProcessorResponse | undefined, pspReference: string): ChargeOutcome => ({
+const declined = (response: ProcessorResponse | undefined, pspReference: string, brand?: string): ChargeOutcome => ({
   status: 'declined',
   declineClass: processorClass(response?.responseCode, response?.paymentAdviceCode),
   pspCode: response?.responseCode ?? 'declined',
   pspReference,
+  ...networkNamed(brand),
 })
 
-const captureOutcome = (status: string | undefined, response: ProcessorResponse | undefined, pspReference: string): ChargeOutcome => {
+const captureOutcome = (status: string | undefined, response: ProcessorResponse | undefined, pspReference: string, brand?: string): ChargeOutcome => {
   switch (status) {
     case 'COMPLETED':
     case 'PARTIALLY_REFUNDED':
@@ -312,7 +315,7 @@ const captureOutcome = (status: string | undefined, response: ProcessorResponse 
       return { status: 'succeeded', pspReference }
     case 'DECLINED':
     case 'FAILED':
-      return declined(response, pspReference)
+      return declined(response, pspReference, brand)
     default:
       return { status: 'pending', pspReference }
   }
@@ -323,9 +326,10 @@ export const toOutcome = (order: PaypalOrder): ChargeOutcome => {
   const pspReference = order.id
   const payments = order.purchaseUnits?.[0]?.payments
   const capture = payments?.captures?.[0]
-  if (capture) return captureOutcome(capture.status, capture.processorResponse, pspReference)
+  const brand = order.paymentSource?.card?.brand
+  if (capture) return captureOutcome(capture.status, capture.processorResponse, pspReference, brand)
   const authorization = payments?.authorizations?.[0]
-  if (authorization?.status === 'DENIED') return declined(authorization.processorResponse, pspReference)
+  if (authorization?.status === 'DENIED') return declined(authorization.processorResponse, pspReference, brand)
   if (authorization?.status === 'VOIDED') return { status: 'declined', declineClass: 'technical', pspCode: 'released', pspReference }
   if (authorization?.status === 'CREATED') return { status: 'authorized', pspReference }
   if (order.status === 'VOIDED') return { status: 'declined', declineClass: 'technical', pspCode: 'voided', pspReference }

@@ -10,6 +10,7 @@ import Stripe from 'stripe'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
 import { askAfterCancel, askAfterRefund, askWhatBecame, givenUp, type Refusal, refusalIn } from '../ask-after-failure.ts'
+import { networkNamed } from '../card-networks.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toPspUnits } from '../currency-exponents.ts'
@@ -37,7 +38,9 @@ const toFailure = (error: unknown): ChargeOutcome => {
   const pspReference = intentOf(error)
   const known = pspReference === undefined ? {} : { pspReference }
   const pspCode = error.decline_code ?? error.code ?? (error.statusCode && error.statusCode >= 400 ? `http_${error.statusCode}` : 'malformed_answer')
-  if (error instanceof errors.StripeCardError) return { status: 'declined', declineClass: classOf(error), pspCode, ...known }
+  if (error instanceof errors.StripeCardError) {
+    return { status: 'declined', declineClass: classOf(error), pspCode, ...known, ...networkNamed(error.payment_method?.card?.brand) }
+  }
   // The same key with another request, or while the first is still running: there is an earlier one, and it counts.
   if (error instanceof errors.StripeIdempotencyError || error.statusCode === 409) return { status: 'unknown', pspCode }
   if (error instanceof errors.StripeRateLimitError) return { status: 'declined', declineClass: 'technical', pspCode }

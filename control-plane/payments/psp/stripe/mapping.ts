@@ -6,6 +6,7 @@
  */
 import type Stripe from 'stripe'
 import type { DeclineClass } from '../../../schemas/payment.ts'
+import { networkNamed } from '../card-networks.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { fromPspUnits } from '../currency-exponents.ts'
 import { withNetworkWords } from '../declined-for-good.ts'
@@ -194,6 +195,7 @@ const declined = (error: Stripe.PaymentIntent['last_payment_error'], pspReferenc
   declineClass: classOf(error ?? {}),
   pspCode: error?.decline_code ?? error?.code ?? 'payment_failed',
   pspReference,
+  ...networkNamed(error?.payment_method?.card?.brand),
 })
 
 export const toOutcome = (intent: Stripe.PaymentIntent): ChargeOutcome => {

@@ -1,0 +1,16 @@
+/** How the providers name the card networks whose limits are known; `schemas/payment.ts` has ours. */
+import type { CardNetwork } from '../../schemas/payment.ts'
+
+/** Stripe: `visa`, `mastercard`. Adyen: `visa`, `mc`, with variants such as `visa_applepay`. PayPal: `VISA`. MercadoPago: `visa`, `debmaster`. */
+export const cardNetworkOf = (name: string | null | undefined): CardNetwork | undefined => {
+  const word = name?.toLowerCase() ?? ''
+  if (/^(deb)?visa/.test(word)) return 'visa'
+  if (/^(mc$|mc[_a-z]*$|(deb)?master)/.test(word)) return 'mastercard'
+  return undefined
+}
+
+/** As a part of an outcome: absent where the provider does not say, or its limits are not known. */
+export const networkNamed = (name: string | null | undefined): { network?: CardNetwork } => {
+  const network = cardNetworkOf(name)
+  return network ? { network } : {}
+}
