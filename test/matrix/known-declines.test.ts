@@ -48,7 +48,7 @@ test('Stripe, https://docs.stripe.com/declines/codes', (t) => {
 })
 
 const stripeErrors: Known[] = [
-  ['amount_too_small', 'less than the minimum amount', 'config'],
+  ['amount_too_small', 'less than the minimum amount', 'hard'],
   ['api_key_expired', 'the API key has expired', 'config'],
   ['payment_method_unactivated', 'the payment method is not activated', 'config'],
   ['card_decline_rate_limit_exceeded', 'declined too many times; try again after 24 hours', 'funds'],
@@ -179,15 +179,20 @@ test('what the network says for good wins over a soft code, at each provider tha
   t.is(classOf({ ...soft, advice_code: 'try_again_later' }), 'issuer_soft')
   t.is(classOf({ ...soft, advice_code: 'do_not_try_again' }), 'hard')
   t.is(classOf({ ...soft, network_advice_code: '03' }), 'hard')
-  t.is(classOf({ ...soft, network_advice_code: '02' }), 'issuer_soft')
-  for (const code of ['04', '07', '12', '15', '41', '43', '46', '57', 'R0', 'R1', 'R3']) t.is(classOf({ ...soft, network_decline_code: code }), 'hard', code)
-  for (const code of ['05', '51', '65', '91', '14', '00']) t.is(classOf({ ...soft, network_decline_code: code }), 'issuer_soft', code)
+  t.is(classOf({ ...soft, network_advice_code: '02' }), 'funds')
+  t.is(classOf({ ...soft, network_advice_code: '01' }), 'credential')
+  t.is(classOf({ ...soft, network_advice_code: '27' }), 'funds')
+  t.is(classOf({ ...soft, network_advice_code: '43' }), 'issuer_soft')
+  t.is(classOf({ ...soft, advice_code: 'confirm_card_data' }), 'credential')
+  for (const code of ['04', '07', '12', '13', '14', '15', '41', '43', '46', '57', 'R0', 'R1', 'R3'])
+    t.is(classOf({ ...soft, network_decline_code: code }), 'hard', code)
+  for (const code of ['05', '51', '65', '91', '00']) t.is(classOf({ ...soft, network_decline_code: code }), 'issuer_soft', code)
   const intent = { id: 'pi_1', status: 'requires_payment_method', last_payment_error: { ...soft, advice_code: 'do_not_try_again' } }
   t.like(toStripeOutcome(intent as never), { status: 'declined', declineClass: 'hard', pspCode: 'do_not_honor' })
 
   const refused = { resultCode: 'Refused', refusalReasonCode: '2', pspReference: '1' }
   const raw = (additionalData: object) => toAdyenOutcome({ ...refused, additionalData }, false)
-  t.like(raw({ refusalReasonRaw: '05 : Do not honor', merchantAdviceCode: '02 : Try again later' }), { declineClass: 'issuer_soft' })
+  t.like(raw({ refusalReasonRaw: '05 : Do not honor', merchantAdviceCode: '02 : Try again later' }), { declineClass: 'funds' })
   t.like(raw({ refusalReasonRaw: 'DECLINED' }), { declineClass: 'issuer_soft' })
   t.like(raw({ merchantAdviceCode: '03 : Do not try again' }), { declineClass: 'hard' })
   t.like(raw({ merchantAdviceCode: '21: Payment Cancellation' }), { declineClass: 'hard' })
@@ -197,7 +202,7 @@ test('what the network says for good wins over a soft code, at each provider tha
   const told = toAdyenEvent({ ...item, reason: 'Refused', additionalData: { merchantAdviceCode: '03 : Do not try again' } }, false)
   t.like(told.charge?.outcome, { declineClass: 'hard' })
 
-  t.like(paypalCapture('0500', '02'), { declineClass: 'issuer_soft' })
+  t.like(paypalCapture('0500', '02'), { declineClass: 'funds' })
   t.like(paypalCapture('0500', '03'), { declineClass: 'hard' })
   t.like(paypalCapture('5120', '21'), { declineClass: 'hard' })
 })

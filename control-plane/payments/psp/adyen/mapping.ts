@@ -63,6 +63,7 @@ const refusals: [code: string, reason: string, declineClass: DeclineClass][] = [
   ['44', 'Try another interface', 'credential'],
   ['45', 'Chip downgrade mode', 'credential'],
   ['46', 'Transaction blocked by Adyen to prevent excessive retry fees', 'hard'],
+  ['50', 'Token revoked', 'credential'],
 ]
 
 export const adyenRefusals: Readonly<Record<string, DeclineClass>> = Object.fromEntries(refusals.map(([code, , declineClass]) => [code, declineClass]))
@@ -81,7 +82,8 @@ export const adyenErrorCodes: Readonly<Record<string, DeclineClass>> = {
   '126': 'credential',
   '128': 'credential',
   '129': 'credential',
-  '137': 'config',
+  // Invalid amount specified: what is owed is the same later.
+  '137': 'hard',
   '138': 'config',
   '140': 'credential',
   '141': 'credential',
@@ -99,7 +101,7 @@ export const adyenErrorCodes: Readonly<Record<string, DeclineClass>> = {
   '905_3': 'config',
   '907': 'config',
   // The transaction amount exceeds what is allowed for this type of card.
-  '916': 'funds',
+  '916': 'hard',
   '950': 'config',
 }
 

@@ -63,12 +63,28 @@ export const mercadopagoCauses: Readonly<Record<string, DeclineClass>> = {
   '2006': 'credential',
   '2062': 'credential',
   '3003': 'credential',
-  // The tokens cannot be asked for now.
+  // The card, its date, its number or its security code.
+  ...Object.fromEntries(
+    ['2010', '3006', '3008', '3010', '3012', '3013', '3015', '3016', '3017', '3018', '3019', '3026', '3029', '3030'].map((code) => [
+      code,
+      'credential' as const,
+    ]),
+  ),
+  // The payer cannot pay here, or (151) not with this.
+  '106': 'hard',
+  '150': 'hard',
+  '151': 'credential',
+  '2020': 'hard',
+  // The amount is not one that can be paid, or not with this.
+  '129': 'hard',
+  '4037': 'hard',
+  // The card cannot be asked now; the tokens cannot.
+  '204': 'technical',
   '2007': 'technical',
 }
 
 /** "Already posted the same request in the last minute", and a failure on the way to the acquirer: there may be an earlier one, and it counts. */
-export const UNCLEAR_CAUSES = ['2001', '2004']
+export const UNCLEAR_CAUSES = ['801', '2001', '2004']
 
 /** The parts of a payment that are looked at. */
 export interface MercadopagoPayment {
