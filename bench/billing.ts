@@ -17,6 +17,7 @@ import pMap from 'p-map'
 import { systemClock } from '../common/clock.ts'
 import { createInProcessFeed } from '../common/feed/in-process.ts'
 import { createLog } from '../common/log.ts'
+import { withDatabase } from '../common/mongodb-url.ts'
 import { createSealing } from '../control-plane/access/sealing.ts'
 import { createBundle } from '../control-plane/catalog/bundles.ts'
 import { createTenant } from '../control-plane/catalog/tenants.ts'
@@ -43,7 +44,7 @@ const HOUR_MS = 3_600_000
 /** As many at once as the worker has. */
 const AT_ONCE = 16
 
-const url = process.env.MONGODB_URL && `${process.env.MONGODB_URL.replace(/\/+$/, '')}/bench_billing_${process.pid}`
+const url = process.env.MONGODB_URL && withDatabase(process.env.MONGODB_URL, `bench_billing_${process.pid}`)
 const folder = mkdtempSync(join(tmpdir(), 'tollgate-bench-'))
 const env: Record<string, string> = url ? { MONGODB_URL: url } : { DATA_DIR: folder }
 

@@ -4,6 +4,7 @@
  */
 import { distance } from 'fastest-levenshtein'
 import { stalenessPolicy } from './entitlements/staleness-policy.ts'
+import { isMongodbUrl } from './mongodb-url.ts'
 import { z } from './zod.ts'
 
 const port = (fallback: number) => z.coerce.number().int().min(0).max(65535).default(fallback)
@@ -47,7 +48,13 @@ const environment = z.object({
   HTTP_PORT: port(8080),
   GRPC_PORT: port(50051),
   DATA_DIR: z.string().min(1).default('./data'),
-  MONGODB_URL: url('mongodb:', 'mongodb+srv:'),
+  MONGODB_URL: z
+    .string()
+    .refine(
+      isMongodbUrl,
+      'must be a connection string: mongodb://host:27017/database, mongodb://a:27017,b:27017,c:27017/database?replicaSet=name or mongodb+srv://…',
+    )
+    .optional(),
   NATS_URL: z
     .string()
     .refine(

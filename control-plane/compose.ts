@@ -26,7 +26,7 @@ import { createSandboxTime, createSimulatorPsp } from './payments/psp/simulator/
 import { stripeProvider } from './payments/psp/stripe/adapter.ts'
 import { createCircuitBreakers } from './payments/routing/circuit-breakers.ts'
 import type { Services } from './services.ts'
-import { createMongoStorage } from './storage/mongo.ts'
+import { createMongoStorage } from './storage/mongo/storage.ts'
 import { createSqliteStorage } from './storage/sqlite.ts'
 import type { Storage } from './storage/storage.ts'
 import { startWorker } from './worker/worker.ts'

@@ -29,6 +29,9 @@ export const keys = {
   settlementDifference: (tenantId: string, reportId: string, place: string) => path(tenantId, reportId, place),
 }
 
+/** Whose the document is: the first part of its path. */
+export const tenantOf = (id: string): string => decodeURIComponent(id.slice(0, id.includes('/') ? id.indexOf('/') : undefined))
+
 /** 128 bits of SHA-256 over the parts: an id that whoever repeats a step computes again. */
 export const derivedId = (prefix: string, ...parts: (string | number)[]): string =>
   `${prefix}_${createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32)}`

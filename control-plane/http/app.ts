@@ -81,7 +81,7 @@ const answerErrors =
       context.status = problem.status
       context.type = 'application/problem+json'
       if (problem.status === 401) context.set('www-authenticate', 'Bearer')
-      if (isAppError(error, 'idempotency_in_progress')) context.set('retry-after', '1')
+      if (isAppError(error, 'idempotency_in_progress', 'unavailable')) context.set('retry-after', '1')
       context.body = JSON.stringify(problem)
     }
   }

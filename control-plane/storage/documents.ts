@@ -37,14 +37,24 @@ export const revisionConflict = (name: CollectionName) =>
 export const validatorFor = (name: CollectionName) => validatorOf(schemas[name] as mongoose.Schema, name)
 
 export interface DeclaredIndex {
+  name: string
   fields: string[]
   unique: boolean
+  /** It holds the documents that have this field, and no others. */
+  only: 'dueAt' | 'repairAt' | undefined
 }
+
+/** Hardly any document has work to do now: of those that have none nothing is kept in an index. */
+const whereWork = (fields: string[]): DeclaredIndex['only'] => (['dueAt', 'repairAt'] as const).find((field) => fields.includes(field))
 
 const indexes = Object.fromEntries(
   collectionNames.map((name) => [
     name,
-    schemas[name].indexes().map(([fields, options]): DeclaredIndex => ({ fields: Object.keys(fields), unique: options.unique === true })),
+    schemas[name].indexes().map(([spec, options]): DeclaredIndex => {
+      const fields = Object.keys(spec)
+      const only = whereWork(fields)
+      return { name: `${fields.join('_')}${only ? '_only' : ''}`, fields, unique: options.unique === true, only }
+    }),
   ]),
 ) as Record<CollectionName, DeclaredIndex[]>
 

@@ -69,8 +69,12 @@ const expression = (field: string): string => (field === '_id' ? 'id' : `json_ex
 
 const createTable = (database: DatabaseSync, name: CollectionName): void => {
   database.exec(`CREATE TABLE IF NOT EXISTS ${name} (id TEXT PRIMARY KEY, revision INTEGER NOT NULL, document TEXT NOT NULL) WITHOUT ROWID`)
-  for (const { fields, unique } of declaredIndexes(name)) {
-    database.exec(`CREATE ${unique ? 'UNIQUE ' : ''}INDEX IF NOT EXISTS ${[name, ...fields].join('_')} ON ${name} (${fields.map(expression).join(', ')})`)
+  for (const index of declaredIndexes(name)) {
+    const where = index.only ? ` WHERE ${expression(index.only)} IS NOT NULL` : ''
+    // Those of earlier versions held every document.
+    if (index.only) database.exec(`DROP INDEX IF EXISTS ${[name, ...index.fields].join('_')}`)
+    const fields = index.fields.map(expression).join(', ')
+    database.exec(`CREATE ${index.unique ? 'UNIQUE ' : ''}INDEX IF NOT EXISTS ${name}_${index.name} ON ${name} (${fields})${where}`)
   }
 }
 

@@ -14,7 +14,7 @@ import { createLog } from '../../common/log.ts'
 import { accessOfSubscription } from '../../control-plane/entitlements/subscription-access.ts'
 import { openAttempt } from '../../control-plane/payments/machine/state.ts'
 import type { Documents } from '../../control-plane/schemas/index.ts'
-import { createMongoStorage } from '../../control-plane/storage/mongo.ts'
+import { createMongoStorage } from '../../control-plane/storage/mongo/storage.ts'
 import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
 import { type Collection, MAX_PAGE, type Storage, type StoredDocument } from '../../control-plane/storage/storage.ts'
 import { eventually } from '../support/eventually.ts'
@@ -209,4 +209,4 @@ const run = (world: World, kills: number) => {
 
 run(sqliteAndNats, KILLS)
 // The MongoDB-compatible server of the tests scans where MongoDB uses an index, so it is given less to scan.
-run(mongodbAndNats, Math.ceil(KILLS / 5))
+run(mongodbAndNats, KILLS)

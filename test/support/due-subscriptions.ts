@@ -5,7 +5,7 @@ import { createLog } from '../../common/log.ts'
 import { keys } from '../../control-plane/keys.ts'
 import type { Customer } from '../../control-plane/schemas/customer.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
-import { createMongoStorage } from '../../control-plane/storage/mongo.ts'
+import { createMongoStorage } from '../../control-plane/storage/mongo/storage.ts'
 import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
 import type { New, Storage } from '../../control-plane/storage/storage.ts'
 

@@ -177,14 +177,7 @@ export const sqliteAndNats: World = {
 export const mongodbAndNats: World = {
   name: 'MongoDB and NATS',
   ...((natsMissing ?? mongodbMissing) ? { missing: natsMissing ?? mongodbMissing ?? '' } : {}),
-  start: (env = {}) =>
-    start(
-      true,
-      () =>
-        // The server of the tests scans where MongoDB uses an index, so it is looked into less often.
-        withNats({ MONGODB_URL: mongodbUrl(), WORKER_POLL_MS: '1000' }),
-      env,
-    ),
+  start: (env = {}) => start(true, () => withNats({ MONGODB_URL: mongodbUrl() }), env),
 }
 
 /** Where the end-to-end suite runs. */

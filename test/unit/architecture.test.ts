@@ -24,7 +24,7 @@ const allowed: [folder: string, imports: string[]][] = [
 const capabilities = ['access', 'billing', 'catalog', 'customers', 'subscriptions', 'payments', 'entitlements', 'worker'].map((name) => `control-plane/${name}`)
 const adapters = [
   'control-plane/storage/sqlite.ts',
-  'control-plane/storage/mongo.ts',
+  'control-plane/storage/mongo/storage.ts',
   ...['simulator', 'stripe', 'adyen', 'paypal', 'mercadopago', 'local'].map((provider) => `control-plane/payments/psp/${provider}`),
   'common/feed/nats.ts',
   'common/feed/in-process.ts',

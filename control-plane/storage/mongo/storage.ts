@@ -3,16 +3,15 @@
  * set, a sharded cluster and MongoDB-compatible servers have. Validation, casting and indexes come from the same
  * schemas as everywhere.
  */
-import mongoose, { type Connection } from 'mongoose'
-import type { Clock } from '../../common/clock.ts'
-import { AppError } from '../../common/errors.ts'
-import type { Log } from '../../common/log.ts'
-import type { CollectionName, Documents } from '../schemas/index.ts'
+import type { Clock } from '../../../common/clock.ts'
+import { ConfigError } from '../../../common/config.ts'
+import type { Log } from '../../../common/log.ts'
+import { tenantOf } from '../../keys.ts'
+import type { CollectionName, Documents } from '../../schemas/index.ts'
 import {
   alreadyExists,
   checkLimit,
   collectionNames,
-  declaredIndexes,
   decodeCursor,
   notFound,
   revisionConflict,
@@ -20,13 +19,11 @@ import {
   servedByUnique,
   toPage,
   validatorFor,
-} from './documents.ts'
-import type { Collection, Storage } from './storage.ts'
-
-/** A request waits this long for a primary before it is answered `unavailable`. */
-const SERVER_SELECTION_TIMEOUT_MS = 5_000
-/** https://www.mongodb.com/docs/manual/reference/error-codes/ */
-const DUPLICATE_KEY = 11000
+} from '../documents.ts'
+import type { Collection, Storage } from '../storage.ts'
+import { connectMongo, type Database, databaseOf } from './connect.ts'
+import { isDuplicateKey, orUnavailable } from './errors.ts'
+import { buildWhereEmpty } from './indexes.ts'
 
 export interface MongoStorageOptions {
   /** A connection string; its path names the database, `tollgate` when it names none. */
@@ -35,30 +32,18 @@ export interface MongoStorageOptions {
   log: Log
 }
 
-/** Connects and makes sure that every declared index exists. @throws AppError `unavailable`. */
+/** @throws AppError `unavailable`; ConfigError when indexes are missing that only `npm run migrate` builds. */
 export const createMongoStorage = async (options: MongoStorageOptions): Promise<Storage> => {
-  const connection = mongoose.createConnection(options.url, {
-    dbName: new URL(options.url).pathname.slice(1) || 'tollgate',
-    bufferCommands: false,
-    autoCreate: false,
-    autoIndex: false,
-    serverSelectionTimeoutMS: SERVER_SELECTION_TIMEOUT_MS,
-    // An answered write is on a majority, and a read sees it: a fail-over loses nothing.
-    writeConcern: { w: 'majority' },
-    readConcern: { level: 'majority' },
-  })
-  const { database } = await orUnavailable(async () => {
-    await connection.asPromise()
-    const db = connection.db
-    if (!db) throw new Error('not connected')
-    for (const name of collectionNames) {
-      for (const { fields, unique } of declaredIndexes(name)) {
-        await db.collection(name).createIndex(Object.fromEntries(fields.map((field) => [field, 1])), { unique, name: fields.join('_') })
-      }
-    }
-    await warnOfKnownFaults(db, options.log)
-    return { database: db }
-  })
+  const connection = await orUnavailable(() => connectMongo(options.url, options.log))
+  const database = databaseOf(connection)
+  try {
+    const missing = await orUnavailable(() => buildWhereEmpty(database))
+    if (missing.length > 0) throw new ConfigError(`MONGODB_URL: indexes are missing; run "npm run migrate", which builds them:\n  ${missing.join('\n  ')}`)
+    await orUnavailable(() => warnOfKnownFaults(database, options.log))
+  } catch (error) {
+    await connection.close()
+    throw error
+  }
   const collections = Object.fromEntries(collectionNames.map((name) => [name, createCollection(database, name, options.clock)])) as unknown as Omit<
     Storage,
     'ping' | 'close'
@@ -75,38 +60,20 @@ export const createMongoStorage = async (options: MongoStorageOptions): Promise<
 }
 
 /** Compare-and-set is what everything here rests on, and this server is known not to keep it. */
-const warnOfKnownFaults = async (database: NonNullable<Connection['db']>, log: Log): Promise<void> => {
+const warnOfKnownFaults = async (database: Database, log: Log): Promise<void> => {
   const { ferretdbVersion } = await database.command({ buildInfo: 1 })
   if (typeof ferretdbVersion !== 'string' || !/^v?[01]\./.test(ferretdbVersion)) return
   log.warn({ ferretdbVersion }, 'FerretDB 1 does not update atomically: two writers of one document may both be told that they won; not for production')
 }
 
-const orUnavailable = async <T>(work: () => Promise<T>): Promise<T> => {
-  try {
-    return await work()
-  } catch (error) {
-    if (isUnreachable(error)) {
-      throw new AppError('unavailable', 'storage (MongoDB) cannot be reached', [], { cause: error })
-    }
-    throw error
-  }
-}
-
-/** Besides a lost network: a fail-over in progress, which the driver marks as worth another try. */
-const isUnreachable = (error: unknown): boolean =>
-  error instanceof mongoose.Error.MongooseServerSelectionError ||
-  error instanceof mongoose.mongo.MongoServerSelectionError ||
-  error instanceof mongoose.mongo.MongoNotConnectedError ||
-  (error instanceof mongoose.mongo.MongoError && (error instanceof mongoose.mongo.MongoNetworkError || error.hasErrorLabel('RetryableWriteError')))
-
-const isDuplicateKey = (error: unknown): boolean => error instanceof mongoose.mongo.MongoServerError && error.code === DUPLICATE_KEY
-
-const createCollection = <K extends CollectionName>(database: NonNullable<Connection['db']>, name: K, clock: Clock): Collection<Documents[K]> => {
+const createCollection = <K extends CollectionName>(database: Database, name: K, clock: Clock): Collection<Documents[K]> => {
   type D = Documents[K]
   const validated = validatorFor(name)
-  const collection = database.collection<{ _id: string }>(name)
+  const collection = database.collection<{ _id: string; tenantId: string; revision?: number }>(name)
   const read = (document: unknown): D => document as D
-  const find = (id: string) => orUnavailable(async () => read((await collection.findOne({ _id: id })) ?? undefined) as D | undefined)
+  /** With its shard key, so that a cluster asks one shard. These ids are hashes, and spread by themselves. */
+  const byId = (id: string) => (name === 'idempotencyRecords' ? { _id: id } : { _id: id, tenantId: tenantOf(id) })
+  const find = (id: string) => orUnavailable(async () => read((await collection.findOne(byId(id))) ?? undefined) as D | undefined)
   const missed = async (id: string) => ((await find(id)) ? revisionConflict(name) : notFound(name))
   const rejectDuplicate = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
@@ -119,7 +86,7 @@ const createCollection = <K extends CollectionName>(database: NonNullable<Connec
   return {
     insert: async (document) => {
       const stored = validated({ ...document, revision: 1, updatedAt: clock.now() })
-      await rejectDuplicate(() => collection.insertOne(stored as { _id: string }))
+      await rejectDuplicate(() => collection.insertOne(stored as { _id: string; tenantId: string }))
       return read(stored)
     },
     get: async (id) => {
@@ -135,20 +102,23 @@ const createCollection = <K extends CollectionName>(database: NonNullable<Connec
     replace: async (document) => {
       const revision = document.revision + 1
       const stored = validated({ ...document, revision, updatedAt: clock.now() })
-      const filter = { _id: document._id, revision: document.revision }
-      const { matchedCount } = await rejectDuplicate(() => collection.replaceOne(filter, stored))
+      const filter = { ...byId(document._id), revision: document.revision }
+      const { matchedCount } = await rejectDuplicate(() => collection.replaceOne(filter, stored as { tenantId: string }))
       if (matchedCount !== 1) throw await missed(document._id)
       return read(stored)
     },
     remove: async ({ _id, revision }) => {
-      const { deletedCount } = await orUnavailable(() => collection.deleteOne({ _id, revision } as { _id: string }))
+      const { deletedCount } = await orUnavailable(() => collection.deleteOne({ ...byId(_id), revision }))
       if (deletedCount !== 1) throw await missed(_id)
     },
     page: async (page) => {
       checkLimit(page.limit)
       servedBy(name, Object.keys(page.where), ['createdAt', '_id'])
       const after = decodeCursor(page)
-      const keyset = after ? { $or: [{ createdAt: { $gt: after.createdAt } }, { createdAt: after.createdAt, _id: { $gt: after.id } }] } : {}
+      // The bound beside the alternatives is what an index can be entered by.
+      const keyset = after
+        ? { createdAt: { $gte: after.createdAt }, $or: [{ createdAt: { $gt: after.createdAt } }, { createdAt: after.createdAt, _id: { $gt: after.id } }] }
+        : {}
       const rows = await orUnavailable(() =>
         collection
           .find({ ...page.where, ...keyset })
@@ -165,7 +135,8 @@ const createCollection = <K extends CollectionName>(database: NonNullable<Connec
         collection
           .find({
             ...where,
-            [by]: { $lte: until, ...(after ? { $gte: after.at } : {}) },
+            // That it exists is said besides: not every planner concludes that the index of those that have it will do.
+            [by]: { $exists: true, $lte: until, ...(after ? { $gte: after.at } : {}) },
             ...(after ? { $or: [{ [by]: { $gt: after.at } }, { _id: { $gt: after.id } }] } : {}),
           })
           .sort({ [by]: 1, _id: 1 })
