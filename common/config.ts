@@ -66,6 +66,17 @@ const environment = z.object({
     .string()
     .regex(/^[A-Za-z0-9_-]{1,64}$/, 'must be 1 to 64 letters, digits, _ or -')
     .default('tollgate'),
+  NATS_REPLICAS: z.coerce.number().int().min(1).max(5).optional(),
+  NATS_PLACEMENT_CLUSTER: z.string().min(1).optional(),
+  NATS_PLACEMENT_TAGS: z
+    .string()
+    .transform((text) => text.split(','))
+    .optional(),
+  SIDECAR_TENANTS: z
+    .string()
+    .transform((text) => text.split(',').map((one) => one.trim()))
+    .refine((ids) => ids.every((id) => id !== ''), 'must be ids of tenants, separated by commas')
+    .optional(),
   PLATFORM_API_KEY: z.string().min(16, 'must have at least 16 characters').optional(),
   PUBLIC_URL: url('http:', 'https:'),
   SIMULATOR_PORT: port(8090),

@@ -8,12 +8,13 @@ import { type Config, cannotListen } from '../common/config.ts'
 import { explainQuestion } from '../common/entitlements/explanation.ts'
 import type { Feed } from '../common/feed/feed.ts'
 import { createInProcessFeed } from '../common/feed/in-process.ts'
-import { createNatsFeed } from '../common/feed/nats.ts'
+import { createNatsFeed } from '../common/feed/nats/feed.ts'
 import type { Log } from '../common/log.ts'
 import { startPspSimulator } from '../psp-simulator/server.ts'
 import { generatePlatformKey } from './access/api-keys.ts'
 import { createSealing } from './access/sealing.ts'
 import { explain } from './entitlements/explain.ts'
+import { startKeepingFeed } from './entitlements/keep-feed.ts'
 import { toEntitlementSet } from './entitlements/publish-entitlements.ts'
 import { createHttpApp } from './http/app.ts'
 import { keys } from './keys.ts'
@@ -43,7 +44,11 @@ export const openStorage = (config: Config, clock: Clock, log: Log): Promise<Sto
 
 /** NATS where it is configured; else in this process, reading sets from where they are stored anyway. */
 export const openFeed = (config: Config, clock: Clock, log: Log, storage: Storage): Promise<Feed> | Feed => {
-  if (config.NATS_URL) return createNatsFeed({ url: config.NATS_URL, bucket: config.NATS_BUCKET, clock, log })
+  if (config.NATS_URL) {
+    const { NATS_URL: url, NATS_BUCKET: bucket, NATS_REPLICAS: replicas, NATS_PLACEMENT_CLUSTER: cluster, NATS_PLACEMENT_TAGS: tags } = config
+    const placement = cluster === undefined && tags === undefined ? undefined : { cluster, tags }
+    return createNatsFeed({ url, bucket, keeps: { replicas, placement }, clock, log })
+  }
   return createInProcessFeed({
     clock,
     log,
@@ -134,6 +139,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     { url, simulator: simulatorUrl, storage: config.MONGODB_URL ? 'mongodb' : 'sqlite', feed: config.NATS_URL ? 'nats' : 'in-process' },
     'control plane started',
   )
+  const feedKeeping = startKeepingFeed(services)
   const worker = startWorker(services, config.WORKER_POLL_MS)
   const stopAnswering = await feed.answer(async (question) => JSON.stringify(await explain(services, explainQuestion.parse(JSON.parse(question)))))
 
@@ -145,6 +151,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
       server.closeIdleConnections()
       stopAnswering()
       await worker.stop()
+      await feedKeeping.stop()
       await closed
       await ownSimulator?.close()
     },

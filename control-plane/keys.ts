@@ -11,6 +11,7 @@ const path = (...parts: string[]): string => parts.map(encodeURIComponent).join(
 export const PLATFORM = '*'
 
 export const keys = {
+  installation: PLATFORM,
   tenant: (tenantId: string) => path(tenantId),
   apiKey: (tenantId: string, id: string) => path(tenantId, id),
   storefront: (tenantId: string, id: string) => path(tenantId, id),

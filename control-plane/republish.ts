@@ -1,17 +1,31 @@
-/** `npm run republish`: puts every stored entitlement set and test clock into the feed, for one that was lost or is new. */
+/**
+ * `npm run republish`: puts every stored entitlement set and test clock into the feed. Control planes do so by themselves
+ * for a feed that was lost or is new; `npm run restore:finish` is the same after a backup was restored: what the feed
+ * has is then taken out first, since it is of a storage that is no more.
+ */
 import { systemClock } from '../common/clock.ts'
 import { ConfigError, readConfig } from '../common/config.ts'
 import { createLog } from '../common/log.ts'
 import { openFeed, openStorage } from './compose.ts'
+import { fillFeed, installationOf } from './entitlements/keep-feed.ts'
 import { republish } from './entitlements/republish.ts'
 
 const run = async () => {
+  const anew = process.argv.includes('--after-restore')
   const config = readConfig()
   if (!config.NATS_URL) throw new ConfigError('NATS_URL must be set: the in-process feed is never lost, since it reads from storage.')
   const log = createLog(config.LOG_LEVEL)
   const storage = await openStorage(config, systemClock, log)
   const feed = await openFeed(config, systemClock, log, storage)
-  const { sets, clocks, unpublishable } = await republish(storage, feed, log)
+  const { keeper } = feed
+  if (!keeper) throw new ConfigError('NATS_URL must be set')
+  const { id, revision } = await installationOf({ storage, clock: systemClock })
+  const { storage: theirs } = await keeper.look()
+  if (!anew && theirs && theirs.id !== id)
+    throw new ConfigError('NATS_BUCKET: the bucket belongs to another installation; if this storage is to take its place, run npm run restore:finish')
+  // A claim, so that sidecars believe what is there; where a control plane is filling just now, beside it.
+  const filled = await fillFeed({ storage, feed, clock: systemClock, log }, keeper, { anew, mark: { id, count: revision } })
+  const { sets, clocks, unpublishable } = filled ?? (await republish(storage, feed, log))
   await feed.close()
   await storage.close()
   process.stdout.write(`republished ${sets} entitlement sets and ${clocks} test clocks\n`)

@@ -83,6 +83,7 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
       lookups: replica.lookups,
       asOfMs,
       isLive: replica.isLive,
+      isDoubtful: replica.isDoubtful,
       isReady: () => isReady,
       reconnects: replica.reconnects,
       waiting: replica.waiting,

@@ -2,7 +2,7 @@
 import { systemClock } from '../common/clock.ts'
 import { ConfigError, readConfig } from '../common/config.ts'
 import { createLateFeed } from '../common/feed/late.ts'
-import { createNatsFeed } from '../common/feed/nats.ts'
+import { createNatsFeed } from '../common/feed/nats/feed.ts'
 import { createLog } from '../common/log.ts'
 import { runProcess } from '../common/process.ts'
 import { startSidecar } from './compose.ts'
@@ -11,9 +11,9 @@ await runProcess(async () => {
   const config = readConfig()
   if (!config.NATS_URL) throw new ConfigError('NATS_URL must be set: a sidecar alone is fed by NATS. Without it, npm start runs everything in one process.')
   const log = createLog(config.LOG_LEVEL)
-  const { NATS_URL: url, NATS_BUCKET: bucket } = config
+  const { NATS_URL: url, NATS_BUCKET: bucket, SIDECAR_TENANTS: tenants } = config
   // With a snapshot it can answer before there is a feed; without one it waits.
-  const feed = createLateFeed({ open: () => createNatsFeed({ url, bucket, clock: systemClock, log }), log })
+  const feed = createLateFeed({ open: () => createNatsFeed({ url, bucket, tenants, clock: systemClock, log }), log })
   const sidecar = await startSidecar({ config, feed, clock: systemClock, log })
   await sidecar.ready
   return {

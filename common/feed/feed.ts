@@ -31,6 +31,39 @@ export class MissingSetError extends AppError {
   }
 }
 
+/** Which storage the feed is filled from, and a count that grows while control planes run on it. */
+export interface StorageMark {
+  id: string
+  count: number
+}
+
+/** The filling of a feed, which one process has claimed for itself. */
+export interface Filling {
+  /** To be called at least every few seconds. @throws Error when another process has taken over. */
+  renew(): Promise<void>
+  /** Everything is in the feed: readers may believe that what is not there does not exist. @throws as `renew`. */
+  complete(): Promise<void>
+}
+
+/** How control planes keep a feed that can be lost. All methods reject with AppError `unavailable`. */
+export interface FeedKeeper {
+  /** Whether the feed is complete, since which filling, and which storage it was last kept from. */
+  look(): Promise<{ isComplete: boolean; epoch: string | undefined; storage: StorageMark | undefined }>
+  /**
+   * To be called every second: whoever is delivered it has been delivered everything stored before.
+   * @returns a sequence that grows from beat to beat, unless the feed has lost what was stored last.
+   */
+  beat(storage: StorageMark): Promise<number>
+  /** Makes the feed if it is gone. */
+  remake(): Promise<void>
+  /**
+   * Claims the filling of the feed; readers know from then on that it is not complete.
+   * @param how.anew what is there is wrong, and is taken out first.
+   * @returns undefined while another process is at it.
+   */
+  claim(how: { anew: boolean }): Promise<Filling | undefined>
+}
+
 export interface Feed {
   /**
    * Stores the set unless the feed already has this revision or a higher one of the same customer; then it does
@@ -42,6 +75,12 @@ export interface Feed {
    * After the last two another try is of no use: `putMissing` tells readers.
    */
   putSet(set: EntitlementSet): Promise<void>
+
+  /**
+   * The feed's server is one on which, of two writers at the same moment, the one with the lower revision may win: who has
+   * put a set looks afterwards whether storage has a newer one, and puts that.
+   */
+  mayReorder(): boolean
 
   /**
    * Stores, in place of a set that cannot be put, that there is one, unless the feed already has this revision or a
@@ -89,8 +128,11 @@ export interface Feed {
   /** Answers what is asked; of several that do, one gets each question. @returns what ends it. */
   answer(handler: (question: string) => Promise<string>): Promise<() => void>
 
-  /** Resolves when the feed can be reached. @throws AppError `unavailable`. */
+  /** Resolves when the feed can be reached, and is there. @throws AppError `unavailable`. */
   ping(): Promise<void>
+
+  /** Of control planes; undefined where there is nothing to keep, and of readers. */
+  readonly keeper: FeedKeeper | undefined
 
   /** Ends all watches. Idempotent. */
   close(): Promise<void>
@@ -99,6 +141,8 @@ export interface Feed {
 /** What a listener throws is logged, and reaches neither who publishes nor what is delivered next. */
 export interface FeedListener {
   onSet(set: EntitlementSet): void
+  /** Whether anybody here asks about the customer: what is not wanted may be left out. Without it everything is. */
+  isWanted?(customer: CustomerKey, key: string): boolean
   /** The customer has a newer set that cannot be read: what is held of it is old from now on. */
   onMissing(missing: MissingSet): void
   onClock(clock: TestClock): void
@@ -109,6 +153,11 @@ export interface FeedListener {
 export interface FeedWatch {
   /** True while changes arrive as they are stored. */
   isLive(): boolean
+  /**
+   * The feed has lost what it held and is not filled yet, or is being filled anew: what was read before is all that there
+   * is, and may be old, however young.
+   */
+  isDoubtful(): boolean
   /** The last instant, in epoch milliseconds, at which everything stored by then is known to have been delivered. */
   currentAsOfMs(): number
   /** How often it was interrupted and went on. */

@@ -73,6 +73,7 @@ export const createInProcessFeed = (options: { clock: Clock; log?: Log; lookup?:
       if ((missing.get(key) ?? 0) <= set.revision) missing.delete(key)
       deliver((listener) => listener.onSet(set), set)
     },
+    mayReorder: () => false,
     putMissing: async ({ tenantId, storefrontId, customerId }, revision) => {
       ensureOpen()
       const customer = { tenantId, storefrontId, customerId }
@@ -124,6 +125,7 @@ export const createInProcessFeed = (options: { clock: Clock; log?: Log; lookup?:
       let stoppedAtMs: number | undefined
       return {
         isLive: () => stoppedAtMs === undefined && !closed,
+        isDoubtful: () => false,
         currentAsOfMs: () => stoppedAtMs ?? options.clock.nowMs(),
         reconnects: () => 0,
         stop: async () => {
@@ -147,6 +149,8 @@ export const createInProcessFeed = (options: { clock: Clock; log?: Log; lookup?:
       }
     },
     ping: async () => ensureOpen(),
+    // It reads from storage, or is as old as the process: it cannot be lost.
+    keeper: undefined,
     close: async () => {
       closed = true
       listeners.clear()

@@ -5,6 +5,18 @@ const part = (id: string): string => Buffer.from(id).toString('base64url')
 
 export const setKey = ({ tenantId, storefrontId, customerId }: CustomerKey): string => `set.${part(tenantId)}.${part(storefrontId)}.${part(customerId)}`
 
+export const isSetKey = (key: string): boolean => key.startsWith('set.')
+
+/** Every set of a tenant. */
+export const keysOfTenant = (tenantId: string): string => `set.${part(tenantId)}.>`
+
+/** Undefined for a key that is of no tenant. */
+export const tenantOfKey = (key: string): string | undefined => {
+  if (!isSetKey(key) && !isClockKey(key)) return undefined
+  const [, tenant = ''] = key.split('.')
+  return Buffer.from(tenant, 'base64url').toString()
+}
+
 /** Undefined for a key that is not of a set. */
 export const customerOf = (key: string): CustomerKey | undefined => {
   const [kind, ...parts] = key.split('.')

@@ -7,6 +7,8 @@ import type { Log } from '../log.ts'
 import type { Feed, FeedListener, FeedWatch } from './feed.ts'
 
 const AGAIN_AFTER_MS = 500
+/** Of so many tries one is told of. */
+const TELL_EVERY = 60
 
 export interface LateFeed extends Feed {
   /** Resolves when it is there. */
@@ -22,11 +24,12 @@ export const createLateFeed = (options: { open: () => Promise<Feed>; log: Log })
   const starting = new Set<Promise<void>>()
 
   const untilOpened = async <T>(work: () => Promise<T>): Promise<T | undefined> => {
+    let tries = 0
     while (!closed) {
       try {
         return await work()
       } catch (error) {
-        log.warn({ err: error }, 'feed: not reached yet, trying again')
+        if (tries++ % TELL_EVERY === 0) log.warn({ err: error }, `feed: not there yet, trying again: ${error instanceof Error ? error.message : error}`)
         await new Promise((resolve) => setTimeout(resolve, AGAIN_AFTER_MS))
       }
     }
@@ -45,6 +48,7 @@ export const createLateFeed = (options: { open: () => Promise<Feed>; log: Log })
   return {
     opened,
     putSet: async (set) => there().putSet(set),
+    mayReorder: () => feed?.mayReorder() ?? false,
     putMissing: async (customer, revision) => there().putMissing(customer, revision),
     getSet: async (customer) => there().getSet(customer),
     forgetSet: async (customer) => there().forgetSet(customer),
@@ -53,6 +57,7 @@ export const createLateFeed = (options: { open: () => Promise<Feed>; log: Log })
     ask: async (question, timeoutMs) => there().ask(question, timeoutMs),
     answer: async (handler) => there().answer(handler),
     ping: async () => there().ping(),
+    keeper: undefined,
     watch: async (listener: FeedListener) => {
       let inner: FeedWatch | undefined
       let stopped = false
@@ -65,6 +70,7 @@ export const createLateFeed = (options: { open: () => Promise<Feed>; log: Log })
       starting.add(start)
       return {
         isLive: () => inner?.isLive() ?? false,
+        isDoubtful: () => inner?.isDoubtful() ?? false,
         // Nothing is known to be current: what a snapshot says has its own age.
         currentAsOfMs: () => inner?.currentAsOfMs() ?? 0,
         reconnects: () => inner?.reconnects() ?? 0,

@@ -111,6 +111,22 @@ export const putSetOrSay = async (feed: Feed, set: EntitlementSet, log: Log): Pr
 }
 
 /**
+ * As `putSetOrSay`, of the set that storage has by then. Where the feed may take the older of two, whoever comes last sees
+ * here that it was not the newest, since what is put was stored before.
+ */
+export const putLatest = async ({ storage, feed, log }: Pick<Services, 'storage' | 'feed' | 'log'>, set: EntitlementSet): Promise<boolean> => {
+  let latest = set
+  for (;;) {
+    const isPut = await putSetOrSay(feed, latest, log)
+    if (!feed.mayReorder()) return isPut
+    const stored = await storage.entitlementSets.find(keys.customer(set.tenantId, set.storefrontId, set.customerId))
+    const now = stored && toEntitlementSet(stored)
+    if (!now || now.revision <= latest.revision) return isPut
+    latest = now
+  }
+}
+
+/**
  * @returns the revision that shows everything stored before the call, and whether the feed has it, or has word that it
  * cannot have it. When the feed is away the caller leaves its `repairAt` mark standing, and a sweeper publishes later.
  */
@@ -119,7 +135,7 @@ export const publishEntitlements = async (services: Services, tenant: Tenant, cu
   // Nobody asks about a customer that is no more.
   if (!set) return { revision: 0, published: true }
   try {
-    await putSetOrSay(services.feed, set, services.log)
+    await putLatest(services, set)
     return { revision: set.revision, published: true }
   } catch (error) {
     if (!isAppError(error, 'unavailable')) throw error

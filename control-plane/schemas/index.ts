@@ -4,6 +4,7 @@ import { type Bundle, type BundleVersion, bundleSchema, bundleVersionSchema, typ
 import { type Customer, customerSchema } from './customer.ts'
 import { entitlementSetSchema, type StoredEntitlementSet, type UsageCounters, usageCountersSchema } from './entitlement-set.ts'
 import { type IdempotencyRecord, idempotencyRecordSchema } from './idempotency-record.ts'
+import { type Installation, installationSchema } from './installation.ts'
 import { type Payment, paymentSchema } from './payment.ts'
 import { type PspAccount, pspAccountSchema } from './psp-account.ts'
 import { type SettlementDifference, type SettlementReport, settlementDifferenceSchema, settlementReportSchema } from './settlement-report.ts'
@@ -14,6 +15,7 @@ import { type Tombstone, tombstoneSchema } from './tombstone.ts'
 import { type WebhookEvent, webhookEventSchema } from './webhook-event.ts'
 
 export interface Documents {
+  installations: Installation
   tenants: Tenant
   apiKeys: ApiKey
   storefronts: Storefront
@@ -37,6 +39,7 @@ export interface Documents {
 export type CollectionName = keyof Documents
 
 export const schemas = {
+  installations: installationSchema,
   tenants: tenantSchema,
   apiKeys: apiKeySchema,
   storefronts: storefrontSchema,

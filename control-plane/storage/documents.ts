@@ -8,6 +8,7 @@ import { validatorOf } from './validate-document.ts'
 export const collectionNames = Object.keys(schemas) as CollectionName[]
 
 const nouns: Record<CollectionName, string> = {
+  installations: 'installation',
   tenants: 'tenant',
   apiKeys: 'API key',
   storefronts: 'storefront',

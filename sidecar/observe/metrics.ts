@@ -12,6 +12,7 @@ export interface Watched {
   lookups(): { hits: number; misses: number }
   asOfMs(): number
   isLive(): boolean
+  isDoubtful(): boolean
   isReady(): boolean
   reconnects(): number
   /** Calls that wait for a revision. */
@@ -81,6 +82,9 @@ export const createMetrics = (): Metrics => {
   gauge('tollgate_cache_sets', 'Customers whose sets are held.', (of) => of.cache().sets)
   gauge('tollgate_cache_bytes', 'Bytes that sets take.', (of) => of.cache().usedBytes)
   gauge('tollgate_cache_max_bytes', 'Bytes that sets may take (CACHE_MAX_BYTES).', (of) => of.cache().maxBytes)
+  gauge('tollgate_feed_complete', '0 while the feed is lost or being filled anew: answers are stale, unknown customers unavailable.', (of) =>
+    Number(!of.isDoubtful()),
+  )
   gauge('tollgate_feed_live', '1 while changes arrive as they are made.', (of) => Number(of.isLive()))
   gauge(
     'tollgate_feed_lag_seconds',

@@ -47,6 +47,8 @@ export interface Replica {
   /** Everything that was stored by then is applied. */
   currentAsOfMs(): number
   isLive(): boolean
+  /** The feed has been lost, or is being filled anew: what is held may be old, however young. */
+  isDoubtful(): boolean
   /** Times that the feed was lost and found again. */
   reconnects(): number
   close(): Promise<void>

@@ -20,6 +20,8 @@ const MAX_CLOCKS = 10_000
 const MAX_ABSENT = 20_000
 /** Customers whose sets are known to be missing: hardly any, unless something is very wrong. */
 const MAX_MISSING = 20_000
+/** A feed that could not be asked, by a call that waits for a revision. */
+const ASK_AGAIN_MS = 250
 /** Calls that wait for a revision at once. */
 const MAX_WAITING = 20_000
 
@@ -106,6 +108,9 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
   }
   const isWanted = (customer: CustomerKey, key: string): boolean => cache.revisionOf(customer) > 0 || absent.has(key) || listeners.has(key)
 
+  /** Whom the watch need not tell of; what it would have brought is read when somebody asks. */
+  const isHeardOf = (customer: CustomerKey, key: string): boolean => anyListeners.size > 0 || fetches.has(key) || missing.has(key) || isWanted(customer, key)
+
   const onSet = (set: EntitlementSet) => {
     const key = setKey(set)
     const fetch = fetches.get(key)
@@ -146,6 +151,7 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
     onSet,
     onMissing,
     onClock,
+    isWanted: isHeardOf,
     onReset: () => {
       cache.clear()
       absent.clear()
@@ -244,8 +250,16 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
         reject(error)
       }
       const abort = () => fail(signal?.reason)
+      let askAgain: NodeJS.Timeout | undefined
+      const ask = (): void => {
+        fetchOnce(customer).then(look, (error: unknown) => {
+          if (error instanceof MissingSetError) look()
+          else if (waits.has(fail)) askAgain = setTimeout(ask, ASK_AGAIN_MS)
+        })
+      }
       const end = () => {
         clearTimeout(timer)
+        clearTimeout(askAgain)
         stop()
         signal?.removeEventListener('abort', abort)
         waits.delete(fail)
@@ -255,7 +269,7 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
       const stop = onChange(customer, look)
       const timer = setTimeout(tooLate, Math.max(0, deadlineMs - clock.nowMs()))
       // The feed may have it already, where the watch has still to bring it. If the feed is away, the watch may yet.
-      fetchOnce(customer).then(look, (error: unknown) => (error instanceof MissingSetError ? look() : undefined))
+      ask()
     })
   }
 
@@ -301,6 +315,7 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
     asOfMs,
     currentAsOfMs: () => watch.currentAsOfMs(),
     isLive: () => watch.isLive(),
+    isDoubtful: () => watch.isDoubtful(),
     reconnects: () => watch.reconnects(),
     close: async () => {
       for (const fail of waits) fail(new AppError('unavailable', 'the sidecar is shutting down; try again elsewhere'))

@@ -53,7 +53,7 @@ const customerUnknown: Decision = { allowed: false, reason: 'customer_unknown', 
 
 export const createDecisions = ({ replica, clock, maxStalenessMs, policy, callers, observer }: DecisionsOptions): Decisions => {
   const freshnessOf = (known: Known, asOfMs: number): Freshness => {
-    return { revision: known.set?.revision ?? 0, asOfMs, stale: known.behind === true || clock.nowMs() - asOfMs > maxStalenessMs }
+    return { revision: known.set?.revision ?? 0, asOfMs, stale: known.behind === true || replica.isDoubtful() || clock.nowMs() - asOfMs > maxStalenessMs }
   }
   const told = ({ method, check, traceparent }: Ask, decision: Decision, freshness: Freshness, nowMs: number): Answered => {
     observer.count(method, decision.reason)

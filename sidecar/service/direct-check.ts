@@ -69,11 +69,13 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
 
   /** When the call came, and until when everything was known by then. */
   let [nowMs, currentMs] = [0, 0]
+  let isDoubtful = false
   const begin = (): void => {
     reasons.length = 0
     lastAt = -1
     nowMs = clock.nowMs()
     currentMs = replica.currentAsOfMs()
+    isDoubtful = replica.isDoubtful()
   }
 
   const decideAt = (at: number, entitlement: string, version: number): Decision | undefined => {
@@ -105,7 +107,7 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     // A sandbox has a time of its own; what is from a snapshot has to be confirmed.
     if (revision < request.minRevision || !isPlainSet(ring, at)) return NOT_HERE
     const asOfMs = Math.max(readAtMsOf(ring, at), currentMs)
-    if (nowMs - asOfMs > maxStalenessMs) return NOT_HERE
+    if (isDoubtful || nowMs - asOfMs > maxStalenessMs) return NOT_HERE
     const decision = decideAt(at, entitlement, version)
     // Another thread has written meanwhile: what was read may be of two sets.
     if (!decision || !isPlain(decision) || (version & 1) !== 0 || !ring.isStill(version)) return NOT_HERE

@@ -127,12 +127,12 @@ export const createFlagdService = ({ flags, callers, replica, clock, faults }: F
   /** Keys that have changed since the last telling, by tenant. */
   let changed = new Map<string, Set<string>>()
   const note = (set: EntitlementSet) => {
-    if (streams.size === 0) return
     const keys = changed.get(set.tenantId) ?? new Set()
     changed.set(set.tenantId, keys)
     for (const { key } of set.grants) if (keys.size < MAX_KEYS_TOLD) keys.add(key)
   }
-  const stopListening = replica.onAnyChange(note)
+  /** Present while somebody listens: without it the feed need not bring what nobody asks about. */
+  let stopListening: (() => void) | undefined
   const tell = setInterval(() => {
     const now = changed
     if (now.size === 0) return
@@ -147,7 +147,13 @@ export const createFlagdService = ({ flags, callers, replica, clock, faults }: F
 
   const eventStream = (stream: Stream): void => {
     streams.add(stream)
-    const end = () => streams.delete(stream)
+    stopListening ??= replica.onAnyChange(note)
+    const end = () => {
+      streams.delete(stream)
+      if (streams.size > 0) return
+      stopListening?.()
+      stopListening = undefined
+    }
     stream.on('cancelled', end)
     stream.on('close', end)
     say(stream, { type: 'provider_ready', data: undefined })
@@ -169,7 +175,7 @@ export const createFlagdService = ({ flags, callers, replica, clock, faults }: F
     v2: serviceOf({}) as unknown as v2.ServiceServer,
     endStreams: () => {
       clearInterval(tell)
-      stopListening()
+      stopListening?.()
       for (const stream of streams) stream.end()
       streams.clear()
     },

@@ -10,6 +10,8 @@ import type { ByteCacheMemory } from '../replica/cache/byte-cache.ts'
 import type { DictionaryChange } from '../replica/cache/dictionary.ts'
 import type { Known } from '../replica/known.ts'
 
+export const [NOT_LIVE, LIVE, DOUBTFUL] = [0, 1, 2]
+
 /** With which a worker starts. */
 export interface WorkerStart {
   config: Config
@@ -17,7 +19,7 @@ export interface WorkerStart {
   memory: ByteCacheMemory
   /** [0] until when everything is known to be applied, in epoch milliseconds. */
   asOf: SharedArrayBuffer
-  /** [0] 1 while the feed is live. */
+  /** [0] `LIVE`, `DOUBTFUL` or `NOT_LIVE`: how the watch is. */
   live: SharedArrayBuffer
 }
 
@@ -35,6 +37,8 @@ export type ToMain =
   /** Nobody waits for the answer any more. */
   | { kind: 'forget'; id: number }
   | { kind: 'listen' | 'unlisten'; key: string; customer: CustomerKey }
+  /** To every set that comes. */
+  | { kind: 'listenToAll' | 'unlistenToAll' }
   | {
       kind: 'counts'
       decisions: [method: string, reason: Reason, count: number][]

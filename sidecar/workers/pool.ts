@@ -11,7 +11,7 @@ import type { Told } from '../observe/told.ts'
 import type { DictionaryChange } from '../replica/cache/dictionary.ts'
 import type { Known } from '../replica/known.ts'
 import type { WritingReplica } from '../replica/replica.ts'
-import type { Answer, Question, ToMain, ToWorker, WorkerStart } from './messages.ts'
+import { type Answer, DOUBTFUL, LIVE, NOT_LIVE, type Question, type ToMain, type ToWorker, type WorkerStart } from './messages.ts'
 
 /** How old what workers know of the feed's age may be. */
 const AGE_EVERY_MS = 20
@@ -46,7 +46,7 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
   const live = new SharedArrayBuffer(4)
   const share = () => {
     new Float64Array(asOf)[0] = replica.currentAsOfMs()
-    new Int32Array(live)[0] = replica.isLive() ? 1 : 0
+    new Int32Array(live)[0] = replica.isLive() ? LIVE : replica.isDoubtful() ? DOUBTFUL : NOT_LIVE
   }
   share()
   const timer = setInterval(share, AGE_EVERY_MS)
@@ -75,6 +75,7 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
     const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData })
     const say = (message: ToWorker) => worker.postMessage(message)
     const stops = new Map<string, () => void>()
+    let stopToAll: (() => void) | undefined
     const asked = new Map<number, AbortController>()
     const hear = (message: ToMain) => {
       switch (message.kind) {
@@ -105,6 +106,13 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
         case 'unlisten':
           stops.get(message.key)?.()
           stops.delete(message.key)
+          break
+        case 'listenToAll':
+          stopToAll ??= replica.onAnyChange((set) => say({ kind: 'set', set }))
+          break
+        case 'unlistenToAll':
+          stopToAll?.()
+          stopToAll = undefined
           break
         case 'counts':
           for (const [method, reason, times] of message.decisions) metrics.count(method, reason, times)
@@ -146,7 +154,6 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
       }
       changes.push(change)
     })
-    replica.onAnyChange((set) => say({ kind: 'set', set }))
     await until(worker, 'ready')
     return worker
   }

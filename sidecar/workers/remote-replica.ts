@@ -12,7 +12,7 @@ import { ByteCacheReader } from '../replica/cache/byte-cache.ts'
 import { DictionaryMirror } from '../replica/cache/dictionary.ts'
 import { SetReader } from '../replica/cache/set-reader.ts'
 import type { Known, Replica } from '../replica/known.ts'
-import type { Answer, Question, ToMain, ToWorker, WorkerStart } from './messages.ts'
+import { type Answer, DOUBTFUL, LIVE, type Question, type ToMain, type ToWorker, type WorkerStart } from './messages.ts'
 
 export interface RemoteReplica extends Replica {
   /** Asks the main thread. @throws AppError as it does; the signal's own reason when it aborts. */
@@ -54,7 +54,7 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
   }
   const peek = (customer: CustomerKey): Known | undefined => {
     const known = held(customer)
-    if (!known || (known.restored && isLive[0] === 1)) return undefined
+    if (!known || (known.restored && isLive[0] === LIVE)) return undefined
     hits += 1
     return known
   }
@@ -104,14 +104,18 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
       }
     },
     onAnyChange: (listener) => {
+      if (anyListeners.size === 0) say({ kind: 'listenToAll' })
       anyListeners.add(listener)
-      return () => anyListeners.delete(listener)
+      return () => {
+        if (anyListeners.delete(listener) && anyListeners.size === 0) say({ kind: 'unlistenToAll' })
+      }
     },
     peekNowMs,
     loadNowMs: async (known) => peekNowMs(known) ?? ((await ask({ of: 'nowMs', known })) as number),
     asOfMs: (known) => known.asOfMs ?? known.readAtMs,
     currentAsOfMs: () => asOfMs[0] as number,
-    isLive: () => isLive[0] === 1,
+    isLive: () => isLive[0] === LIVE,
+    isDoubtful: () => isLive[0] === DOUBTFUL,
     reconnects: () => 0,
     lookups: () => ({ hits, misses: 0 }),
     countHits: (count) => {

@@ -2,10 +2,10 @@ import test from 'ava'
 import { systemClock } from '../../common/clock.ts'
 import { isAppError } from '../../common/errors.ts'
 import { createInProcessFeed } from '../../common/feed/in-process.ts'
-import { createNatsFeed } from '../../common/feed/nats.ts'
 import { createLog } from '../../common/log.ts'
 import { eventually } from '../support/eventually.ts'
-import { natsMissing, startNatsServer } from '../support/nats-server.ts'
+import { openKept, openReader } from '../support/nats-feeds.ts'
+import { natsMissing, newerNats, newerNatsMissing, startNatsCluster, startNatsServer } from '../support/nats-server.ts'
 import { testFeed } from './feed.ts'
 
 const clock = systemClock
@@ -19,8 +19,6 @@ testFeed(test, {
   },
 })
 
-const openNats = (url: string) => createNatsFeed({ url, bucket: 'test', clock, log })
-
 testFeed(
   test,
   natsMissing
@@ -29,7 +27,7 @@ testFeed(
         name: 'NATS',
         open: async () => {
           const server = await startNatsServer()
-          const [publisher, reader] = [await openNats(server.url), await openNats(server.url)]
+          const [publisher, reader] = [await openKept({ url: server.url }), await openReader({ url: server.url })]
           return {
             publisher,
             reader,
@@ -42,6 +40,37 @@ testFeed(
       },
 )
 
+/** A cluster is ready when its servers have agreed on who leads. */
+const whenReady = async <T>(open: () => Promise<T>): Promise<T> => {
+  let opened: T | undefined
+  await eventually(async () => {
+    opened = await open().catch(() => undefined)
+    return opened !== undefined
+  }, 30_000)
+  return opened as T
+}
+
+const openCluster = async (path: string | undefined) => {
+  const cluster = await startNatsCluster({ path })
+  const [first, ...others] = cluster.servers.map(({ url }) => url)
+  const publisher = await whenReady(() => openKept({ url: first ?? '', keeps: { replicas: 3 } }))
+  const reader = await openReader({ url: others.join(',') })
+  return {
+    publisher,
+    reader,
+    close: async () => {
+      await Promise.all([publisher.close(), reader.close()])
+      await cluster.stop()
+    },
+  }
+}
+
+for (const [name, missing, path] of [
+  ['NATS cluster of three', natsMissing, undefined],
+  ['NATS cluster of three newer ones', newerNatsMissing, newerNats],
+] as const)
+  testFeed(test, missing ? { name, missing } : { name, open: () => openCluster(path) })
+
 const customer = (n: number) => ({ tenantId: 't', storefrontId: 's', customerId: `c${n}` })
 const setOf = (n: number, revision: number) => ({ ...customer(n), revision, sandbox: false, grants: [], usage: [] })
 const testOnNats = natsMissing ? test.skip : test
@@ -51,7 +80,7 @@ testOnNats(`NATS: whoever was away over a removal and its forgetting is told to 
   const server = await startNatsServer()
   const { createProxy } = await import('../support/tcp-proxy.ts')
   const proxy = await createProxy(server.url)
-  const [publisher, away, present] = [await openNats(server.url), await openNats(proxy.url), await openNats(server.url)]
+  const [publisher, away, present] = [await openKept({ url: server.url }), await openReader({ url: proxy.url }), await openReader({ url: server.url })]
   const told = { away: 0, present: 0 }
   const heard = new Set<string>()
   const listener = { onMissing: () => {}, onClock: () => {} }
@@ -87,7 +116,7 @@ testOnNats(`NATS: whoever was away over a removal and its forgetting is told to 
 
 testOnNats(`NATS: while the server is away it says unavailable, never "none", and afterwards nothing was missed${why}`, async (t) => {
   const server = await startNatsServer()
-  const [publisher, reader] = [await openNats(server.url), await openNats(server.url)]
+  const [publisher, reader] = [await openKept({ url: server.url }), await openReader({ url: server.url })]
   const seen = new Map<string, number>()
   const watch = await reader.watch({ onSet: (set) => seen.set(set.customerId, set.revision), onMissing: () => {}, onClock: () => {}, onReset: () => {} })
   await publisher.putSet(setOf(1, 1))
@@ -118,7 +147,7 @@ testOnNats(`NATS: changes made while one reader was cut off reach it when it is 
   const server = await startNatsServer()
   const { createProxy } = await import('../support/tcp-proxy.ts')
   const proxy = await createProxy(server.url)
-  const [publisher, reader] = [await openNats(server.url), await openNats(proxy.url)]
+  const [publisher, reader] = [await openKept({ url: server.url }), await openReader({ url: proxy.url })]
   const seen = new Map<string, number>()
   const watch = await reader.watch({ onSet: (set) => seen.set(set.customerId, set.revision), onMissing: () => {}, onClock: () => {}, onReset: () => {} })
   for (let round = 1; round <= 5; round += 1) {
@@ -140,7 +169,7 @@ testOnNats(`NATS: it is told when no server is reached, when one is lost, and wh
   const aloud = { ...log, warn: note, info: note } as unknown as typeof log
   const server = await startNatsServer()
   await server.kill()
-  const opening = createNatsFeed({ url: server.url, bucket: 'test', clock, log: aloud })
+  const opening = openKept({ url: server.url, log: aloud })
   await eventually(() => told.some((message) => /no NATS server is reached/.test(message)))
   await server.start()
   const feed = await opening

@@ -9,7 +9,6 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import { systemClock } from '../../common/clock.ts'
 import { deriveGrants } from '../../common/entitlements/derive.ts'
-import { createNatsFeed } from '../../common/feed/nats.ts'
 import { createLog } from '../../common/log.ts'
 import { accessOfSubscription } from '../../control-plane/entitlements/subscription-access.ts'
 import { openAttempt } from '../../control-plane/payments/machine/state.ts'
@@ -21,6 +20,7 @@ import { eventually } from '../support/eventually.ts'
 import { grpcClient } from '../support/grpc-client.ts'
 import { httpClient } from '../support/http-client.ts'
 import { ledgerOf } from '../support/ledger.ts'
+import { openReader } from '../support/nats-feeds.ts'
 import { bundleDocument } from '../support/platform-model.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { mongodbAndNats, sqliteAndNats, type Tollgate, type World } from '../support/tollgate.ts'
@@ -148,7 +148,7 @@ const booksAgree = async (t: ExecutionContext, storage: Storage, tollgate: Tollg
 }
 
 const published = async (t: ExecutionContext, tollgate: Tollgate, subscriptions: Documents['subscriptions'][]) => {
-  const feed = await createNatsFeed({ url: tollgate.env.NATS_URL ?? '', bucket: 'tollgate', clock: systemClock, log: createLog('silent') })
+  const feed = await openReader({ url: tollgate.env.NATS_URL ?? '', bucket: 'tollgate' })
   const grpc = grpcClient(tollgate.grpc)
   const byCustomer = Map.groupBy(subscriptions, ({ customerId }) => customerId)
   for (const [customerId, own] of byCustomer) {

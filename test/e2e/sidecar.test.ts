@@ -7,19 +7,10 @@ import test from 'ava'
 import { protoPath as healthProtoPath } from 'grpc-health-check'
 import { type ExplainEntitlementResponse, Kind, Reason, type WatchEntitlementsResponse } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import { eventually } from '../support/eventually.ts'
-import { grpcClient } from '../support/grpc-client.ts'
+import { codeOf, grpcClient } from '../support/grpc-client.ts'
 import { inWorlds } from '../support/in-worlds.ts'
 import { openShop } from '../support/shop.ts'
 import { runCommand, worlds } from '../support/tollgate.ts'
-
-const codeOf = async (work: Promise<unknown>): Promise<{ code: Status; details: string }> => {
-  try {
-    await work
-    return { code: Status.OK, details: '' }
-  } catch (error) {
-    return error as { code: Status; details: string }
-  }
-}
 
 inWorlds(test, (story) => {
   story('a bad request names its field; a decision is never an error', async ({ t, tollgate, grpc }) => {

@@ -20,7 +20,6 @@ import { decodeSet, encodeSet } from '../../common/entitlements/wire.ts'
 import { type Feed, MAX_SET_BYTES } from '../../common/feed/feed.ts'
 import { createInProcessFeed } from '../../common/feed/in-process.ts'
 import { setKey } from '../../common/feed/keys.ts'
-import { createNatsFeed } from '../../common/feed/nats.ts'
 import { createLog } from '../../common/log.ts'
 import { putSetOrSay, toEntitlementSet } from '../../control-plane/entitlements/publish-entitlements.ts'
 import type { StoredEntitlementSet } from '../../control-plane/schemas/entitlement-set.ts'
@@ -30,6 +29,7 @@ import { EntitlementSet as WireSet } from '../../proto/gen/tollgate/feed/v1/feed
 import { toCheckResponse } from '../../sidecar/service/to-wire.ts'
 import { eventually } from '../support/eventually.ts'
 import { type GrpcClient, grpcClient } from '../support/grpc-client.ts'
+import { openKept } from '../support/nats-feeds.ts'
 import { natsMissing, startNatsServer } from '../support/nats-server.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { openSidecar, setOf, type TestSidecar } from '../support/sidecar.ts'
@@ -256,7 +256,7 @@ const inProcess = async (): Promise<World> => {
 
 const overNats = async (): Promise<World> => {
   const server = await startNatsServer()
-  const feed = await createNatsFeed({ url: server.url, bucket: 'any', clock: systemClock, log })
+  const feed = await openKept({ url: server.url, bucket: 'any', clock: systemClock, log })
   const connection = await connect({ servers: server.url.replace('nats://', '') })
   const kv = await new Kvm(jetstream(connection)).open('any')
   return {

@@ -14,11 +14,11 @@ import { type Feed, MAX_SET_BYTES } from '../../common/feed/feed.ts'
 import { createInProcessFeed } from '../../common/feed/in-process.ts'
 import { setKey } from '../../common/feed/keys.ts'
 import { encodeMissing, rankOf } from '../../common/feed/message.ts'
-import { createNatsFeed } from '../../common/feed/nats.ts'
 import { createLog } from '../../common/log.ts'
 import { putSetOrSay } from '../../control-plane/entitlements/publish-entitlements.ts'
 import { EntitlementServiceClient, Reason, type WatchEntitlementsResponse } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import { eventually } from '../support/eventually.ts'
+import { openKept } from '../support/nats-feeds.ts'
 import { natsMissing, startNatsServer } from '../support/nats-server.ts'
 import { checker, losableFeed, movableClock, openSidecar, setOf } from '../support/sidecar.ts'
 
@@ -122,7 +122,7 @@ for (const env of kinds) {
   const run = natsMissing === undefined ? test : test.skip
   run(`${name}, NATS: a set that cannot be published is said to be missing, and a later one mends it${natsMissing ? ` (${natsMissing})` : ''}`, async (t) => {
     const server = await startNatsServer()
-    const openFeed = () => createNatsFeed({ url: server.url, bucket: 'b', clock: systemClock, log })
+    const openFeed = () => openKept({ url: server.url, bucket: 'b', clock: systemClock, log })
     const [publisher, reader] = [await openFeed(), await openFeed()]
     await story(t, publisher, reader, env)
     await Promise.all([publisher.close(), reader.close()])
@@ -191,7 +191,7 @@ testOnNats(
   `what cannot be read of one customer makes what is held of it old; of one that is not held nothing is said${natsMissing ? ` (${natsMissing})` : ''}`,
   async (t) => {
     const server = await startNatsServer()
-    const feed = await createNatsFeed({ url: server.url, bucket: 'b', clock: systemClock, log })
+    const feed = await openKept({ url: server.url, bucket: 'b', clock: systemClock, log })
     const connection = await connect({ servers: server.url.replace('nats://', '') })
     const kv = await new Kvm(jetstream(connection)).open('b')
     const sidecar = await openSidecar({}, { feed, log })

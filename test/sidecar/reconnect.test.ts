@@ -2,9 +2,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { systemClock } from '../../common/clock.ts'
-import { createNatsFeed } from '../../common/feed/nats.ts'
 import { createLog } from '../../common/log.ts'
 import { eventually } from '../support/eventually.ts'
+import { openKept, openReader } from '../support/nats-feeds.ts'
 import { natsMissing, startNatsServer } from '../support/nats-server.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { openSidecar, setOf } from '../support/sidecar.ts'
@@ -23,8 +23,8 @@ suite(`after ${CUTS} cuts every customer has its last set, and none ever went ba
   const proxy = await createProxy(nats.url)
   const log = createLog('silent')
   const options = { bucket: 'cuts', clock: systemClock, log }
-  const writer = await createNatsFeed({ ...options, url: nats.url })
-  const reader = await createNatsFeed({ ...options, url: proxy.url, reconnectWaitMs: 5 })
+  const writer = await openKept({ ...options, url: nats.url })
+  const reader = await openReader({ ...options, url: proxy.url, reconnectWaitMs: 5 })
   const sidecar = await openSidecar({}, { feed: reader })
   t.teardown(async () => {
     writing = false

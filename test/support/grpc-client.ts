@@ -1,6 +1,6 @@
 /** A caller of the sidecar: grpc-js with the generated client. */
 import { promisify } from 'node:util'
-import { credentials, Metadata } from '@grpc/grpc-js'
+import { credentials, Metadata, status as Status } from '@grpc/grpc-js'
 import {
   type BatchCheckEntitlementsRequest,
   type BatchCheckEntitlementsResponse,
@@ -55,5 +55,15 @@ export const grpcClient = (address: string): GrpcClient => {
       return call({ ...question, minRevision: BigInt(question.minRevision ?? 0) })
     },
     close: () => raw.close(),
+  }
+}
+
+/** What a call ended with. */
+export const codeOf = async (work: Promise<unknown>): Promise<{ code: Status; details: string }> => {
+  try {
+    await work
+    return { code: Status.OK, details: '' }
+  } catch (error) {
+    return error as { code: Status; details: string }
   }
 }

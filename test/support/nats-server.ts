@@ -62,25 +62,43 @@ export interface NatsServer {
   url: string
   /** SIGKILL; `start` brings it back on the same port with the same data. */
   kill(): Promise<void>
+  /** While it is down: what it had stored is gone. */
+  lose(): Promise<void>
   /** From the next start on it takes messages of so many bytes. */
   take(maxPayload: number): Promise<void>
   start(): Promise<void>
   stop(): Promise<void>
 }
 
-/** A server of its own with JetStream, on a free port, with its data in a new folder. @param maxPayload bytes of a message; its own default without. */
-export const startNatsServer = async ({ maxPayload }: { maxPayload?: number } = {}): Promise<NatsServer> => {
-  if ('missing' in binary) throw new Error(binary.missing)
+interface Cluster {
+  name: string
+  port: number
+  routes: number[]
+}
+
+const configOf = (maxPayload: number, cluster: Cluster | undefined): string =>
+  [
+    `max_payload: ${maxPayload}`,
+    ...(cluster
+      ? [
+          `server_name: ${cluster.name}`,
+          `cluster { name: test, listen: "127.0.0.1:${cluster.port}", routes: [${cluster.routes.map((port) => `"nats://127.0.0.1:${port}"`).join(', ')}] }`,
+        ]
+      : []),
+  ].join('\n')
+
+const makeServer = async (binaryPath: string, { maxPayload, cluster }: { maxPayload?: number | undefined; cluster?: Cluster }): Promise<NatsServer> => {
   const folder = await mkdtemp(join(tmpdir(), 'tollgate-nats-'))
   const port = await freePort()
   const configFile = join(folder, 'server.conf')
-  const take = (bytes: number) => writeFile(configFile, `max_payload: ${bytes}\n`)
+  const store = join(folder, 'store')
+  const take = (bytes: number) => writeFile(configFile, configOf(bytes, cluster))
   // As it has it by itself: https://docs.nats.io/running-a-nats-service/configuration#limits.
   await take(maxPayload ?? 1024 * 1024)
   let child: ChildProcess | undefined
 
   const start = async () => {
-    const started = spawnOwned(binary.path, ['-c', configFile, '-js', '-sd', folder, '-a', '127.0.0.1', '-p', String(port)], {
+    const started = spawnOwned(binaryPath, ['-c', configFile, '-js', '-sd', store, '-a', '127.0.0.1', '-p', String(port)], {
       stdio: ['ignore', 'ignore', 'pipe'],
     })
     child = started
@@ -100,10 +118,10 @@ export const startNatsServer = async ({ maxPayload }: { maxPayload?: number } = 
     await once(child, 'exit')
   }
 
-  await start()
   return {
     url: `nats://127.0.0.1:${port}`,
     kill: () => end('SIGKILL'),
+    lose: () => rm(store, { recursive: true, force: true }),
     take,
     start,
     stop: async () => {
@@ -112,3 +130,40 @@ export const startNatsServer = async ({ maxPayload }: { maxPayload?: number } = 
     },
   }
 }
+
+const pathOf = (): string => {
+  if ('missing' in binary) throw new Error(binary.missing)
+  return binary.path
+}
+
+/** A server of its own with JetStream, on a free port, with its data in a new folder. @param maxPayload bytes of a message; its own default without. */
+export const startNatsServer = async ({ maxPayload, path }: { maxPayload?: number; path?: string } = {}): Promise<NatsServer> => {
+  const server = await makeServer(path ?? pathOf(), { maxPayload })
+  await server.start()
+  return server
+}
+
+export interface NatsCluster {
+  servers: NatsServer[]
+  /** Of all, separated by commas. */
+  url: string
+  stop(): Promise<void>
+}
+
+/** Three servers that hold JetStream together. */
+export const startNatsCluster = async ({ path }: { path?: string | undefined } = {}): Promise<NatsCluster> => {
+  const ports = await Promise.all([freePort(), freePort(), freePort()])
+  const servers = await Promise.all(
+    ports.map((port, n) => makeServer(path ?? pathOf(), { cluster: { name: `n${n + 1}`, port, routes: ports.filter((other) => other !== port) } })),
+  )
+  await Promise.all(servers.map((server) => server.start()))
+  return {
+    servers,
+    url: servers.map(({ url }) => url).join(','),
+    stop: async () => void (await Promise.all(servers.map((server) => server.stop()))),
+  }
+}
+
+/** A newer server than Debian's, where somebody has one: its consumers take several subjects. */
+export const newerNats = process.env.NATS_SERVER_NEW
+export const newerNatsMissing = newerNats ? undefined : 'NATS_SERVER_NEW is not set'

@@ -136,11 +136,12 @@ const start = async (apart: boolean, makeParts: () => Promise<Parts>, extra: Rec
     ...parts.env,
     ...extra,
   }
-  const sidecar = apart ? await startProcess('sidecar/main.ts', env) : undefined
-  started.defer(async () => void (await sidecar?.stop('SIGKILL')))
   const script = apart ? 'control-plane/main.ts' : 'all-in-one/main.ts'
   let controlPlane = await startProcess(script, env)
   started.defer(async () => void (await controlPlane.stop('SIGKILL')))
+  // It is ready when there is a feed, which the control plane has made.
+  const sidecar = apart ? await startProcess('sidecar/main.ts', env) : undefined
+  started.defer(async () => void (await sidecar?.stop('SIGKILL')))
   const all = started.move()
   return {
     http: controlPlane.ready.split(' ')[0] ?? '',

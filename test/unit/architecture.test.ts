@@ -26,7 +26,7 @@ const adapters = [
   'control-plane/storage/sqlite.ts',
   'control-plane/storage/mongo/storage.ts',
   ...['simulator', 'stripe', 'adyen', 'paypal', 'mercadopago', 'local'].map((provider) => `control-plane/payments/psp/${provider}`),
-  'common/feed/nats.ts',
+  'common/feed/nats/feed.ts',
   'common/feed/in-process.ts',
 ]
 const mayImportAdapters = ['control-plane/compose.ts', 'sidecar/main.ts', ...adapters]

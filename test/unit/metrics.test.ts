@@ -11,6 +11,7 @@ test('the age of what is known is that of the last word, and without end where t
         lookups: () => ({ hits: 0, misses: 0 }),
         asOfMs: () => asOfMs,
         isLive: () => false,
+        isDoubtful: () => false,
         isReady: () => true,
         reconnects: none,
         waiting: none,

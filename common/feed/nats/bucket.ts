@@ -1,0 +1,185 @@
+/**
+ * The key-value bucket: its making, and reading and writing single keys. Uses only what nats-server 2.9 has.
+ *
+ * Readers bind to a bucket and never make one: an empty bucket would say of every customer that there is none.
+ */
+import { JetStreamApiCodes, JetStreamApiError, type JetStreamManager, jetstream, jetstreamManager, type StreamInfo } from '@nats-io/jetstream'
+import { type KV, type KvEntry, Kvm } from '@nats-io/kv'
+import type { NatsConnection } from '@nats-io/transport-node'
+import { AppError } from '../../errors.ts'
+import type { Log } from '../../log.ts'
+import { isServerFrom, REQUEST_TIMEOUT_MS, unavailable } from './connection.ts'
+
+/** A writer loses a race only to another writer of the same customer; this many in a row is a fault. */
+const MAX_PUT_TRIES = 20
+/** JetStream's "message size exceeds maximum allowed": the bucket's own limit. */
+const TOO_LARGE = 10054
+const WRONG_LAST_SEQUENCE = 10071
+
+/**
+ * In a replicated bucket, servers before this one check the sequence that an update expects against what is stored, not
+ * against what is on its way there: two updates at the same moment may both be told that they won. 2.9.10 does so in a
+ * fifth of races of ten; 2.10.29, 2.11.10 and 2.12.1 in none.
+ */
+const SETS_AS_ONE = [2, 10] as const
+
+/** How control planes make it. What is left out stays as it is. */
+export interface BucketShape {
+  /** Of how many servers each holds all of it. */
+  replicas?: number | undefined
+  placement?: { cluster?: string | undefined; tags?: string[] | undefined } | undefined
+}
+
+export interface Bucket {
+  readonly name: string
+  readonly manager: JetStreamManager
+  /** For watches; single keys are read by `get`. */
+  readonly kv: KV
+  /** The last value; null when there is none. From the server that leads: none behind it is asked. */
+  get(key: string): Promise<KvEntry | null>
+  /** @returns its sequence. */
+  put(key: string, bytes: Uint8Array): Promise<number>
+  /** @param after the sequence of what it replaces; 0: there is nothing. @returns its sequence; undefined when another was first. */
+  putAfter(key: string, bytes: Uint8Array, after: number): Promise<number | undefined>
+  /** Keeps what has the higher rank, whatever the order in which writers arrive. @returns whether it was stored. */
+  putIfNewer(key: string, bytes: Uint8Array, newRank: number, rankAt: (key: string, bytes: Uint8Array) => number): Promise<boolean>
+  /** Takes the messages under a key, or under a key that ends in `>`, out of the stream. @param before of the sequences below this only. */
+  forget(key: string, before?: number): Promise<void>
+  /** It is replicated, by servers that do not compare and set as one (`SETS_AS_ONE`). */
+  mayReorder(): boolean
+  /** @throws AppError `unavailable`, also when it is gone. */
+  info(): Promise<StreamInfo>
+}
+
+/** It has been written, and not taken away. */
+export const live = (entry: KvEntry | null): entry is KvEntry => entry !== null && entry.operation === 'PUT'
+
+/** JetStream's "wrong last sequence": someone else wrote the key since it was read. */
+const isLostRace = (error: unknown): boolean =>
+  error instanceof Error && ('code' in error && error.code === WRONG_LAST_SEQUENCE ? true : /wrong last sequence/i.test(error.message))
+
+const isTooLarge = (error: unknown): boolean =>
+  (error instanceof JetStreamApiError && error.code === TOO_LARGE) || (error instanceof Error && /max_payload/.test(error.message))
+
+const isGone = (error: unknown): boolean =>
+  (error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound) || (error instanceof Error && error.message === 'stream not found')
+
+/** The server is there, and has no such bucket. */
+export class NoBucketError extends AppError {
+  constructor(name: string, options?: ErrorOptions) {
+    const why = 'the name is misspelt, or no control plane has made it yet'
+    super('unavailable', `NATS_BUCKET: this NATS server has no bucket ${JSON.stringify(name)}: ${why}`, [], options)
+  }
+}
+
+const replicasOf = ({ config }: StreamInfo): number => config.num_replicas
+
+/**
+ * Makes the bucket if it is not there, and gives it the shape that is asked for. Of several servers only the one that
+ * leads is read: another may be behind, and a reader would go back behind what its watch has shown.
+ */
+const shapeBucket = async (connection: NatsConnection, manager: JetStreamManager, name: string, shape: BucketShape, log: Log): Promise<void> => {
+  const { replicas, placement } = shape
+  const found = await manager.streams.info(`KV_${name}`).catch((error: unknown) => {
+    if (isGone(error)) return undefined
+    throw error
+  })
+  if (!found) {
+    const made = { history: 1, allow_direct: (replicas ?? 1) === 1, ...(replicas ? { replicas } : {}), ...(placement ? { placement } : {}) }
+    await new Kvm(jetstream(connection, { timeout: REQUEST_TIMEOUT_MS })).create(name, made as Parameters<Kvm['create']>[1])
+    log.warn({ bucket: name, replicas: replicas ?? 1 }, 'feed: there was no bucket; it was made')
+  } else {
+    const wanted = replicas ?? replicasOf(found)
+    const direct = wanted === 1
+    if (replicasOf(found) !== wanted || (found.config.allow_direct === true) !== direct) {
+      await manager.streams.update(`KV_${name}`, { ...found.config, num_replicas: wanted, allow_direct: direct, ...(placement ? { placement } : {}) } as never)
+      log.info({ bucket: name, replicas: wanted }, 'feed: the bucket has another number of replicas from now on')
+    }
+  }
+  if (connection.info?.cluster !== undefined && (replicas ?? (found ? replicasOf(found) : 1)) === 1)
+    log.warn({ bucket: name }, 'feed: the bucket is on one server of a cluster (NATS_REPLICAS): without that server nothing is published')
+}
+
+/** @param make of control planes: the bucket is made if it is not there. @throws AppError `unavailable`. */
+export const openBucket = async (
+  connection: NatsConnection,
+  name: string,
+  make: BucketShape | undefined,
+  log: Log,
+): Promise<Bucket & { reshape(): Promise<void> }> => {
+  const manager = await jetstreamManager(connection, { timeout: REQUEST_TIMEOUT_MS })
+  const reshape = async () => {
+    if (make) await shapeBucket(connection, manager, name, make, log)
+  }
+  let isReplicated = false
+  const info = async (): Promise<StreamInfo> => {
+    try {
+      const found = await manager.streams.info(`KV_${name}`)
+      isReplicated = replicasOf(found) > 1
+      return found
+    } catch (error) {
+      throw isGone(error) ? new NoBucketError(name, { cause: error }) : unavailable(error)
+    }
+  }
+  await reshape()
+  const first = await info()
+  const kvm = new Kvm(jetstream(connection, { timeout: REQUEST_TIMEOUT_MS }))
+  // Of one server the leader answers a direct read too, and sooner. Elsewhere it is not to be asked so.
+  const direct = await kvm.open(name, { allow_direct: true })
+  const kv = await kvm.open(name, { allow_direct: false })
+  const isOld = !isServerFrom(connection, SETS_AS_ONE)
+  if (make && isReplicated && isOld)
+    log.warn({ server: connection.info?.version }, 'feed: this nats-server does not compare and set as one in a replicated bucket; 2.10 and later do')
+  let isDirect = first.config.allow_direct === true && replicasOf(first) === 1
+
+  const get = async (key: string): Promise<KvEntry | null> => {
+    if (!isDirect) return kv.get(key)
+    try {
+      return await direct.get(key)
+    } catch (error) {
+      // The bucket may have been spread over several servers since, or be gone: the leader says which.
+      const entry = await kv.get(key)
+      const { config } = await info()
+      isDirect = config.allow_direct === true && config.num_replicas === 1
+      if (isDirect && entry === null) throw error
+      return entry
+    }
+  }
+  const putAfter = async (key: string, bytes: Uint8Array, after: number): Promise<number | undefined> => {
+    try {
+      return after > 0 ? await kv.update(key, bytes, after) : await kv.create(key, bytes)
+    } catch (error) {
+      if (isLostRace(error)) return undefined
+      if (isTooLarge(error)) throw new AppError('set_too_large', `the feed does not take a message of ${bytes.length} bytes`, [], { cause: error })
+      throw unavailable(error)
+    }
+  }
+
+  return {
+    name,
+    manager,
+    kv,
+    get,
+    put: (key, bytes) => kv.put(key, bytes),
+    putAfter,
+    putIfNewer: async (key, bytes, newRank, rankAt) => {
+      for (let tries = 0; tries < MAX_PUT_TRIES; tries += 1) {
+        let entry: KvEntry | null
+        try {
+          entry = await get(key)
+        } catch (error) {
+          throw unavailable(error)
+        }
+        if (live(entry) && rankAt(key, entry.value) >= newRank) return false
+        if ((await putAfter(key, bytes, live(entry) ? entry.revision : 0)) !== undefined) return true
+      }
+      throw unavailable(new Error(`${MAX_PUT_TRIES} lost races on one key`))
+    },
+    forget: async (key, before) => {
+      await manager.streams.purge(`KV_${name}`, { filter: `$KV.${name}.${key}`, ...(before === undefined ? {} : { seq: before }) })
+    },
+    mayReorder: () => isReplicated && isOld,
+    info,
+    reshape,
+  }
+}

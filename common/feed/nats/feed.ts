@@ -1,0 +1,186 @@
+/** The feed on a NATS JetStream key-value bucket: one key a customer, one value (the last) a key. */
+import type { KvEntry } from '@nats-io/kv'
+import { headers, type Msg, RequestError } from '@nats-io/transport-node'
+import { LRUCache } from 'lru-cache'
+import type { Clock } from '../../clock.ts'
+import { AppError } from '../../errors.ts'
+import { createFaults } from '../../faults.ts'
+import type { Log } from '../../log.ts'
+import { type Feed, type FeedWatch, MAX_SET_BYTES, MissingSetError } from '../feed.ts'
+import { clockKey, FORGOTTEN_KEY, setKey } from '../keys.ts'
+import { clockRankOf, decodeClockMessage, decodeMessage, encodeClockMessage, encodeMessage, encodeMissing, type Message, rank, rankOf } from '../message.ts'
+import { type BucketShape, live, openBucket } from './bucket.ts'
+import { connectAloud, connectionOptions, orUnavailable, tellOfLosses } from './connection.ts'
+import { createKeeper } from './keeper.ts'
+import { type BucketState, decodeState, STATE_KEY } from './state.ts'
+import { forgottenUpTo, startWatch } from './watch.ts'
+
+/** What a message takes beside its bytes: the headers of a compare-and-set, far below this. */
+const HEADERS_BYTES = 1024
+/** Keys whose last sequences are remembered: a read is behind by milliseconds, in which no more are shown. */
+const MAX_SHOWN = 65_536
+/** A read that is behind what a watch has shown is made again so often, and so long after. */
+const READ_AGAIN_TIMES = 40
+const READ_AGAIN_MS = 25
+
+/** Where questions to control planes travel. */
+const subjectOf = (bucket: string): string => `tollgate.ask.${bucket}`
+
+export interface NatsFeedOptions {
+  /** One or several nats:// or tls:// URLs, comma-separated; a user and password or a token may be part of each. */
+  url: string
+  /** The bucket's name: installations that share a NATS server each have their own. */
+  bucket: string
+  clock: Clock
+  log: Log
+  /** Of control planes, which make the bucket and keep it. Without, it has to be there. */
+  keeps?: BucketShape
+  /** What of other tenants comes is of no interest; the server leaves it out where it can (2.10). */
+  tenants?: readonly string[] | undefined
+  /** Between two tries to reach a server again, with as much again of jitter; 250 without. */
+  reconnectWaitMs?: number
+}
+
+export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> => {
+  const { clock, log } = options
+  const connection = await connectAloud(connectionOptions(options.url, options.reconnectWaitMs ?? 250), log)
+  const faults = createFaults(log, clock)
+  tellOfLosses(connection, log).catch((error: unknown) => faults.tell(error, 'feed: it is not heard any more whether the server is lost'))
+  let bucket: Awaited<ReturnType<typeof openBucket>>
+  try {
+    bucket = await orUnavailable(() => openBucket(connection, options.bucket, options.keeps, log))
+  } catch (error) {
+    await connection.close()
+    throw error
+  }
+  log.info({ server: connection.info?.version, bucket: bucket.name }, 'feed connected')
+  const watches = new Set<FeedWatch>()
+  /** The sequences that watches have shown last, by key: no read may answer what is older. */
+  const shown = new LRUCache<string, number>({ max: MAX_SHOWN })
+  let forgotten = 0
+  /** As watches have it; readers without one ask. */
+  let believed: BucketState | undefined
+
+  const onState = (state: BucketState | undefined) => {
+    if (state?.epoch !== believed?.epoch) shown.clear()
+    believed = state
+  }
+
+  /** What was taken out of the stream on purpose is not missed. */
+  const isBehind = (key: string, entry: KvEntry | null): boolean => {
+    const sequence = shown.get(key) ?? 0
+    return entry ? entry.revision < sequence : sequence > forgotten
+  }
+
+  /** @throws AppError `unavailable` rather than answer what is older than a watch has shown, or "none" from a bucket that is not complete. */
+  const read = async (key: string): Promise<KvEntry | undefined> => {
+    for (let times = 0; times < READ_AGAIN_TIMES; times += 1) {
+      const entry = await bucket.get(key)
+      if (isBehind(key, entry)) {
+        await new Promise((resolve) => setTimeout(resolve, READ_AGAIN_MS))
+        continue
+      }
+      if (live(entry)) return entry
+      const found = await bucket.get(STATE_KEY)
+      const state = live(found) ? decodeState(found.value) : undefined
+      if (state?.isComplete && (believed === undefined || believed.epoch === state.epoch)) return undefined
+      throw new AppError('unavailable', 'the feed is being filled: it cannot say yet that there is none')
+    }
+    throw new AppError('unavailable', 'the feed answers what is older than it has shown')
+  }
+
+  /** A server may take less than is usual; then that is the limit. It may be another one after each reconnect. */
+  const maxSetBytes = () => Math.min(MAX_SET_BYTES, (connection.info?.max_payload ?? Number.POSITIVE_INFINITY) - HEADERS_BYTES)
+  if (maxSetBytes() < MAX_SET_BYTES)
+    log.warn(
+      { maxPayload: connection.info?.max_payload },
+      'feed: the NATS server takes smaller messages (max_payload) than sets may have; larger sets are not published',
+    )
+
+  return {
+    putSet: async (set) => {
+      await bucket.putIfNewer(setKey(set), encodeMessage(set, maxSetBytes()), rank(set.revision, false), rankOf)
+    },
+    mayReorder: bucket.mayReorder,
+    putMissing: async (customer, revision) => bucket.putIfNewer(setKey(customer), encodeMissing(customer, revision), rank(revision, true), rankOf),
+    getSet: ({ tenantId, storefrontId, customerId }) =>
+      orUnavailable(async () => {
+        const key = setKey({ tenantId, storefrontId, customerId })
+        const entry = await read(key)
+        if (!entry) return undefined
+        let message: Message
+        try {
+          message = decodeMessage(key, entry.value)
+        } catch (error) {
+          faults.tell(error, 'feed: an entry could not be read', { key, tenantId, customerId })
+          throw new MissingSetError({ tenantId, storefrontId, customerId, revision: undefined }, { cause: error })
+        }
+        if (message.missing) throw new MissingSetError(message.missing)
+        return message.set?.removed ? undefined : message.set
+      }),
+    forgetSet: (customer) =>
+      orUnavailable(async () => {
+        const key = setKey(customer)
+        const entry = await bucket.get(key)
+        if (!live(entry) || !decodeMessage(key, entry.value).set?.removed) return
+        // First, so that whoever is away meanwhile learns that there was something to hear.
+        await bucket.putIfNewer(FORGOTTEN_KEY, Buffer.from(String(entry.revision)), entry.revision, (_, bytes) => forgottenUpTo(bytes))
+        // Of the stream, not of the bucket: that would leave a marker, and the customer's name with it. What is newer stays.
+        await bucket.forget(key, entry.revision + 1)
+        forgotten = Math.max(forgotten, entry.revision)
+      }),
+    putClock: async (value) => {
+      await bucket.putIfNewer(clockKey(value.tenantId), encodeClockMessage(value), value.revision, clockRankOf)
+    },
+    getClock: (tenantId) =>
+      orUnavailable(async () => {
+        const key = clockKey(tenantId)
+        const entry = await read(key)
+        return entry && decodeClockMessage(key, entry.value)
+      }),
+    watch: async (listener) => {
+      const onShown = (key: string, sequence: number) => void shown.set(key, sequence)
+      const onForgotten = (sequence: number) => {
+        forgotten = Math.max(forgotten, sequence)
+      }
+      const watch = await startWatch({ connection, bucket, tenants: options.tenants, clock, log, faults, onShown, onForgotten, onState }, listener)
+      watches.add(watch)
+      return watch
+    },
+    ask: (question, timeoutMs) =>
+      orUnavailable(async () => {
+        const reply = await connection.request(subjectOf(bucket.name), question, { timeout: timeoutMs }).catch((error: unknown) => {
+          if (error instanceof RequestError && error.isNoResponders()) throw new AppError('unavailable', 'no control plane answers', [], { cause: error })
+          throw error
+        })
+        if (reply.headers?.get('error')) throw new Error('the control plane could not answer')
+        return reply.string()
+      }),
+    answer: async (handler) => {
+      const subscription = connection.subscribe(subjectOf(bucket.name), { queue: 'control-planes' })
+      const reply = async (message: Msg): Promise<void> => {
+        try {
+          // It may be more than the server takes: then that it could not be answered is the answer.
+          message.respond(await handler(message.string()))
+        } catch (error) {
+          faults.tell(error, 'feed: a question could not be answered')
+          const failed = headers()
+          failed.set('error', 'internal')
+          message.respond('', { headers: failed })
+        }
+      }
+      const listen = async () => {
+        for await (const message of subscription) reply(message).catch((error: unknown) => faults.tell(error, 'feed: an answer could not be sent'))
+      }
+      listen().catch((error: unknown) => faults.tell(error, 'feed: questions are not heard any more'))
+      return () => subscription.unsubscribe()
+    },
+    ping: () => orUnavailable(async () => void (await bucket.info())),
+    keeper: options.keeps && createKeeper({ bucket, clock, log }),
+    close: async () => {
+      if (connection.isClosed()) return
+      for (const watch of watches) await watch.stop()
+      await connection.close()
+    },
+  }
+}

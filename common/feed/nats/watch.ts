@@ -1,0 +1,284 @@
+/**
+ * A watch: one ordered consumer, started at an exact stream sequence. Whenever the connection was interrupted it is begun
+ * again after the last sequence it saw, and is live again only when it has reached what the stream held at that moment;
+ * so nothing is missed, and "live" is never claimed early.
+ *
+ * How current it is, beats say, which come the same way as everything else. Where none come, since no control plane is
+ * there, the stream is asked how far it is. That a server answers a ping proves nothing of either.
+ */
+import type { KvWatchEntry } from '@nats-io/kv'
+import type { NatsConnection, QueuedIterator } from '@nats-io/transport-node'
+import type { Clock } from '../../clock.ts'
+import type { Faults } from '../../faults.ts'
+import type { Log } from '../../log.ts'
+import type { FeedListener, FeedWatch } from '../feed.ts'
+import { clockKey, customerOf, FORGOTTEN_KEY, isClockKey, isSetKey, keysOfTenant, tenantOfKey } from '../keys.ts'
+import { decodeClockMessage, decodeMessage, type Message } from '../message.ts'
+import { type Bucket, live, NoBucketError } from './bucket.ts'
+import { isServerFrom, orUnavailable } from './connection.ts'
+import { BEAT_KEY, type BucketState, decodeBeat, decodeState, STATE_KEY } from './state.ts'
+
+const RETRY_WATCH_AFTER_MS = 250
+/** Beats come every second; without one for so long the stream is asked. */
+const BEAT_LATE_MS = 3_000
+const ASK_EVERY_MS = 1_000
+/** So long control planes may take to see what a watch has seen. */
+const DISTRUST_MS = 30_000
+/** The first nats-server whose consumers take several subjects. */
+const SEVERAL_FILTERS = [2, 10] as const
+
+/** @returns the sequence of the latest removal that was taken out of the stream; 0 for bytes that do not say. */
+export const forgottenUpTo = (bytes: Uint8Array): number => {
+  const sequence = Number(Buffer.from(bytes).toString())
+  return Number.isSafeInteger(sequence) ? sequence : 0
+}
+
+export interface WatchParts {
+  connection: NatsConnection
+  bucket: Bucket
+  /** Nothing of other tenants is wanted; undefined: of all. */
+  tenants: readonly string[] | undefined
+  clock: Clock
+  log: Log
+  faults: Faults
+  /** Each key that is delivered, with its sequence. */
+  onShown(key: string, sequence: number): void
+  /** Up to where removals were taken out of the stream. */
+  onForgotten(sequence: number): void
+  /** The state that readers go by. */
+  onState(state: BucketState | undefined): void
+}
+
+export const startWatch = async (parts: WatchParts, listener: FeedListener): Promise<FeedWatch> => {
+  const { connection, bucket, tenants, clock, log, faults } = parts
+  const readState = async (): Promise<BucketState | undefined> => {
+    const entry = await bucket.get(STATE_KEY)
+    return live(entry) ? decodeState(entry.value) : undefined
+  }
+  /** `created` identifies the bucket: another one of the same name starts its sequences again. */
+  const look = () =>
+    orUnavailable(async () => {
+      const info = await bucket.info()
+      return { created: info.created, lastSequence: info.state.last_seq, state: await readState() }
+    })
+  /** As `look`; when there is no bucket any more, what is held is all that there is. */
+  const lookAgain = async () => {
+    try {
+      return await look()
+    } catch (error) {
+      if (error instanceof NoBucketError) applyState(undefined)
+      throw error
+    }
+  }
+
+  const first = await look()
+  let { created, lastSequence: seenSequence } = first
+  /** Of what was read: undefined before it was complete for the first time. */
+  let epoch: string | undefined
+  let isComplete = false
+  /** A filling of which the stream has lost what came last: control planes see that too, and fill it anew. */
+  let distrusted: string | undefined
+  let distrustedMs = 0
+  /** The watch is live when it has seen this sequence. */
+  let liveFromSequence = seenSequence
+  /** What had been seen when the watch was begun, last. */
+  let resumedAfter = seenSequence
+  let connected = true
+  let asOfMs = clock.nowMs()
+  let heardMs = clock.nowMs()
+  let iterator: QueuedIterator<KvWatchEntry> | undefined
+  let stopped = false
+  let restarting = false
+  let reconnects = 0
+  /** Interrupted again while restarting: what was begun may already be cut off. */
+  let interrupted = false
+  let isFiltered = false
+
+  const isLive = () => !stopped && connected && !restarting && isComplete && seenSequence >= liveFromSequence
+
+  const reset = () => {
+    try {
+      listener.onReset()
+    } catch (error) {
+      faults.tell(error, 'feed: what was read before could not be forgotten')
+    }
+  }
+
+  const applyState = (said: BucketState | undefined) => {
+    const state = said && said.epoch === distrusted ? undefined : said
+    const was = isComplete
+    isComplete = state?.isComplete === true
+    if (state && isComplete) {
+      if (epoch !== undefined && epoch !== state.epoch) {
+        log.warn({ bucket: bucket.name }, 'feed: the bucket was filled anew; everything read before is forgotten')
+        reset()
+      }
+      epoch = state.epoch
+    } else if (was) {
+      log.warn({ bucket: bucket.name }, 'feed: the bucket is not complete; what is held is answered from as stale, until it is')
+    }
+    parts.onState(state)
+  }
+  applyState(first.state)
+
+  const isWatched = (key: string): boolean => tenants === undefined || tenants.includes(tenantOfKey(key) ?? '')
+
+  const deliver = (entry: KvWatchEntry) => {
+    seenSequence = Math.max(seenSequence, entry.revision)
+    const { key, value } = entry
+    if (isSetKey(key) || isClockKey(key)) parts.onShown(key, entry.revision)
+    if (entry.operation !== 'PUT') return
+    try {
+      if (key === BEAT_KEY) deliverBeat(value)
+      else if (key === STATE_KEY) applyState(decodeState(value))
+      else if (key === FORGOTTEN_KEY) deliverForgotten(entry)
+      else if (isClockKey(key) && isWatched(key)) listener.onClock(decodeClockMessage(key, value))
+      else if (isSetKey(key) && isWatched(key)) deliverSet(key, value)
+    } catch (error) {
+      faults.tell(error, 'feed: an entry could not be taken', { key })
+    }
+  }
+
+  const deliverBeat = (value: Uint8Array) => {
+    const beat = decodeBeat(value)
+    heardMs = clock.nowMs()
+    if (beat && isLive()) asOfMs = Math.max(asOfMs, Math.min(beat.atMs, heardMs))
+  }
+
+  /** Of a removal that came and was forgotten while this watch was away nothing is left to be delivered. */
+  const deliverForgotten = ({ revision, value }: KvWatchEntry) => {
+    parts.onForgotten(forgottenUpTo(value))
+    if (revision > liveFromSequence || forgottenUpTo(value) <= resumedAfter) return
+    log.info({ bucket: bucket.name }, 'feed: customers were removed while it was away, everything read before is forgotten')
+    reset()
+  }
+
+  const deliverSet = (key: string, value: Uint8Array) => {
+    const customer = customerOf(key)
+    // The key says whose it is: what nobody here asks about is not decoded.
+    if (customer && listener.isWanted && !listener.isWanted(customer, key)) return
+    let message: Message
+    try {
+      message = decodeMessage(key, value)
+    } catch (error) {
+      faults.tell(error, 'feed: an entry could not be read; what is held of the customer is old from now on', { key, ...customer })
+      if (customer) listener.onMissing({ ...customer, revision: undefined })
+      return
+    }
+    if (message.missing) listener.onMissing(message.missing)
+    else listener.onSet(message.set)
+  }
+
+  const begin = async () => {
+    isFiltered = tenants !== undefined && isServerFrom(connection, SEVERAL_FILTERS)
+    const key = isFiltered ? [...(tenants ?? []).flatMap((tenantId) => [keysOfTenant(tenantId), clockKey(tenantId)]), STATE_KEY, BEAT_KEY, FORGOTTEN_KEY] : '>'
+    const started = await bucket.kv.watch({ key, resumeFromRevision: seenSequence + 1 })
+    iterator = started
+    const read = async () => {
+      for await (const entry of started) if (iterator === started) deliver(entry)
+    }
+    const again = () => {
+      // The iterator ends by itself only when its consumer or the bucket is gone.
+      if (iterator === started && !stopped) void restart()
+    }
+    read().then(again, (error: unknown) => {
+      faults.tell(error, 'feed: the watch has ended')
+      again()
+    })
+  }
+
+  /** Begins again after what was seen, as often as it takes. */
+  const restart = async () => {
+    interrupted = true
+    if (restarting) return
+    restarting = true
+    while (interrupted && !stopped) {
+      try {
+        interrupted = false
+        iterator?.stop()
+        iterator = undefined
+        const found = await lookAgain()
+        if (found.created !== created || found.lastSequence < seenSequence) {
+          log.warn({ bucket: bucket.name }, 'feed: the bucket was made anew, or has lost what came last')
+          created = found.created
+          seenSequence = found.lastSequence
+          distrusted = epoch
+          distrustedMs = clock.nowMs()
+        }
+        applyState(found.state)
+        liveFromSequence = found.lastSequence
+        resumedAfter = seenSequence
+        await begin()
+      } catch (error) {
+        interrupted = true
+        log.warn({ err: error }, 'feed: the watch could not be resumed, trying again')
+        await new Promise((resolve) => setTimeout(resolve, RETRY_WATCH_AFTER_MS))
+      }
+    }
+    heardMs = clock.nowMs()
+    restarting = false
+  }
+
+  await orUnavailable(begin)
+
+  const followConnection = async () => {
+    for await (const status of connection.status()) {
+      if (stopped) return
+      if (status.type === 'disconnect' || status.type === 'staleConnection') connected = false
+      if (status.type === 'reconnect') {
+        connected = true
+        reconnects += 1
+        void restart()
+      }
+    }
+  }
+  followConnection().catch((error: unknown) => {
+    // From here on it would not be noticed that the server is gone: nothing is claimed to be current.
+    connected = false
+    faults.tell(error, 'feed: the connection is not followed any more')
+  })
+
+  /** No control plane beats, or nothing comes through: the stream knows which. */
+  const askStream = async () => {
+    if (stopped || !connected || restarting) return
+    if (distrusted !== undefined && distrusted !== epoch) distrusted = undefined
+    if (distrusted !== undefined && clock.nowMs() - distrustedMs > DISTRUST_MS) {
+      // Nobody has noticed: what is there is believed, and what was read before is not.
+      distrusted = undefined
+      epoch = ''
+      applyState((await lookAgain()).state)
+    }
+    if (clock.nowMs() - heardMs < BEAT_LATE_MS) return
+    const askedMs = clock.nowMs()
+    const { created: now, lastSequence } = await lookAgain()
+    if (stopped || restarting) return
+    if (now !== created || lastSequence < seenSequence) void restart()
+    else if (lastSequence === seenSequence) {
+      if (isLive()) asOfMs = Math.max(asOfMs, askedMs)
+    } else if (clock.nowMs() - heardMs > 2 * BEAT_LATE_MS) void restart()
+  }
+  let asking = false
+  const timer = setInterval(() => {
+    if (asking) return
+    asking = true
+    askStream()
+      // Not confirmed: as_of stays where it was, and says so.
+      .catch(() => undefined)
+      .finally(() => {
+        asking = false
+      })
+  }, ASK_EVERY_MS)
+  timer.unref()
+
+  return {
+    isLive,
+    isDoubtful: () => !isComplete,
+    currentAsOfMs: () => asOfMs,
+    reconnects: () => reconnects,
+    stop: async () => {
+      stopped = true
+      clearInterval(timer)
+      iterator?.stop()
+    },
+  }
+}

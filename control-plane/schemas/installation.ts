@@ -1,0 +1,16 @@
+import type { InferRawDocType } from 'mongoose'
+import { defineFields, defineSchema } from './schema.ts'
+
+/**
+ * One document: which installation this storage is. Its revision grows while control planes run, so that a storage that
+ * has gone back, from a backup, is told from one that has not.
+ */
+const fields = defineFields({
+  id: { type: String, required: true },
+  /** The feed as it was kept last: which filling of it, and how far. One that has gone back has lost what came last. */
+  feedEpoch: { type: String },
+  feedSequence: { type: Number },
+})
+
+export type Installation = InferRawDocType<typeof fields>
+export const installationSchema = defineSchema(fields)
