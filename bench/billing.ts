@@ -87,7 +87,7 @@ const services: Services = {
   log: createLog('error'),
 }
 const floor = await openFloor()
-const worker = startWorker(services, 2 ** 30)
+const worker = startWorker(services, { pollMs: 2 ** 30 })
 try {
   const storefront = {
     id: 'shop',

@@ -140,7 +140,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     'control plane started',
   )
   const feedKeeping = startKeepingFeed(services)
-  const worker = startWorker(services, config.WORKER_POLL_MS)
+  const worker = startWorker(services, { pollMs: config.WORKER_POLL_MS, atOnce: config.WORKER_CONCURRENCY })
   const stopAnswering = await feed.answer(async (question) => JSON.stringify(await explain(services, explainQuestion.parse(JSON.parse(question)))))
 
   return {

@@ -126,11 +126,14 @@ export const putLatest = async ({ storage, feed, log }: Pick<Services, 'storage'
   }
 }
 
-/**
- * @returns the revision that shows everything stored before the call, and whether the feed has it, or has word that it
- * cannot have it. When the feed is away the caller leaves its `repairAt` mark standing, and a sweeper publishes later.
- */
-export const publishEntitlements = async (services: Services, tenant: Tenant, customer: CustomerKey): Promise<{ revision: number; published: boolean }> => {
+export interface Publication {
+  /** Of the set that shows everything stored before the call; 0 when the customer is no more. */
+  revision: number
+  /** Whether the feed has it, or has word that it cannot have it. */
+  published: boolean
+}
+
+const publishNow = async (services: Services, tenant: Tenant, customer: CustomerKey): Promise<Publication> => {
   const set = isPseudonym(customer.customerId) ? undefined : await refreshStoredSet(services, tenant, customer)
   // Nobody asks about a customer that is no more.
   if (!set) return { revision: 0, published: true }
@@ -142,4 +145,38 @@ export const publishEntitlements = async (services: Services, tenant: Tenant, cu
     services.log.warn({ err: error, tenantId: customer.tenantId }, 'an entitlement set could not be published yet')
     return { revision: set.revision, published: false }
   }
+}
+
+/** Of one customer: the publication under way, and the next, which whoever comes meanwhile shares. */
+interface Turn {
+  running: Promise<unknown>
+  next: Promise<Publication> | undefined
+}
+const turnsOf = new WeakMap<Services['storage'], Map<string, Turn>>()
+
+/**
+ * A set is made of all that its customer has, so that each publication costs as much. Those that come while one is under way
+ * wait for it and share the next, which sees what each of them has stored: five hundred renewals of one customer at once
+ * are a few publications. When the feed is away the caller leaves its `repairAt` mark standing, and a sweeper publishes later.
+ */
+export const publishEntitlements = (services: Services, tenant: Tenant, customer: CustomerKey): Promise<Publication> => {
+  const turns = turnsOf.get(services.storage) ?? new Map<string, Turn>()
+  turnsOf.set(services.storage, turns)
+  const key = keys.customer(customer.tenantId, customer.storefrontId, customer.customerId)
+  const begin = (): Promise<Publication> => {
+    const turn: Turn = { running: Promise.resolve(), next: undefined }
+    turns.set(key, turn)
+    const run = publishNow(services, tenant, customer)
+    turn.running = run.then(
+      () => undefined,
+      () => undefined,
+    )
+    return run.finally(() => {
+      if (turns.get(key) === turn && !turn.next) turns.delete(key)
+    })
+  }
+  const turn = turns.get(key)
+  if (!turn) return begin()
+  turn.next ??= turn.running.then(begin)
+  return turn.next
 }

@@ -2,28 +2,48 @@
  * The process that nobody has to start: it looks for documents that are due, by index, and does their work. Any
  * number of control planes may run one: steps are compare-and-set, the first step is the claim, and all of them may
  * be repeated.
+ *
+ * Each kind of work is a lane of its own, and none waits for another's backlog: what a crash or a burst has left is
+ * repaired while a million renewals are under way.
  */
 
-import { setImmediate } from 'node:timers/promises'
-import pMap from 'p-map'
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
+import { pMapIterable } from 'p-map'
 import type { Services } from '../services.ts'
 import { every } from '../storage/every.ts'
+import { atOnce } from './at-once.ts'
 import { doWork, type Repairable, repairable } from './work.ts'
 
 /** Bounds what one look holds in memory; the next look follows at once while there is more. */
 const BATCH = 200
 /** While there is a backlog every tenant gets so many turns a round, so that none waits for another's to end. */
 const SHARE = 20
-/** PSPs are waited for most of the time; more at once would only wait for the one core that there is. */
-const AT_ONCE = 16
+/** Of shares that are read ahead, so that the next tenant's is there when its turn comes. */
+const SHARES_AHEAD = 8
+/** Repairs of one collection at once: they mostly wait for storage. */
+const REPAIRS_AT_ONCE = 16
+/** PSPs are waited for most of the time. */
+const DEFAULT_AT_ONCE = 64
 /** A document whose work fails is set aside this long, so that it cannot keep the others from theirs. */
 const SET_ASIDE_MS = 60_000
+/** Everything that is waited for ends by itself; what has not by now is told of, and its place is given to others. */
+const WORK_WITHIN_MS = 5 * 60_000
 
 export interface Worker {
   /** Does everything that is due now, and resolves. Does not reject: what fails is logged and set aside. */
   runOnce(): Promise<void>
+  /** What it has done since its start, by lane. */
+  done(): ReadonlyMap<string, number>
   /** Stops looking, and resolves when what runs is done. */
   stop(): Promise<void>
+}
+
+export interface WorkerOptions {
+  pollMs: number
+  /** Of payments, and of subscriptions, so many are in hand at once; 64 without. */
+  atOnce?: number
+  /** Whether the time can be believed, so that what is due by it may be done; always, without. */
+  mayBill?: () => boolean
 }
 
 interface Place {
@@ -37,114 +57,151 @@ interface Work {
   repairAt?: Date | null
 }
 
-export const startWorker = (services: Services, pollMs: number): Worker => {
+interface Lane {
+  name: string
+  run(): Promise<void>
+}
+
+/** In no order that another worker has too, so that two of them rarely reach for the same one. */
+const shuffled = <T>(items: readonly T[]): T[] =>
+  items
+    .map((item) => ({ item, order: Math.random() }))
+    .sort((a, b) => a.order - b.order)
+    .map(({ item }) => item)
+
+const placeOf = (document: Work | undefined, by: 'dueAt' | 'repairAt'): Place | undefined => document && { at: document[by] as Date, id: document._id }
+
+export const startWorker = (services: Services, options: WorkerOptions): Worker => {
   const { storage, clock, log } = services
+  const { pollMs, mayBill = () => true } = options
+  const businessAtOnce = options.atOnce ?? DEFAULT_AT_ONCE
   let stopping = false
   /** Ids set aside, and until when. Kept in memory: after a restart each gets a fresh chance. */
   const setAside = new Map<string, number>()
+  const counts = new Map<string, number>()
 
-  const attempt = async (collection: Repairable, document: Work): Promise<void> => {
+  const attempt = async (lane: string, collection: Repairable, document: Work): Promise<void> => {
     const id = `${collection} ${document._id}`
     if (stopping || (setAside.get(id) ?? 0) > clock.nowMs()) return
     setAside.delete(id)
     // An embedded store answers at once, and requests wait for their turn too.
     await setImmediate()
     if (stopping) return
+    const ended = new AbortController()
+    const tooLong = sleep(WORK_WITHIN_MS, undefined, { ref: false, signal: ended.signal }).then(() => {
+      throw new Error(`it has not ended within ${WORK_WITHIN_MS} ms`)
+    })
     try {
-      await doWork(services, collection, document as never)
+      await Promise.race([doWork(services, collection, document as never), tooLong])
+      counts.set(lane, (counts.get(lane) ?? 0) + 1)
     } catch (error) {
       log.error({ err: error, collection, id: document._id }, 'work failed, and is set aside')
       setAside.set(id, clock.nowMs() + SET_ASIDE_MS)
+    } finally {
+      ended.abort()
+      tooLong.catch(() => undefined)
     }
   }
 
-  /** In no order that another worker has too, so that two of them rarely reach for the same one. */
-  const attemptAll = (collection: Repairable, documents: Work[]) =>
-    pMap(
-      documents.map((document) => ({ document, order: Math.random() })).sort((a, b) => a.order - b.order),
-      ({ document }) => attempt(collection, document),
-      { concurrency: AT_ONCE },
-    )
-
-  const placeOf = (document: Work | undefined, by: 'dueAt' | 'repairAt'): Place | undefined => document && { at: document[by] as Date, id: document._id }
-
   /** Each document that is to be repaired once, and past those that stay so. */
-  const repair = async (collection: Repairable): Promise<void> => {
+  const toRepair = async function* (collection: Repairable): AsyncGenerator<Work> {
     let after: Place | undefined
     do {
       const documents: Work[] = await storage[collection].due({ by: 'repairAt', until: clock.now(), limit: BATCH, after })
-      await attemptAll(collection, documents)
+      yield* shuffled(documents)
       after = documents.length < BATCH ? undefined : placeOf(documents.at(-1), 'repairAt')
     } while (after && !stopping)
   }
 
-  const tenantIds = async (): Promise<string[]> => {
+  const liveTenants = async (): Promise<string[]> => {
     const ids: string[] = []
     for await (const { mode, tenantId } of every(storage.tenants, {})) if (mode === 'live') ids.push(tenantId)
     return ids
   }
 
-  /** A share of each tenant's, round after round, until none has more. */
-  const takeTurns = async (collection: 'payments' | 'subscriptions'): Promise<void> => {
-    let waiting = (await tenantIds()).map((tenantId): { tenantId: string; after: Place | undefined } => ({ tenantId, after: undefined }))
+  /** A share of each tenant's, round after round, until none has more. Each is worked when it comes: few are held. */
+  const inTurns = async function* (collection: 'payments' | 'subscriptions'): AsyncGenerator<Work> {
+    let waiting = (await liveTenants()).map((tenantId): { tenantId: string; after: Place | undefined } => ({ tenantId, after: undefined }))
+    const readShare = async ({ tenantId, after }: { tenantId: string; after: Place | undefined }) => {
+      const documents: Work[] = await storage[collection].due({ by: 'dueAt', where: { clock: 'system', tenantId }, until: clock.now(), limit: SHARE, after })
+      return { tenantId, documents }
+    }
     while (waiting.length > 0 && !stopping) {
-      const shares = await pMap(
-        waiting,
-        async ({ tenantId, after }): Promise<{ tenantId: string; documents: Work[] }> => ({
-          tenantId,
-          documents: await storage[collection].due({ by: 'dueAt', where: { clock: 'system', tenantId }, until: clock.now(), limit: SHARE, after }),
-        }),
-        { concurrency: AT_ONCE },
-      )
-      await attemptAll(
-        collection,
-        shares.flatMap(({ documents }) => documents),
-      )
-      waiting = shares
-        .filter(({ documents }) => documents.length === SHARE)
-        .map(({ tenantId, documents }) => ({ tenantId, after: placeOf(documents.at(-1), 'dueAt') }))
+      const next: typeof waiting = []
+      for await (const { tenantId, documents } of pMapIterable(waiting, readShare, { concurrency: SHARES_AHEAD, backpressure: SHARES_AHEAD })) {
+        if (stopping) return
+        yield* shuffled(documents)
+        if (documents.length === SHARE) next.push({ tenantId, after: placeOf(documents.at(-1), 'dueAt') })
+      }
+      waiting = next
     }
   }
 
-  const doBusiness = async (collection: 'payments' | 'subscriptions'): Promise<void> => {
-    const documents = await storage[collection].due({ by: 'dueAt', where: { clock: 'system' }, until: clock.now(), limit: BATCH })
-    if (documents.length === BATCH) await takeTurns(collection)
-    else await attemptAll(collection, documents)
+  const dueNow = async function* (collection: 'payments' | 'subscriptions'): AsyncGenerator<Work> {
+    const documents: Work[] = await storage[collection].due({ by: 'dueAt', where: { clock: 'system' }, until: clock.now(), limit: BATCH })
+    if (documents.length === BATCH) yield* inTurns(collection)
+    else yield* shuffled(documents)
   }
 
-  const removeExpired = async (): Promise<void> => {
-    for (const collection of ['idempotencyRecords', 'webhookEvents'] as const) {
-      const expired = await storage[collection].due({ by: 'expiresAt', until: clock.now(), limit: BATCH })
+  const removeExpired = async (collection: 'idempotencyRecords' | 'webhookEvents'): Promise<void> => {
+    let found: number
+    do {
+      const expired: { _id: string; revision: number }[] = await storage[collection].due({ by: 'expiresAt', until: clock.now(), limit: BATCH })
+      found = expired.length
       // Another process may have removed it already.
-      for (const document of expired) await storage[collection].remove(document).catch(() => undefined)
-    }
+      await atOnce(shuffled(expired), REPAIRS_AT_ONCE, (document) => storage[collection].remove(document).catch(() => undefined))
+    } while (found === BATCH && !stopping)
   }
 
-  const runOnce = async (): Promise<void> => {
+  const lanes: Lane[] = [
+    ...repairable.map((collection): Lane => {
+      const name = `repair ${collection}`
+      return { name, run: () => atOnce(toRepair(collection), REPAIRS_AT_ONCE, (document) => attempt(name, collection, document)) }
+    }),
+    ...(['payments', 'subscriptions'] as const).map((collection): Lane => {
+      const run = async () => {
+        if (mayBill()) await atOnce(dueNow(collection), businessAtOnce, (document) => attempt(collection, collection, document))
+      }
+      return { name: collection, run }
+    }),
+    ...(['idempotencyRecords', 'webhookEvents'] as const).map((collection): Lane => {
+      const run = async () => {
+        if (mayBill()) await removeExpired(collection)
+      }
+      return { name: `expiry ${collection}`, run }
+    }),
+  ]
+
+  const look = async ({ name, run }: Lane): Promise<void> => {
     try {
-      for (const collection of repairable) await repair(collection)
-      for (const collection of ['payments', 'subscriptions'] as const) await doBusiness(collection)
-      await removeExpired()
+      await run()
     } catch (error) {
-      log.error({ err: error }, 'the worker could not look for work')
+      log.error({ err: error, lane: name }, 'the worker could not look for work')
     }
   }
 
-  let running: Promise<void> = Promise.resolve()
-  let timer: NodeJS.Timeout | undefined
-  const loop = () => {
-    running = runOnce().then(() => {
-      if (!stopping) timer = setTimeout(loop, pollMs)
-    })
+  const running = new Map<Lane, Promise<void>>()
+  const timers = new Map<Lane, NodeJS.Timeout>()
+  const loop = (lane: Lane) => {
+    running.set(
+      lane,
+      look(lane).then(() => {
+        if (!stopping) timers.set(lane, setTimeout(loop, pollMs, lane))
+      }),
+    )
   }
-  loop()
+  for (const lane of lanes) loop(lane)
 
   return {
-    runOnce,
+    // In an order in which little is done twice.
+    runOnce: async () => {
+      for (const lane of lanes) await look(lane)
+    },
+    done: () => counts,
     stop: async () => {
       stopping = true
-      clearTimeout(timer)
-      await running
+      for (const timer of timers.values()) clearTimeout(timer)
+      await Promise.all(running.values())
     },
   }
 }

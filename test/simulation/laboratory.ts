@@ -31,7 +31,8 @@ const wrap = <T extends object>(target: T, fate: () => Fate): T =>
   new Proxy(target, {
     get: (object, name) => {
       const value = Reflect.get(object, name) as unknown
-      if (typeof value !== 'function') return value
+      // What asks nobody is no step.
+      if (typeof value !== 'function' || name === 'mayReorder') return value
       return async (...args: unknown[]) => {
         // Killed before it was done, or after.
         await fate().step()

@@ -42,7 +42,7 @@ test('after days of downtime each missed period is billed once, in order', async
   const { sell } = await openBusiness(laboratory, 'late')
   await sell(3)
   laboratory.pass(9 * DAY_MS + 5)
-  const workers = [startWorker(laboratory.services, never), startWorker(laboratory.services, never)]
+  const workers = [startWorker(laboratory.services, { pollMs: never }), startWorker(laboratory.services, { pollMs: never })]
   await Promise.all(workers.map((worker) => worker.runOnce()))
   for (let n = 0; n < 3; n += 1) {
     const { data } = await laboratory.storage.payments.page({ where: { tenantId: 'late', subscriptionId: `late-${n}` }, limit: 100 })
@@ -69,7 +69,7 @@ test('one tenant with a backlog does not make another wait for its end', async (
   await small.sell(3)
   const before = laboratory.bank.charges().length
   laboratory.pass(DAY_MS)
-  const worker = startWorker(laboratory.services, never)
+  const worker = startWorker(laboratory.services, { pollMs: never })
   await worker.runOnce()
   await worker.stop()
   const renewals = laboratory.bank.charges().slice(before)
@@ -91,14 +91,14 @@ test('what fails is set aside, and what cannot be published does not hide the re
   const { AppError } = await import('../../common/errors.ts')
   const dark = { ...laboratory.services, feed: { ...feed, putSet: () => Promise.reject(new AppError('unavailable', 'no feed')) } }
   laboratory.pass(DAY_MS)
-  const worker = startWorker(dark, never)
+  const worker = startWorker(dark, { pollMs: never })
   await worker.runOnce()
   await worker.stop()
   const unpublished = await laboratory.storage.subscriptions.due({ by: 'repairAt', until: new Date('2100-01-01'), limit: 500 })
   t.is(unpublished.length, 250)
   t.is(laboratory.bank.charges().length, 500, 'all were renewed')
   laboratory.pass(60_000)
-  const lit = startWorker(laboratory.services, never)
+  const lit = startWorker(laboratory.services, { pollMs: never })
   await lit.runOnce()
   await lit.stop()
   t.is((await laboratory.storage.subscriptions.due({ by: 'repairAt', until: new Date('2100-01-01'), limit: 500 })).length, 0)
@@ -107,13 +107,101 @@ test('what fails is set aside, and what cannot be published does not hide the re
   t.is(set?.revision, stored.revision)
 })
 
+test('a repair does not wait for a backlog of business, nor a quick provider for a slow one', async (t) => {
+  const laboratory = openLaboratory()
+  t.teardown(laboratory.close)
+  const { tenant, sell } = await openBusiness(laboratory, 'busy')
+  await sell(300)
+  const { services, storage } = laboratory
+  await createSubscription(services, tenant, 'left', { customerId: 'left', bundleId: 'daily', storefrontId: 'shop', paymentMethod: 'good' })
+  laboratory.pass(DAY_MS)
+  // Half-done by a process that is no more; not due by itself for another day.
+  const left = await storage.subscriptions.get(keys.subscription('busy', 'left'))
+  await storage.subscriptions.replace({ ...left, dueAt: new Date(laboratory.services.clock.nowMs() + DAY_MS), repairAt: services.clock.now() })
+  const bank = laboratory.bank
+  const before = bank.charges().length
+  const worker = startWorker(services, { pollMs: never, atOnce: 8 })
+  const repaired = async () => !(await storage.subscriptions.get(keys.subscription('busy', 'left'))).repairAt
+  while (!(await repaired())) await new Promise((resolve) => setTimeout(resolve, 1))
+  const made = bank.charges().length - before
+  await worker.stop()
+  t.true(made < 250, `${made} of 300 renewals were made first`)
+})
+
+test('renewals of one customer at once share their publications, and every one of them is in the set', async (t) => {
+  const laboratory = openLaboratory()
+  t.teardown(laboratory.close)
+  await openBusiness(laboratory, 'one')
+  const { services, storage } = laboratory
+  const tenant = await storage.tenants.get(keys.tenant('one'))
+  const order = { customerId: 'only', bundleId: 'daily', storefrontId: 'shop', paymentMethod: 'good' }
+  for (let n = 0; n < 120; n += 1) await createSubscription(services, tenant, `s-${n}`, order)
+  laboratory.pass(DAY_MS)
+  let puts = 0
+  const feed = {
+    ...laboratory.feed,
+    putSet: async (set: Parameters<typeof laboratory.feed.putSet>[0]) => {
+      puts += 1
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      return laboratory.feed.putSet(set)
+    },
+  }
+  const worker = startWorker({ ...services, feed }, { pollMs: never, atOnce: 40 })
+  await worker.runOnce()
+  await worker.stop()
+  const renewed = await storage.payments.page({ where: { tenantId: 'one' }, limit: 500 })
+  t.is(renewed.data.filter(({ status }) => status === 'succeeded').length, 240)
+  t.true(puts < 60, `${puts} publications for 120 renewals`)
+  const stored = await storage.entitlementSets.get(keys.customer('one', 'shop', 'only'))
+  t.is((await laboratory.feed.getSet({ tenantId: 'one', storefrontId: 'shop', customerId: 'only' }))?.revision, stored.revision)
+  t.is((await storage.subscriptions.due({ by: 'repairAt', until: new Date('2100-01-01'), limit: 500 })).length, 0)
+})
+
+test('of a backlog of many tenants few documents are held at once, and as many are in hand as are asked for', async (t) => {
+  const laboratory = openLaboratory()
+  t.teardown(laboratory.close)
+  for (let n = 0; n < 60; n += 1) await (await openBusiness(laboratory, `tenant-${n}`)).sell(22)
+  laboratory.pass(DAY_MS)
+  let [held, most, inHand, mostInHand, given] = [0, 0, 0, 0, 0]
+  const { storage } = laboratory
+  const subscriptions = {
+    ...storage.subscriptions,
+    due: async (query: Parameters<typeof storage.subscriptions.due>[0]) => {
+      const found = await storage.subscriptions.due(query)
+      if (query.by !== 'dueAt' || !query.where?.tenantId) return found
+      held += found.length
+      most = Math.max(most, held)
+      return found
+    },
+  }
+  // Every document is let go of when its work begins.
+  const tenants = {
+    ...storage.tenants,
+    get: async (id: string) => {
+      held -= 1
+      given += 1
+      inHand += 1
+      mostInHand = Math.max(mostInHand, inHand)
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      inHand -= 1
+      return storage.tenants.get(id)
+    },
+  }
+  const worker = startWorker({ ...laboratory.services, storage: { ...storage, subscriptions, tenants } }, { pollMs: never, atOnce: 16 })
+  await worker.runOnce()
+  await worker.stop()
+  t.true(given >= 60 * 22)
+  t.true(most <= 20 * (8 + 2) + 16, `${most} documents were held at once`)
+  t.true(mostInHand >= 12, `${mostInHand} at once`)
+})
+
 test('told to stop it finishes what it has begun and begins nothing more', async (t) => {
   const laboratory = openLaboratory()
   t.teardown(laboratory.close)
   const { sell } = await openBusiness(laboratory, 'stopped')
   await sell(300)
   laboratory.pass(DAY_MS)
-  const worker = startWorker(laboratory.services, never)
+  const worker = startWorker(laboratory.services, { pollMs: never })
   const running = worker.runOnce()
   await new Promise((resolve) => setTimeout(resolve, 30))
   await worker.stop()
@@ -181,7 +269,7 @@ test('a worker that comes a little late makes the last retry all the same', asyn
   const order = { customerId: 'c', bundleId: 'daily', storefrontId: 'shop', paymentMethod: 'good' }
   await createSubscription(laboratory.services, tenant, 'unlucky', order)
   await editSubscription(laboratory.services, tenant, { id: 'cmd', subscriptionId: 'unlucky', check: () => {} }, { paymentMethod: 'funds' })
-  const worker = startWorker(laboratory.services, never)
+  const worker = startWorker(laboratory.services, { pollMs: never })
   await worker.runOnce()
   for (const days of [1, 1, 2, 4]) {
     laboratory.pass(days * DAY_MS + 700)
