@@ -3,8 +3,10 @@ import { randomBytes } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Clock } from '../common/clock.ts'
 import { type Config, cannotListen } from '../common/config.ts'
+import { type Draining, drainable } from '../common/drain-http.ts'
 import { explainQuestion } from '../common/entitlements/explanation.ts'
 import type { Feed } from '../common/feed/feed.ts'
 import { createInProcessFeed } from '../common/feed/in-process.ts'
@@ -30,12 +32,14 @@ import type { Services } from './services.ts'
 import { createMongoStorage } from './storage/mongo/storage.ts'
 import { createSqliteStorage } from './storage/sqlite.ts'
 import type { Storage } from './storage/storage.ts'
+import { startClockGuard } from './worker/clock-guard.ts'
 import { startWorker } from './worker/worker.ts'
 
 /** The simulator answers in milliseconds, or means not to. */
 const SIMULATOR_TIMEOUT_MS = 2_000
 /** Moving its clock waits for every webhook that is due by then to be taken. */
 const CLOCK_TIMEOUT_MS = 60_000
+const WORKER_STOPS_WITHIN_MS = 5_000
 
 export const openStorage = (config: Config, clock: Clock, log: Log): Promise<Storage> | Storage =>
   config.MONGODB_URL
@@ -121,7 +125,9 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
   })
   const services: Services = { storage, feed, psps, sealing, webhooksInHand: { count: 0 }, clock, log }
   const newPlatformKey = config.PLATFORM_API_KEY ? undefined : await generatePlatformKey(services)
+  let draining: Draining | undefined
   const isReady = async () => {
+    if (draining?.isDraining()) return false
     try {
       await Promise.all([storage.ping(), feed.ping()])
       return options.isNeighbourReady?.() ?? true
@@ -130,6 +136,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     }
   }
   const server = createServer(createHttpApp({ services, platformKey: config.PLATFORM_API_KEY, isReady }).callback())
+  draining = drainable(server)
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(cannotListen('HTTP_PORT', config.HTTP_PORT, error)))
     server.listen(config.HTTP_PORT, config.HOST, resolve)
@@ -140,19 +147,22 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     'control plane started',
   )
   const feedKeeping = startKeepingFeed(services)
-  const worker = startWorker(services, { pollMs: config.WORKER_POLL_MS, atOnce: config.WORKER_CONCURRENCY })
+  const clockGuard = await startClockGuard({ storage, clock, log, maxJumpMs: config.CLOCK_MAX_JUMP_HOURS * 3_600_000 })
+  const mayBill = () => clockGuard.problem() === undefined
+  const worker = startWorker(services, { pollMs: config.WORKER_POLL_MS, atOnce: config.WORKER_CONCURRENCY, mayBill })
   const stopAnswering = await feed.answer(async (question) => JSON.stringify(await explain(services, explainQuestion.parse(JSON.parse(question)))))
 
   return {
     url,
     newPlatformKey,
     close: async () => {
-      const closed = new Promise((resolve) => server.close(resolve))
-      server.closeIdleConnections()
+      const drained = draining?.drain()
       stopAnswering()
-      await worker.stop()
+      clockGuard.stop()
+      // A provider may take its time: what is cut off is finished by whoever comes next, as after a crash.
+      await Promise.race([worker.stop(), sleep(WORKER_STOPS_WITHIN_MS, undefined, { ref: false })])
       await feedKeeping.stop()
-      await closed
+      await drained
       await ownSimulator?.close()
     },
   }

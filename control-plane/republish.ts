@@ -6,8 +6,9 @@
 import { systemClock } from '../common/clock.ts'
 import { ConfigError, readConfig } from '../common/config.ts'
 import { createLog } from '../common/log.ts'
+import { installationOf } from './catalog/installation.ts'
 import { openFeed, openStorage } from './compose.ts'
-import { fillFeed, installationOf } from './entitlements/keep-feed.ts'
+import { fillFeed } from './entitlements/keep-feed.ts'
 import { republish } from './entitlements/republish.ts'
 
 const run = async () => {

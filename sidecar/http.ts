@@ -9,6 +9,7 @@ import { bodyParser } from '@koa/bodyparser'
 import Router from '@koa/router'
 import Koa from 'koa'
 import { cannotListen } from '../common/config.ts'
+import { drainable } from '../common/drain-http.ts'
 import { type AppError, isAppError } from '../common/errors.ts'
 import type { Faults } from '../common/faults.ts'
 import type { Metrics } from './observe/metrics.ts'
@@ -128,6 +129,7 @@ export const startSidecarHttp = async (options: {
   app.use(router.routes()).use(router.allowedMethods())
 
   const server: Server = createServer(app.callback())
+  const { drain } = drainable(server)
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(cannotListen('SIDECAR_HTTP_PORT', options.port, error)))
     server.listen(options.port, options.host, resolve)
@@ -137,10 +139,6 @@ export const startSidecarHttp = async (options: {
   app.on('error', (error) => faults.tell(error, 'an HTTP answer could not be sent'))
   return {
     url: `http://${options.host}:${(server.address() as AddressInfo).port}`,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve())
-        server.closeIdleConnections()
-      }),
+    close: drain,
   }
 }

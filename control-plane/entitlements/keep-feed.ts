@@ -3,14 +3,13 @@
  * is new, was lost, or was filled from a storage that has since gone back to a backup. Any number of control planes do
  * so side by side; one of them fills.
  */
-import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isAppError } from '../../common/errors.ts'
 import type { FeedKeeper, StorageMark } from '../../common/feed/feed.ts'
-import { keys, PLATFORM } from '../keys.ts'
+import { installationOf } from '../catalog/installation.ts'
+import { keys } from '../keys.ts'
 import type { Installation } from '../schemas/installation.ts'
 import type { Services } from '../services.ts'
-import { insertOrGet } from '../storage/update.ts'
 import { type Republished, republish } from './republish.ts'
 
 const BEAT_EVERY_MS = 1_000
@@ -30,10 +29,6 @@ export interface FeedKeeping {
 }
 
 type Parts = Pick<Services, 'storage' | 'feed' | 'clock' | 'log'>
-
-/** The installation that this storage is: made by whoever comes first. */
-export const installationOf = ({ storage, clock }: Pick<Parts, 'storage' | 'clock'>) =>
-  insertOrGet(storage.installations, { _id: keys.installation, tenantId: PLATFORM, id: randomUUID(), createdAt: clock.now() })
 
 /**
  * Fills the feed from storage, as the one process that does.

@@ -10,6 +10,8 @@ const fields = defineFields({
   /** The feed as it was kept last: which filling of it, and how far. One that has gone back has lost what came last. */
   feedEpoch: { type: String },
   feedSequence: { type: Number },
+  /** When a control plane last saw that the time is right. */
+  seenAt: { type: Date },
 })
 
 export type Installation = InferRawDocType<typeof fields>

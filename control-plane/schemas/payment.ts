@@ -189,6 +189,8 @@ const fields = defineFields({
   /** Why it failed without an attempt, where there was none to make. */
   failure: { type: String },
   attempts: { type: [attempt], required: true },
+  /** Of those that never left for a provider, the oldest are not kept; their references are not given again. */
+  attemptsLeftOut: { type: Number, min: 1 },
   refunds: { type: [refund], required: true },
   disputes: { type: [dispute], default: undefined },
   settlements: { type: [settlement], default: undefined },

@@ -48,7 +48,7 @@ export const createSqliteStorage = (options: SqliteStorageOptions): Storage => {
   const writes = options.path === ':memory:' ? writeAtOnce : createWriteQueue(database)
   const collections = Object.fromEntries(
     collectionNames.map((name) => [name, createCollection(database, name, writes.write, options.clock)]),
-  ) as unknown as Omit<Storage, 'ping' | 'close'>
+  ) as unknown as Omit<Storage, 'ping' | 'serverTime' | 'close'>
 
   return {
     ...collections,
@@ -56,6 +56,7 @@ export const createSqliteStorage = (options: SqliteStorageOptions): Storage => {
       if (!database.isOpen) throw new AppError('unavailable', 'storage (SQLite) is closed')
       database.prepare('SELECT 1').get()
     },
+    serverTime: async () => undefined,
     close: async () => {
       if (!database.isOpen) return
       writes.flush()

@@ -91,6 +91,8 @@ export type Collections = { readonly [K in CollectionName]: Collection<Documents
 export interface Storage extends Collections {
   /** Resolves when the store answers. @throws AppError `unavailable`. */
   ping(): Promise<void>
+  /** The time of the store's own server; undefined where it has no other clock than this machine's. @throws AppError `unavailable`. */
+  serverTime(): Promise<Date | undefined>
   close(): Promise<void>
 }
 

@@ -84,7 +84,7 @@ export const openLaboratory = (): Laboratory => {
   let fate = immortal
   let tenantNowMs = 0
   const bank = createBank(() => tenantNowMs)
-  const mortal = Object.fromEntries(collectionNames.map((name) => [name, wrap(storage[name], () => fate)])) as unknown as Storage
+  const mortal = { ...storage, ...Object.fromEntries(collectionNames.map((name) => [name, wrap(storage[name], () => fate)])) } as Storage
   const mortalFeed = wrap(feed, () => fate)
   const sandbox = {
     nextEvent: bank.sandbox.nextEvent,

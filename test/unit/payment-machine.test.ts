@@ -232,6 +232,24 @@ test("a network's own windows hold whatever the storefront allows, from the mome
   t.regex(barrier(tried(15, DAY, 'mastercard'), { id: 'pm' }, { maxAttempts: 15, maxAttemptsDays: 30 }, now) ?? '', /15 times/)
 })
 
+test('of attempts that never left few are kept, and no reference is given twice', (t) => {
+  let so = payment
+  const ids = new Set<string>()
+  for (let n = 0; n < 1_000; n += 1) {
+    so = start(so, n % 2 === 0 ? 'first' : 'second')
+    const id = so.attempts.at(-1)?.id ?? ''
+    ids.add(id)
+    // Now and then somebody says no: that is kept, since networks count it.
+    so = say(so, id, n % 100 === 0 ? declined('technical') : { status: 'not_sent', pspCode: 'refused' })
+    so = reopen(fail(so, undefined, repairAt), { round: so.round + 1, paymentMethodId: 'pm', onSession: false, returnUrl: undefined }, repairAt) as Payment
+  }
+  t.is(ids.size, 1_000)
+  t.is(ids.has('pay-1000'), true)
+  t.true(so.attempts.length <= 101, String(so.attempts.length))
+  t.is(so.attempts.filter(({ status }) => status === 'declined').length, 10)
+  t.is((so.attemptsLeftOut ?? 0) + so.attempts.length, 1_000)
+})
+
 const anyOutcome: fc.Arbitrary<ChargeOutcome> = fc.constantFrom<ChargeOutcome>(
   succeeded,
   { status: 'pending', pspReference: 'x' },

@@ -131,6 +131,7 @@ export const paymentAnswer = z
     description: z.string().nullable(),
     createdAt: instant,
     attempts: z.array(attemptAnswer),
+    attemptsLeftOut: z.int().openapi({ description: 'Attempts that never left for a provider, and are not kept: the oldest, beyond a hundred.' }),
   })
   .openapi('Payment')
 
@@ -196,6 +197,7 @@ export const toPaymentAnswer = (payment: Payment) => ({
   period: payment.period ? { start: iso(payment.period.start), end: iso(payment.period.end) } : null,
   description: payment.description ?? null,
   createdAt: iso(payment.createdAt),
+  attemptsLeftOut: payment.attemptsLeftOut ?? 0,
   attempts: payment.attempts.map((attempt) => ({
     id: attempt.id,
     account: attempt.account,

@@ -14,16 +14,30 @@ const INQUIRY_DELAYS_MS = [5 * 60_000, HOUR_MS, DAY_MS] as const
  */
 const NEVER_ARRIVED_AFTER_MS = DAY_MS
 
+/** More of them are not kept of attempts that provably never left: a provider that is away for weeks adds some each day. */
+const MAX_KEPT = 100
+
+/** Without the oldest that never left, of rounds that are over: nothing is decided by them any more. */
+const boundedAttempts = ({ attempts, round }: Payment): Attempt[] => {
+  let surplus = attempts.length - MAX_KEPT
+  return attempts.filter((attempt) => surplus <= 0 || attempt.status !== 'not_sent' || attempt.round >= round || surplus-- <= 0)
+}
+
 /** Stored before the PSP is called: from then on the attempt is taken to have reached it. */
-export const startAttempt = (payment: Payment, account: string, paymentMethodId: string, why: Route, now: Date, repairAt: Date): Payment =>
-  marked(
+export const startAttempt = (payment: Payment, account: string, paymentMethodId: string, why: Route, now: Date, repairAt: Date): Payment => {
+  const kept = boundedAttempts(payment)
+  const made = payment.attempts.length + (payment.attemptsLeftOut ?? 0)
+  const leftOut = made - kept.length
+  return marked(
     {
       ...payment,
+      ...(leftOut > 0 ? { attemptsLeftOut: leftOut } : {}),
       status: 'processing',
       attempts: [
-        ...payment.attempts,
+        ...kept,
         {
-          id: `${payment.id}-${payment.attempts.length + 1}`,
+          // No reference is ever given twice.
+          id: `${payment.id}-${made + 1}`,
           account,
           status: 'sent',
           round: payment.round,
@@ -37,6 +51,7 @@ export const startAttempt = (payment: Payment, account: string, paymentMethodId:
     },
     repairAt,
   )
+}
 
 /**
  * Stored before a charge is sent again: nobody resolves the attempt meanwhile.

@@ -46,7 +46,7 @@ export const createMongoStorage = async (options: MongoStorageOptions): Promise<
   }
   const collections = Object.fromEntries(collectionNames.map((name) => [name, createCollection(database, name, options.clock)])) as unknown as Omit<
     Storage,
-    'ping' | 'close'
+    'ping' | 'serverTime' | 'close'
   >
 
   return {
@@ -54,6 +54,11 @@ export const createMongoStorage = async (options: MongoStorageOptions): Promise<
     ping: () =>
       orUnavailable(async () => {
         await database.command({ ping: 1 })
+      }),
+    serverTime: () =>
+      orUnavailable(async () => {
+        const { localTime } = await database.command({ hello: 1 })
+        return localTime instanceof Date ? localTime : undefined
       }),
     close: () => connection.close(),
   }

@@ -1,0 +1,10 @@
+import { randomUUID } from 'node:crypto'
+import { keys, PLATFORM } from '../keys.ts'
+import type { Installation } from '../schemas/installation.ts'
+import type { Services } from '../services.ts'
+import { insertOrGet } from '../storage/update.ts'
+
+/** The installation that this storage is: made by whoever comes first. */
+export const installationOf = async ({ storage, clock }: Pick<Services, 'storage' | 'clock'>): Promise<Installation> =>
+  (await storage.installations.find(keys.installation)) ??
+  insertOrGet(storage.installations, { _id: keys.installation, tenantId: PLATFORM, id: randomUUID(), createdAt: clock.now() })

@@ -1,0 +1,17 @@
+/** `npm run clock:confirm`: says that this machine's time is right, however long ago a control plane was last seen. */
+import { systemClock } from '../common/clock.ts'
+import { readConfig } from '../common/config.ts'
+import { createLog } from '../common/log.ts'
+import { openStorage } from './compose.ts'
+import { confirmClock } from './worker/clock-guard.ts'
+
+try {
+  const config = readConfig()
+  const storage = await openStorage(config, systemClock, createLog(config.LOG_LEVEL))
+  const at = await confirmClock({ storage, clock: systemClock })
+  await storage.close()
+  process.stdout.write(`confirmed: it is ${at.toISOString()}; what has become due since is done within seconds\n`)
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+  process.exitCode = 1
+}

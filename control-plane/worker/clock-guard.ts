@@ -1,0 +1,84 @@
+/**
+ * Whether the system's clock can be believed. One that jumps ahead would bill every customer for months at once, so it is
+ * compared with the clock of the storage's server, where there is one, and with the last time that was seen, which
+ * is stored. Beyond a bound nothing that is due by time is done, until the clocks agree again or an operator has said that the
+ * time is right (`npm run clock:confirm`).
+ */
+import type { Clock } from '../../common/clock.ts'
+import type { Log } from '../../common/log.ts'
+import { installationOf } from '../catalog/installation.ts'
+import { keys } from '../keys.ts'
+import type { Storage } from '../storage/storage.ts'
+import { update } from '../storage/update.ts'
+
+/** Clocks of servers that follow NTP are apart by milliseconds; by so much, one of them is wrong. */
+const APART_MS = 5 * 60_000
+const LOOK_EVERY_MS = 10_000
+const TELL_EVERY_MS = 60_000
+
+export interface ClockGuard {
+  /** Why the time cannot be believed; undefined while it can. */
+  problem(): string | undefined
+  stop(): void
+}
+
+export interface ClockGuardOptions {
+  storage: Storage
+  clock: Clock
+  log: Log
+  /** So long a control plane may be down, and so far a clock may jump, before somebody has to say that the time is right. */
+  maxJumpMs: number
+}
+
+/** Writes down that the time is right: what was due since the last that was seen may be done. */
+export const confirmClock = async ({ storage, clock }: Pick<ClockGuardOptions, 'storage' | 'clock'>): Promise<Date> => {
+  await installationOf({ storage, clock })
+  const seenAt = clock.now()
+  await update(storage.installations, keys.installation, (installation) => ({ ...installation, seenAt }))
+  return seenAt
+}
+
+const hours = (ms: number): string => `${Math.round(ms / 360_000) / 10} hours`
+
+/** Resolves when it has looked for the first time. */
+export const startClockGuard = async ({ storage, clock, log, maxJumpMs }: ClockGuardOptions): Promise<ClockGuard> => {
+  let problem: string | undefined = 'the clock has not been compared yet'
+  let toldMs = Number.NEGATIVE_INFINITY
+
+  const compare = async (): Promise<string | undefined> => {
+    const beforeMs = clock.nowMs()
+    const theirs = await storage.serverTime()
+    const nowMs = clock.nowMs()
+    if (theirs) {
+      // It was read at some moment in between.
+      const apartMs = theirs.getTime() < beforeMs ? beforeMs - theirs.getTime() : Math.max(0, theirs.getTime() - nowMs)
+      if (apartMs > APART_MS) return `this machine's clock and the storage server's are ${hours(apartMs)} apart`
+    }
+    const installation = await installationOf({ storage, clock })
+    const aheadMs = installation.seenAt ? nowMs - installation.seenAt.getTime() : 0
+    // Two clocks that agree are believed: then it is the control planes that were down.
+    if (!theirs && aheadMs > maxJumpMs)
+      return `it is ${hours(aheadMs)} later than when a control plane was last seen; if that is so, run "npm run clock:confirm" (CLOCK_MAX_JUMP_HOURS is the bound)`
+    await update(storage.installations, keys.installation, (now) => ({ ...now, seenAt: clock.now() }), installation)
+    return undefined
+  }
+  const look = async () => {
+    const before = problem
+    try {
+      problem = await compare()
+    } catch (error) {
+      // Storage is away: nothing is billed without it anyway, and what was known of the clock still is.
+      log.debug({ err: error }, 'the clock could not be compared')
+      return
+    }
+    if (problem && clock.nowMs() - toldMs > TELL_EVERY_MS) {
+      toldMs = clock.nowMs()
+      log.error({ problem }, 'the time cannot be believed: nothing is billed, renewed or expired until it can')
+    }
+    if (!problem && before && toldMs > 0) log.info('the time can be believed again')
+  }
+  await look()
+  const timer = setInterval(() => void look(), LOOK_EVERY_MS)
+  timer.unref()
+  return { problem: () => problem, stop: () => clearInterval(timer) }
+}
