@@ -6,19 +6,26 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { ConfigError } from '../common/config.ts'
+import { orCannotStart } from '../control-plane/storage/sqlite-faults.ts'
 
 /** https://www.sqlite.org/rescode.html#busy */
 const BUSY = 5
 
 /** The operating system lets go of the lock when the process ends, however it ends. @throws ConfigError when another has it. */
 export const lockDataDir = (dataDir: string): { release(): void } => {
-  mkdirSync(dataDir, { recursive: true })
-  const lock = new DatabaseSync(join(dataDir, 'all-in-one.lock'), { timeout: 0 })
+  const path = join(dataDir, 'all-in-one.lock')
+  const lock = orCannotStart(path, () => {
+    mkdirSync(dataDir, { recursive: true })
+    return new DatabaseSync(path, { timeout: 0 })
+  })
   try {
     lock.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT')
   } catch (error) {
     lock.close()
-    if (!(error instanceof Error && 'errcode' in error && error.errcode === BUSY)) throw error
+    if (!(error instanceof Error && 'errcode' in error && error.errcode === BUSY))
+      orCannotStart(path, () => {
+        throw error
+      })
     throw new ConfigError(
       `DATA_DIR ${dataDir} is in use by another Tollgate. Stop that one, give this one a DATA_DIR of its own, or run several with NATS_URL (docs/operating.md).`,
     )

@@ -25,6 +25,7 @@ import {
   toPage,
   validatorFor,
 } from './documents.ts'
+import { createFileCheck, orCannotStart, orUnavailable } from './sqlite-faults.ts'
 import type { Collection, Storage } from './storage.ts'
 import { createWriteQueue, type WriteQueue, writeAtOnce } from './write-together.ts'
 
@@ -40,21 +41,28 @@ export interface SqliteStorageOptions {
 }
 
 export const createSqliteStorage = (options: SqliteStorageOptions): Storage => {
-  mkdirSync(dirname(options.path), { recursive: true })
-  const database = new DatabaseSync(options.path, { timeout: BUSY_TIMEOUT_MS })
-  // FULL: an answered write survives a power cut, not only a crash of the process.
-  database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;')
+  const { database, check } = orCannotStart(options.path, () => {
+    mkdirSync(dirname(options.path), { recursive: true })
+    const opened = new DatabaseSync(options.path, { timeout: BUSY_TIMEOUT_MS })
+    // FULL: an answered write survives a power cut, not only a crash of the process.
+    opened.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;')
+    opened.exec('CREATE TABLE IF NOT EXISTS health (id INTEGER PRIMARY KEY, at TEXT)')
+    return { database: opened, check: createFileCheck(options.path) }
+  })
   // In memory there is no disk to wait for.
-  const writes = options.path === ':memory:' ? writeAtOnce : createWriteQueue(database)
+  const writes = options.path === ':memory:' ? writeAtOnce : createWriteQueue(database, check)
   const collections = Object.fromEntries(
-    collectionNames.map((name) => [name, createCollection(database, name, writes.write, options.clock)]),
+    collectionNames.map((name) => [name, orCannotStart(options.path, () => createCollection(database, name, writes.write, options.clock))]),
   ) as unknown as Omit<Storage, 'ping' | 'serverTime' | 'close'>
 
   return {
     ...collections,
     ping: async () => {
       if (!database.isOpen) throw new AppError('unavailable', 'storage (SQLite) is closed')
-      database.prepare('SELECT 1').get()
+      // Whether it can be read does not say whether it can be written.
+      await writes.write(() =>
+        database.prepare('INSERT INTO health (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = excluded.at').run(options.clock.now().toISOString()),
+      )
     },
     serverTime: async () => undefined,
     close: async () => {
@@ -95,7 +103,8 @@ const createCollection = <K extends CollectionName>(database: DatabaseSync, name
       statement = database.prepare(sql)
       queries.set(sql, statement)
     }
-    return statement.all(...values).map((row) => revive(row.document as string))
+    const prepared = statement
+    return orUnavailable(() => prepared.all(...values)).map((row) => revive(row.document as string))
   }
 
   const datePaths = findDatePaths(schemas[name] as mongoose.Schema)
@@ -105,7 +114,7 @@ const createCollection = <K extends CollectionName>(database: DatabaseSync, name
     return document as unknown as D
   }
   const find = (id: string): D | undefined => {
-    const row = selectRow.get(id)
+    const row = orUnavailable(() => selectRow.get(id))
     return row && revive(row.document as string)
   }
   const missed = (id: string) => (find(id) ? revisionConflict(name) : notFound(name))

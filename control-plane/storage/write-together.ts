@@ -4,12 +4,10 @@
  * been made alone, and each is answered only when all of them are on the disk.
  */
 import type { DatabaseSync } from 'node:sqlite'
-import { AppError } from '../../common/errors.ts'
+import { toUnavailable } from './sqlite-faults.ts'
 
 /** Bounds how long the event loop is held by one transaction: a few milliseconds. */
 const AT_ONCE = 200
-/** https://www.sqlite.org/rescode.html#busy */
-const BUSY = 5
 
 interface Waiting {
   run(): unknown
@@ -18,31 +16,35 @@ interface Waiting {
 }
 
 export interface WriteQueue {
-  /** @param run one statement; what it throws rejects its own write and no other. @throws AppError `unavailable` when another process holds the file. */
+  /** @param run one statement; what it throws rejects its own write and no other. @throws AppError `unavailable` when the file or its disk cannot take it. */
   write<T>(run: () => T): Promise<T>
   /** Writes what is waiting. */
   flush(): void
 }
 
-export const createWriteQueue = (database: DatabaseSync): WriteQueue => {
+/** @param check throws when nothing may be written. */
+export const createWriteQueue = (database: DatabaseSync, check: () => void): WriteQueue => {
   let waiting: Waiting[] = []
 
   const commit = (batch: Waiting[]): void => {
     const outcomes: (() => void)[] = []
     try {
+      check()
       database.exec('BEGIN IMMEDIATE')
       for (const { run, resolve, reject } of batch) {
         try {
           const result = run()
           outcomes.push(() => resolve(result))
         } catch (error) {
+          // A disk that is full takes the whole transaction back: then none of the batch is written.
+          if (!database.isTransaction) throw error
           outcomes.push(() => reject(error))
         }
       }
       database.exec('COMMIT')
     } catch (error) {
       if (database.isTransaction) database.exec('ROLLBACK')
-      const told = isBusy(error) ? new AppError('unavailable', 'storage (SQLite) is held by another process', [], { cause: error }) : error
+      const told = toUnavailable(error)
       for (const { reject } of batch) reject(told)
       return
     }
@@ -69,5 +71,3 @@ export const createWriteQueue = (database: DatabaseSync): WriteQueue => {
 
 /** Each write by itself. */
 export const writeAtOnce: WriteQueue = { write: async (run) => run(), flush: () => {} }
-
-const isBusy = (error: unknown): boolean => error instanceof Error && 'errcode' in error && error.errcode === BUSY

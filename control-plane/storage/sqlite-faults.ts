@@ -1,0 +1,70 @@
+/** What of SQLite's errors means that storage is away: https://www.sqlite.org/rescode.html. */
+import { statSync } from 'node:fs'
+import { ConfigError } from '../../common/config.ts'
+import { AppError } from '../../common/errors.ts'
+
+const words: Readonly<Record<number, string>> = {
+  5: 'it is held by another process',
+  6: 'it is held by another process',
+  8: 'its file, or the folder of it, cannot be written',
+  10: 'its disk cannot be read or written',
+  11: 'its file is damaged',
+  13: 'its disk is full',
+  14: 'its file cannot be opened',
+  26: 'its file is damaged',
+}
+const DAMAGED = [11, 26]
+
+const codeOf = (error: unknown): number | undefined => (error instanceof Error && 'errcode' in error ? Number(error.errcode) & 0xff : undefined)
+
+const away = (why: string, cause?: unknown): AppError => new AppError('unavailable', `storage (SQLite): ${why}`, [], { cause })
+
+/** An error of the file or its disk as `unavailable`; any other as it is. */
+export const toUnavailable = (error: unknown): unknown => {
+  const why = words[codeOf(error) ?? 0]
+  return why === undefined ? error : away(why, error)
+}
+
+/** @throws AppError `unavailable`; what `run` throws otherwise. */
+export const orUnavailable = <T>(run: () => T): T => {
+  try {
+    return run()
+  } catch (error) {
+    throw toUnavailable(error)
+  }
+}
+
+/** @throws ConfigError that names the variable and the way out. */
+export const orCannotStart = <T>(path: string, run: () => T): T => {
+  try {
+    return run()
+  } catch (error) {
+    const code = codeOf(error)
+    const system = error instanceof Error && 'code' in error ? String(error.code) : ''
+    if (code !== undefined && DAMAGED.includes(code))
+      throw new ConfigError(`DATA_DIR: ${path} is damaged, or is no SQLite file. Put a backup in its place (docs/operating.md), or move it away to begin anew.`)
+    const why =
+      code === undefined ? { EACCES: words[8], EPERM: words[8], EROFS: words[8], ENOENT: words[8], ENOTDIR: words[14], ENOSPC: words[13] }[system] : words[code]
+    if (why === undefined) throw error
+    throw new ConfigError(`DATA_DIR: ${path} cannot be used: ${why}. Make room, or give DATA_DIR a folder that this user may write.`)
+  }
+}
+
+/** Whether a path still leads to the file that was opened: one that was taken away goes on being written, and is lost with the process. */
+export const createFileCheck = (path: string): (() => void) => {
+  const identify = () => {
+    const { dev, ino } = statSync(path)
+    return `${dev}:${ino}`
+  }
+  if (path === ':memory:') return () => {}
+  const opened = identify()
+  return () => {
+    let now: string | undefined
+    try {
+      now = identify()
+    } catch {
+      now = undefined
+    }
+    if (now !== opened) throw away('its file was taken away, or replaced, while it was open; restart on the right one')
+  }
+}
