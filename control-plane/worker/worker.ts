@@ -23,7 +23,7 @@ const SHARES_AHEAD = 8
 /** Repairs of one collection at once: they mostly wait for storage. */
 const REPAIRS_AT_ONCE = 16
 /** PSPs are waited for most of the time. */
-const DEFAULT_AT_ONCE = 64
+const DEFAULT_AT_ONCE = 128
 /** A document whose work fails is set aside this long, so that it cannot keep the others from theirs. */
 const SET_ASIDE_MS = 60_000
 /** Everything that is waited for ends by itself; what has not by now is told of, and its place is given to others. */
@@ -40,7 +40,7 @@ export interface Worker {
 
 export interface WorkerOptions {
   pollMs: number
-  /** Of payments, and of subscriptions, so many are in hand at once; 64 without. */
+  /** Of payments, and of subscriptions, so many are in hand at once; 128 without. */
   atOnce?: number
   /** Whether the time can be believed, so that what is due by it may be done; always, without. */
   mayBill?: () => boolean
