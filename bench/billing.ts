@@ -6,11 +6,14 @@
  * key, with nothing around them, in the same run. On SQLite, or on the server that MONGODB_URL names.
  *
  *   npm run bench:billing -- --due 1000 --stored 1000,10000,100000,1000000 --rounds 3
+ *   npm run bench:billing -- --due 2000 --stored 1000 --latency 500        (a provider that takes half a second)
+ *   npm run bench:billing -- --due 500 --stored 1000 --customers 1         (all of one customer)
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import mongoose from 'mongoose'
 import pMap from 'p-map'
@@ -22,6 +25,7 @@ import { createSealing } from '../control-plane/access/sealing.ts'
 import { createBundle } from '../control-plane/catalog/bundles.ts'
 import { createTenant } from '../control-plane/catalog/tenants.ts'
 import { keys } from '../control-plane/keys.ts'
+import type { Psp } from '../control-plane/payments/psp/psp.ts'
 import type { Services } from '../control-plane/services.ts'
 import { collectionNames } from '../control-plane/storage/documents.ts'
 import type { Storage } from '../control-plane/storage/storage.ts'
@@ -35,11 +39,17 @@ const { values } = parseArgs({
     due: { type: 'string', default: '1000' },
     stored: { type: 'string', default: '1000,10000,100000,1000000' },
     rounds: { type: 'string', default: '3' },
+    latency: { type: 'string', default: '0' },
+    customers: { type: 'string' },
   },
 })
 const due = Number(values.due)
 const rounds = Number(values.rounds)
 const sizes = values.stored.split(',').map(Number)
+/** Of the provider, in milliseconds. */
+const latencyMs = Number(values.latency)
+/** Among so many customers what is due is spread; without, each has one. */
+const customers = values.customers === undefined ? undefined : Number(values.customers)
 const HOUR_MS = 3_600_000
 /** As many at once as the worker has. */
 const AT_ONCE = 16
@@ -77,10 +87,11 @@ const openFloor = async (): Promise<{ write(id: string, text: string): unknown; 
 const opened = await openStorageOf(env)
 const { writes, storage } = counting(opened)
 const bank = createBank(() => Date.now())
+const slow = (psp: Psp): Psp => (latencyMs === 0 ? psp : { ...psp, charge: (request) => sleep(latencyMs).then(() => psp.charge(request)) })
 const services: Services = {
   storage,
   feed: createInProcessFeed({ clock: systemClock }),
-  psps: { open: (_, account) => ({ psp: bank.open(account), capture: 'automatic', webhookProblem: undefined, timeoutMs: 1_000, circuit: undefined }) },
+  psps: { open: (_, account) => ({ psp: slow(bank.open(account)), capture: 'automatic', webhookProblem: undefined, timeoutMs: 1_000, circuit: undefined }) },
   sealing: createSealing(undefined),
   webhooksInHand: { count: 0 },
   clock: systemClock,
@@ -149,9 +160,11 @@ try {
       await pMap(
         ids,
         async (id) => {
-          const copy = copyOf(template, id, dueAt)
-          await opened.customers.insert(copy.customer)
-          await opened.subscriptions.insert(copy.subscription)
+          const n = ids.indexOf(id)
+          const owner = customers === undefined ? id : `owner-${serial}-${n % customers}`
+          const { customer: whose } = copyOf(template, owner, dueAt)
+          if (n < (customers ?? due)) await opened.customers.insert(whose)
+          await opened.subscriptions.insert({ ...copyOf(template, id, dueAt).subscription, customerId: owner })
         },
         { concurrency: AT_ONCE },
       )

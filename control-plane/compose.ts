@@ -16,10 +16,11 @@ import { startPspSimulator } from '../psp-simulator/server.ts'
 import { generatePlatformKey } from './access/api-keys.ts'
 import { createSealing } from './access/sealing.ts'
 import { explain } from './entitlements/explain.ts'
-import { startKeepingFeed } from './entitlements/keep-feed.ts'
+import { type FeedKeeping, startKeepingFeed } from './entitlements/keep-feed.ts'
 import { toEntitlementSet } from './entitlements/publish-entitlements.ts'
 import { createHttpApp } from './http/app.ts'
 import { keys } from './keys.ts'
+import { createMetrics } from './metrics.ts'
 import { adyenProvider } from './payments/psp/adyen/adapter.ts'
 import { createPspDirectory } from './payments/psp/directory.ts'
 import { localProvider } from './payments/psp/local/adapter.ts'
@@ -32,8 +33,8 @@ import type { Services } from './services.ts'
 import { createMongoStorage } from './storage/mongo/storage.ts'
 import { createSqliteStorage } from './storage/sqlite.ts'
 import type { Storage } from './storage/storage.ts'
-import { startClockGuard } from './worker/clock-guard.ts'
-import { startWorker } from './worker/worker.ts'
+import { type ClockGuard, startClockGuard } from './worker/clock-guard.ts'
+import { startWorker, type Worker } from './worker/worker.ts'
 
 /** The simulator answers in milliseconds, or means not to. */
 const SIMULATOR_TIMEOUT_MS = 2_000
@@ -135,7 +136,16 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
       return false
     }
   }
-  const server = createServer(createHttpApp({ services, platformKey: config.PLATFORM_API_KEY, isReady }).callback())
+  /** They run when the server listens, and are asked only from then on. */
+  let worker: Worker | undefined
+  let feedKeeping: FeedKeeping | undefined
+  let clockGuard: ClockGuard | undefined
+  const metrics = createMetrics({
+    feed: { isComplete: () => feedKeeping?.isComplete() ?? false, filled: () => feedKeeping?.filled() ?? 0, fillings: () => feedKeeping?.fillings() ?? 0 },
+    clock: { problem: () => (clockGuard ? clockGuard.problem() : 'not looked yet') },
+    worker: { done: () => worker?.done() ?? new Map() },
+  })
+  const server = createServer(createHttpApp({ services, platformKey: config.PLATFORM_API_KEY, isReady, metrics }).callback())
   draining = drainable(server)
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(cannotListen('HTTP_PORT', config.HTTP_PORT, error)))
@@ -146,10 +156,10 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     { url, simulator: simulatorUrl, storage: config.MONGODB_URL ? 'mongodb' : 'sqlite', feed: config.NATS_URL ? 'nats' : 'in-process' },
     'control plane started',
   )
-  const feedKeeping = startKeepingFeed(services)
-  const clockGuard = await startClockGuard({ storage, clock, log, maxJumpMs: config.CLOCK_MAX_JUMP_HOURS * 3_600_000 })
-  const mayBill = () => clockGuard.problem() === undefined
-  const worker = startWorker(services, { pollMs: config.WORKER_POLL_MS, atOnce: config.WORKER_CONCURRENCY, mayBill })
+  feedKeeping = startKeepingFeed(services)
+  clockGuard = await startClockGuard({ storage, clock, log, maxJumpMs: config.CLOCK_MAX_JUMP_HOURS * 3_600_000 })
+  const mayBill = () => clockGuard?.problem() === undefined
+  worker = startWorker(services, { pollMs: config.WORKER_POLL_MS, atOnce: config.WORKER_CONCURRENCY, mayBill })
   const stopAnswering = await feed.answer(async (question) => JSON.stringify(await explain(services, explainQuestion.parse(JSON.parse(question)))))
 
   return {
@@ -158,10 +168,10 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     close: async () => {
       const drained = draining?.drain()
       stopAnswering()
-      clockGuard.stop()
+      clockGuard?.stop()
       // A provider may take its time: what is cut off is finished by whoever comes next, as after a crash.
-      await Promise.race([worker.stop(), sleep(WORKER_STOPS_WITHIN_MS, undefined, { ref: false })])
-      await feedKeeping.stop()
+      await Promise.race([worker?.stop(), sleep(WORKER_STOPS_WITHIN_MS, undefined, { ref: false })])
+      await feedKeeping?.stop()
       await drained
       await ownSimulator?.close()
     },

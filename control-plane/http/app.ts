@@ -12,6 +12,7 @@ import type { z } from 'zod'
 import { AppError, isAppError } from '../../common/errors.ts'
 import { authenticate, type Caller, tenantOfCall } from '../access/authenticate.ts'
 import { derivedId, PLATFORM } from '../keys.ts'
+import type { Metrics } from '../metrics.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
 import { type GivenAnswer, onceAKey, type StoredAnswer } from './idempotency.ts'
@@ -29,6 +30,8 @@ export interface HttpAppOptions {
   platformKey: string | undefined
   /** Whether everything this process needs can be reached. */
   isReady(): Promise<boolean>
+  /** For a platform key. */
+  metrics: Metrics
 }
 
 export const createHttpApp = (options: HttpAppOptions): Koa => {
@@ -45,6 +48,12 @@ export const createHttpApp = (options: HttpAppOptions): Koa => {
     const ready = await options.isReady()
     context.status = ready ? 200 : 503
     context.body = { status: ready ? 'ready' : 'not ready' }
+  })
+  router.get('/metrics', async (context) => {
+    const { role } = await authenticate(services, options.platformKey, context.get('authorization') || undefined)
+    if (role !== 'platform') throw new AppError('forbidden', `this needs a key of role platform; this one is ${role}`)
+    context.type = options.metrics.contentType
+    context.body = await options.metrics.text()
   })
   const document = openApiDocument(routes)
   router.get('/openapi.json', (context) => {
@@ -149,6 +158,7 @@ const serve = async (context: RouterContext, definition: AnyRoute, { services, p
     headers,
     rawBody: (context.request as { rawBody?: string }).rawBody ?? '',
     stream: streams ? context.req : undefined,
+    signal: goneSignal(context),
   }
   const work = async (newId: Call<unknown, unknown, unknown>['newId']): Promise<GivenAnswer> => {
     const answer = await definition.handle({ ...call, newId } as never)
@@ -178,6 +188,15 @@ const serve = async (context: RouterContext, definition: AnyRoute, { services, p
   })
   if (answer.replayed) context.set('idempotent-replayed', 'true')
   write(context, answer)
+}
+
+/** Nobody waits for the answer any more: long work that can be gone on with later stops. */
+const goneSignal = ({ res }: RouterContext): AbortSignal => {
+  const gone = new AbortController()
+  res.once('close', () => {
+    if (!res.writableFinished) gone.abort(new AppError('unavailable', 'the caller has gone before the answer'))
+  })
+  return gone.signal
 }
 
 const write = (context: RouterContext, answer: StoredAnswer): void => {

@@ -27,6 +27,13 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
     summary: 'Everything it needs can be reached',
     responses: { 200: { description: 'Ready.' }, 503: { description: 'Not ready.' } },
   })
+  registry.registerPath({
+    method: 'get',
+    path: '/metrics',
+    summary: "Prometheus' text format, for a platform key",
+    security: [{ apiKey: [] }],
+    responses: { 200: { description: 'The metrics.', content: { 'text/plain': { schema: { type: 'string' } } } }, ...problems },
+  })
   for (const definition of routes) {
     const { method, path, summary, params, query, body, takes, status, answer } = definition
     const needsKey = definition.access !== 'public'

@@ -2,6 +2,7 @@
  * Moves a sandbox tenant through time: stops at every instant at which something is due, in order, does it at that
  * time, and ends at the target. A crash on the way leaves the clock where it got to; moving it again goes on.
  */
+import { setImmediate } from 'node:timers/promises'
 import { AppError } from '../../common/errors.ts'
 import { checkTestTime, setTestClock } from '../catalog/tenants.ts'
 import { keys } from '../keys.ts'
@@ -41,9 +42,16 @@ const dueBy = async (services: Services, tenant: Tenant, until: Date): Promise<D
 
 /**
  * @param check of the tenant before anything is done, and again when its clock is moved for the first time.
+ * @param signal whoever asked is gone: it stops where it got to.
  * @throws AppError `not_allowed_in_state`, `invalid_request` or `revision_conflict`, as `setTestClock`; what `check` throws.
  */
-export const moveTestClock = async (services: Services, tenant: Tenant, target: Date, check: (tenant: Tenant) => void = () => {}): Promise<Tenant> => {
+export const moveTestClock = async (
+  services: Services,
+  tenant: Tenant,
+  target: Date,
+  check: (tenant: Tenant) => void = () => {},
+  signal?: AbortSignal,
+): Promise<Tenant> => {
   let current = tenant
   check(tenant)
   // Only ever forward on the way; where the target itself may not be, is said before anything is done.
@@ -64,6 +72,9 @@ export const moveTestClock = async (services: Services, tenant: Tenant, target: 
       // Its work leaves it exactly as it was: going on would never end.
       if (revision && done.has(revision)) throw new AppError('internal', `${revision} stays due`)
       if (revision) done.add(revision)
+      // Other tenants' requests come in between.
+      await setImmediate()
+      signal?.throwIfAborted()
       await work(current)
     }
   }

@@ -92,7 +92,9 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
       throw new Error(`it has not ended within ${WORK_WITHIN_MS} ms`)
     })
     try {
-      await Promise.race([doWork(services, collection, document as never), tooLong])
+      const work = doWork(services, collection, document as never)
+      // A roll-out over all subscribers takes as long as it takes, and renews its own lease.
+      await (collection === 'bundles' ? work : Promise.race([work, tooLong]))
       counts.set(lane, (counts.get(lane) ?? 0) + 1)
     } catch (error) {
       log.error({ err: error, collection, id: document._id }, 'work failed, and is set aside')

@@ -505,6 +505,15 @@ inWorlds(test, (story) => {
 
   story('it says whether it is up and ready', async ({ t, tollgate }) => {
     for (const path of ['/healthz', '/readyz']) t.is((await fetch(`${tollgate.http}${path}`)).status, 200)
+    const metricsFor = (key?: string) => fetch(`${tollgate.http}/metrics`, key ? { headers: { authorization: `Bearer ${key}` } } : {})
+    t.is((await metricsFor()).status, 401)
+    const shop = await openShop(t, tollgate)
+    t.is((await metricsFor(shop.apiKey)).status, 403)
+    const metrics = await metricsFor(tollgate.env.PLATFORM_API_KEY)
+    t.is(metrics.status, 200)
+    const text = await metrics.text()
+    for (const name of ['tollgate_feed_complete ', 'tollgate_clock_believed 1', 'tollgate_feed_filled_sets', 'tollgate_work_total'])
+      t.true(text.includes(name), name)
   })
 })
 

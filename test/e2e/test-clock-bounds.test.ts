@@ -1,5 +1,6 @@
 /** The last day that a test clock can be set to: business goes on there as on any other. */
 import test from 'ava'
+import { eventually } from '../support/eventually.ts'
 import { inWorlds } from '../support/in-worlds.ts'
 import { subscriptionDocument } from '../support/platform-model.ts'
 import { openShop } from '../support/shop.ts'
@@ -19,5 +20,38 @@ inWorlds(test, (story) => {
     t.is(beyond.status, 400)
     t.regex(beyond.body.detail, /2200/)
     t.is((await shop.api.get('/test-clock')).body.now, '2200-12-31T23:59:59.999Z')
+  })
+
+  story('a move whose caller is gone stops where it got to, says where that is, and goes on when it is asked for again', async ({ t, tollgate }) => {
+    const shop = await openShop(t, tollgate, { now: '2024-01-01', bundle: { pricing: { amount: 100, currency: 'USD', interval: 'day' }, trialDays: 0 } })
+    for (let n = 0; n < 5; n += 1) await shop.subscribe(`c${n}`)
+    const gone = new AbortController()
+    const headers = { authorization: `Bearer ${shop.apiKey}`, 'content-type': 'application/json' }
+    const moving = fetch(`${tollgate.http}/v1/test-clock`, {
+      method: 'PUT',
+      headers,
+      body: JSON.stringify({ now: '2034-01-01T00:00:00Z' }),
+      signal: gone.signal,
+    })
+    const now = async () => (await shop.api.get('/test-clock')).body.now as string
+    await eventually(async () => (await now()) > '2024-01-05')
+    gone.abort()
+    await t.throwsAsync(moving)
+    let before = ''
+    await eventually(
+      async () => {
+        const at = await now()
+        const stands = at === before
+        before = at
+        return stands
+      },
+      15_000,
+      500,
+    )
+    t.true(before < '2033', before)
+    // Time is not lost: what was due by then is done, and it goes on from there.
+    const target = new Date(new Date(before).getTime() + 2 * 86_400_000).toISOString()
+    t.is((await shop.setClock(target)).status, 200)
+    t.is(await now(), target)
   })
 })

@@ -34,6 +34,7 @@ export const testClockRoutes = [
     }),
     status: 200,
     answer: clockAnswer,
-    handle: async ({ services, tenant, body, ifMatch }) => toAnswer(await moveTestClock(services, tenant, new Date(body.now), mustMatch(ifMatch))),
+    handle: async ({ services, tenant, body, ifMatch, signal }) =>
+      toAnswer(await moveTestClock(services, tenant, new Date(body.now), mustMatch(ifMatch), signal)),
   }),
 ]

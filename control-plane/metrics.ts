@@ -1,0 +1,38 @@
+/** What a control plane says of itself in Prometheus' text format. No metric names a tenant or a customer. */
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+
+export interface Watched {
+  feed: { isComplete(): boolean; filled(): number; fillings(): number }
+  clock: { problem(): string | undefined }
+  /** Work that was done since the start, by lane. */
+  worker: { done(): ReadonlyMap<string, number> }
+}
+
+export interface Metrics {
+  text(): Promise<string>
+  contentType: string
+}
+
+export const createMetrics = ({ feed, clock, worker }: Watched): Metrics => {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+  const registers = [registry]
+  const gauge = (name: string, help: string, read: () => number): void => {
+    const made: Gauge = new Gauge({ registers, name, help, collect: () => made.set(read()) })
+  }
+  gauge('tollgate_feed_complete', '1 while sidecars may believe the feed; 0 while it is being filled, or is away.', () => Number(feed.isComplete()))
+  gauge('tollgate_feed_filled_sets', 'Sets that the last filling of the feed by this process has put so far.', feed.filled)
+  gauge('tollgate_feed_fillings', 'Fillings of the feed that this process has completed.', feed.fillings)
+  gauge('tollgate_clock_believed', '0 while nothing is billed, since the time cannot be believed.', () => Number(clock.problem() === undefined))
+  const work: Counter<'lane'> = new Counter({
+    registers,
+    name: 'tollgate_work_total',
+    help: 'Documents that the worker has taken further, by what it looked for.',
+    labelNames: ['lane'],
+    collect: () => {
+      work.reset()
+      for (const [lane, count] of worker.done()) work.inc({ lane }, count)
+    },
+  })
+  return { text: () => registry.metrics(), contentType: registry.contentType }
+}
