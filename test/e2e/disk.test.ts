@@ -100,25 +100,32 @@ onDisk(`a disk that is full and then is not: the same process goes on${why}`, as
   t.is((await api.post('/tenants', { id: 'after', name: 'after' })).status, 201)
 })
 
-const failedStart = (env: Record<string, string>): string => {
-  const { status, stderr } = spawnSync(process.execPath, ['all-in-one/main.ts'], { env: { ...process.env, ...env }, encoding: 'utf8', timeout: 60_000 })
-  return `${status}: ${stderr}`
+/** Why it did not start. */
+const failedStart = async (env: Record<string, string>): Promise<string> => {
+  const error = await startProcess('all-in-one/main.ts', env).then(
+    async (process) => {
+      await process.stop('SIGKILL')
+      return new Error('it started')
+    },
+    (failed: Error) => failed,
+  )
+  return error.message.replace('all-in-one/main.ts ended with ', '')
 }
 
 test('a damaged file, and a folder that cannot be one: the start names the variable and the way out', async (t) => {
   const folder = folderOf(t)
   writeFileSync(join(folder, 'tollgate.sqlite'), randomBytes(8192))
-  const damaged = failedStart(await environment(folder))
+  const damaged = await failedStart(await environment(folder))
   t.regex(damaged, /^1: DATA_DIR: .*tollgate\.sqlite is damaged, or is no SQLite file\. Put a backup in its place/)
   writeFileSync(join(folder, 'a file'), '')
-  t.regex(failedStart(await environment(join(folder, 'a file', 'data'))), /^1: DATA_DIR: .* cannot be used: its file cannot be opened/)
+  t.regex(await failedStart(await environment(join(folder, 'a file', 'data'))), /^1: DATA_DIR: .* cannot be used: its file cannot be opened/)
 })
 
 onDisk(`a folder that may only be read: the start says so${why}`, async (t) => {
   const folder = folderOf(t)
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'ro', 'tmpfs', folder])
   t.teardown(() => spawnSync('umount', ['-l', folder]))
-  t.regex(failedStart(await environment(join(folder, 'data'))), /^1: DATA_DIR: .* cannot be used: its file, or the folder of it, cannot be written/)
+  t.regex(await failedStart(await environment(join(folder, 'data'))), /^1: DATA_DIR: .* cannot be used: its file, or the folder of it, cannot be written/)
 })
 
 test('a volume that is taken away: nothing is answered as written that would be gone with the process', async (t) => {
