@@ -39,6 +39,7 @@ export interface StorageMark {
 
 /** The filling of a feed, which one process has claimed for itself. */
 export interface Filling {
+  readonly epoch: string
   /** To be called at least every few seconds. @throws Error when another process has taken over. */
   renew(): Promise<void>
   /** Everything is in the feed: readers may believe that what is not there does not exist. @throws as `renew`. */
@@ -47,8 +48,8 @@ export interface Filling {
 
 /** How control planes keep a feed that can be lost. All methods reject with AppError `unavailable`. */
 export interface FeedKeeper {
-  /** Whether the feed is complete, since which filling, and which storage it was last kept from. */
-  look(): Promise<{ isComplete: boolean; epoch: string | undefined; storage: StorageMark | undefined }>
+  /** Whether the feed is complete, since which filling, which storage it was last kept from, and the sequence of the last beat (0: none). */
+  look(): Promise<{ isComplete: boolean; epoch: string | undefined; storage: StorageMark | undefined; sequence: number }>
   /**
    * To be called every second: whoever is delivered it has been delivered everything stored before.
    * @returns a sequence that grows from beat to beat, unless the feed has lost what was stored last.

@@ -4,12 +4,12 @@
  * so side by side; one of them fills.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isAppError } from '../../common/errors.ts'
 import type { FeedKeeper, StorageMark } from '../../common/feed/feed.ts'
 import { installationOf } from '../catalog/installation.ts'
 import { keys } from '../keys.ts'
 import type { Installation } from '../schemas/installation.ts'
 import type { Services } from '../services.ts'
+import { update } from '../storage/update.ts'
 import { type Republished, republish } from './republish.ts'
 
 const BEAT_EVERY_MS = 1_000
@@ -17,6 +17,7 @@ const BEAT_EVERY_MS = 1_000
 const COUNT_EVERY = 5
 const WARN_EVERY_MS = 60_000
 const TELL_EVERY_MS = 5_000
+const RENEW_EVERY_MS = 3_000
 const STOP_WITHIN_MS = 1_000
 
 export interface FeedKeeping {
@@ -43,19 +44,37 @@ export const fillFeed = async (
   const filling = await keeper.claim({ anew: how.anew })
   if (!filling) return undefined
   await keeper.beat(how.mark)
-  let [renewedMs, toldMs] = [clock.nowMs(), clock.nowMs()]
-  const done = await republish(storage, feed, log, async (sets) => {
-    how.onProgress?.(sets)
-    if (clock.nowMs() - renewedMs > BEAT_EVERY_MS) {
-      renewedMs = clock.nowMs()
-      await filling.renew()
-    }
-    if (clock.nowMs() - toldMs > TELL_EVERY_MS) {
-      toldMs = clock.nowMs()
-      log.info({ sets }, 'feed: filling')
-    }
-  })
-  await filling.complete()
+  let [sets, toldMs, lost] = [0, clock.nowMs(), false]
+  /** One after another; a claim that was lost to another process ends the work. */
+  let renewing: Promise<unknown> = Promise.resolve()
+  const timer = setInterval(() => {
+    renewing = renewing.then(filling.renew).catch(() => {
+      lost = true
+    })
+    if (clock.nowMs() - toldMs < TELL_EVERY_MS) return
+    toldMs = clock.nowMs()
+    log.info({ sets }, 'feed: filling')
+  }, RENEW_EVERY_MS)
+  timer.unref()
+  try {
+    const done = await republish(storage, feed, log, async (count) => {
+      sets = count
+      how.onProgress?.(count)
+      if (lost) throw new Error('the claim to the filling was lost')
+    })
+    clearInterval(timer)
+    await renewing
+    // First storage knows of it: a complete feed of another filling is one that was put back.
+    await update(storage.installations, keys.installation, (now) => ({ ...now, feedEpoch: filling.epoch, feedSequence: 0 }))
+    await keeper.beat(how.mark)
+    await filling.complete()
+    return told(log, done)
+  } finally {
+    clearInterval(timer)
+  }
+}
+
+const told = (log: Parts['log'], done: Republished): Republished => {
   log.info(done, 'feed: filled; sidecars are current again')
   return done
 }
@@ -64,7 +83,10 @@ export const startKeepingFeed = (services: Parts): FeedKeeping => {
   const { storage, feed, clock, log } = services
   const keeper = feed.keeper
   if (!keeper) return { isComplete: () => true, filled: () => 0, fillings: () => 0, stop: async () => undefined }
-  let [beats, filled, fillings, warnedMs, lastSequence] = [0, 0, 0, 0, 0]
+  let [beats, filled, fillings, warnedMs] = [0, 0, 0, 0]
+  let last: { epoch: string | undefined; sequence: number } = { epoch: undefined, sequence: 0 }
+  /** Of a filling that has lost something: until there is another. */
+  let lostEpoch: string | undefined
   let isComplete = false
   let isFilling = false
   let stopping = false
@@ -84,15 +106,15 @@ export const startKeepingFeed = (services: Parts): FeedKeeping => {
   }
 
   /** What storage says of itself goes on, so that a backup is known as one. */
-  const count = async (installation: Installation, epoch: string | undefined, sequence: number): Promise<void> => {
+  const count = async (epoch: string | undefined, sequence: number): Promise<void> => {
     beats += 1
     if (beats % COUNT_EVERY !== 1) return
-    try {
-      await storage.installations.replace({ ...installation, feedEpoch: epoch, feedSequence: sequence })
-    } catch (error) {
-      // Another control plane has counted.
-      if (!isAppError(error, 'revision_conflict')) throw error
-    }
+    await update(storage.installations, keys.installation, (now) => ({
+      ...now,
+      count: (now.count ?? 0) + 1,
+      feedEpoch: epoch,
+      feedSequence: Math.max(sequence, now.feedEpoch === epoch ? (now.feedSequence ?? 0) : 0),
+    }))
   }
 
   const fill = (anew: boolean, mark: StorageMark) => {
@@ -120,25 +142,32 @@ export const startKeepingFeed = (services: Parts): FeedKeeping => {
       warn({}, 'storage has lost what it says of this installation: if a backup is being restored, stop control planes meanwhile')
       return
     }
-    const mark = { id: installation.id, count: installation.revision }
+    const mark = { id: installation.id, count: installation.count ?? 0 }
     if (seen.storage && seen.storage.id !== mark.id) {
       const said = 'NATS_BUCKET: the bucket belongs to another installation, with another storage: give each a name of its own, or run'
       warn({ theirs: seen.storage.id, ours: mark.id }, `${said} npm run restore:finish if this storage is to take its place`)
-      await keeper.beat(seen.storage)
       return
     }
     if (seen.storage && seen.storage.count > mark.count) {
+      // One that was deposed, and does not know it, may answer with what was: a write says whether it still leads.
+      await storage.installations.replace(installation)
       log.warn({ feed: seen.storage.count, storage: mark.count }, 'storage has gone back: a backup was restored; the feed is filled anew from it')
       fill(true, mark)
       return
     }
-    const sequence = await keeper.beat(mark)
-    const isSame = installation.feedEpoch === seen.epoch
-    const hasLost = isSame && sequence <= Math.max(lastSequence, installation.feedSequence ?? 0)
-    lastSequence = sequence
-    if (hasLost) log.warn({ sequence, before: installation.feedSequence }, 'the feed has lost what was stored last, and is filled from storage')
-    if (!seen.isComplete || hasLost) fill(false, mark)
-    else await count(installation, seen.epoch, sequence)
+    // Of the same filling, the last beat that was seen, here or by any control plane, has to be there still; and a complete
+    // one is that which storage knows of, else it was put back.
+    const witness = Math.max(last.epoch === seen.epoch ? last.sequence : 0, installation.feedEpoch === seen.epoch ? (installation.feedSequence ?? 0) : 0)
+    const isOther = seen.isComplete && typeof installation.feedEpoch === 'string' && installation.feedEpoch !== seen.epoch
+    if (seen.sequence < witness || isOther) {
+      log.warn({ sequence: seen.sequence, before: witness, isOther }, 'the feed has lost what was stored last, or was put back; it is filled anew from storage')
+      lostEpoch = seen.epoch
+    }
+    last = { epoch: seen.epoch, sequence: await keeper.beat(mark) }
+    const hasLost = lostEpoch !== undefined && lostEpoch === seen.epoch
+    if (!hasLost) lostEpoch = undefined
+    if (!seen.isComplete || hasLost) fill(hasLost, mark)
+    else await count(seen.epoch, last.sequence)
   }
 
   let running: Promise<void> = Promise.resolve()

@@ -2,14 +2,15 @@ import type { InferRawDocType } from 'mongoose'
 import { defineFields, defineSchema } from './schema.ts'
 
 /**
- * One document: which installation this storage is. Its revision grows while control planes run, so that a storage that
- * has gone back, from a backup, is told from one that has not.
+ * One document: which installation this storage is, and what control planes have seen last.
  */
 const fields = defineFields({
   id: { type: String, required: true },
   /** The feed as it was kept last: which filling of it, and how far. One that has gone back has lost what came last. */
   feedEpoch: { type: String },
   feedSequence: { type: Number },
+  /** Grows while control planes run, so that a backup is known as one. */
+  count: { type: Number },
   /** When a control plane last saw that the time is right. */
   seenAt: { type: Date },
 })

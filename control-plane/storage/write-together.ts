@@ -38,12 +38,16 @@ export const createWriteQueue = (database: DatabaseSync, check: () => void): Wri
         } catch (error) {
           // A disk that is full takes the whole transaction back: then none of the batch is written.
           if (!database.isTransaction) throw error
-          outcomes.push(() => reject(error))
+          outcomes.push(() => reject(toUnavailable(error)))
         }
       }
       database.exec('COMMIT')
     } catch (error) {
-      if (database.isTransaction) database.exec('ROLLBACK')
+      try {
+        if (database.isTransaction) database.exec('ROLLBACK')
+      } catch {
+        // What cannot even be taken back is not written: the next opening of the file sees to that.
+      }
       const told = toUnavailable(error)
       for (const { reject } of batch) reject(told)
       return

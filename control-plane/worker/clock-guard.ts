@@ -28,6 +28,8 @@ export interface ClockGuardOptions {
   log: Log
   /** So long a control plane may be down, and so far a clock may jump, before somebody has to say that the time is right. */
   maxJumpMs: number
+  /** Milliseconds that no setting of the clock moves; the process's own without. */
+  monotonicMs?: () => number
 }
 
 /** Writes down that the time is right: what was due since the last that was seen may be done. */
@@ -41,9 +43,14 @@ export const confirmClock = async ({ storage, clock }: Pick<ClockGuardOptions, '
 const hours = (ms: number): string => `${Math.round(ms / 360_000) / 10} hours`
 
 /** Resolves when it has looked for the first time. */
-export const startClockGuard = async ({ storage, clock, log, maxJumpMs }: ClockGuardOptions): Promise<ClockGuard> => {
+export const startClockGuard = async ({ storage, clock, log, maxJumpMs, monotonicMs = () => performance.now() }: ClockGuardOptions): Promise<ClockGuard> => {
   let problem: string | undefined = 'the clock has not been compared yet'
   let toldMs = Number.NEGATIVE_INFINITY
+
+  /** Of this process's own count of time, which no setting of the clock moves. */
+  let [seenMs, countedMs] = [clock.nowMs(), monotonicMs()]
+  /** It has jumped since it was looked at: until the next look, which is soon, it is not believed. */
+  const hasJumped = (): boolean => Math.abs(clock.nowMs() - seenMs - (monotonicMs() - countedMs)) > APART_MS
 
   const compare = async (): Promise<string | undefined> => {
     const beforeMs = clock.nowMs()
@@ -66,6 +73,7 @@ export const startClockGuard = async ({ storage, clock, log, maxJumpMs }: ClockG
     const before = problem
     try {
       problem = await compare()
+      ;[seenMs, countedMs] = [clock.nowMs(), monotonicMs()]
     } catch (error) {
       // Storage is away: nothing is billed without it anyway, and what was known of the clock still is.
       log.debug({ err: error }, 'the clock could not be compared')
@@ -80,5 +88,5 @@ export const startClockGuard = async ({ storage, clock, log, maxJumpMs }: ClockG
   await look()
   const timer = setInterval(() => void look(), LOOK_EVERY_MS)
   timer.unref()
-  return { problem: () => problem, stop: () => clearInterval(timer) }
+  return { problem: () => problem ?? (hasJumped() ? 'the clock has just jumped' : undefined), stop: () => clearInterval(timer) }
 }

@@ -57,6 +57,9 @@ interface Work {
   repairAt?: Date | null
 }
 
+/** What moves with time, and charges. */
+const isBusiness = (collection: Repairable): boolean => collection === 'payments' || collection === 'subscriptions'
+
 interface Lane {
   name: string
   run(): Promise<void>
@@ -86,7 +89,8 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
     setAside.delete(id)
     // An embedded store answers at once, and requests wait for their turn too.
     await setImmediate()
-    if (stopping) return
+    // The clock may have jumped since it was found.
+    if (stopping || (isBusiness(collection) && !mayBill())) return
     const ended = new AbortController()
     const tooLong = sleep(WORK_WITHIN_MS, undefined, { ref: false, signal: ended.signal }).then(() => {
       throw new Error(`it has not ended within ${WORK_WITHIN_MS} ms`)
@@ -131,7 +135,7 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
     while (waiting.length > 0 && !stopping) {
       const next: typeof waiting = []
       for await (const { tenantId, documents } of pMapIterable(waiting, readShare, { concurrency: SHARES_AHEAD, backpressure: SHARES_AHEAD })) {
-        if (stopping) return
+        if (stopping || !mayBill()) return
         yield* shuffled(documents)
         if (documents.length === SHARE) next.push({ tenantId, after: placeOf(documents.at(-1), 'dueAt') })
       }
@@ -146,13 +150,18 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
   }
 
   const removeExpired = async (collection: 'idempotencyRecords' | 'webhookEvents'): Promise<void> => {
-    let found: number
+    let removed: number
     do {
+      removed = 0
       const expired: { _id: string; revision: number }[] = await storage[collection].due({ by: 'expiresAt', until: clock.now(), limit: BATCH })
-      found = expired.length
-      // Another process may have removed it already.
-      await atOnce(shuffled(expired), REPAIRS_AT_ONCE, (document) => storage[collection].remove(document).catch(() => undefined))
-    } while (found === BATCH && !stopping)
+      const remove = async (document: { _id: string; revision: number }) => {
+        await storage[collection].remove(document)
+        removed += 1
+      }
+      // Another process may have removed it already; where nothing can be removed, the next look is soon enough.
+      await atOnce(shuffled(expired), REPAIRS_AT_ONCE, (document) => remove(document).catch(() => undefined))
+      if (expired.length < BATCH) return
+    } while (removed > 0 && !stopping)
   }
 
   const lanes: Lane[] = [

@@ -49,6 +49,8 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
   const clocks = new LRUCache<string, TestClock>({ max: MAX_CLOCKS })
   const restoredClocks = new LRUCache<string, TestClock>({ max: MAX_CLOCKS })
   /** A fetch under way, and the newest set that the watch has brought meanwhile: the fetch may answer an older one. */
+  /** Raised when everything is forgotten: what was asked for before is of a time that is no more. */
+  let generation = 0
   const fetches = new Map<string, { done: Promise<Known>; newest: EntitlementSet | undefined }>()
   const listeners = new Map<string, Set<() => void>>()
   const anyListeners = new Set<(set: EntitlementSet) => void>()
@@ -153,6 +155,8 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
     onClock,
     isWanted: isHeardOf,
     onReset: () => {
+      generation += 1
+      fetches.clear()
       cache.clear()
       absent.clear()
       missing.clear()
@@ -188,19 +192,21 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
     misses += 1
     fetch.done = (async () => {
       const readAtMs = clock.nowMs()
+      const of = generation
       try {
         const fetched = await queue.run(() => feed.getSet(customer))
+        if (of !== generation) throw new AppError('unavailable', 'the feed was filled anew while it was asked; try again')
         const { newest } = fetch
         const set = newest && newest.revision > (fetched?.revision ?? 0) ? newest : (fetched ?? null)
         return store(customer, { set, readAtMs })
       } catch (error) {
-        if (!(error instanceof MissingSetError)) throw error
+        if (!(error instanceof MissingSetError) || of !== generation) throw error
         const { newest } = fetch
         if (newest && newest.revision >= (error.missing.revision ?? 0)) return store(customer, { set: newest, readAtMs })
         setBehind(error.missing)
         throw error
       } finally {
-        fetches.delete(key)
+        if (fetches.get(key) === fetch) fetches.delete(key)
       }
     })()
     fetches.set(key, fetch)

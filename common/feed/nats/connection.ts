@@ -23,6 +23,8 @@ export const connectionOptions = (url: string, waitMs: number): ConnectionOption
     ...credentials,
     // A feed that is away is waited for, for ever: sidecars answer from memory meanwhile.
     maxReconnectAttempts: -1,
+    // Also while it refuses us: its credentials may be there a moment later.
+    ignoreAuthErrorAbort: true,
     waitOnFirstConnect: true,
     reconnectTimeWait: waitMs,
     reconnectJitter: waitMs,

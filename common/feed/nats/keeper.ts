@@ -29,6 +29,7 @@ export const createKeeper = (options: { bucket: Bucket & { reshape(): Promise<vo
       sequence = written
     }
     return {
+      epoch,
       renew: () => orUnavailable(() => write({ epoch, isComplete: false, by, claimedAtMs: clock.nowMs() })),
       complete: () => orUnavailable(() => write({ epoch, isComplete: true })),
     }
@@ -39,14 +40,19 @@ export const createKeeper = (options: { bucket: Bucket & { reshape(): Promise<vo
       orUnavailable(async () => {
         const { state } = await readState()
         const entry = await bucket.get(BEAT_KEY)
-        return { isComplete: state?.isComplete === true, epoch: state?.epoch, storage: live(entry) ? decodeBeat(entry.value)?.storage : undefined }
+        return {
+          isComplete: state?.isComplete === true,
+          epoch: state?.epoch,
+          storage: live(entry) ? decodeBeat(entry.value)?.storage : undefined,
+          sequence: entry?.revision ?? 0,
+        }
       }),
     beat: (storage: StorageMark) => orUnavailable(() => bucket.put(BEAT_KEY, encodeJson({ atMs: clock.nowMs(), storage }))),
     remake: () => orUnavailable(() => bucket.reshape()),
     claim: ({ anew }) =>
       orUnavailable(async () => {
         const { state, sequence } = await readState()
-        const isClaimed = state && !state.isComplete && clock.nowMs() - (state.claimedAtMs ?? 0) < CLAIM_MS
+        const isClaimed = state && !state.isComplete && Math.abs(clock.nowMs() - (state.claimedAtMs ?? 0)) < CLAIM_MS
         if (isClaimed && state.by !== by) return undefined
         const isWrong = anew || state?.isWrong === true
         const epoch = state && !state.isComplete && !anew ? state.epoch : randomUUID()

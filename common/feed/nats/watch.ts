@@ -141,8 +141,11 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
 
   const deliverBeat = (value: Uint8Array) => {
     const beat = decodeBeat(value)
-    heardMs = clock.nowMs()
-    if (beat && isLive()) asOfMs = Math.max(asOfMs, Math.min(beat.atMs, heardMs))
+    const nowMs = clock.nowMs()
+    // One whose clock is not ours says nothing of how current this is: the stream is asked then.
+    if (!beat || Math.abs(nowMs - beat.atMs) > BEAT_LATE_MS) return
+    heardMs = nowMs
+    if (isLive()) asOfMs = Math.max(asOfMs, Math.min(beat.atMs, heardMs))
   }
 
   /** Of a removal that came and was forgotten while this watch was away nothing is left to be delivered. */

@@ -20,7 +20,9 @@ const MAX_KEPT = 100
 /** Without the oldest that never left, of rounds that are over: nothing is decided by them any more. */
 const boundedAttempts = ({ attempts, round }: Payment): Attempt[] => {
   let surplus = attempts.length - MAX_KEPT
-  return attempts.filter((attempt) => surplus <= 0 || attempt.status !== 'not_sent' || attempt.round >= round || surplus-- <= 0)
+  /** What somebody only said of it may turn out otherwise. */
+  const isProven = ({ status, resolution, pspReference }: Attempt): boolean => status === 'not_sent' && !resolution && !pspReference
+  return attempts.filter((attempt) => surplus <= 0 || !isProven(attempt) || attempt.round >= round || surplus-- <= 0)
 }
 
 /** Stored before the PSP is called: from then on the attempt is taken to have reached it. */

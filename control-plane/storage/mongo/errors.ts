@@ -11,12 +11,19 @@ const { mongo } = mongoose
  */
 const AWAY: readonly (number | string | undefined)[] = [
   1, // InternalError
+  6, // HostUnreachable
+  7, // HostNotFound
   50, // MaxTimeMSExpired
   64, // WriteConcernFailed
+  89, // NetworkTimeout
   91, // ShutdownInProgress
+  100, // UnsatisfiableWriteConcern
+  133, // FailedToSatisfyReadPreference
   134, // ReadConcernMajorityNotAvailableYet
   189, // PrimarySteppedDown
+  202, // NetworkInterfaceExceededTimeLimit
   262, // ExceededTimeLimit
+  9001, // SocketException
   10107, // NotWritablePrimary
   11600, // InterruptedAtShutdown
   11602, // InterruptedDueToReplStateChange
