@@ -87,6 +87,8 @@ export const startKeepingFeed = (services: Parts): FeedKeeping => {
   let last: { epoch: string | undefined; sequence: number } = { epoch: undefined, sequence: 0 }
   /** Of a filling that has lost something: until there is another. */
   let lostEpoch: string | undefined
+  let previous: Installation | undefined
+  let others = 0
   let isComplete = false
   let isFilling = false
   let stopping = false
@@ -134,9 +136,12 @@ export const startKeepingFeed = (services: Parts): FeedKeeping => {
   }
 
   const keep = async () => {
+    // What had been seen of the feed before it is looked at now, by any control plane.
+    const earlier = previous ?? (await read())
     // Of the feed first: what storage says afterwards can only be later, unless it has gone back.
     const seen = await keeper.look()
     const installation = await read()
+    previous = installation
     isComplete = seen.isComplete
     if (!installation) {
       warn({}, 'storage has lost what it says of this installation: if a backup is being restored, stop control planes meanwhile')
@@ -157,9 +162,11 @@ export const startKeepingFeed = (services: Parts): FeedKeeping => {
     }
     // Of the same filling, the last beat that was seen, here or by any control plane, has to be there still; and a complete
     // one is that which storage knows of, else it was put back.
-    const witness = Math.max(last.epoch === seen.epoch ? last.sequence : 0, installation.feedEpoch === seen.epoch ? (installation.feedSequence ?? 0) : 0)
+    const witness = Math.max(last.epoch === seen.epoch ? last.sequence : 0, earlier?.feedEpoch === seen.epoch ? (earlier?.feedSequence ?? 0) : 0)
     const isOther = seen.isComplete && typeof installation.feedEpoch === 'string' && installation.feedEpoch !== seen.epoch
-    if (seen.sequence < witness || isOther) {
+    // Twice: between the two readings another control plane may have filled it.
+    others = isOther ? others + 1 : 0
+    if (seen.sequence < witness || others > 1) {
       log.warn({ sequence: seen.sequence, before: witness, isOther }, 'the feed has lost what was stored last, or was put back; it is filled anew from storage')
       lostEpoch = seen.epoch
     }
