@@ -6,7 +6,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { ConfigError } from '../common/config.ts'
-import { orCannotStart } from '../control-plane/storage/sqlite-faults.ts'
+import { orCannotStart, toCannotStart } from '../control-plane/storage/sqlite-faults.ts'
 
 /** https://www.sqlite.org/rescode.html#busy */
 const BUSY = 5
@@ -22,10 +22,7 @@ export const lockDataDir = (dataDir: string): { release(): void } => {
     lock.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT')
   } catch (error) {
     lock.close()
-    if (!(error instanceof Error && 'errcode' in error && error.errcode === BUSY))
-      orCannotStart(path, () => {
-        throw error
-      })
+    if (!(error instanceof Error && 'errcode' in error && error.errcode === BUSY)) throw toCannotStart(path, error)
     throw new ConfigError(
       `DATA_DIR ${dataDir} is in use by another Tollgate. Stop that one, give this one a DATA_DIR of its own, or run several with NATS_URL (docs/operating.md).`,
     )

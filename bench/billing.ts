@@ -159,8 +159,7 @@ try {
       const ids = Array.from({ length: due }, () => `due-${serial++}`)
       await pMap(
         ids,
-        async (id) => {
-          const n = ids.indexOf(id)
+        async (id, n) => {
           const owner = customers === undefined ? id : `owner-${serial}-${n % customers}`
           const { customer: whose } = copyOf(template, owner, dueAt)
           if (n < (customers ?? due)) await opened.customers.insert(whose)

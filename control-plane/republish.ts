@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { systemClock } from '../common/clock.ts'
 import { ConfigError, readConfig } from '../common/config.ts'
 import { createLog } from '../common/log.ts'
-import { installationOf } from './catalog/installation.ts'
+import { installationOf, markOf } from './catalog/installation.ts'
 import { openFeed, openStorage } from './compose.ts'
 import { fillFeed } from './entitlements/keep-feed.ts'
 import { republish } from './entitlements/republish.ts'
@@ -27,10 +27,9 @@ const run = async () => {
   opened.defer(feed.close)
   const { keeper } = feed
   if (!keeper) throw new ConfigError('NATS_URL must be set')
-  const { id, count = 0 } = await installationOf({ storage, clock: systemClock })
-  const mark = { id, count: count ?? 0 }
+  const mark = markOf(await installationOf({ storage, clock: systemClock }))
   const { storage: theirs } = await keeper.look()
-  if (!afterRestore && theirs && theirs.id !== id)
+  if (!afterRestore && theirs && theirs.id !== mark.id)
     throw new ConfigError('NATS_BUCKET: the bucket belongs to another installation; if this storage is to take its place, run npm run restore:finish')
   // Storage has gone back: beside what the feed has, nothing of it would count.
   const anew = afterRestore || (theirs !== undefined && theirs.count > mark.count)

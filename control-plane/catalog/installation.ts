@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import type { StorageMark } from '../../common/feed/feed.ts'
 import { keys, PLATFORM } from '../keys.ts'
 import type { Installation } from '../schemas/installation.ts'
 import type { Services } from '../services.ts'
@@ -8,3 +9,6 @@ import { insertOrGet } from '../storage/update.ts'
 export const installationOf = async ({ storage, clock }: Pick<Services, 'storage' | 'clock'>): Promise<Installation> =>
   (await storage.installations.find(keys.installation)) ??
   insertOrGet(storage.installations, { _id: keys.installation, tenantId: PLATFORM, id: randomUUID(), createdAt: clock.now() })
+
+/** Where this storage stands. */
+export const markOf = ({ id, count }: Installation): StorageMark => ({ id, count: count ?? 0 })

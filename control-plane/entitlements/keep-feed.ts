@@ -5,7 +5,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FeedKeeper, StorageMark } from '../../common/feed/feed.ts'
-import { installationOf } from '../catalog/installation.ts'
+import { installationOf, markOf } from '../catalog/installation.ts'
 import { keys } from '../keys.ts'
 import type { Installation } from '../schemas/installation.ts'
 import type { Services } from '../services.ts'
@@ -68,15 +68,11 @@ export const fillFeed = async (
     await update(storage.installations, keys.installation, (now) => ({ ...now, feedEpoch: filling.epoch, feedSequence: 0 }))
     await keeper.beat(how.mark)
     await filling.complete()
-    return told(log, done)
+    log.info(done, 'feed: filled; sidecars are current again')
+    return done
   } finally {
     clearInterval(timer)
   }
-}
-
-const told = (log: Parts['log'], done: Republished): Republished => {
-  log.info(done, 'feed: filled; sidecars are current again')
-  return done
 }
 
 export const startKeepingFeed = (services: Parts): FeedKeeping => {
@@ -147,7 +143,7 @@ export const startKeepingFeed = (services: Parts): FeedKeeping => {
       warn({}, 'storage has lost what it says of this installation: if a backup is being restored, stop control planes meanwhile')
       return
     }
-    const mark = { id: installation.id, count: installation.count ?? 0 }
+    const mark = markOf(installation)
     if (seen.storage && seen.storage.id !== mark.id) {
       const said = 'NATS_BUCKET: the bucket belongs to another installation, with another storage: give each a name of its own, or run'
       warn({ theirs: seen.storage.id, ours: mark.id }, `${said} npm run restore:finish if this storage is to take its place`)

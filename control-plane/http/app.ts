@@ -13,6 +13,7 @@ import { AppError, isAppError } from '../../common/errors.ts'
 import { authenticate, type Caller, tenantOfCall } from '../access/authenticate.ts'
 import { derivedId, PLATFORM } from '../keys.ts'
 import type { Metrics } from '../metrics.ts'
+import type { Role } from '../schemas/api-key.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
 import { type GivenAnswer, onceAKey, type StoredAnswer } from './idempotency.ts'
@@ -50,8 +51,7 @@ export const createHttpApp = (options: HttpAppOptions): Koa => {
     context.body = { status: ready ? 'ready' : 'not ready' }
   })
   router.get('/metrics', async (context) => {
-    const { role } = await authenticate(services, options.platformKey, context.get('authorization') || undefined)
-    if (role !== 'platform') throw new AppError('forbidden', `this needs a key of role platform; this one is ${role}`)
+    checkRole(await authenticate(services, options.platformKey, context.get('authorization') || undefined), access.platform)
     context.type = options.metrics.contentType
     context.body = await options.metrics.text()
   })
@@ -132,6 +132,11 @@ const bodyOf = (context: RouterContext): unknown => {
   return rawBody === undefined || rawBody === '' ? {} : body
 }
 
+/** @throws AppError `forbidden`. */
+const checkRole = ({ role }: Caller, allowed: readonly Role[]): void => {
+  if (!allowed.includes(role)) throw new AppError('forbidden', `this needs a key of role ${allowed.join(', ')}; this one is ${role}`)
+}
+
 /** Nobody's: for routes that need no key and are about no tenant yet. */
 const anonymous: Caller = { role: 'read', keyId: 'anonymous' }
 
@@ -139,10 +144,7 @@ const serve = async (context: RouterContext, definition: AnyRoute, { services, p
   const headers = headersOf(context)
   const isPublic = definition.access === 'public'
   const caller = isPublic ? anonymous : await authenticate(services, platformKey, headers.authorization)
-  const allowed: readonly string[] = access[definition.access]
-  if (!isPublic && !allowed.includes(caller.role)) {
-    throw new AppError('forbidden', `this needs a key of role ${allowed.join(', ')}; this one is ${caller.role}`)
-  }
+  if (!isPublic) checkRole(caller, access[definition.access])
   const streams = context.is('text/csv') === 'text/csv'
   if (streams && definition.takes !== 'text/csv') throw new AppError('unsupported_media_type', 'the body must be JSON: send Content-Type: application/json')
   if (!streams && definition.takes) throw new AppError('unsupported_media_type', `the body must be ${definition.takes}: send Content-Type: ${definition.takes}`)
@@ -158,7 +160,7 @@ const serve = async (context: RouterContext, definition: AnyRoute, { services, p
     headers,
     rawBody: (context.request as { rawBody?: string }).rawBody ?? '',
     stream: streams ? context.req : undefined,
-    signal: goneSignal(context),
+    gone: () => goneSignal(context),
   }
   const work = async (newId: Call<unknown, unknown, unknown>['newId']): Promise<GivenAnswer> => {
     const answer = await definition.handle({ ...call, newId } as never)

@@ -31,7 +31,7 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
     method: 'get',
     path: '/metrics',
     summary: "Prometheus' text format, for a platform key",
-    security: [{ apiKey: [] }],
+    security: [{ [bearer.name]: [] }],
     responses: { 200: { description: 'The metrics.', content: { 'text/plain': { schema: { type: 'string' } } } }, ...problems },
   })
   for (const definition of routes) {

@@ -53,8 +53,8 @@ export interface Call<Params, Query, Body> {
   rawBody: string
   /** The body of a route that takes another type than JSON, as it arrives. */
   stream: Readable | undefined
-  /** Aborts when the caller is gone before the answer. */
-  signal: AbortSignal
+  /** A signal that aborts when the caller is gone before the answer. */
+  gone(): AbortSignal
   /** `sub_…`: unique, sorts by time, and the same when the same request is repeated under its idempotency key. */
   newId(prefix: string): string
 }

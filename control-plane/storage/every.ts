@@ -3,14 +3,19 @@ import { type Collection, MAX_PAGE, type PageQuery, type StoredDocument } from '
 
 type Pages<D extends StoredDocument> = Pick<Collection<D>, 'page'>
 
-/** As they are read: what is written meanwhile may be missed, or seen. @param from leaves out what was created before. */
-export async function* every<D extends StoredDocument>(collection: Pages<D>, where: PageQuery['where'], from?: Date): AsyncGenerator<D, undefined> {
+/** Whole pages, for whoever works on many at once. What is written meanwhile may be missed, or seen. @param from leaves out what was created before. */
+export async function* pages<D extends StoredDocument>(collection: Pages<D>, where: PageQuery['where'], from?: Date): AsyncGenerator<D[], undefined> {
   let cursor: string | undefined
   do {
     const page = await collection.page({ where, limit: MAX_PAGE, ...(cursor === undefined ? { ...(from ? { from } : {}) } : { cursor }) })
-    yield* page.data
+    yield page.data
     cursor = page.nextCursor
   } while (cursor)
+}
+
+/** As `pages`, one by one. */
+export async function* every<D extends StoredDocument>(collection: Pages<D>, where: PageQuery['where'], from?: Date): AsyncGenerator<D, undefined> {
+  for await (const page of pages(collection, where, from)) yield* page
 }
 
 /** All at once, where there are not many. */

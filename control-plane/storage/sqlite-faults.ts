@@ -34,19 +34,24 @@ export const orUnavailable = <T>(run: () => T): T => {
   }
 }
 
-/** @throws ConfigError that names the variable and the way out. */
+/** An error of the file or its disk, at a start, as a ConfigError that names the variable and the way out; any other as it is. */
+export const toCannotStart = (path: string, error: unknown): unknown => {
+  const code = codeOf(error)
+  const system = error instanceof Error && 'code' in error ? String(error.code) : ''
+  if (code !== undefined && DAMAGED.includes(code))
+    return new ConfigError(`DATA_DIR: ${path} is damaged, or is no SQLite file. Put a backup in its place (docs/operating.md), or move it away to begin anew.`)
+  const why =
+    code === undefined ? { EACCES: words[8], EPERM: words[8], EROFS: words[8], ENOENT: words[8], ENOTDIR: words[14], ENOSPC: words[13] }[system] : words[code]
+  if (why === undefined) return error
+  return new ConfigError(`DATA_DIR: ${path} cannot be used: ${why}. Make room, or give DATA_DIR a folder that this user may write.`)
+}
+
+/** @throws ConfigError; what `run` throws otherwise. */
 export const orCannotStart = <T>(path: string, run: () => T): T => {
   try {
     return run()
   } catch (error) {
-    const code = codeOf(error)
-    const system = error instanceof Error && 'code' in error ? String(error.code) : ''
-    if (code !== undefined && DAMAGED.includes(code))
-      throw new ConfigError(`DATA_DIR: ${path} is damaged, or is no SQLite file. Put a backup in its place (docs/operating.md), or move it away to begin anew.`)
-    const why =
-      code === undefined ? { EACCES: words[8], EPERM: words[8], EROFS: words[8], ENOENT: words[8], ENOTDIR: words[14], ENOSPC: words[13] }[system] : words[code]
-    if (why === undefined) throw error
-    throw new ConfigError(`DATA_DIR: ${path} cannot be used: ${why}. Make room, or give DATA_DIR a folder that this user may write.`)
+    throw toCannotStart(path, error)
   }
 }
 

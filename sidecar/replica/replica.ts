@@ -48,9 +48,9 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
   const queue = createFetchQueue()
   const clocks = new LRUCache<string, TestClock>({ max: MAX_CLOCKS })
   const restoredClocks = new LRUCache<string, TestClock>({ max: MAX_CLOCKS })
-  /** A fetch under way, and the newest set that the watch has brought meanwhile: the fetch may answer an older one. */
   /** Raised when everything is forgotten: what was asked for before is of a time that is no more. */
   let generation = 0
+  /** A fetch under way, and the newest set that the watch has brought meanwhile: the fetch may answer an older one. */
   const fetches = new Map<string, { done: Promise<Known>; newest: EntitlementSet | undefined }>()
   const listeners = new Map<string, Set<() => void>>()
   const anyListeners = new Set<(set: EntitlementSet) => void>()

@@ -1,10 +1,10 @@
 /** A clock that jumps ahead bills nobody. */
 import test from 'ava'
-import { createBundle } from '../../control-plane/catalog/bundles.ts'
+import type { Services } from '../../control-plane/services.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
 import { confirmClock, startClockGuard } from '../../control-plane/worker/clock-guard.ts'
 import { startWorker } from '../../control-plane/worker/worker.ts'
-import { openLaboratory, storefront } from './laboratory.ts'
+import { createDailyBundle, openLaboratory, storefront } from './laboratory.ts'
 
 const HOUR_MS = 3_600_000
 const DAY_MS = 24 * HOUR_MS
@@ -14,30 +14,27 @@ const never = 2 ** 30
 const openBusiness = async () => {
   const laboratory = openLaboratory()
   const tenant = await laboratory.newTenant('t', undefined, storefront)
-  await createBundle(laboratory.services, tenant, 'shop', 'daily', {
-    name: 'daily',
-    pricing: { amountMinor: 100, currency: 'USD', interval: 'day', intervalCount: 1 },
-    entitlements: [],
-    trialDays: 0,
-    refundEndsAccess: false,
-  })
+  await createDailyBundle(laboratory, tenant)
   for (let n = 0; n < 3; n += 1)
     await createSubscription(laboratory.services, tenant, `s-${n}`, { customerId: `c${n}`, bundleId: 'daily', storefrontId: 'shop', paymentMethod: 'good' })
   return laboratory
+}
+
+/** A control plane that starts, does what is due, and ends. @returns why it did not believe the time. */
+const runOnce = async (services: Services): Promise<string | undefined> => {
+  const guard = await startClockGuard({ ...services, maxJumpMs })
+  const worker = startWorker(services, { pollMs: never, mayBill: () => guard.problem() === undefined })
+  await worker.runOnce()
+  await worker.stop()
+  guard.stop()
+  return guard.problem()
 }
 
 test('with no other clock to ask: a jump beyond the bound bills nobody until an operator says that it is so', async (t) => {
   const laboratory = await openBusiness()
   t.teardown(laboratory.close)
   const { services, bank } = laboratory
-  const clockNow = async () => {
-    const guard = await startClockGuard({ ...services, maxJumpMs })
-    const worker = startWorker(services, { pollMs: never, mayBill: () => guard.problem() === undefined })
-    await worker.runOnce()
-    await worker.stop()
-    guard.stop()
-    return guard.problem()
-  }
+  const clockNow = () => runOnce(services)
   t.is(await clockNow(), undefined)
   laboratory.pass(2 * DAY_MS)
   t.is(await clockNow(), undefined, 'a control plane may be down for a while')
@@ -62,14 +59,7 @@ test("a storage server's clock decides: nothing is billed while it disagrees, an
     return new Date(serverMs)
   }
   const services = { ...laboratory.services, storage: { ...laboratory.services.storage, serverTime } }
-  const run = async () => {
-    const guard = await startClockGuard({ ...services, maxJumpMs })
-    const worker = startWorker(services, { pollMs: never, mayBill: () => guard.problem() === undefined })
-    await worker.runOnce()
-    await worker.stop()
-    guard.stop()
-    return guard.problem()
-  }
+  const run = () => runOnce(services)
   t.is(await run(), undefined)
   const before = bank.charges().length
   laboratory.pass(10 * DAY_MS)

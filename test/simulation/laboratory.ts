@@ -7,6 +7,7 @@ import type { Feed } from '../../common/feed/feed.ts'
 import { createInProcessFeed } from '../../common/feed/in-process.ts'
 import { createLog } from '../../common/log.ts'
 import { createSealing } from '../../control-plane/access/sealing.ts'
+import { createBundle } from '../../control-plane/catalog/bundles.ts'
 import { createTenant } from '../../control-plane/catalog/tenants.ts'
 import { keys } from '../../control-plane/keys.ts'
 import { receiveWebhook } from '../../control-plane/payments/webhooks/receive-webhook.ts'
@@ -167,3 +168,13 @@ export const openLaboratory = (): Laboratory => {
     close: storage.close,
   }
 }
+
+/** A bundle that is charged each day, to be sold in `shop`. */
+export const createDailyBundle = (laboratory: Laboratory, tenant: Tenant) =>
+  createBundle(laboratory.services, tenant, 'shop', 'daily', {
+    name: 'daily',
+    pricing: { amountMinor: 100, currency: 'USD', interval: 'day', intervalCount: 1 },
+    entitlements: [],
+    trialDays: 0,
+    refundEndsAccess: false,
+  })

@@ -1,26 +1,20 @@
 /** The worker of a live tenant: catching up, taking turns, and giving way. */
 import test from 'ava'
-import { createBundle, replaceBundle } from '../../control-plane/catalog/bundles.ts'
+import { replaceBundle } from '../../control-plane/catalog/bundles.ts'
 import { keys } from '../../control-plane/keys.ts'
 import type { Tenant } from '../../control-plane/schemas/tenant.ts'
 import { editSubscription } from '../../control-plane/subscriptions/change-subscription.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
 import { rollOutBundle } from '../../control-plane/subscriptions/roll-out-bundle.ts'
 import { startWorker } from '../../control-plane/worker/worker.ts'
-import { type Laboratory, openLaboratory, storefront } from './laboratory.ts'
+import { createDailyBundle, type Laboratory, openLaboratory, storefront } from './laboratory.ts'
 
 const DAY_MS = 86_400_000
 const never = 2 ** 30
 
 const openBusiness = async (laboratory: Laboratory, id: string): Promise<{ tenant: Tenant; sell(count: number): Promise<void> }> => {
   const tenant = await laboratory.newTenant(id, undefined, storefront)
-  await createBundle(laboratory.services, tenant, 'shop', 'daily', {
-    name: 'daily',
-    pricing: { amountMinor: 100, currency: 'USD', interval: 'day', intervalCount: 1 },
-    entitlements: [],
-    trialDays: 0,
-    refundEndsAccess: false,
-  })
+  await createDailyBundle(laboratory, tenant)
   return {
     tenant,
     sell: async (count) => {

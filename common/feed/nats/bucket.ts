@@ -47,6 +47,8 @@ export interface Bucket {
   forget(key: string, before?: number): Promise<void>
   /** It is replicated, by servers that do not compare and set as one (`SETS_AS_ONE`). */
   mayReorder(): boolean
+  /** Of control planes: makes it if it is gone, and gives it the shape that was asked for. */
+  reshape(): Promise<void>
   /** @throws AppError `unavailable`, also when it is gone. */
   info(): Promise<StreamInfo>
 }
@@ -101,12 +103,7 @@ const shapeBucket = async (connection: NatsConnection, manager: JetStreamManager
 }
 
 /** @param make of control planes: the bucket is made if it is not there. @throws AppError `unavailable`. */
-export const openBucket = async (
-  connection: NatsConnection,
-  name: string,
-  make: BucketShape | undefined,
-  log: Log,
-): Promise<Bucket & { reshape(): Promise<void> }> => {
+export const openBucket = async (connection: NatsConnection, name: string, make: BucketShape | undefined, log: Log): Promise<Bucket> => {
   const manager = await jetstreamManager(connection, { timeout: REQUEST_TIMEOUT_MS })
   const reshape = async () => {
     if (make) await shapeBucket(connection, manager, name, make, log)

@@ -9,7 +9,7 @@ import type { Log } from '../../log.ts'
 import { type Feed, type FeedWatch, MAX_SET_BYTES, MissingSetError } from '../feed.ts'
 import { clockKey, FORGOTTEN_KEY, setKey } from '../keys.ts'
 import { clockRankOf, decodeClockMessage, decodeMessage, encodeClockMessage, encodeMessage, encodeMissing, type Message, rank, rankOf } from '../message.ts'
-import { type BucketShape, live, openBucket } from './bucket.ts'
+import { type Bucket, type BucketShape, live, openBucket } from './bucket.ts'
 import { connectAloud, connectionOptions, orUnavailable, tellOfLosses } from './connection.ts'
 import { createKeeper } from './keeper.ts'
 import { type BucketState, decodeState, STATE_KEY } from './state.ts'
@@ -46,7 +46,7 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
   const connection = await connectAloud(connectionOptions(options.url, options.reconnectWaitMs ?? 250), log)
   const faults = createFaults(log, clock)
   tellOfLosses(connection, log).catch((error: unknown) => faults.tell(error, 'feed: it is not heard any more whether the server is lost'))
-  let bucket: Awaited<ReturnType<typeof openBucket>>
+  let bucket: Bucket
   try {
     bucket = await orUnavailable(() => openBucket(connection, options.bucket, options.keeps, log))
   } catch (error) {

@@ -10,7 +10,7 @@ import { BEAT_KEY, type BucketState, decodeBeat, decodeState, encodeJson, STATE_
 /** A claim that is not renewed for so long is somebody else's to take. */
 const CLAIM_MS = 15_000
 
-export const createKeeper = (options: { bucket: Bucket & { reshape(): Promise<void> }; clock: Clock; log: Log }): FeedKeeper => {
+export const createKeeper = (options: { bucket: Bucket; clock: Clock; log: Log }): FeedKeeper => {
   const { bucket, clock, log } = options
   /** Of this process. */
   const by = randomUUID()

@@ -34,7 +34,7 @@ export const testClockRoutes = [
     }),
     status: 200,
     answer: clockAnswer,
-    handle: async ({ services, tenant, body, ifMatch, signal }) =>
-      toAnswer(await moveTestClock(services, tenant, new Date(body.now), mustMatch(ifMatch), signal)),
+    handle: async ({ services, tenant, body, ifMatch, gone }) =>
+      toAnswer(await moveTestClock(services, tenant, new Date(body.now), mustMatch(ifMatch), gone())),
   }),
 ]
