@@ -46,12 +46,18 @@ const termsOf = (entitlement: Entitlement, subscription: SubscriptionAccess): Te
 
 const byAge = (a: SubscriptionAccess, b: SubscriptionAccess): number => a.fromMs - b.fromMs || (a.subscriptionId < b.subscriptionId ? -1 : 1)
 
+export interface Derived {
+  grants: Grant[]
+  /** Those that have ended and would be granted of if no living subscription had the same key: with `grants`, all that can matter again. */
+  hidden: string[]
+}
+
 /**
  * Grants of all of a customer's subscriptions, ordered by key, then oldest subscription first.
  * Of subscriptions that have ended only the last one of each key is kept, and only where no living one grants
  * the key: it is what lets a sidecar say "expired", and keeping more would let a set grow for ever.
  */
-export const deriveGrants = (subscriptions: readonly SubscriptionAccess[]): Grant[] => {
+export const derive = (subscriptions: readonly SubscriptionAccess[]): Derived => {
   const living: Grant[] = []
   const ended = new Map<string, Grant>()
   for (const subscription of subscriptions.toSorted(byAge)) {
@@ -71,7 +77,12 @@ export const deriveGrants = (subscriptions: readonly SubscriptionAccess[]): Gran
     }
   }
   const livingKeys = new Set(living.map((grant) => grant.key))
-  const last = [...ended.values()].filter((grant) => !livingKeys.has(grant.key))
-  // A stable sort: within a key the order stays oldest subscription first.
-  return [...living, ...last].sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0))
+  const last = [...ended.values()]
+  return {
+    // A stable sort: within a key the order stays oldest subscription first.
+    grants: [...living, ...last.filter(({ key }) => !livingKeys.has(key))].sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0)),
+    hidden: [...new Set(last.filter(({ key }) => livingKeys.has(key)).map(({ subscriptionId }) => subscriptionId))].sort(),
+  }
 }
+
+export const deriveGrants = (subscriptions: readonly SubscriptionAccess[]): Grant[] => derive(subscriptions).grants

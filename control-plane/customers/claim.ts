@@ -8,7 +8,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { AppError, isAppError } from '../../common/errors.ts'
-import { subscriptionsOf } from '../entitlements/publish-entitlements.ts'
+import { subscriptionsOf } from '../entitlements/sources.ts'
 import { keys } from '../keys.ts'
 import type { Customer, PaymentMethod } from '../schemas/customer.ts'
 import type { TrialRule } from '../schemas/storefront.ts'

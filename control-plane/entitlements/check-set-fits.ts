@@ -10,7 +10,7 @@ import { AppError } from '../../common/errors.ts'
 import { MAX_SET_BYTES } from '../../common/feed/feed.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import type { Services } from '../services.ts'
-import { subscriptionsOf } from './publish-entitlements.ts'
+import { currentSubscriptionsOf } from './sources.ts'
 import { accessOfSubscription } from './subscription-access.ts'
 
 /** Of a usage beside its texts: tags, lengths, and two numbers of at most ten bytes each. */
@@ -50,7 +50,7 @@ const withPlanned = (stored: readonly Subscription[], planned: readonly Subscrip
  */
 export const checkSetFits = async (services: Pick<Services, 'storage'>, customer: CustomerKey, planned: readonly Subscription[]): Promise<void> => {
   const ids = new Set(planned.map(({ id }) => id))
-  const stored = await subscriptionsOf(services, customer)
+  const stored = await currentSubscriptionsOf(services, customer)
   const subscriptions = withPlanned(stored, planned)
   const grants = deriveGrants(
     subscriptions.map((one) => (ids.has(one.id) ? { ...accessOfSubscription(one), access: 'on' as const } : accessOfSubscription(one))),

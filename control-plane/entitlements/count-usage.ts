@@ -66,7 +66,7 @@ const giveBack = (allowances: readonly Allowance[], amount: number): Allowance[]
 /**
  * Each quota counts in a period of its own.
  * @param grants the quotas of the key that a use is taken from, each with its subscription.
- * @param subscriptions all of the customer's: a count of one whose credit was taken over is its heir's.
+ * @param subscriptions those that `sourcesOf` names: a count of one whose credit was taken over is its heir's.
  * @throws AppError `invalid_request` when less than nothing, or more than can be counted, would be used.
  */
 export const countQuota = (

@@ -7,7 +7,7 @@
  */
 
 import { isDeepStrictEqual } from 'node:util'
-import { deriveGrants } from '../../common/entitlements/derive.ts'
+import { derive } from '../../common/entitlements/derive.ts'
 import type { CustomerKey, EntitlementSet, Grant, Usage } from '../../common/entitlements/model.ts'
 import { isAppError } from '../../common/errors.ts'
 import type { Feed } from '../../common/feed/feed.ts'
@@ -15,28 +15,27 @@ import type { Log } from '../../common/log.ts'
 import { isPseudonym } from '../customers/pseudonym.ts'
 import { keys } from '../keys.ts'
 import type { StoredEntitlementSet } from '../schemas/entitlement-set.ts'
-import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
-import { all } from '../storage/every.ts'
 import { usageOf } from './allowances.ts'
+import { sourcesOf } from './sources.ts'
 import { accessOfSubscription } from './subscription-access.ts'
 
 /** Each lost race means that another process published; this many in a row is a fault. */
 const MAX_TRIES = 50
 
-/** All of a customer, ended ones too. */
-export const subscriptionsOf = ({ storage }: Pick<Services, 'storage'>, { tenantId, storefrontId, customerId }: CustomerKey): Promise<Subscription[]> =>
-  all(storage.subscriptions, { tenantId, storefrontId, customerId })
+type Contents = Pick<StoredEntitlementSet, 'grants' | 'usage' | 'hidden'>
+
+const contentsOf = ({ grants, hidden, usage }: Contents): Contents => ({ grants, hidden, usage })
 
 /** What the customer's set has to be, from what is stored now. */
-const deriveSet = async (services: Services, customer: CustomerKey): Promise<{ grants: Grant[]; usage: Usage[] }> => {
-  const subscriptions = await subscriptionsOf(services, customer)
+const deriveSet = async (services: Services, customer: CustomerKey, stored: Contents | undefined, changed: Iterable<string>) => {
   const counters = await services.storage.usageCounters.find(keys.customer(customer.tenantId, customer.storefrontId, customer.customerId))
-  const grants = deriveGrants(subscriptions.map(accessOfSubscription))
+  const subscriptions = await sourcesOf(services, customer, stored, counters, changed)
+  const { grants, hidden } = derive(subscriptions.map(accessOfSubscription))
   const isHeld = (key: string, subscriptionId?: string): boolean =>
     grants.some((grant) => grant.key === key && (subscriptionId === undefined || grant.subscriptionId === subscriptionId))
-  return { grants, usage: usageOf(counters?.entries ?? [], subscriptions, isHeld) }
+  return { grants, hidden, usage: usageOf(counters?.entries ?? [], subscriptions, isHeld) }
 }
 
 export const toEntitlementSet = (stored: StoredEntitlementSet): EntitlementSet => ({
@@ -54,11 +53,7 @@ export const toEntitlementSet = (stored: StoredEntitlementSet): EntitlementSet =
  * it looks for the mark: one of them sees the other.
  * @returns undefined when the customer is being erased, or is no more. @throws AppError `already_exists`.
  */
-const insertSet = async (
-  { storage, clock }: Services,
-  tenant: Tenant,
-  set: Pick<StoredEntitlementSet, '_id' | 'storefrontId' | 'customerId' | 'grants' | 'usage'>,
-) => {
+const insertSet = async ({ storage, clock }: Services, tenant: Tenant, set: Pick<StoredEntitlementSet, '_id' | 'storefrontId' | 'customerId'> & Contents) => {
   const { tenantId, mode } = tenant
   const tombstone = await storage.tombstones.find(keys.tombstone(tenantId, set.storefrontId, set.customerId))
   const after = tombstone ? { after: tombstone.lastRevision } : {}
@@ -70,17 +65,17 @@ const insertSet = async (
 }
 
 /** Derives and stores; no I/O to the feed. @returns the set as it is stored now; undefined when the customer is no more. */
-const refreshStoredSet = async (services: Services, tenant: Tenant, customer: CustomerKey): Promise<EntitlementSet | undefined> => {
+const refreshStoredSet = async (services: Services, tenant: Tenant, customer: CustomerKey, changed: Iterable<string>): Promise<EntitlementSet | undefined> => {
   const { entitlementSets } = services.storage
   const id = keys.customer(customer.tenantId, customer.storefrontId, customer.customerId)
   for (let tries = 1; ; tries += 1) {
     const stored = await entitlementSets.find(id)
-    const { grants, usage } = await deriveSet(services, customer)
-    if (stored && isDeepStrictEqual(stored.grants, grants) && isDeepStrictEqual(stored.usage, usage)) return toEntitlementSet(stored)
+    const contents = await deriveSet(services, customer, stored, changed)
+    if (stored && isDeepStrictEqual(contentsOf(stored), contents)) return toEntitlementSet(stored)
     try {
-      if (stored) return toEntitlementSet(await entitlementSets.replace({ ...stored, grants, usage }))
+      if (stored) return toEntitlementSet(await entitlementSets.replace({ ...stored, ...contents }))
       const { storefrontId, customerId } = customer
-      const inserted = await insertSet(services, tenant, { _id: id, storefrontId, customerId, grants, usage })
+      const inserted = await insertSet(services, tenant, { _id: id, storefrontId, customerId, ...contents })
       return inserted && toEntitlementSet(inserted)
     } catch (error) {
       if (!isAppError(error, 'revision_conflict', 'already_exists', 'not_found') || tries === MAX_TRIES) throw error
@@ -133,8 +128,8 @@ export interface Publication {
   published: boolean
 }
 
-const publishNow = async (services: Services, tenant: Tenant, customer: CustomerKey): Promise<Publication> => {
-  const set = isPseudonym(customer.customerId) ? undefined : await refreshStoredSet(services, tenant, customer)
+const publishNow = async (services: Services, tenant: Tenant, customer: CustomerKey, changed: Iterable<string>): Promise<Publication> => {
+  const set = isPseudonym(customer.customerId) ? undefined : await refreshStoredSet(services, tenant, customer, changed)
   // Nobody asks about a customer that is no more.
   if (!set) return { revision: 0, published: true }
   try {
@@ -151,6 +146,8 @@ const publishNow = async (services: Services, tenant: Tenant, customer: Customer
 interface Turn {
   running: Promise<unknown>
   next: Promise<Publication> | undefined
+  /** Ids of the subscriptions that the next is for. */
+  changed: Set<string>
 }
 const turnsOf = new WeakMap<Services['storage'], Map<string, Turn>>()
 
@@ -158,15 +155,16 @@ const turnsOf = new WeakMap<Services['storage'], Map<string, Turn>>()
  * A set is made of all that its customer has, so that each publication costs as much. Those that come while one is under way
  * wait for it and share the next, which sees what each of them has stored: five hundred renewals of one customer at once
  * are a few publications. When the feed is away the caller leaves its `repairAt` mark standing, and a sweeper publishes later.
+ * @param changed the id of the subscription that it is for; whoever ends one has to say so, for it is not looked for.
  */
-export const publishEntitlements = (services: Services, tenant: Tenant, customer: CustomerKey): Promise<Publication> => {
+export const publishEntitlements = (services: Services, tenant: Tenant, customer: CustomerKey, changed?: string): Promise<Publication> => {
   const turns = turnsOf.get(services.storage) ?? new Map<string, Turn>()
   turnsOf.set(services.storage, turns)
   const key = keys.customer(customer.tenantId, customer.storefrontId, customer.customerId)
-  const begin = (): Promise<Publication> => {
-    const turn: Turn = { running: Promise.resolve(), next: undefined }
+  const begin = (ids: Set<string>): Promise<Publication> => {
+    const turn: Turn = { running: Promise.resolve(), next: undefined, changed: new Set() }
     turns.set(key, turn)
-    const run = publishNow(services, tenant, customer)
+    const run = publishNow(services, tenant, customer, ids)
     turn.running = run.then(
       () => undefined,
       () => undefined,
@@ -176,7 +174,8 @@ export const publishEntitlements = (services: Services, tenant: Tenant, customer
     })
   }
   const turn = turns.get(key)
-  if (!turn) return begin()
-  turn.next ??= turn.running.then(begin)
+  if (!turn) return begin(new Set(changed === undefined ? [] : [changed]))
+  if (changed !== undefined) turn.changed.add(changed)
+  turn.next ??= turn.running.then(() => begin(turn.changed))
   return turn.next
 }

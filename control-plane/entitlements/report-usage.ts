@@ -13,7 +13,8 @@ import { insertOrGet, update } from '../storage/update.ts'
 import { isFinal } from '../subscriptions/machine/state.ts'
 import { allowanceTime, type UsageEntry, usageOf } from './allowances.ts'
 import { countCapacity, countQuota, type UsageChange } from './count-usage.ts'
-import { publishEntitlements, subscriptionsOf } from './publish-entitlements.ts'
+import { publishEntitlements } from './publish-entitlements.ts'
+import { currentSubscriptionsOf } from './sources.ts'
 import { accessOfSubscription } from './subscription-access.ts'
 
 /** A repeat comes soon after its original; this many other reports of one customer do not come between. */
@@ -58,7 +59,8 @@ export const reportUsage = async (services: Services, tenant: Tenant, customer: 
   const unknown = () => fieldError('unknown_reference', 'customerId', `the storefront has no customer ${JSON.stringify(customer.customerId)}`)
   const owner = await storage.customers.find(id)
   if (!owner || owner.erasing) throw unknown()
-  const subscriptions = await subscriptionsOf(services, customer)
+  const known = await storage.usageCounters.find(id)
+  const subscriptions = await currentSubscriptionsOf(services, customer, known)
   const takes = 'add' in report.change && report.change.add > 0
   const isPaused = ({ subscriptionId }: Grant): boolean => !takes && subscriptions.some(({ id, status }) => id === subscriptionId && status === 'paused')
   const grants = takenFrom(deriveGrants(subscriptions.map(accessOfSubscription)), report.entitlement, now.getTime(), isPaused)
@@ -73,7 +75,7 @@ export const reportUsage = async (services: Services, tenant: Tenant, customer: 
       ? countCapacity(entries, report.entitlement, report.change)
       : countQuota(entries, report.entitlement, held, subscriptions, report.change, now)
 
-  await insertOrGet(storage.usageCounters, { _id: id, ...customer, entries: [], recentReports: [], createdAt: services.clock.now() })
+  if (!known) await insertOrGet(storage.usageCounters, { _id: id, ...customer, entries: [], recentReports: [], createdAt: services.clock.now() })
   const counters = await update(storage.usageCounters, id, (latest) => {
     if (latest.recentReports.includes(report.id)) return undefined
     const entries = count(latest.entries).filter((entry) => isOfUse(entry, subscriptions, now))

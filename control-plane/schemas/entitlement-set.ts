@@ -14,6 +14,8 @@ const fields = defineFields({
   grants: { type: Schema.Types.Mixed, required: true },
   /** `Usage[]` of common/entitlements. */
   usage: { type: Schema.Types.Mixed, required: true },
+  /** Ids of subscriptions, as `Derived` has them. Absent: the set was stored before they were noted. */
+  hidden: { type: [String], default: undefined },
   /** The last revision of a customer of this id that was erased. Absent: there was none. */
   after: { type: Number },
 })

@@ -62,10 +62,10 @@ const indexes = Object.fromEntries(
 export const declaredIndexes = (name: CollectionName): DeclaredIndex[] => indexes[name]
 
 /**
- * The equality fields of the index that serves a query, in the index's order.
+ * The index that serves a query, and its equality fields in the index's order.
  * @throws Error when none is declared.
  */
-export const servedBy = (name: CollectionName, equality: string[], order: string[]): string[] => {
+export const servedBy = (name: CollectionName, equality: string[], order: string[]): { index: DeclaredIndex; fields: string[] } => {
   const index = declaredIndexes(name).find(({ fields }) => {
     const head = fields.slice(0, equality.length)
     return (
@@ -75,7 +75,7 @@ export const servedBy = (name: CollectionName, equality: string[], order: string
     )
   })
   if (!index) throw new Error(`${name}: no declared index serves { ${equality.join(', ')} } in order of ${order.join(', ')}`)
-  return index.fields.slice(0, equality.length)
+  return { index, fields: index.fields.slice(0, equality.length) }
 }
 
 export const servedByUnique = (name: CollectionName, field: string): void => {

@@ -26,8 +26,8 @@ export interface Page<D> {
 }
 
 export interface PageQuery {
-  /** Equality on every field of a declared index that comes before `createdAt`. */
-  where: Record<string, string>
+  /** Every field of a declared index that comes before `createdAt`, with its value, or several of which any will do. */
+  where: Record<string, string | readonly string[]>
   /** Leaves out what was created before; counts for the first page, from which on the cursor says it. */
   from?: Date
   /** 1 to 500. */

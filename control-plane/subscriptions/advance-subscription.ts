@@ -110,7 +110,7 @@ export const advanceSubscription = async (
 /** Nothing more can be done now: what is stored is published, and the mark that it may not be is taken away. */
 const rest = async (services: Services, tenant: Tenant, subscription: Subscription) => {
   const { subscriptions } = services.storage
-  const { revision: entitlementRevision, published } = await publishEntitlements(services, tenant, customerKeyOf(subscription))
+  const { revision: entitlementRevision, published } = await publishEntitlements(services, tenant, customerKeyOf(subscription), subscription.id)
   if (!subscription.repairAt) return { subscription, entitlementRevision }
   // Later, when the feed is back; and after others whose time has come.
   if (!published) return { subscription: await subscriptions.replace({ ...subscription, repairAt: repairTime(services) }), entitlementRevision }

@@ -7,7 +7,7 @@
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { joined, type Lot } from '../billing/lots.ts'
 import { CLAIM_COUNTS_FOR_MS } from '../customers/fresh-claims.ts'
-import { subscriptionsOf } from '../entitlements/publish-entitlements.ts'
+import { subscriptionsOf } from '../entitlements/sources.ts'
 import { keys } from '../keys.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'

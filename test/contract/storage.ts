@@ -251,6 +251,22 @@ export const testStorage = (test: TestFn, adapter: StorageUnderTest): void => {
     t.deepEqual(seen, seen.toSorted())
   })
 
+  check('pages of several values hold what has any of them, in one order', async (t, store) => {
+    const tenantId = `several${made}`
+    for (let n = 0; n < 9; n += 1)
+      await store.customers.insert(customer({ tenantId, storefrontId: ['a', 'b', 'c'][n % 3] as string, id: `c${n}`, createdAt: new Date(at.getTime() + n) }))
+    const where = { tenantId, storefrontId: ['c', 'a'] }
+    const first = await store.customers.page({ where, limit: 4 })
+    const rest = await store.customers.page({ where, limit: 4, cursor: first.nextCursor })
+    t.deepEqual(
+      [...first.data, ...rest.data].map(({ id }) => id),
+      ['c0', 'c2', 'c3', 'c5', 'c6', 'c8'],
+    )
+    t.is(rest.nextCursor, undefined)
+    await code(t, store.customers.page({ where: { tenantId, storefrontId: 'a' }, limit: 4, cursor: first.nextCursor }), 'invalid_request')
+    t.deepEqual((await store.customers.page({ where: { tenantId, storefrontId: [] }, limit: 4 })).data, [])
+  })
+
   check('a page goes on after its place when documents come and go', async (t, store) => {
     const tenantId = `moving${made}`
     const all = []

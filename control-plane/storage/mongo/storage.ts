@@ -20,7 +20,7 @@ import {
   toPage,
   validatorFor,
 } from '../documents.ts'
-import type { Collection, Storage } from '../storage.ts'
+import type { Collection, PageQuery, Storage } from '../storage.ts'
 import { connectMongo, type Database, databaseOf } from './connect.ts'
 import { isDuplicateKey, orUnavailable } from './errors.ts'
 import { buildWhereEmpty } from './indexes.ts'
@@ -70,6 +70,9 @@ const warnOfKnownFaults = async (database: Database, log: Log): Promise<void> =>
   if (typeof ferretdbVersion !== 'string' || !/^v?[01]\./.test(ferretdbVersion)) return
   log.warn({ ferretdbVersion }, 'FerretDB 1 does not update atomically: two writers of one document may both be told that they won; not for production')
 }
+
+const whereIn = (where: PageQuery['where']) =>
+  Object.fromEntries(Object.entries(where).map(([field, wanted]) => [field, typeof wanted === 'string' ? wanted : { $in: wanted }]))
 
 const createCollection = <K extends CollectionName>(database: Database, name: K, clock: Clock): Collection<Documents[K]> => {
   type D = Documents[K]
@@ -126,7 +129,7 @@ const createCollection = <K extends CollectionName>(database: Database, name: K,
         : {}
       const rows = await orUnavailable(() =>
         collection
-          .find({ ...page.where, ...keyset })
+          .find({ ...whereIn(page.where), ...keyset })
           .sort({ createdAt: 1, _id: 1 })
           .limit(page.limit + 1)
           .toArray(),

@@ -1,0 +1,61 @@
+/**
+ * Which of a customer's subscriptions its set is made of. All that ever were would do, and would make each renewal dearer
+ * than the last; these give the same set: those that live, and of those that have ended the ones that the stored set was
+ * made of or that end just now. What neither has can never matter again, since what has ended does not change, and a
+ * later end of the same key stands before it for good.
+ */
+import type { CustomerKey, Grant } from '../../common/entitlements/model.ts'
+import { keys } from '../keys.ts'
+import type { StoredEntitlementSet, UsageCounters } from '../schemas/entitlement-set.ts'
+import { type Subscription, subscriptionStatuses } from '../schemas/subscription.ts'
+import type { Services } from '../services.ts'
+import { all } from '../storage/every.ts'
+import { isFinal } from '../subscriptions/machine/state.ts'
+
+const living = subscriptionStatuses.filter((status) => !isFinal(status))
+
+/** All of a customer, ended ones too. */
+export const subscriptionsOf = ({ storage }: Pick<Services, 'storage'>, { tenantId, storefrontId, customerId }: CustomerKey): Promise<Subscription[]> =>
+  all(storage.subscriptions, { tenantId, storefrontId, customerId })
+
+const byAge = (a: Subscription, b: Subscription): number => a.createdAt.getTime() - b.createdAt.getTime() || (a._id < b._id ? -1 : 1)
+
+/**
+ * What the set is made of.
+ * @param stored the customer's set, read before this.
+ * @param counters its usage: a count is of the subscription that it was taken from, or that has inherited from it.
+ * @param changed ids of subscriptions that nobody has published since they changed.
+ * @returns in the order of `createdAt`.
+ */
+export const sourcesOf = async (
+  services: Pick<Services, 'storage'>,
+  customer: CustomerKey,
+  stored: Pick<StoredEntitlementSet, 'grants' | 'hidden'> | undefined,
+  counters: Pick<UsageCounters, 'entries'> | undefined,
+  changed: Iterable<string> = [],
+): Promise<Subscription[]> => {
+  if (!stored?.hidden) return subscriptionsOf(services, customer)
+  const { tenantId, storefrontId, customerId } = customer
+  const found = new Map<string, Subscription | undefined>()
+  for (const one of await all(services.storage.subscriptions, { tenantId, storefrontId, customerId, status: living })) found.set(one.id, one)
+  const counted = (counters?.entries ?? []).flatMap(({ subscriptionId }) => subscriptionId ?? [])
+  let wanted = [...(stored.grants as Grant[]).map(({ subscriptionId }) => subscriptionId), ...stored.hidden, ...changed, ...counted]
+  while (wanted.length > 0) {
+    const unread = [...new Set(wanted)].filter((id) => !found.has(id))
+    const read = await Promise.all(unread.map((id) => services.storage.subscriptions.find(keys.subscription(tenantId, id))))
+    for (const [n, id] of unread.entries()) found.set(id, read[n])
+    // What has been used of one that ended counts with its heir.
+    wanted = read.flatMap((one) => one?.creditMovedTo?.map(({ subscriptionId }) => subscriptionId) ?? [])
+  }
+  return [...found.values()].flatMap((one) => (one?.storefrontId === storefrontId && one.customerId === customerId ? one : [])).sort(byAge)
+}
+
+/** As `sourcesOf`, for whoever asks what the customer has and not what is to be published. */
+export const currentSubscriptionsOf = async (
+  services: Pick<Services, 'storage'>,
+  customer: CustomerKey,
+  counters?: Pick<UsageCounters, 'entries'>,
+): Promise<Subscription[]> => {
+  const id = keys.customer(customer.tenantId, customer.storefrontId, customer.customerId)
+  return sourcesOf(services, customer, await services.storage.entitlementSets.find(id), counters)
+}
