@@ -17,6 +17,7 @@ import { keys } from '../keys.ts'
 import type { StoredEntitlementSet } from '../schemas/entitlement-set.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
+import type { Storage } from '../storage/storage.ts'
 import { usageOf } from './allowances.ts'
 import { sourcesOf } from './sources.ts'
 import { accessOfSubscription } from './subscription-access.ts'
@@ -105,6 +106,13 @@ export const putSetOrSay = async (feed: Feed, set: EntitlementSet, log: Log): Pr
   }
 }
 
+/** That a customer is no more, as the feed has it. Undefined: none of this id was erased. */
+export const removalOf = async ({ tombstones }: Pick<Storage, 'tombstones'>, of: CustomerKey & { sandbox: boolean }): Promise<EntitlementSet | undefined> => {
+  const { tenantId, storefrontId, customerId, sandbox } = of
+  const tombstone = await tombstones.find(keys.tombstone(tenantId, storefrontId, customerId))
+  return tombstone && { tenantId, storefrontId, customerId, revision: tombstone.lastRevision, sandbox, grants: [], usage: [], removed: true }
+}
+
 /**
  * As `putSetOrSay`, of the set that storage has by then. Where the feed may take the older of two, whoever comes last sees
  * here that it was not the newest, since what is put was stored before.
@@ -115,7 +123,7 @@ export const putLatest = async ({ storage, feed, log }: Pick<Services, 'storage'
     const isPut = await putSetOrSay(feed, latest, log)
     if (!feed.mayReorder()) return isPut
     const stored = await storage.entitlementSets.find(keys.customer(set.tenantId, set.storefrontId, set.customerId))
-    const now = stored && toEntitlementSet(stored)
+    const now = stored ? toEntitlementSet(stored) : await removalOf(storage, set)
     if (!now || now.revision <= latest.revision) return isPut
     latest = now
   }

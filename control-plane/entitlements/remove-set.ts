@@ -6,7 +6,7 @@ import type { Tenant } from '../schemas/tenant.ts'
 import type { Tombstone } from '../schemas/tombstone.ts'
 import type { Services } from '../services.ts'
 import { insertOrGet, update } from '../storage/update.ts'
-import { toEntitlementSet } from './publish-entitlements.ts'
+import { removalOf, toEntitlementSet } from './publish-entitlements.ts'
 
 /** Longer than a sidecar is away without anybody's looking: one that comes back within it hears of the removal. */
 const KEPT_IN_FEED_MS = 24 * 3_600_000
@@ -38,10 +38,15 @@ export const removeSet = async (services: Services, tenant: Tenant, customer: Cu
     // Above every revision that it has had, so that none of them comes back.
     const revision = toEntitlementSet(stored).revision + 1
     await bury(services, customer, revision)
-    await feed.putSet({ tenantId, storefrontId, customerId, revision, sandbox: tenant.mode === 'sandbox', grants: [], usage: [], removed: true })
+    const sandbox = tenant.mode === 'sandbox'
+    await feed.putSet({ tenantId, storefrontId, customerId, revision, sandbox, grants: [], usage: [], removed: true })
     await storage.entitlementSets.remove(stored).catch((error: unknown) => {
       if (!isAppError(error, 'revision_conflict', 'not_found')) throw error
     })
+    // Where the feed may take the older of two: whoever put one while the stored set was still there had put it by now, and
+    // whoever does it later finds the stored set gone.
+    const removal = feed.mayReorder() ? await removalOf(storage, { ...customer, sandbox }) : undefined
+    if (removal) await feed.putSet(removal)
   }
 }
 

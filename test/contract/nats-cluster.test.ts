@@ -3,8 +3,14 @@
 import { jetstreamManager } from '@nats-io/jetstream'
 import { connect } from '@nats-io/transport-node'
 import test from 'ava'
+import { systemClock } from '../../common/clock.ts'
 import { createLog } from '../../common/log.ts'
-import { putLatest } from '../../control-plane/entitlements/publish-entitlements.ts'
+import { putLatest, toEntitlementSet } from '../../control-plane/entitlements/publish-entitlements.ts'
+import { removeSet } from '../../control-plane/entitlements/remove-set.ts'
+import { keys } from '../../control-plane/keys.ts'
+import type { Tenant } from '../../control-plane/schemas/tenant.ts'
+import type { Services } from '../../control-plane/services.ts'
+import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
 import { eventually } from '../support/eventually.ts'
 import { openKept, openReader } from '../support/nats-feeds.ts'
 import { type NatsCluster, natsMissing, newerNats, newerNatsMissing, startNatsCluster, startNatsServer } from '../support/nats-server.ts'
@@ -89,6 +95,32 @@ onNats(`of many control planes that publish one customer at once the newest set 
     t.is((await feeds[1].getSet(customer(n)))?.revision, 10)
   }
   await Promise.all(feeds.map((feed) => feed.close()))
+  await cluster.stop()
+})
+
+onNats(`a customer that is removed while others publish it stays removed, on a server that may take an older set too${why}`, async (t) => {
+  t.timeout(120_000)
+  const cluster = await startNatsCluster()
+  const feeds = [await openOn(cluster, 0), await openReader({ url: cluster.servers[1]?.url ?? '' })] as const
+  t.true(feeds[0].mayReorder())
+  const storage = createSqliteStorage({ path: ':memory:', clock: systemClock })
+  const log = createLog('silent')
+  const tenant = { tenantId: 't', mode: 'live' } as Tenant
+  for (let n = 0; n < 40; n += 1) {
+    const of = customer(n)
+    const _id = keys.customer('t', 's', of.customerId)
+    let stored = await storage.entitlementSets.insert({ _id, ...of, sandbox: false, grants: [], usage: [], createdAt: new Date() })
+    const publications: Promise<unknown>[] = []
+    for (let at = 0; at < 6; at += 1) {
+      publications.push(putLatest({ storage, feed: feeds[at % 2 === 0 ? 0 : 1], log }, toEntitlementSet(stored)))
+      stored = await storage.entitlementSets.replace(stored)
+    }
+    publications.push(removeSet({ storage, feed: feeds[n % 2 === 0 ? 0 : 1], clock: systemClock, log } as Services, tenant, of))
+    await Promise.all(publications)
+    t.is(await feeds[1].getSet(of), undefined, `customer ${n}`)
+  }
+  await Promise.all(feeds.map((feed) => feed.close()))
+  await storage.close()
   await cluster.stop()
 })
 
