@@ -18,6 +18,8 @@ export interface Services {
   /** System time: for repair, leases and keys. Business goes by `tenantNow`. */
   clock: Clock
   log: Log
+  /** How long what is begun may take before a sweeper takes it over, in milliseconds; without, as long as a request may. */
+  leaseMs?: number
 }
 
 /** The time that governs a tenant's business: the system's, or a sandbox tenant's own. */
@@ -34,7 +36,7 @@ export const clockOf = (tenant: Pick<Tenant, '_id' | 'tenantId' | 'mode'>): stri
 const REPAIR_AFTER_MS = 5_000
 
 /** For an attempt that has been sent: its PSP's answer is waited for first. */
-export const attemptRepairTime = (services: Pick<Services, 'clock'>, pspTimeoutMs: number): Date =>
-  new Date(services.clock.nowMs() + pspTimeoutMs + REPAIR_AFTER_MS)
+export const attemptRepairTime = (services: Pick<Services, 'clock' | 'leaseMs'>, pspTimeoutMs: number): Date =>
+  new Date(repairTime(services).getTime() + pspTimeoutMs)
 
-export const repairTime = (services: Pick<Services, 'clock'>): Date => new Date(services.clock.nowMs() + REPAIR_AFTER_MS)
+export const repairTime = ({ clock, leaseMs = REPAIR_AFTER_MS }: Pick<Services, 'clock' | 'leaseMs'>): Date => new Date(clock.nowMs() + leaseMs)

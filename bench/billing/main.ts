@@ -40,6 +40,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '3' },
     latency: { type: 'string', default: '0' },
     customers: { type: 'string' },
+    'at-once': { type: 'string', default: '400' },
     'control-planes': { type: 'string' },
     lead: { type: 'string', default: '20' },
   },
@@ -53,7 +54,7 @@ const latencyMs = Number(values.latency)
 const customers = values.customers === undefined ? undefined : Number(values.customers)
 const HOUR_MS = 3_600_000
 /** Of writes, as many at once as the worker has in hand. */
-const AT_ONCE = 128
+const AT_ONCE = 400
 /** How many workers; without, one in this process, which is timed without their looks. */
 const controlPlanes = values['control-planes']?.split(',').map(Number)
 /** In seconds: within it what is due has to be stored. */
@@ -93,7 +94,7 @@ const opened = await openStorageOf(env)
 const { writes, storage } = counting(opened)
 const services = createBenchServices(storage, latencyMs)
 const floor = await openFloor()
-const worker = startWorker(services, { pollMs: 2 ** 30 })
+const worker = startWorker(services, { pollMs: 2 ** 30, atOnce: Number(values['at-once']) })
 try {
   const storefront = {
     id: 'shop',
@@ -171,7 +172,7 @@ try {
     if (Date.now() > dueAt.getTime()) throw new Error('the workers did not start in time: give them a longer --lead')
     await sleep(dueAt.getTime() - Date.now())
     for (;;) {
-      const query = { until: new Date(), limit: 1 }
+      const query = { until: new Date(Math.max(Date.now(), dueAt.getTime())), limit: 1 }
       const left = await opened.subscriptions.due({ ...query, by: 'dueAt', where: { clock: 'system' } })
       if (left.length === 0 && (await opened.subscriptions.due({ by: 'repairAt', until: new Date(Date.now() + HOUR_MS), limit: 1 })).length === 0) break
       await sleep(20)

@@ -7,13 +7,14 @@ import { createBenchServices } from './services.ts'
 
 const POLL_MS = 20
 
-/** @param env where storage is. @returns what ends it. */
-export const startWorkerProcess = async (env: Record<string, string>, latencyMs: number): Promise<() => Promise<void>> => {
+/** @param env where storage is. @returns what ends it, and answers the most memory that it had, in MiB. */
+export const startWorkerProcess = async (env: Record<string, string>, latencyMs: number): Promise<() => Promise<number>> => {
   const child = fork(import.meta.filename, [String(latencyMs)], { env: { ...process.env, ...env } })
   await once(child, 'message')
   return async () => {
     child.kill('SIGTERM')
-    await once(child, 'exit')
+    const [mib] = await once(child, 'message')
+    return mib as number
   }
 }
 
@@ -24,7 +25,7 @@ if (process.argv[1] === import.meta.filename) {
   process.once('SIGTERM', async () => {
     await worker.stop()
     await storage.close()
-    process.exit(0)
+    process.send?.(process.resourceUsage().maxRSS / 1024, () => process.exit(0))
   })
   process.send?.('ready')
 }

@@ -23,7 +23,12 @@ const SHARES_AHEAD = 8
 /** Repairs of one collection at once: they mostly wait for storage. */
 const REPAIRS_AT_ONCE = 16
 /** PSPs are waited for most of the time. */
-const DEFAULT_AT_ONCE = 128
+const DEFAULT_AT_ONCE = 400
+/**
+ * Of what is in hand, before a sweeper takes it over. Nobody waits for an answer, and a slow storage has hundreds in hand: a
+ * lease that runs out meanwhile makes each of them double work, and storage slower still.
+ */
+const LEASE_MS = 30_000
 /** A document whose work fails is set aside this long, so that it cannot keep the others from theirs. */
 const SET_ASIDE_MS = 60_000
 /** Everything that is waited for ends by itself; what has not by now is told of, and its place is given to others. */
@@ -40,7 +45,7 @@ export interface Worker {
 
 export interface WorkerOptions {
   pollMs: number
-  /** Of payments, and of subscriptions, so many are in hand at once; 128 without. */
+  /** Of payments, and of subscriptions, so many are in hand at once; 400 without. */
   atOnce?: number
   /** Whether the time can be believed, so that what is due by it may be done; always, without. */
   mayBill?: () => boolean
@@ -77,6 +82,7 @@ const placeOf = (document: Work | undefined, by: 'dueAt' | 'repairAt'): Place | 
 export const startWorker = (services: Services, options: WorkerOptions): Worker => {
   const { storage, clock, log } = services
   const { pollMs, mayBill = () => true } = options
+  const patient: Services = { ...services, leaseMs: LEASE_MS }
   const businessAtOnce = options.atOnce ?? DEFAULT_AT_ONCE
   let stopping = false
   /** Ids set aside, and until when. Kept in memory: after a restart each gets a fresh chance. */
@@ -96,7 +102,7 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
       throw new Error(`it has not ended within ${WORK_WITHIN_MS} ms`)
     })
     try {
-      const work = doWork(services, collection, document as never)
+      const work = doWork(isBusiness(collection) ? patient : services, collection, document as never)
       // A roll-out over all subscribers takes as long as it takes, and renews its own lease.
       await (collection === 'bundles' ? work : Promise.race([work, tooLong]))
       counts.set(lane, (counts.get(lane) ?? 0) + 1)
