@@ -2,6 +2,7 @@
  * The one place that reads environment variables. It reports every bad variable at once, by name, with what
  * was expected; it never prints a value, since some are secrets.
  */
+import { readFileSync } from 'node:fs'
 import { distance } from 'fastest-levenshtein'
 import { stalenessPolicy } from './entitlements/staleness-policy.ts'
 import { isMongodbUrl } from './mongodb-url.ts'
@@ -77,7 +78,18 @@ const environment = z.object({
     .transform((text) => text.split(',').map((one) => one.trim()))
     .refine((ids) => ids.every((id) => id !== ''), 'must be ids of tenants, separated by commas')
     .optional(),
-  PLATFORM_API_KEY: z.string().min(16, 'must have at least 16 characters').optional(),
+  /** `production` makes a start refuse what is unsafe; storage on MongoDB does as well. */
+  NODE_ENV: z.string().optional(),
+  /** One, or two while one is changed for the other. */
+  PLATFORM_API_KEY: z
+    .string()
+    .transform((text) => text.split(','))
+    .refine((all) => all.length <= 2, 'must be one key, or two separated by a comma while one takes the place of the other')
+    .refine((all) => all.every((one) => one.length >= 16), 'must have at least 16 characters')
+    .refine((all) => all.every((one) => new Set(one).size >= 8), 'is easily guessed: make one with openssl rand -base64 32')
+    .optional(),
+  ALLOW_PLAIN_SECRETS: z.enum(['true', 'false'], 'must be true or false').default('false'),
+  SIDECAR_OPEN: z.enum(['true', 'false'], 'must be true or false').default('false'),
   PUBLIC_URL: url('http:', 'https:'),
   SIMULATOR_PORT: port(8090),
   SIMULATOR_URL: url('http:', 'https:'),
@@ -98,6 +110,10 @@ const environment = z.object({
       'must be 32 bytes in base64 (openssl rand -base64 32), or several separated by commas',
     )
     .optional(),
+  KEY_REQUESTS_PER_SECOND: z.coerce.number().int().min(1).default(2_000),
+  KEY_CONCURRENCY: z.coerce.number().int().min(1).default(256),
+  WRONG_KEYS_PER_MINUTE: z.coerce.number().int().min(1).default(20),
+  TRUSTED_PROXIES: z.coerce.number().int().min(0).max(10).default(0),
   CIRCUIT_FAILURES: z.coerce.number().int().min(1).default(5),
   CIRCUIT_OPEN_MS: milliseconds(30_000),
   WORKER_POLL_MS: milliseconds(1_000),
@@ -151,13 +167,34 @@ export const cannotListen = (variable: string, port: number, cause: NodeJS.Errno
   return cause
 }
 
+/** What nobody should read in a list of processes or an image: each may be in a file, named by the variable with _FILE. */
+const secrets = ['PLATFORM_API_KEY', 'CREDENTIALS_KEY', 'MONGODB_URL', 'NATS_URL', 'SIDECAR_KEYS', 'SNAPSHOT_KEY', 'SIMULATOR_WEBHOOK_SECRET', 'CALLER_KEY']
+
+/** @param lines takes what is wrong. */
+const withSecretFiles = (env: Record<string, string | undefined>, lines: string[]): Record<string, string | undefined> => {
+  const read: Record<string, string | undefined> = { ...env }
+  for (const name of secrets) {
+    const file = env[`${name}_FILE`]
+    if (file === undefined) continue
+    if (env[name] !== undefined) lines.push(`  ${name}: is set, and ${name}_FILE too: set one of them`)
+    try {
+      read[name] = readFileSync(file, 'utf8').trim()
+      if (read[name] === '') lines.push(`  ${name}_FILE: the file is empty`)
+    } catch (error) {
+      lines.push(`  ${name}_FILE: cannot be read (${(error as NodeJS.ErrnoException).code})`)
+    }
+  }
+  return read
+}
+
 /** @throws ConfigError that lists every bad variable, one a line. */
 export const readConfig = (env: NodeJS.ProcessEnv = process.env): Config => {
   // An empty variable is an unset one: that is how compose files and shells pass "no value".
   const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
-  const parsed = environment.safeParse(present)
-  if (parsed.success) return parsed.data
-  const lines = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`)
+  const lines: string[] = []
+  const parsed = environment.safeParse(withSecretFiles(present, lines))
+  if (parsed.success && lines.length === 0) return parsed.data
+  lines.push(...(parsed.error?.issues ?? []).map((issue) => `  ${issue.path.join('.')}: ${issue.message}`))
   throw new ConfigError(`The environment is not usable:\n${lines.join('\n')}`)
 }
 
@@ -166,7 +203,7 @@ const [WRONG_LETTERS, LEAST_LETTERS] = [2, 8]
 
 /** Variables that are set, are none of ours, and look like one of ours: SIDECAR_KYES would leave a sidecar open to all. */
 export const misspelt = (env: NodeJS.ProcessEnv = process.env): { name: string; meant: string }[] => {
-  const known = Object.keys(environment.shape)
+  const known = [...Object.keys(environment.shape), ...secrets.map((name) => `${name}_FILE`)]
   return Object.keys(env)
     .filter((name) => name.length >= LEAST_LETTERS && !known.includes(name))
     .flatMap((name) => known.filter((one) => distance(name.toUpperCase(), one) <= WRONG_LETTERS).map((meant) => ({ name, meant })))

@@ -23,6 +23,7 @@ export type ErrorCode =
   | 'signature_invalid'
   | 'revision_not_reached'
   | 'set_too_large'
+  | 'rate_limited'
   | 'unavailable'
   | 'internal'
 

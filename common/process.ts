@@ -17,6 +17,8 @@ export const warnOfMisspelt = (): void => {
 }
 
 export const runProcess = async (start: () => Promise<Running>): Promise<void> => {
+  // What it stores is nobody else's to read.
+  process.umask(0o077)
   warnOfMisspelt()
   let running: Running | undefined
   let stopping = false

@@ -1,14 +1,16 @@
 /** Zod, saying what is wrong in the words of the one who has to mend it. */
-import { z } from 'zod'
 
-const names: Record<string, string> = {
+import { z } from 'zod'
+import { table } from './table.ts'
+
+const names = table<string>({
   string: 'text',
   number: 'a number',
   int: 'a whole number',
   boolean: 'true or false',
   array: 'a list',
   object: 'an object',
-}
+})
 
 z.config({
   customError: (issue) => {

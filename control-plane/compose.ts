@@ -1,6 +1,5 @@
 /** Puts a control plane together. The one place that chooses adapters. */
 import { randomBytes } from 'node:crypto'
-import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -11,7 +10,9 @@ import { explainQuestion } from '../common/entitlements/explanation.ts'
 import type { Feed } from '../common/feed/feed.ts'
 import { createInProcessFeed } from '../common/feed/in-process.ts'
 import { createNatsFeed } from '../common/feed/nats/feed.ts'
+import { createBoundedServer } from '../common/http-limits.ts'
 import type { Log } from '../common/log.ts'
+import { checkControlPlaneIsSafe } from '../common/safe-defaults.ts'
 import { startPspSimulator } from '../psp-simulator/server.ts'
 import { generatePlatformKey } from './access/api-keys.ts'
 import { createSealing } from './access/sealing.ts'
@@ -19,6 +20,7 @@ import { explain } from './entitlements/explain.ts'
 import { type FeedKeeping, startKeepingFeed } from './entitlements/keep-feed.ts'
 import { toEntitlementSet } from './entitlements/publish-entitlements.ts'
 import { createHttpApp } from './http/app.ts'
+import { createThrottle } from './http/throttle.ts'
 import { keys } from './keys.ts'
 import { createMetrics } from './metrics.ts'
 import { adyenProvider } from './payments/psp/adyen/adapter.ts'
@@ -90,6 +92,7 @@ export interface ControlPlaneOptions {
 
 export const startControlPlane = async (options: ControlPlaneOptions): Promise<ControlPlane> => {
   const { config, storage, feed, clock, log } = options
+  checkControlPlaneIsSafe(config, log)
   const webhookSecret = config.SIMULATOR_WEBHOOK_SECRET ?? `whsec_${randomBytes(32).toString('base64')}`
   const ownSimulator = config.SIMULATOR_URL
     ? undefined
@@ -140,12 +143,27 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
   let worker: Worker | undefined
   let feedKeeping: FeedKeeping | undefined
   let clockGuard: ClockGuard | undefined
+  const throttle = createThrottle({
+    requestsPerSecond: config.KEY_REQUESTS_PER_SECOND,
+    atOnce: config.KEY_CONCURRENCY,
+    wrongKeysPerMinute: config.WRONG_KEYS_PER_MINUTE,
+    log,
+  })
   const metrics = createMetrics({
+    access: { failures: throttle.failures },
     feed: { isComplete: () => feedKeeping?.isComplete() ?? false, filled: () => feedKeeping?.filled() ?? 0, fillings: () => feedKeeping?.fillings() ?? 0 },
     clock: { problem: () => clockGuard?.problem() },
     worker: { done: () => worker?.done() ?? new Map() },
   })
-  const server = createServer(createHttpApp({ services, platformKey: config.PLATFORM_API_KEY, isReady, metrics }).callback())
+  const app = createHttpApp({
+    services,
+    platformKeys: config.PLATFORM_API_KEY ?? [],
+    isReady,
+    metrics,
+    throttle,
+    trustedProxies: config.TRUSTED_PROXIES,
+  })
+  const server = createBoundedServer(app.callback())
   draining = drainable(server)
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(cannotListen('HTTP_PORT', config.HTTP_PORT, error)))

@@ -5,7 +5,8 @@
 import { createHash } from 'node:crypto'
 import type { CustomerKey } from '../common/entitlements/model.ts'
 
-const path = (...parts: string[]): string => parts.map(encodeURIComponent).join('/')
+/** Half a character, which others' ids may hold, cannot be escaped. */
+const path = (...parts: string[]): string => parts.map((part) => encodeURIComponent(part.toWellFormed())).join('/')
 
 /** The tenant of documents that belong to the platform itself. No tenant can have this id. */
 export const PLATFORM = '*'

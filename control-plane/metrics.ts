@@ -2,6 +2,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 
 export interface Watched {
+  access: { failures(): number }
   feed: { isComplete(): boolean; filled(): number; fillings(): number }
   clock: { problem(): string | undefined }
   /** Work that was done since the start, by lane. */
@@ -13,7 +14,7 @@ export interface Metrics {
   contentType: string
 }
 
-export const createMetrics = ({ feed, clock, worker }: Watched): Metrics => {
+export const createMetrics = ({ access, feed, clock, worker }: Watched): Metrics => {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   const registers = [registry]
@@ -23,6 +24,15 @@ export const createMetrics = ({ feed, clock, worker }: Watched): Metrics => {
   gauge('tollgate_feed_complete', '1 while sidecars may believe the feed; 0 while it is being filled, or is away.', () => Number(feed.isComplete()))
   gauge('tollgate_feed_filled_sets', 'Sets that the last filling of the feed by this process has put so far.', feed.filled)
   gauge('tollgate_feed_fillings', 'Fillings of the feed that this process has completed.', feed.fillings)
+  const failures: Counter = new Counter({
+    registers,
+    name: 'tollgate_authentication_failures_total',
+    help: 'Requests with a key that is not known here, or not any more.',
+    collect: () => {
+      failures.reset()
+      failures.inc(access.failures())
+    },
+  })
   gauge('tollgate_clock_believed', '0 while nothing is billed, since the time cannot be believed.', () => Number(clock.problem() === undefined))
   const work: Counter<'lane'> = new Counter({
     registers,

@@ -11,13 +11,13 @@
  *   GET  /v1/ledger/{tenant}: every charge, refund and dispute
  *   GET, PUT /v1/clocks/{tenant}  {now}: the time of a sandbox tenant, which delays follow; answers {next}: the next event
  */
-import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { bodyParser } from '@koa/bodyparser'
 import Router from '@koa/router'
 import Koa from 'koa'
 import { z } from 'zod'
 import type { Clock } from '../common/clock.ts'
+import { createBoundedServer } from '../common/http-limits.ts'
 import type { Log } from '../common/log.ts'
 import { accountOf, createBank } from './bank.ts'
 import { behaviourOf } from './behaviour.ts'
@@ -77,6 +77,9 @@ export const startPspSimulator = async (options: PspSimulatorOptions): Promise<P
   })
 
   const router = new Router()
+  router.get('/healthz', (context) => {
+    context.body = { status: 'up' }
+  })
   // What is due by now has happened before anything is asked or told.
   router.use('/v1/accounts/:tenant/:account', (context, next) => {
     bank.happenDue(context.params.tenant ?? '')
@@ -222,7 +225,7 @@ export const startPspSimulator = async (options: PspSimulatorOptions): Promise<P
   app.use(bodyParser())
   app.use(router.routes())
 
-  const server = createServer(app.callback())
+  const server = createBoundedServer(app.callback())
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(options.port, options.host, resolve)

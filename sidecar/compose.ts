@@ -7,6 +7,7 @@ import { type ExplainQuestion, explanation } from '../common/entitlements/explan
 import { createFaults } from '../common/faults.ts'
 import type { Feed } from '../common/feed/feed.ts'
 import type { Log } from '../common/log.ts'
+import { checkSidecarIsSafe } from '../common/safe-defaults.ts'
 import { startSidecarHttp } from './http.ts'
 import { createDecisionLog, type DecisionLog } from './observe/decision-log.ts'
 import { createMetrics } from './observe/metrics.ts'
@@ -41,6 +42,7 @@ const openDecisionLog = ({ DECISION_LOG: to, DECISION_LOG_SHARE: share }: Config
 
 export const startSidecar = async (options: { config: Config; feed: Feed; clock: Clock; log: Log }): Promise<Sidecar> => {
   const { config, feed, clock, log } = options
+  checkSidecarIsSafe(config)
   const threads = config.SIDECAR_WORKERS
   if (threads > 1 && config.SIDECAR_TRANSPORT !== 'fast') throw new ConfigError('SIDECAR_WORKERS: only the transport `fast` has more than one')
   const metrics = createMetrics()

@@ -2,8 +2,9 @@
  * The sidecar over HTTP: health, metrics, and flags by OFREP (https://openfeature.dev/docs/reference/other-technologies/ofrep/).
  * Metrics name no customer; who may read them is for the network to say, as is the custom.
  */
+
 import { createHash } from 'node:crypto'
-import { createServer, type Server } from 'node:http'
+import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { bodyParser } from '@koa/bodyparser'
 import Router from '@koa/router'
@@ -12,6 +13,8 @@ import { cannotListen } from '../common/config.ts'
 import { drainable } from '../common/drain-http.ts'
 import { type AppError, isAppError } from '../common/errors.ts'
 import type { Faults } from '../common/faults.ts'
+import { createBoundedServer } from '../common/http-limits.ts'
+import { table } from '../common/table.ts'
 import type { Metrics } from './observe/metrics.ts'
 import type { Flag, Flags } from './service/flags.ts'
 
@@ -25,7 +28,7 @@ export interface SidecarHttp {
   close(): Promise<void>
 }
 
-const statuses: Readonly<Record<string, number>> = { invalid_request: 400, unauthenticated: 401, forbidden: 403, unavailable: 503 }
+const statuses = table<number>({ invalid_request: 400, unauthenticated: 401, forbidden: 403, unavailable: 503 })
 
 /** OFREP's own codes: https://github.com/open-feature/protocol. */
 const errorCodeOf = (error: AppError): string => {
@@ -128,7 +131,7 @@ export const startSidecarHttp = async (options: {
   app.use(bodyParser({ jsonLimit: MAX_BODY, enableTypes: ['json'] }))
   app.use(router.routes()).use(router.allowedMethods())
 
-  const server: Server = createServer(app.callback())
+  const server: Server = createBoundedServer(app.callback())
   const { drain } = drainable(server)
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(cannotListen('SIDECAR_HTTP_PORT', options.port, error)))

@@ -1,29 +1,115 @@
+import { AppError, fieldError, isAppError } from '../../common/errors.ts'
 import { keys, PLATFORM } from '../keys.ts'
 import type { ApiKey } from '../schemas/api-key.ts'
+import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
+import { every } from '../storage/every.ts'
 import { insertOrGet, update } from '../storage/update.ts'
-import { hashSecret, newSecret } from './secrets.ts'
+import { hashSecret, hintOf, newSecret, prefixOf } from './secrets.ts'
 
-/** @returns the key and its secret, which is nowhere else. */
-export const createApiKey = async (services: Services, tenantId: string, id: string, role: ApiKey['role']): Promise<{ key: ApiKey; secret: string }> => {
-  const secret = newSecret('tg')
+export interface ApiKeyInput {
+  role: ApiKey['role']
+  name?: string | undefined
+  expiresAt?: Date | undefined
+}
+
+/** @returns the key and its secret, which is nowhere else. @throws AppError `invalid_request` when it would have expired. */
+export const createApiKey = async (
+  services: Services,
+  { tenantId, mode }: Pick<Tenant, 'tenantId' | 'mode'>,
+  id: string,
+  { role, name, expiresAt }: ApiKeyInput,
+): Promise<{ key: ApiKey; secret: string }> => {
+  if (expiresAt && expiresAt <= services.clock.now()) throw fieldError('invalid_request', 'expiresAt', 'must be in the future')
+  const secret = newSecret(prefixOf(mode))
   const key = await services.storage.apiKeys.insert({
     _id: keys.apiKey(tenantId, id),
     tenantId,
     id,
     role,
     secretHash: hashSecret(secret),
+    hint: hintOf(secret),
+    ...(name === undefined ? {} : { name }),
+    ...(expiresAt ? { expiresAt } : {}),
     createdAt: services.clock.now(),
   })
   return { key, secret }
 }
 
-/** From the next request on the key is refused. @throws AppError `not_found`; what `check` throws. */
-export const revokeApiKey = (services: Services, tenantId: string, id: string, check: (key: ApiKey) => void): Promise<ApiKey> =>
-  update(services.storage.apiKeys, keys.apiKey(tenantId, id), (key) => {
+/** Whether it still opens anything. */
+export const isGood = ({ revokedAt, expiresAt }: Pick<ApiKey, 'revokedAt' | 'expiresAt'>, now: Date): boolean => !revokedAt && !(expiresAt && expiresAt <= now)
+
+const hasAdmin = async ({ storage, clock }: Services, tenantId: string): Promise<boolean> => {
+  for await (const key of every(storage.apiKeys, { tenantId })) if (key.role === 'admin' && !key.expiresAt && isGood(key, clock.now())) return true
+  return false
+}
+
+/**
+ * Changes an admin key so that it no longer opens anything, or will not. Who has no other would be locked out: two that take
+ * each other's away at the same moment both find that none is left, and both are refused.
+ * @throws AppError `not_allowed_in_state`.
+ */
+const unlessLast = async (services: Services, before: ApiKey, changed: ApiKey): Promise<ApiKey> => {
+  if (before.role !== 'admin' || !isGood(before, services.clock.now()) || (await hasAdmin(services, before.tenantId))) return changed
+  await update(services.storage.apiKeys, before._id, (latest) => ({ ...latest, revokedAt: before.revokedAt, expiresAt: before.expiresAt }))
+  const why = "it is the tenant's last admin key that does not expire: make another first, or nobody could make one"
+  throw new AppError('not_allowed_in_state', why)
+}
+
+/** From the next request on the key is refused. @throws AppError `not_found` or `not_allowed_in_state`; what `check` throws. */
+export const revokeApiKey = async (services: Services, tenantId: string, id: string, check: (key: ApiKey) => void): Promise<ApiKey> => {
+  const { apiKeys } = services.storage
+  let before: ApiKey | undefined
+  const changed = await update(apiKeys, keys.apiKey(tenantId, id), (key) => {
     check(key)
+    before = key
     return key.revokedAt ? undefined : { ...key, revokedAt: services.clock.now() }
   })
+  return before ? unlessLast(services, before, changed) : changed
+}
+
+/**
+ * Another secret for the same purpose. The old one goes on for a while, so that whoever uses it can change over.
+ * @param id of the new key. @throws AppError `not_found` or `not_allowed_in_state`; what `check` throws.
+ */
+export const rotateApiKey = async (
+  services: Services,
+  tenant: Tenant,
+  oldId: string,
+  id: string,
+  overlapHours: number,
+  check: (key: ApiKey) => void,
+): Promise<{ key: ApiKey; secret: string }> => {
+  const { apiKeys } = services.storage
+  const old = await apiKeys.get(keys.apiKey(tenant.tenantId, oldId))
+  check(old)
+  if (!isGood(old, services.clock.now())) throw new AppError('not_allowed_in_state', 'the key opens nothing any more: make a new one')
+  const made = await createApiKey(services, tenant, id, { role: old.role, name: old.name ?? undefined, expiresAt: old.expiresAt ?? undefined })
+  const until = new Date(services.clock.nowMs() + overlapHours * 3_600_000)
+  await update(apiKeys, old._id, (latest) =>
+    latest.revokedAt || (latest.expiresAt && latest.expiresAt <= until) ? undefined : { ...latest, expiresAt: until },
+  )
+  return made
+}
+
+/** So often it is noted that a key is used. */
+const NOTED_EVERY_MS = 3_600_000
+
+const beingNoted = new Set<string>()
+
+/** Nobody waits for it, and it does not matter if it fails. */
+export const noteUse = ({ storage, clock, log }: Services, key: ApiKey): void => {
+  const now = clock.now()
+  if (key.lastUsedAt && now.getTime() - key.lastUsedAt.getTime() < NOTED_EVERY_MS) return
+  if (beingNoted.has(key._id)) return
+  beingNoted.add(key._id)
+  storage.apiKeys
+    .replace({ ...key, lastUsedAt: now })
+    .catch((error: unknown) => {
+      if (!isAppError(error, 'revision_conflict', 'not_found')) log.warn({ err: error, keyId: key.id }, 'the use of an API key could not be noted')
+    })
+    .finally(() => beingNoted.delete(key._id))
+}
 
 /**
  * The platform's key of an installation that configures none: made once, by whichever process starts first.

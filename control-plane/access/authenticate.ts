@@ -7,6 +7,7 @@ import { keys, PLATFORM } from '../keys.ts'
 import type { Role } from '../schemas/api-key.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
+import { isGood, noteUse } from './api-keys.ts'
 import { hashSecret, sameSecret } from './secrets.ts'
 
 export interface Caller {
@@ -21,18 +22,22 @@ const refused = () => new AppError('unauthenticated', 'an API key is needed: sen
 
 const unknown = () => new AppError('unauthenticated', 'this API key is not known here, or was revoked')
 
-/** @param platformKey the configured platform key, when one is. @throws AppError `unauthenticated`. */
-export const authenticate = async (services: Services, platformKey: string | undefined, authorization: string | undefined): Promise<Caller> => {
-  const secret = /^Bearer ([^\s]+)$/i.exec(authorization ?? '')?.[1]
+/** The key that a caller shows, however the word before it is spelt; undefined when it shows none. */
+export const secretIn = (authorization: string | undefined): string | undefined => /^Bearer ([^\s]+)$/i.exec(authorization ?? '')?.[1]
+
+/** @param platformKeys the configured ones, if any. @throws AppError `unauthenticated`. */
+export const authenticate = async (services: Services, platformKeys: readonly string[], authorization: string | undefined): Promise<Caller> => {
+  const secret = secretIn(authorization)
   if (!secret) throw refused()
-  if (platformKey !== undefined && sameSecret(secret, platformKey)) return { role: 'platform', keyId: 'platform' }
+  if (platformKeys.some((one) => sameSecret(secret, one))) return { role: 'platform', keyId: 'platform' }
   const key = await services.storage.apiKeys.findUnique('secretHash', hashSecret(secret))
-  if (!key || key.revokedAt) throw unknown()
+  if (!key || !isGood(key, services.clock.now())) throw unknown()
   if (key.tenantId === PLATFORM) {
     // A generated key gives way to a configured one.
-    if (platformKey !== undefined) throw unknown()
+    if (platformKeys.length > 0) throw unknown()
     return { role: 'platform', keyId: key.id }
   }
+  noteUse(services, key)
   return { role: key.role, tenantId: key.tenantId, keyId: key.id }
 }
 

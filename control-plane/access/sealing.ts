@@ -13,6 +13,14 @@ export interface Sealing {
   seal(text: string, owner: string): string
   /** @throws Error when it was sealed with a key that is not there, or for another document, or was changed. */
   open(stored: string, owner: string): string
+  /** What `sealedWith` says of what is sealed now: `plain` without a key. */
+  readonly keyId: string
+}
+
+/** The id of the key that something was sealed with; `plain`: it is stored as it is. */
+export const sealedWith = (stored: string): string => {
+  const [version, id] = stored.split(':')
+  return version === VERSION && id !== undefined ? id : 'plain'
 }
 
 interface Key {
@@ -30,6 +38,7 @@ export const createSealing = (keys: string | undefined): Sealing => {
   const all = (keys ?? '').split(',').filter(Boolean).map(asKey)
   const [first] = all
   return {
+    keyId: first?.id ?? 'plain',
     seal: (text, owner) => {
       if (!first) return text
       const iv = randomBytes(IV_BYTES)

@@ -1,7 +1,21 @@
-/** API key secrets: 256 random bits, shown once, stored only as a hash. */
+/**
+ * API key secrets: 256 random bits, shown once, stored only as a hash. What they begin with says what they open, and lets
+ * scanners find one that was published: `tg(p|_live|_test)_[A-Za-z0-9_-]{43}`.
+ */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 
-export const newSecret = (prefix: 'tgp' | 'tg'): string => `${prefix}_${randomBytes(32).toString('base64url')}`
+/** `tgp`: the platform's. */
+export type SecretPrefix = 'tgp' | 'tg_live' | 'tg_test'
+
+export const prefixOf = (mode: 'live' | 'sandbox'): SecretPrefix => (mode === 'sandbox' ? 'tg_test' : 'tg_live')
+
+export const newSecret = (prefix: SecretPrefix): string => `${prefix}_${randomBytes(32).toString('base64url')}`
+
+/** Of the random part: too little to guess the rest from, enough to tell one key from another. */
+const SHOWN = 4
+
+export const hintOf = (secret: string): string =>
+  secret.slice(0, /^tg(p|_live|_test)_/.exec(secret)?.[0].length ?? 0) + secret.replace(/^tg(p|_live|_test)_/, '').slice(0, SHOWN)
 
 export const hashSecret = (secret: string): string => createHash('sha256').update(secret).digest('hex')
 

@@ -3,7 +3,7 @@
  * a crash in between is finished by a sweeper.
  */
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
-import { hashSecret, newSecret } from '../access/secrets.ts'
+import { hashSecret, hintOf, newSecret, prefixOf } from '../access/secrets.ts'
 import { keys } from '../keys.ts'
 import type { Storefront } from '../schemas/storefront.ts'
 import type { Tenant } from '../schemas/tenant.ts'
@@ -21,7 +21,7 @@ export interface TenantInput {
 
 /** @returns the tenant and its first admin key, which is nowhere else. @throws AppError `already_exists`. */
 export const createTenant = async (services: Services, input: TenantInput, apiKeyId: string): Promise<{ tenant: Tenant; apiKey: string }> => {
-  const secret = newSecret('tg')
+  const secret = newSecret(prefixOf(input.mode))
   const now = services.clock.now()
   const created = await services.storage.tenants.insert({
     _id: keys.tenant(input.id),
@@ -31,7 +31,7 @@ export const createTenant = async (services: Services, input: TenantInput, apiKe
     mode: input.mode,
     // A sandbox starts at the time of its making, and stands there until it is moved.
     ...(input.mode === 'sandbox' ? { testNow: now } : {}),
-    setup: { storefronts: input.storefronts, apiKey: { id: apiKeyId, secretHash: hashSecret(secret) } },
+    setup: { storefronts: input.storefronts, apiKey: { id: apiKeyId, secretHash: hashSecret(secret), hint: hintOf(secret) } },
     repairAt: repairTime(services),
   })
   return { tenant: await finishTenant(services, created), apiKey: secret }
@@ -51,6 +51,7 @@ export const finishTenant = async (services: Services, tenant: Tenant): Promise<
       id: setup.apiKey.id,
       role: 'admin',
       secretHash: setup.apiKey.secretHash,
+      ...(setup.apiKey.hint ? { hint: setup.apiKey.hint } : {}),
       createdAt: tenant.createdAt,
     })
   }

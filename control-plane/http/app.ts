@@ -9,8 +9,8 @@ import Koa from 'koa'
 import helmet from 'koa-helmet'
 import { ulid } from 'ulid'
 import type { z } from 'zod'
-import { AppError, isAppError } from '../../common/errors.ts'
-import { authenticate, type Caller, tenantOfCall } from '../access/authenticate.ts'
+import { AppError, fieldError, isAppError } from '../../common/errors.ts'
+import { authenticate, type Caller, secretIn, tenantOfCall } from '../access/authenticate.ts'
 import { derivedId, PLATFORM } from '../keys.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Role } from '../schemas/api-key.ts'
@@ -22,25 +22,34 @@ import { checkAnswer, ifMatchOf } from './precondition.ts'
 import { toProblem, validationError } from './problem.ts'
 import { type AnyRoute, access, type Call } from './route.ts'
 import { routes } from './routes/index.ts'
+import { RateLimitedError, type Throttle } from './throttle.ts'
 
 /** Larger than any sensible request (500 entitlements), small enough to hold many. */
 const MAX_BODY = '256kb'
 
 export interface HttpAppOptions {
   services: Services
-  platformKey: string | undefined
+  /** The configured ones; none: one was generated. */
+  platformKeys: readonly string[]
   /** Whether everything this process needs can be reached. */
   isReady(): Promise<boolean>
   /** For a platform key. */
   metrics: Metrics
+  throttle: Throttle
+  /** Proxies of ours before this, each of which adds the address that it was called from to X-Forwarded-For. */
+  trustedProxies?: number
 }
 
 export const createHttpApp = (options: HttpAppOptions): Koa => {
   const { services } = options
-  const app = new Koa()
+  const app = new Koa({ proxy: Boolean(options.trustedProxies), maxIpsCount: options.trustedProxies ?? 0 })
   app.use(answerErrors(services))
   app.use(helmet())
-  app.use(readBody)
+  app.use(async (context, next) => {
+    // Answers show secrets once, and people's data.
+    context.set('cache-control', 'no-store')
+    await next()
+  })
   const router = new Router()
   router.get('/healthz', (context) => {
     context.body = { status: 'ok' }
@@ -51,7 +60,7 @@ export const createHttpApp = (options: HttpAppOptions): Koa => {
     context.body = { status: ready ? 'ready' : 'not ready' }
   })
   router.get('/metrics', async (context) => {
-    checkRole(await authenticate(services, options.platformKey, context.get('authorization') || undefined), access.platform)
+    checkRole(await authenticated(context, options), access.platform)
     context.type = options.metrics.contentType
     context.body = await options.metrics.text()
   })
@@ -90,6 +99,7 @@ const answerErrors =
       context.status = problem.status
       context.type = 'application/problem+json'
       if (problem.status === 401) context.set('www-authenticate', 'Bearer')
+      if (error instanceof RateLimitedError) context.set('retry-after', String(error.retryAfterS))
       if (isAppError(error, 'idempotency_in_progress', 'unavailable')) context.set('retry-after', '1')
       context.body = JSON.stringify(problem)
     }
@@ -103,16 +113,42 @@ const parse = bodyParser({
   onError: (error) => {
     const { status } = error as { status?: number }
     if (status === 413) throw new AppError('body_too_large', `the body is larger than ${MAX_BODY}`)
-    throw new AppError('malformed_json', 'the body is not JSON')
+    throw new AppError('malformed_json', 'the body is not JSON, or has a field named __proto__')
   },
 })
 
-const readBody: Koa.Middleware = async (context, next) => {
+const readBody = async (context: Koa.Context): Promise<void> => {
   // Whether the route takes it is for the route to say.
-  if (context.is('text/csv')) return next()
+  if (context.is('text/csv')) return
   const hasBody = (context.request.length ?? 0) > 0 || context.get('transfer-encoding') !== ''
   if (hasBody && !context.is('json', '+json')) throw new AppError('unsupported_media_type', 'the body must be JSON: send Content-Type: application/json')
-  await parse(context, next)
+  await parse(context, async () => {})
+}
+
+/** Half of a character that takes two, as `"\\ud800"` writes it: storage and logs would each make something else of it. */
+const illFormed = (body: unknown): string | undefined => {
+  // Not by recursion: a body may be deeper than the stack.
+  const left: [at: string, value: unknown][] = [['', body]]
+  for (let next = left.pop(); next; next = left.pop()) {
+    const [at, value] = next
+    if (typeof value === 'string' && !value.isWellFormed()) return at || 'body'
+    if (typeof value !== 'object' || value === null) continue
+    for (const [name, part] of Object.entries(value)) {
+      const here = (Array.isArray(value) ? `${at}[${name}]` : at === '' ? name : `${at}.${name}`).slice(0, 200)
+      if (!name.isWellFormed()) return here.toWellFormed()
+      left.push([here, part])
+    }
+  }
+  return undefined
+}
+
+/** Of callers with a key: what providers send is stored as it comes, whatever it holds. @throws AppError `invalid_request`. */
+const checkText = (context: Koa.Context): void => {
+  const { body, rawBody } = context.request as { body?: unknown; rawBody?: string }
+  // Nearly no body has any; those that may are looked through.
+  if (!rawBody || !/\\u[dD][89a-fA-F]/.test(rawBody)) return
+  const field = illFormed(body)
+  if (field !== undefined) throw fieldError('invalid_request', field, 'holds half of a character (an unpaired surrogate): send whole Unicode characters')
 }
 
 /** Headers as one string each; those that a client repeats are joined, as HTTP says. */
@@ -140,11 +176,30 @@ const checkRole = ({ role }: Caller, allowed: readonly Role[]): void => {
 /** Nobody's: for routes that need no key and are about no tenant yet. */
 const anonymous: Caller = { role: 'read', keyId: 'anonymous' }
 
-const serve = async (context: RouterContext, definition: AnyRoute, { services, platformKey }: HttpAppOptions): Promise<void> => {
+/** @throws AppError `unauthenticated` or `rate_limited`. */
+const authenticated = ({ ip, headers }: RouterContext, { services, platformKeys, throttle }: HttpAppOptions): Promise<Caller> =>
+  throttle.authenticated(ip, secretIn(headers.authorization), () => authenticate(services, platformKeys, headers.authorization))
+
+const serve = async (context: RouterContext, definition: AnyRoute, options: HttpAppOptions): Promise<void> => {
+  const isPublic = definition.access === 'public'
+  const caller = isPublic ? anonymous : await authenticated(context, options)
+  if (isPublic) return answerCall(context, definition, options, caller)
+  checkRole(caller, access[definition.access])
+  const { end, headers } = await options.throttle.begin(caller)
+  context.set(headers)
+  try {
+    await answerCall(context, definition, options, caller)
+  } finally {
+    end()
+  }
+}
+
+const answerCall = async (context: RouterContext, definition: AnyRoute, { services }: HttpAppOptions, caller: Caller): Promise<void> => {
   const headers = headersOf(context)
   const isPublic = definition.access === 'public'
-  const caller = isPublic ? anonymous : await authenticate(services, platformKey, headers.authorization)
-  if (!isPublic) checkRole(caller, access[definition.access])
+  // Who may not ask is not read.
+  await readBody(context)
+  if (!isPublic) checkText(context)
   const streams = context.is('text/csv') === 'text/csv'
   if (streams && definition.takes !== 'text/csv') throw new AppError('unsupported_media_type', 'the body must be JSON: send Content-Type: application/json')
   if (!streams && definition.takes) throw new AppError('unsupported_media_type', `the body must be ${definition.takes}: send Content-Type: ${definition.takes}`)
@@ -177,7 +232,7 @@ const serve = async (context: RouterContext, definition: AnyRoute, { services, p
   const request = {
     key,
     callerId: caller.keyId,
-    secret: headers.authorization ?? '',
+    secret: secretIn(headers.authorization) ?? '',
     tenantId: tenant?.tenantId ?? PLATFORM,
     fingerprint: JSON.stringify([definition.method, context.path, call.body]),
   }

@@ -28,7 +28,12 @@ export const id = z
   .refine(isNormal, normalRule)
   .openapi({ example: 'us-store' })
 
-export const name = z.string().trim().min(1, 'must not be empty').max(200)
+export const name = z
+  .string()
+  .trim()
+  .min(1, 'must not be empty')
+  .max(200)
+  .refine((text) => !/\p{Cc}/u.test(text), 'must not hold control characters')
 
 export const currency = z.string().refine(isCurrency, 'must be an ISO 4217 currency code in capitals, such as USD').openapi({ example: 'USD' })
 

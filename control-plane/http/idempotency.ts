@@ -30,7 +30,7 @@ export interface IdempotentRequest {
   key: string
   /** Who asks: keys of one caller mean nothing to another. */
   callerId: string
-  /** The caller's credential, as it came. */
+  /** The caller's key. */
   secret: string
   tenantId: string
   /** Method, path and body: a key belongs to one request. */
@@ -62,7 +62,15 @@ const unseal = (request: IdempotentRequest, text: string): StoredAnswer => {
   const bytes = Buffer.from(text, 'base64')
   const decipher = createDecipheriv('aes-256-gcm', sealingKey(request), bytes.subarray(0, 12))
   decipher.setAuthTag(bytes.subarray(12, 28))
-  return JSON.parse(Buffer.concat([decipher.update(bytes.subarray(28)), decipher.final()]).toString()) as StoredAnswer
+  let opened: Buffer
+  try {
+    opened = Buffer.concat([decipher.update(bytes.subarray(28)), decipher.final()])
+  } catch (error) {
+    // A platform key that was changed since: the caller is the same, and its key is not.
+    const why = 'this Idempotency-Key was used with an API key that has been changed since, and its answer cannot be read with this one; use a new one'
+    throw new AppError('idempotency_key_reused', why, [], { cause: error })
+  }
+  return JSON.parse(opened.toString()) as StoredAnswer
 }
 
 /**

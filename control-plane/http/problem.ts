@@ -22,6 +22,7 @@ const statuses: Record<ErrorCode, number> = {
   no_eligible_psp: 422,
   idempotency_key_reused: 422,
   set_too_large: 422,
+  rate_limited: 429,
   internal: 500,
   unavailable: 503,
 }
@@ -58,7 +59,12 @@ export const toProblem = (error: unknown, requestId: string): Problem => {
 const fieldName = (path: readonly PropertyKey[]): string =>
   path.reduce<string>((name, key) => (typeof key === 'number' ? `${name}[${key}]` : name === '' ? String(key) : `${name}.${String(key)}`), '')
 
-/** Every issue of a failed validation, each with its field. */
+/** Who makes more mistakes than these learns of the others when they are mended: an answer is never larger than its question by much. */
+const MOST_ERRORS = 20
+/** Of a field's name, which may be the caller's own invention. */
+const MOST_NAME = 200
+
+/** The issues of a failed validation, each with its field. */
 export const validationError = (issues: readonly z.core.$ZodIssue[], part: 'body' | 'query' | 'path'): AppError => {
   const errors = issues.flatMap((issue): FieldError[] => {
     if (issue.code === 'unrecognized_keys') {
@@ -66,6 +72,7 @@ export const validationError = (issues: readonly z.core.$ZodIssue[], part: 'body
     }
     return [{ field: fieldName(issue.path) || part, message: issue.message }]
   })
-  const detail = errors.map(({ field, message }) => `${field}: ${message}`).join('; ')
-  return new AppError('invalid_request', detail, errors)
+  const told = errors.slice(0, MOST_ERRORS).map(({ field, message }) => ({ field: field.slice(0, MOST_NAME), message }))
+  const more = errors.length > told.length ? `; and ${errors.length - told.length} more` : ''
+  return new AppError('invalid_request', `${told.map(({ field, message }) => `${field}: ${message}`).join('; ')}${more}`, told)
 }

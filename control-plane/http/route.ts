@@ -16,6 +16,8 @@ export const access = {
   configure: ['platform', 'admin'],
   /** Changes to customers and what they bought. */
   sell: ['platform', 'admin', 'billing'],
+  /** To say that money has moved, or has not, where no provider does. */
+  resolve: ['platform', 'admin'],
   read: ['platform', 'admin', 'billing', 'read'],
   /** What an application server needs: to look at entitlements, and to report usage. */
   use: ['platform', 'admin', 'billing', 'read', 'sidecar'],

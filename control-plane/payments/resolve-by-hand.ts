@@ -1,12 +1,14 @@
 /** An operator says what became of an attempt, or a refund, that no provider answers for. Kept with it: who, when and why. */
 import { AppError, fieldError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
-import type { DeclineClass, Payment } from '../schemas/payment.ts'
+import type { Attempt, DeclineClass, Payment, Refund } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
 import { type OperatorDecision, resolveByOperator } from './machine/attempts.ts'
 import { recordRefund, refundReference } from './machine/refunds.ts'
+import { openAccount } from './routing/load-route.ts'
+import { nameOf, storeOutcome } from './send-charge.ts'
 
 export interface Decision {
   outcome: 'succeeded' | 'declined' | 'not_sent'
@@ -33,6 +35,16 @@ const outcomeOf = ({ outcome, declineClass, pspReference }: Decision, known: str
   }
 }
 
+/** What the provider itself says counts for more than what was read in its books. @throws AppError `not_allowed_in_state` when the provider has an answer. */
+const askFirst = async (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt): Promise<void> => {
+  const opened = await openAccount(services, tenant, attempt.account)
+  if ('unusable' in opened) return
+  const found = await opened.psp.inquire(nameOf(payment, attempt))
+  if (found.status === 'unknown' || found.status === 'not_found' || found.status === 'cannot_tell' || found.status === 'not_sent') return
+  await storeOutcome(services, tenant, payment, attempt.id, found)
+  throw new AppError('not_allowed_in_state', `the provider has been asked once more, and says ${found.status}: that is what is noted now`)
+}
+
 /** @param by the key that the decision was made with. @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`; what `check` throws. */
 export const resolveAttemptByHand = async (
   services: Services,
@@ -43,6 +55,10 @@ export const resolveAttemptByHand = async (
   check: (payment: Payment) => void,
   decision: Decision,
 ): Promise<Payment> => {
+  const asked = await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId))
+  check(asked)
+  const open = asked.attempts.find(({ id }) => id === attemptId)
+  if (open?.status === 'unknown') await askFirst(services, tenant, asked, open)
   const resolved = await update(services.storage.payments, keys.payment(tenant.tenantId, paymentId), (payment) => {
     check(payment)
     const known = payment.attempts.find(({ id }) => id === attemptId)?.pspReference ?? undefined
@@ -62,6 +78,18 @@ export const resolveAttemptByHand = async (
   return resolved
 }
 
+/** As `askFirst`. */
+const askAboutRefundFirst = async (services: Services, tenant: Tenant, payment: Payment, refund: Refund): Promise<void> => {
+  const attempt = payment.attempts.find(({ id }) => id === refund.attemptId)
+  const opened = attempt && (await openAccount(services, tenant, attempt.account))
+  if (!opened || 'unusable' in opened) return
+  const reference = refundReference(refund)
+  const found = await opened.psp.inquireRefund({ reference, charge: nameOf(payment, attempt), amountMinor: refund.amountMinor })
+  if (found.status !== 'succeeded' && found.status !== 'failed') return
+  await update(services.storage.payments, payment._id, (latest) => recordRefund(latest, reference, found, tenantNow(services, tenant), repairTime(services)))
+  throw new AppError('not_allowed_in_state', `the provider has been asked once more, and says ${found.status}: that is what is noted now`)
+}
+
 /**
  * A refund that no provider answers for. One that has `failed` is made anew where it is owed.
  * @throws AppError `not_found` or `not_allowed_in_state`; what `check` throws.
@@ -74,6 +102,10 @@ export const resolveRefundByHand = async (
   check: (payment: Payment) => void,
   { outcome, by, reason }: { outcome: 'succeeded' | 'failed'; by: string; reason: string },
 ): Promise<Payment> => {
+  const asked = await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId))
+  check(asked)
+  const open = asked.refunds.find(({ id }) => id === refundId)
+  if (open?.status === 'due' || open?.status === 'pending') await askAboutRefundFirst(services, tenant, asked, open)
   const resolved = await update(services.storage.payments, keys.payment(tenant.tenantId, paymentId), (payment) => {
     check(payment)
     const refund = payment.refunds.find(({ id }) => id === refundId)

@@ -10,6 +10,13 @@ const fields = defineFields({
   role: { type: String, enum: roles, required: true },
   /** SHA-256 of the secret, which is 256 random bits: no slow hash is needed, and none could be afforded on every request. */
   secretHash: { type: String, required: true },
+  /** What it is for, in its maker's words. */
+  name: { type: String },
+  /** The beginning of the secret, by which its owner knows it again. Absent: it was made before this was kept. */
+  hint: { type: String },
+  expiresAt: { type: Date },
+  /** To the hour. */
+  lastUsedAt: { type: Date },
   revokedAt: { type: Date },
 })
 

@@ -13,7 +13,7 @@ const fields = defineFields({
     type: part({
       /** `StorefrontInput[]` of catalog/storefronts.ts. */
       storefronts: { type: Schema.Types.Mixed, required: true },
-      apiKey: { type: part({ id: { type: String, required: true }, secretHash: { type: String, required: true } }), required: true },
+      apiKey: { type: part({ id: { type: String, required: true }, secretHash: { type: String, required: true }, hint: { type: String } }), required: true },
     }),
   },
   /** The test clock has been moved and the feed may not know. */

@@ -5,7 +5,7 @@
  *
  * Dates are stored as ISO 8601 strings with milliseconds in UTC, which sort as the instants do.
  */
-import { mkdirSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync, type SQLInputValue } from 'node:sqlite'
 import type mongoose from 'mongoose'
@@ -45,6 +45,8 @@ export const createSqliteStorage = (options: SqliteStorageOptions): Storage => {
   const { database, check } = orCannotStart(options.path, () => {
     mkdirSync(dirname(options.path), { recursive: true })
     const opened = new DatabaseSync(options.path, { timeout: BUSY_TIMEOUT_MS })
+    // Made by an earlier version, or by hand: what is in it is nobody else's to read.
+    if (existsSync(options.path)) chmodSync(options.path, 0o600)
     // FULL: an answered write survives a power cut, not only a crash of the process.
     opened.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;')
     opened.exec('CREATE TABLE IF NOT EXISTS health (id INTEGER PRIMARY KEY, at TEXT)')

@@ -1,7 +1,23 @@
 import { isAppError } from '../../common/errors.ts'
 import type { Collection, StoredDocument } from './storage.ts'
 
-/** Each conflict means that another writer got on; this many in a row on one document is a fault, not contention. */
+/** Of each document the last of its writers here. They take turns: otherwise all but one of them would have written for nothing. */
+const lastOf = new WeakMap<object, Map<string, Promise<unknown>>>()
+
+const inTurn = async <T>(collection: object, id: string, work: () => Promise<T>): Promise<T> => {
+  const ofCollection = lastOf.get(collection) ?? new Map<string, Promise<unknown>>()
+  lastOf.set(collection, ofCollection)
+  const before = ofCollection.get(id)
+  const mine = before ? before.then(work, work) : work()
+  ofCollection.set(id, mine)
+  try {
+    return await mine
+  } finally {
+    if (ofCollection.get(id) === mine) ofCollection.delete(id)
+  }
+}
+
+/** Each conflict means that a writer of another process, or one that goes past this, got on; this many in a row is a fault. */
 const MAX_TRIES = 50
 
 /**
@@ -17,6 +33,13 @@ export const update = async <D extends StoredDocument>(
   id: string,
   decide: (document: D) => D | undefined | Promise<D | undefined>,
   known?: D,
+): Promise<D> => inTurn(collection, id, () => writeUntilFirst(collection, id, decide, known))
+
+const writeUntilFirst = async <D extends StoredDocument>(
+  collection: Collection<D>,
+  id: string,
+  decide: (document: D) => D | undefined | Promise<D | undefined>,
+  known: D | undefined,
 ): Promise<D> => {
   let document = known ?? (await collection.get(id))
   for (let tries = 1; ; tries += 1) {

@@ -2,8 +2,10 @@
  * A customer subscribes to a bundle. Everything that can be wrong is found before the first write; from then on each
  * document leads to the next, and `advanceSubscription` takes them to the end.
  */
+
 import { periodStart, startOfLocalDate } from '../../common/calendar.ts'
 import { fieldError } from '../../common/errors.ts'
+import { table } from '../../common/table.ts'
 import { paymentIdOf } from '../billing/bills.ts'
 import { anchorFrom } from '../billing/periods.ts'
 import { checkOnSale } from '../catalog/bundles.ts'
@@ -45,7 +47,7 @@ export interface SubscriptionInput {
   metadata?: Record<string, string> | undefined
 }
 
-const cycleNames: Record<string, Bundle['pricing']['interval']> = {
+const cycleNames = table<Bundle['pricing']['interval']>({
   daily: 'day',
   weekly: 'week',
   monthly: 'month',
@@ -53,7 +55,7 @@ const cycleNames: Record<string, Bundle['pricing']['interval']> = {
   yearly: 'year',
   annual: 'year',
   annually: 'year',
-}
+})
 export const billingCycles = Object.keys(cycleNames)
 
 /** Nobody means to start further from now than this: a typing error in the year. */

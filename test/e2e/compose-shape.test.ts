@@ -21,15 +21,21 @@ interface Service {
   command?: string[]
   environment?: Record<string, string>
   ports?: string[]
-  depends_on?: Record<string, unknown>
+  depends_on?: Record<string, { condition?: string }>
+  healthcheck?: { test: string[] }
+  read_only?: boolean
+  cap_drop?: string[]
+  security_opt?: string[]
+  mem_limit?: string
 }
 
 const compose = parse(readFileSync('docker-compose.yml', 'utf8'), { merge: true }) as { services: Record<string, Service>; volumes: Record<string, unknown> }
 const { services } = compose
 const secrets = {
-  PLATFORM_API_KEY: 'a-platform-key-of-the-test',
+  PLATFORM_API_KEY: 'a-platform-key-of-the-test-0123456789',
+  SIDECAR_KEYS: '{"a-key-of-an-application": ["*"]}',
   SIMULATOR_WEBHOOK_SECRET: `whsec_${Buffer.alloc(32, 7).toString('base64')}`,
-  CREDENTIALS_KEY: '',
+  CREDENTIALS_KEY: Buffer.alloc(32, 'seals').toString('base64'),
 }
 
 /** As compose does: `${NAME:?why}` and `${NAME:-}`. */
@@ -62,6 +68,20 @@ test('every environment of docker-compose.yml is one that a process takes, and w
   for (const n of [1, 2, 3]) t.regex(services[`nats-${n}`]?.command?.join(' ') ?? '', /--routes nats:\/\/nats-1:6222,nats:\/\/nats-2:6222,nats:\/\/nats-3:6222/)
 })
 
+test('what is not needed is taken away, every part says whether it is well, and none is reached from other machines', (t) => {
+  for (const name of ours) {
+    t.like(services[name], { read_only: true, cap_drop: ['ALL'], security_opt: ['no-new-privileges:true'] }, name)
+    t.truthy(services[name]?.mem_limit, name)
+  }
+  for (const [name, { healthcheck, ports = [], depends_on = {}, environment = {} }] of Object.entries(services)) {
+    if (name !== 'mongo-init') t.truthy(healthcheck?.test.length, name)
+    for (const port of ports) t.regex(port, /^127\.0\.0\.1:/, name)
+    for (const { condition } of Object.values(depends_on)) t.regex(condition ?? '', /^service_(healthy|completed_successfully)$/, name)
+    // No secret has a default, and none stands in the file.
+    for (const [key, value] of Object.entries(environment)) if (/KEY|SECRET|PASSWORD/.test(key)) t.regex(String(value), /^\$\{\w+:\?[^}]+\}$/, `${name} ${key}`)
+  }
+})
+
 const missing = natsMissing ?? mongodbMissing
 const run = missing ? test.skip : test
 run(`its two control planes, simulator and sidecar sell, and answer for what was sold${missing ? ` (${missing})` : ''}`, async (t) => {
@@ -84,7 +104,7 @@ run(`its two control planes, simulator and sidecar sell, and answer for what was
     t.is(command, 'node')
     const script = args.at(-1) ?? ''
     const port = { 'psp-simulator': 'SIMULATOR_PORT', sidecar: 'GRPC_PORT' }[name] ?? 'HTTP_PORT'
-    const own = { [port]: String(ports[name]), DATA_DIR: join(folder, name), NODE_ENV: 'production' }
+    const own = { [port]: String(ports[name]), ...(name === 'sidecar' ? { SIDECAR_HTTP_PORT: '0' } : {}), DATA_DIR: join(folder, name), NODE_ENV: 'production' }
     const process = await startProcess(script, {
       ...env,
       ...(env.NATS_URL ? { NATS_URL: nats.url } : {}),
@@ -106,7 +126,7 @@ run(`its two control planes, simulator and sidecar sell, and answer for what was
   t.is((await api.post('/bundles', bundleDocument)).status, 201)
   const bought = await api.post('/subscriptions', { customerId: 'c', bundleId: 'pro-plan', storefrontId: 'us-store', paymentMethod: 'pm_card' })
   t.is(bought.body.status, 'active', JSON.stringify(bought.body))
-  const grpc = grpcClient(sidecar.ready.split(' ')[0]?.replace('grpc://', '') ?? '')
+  const grpc = grpcClient(sidecar.ready.split(' ')[0]?.replace('grpc://', '') ?? '', 'a-key-of-an-application')
   t.teardown(grpc.close)
   const question = { tenantId: 'composed', storefrontId: 'us-store', customerId: 'c', entitlement: 'analytics_dashboard' }
   t.like(await grpc.check({ ...question, minRevision: bought.body.entitlementRevision }), { allowed: true, stale: false })

@@ -72,7 +72,9 @@ const openEverything = async (shop: Shop): Promise<Record<string, Request>> => {
     'get /v1/tenants/{tenant}': document(`/v1/tenants/${shop.tenantId}`),
     'post /v1/api-keys': { path: '/v1/api-keys', body: { role: 'read' } },
     'get /v1/api-keys': list('/v1/api-keys'),
-    'delete /v1/api-keys/{key}': { path: `/v1/api-keys/${key.body.id}`, etag: key.headers.get('etag') ?? '' },
+    'get /v1/api-keys/{key}': document(`/v1/api-keys/${key.body.id}`),
+    'post /v1/api-keys/{key}/rotate': { path: `/v1/api-keys/${key.body.id}/rotate`, body: {}, read: `/v1/api-keys/${key.body.id}` },
+    'delete /v1/api-keys/{key}': document(`/v1/api-keys/${key.body.id}`),
     'post /v1/storefronts': { path: '/v1/storefronts', body: { id: 'new', currency: 'USD' } },
     'get /v1/storefronts': list('/v1/storefronts'),
     'get /v1/storefronts/{storefront}': document('/v1/storefronts/us-store'),
@@ -138,6 +140,8 @@ const openEverything = async (shop: Shop): Promise<Record<string, Request>> => {
       path: `/v1/payments/${lost.id}/attempts/${lost.attempts[0].id}/resolve`,
       body: resolution,
       read: `/v1/payments/${lost.id}`,
+      // It waits for its customer: by hand only what is unknown is resolved.
+      status: 409,
     },
     'post /v1/payments/{payment}/refunds/{refund}/resolve': {
       path: `/v1/payments/${given.id}/refunds/${given.refunds[0].id}/resolve`,

@@ -118,7 +118,7 @@ export const openLaboratory = (): Laboratory => {
       ...services.psps,
       open: () => ({ psp: { ...bank.open(account) }, capture: 'automatic' as const, webhookProblem: undefined, timeoutMs: 1_000, circuit: undefined }),
     }
-    const stored = await receiveWebhook({ ...services, psps }, owner, account, { headers: {}, query: {}, rawBody: JSON.stringify(event) })
+    const { events: stored } = await receiveWebhook({ ...services, psps }, owner.tenantId, account, { headers: {}, query: {}, rawBody: JSON.stringify(event) })
     for (const one of stored) await processWebhook(services, owner, one)
   }
 

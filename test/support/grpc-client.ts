@@ -36,13 +36,16 @@ const toRequest = (question: CheckQuestion): CheckEntitlementRequest => ({
   minRevision: BigInt(question.minRevision ?? 0),
 })
 
-export const grpcClient = (address: string): GrpcClient => {
+/** @param key of a sidecar that asks for one. */
+export const grpcClient = (address: string, key?: string): GrpcClient => {
   const raw = new EntitlementServiceClient(address, credentials.createInsecure())
+  const metadata = new Metadata()
+  if (key !== undefined) metadata.set('authorization', `Bearer ${key}`)
   return {
     raw,
     check: (question, deadlineMs = 10_000) =>
       new Promise((resolve, reject) => {
-        raw.checkEntitlement(toRequest(question), new Metadata(), { deadline: Date.now() + deadlineMs }, (error, response) =>
+        raw.checkEntitlement(toRequest(question), metadata, { deadline: Date.now() + deadlineMs }, (error, response) =>
           error ? reject(error) : resolve(response),
         )
       }),

@@ -16,7 +16,9 @@ import { mongodbMissing, mongodbUrl } from './mongodb.ts'
 import { natsMissing, startNatsServer } from './nats-server.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-export const PLATFORM_KEY = 'platform-key-of-the-tests'
+export const PLATFORM_KEY = 'platform-key-of-the-tests-0123456789'
+/** Storage on MongoDB takes no start without. */
+const CREDENTIALS_KEY = Buffer.alloc(32, 'credentials').toString('base64')
 /** A process under load on two cores may take a while; a hang fails all the same. */
 const START_WITHIN_MS = 60_000
 
@@ -132,6 +134,8 @@ const start = async (apart: boolean, makeParts: () => Promise<Parts>, extra: Rec
     SIDECAR_HTTP_PORT: String(await freePort()),
     PLATFORM_API_KEY: PLATFORM_KEY,
     WORKER_POLL_MS: '200',
+    // Tests of refusals are refused a lot; one of its own has the default.
+    WRONG_KEYS_PER_MINUTE: '100000',
     ...simulatorEnv,
     ...parts.env,
     ...extra,
@@ -178,7 +182,7 @@ export const sqliteAndNats: World = {
 export const mongodbAndNats: World = {
   name: 'MongoDB and NATS',
   ...((natsMissing ?? mongodbMissing) ? { missing: natsMissing ?? mongodbMissing ?? '' } : {}),
-  start: (env = {}) => start(true, () => withNats({ MONGODB_URL: mongodbUrl() }), env),
+  start: (env = {}) => start(true, () => withNats({ MONGODB_URL: mongodbUrl(), CREDENTIALS_KEY }), env),
 }
 
 /** Where the end-to-end suite runs. */

@@ -1,12 +1,37 @@
-import { createApiKey, revokeApiKey } from '../../access/api-keys.ts'
+import { createApiKey, revokeApiKey, rotateApiKey } from '../../access/api-keys.ts'
+import { keys } from '../../keys.ts'
 import { type ApiKey, tenantRoles } from '../../schemas/api-key.ts'
-import { id, instant, iso, isoOrNull, pageOf, pageQuery, z } from '../fields.ts'
+import { id, instant, iso, isoOrNull, name, pageOf, pageQuery, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
 
-const apiKeyAnswer = z.object({ id: z.string(), role: z.enum(tenantRoles), createdAt: instant, revokedAt: instant.nullable() }).openapi('ApiKey')
+const MAX_OVERLAP_HOURS = 24 * 90
 
-const toAnswer = (key: ApiKey) => ({ id: key.id, role: key.role, createdAt: iso(key.createdAt), revokedAt: isoOrNull(key.revokedAt) })
+const apiKeyAnswer = z
+  .object({
+    id: z.string(),
+    role: z.enum(tenantRoles),
+    name: z.string().nullable(),
+    hint: z.string().nullable().openapi({ description: 'What the secret begins with.' }),
+    createdAt: instant,
+    expiresAt: instant.nullable(),
+    lastUsedAt: instant.nullable().openapi({ description: 'To the hour.' }),
+    revokedAt: instant.nullable(),
+  })
+  .openapi('ApiKey')
+
+const withSecret = apiKeyAnswer.extend({ secret: z.string().openapi({ description: 'Shown this once.' }) })
+
+const toAnswer = (key: ApiKey) => ({
+  id: key.id,
+  role: key.role,
+  name: key.name ?? null,
+  hint: key.hint ?? null,
+  createdAt: iso(key.createdAt),
+  expiresAt: isoOrNull(key.expiresAt),
+  lastUsedAt: isoOrNull(key.lastUsedAt),
+  revokedAt: isoOrNull(key.revokedAt),
+})
 
 export const apiKeyRoutes = [
   route({
@@ -15,11 +40,16 @@ export const apiKeyRoutes = [
     summary: 'Make an API key of the tenant',
     access: 'configure',
     ifMatch: ofNewDocument,
-    body: z.strictObject({ role: z.enum(tenantRoles) }),
+    body: z.strictObject({
+      role: z.enum(tenantRoles),
+      name: name.optional().openapi({ description: 'What it is for.' }),
+      expiresAt: instant.optional().openapi({ description: 'From then on it is refused. Left out: never.' }),
+    }),
     status: 201,
-    answer: apiKeyAnswer.extend({ secret: z.string().openapi({ description: 'Shown this once.' }) }),
+    answer: withSecret,
     handle: async ({ services, tenant, body, newId }) => {
-      const { key, secret } = await createApiKey(services, tenant.tenantId, newId('key'), body.role)
+      const expiresAt = body.expiresAt === undefined ? undefined : new Date(body.expiresAt)
+      const { key, secret } = await createApiKey(services, tenant, newId('key'), { ...body, expiresAt })
       return { body: { ...toAnswer(key), secret }, revision: key.revision }
     },
   }),
@@ -38,11 +68,42 @@ export const apiKeyRoutes = [
     },
   }),
   route({
+    method: 'get',
+    path: '/v1/api-keys/{key}',
+    summary: 'Read an API key, without its secret',
+    access: 'configure',
+    ifMatch: 'answer',
+    params: z.object({ key: id }),
+    status: 200,
+    answer: apiKeyAnswer,
+    handle: async ({ services, tenant, params }) => {
+      const key = await services.storage.apiKeys.get(keys.apiKey(tenant.tenantId, params.key))
+      return { body: toAnswer(key), revision: key.revision }
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/api-keys/{key}/rotate',
+    summary: 'Make another secret of the same role, and let the old one expire',
+    access: 'configure',
+    ifMatch: { document: 'the API key' },
+    params: z.object({ key: id }),
+    body: z.strictObject({
+      overlapHours: z.number().min(0).max(MAX_OVERLAP_HOURS).default(24).openapi({ description: 'How long the old one goes on. 0: not at all.' }),
+    }),
+    status: 201,
+    answer: withSecret,
+    handle: async ({ services, tenant, params, body, ifMatch, newId }) => {
+      const { key, secret } = await rotateApiKey(services, tenant, params.key, newId('key'), body.overlapHours, mustMatch(ifMatch))
+      return { body: { ...toAnswer(key), secret }, revision: key.revision }
+    },
+  }),
+  route({
     method: 'delete',
     path: '/v1/api-keys/{key}',
-    summary: 'Revoke an API key, at once',
+    summary: "Revoke an API key, at once; not the tenant's last of role admin",
     access: 'configure',
-    ifMatch: { document: 'the API key, as POST answered it' },
+    ifMatch: { document: 'the API key' },
     params: z.object({ key: id }),
     status: 204,
     handle: async ({ services, tenant, params, ifMatch }) => {

@@ -1,5 +1,3 @@
-import { AppError } from '../../../common/errors.ts'
-import { keys } from '../../keys.ts'
 import { receiveWebhook } from '../../payments/webhooks/receive-webhook.ts'
 import { processWhileWaiting } from '../../worker/work.ts'
 import { id, z } from '../fields.ts'
@@ -18,9 +16,8 @@ export const webhookRoutes = [
     status: 200,
     answer: z.object({ received: z.literal(true) }),
     handle: async ({ services, params, query, headers, rawBody }) => {
-      const tenant = await services.storage.tenants.find(keys.tenant(params.tenant))
-      if (!tenant) throw new AppError('not_found', 'no such PSP account')
-      const events = await receiveWebhook(services, tenant, params.account, { headers, query: query as Record<string, string | undefined>, rawBody })
+      const request = { headers, query: query as Record<string, string | undefined>, rawBody }
+      const { tenant, events } = await receiveWebhook(services, params.tenant, params.account, request)
       for (const event of events) await processWhileWaiting(services, tenant, event)
       return { body: { received: true } }
     },

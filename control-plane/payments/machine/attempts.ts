@@ -159,6 +159,11 @@ export const resolveByOperator = (
   if (!attempt) throw new AppError('not_found', 'the payment has no such attempt')
   if (!isOpen(attempt)) throw new AppError('not_allowed_in_state', `the attempt is ${attempt.status}: there is nothing to resolve`)
   if (attempt.status === 'sent') throw new AppError('not_allowed_in_state', 'the attempt has just been sent; wait for the answer of the provider')
+  if (attempt.status !== 'unknown') {
+    const way =
+      attempt.status === 'requires_action' ? 'the customer has to act: POST …/complete when they have, or …/cancel to give it up' : 'the provider will say'
+    throw new AppError('not_allowed_in_state', `the attempt is ${attempt.status}, and not unknown: ${way}`)
+  }
   const resolved: Attempt = { ...withOutcome(attempt, outcome, now), resolution: { by, reason, at: now } }
   const next = withAttempt(payment, resolved, now)
   return next.status === 'due' && !tryElsewhere ? fail(next, 'an operator resolved its last attempt, and asked for no other', repairAt) : marked(next, repairAt)

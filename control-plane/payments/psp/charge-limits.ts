@@ -2,6 +2,7 @@
  * Which amounts a provider can be asked for at all: known before anything is sent, so that a bill can be made of an
  * amount that can be charged. Pure; it says nothing of what an account or an issuer allows, nor of the largest amount.
  */
+import { table } from '../../../common/table.ts'
 import type { pspProviders } from '../../schemas/psp-account.ts'
 import { countedBy } from './counted-currencies.ts'
 import { stepOf } from './currency-exponents.ts'
@@ -19,7 +20,7 @@ export const stepMinor = (provider: ProviderName, currency: string): number => s
  * settlement currency: a charge that Stripe converts has to come to the minimum of the currency it is paid out in, at a
  * rate that is not known here. A charge in the account's own currency, which is what is common, is judged exactly.
  */
-const stripeMinimums: Readonly<Record<string, number>> = {
+const stripeMinimums = table<number>({
   USD: 50,
   AED: 200,
   AUD: 50,
@@ -44,7 +45,7 @@ const stripeMinimums: Readonly<Record<string, number>> = {
   SEK: 300,
   SGD: 50,
   THB: 1000,
-}
+})
 
 /**
  * What others publish. MercadoPago tells `min_allowed_amount` of each payment method to each account alone (`GET

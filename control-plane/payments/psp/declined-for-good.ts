@@ -2,13 +2,14 @@
  * What card networks say beside a provider's own code, and which wins over it: above all "do not try again". Networks fine
  * whoever tries all the same.
  */
+import { table } from '../../../common/table.ts'
 import type { DeclineClass } from '../../schemas/payment.ts'
 
 /**
  * Mastercard's merchant advice codes: https://docs.adyen.com/development-resources/raw-acquirer-responses, "Mastercard
  * Merchant Advice Codes"; those above 21 as https://docs.everonet.com/, "Mastercard merchant advice code", has them.
  */
-const ADVICE: Readonly<Record<string, DeclineClass>> = {
+const ADVICE = table<DeclineClass>({
   // New account information is available, or has to be asked for.
   '01': 'credential',
   // Cannot be approved now: later, and nobody else meanwhile.
@@ -27,7 +28,7 @@ const ADVICE: Readonly<Record<string, DeclineClass>> = {
   '41': 'credential',
   // Sanctions.
   '42': 'hard',
-}
+})
 
 /**
  * Response codes of Visa's category 1, "issuer will never approve": 04 and 07 pick up the card, 12 invalid transaction,

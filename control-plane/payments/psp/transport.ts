@@ -1,17 +1,86 @@
 /**
- * HTTP as every adapter's library is made to use it: a bound on how long a call takes, no redirects (a charge is made
- * where it was sent, or not at all), and another base URL where the environment names one.
+ * HTTP as every adapter's library is made to use it: a bound on how long a call takes and on how much is answered, no
+ * redirects (a charge is made where it was sent, or not at all), and another base URL where the environment names one.
  */
+import { type LookupAddress, lookup as systemLookup } from 'node:dns'
+import type { LookupFunction } from 'node:net'
+import ipaddr from 'ipaddr.js'
+import { Agent, fetch } from 'undici'
+
+/** Of an answer's body, when it is unpacked; providers answer in kilobytes. */
+const MAX_ANSWER_BYTES = 1024 * 1024
+
 export interface Transport {
   fetch(url: string | URL, init?: RequestInit): Promise<Response>
 }
 
-/** @param baseUrl takes the place of the origin that the library would call; a path in it comes before the library's. */
-export const createTransport = (timeoutMs: number, baseUrl?: string): Transport => ({
-  fetch: (url, init = {}) => {
-    const target = new URL(url)
-    const base = baseUrl === undefined ? undefined : new URL(baseUrl)
-    const to = base ? new URL(`${base.pathname.replace(/\/$/, '')}${target.pathname}${target.search}`, base) : target
-    return fetch(to, { ...init, redirect: 'error', signal: AbortSignal.timeout(timeoutMs) })
-  },
-})
+export interface TransportOptions {
+  timeoutMs: number
+  baseUrl?: string | undefined
+  /** Hosts on the internet alone: what a tenant names must not be of our own network. */
+  onlyPublic?: boolean
+  /** Answers all addresses of a name; the system's own without. */
+  lookup?: typeof systemLookup
+}
+
+class AnswerTooLargeError extends Error {
+  readonly code = 'ANSWER_TOO_LARGE'
+  constructor() {
+    super(`the answer is larger than ${MAX_ANSWER_BYTES} bytes`)
+  }
+}
+
+/** Before anything was sent, so `syscall` is that of a name that cannot be looked up. */
+class NotPublicError extends Error {
+  readonly code = 'ENOTPUBLIC'
+  readonly syscall = 'getaddrinfo'
+  constructor(hostname: string) {
+    super(`${hostname} is not, or not only, on the internet`)
+  }
+}
+
+const isPublic = (address: string): boolean => ipaddr.process(address).range() === 'unicast'
+
+/** Looks at the addresses that are connected to, and not at the name: what a name stands for changes. */
+const publicLookup =
+  (lookup: typeof systemLookup): LookupFunction =>
+  (hostname, options, callback) => {
+    lookup(hostname, { ...options, all: true }, (error, found) => {
+      const addresses = (found ?? []) as LookupAddress[]
+      if (error) callback(error, [])
+      else if (addresses.length === 0 || !addresses.every(({ address }) => isPublic(address))) callback(new NotPublicError(hostname), [])
+      else if (options.all) callback(null, addresses)
+      else callback(null, addresses[0]?.address ?? '', addresses[0]?.family)
+    })
+  }
+
+const bounded = async (response: Response): Promise<Response> => {
+  if (!response.body) return response
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+    bytes += chunk.byteLength
+    // To leave the loop lets go of the connection.
+    if (bytes > MAX_ANSWER_BYTES) throw new AnswerTooLargeError()
+    chunks.push(chunk)
+  }
+  return new Response(Buffer.concat(chunks), { status: response.status, statusText: response.statusText, headers: [...response.headers] })
+}
+
+const publicAgent = (lookup: typeof systemLookup): Agent => new Agent({ connect: { lookup: publicLookup(lookup) } })
+
+const [anywhere, onTheInternet] = [new Agent(), publicAgent(systemLookup)]
+
+export const createTransport = ({ timeoutMs, baseUrl, onlyPublic = false, lookup }: TransportOptions): Transport => {
+  const inPublic = lookup ? publicAgent(lookup) : onTheInternet
+  const dispatcher = onlyPublic ? inPublic : anywhere
+  return {
+    fetch: async (url, init = {}) => {
+      const target = new URL(url)
+      const base = baseUrl === undefined ? undefined : new URL(baseUrl)
+      const to = base ? new URL(`${base.pathname.replace(/\/$/, '')}${target.pathname}${target.search}`, base) : target
+      const sent = { ...init, redirect: 'error', signal: AbortSignal.timeout(timeoutMs), dispatcher } as Parameters<typeof fetch>[1]
+      return bounded((await fetch(to, sent)) as unknown as Response)
+    },
+  }
+}

@@ -7,7 +7,9 @@
  * https://www.paypal.com/us/cshelp/article/help145 (activity download),
  * https://www.mercadopago.com/developers/en/docs/reports/account-money/report-fields; `tollgate`: docs/payments.md.
  */
+
 import { isCurrency } from '../../../common/money.ts'
+import { table } from '../../../common/table.ts'
 import { fromDecimal } from '../psp/currency-exponents.ts'
 import type { Provider } from '../psp/directory.ts'
 import type { SettlementLine } from './line.ts'
@@ -23,9 +25,9 @@ export type Row = Readonly<Record<string, string | undefined>>
 /** What a row says, or why it cannot be read; undefined for a row that is no line, such as the payout itself. */
 export type Read = { line: SettlementLine } | { malformed: string } | undefined
 
-const kindsOfTollgate: Readonly<Record<string, SettlementLine['kind']>> = { charge: 'charge', refund: 'refund', dispute: 'dispute', fee: 'fee', other: 'other' }
+const kindsOfTollgate = table<SettlementLine['kind']>({ charge: 'charge', refund: 'refund', dispute: 'dispute', fee: 'fee', other: 'other' })
 
-const kindsOfStripe: Readonly<Record<string, SettlementLine['kind']>> = {
+const kindsOfStripe = table<SettlementLine['kind']>({
   charge: 'charge',
   refund: 'refund',
   refund_failure: 'refund',
@@ -34,9 +36,9 @@ const kindsOfStripe: Readonly<Record<string, SettlementLine['kind']>> = {
   dispute_reversal: 'dispute',
   fee: 'fee',
   network_cost: 'fee',
-}
+})
 
-const kindsOfAdyen: Readonly<Record<string, SettlementLine['kind']>> = {
+const kindsOfAdyen = table<SettlementLine['kind']>({
   Settled: 'charge',
   SettledBulk: 'charge',
   Refunded: 'refund',
@@ -46,14 +48,14 @@ const kindsOfAdyen: Readonly<Record<string, SettlementLine['kind']>> = {
   ChargebackReversed: 'dispute',
   Fee: 'fee',
   InvoiceDeduction: 'fee',
-}
+})
 
-const kindsOfMercadopago: Readonly<Record<string, SettlementLine['kind']>> = {
+const kindsOfMercadopago = table<SettlementLine['kind']>({
   SETTLEMENT: 'charge',
   REFUND: 'refund',
   CHARGEBACK: 'dispute',
   DISPUTE: 'dispute',
-}
+})
 
 const kindOfPaypal = (type: string): SettlementLine['kind'] => {
   if (/refund/i.test(type)) return 'refund'

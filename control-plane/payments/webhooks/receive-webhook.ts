@@ -2,6 +2,7 @@
  * A PSP's event: verified on the raw body, stored once per account and event id, and only then applied. What is stored
  * is never lost: whatever goes wrong later is tried again by the worker, or by an operator from the inbox.
  */
+import { RateLimiterMemory } from 'rate-limiter-flexible'
 import { AppError, isAppError } from '../../../common/errors.ts'
 import { keys } from '../../keys.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
@@ -23,24 +24,48 @@ const read = (psp: Psp, request: WebhookRequest): PspEvent[] => {
   }
 }
 
+export interface Received {
+  tenant: Tenant
+  events: WebhookEvent[]
+}
+
 const partsOf = ({ charge, refund, dispute }: PspEvent): Pick<WebhookEvent, 'charge' | 'refund' | 'dispute'> => ({ charge, refund, dispute })
 
-/** @throws AppError `not_found`, `signature_invalid` or `invalid_request`. */
-export const receiveWebhook = async (services: Services, tenant: Tenant, accountId: string, request: WebhookRequest): Promise<WebhookEvent[]> => {
+/** Anybody may send anything here: so many refusals a minute are told of, in one line each, of one account and in all. */
+const [toldOfOne, toldOfAll] = [new RateLimiterMemory({ points: 5, duration: 60 }), new RateLimiterMemory({ points: 60, duration: 60 })]
+
+/**
+ * Whatever is wrong, the sender is told the same: who is not the provider does not learn which tenants and accounts there
+ * are, or which of them can be used. The log says why.
+ */
+const refuse = async ({ log }: Services, tenantId: string, account: string, why: string): Promise<never> => {
+  const isNews = await toldOfOne
+    .consume(`${tenantId}/${account}`)
+    .then(() => toldOfAll.consume('all'))
+    .then(
+      () => true,
+      () => false,
+    )
+  if (isNews) log.warn({ tenantId, account, why }, 'a webhook was refused')
+  throw new AppError('signature_invalid', 'the event is not one that this account takes: its signature does not verify')
+}
+
+/** @throws AppError `signature_invalid` or `invalid_request`. */
+export const receiveWebhook = async (services: Services, tenantId: string, accountId: string, request: WebhookRequest): Promise<Received> => {
+  const tenant = await services.storage.tenants.find(keys.tenant(tenantId))
+  if (!tenant) return refuse(services, tenantId, accountId, 'no such tenant')
   const opened = await openAccount(services, tenant, accountId)
-  if ('unusable' in opened) {
-    if (opened.unusable === 'no such account') throw new AppError('not_found', 'no such PSP account')
-    services.log.warn({ tenantId: tenant.tenantId, account: accountId, why: opened.unusable }, 'a webhook came for a PSP account that cannot be used')
-    throw new AppError('unavailable', 'the PSP account cannot be used at present; send the event again later')
-  }
+  if ('unusable' in opened) return refuse(services, tenantId, accountId, opened.unusable)
   try {
     await opened.psp.verifyWebhook(request)
   } catch (error) {
-    services.log.warn({ tenantId: tenant.tenantId, account: accountId, err: error }, 'a webhook was refused: its signature does not verify')
-    throw error
+    // A provider that has to be asked and cannot be is no refusal.
+    if (!isAppError(error, 'signature_invalid')) throw error
+    const { cause } = error as Error
+    return refuse(services, tenantId, accountId, cause instanceof Error ? cause.message : (error as Error).message)
   }
   const now = services.clock.now()
-  return Promise.all(
+  const events = await Promise.all(
     read(opened.psp, request).map((event) =>
       insertOrGet(services.storage.webhookEvents, {
         _id: keys.webhookEvent(tenant.tenantId, accountId, event.id),
@@ -57,6 +82,7 @@ export const receiveWebhook = async (services: Services, tenant: Tenant, account
       }),
     ),
   )
+  return { tenant, events }
 }
 
 /**

@@ -2,7 +2,9 @@
  * gRPC over HTTP/2 (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md): messages with their five bytes of
  * length, timeouts, and how an answer ends.
  */
+
 import { status as Status } from '@grpc/grpc-js'
+import { table } from '../../../common/table.ts'
 import { encodeHeaders } from './hpack/encoder.ts'
 
 /** Compressed or not, and four bytes of length. */
@@ -36,7 +38,7 @@ export const readMessage = (bytes: Buffer, maxBytes: number): ReadMessage => {
 export const isOneMessage = (bytes: Buffer, start: number, end: number): boolean =>
   end - start >= PREFIX_BYTES && bytes[start] === 0 && bytes.readUInt32BE(start + 1) === end - start - PREFIX_BYTES
 
-const UNITS_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 0.001, n: 0.000_001 }
+const UNITS_MS = table<number>({ H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 0.001, n: 0.000_001 })
 const MAX_TIMEOUT_DIGITS = 8
 
 /** Of a `grpc-timeout` header; undefined when it is none. */

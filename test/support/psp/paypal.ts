@@ -2,15 +2,15 @@
  * Stands in for PayPal, from https://developer.paypal.com/docs/api/orders/v2/, /docs/api/payments/v2/,
  * /api/rest/authentication/, /api/rest/reference/idempotency/ and /api/rest/webhooks/rest/ (signatures).
  */
-import { createSign, generateKeyPairSync, randomUUID } from 'node:crypto'
+import { createSign, randomUUID } from 'node:crypto'
 import { crc32 } from 'node:zlib'
+import { makeCertificates } from '../certificates.ts'
 import { createFakeLedger, type FakeAnswer, type FakeCharge, type FakePsp, refundable, startFakePsp, statusOf } from './fake-psp.ts'
 import { withFake } from './stripe.ts'
 
 const WEBHOOK_ID = 'WH-5DA92873AB'
 
-/** What `createVerify` takes as well as a certificate: the public half of the pair that signs. */
-const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+const { cert, key } = makeCertificates().client
 
 export const startFakePaypal = async () => {
   const ledger = createFakeLedger('5O1')
@@ -59,13 +59,13 @@ export const startFakePaypal = async () => {
     const time = at.toISOString()
     const signature = createSign('SHA256')
       .update(`${transmissionId}|${time}|${WEBHOOK_ID}|${crc32(body)}`)
-      .sign(privateKey, 'base64')
+      .sign(key, 'base64')
     return {
       headers: {
         'paypal-transmission-id': transmissionId,
         'paypal-transmission-time': time,
         'paypal-transmission-sig': signature,
-        'paypal-cert-url': `${fake.url}/cert`,
+        'paypal-cert-url': `${fake.url}/v1/notifications/certs/CERT-1`,
         'paypal-auth-algo': 'SHA256withRSA',
       },
       body,
@@ -83,8 +83,7 @@ export const startFakePaypal = async () => {
       rateLimited: { status: 429, body: { name: 'RATE_LIMIT_REACHED', message: 'Too many requests', debug_id: 'x' } },
       failed: { status: 500, body: { name: 'INTERNAL_SERVER_ERROR', message: 'An internal error', debug_id: 'x' } },
       handle: ({ method, path, body, headers }) => {
-        if (path === '/cert')
-          return { status: 200, body: publicKey.export({ type: 'spki', format: 'pem' }).toString(), headers: { 'content-type': 'text/plain' } }
+        if (path === '/v1/notifications/certs/CERT-1') return { status: 200, body: cert.toString(), headers: { 'content-type': 'text/plain' } }
         if (path === '/v1/oauth2/token') {
           const expected = `Basic ${Buffer.from('paypal-id:paypal-secret').toString('base64')}`
           if (headers.authorization !== expected) return { status: 401, body: { error: 'invalid_client', error_description: 'Client Authentication failed' } }

@@ -97,7 +97,7 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
   create: ({ credentials: account, webhookSecret, returnUrl, timeoutMs, capture }): Psp => {
     const separate = capture === 'separate'
     const { merchantAccount } = account
-    const { fetch } = createTransport(timeoutMs, deps.baseUrl)
+    const { fetch } = createTransport({ timeoutMs, baseUrl: deps.baseUrl })
 
     const request = async (url: string, json: string | Buffer, method: string, headers: Record<string, string>): Promise<string> => {
       const answer = await fetch(url, {

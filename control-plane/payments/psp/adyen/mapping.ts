@@ -6,6 +6,7 @@
  * https://docs.adyen.com/development-resources/webhooks/webhook-types,
  * https://docs.adyen.com/risk-management/disputes-api/dispute-notifications.
  */
+import { table } from '../../../../common/table.ts'
 import type { DeclineClass } from '../../../schemas/payment.ts'
 import { networkNamed } from '../card-networks.ts'
 import { countedBy } from '../counted-currencies.ts'
@@ -73,7 +74,7 @@ const byReason = new Map(refusals.map(([code, reason]) => [reason.toLowerCase(),
  * `errorCode` of an error answer: https://docs.adyen.com/development-resources/error-codes. What is about the stored
  * payment method; the others are about the account or the request, which is the merchant's to mend.
  */
-export const adyenErrorCodes: Readonly<Record<string, DeclineClass>> = {
+export const adyenErrorCodes = table<DeclineClass>({
   '101': 'credential',
   '102': 'credential',
   '103': 'credential',
@@ -103,7 +104,7 @@ export const adyenErrorCodes: Readonly<Record<string, DeclineClass>> = {
   // The transaction amount exceeds what is allowed for this type of card.
   '916': 'hard',
   '950': 'config',
-}
+})
 
 /** "Request already processed or in progress": there is an earlier one under the same key, and it counts. */
 export const IN_PROGRESS = '704'
@@ -176,7 +177,7 @@ export interface AdyenNotification {
   additionalData?: Record<string, string | undefined>
 }
 
-const disputeStatuses: Readonly<Record<string, (status: string) => DisputeFacts['status']>> = {
+const disputeStatuses = table<(status: string) => DisputeFacts['status']>({
   NOTIFICATION_OF_CHARGEBACK: () => 'open',
   // The money is gone; while it can be defended it is not lost for good.
   CHARGEBACK: (status) => (['lost', 'accepted', 'expired'].includes(status) ? 'lost' : 'open'),
@@ -184,13 +185,19 @@ const disputeStatuses: Readonly<Record<string, (status: string) => DisputeFacts[
   SECOND_CHARGEBACK: () => 'lost',
   PREARBITRATION_WON: () => 'won',
   PREARBITRATION_LOST: () => 'lost',
-}
+})
 
 /** Without the units of a currency that is none of ISO's: the provider's own. */
 const amountOf = ({ value, currency }: AdyenNotification['amount']): number => fromPspUnits(value, currency, countedBy.adyen)
 
 /** Some come with their code before them: `12 : Not enough balance`. */
 const reasonCode = (reason: string | undefined): string => byReason.get((reason ?? '').replace(/^\d+\s*:\s*/, '').toLowerCase()) ?? reason ?? 'unexplained'
+
+/** What is not signed may be anything. */
+const dateField = <K extends string>(name: K, text: string | undefined): { [key in K]?: Date } => {
+  const date = new Date(text ?? Number.NaN)
+  return (Number.isNaN(date.getTime()) ? {} : { [name]: date }) as { [key in K]?: Date }
+}
 
 /** By the reference that we gave: of the charge for a capture or a cancellation, of the refund for a refund. */
 const factsOf = (item: AdyenNotification, separate: boolean): Pick<PspEvent, 'charge' | 'refund' | 'dispute'> => {
@@ -207,13 +214,13 @@ const factsOf = (item: AdyenNotification, separate: boolean): Pick<PspEvent, 'ch
     amountMinor: amountOf(item.amount),
     currency: item.amount.currency,
     reason,
-    ...(item.eventDate ? { at: new Date(item.eventDate) } : {}),
+    ...dateField('at', item.eventDate),
   })
   const disputeStatus = disputeStatuses[item.eventCode]
   if (disputeStatus) {
     const respondBy = item.additionalData?.defensePeriodEndsAt
     const facts = dispute(disputeStatus(item.additionalData?.disputeStatus?.toLowerCase() ?? ''), item.reason ?? item.eventCode)
-    return { charge: { reference, pspReference }, dispute: { ...facts, ...(respondBy ? { respondBy: new Date(respondBy) } : {}) } }
+    return { charge: { reference, pspReference }, dispute: { ...facts, ...dateField('respondBy', respondBy) } }
   }
   switch (item.eventCode) {
     case 'AUTHORISATION':

@@ -15,9 +15,21 @@ import { createTransport } from '../transport.ts'
 import { transportFailure } from '../transport-errors.ts'
 import { bankCharge, bankRefund, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
 
-/** A tenant may not make the control plane call its own network: banks are on the internet, and behind TLS. */
-const isPublicUrl = (url: URL): boolean =>
-  url.protocol === 'https:' && url.hostname.includes('.') && !/^[\d.]+$|^\[|^localhost$|\.(local|internal)$/.test(url.hostname)
+/**
+ * A tenant may not make the control plane call its own network: banks are on the internet, and behind TLS. That a name
+ * is of the internet is looked at again whenever it is connected to; a number is looked at here alone.
+ */
+const isPublicUrl = (url: URL): boolean => {
+  const hostname = url.hostname.replace(/\.$/, '')
+  return url.protocol === 'https:' && hostname.includes('.') && !/^[\d.]+$|^\[|\.(local|localhost|internal)$/.test(hostname)
+}
+
+/** What a tenant is told of a call that failed: enough to look for the fault at the bank, too little to find out what else is there. */
+const failureOf = (error: unknown): { status: 'not_sent' | 'unknown'; pspCode: string } => {
+  const { status, pspCode } = transportFailure(error)
+  if (status === 'not_sent') return { status, pspCode: 'not_connected' }
+  return { status, pspCode: ['timeout', 'answer_too_large'].includes(pspCode) ? pspCode : 'no_answer' }
+}
 
 const SECRET = /^whsec_[A-Za-z0-9+/=]{32,}$/
 const SECRET_RULE = 'must be whsec_ followed by at least 24 bytes in base64'
@@ -41,7 +53,7 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
   credentials: credentialsFor(deps.allowPrivate),
   webhookProblem: (_, secret) => (secret && SECRET.test(secret) ? undefined : `webhookSecret ${SECRET_RULE}`),
   create: ({ credentials: { url, secret }, webhookSecret, returnUrl, timeoutMs }): Psp => {
-    const { fetch } = createTransport(timeoutMs)
+    const { fetch } = createTransport({ timeoutMs, onlyPublic: !deps.allowPrivate })
     const signer = new Webhook(secret)
 
     const call = async (action: string, id: string, fields: object): Promise<Answer> => {
@@ -84,7 +96,7 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
         if (parsed?.success) return toOutcome(parsed.data)
         return otherwise(parsed ? { status: 'unknown', pspCode: 'malformed_answer' } : refusal(answer), answer.status)
       } catch (error) {
-        return otherwise({ status: 'unknown', pspCode: transportFailure(error).pspCode })
+        return otherwise({ status: 'unknown', pspCode: failureOf(error).pspCode })
       }
     }
 
@@ -98,7 +110,7 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
           const fields = authenticate && !offSession ? { ...order, authenticate } : order
           return toCharge(await call('charge', reference, fields), refusal)
         } catch (error) {
-          return transportFailure(error)
+          return failureOf(error)
         }
       },
       inquire: async ({ reference }) => {
@@ -106,7 +118,7 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
           const answer = await call('inquire', `${reference}-inquiry`, { reference })
           return answer.status === 404 ? { status: 'not_found' } : toCharge(answer, unclear)
         } catch (error) {
-          return { status: 'unknown', pspCode: transportFailure(error).pspCode }
+          return { status: 'unknown', pspCode: failureOf(error).pspCode }
         }
       },
       complete: (charge) => completeByInquiry(psp, charge),
@@ -123,7 +135,7 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
           const parsed = bankRefund.safeParse(answer.body)
           return answer.status === 200 && parsed.success ? toRefundOutcome(parsed.data) : unclear(answer)
         } catch (error) {
-          return { status: 'unknown', pspCode: transportFailure(error).pspCode }
+          return { status: 'unknown', pspCode: failureOf(error).pspCode }
         }
       },
       inquireRefund: async ({ reference }) => {
@@ -133,7 +145,7 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
           const parsed = bankRefund.safeParse(answer.body)
           return answer.status === 200 && parsed.success ? toRefundOutcome(parsed.data) : unclear(answer)
         } catch (error) {
-          return { status: 'unknown', pspCode: transportFailure(error).pspCode }
+          return { status: 'unknown', pspCode: failureOf(error).pspCode }
         }
       },
       verifyWebhook: async ({ headers, rawBody }) => {

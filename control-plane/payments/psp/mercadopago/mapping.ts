@@ -5,6 +5,7 @@
  * https://www.mercadopago.com/developers/en/reference/online-payments/checkout-api-payments/create-payment/post,
  * https://www.mercadopago.com/developers/en/docs/your-integrations/notifications/webhooks.
  */
+import { table } from '../../../../common/table.ts'
 import type { DeclineClass } from '../../../schemas/payment.ts'
 import { networkNamed } from '../card-networks.ts'
 import { fromDecimal } from '../currency-exponents.ts'
@@ -15,7 +16,7 @@ import type { ChargeOutcome, LookedUp, PspEvent, RefundOutcome } from '../psp.ts
  * https://www.mercadopago.com/developers/en/docs/checkout-api-payments/response-handling/collection-results, and, for
  * `cc_rejected_3ds_…`, .../how-tos/integrate-3ds, "Possible payment status".
  */
-export const mercadopagoRejections: Readonly<Record<string, DeclineClass>> = {
+export const mercadopagoRejections = table<DeclineClass>({
   bank_error: 'technical',
   cc_amount_rate_limit_exceeded: 'funds',
   cc_rejected_3ds_challenge: 'action_required',
@@ -50,14 +51,14 @@ export const mercadopagoRejections: Readonly<Record<string, DeclineClass>> = {
   rejected_high_risk: 'hard',
   rejected_insufficient_data: 'config',
   rejected_other_reason: 'issuer_soft',
-}
+})
 
 /**
  * `cause[].code` of a request that is refused:
  * https://www.mercadopago.com/developers/en/reference/online-payments/checkout-api-payments/create-payment/post, "Errors".
  * What is about the customer or the card; the others are about the request, which is `config`.
  */
-export const mercadopagoCauses: Readonly<Record<string, DeclineClass>> = {
+export const mercadopagoCauses = table<DeclineClass>({
   // The customer, or the token of their card, is not found or not valid.
   '2002': 'credential',
   '2006': 'credential',
@@ -81,7 +82,7 @@ export const mercadopagoCauses: Readonly<Record<string, DeclineClass>> = {
   // The card cannot be asked now; the tokens cannot.
   '204': 'technical',
   '2007': 'technical',
-}
+})
 
 /** "Already posted the same request in the last minute", and a failure on the way to the acquirer: there may be an earlier one, and it counts. */
 export const UNCLEAR_CAUSES = ['801', '2001', '2004']

@@ -88,7 +88,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
   credentials,
   webhookProblem: ({ webhookId }) => (webhookId ? undefined : 'credentials.webhookId is needed: the id of the webhook, from the dashboard'),
   create: ({ credentials: account, returnUrl, timeoutMs }): Psp => {
-    const transport = createTransport(timeoutMs, deps.baseUrl)
+    const transport = createTransport({ timeoutMs, baseUrl: deps.baseUrl })
     const client = new Client({
       clientCredentialsAuthCredentials: { oAuthClientId: account.clientId, oAuthClientSecret: account.clientSecret },
       environment: account.environment === 'live' ? Environment.Production : Environment.Sandbox,
@@ -311,7 +311,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
             webhookId: account.webhookId,
             trustedOrigin,
             nowMs: deps.clock.nowMs(),
-            transport: createTransport(timeoutMs),
+            transport: createTransport({ timeoutMs }),
           })
         } catch (error) {
           throw new AppError('signature_invalid', 'the signature of PayPal does not verify', [], { cause: error })

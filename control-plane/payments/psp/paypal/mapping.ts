@@ -5,6 +5,7 @@
  * https://developer.paypal.com/docs/api/payments/v2/, https://developer.paypal.com/api/rest/webhooks/event-names/,
  * https://developer.paypal.com/docs/api/customer-disputes/v1/, https://developer.paypal.com/api/rest/reference/currency-codes/.
  */
+import { table } from '../../../../common/table.ts'
 import type { DeclineClass } from '../../../schemas/payment.ts'
 import { networkNamed } from '../card-networks.ts'
 import { fromDecimal } from '../currency-exponents.ts'
@@ -16,7 +17,7 @@ import type { ChargeOutcome, DisputeFacts, PspEvent, RefundOutcome } from '../ps
  * https://developer.paypal.com/api/rest/reference/payments/v2/errors/. One that is not here is about the request, which
  * is `config`.
  */
-export const paypalIssues: Readonly<Record<string, DeclineClass>> = {
+export const paypalIssues = table<DeclineClass>({
   AGREEMENT_ALREADY_CANCELLED: 'hard',
   AUTHORIZATION_AMOUNT_EXCEEDED: 'config',
   AUTHORIZATION_CURRENCY_MISMATCH: 'config',
@@ -72,7 +73,7 @@ export const paypalIssues: Readonly<Record<string, DeclineClass>> = {
   TRANSACTION_RECEIVING_LIMIT_EXCEEDED: 'config',
   TRANSACTION_REFUSED: 'issuer_soft',
   VAULT_INSTRUCTION_REQUIRED: 'config',
-}
+})
 
 /** The invoice id is our reference: there is an earlier payment of it, and it counts. */
 export const ALREADY_PAID = [

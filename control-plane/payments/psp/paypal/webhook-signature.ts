@@ -2,13 +2,14 @@
  * The signature of a PayPal webhook, verified without asking PayPal:
  * https://developer.paypal.com/api/rest/webhooks/rest/#link-selfverificationmethod. Its library has nothing for it.
  */
-import { createVerify } from 'node:crypto'
+import { createVerify, X509Certificate } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import { LRUCache } from 'lru-cache'
+import { RateLimiterMemory } from 'rate-limiter-flexible'
 import type { Transport } from '../transport.ts'
 
 /** PayPal has a handful of certificates at a time. */
-const certificates = new LRUCache<string, string>({ max: 20, ttl: 24 * 3_600_000 })
+const certificates = new LRUCache<string, X509Certificate>({ max: 20, ttl: 24 * 3_600_000 })
 
 /** PayPal sends an event again for three days. */
 const TOLERANCE_MS = 75 * 3_600_000
@@ -23,9 +24,24 @@ export interface PaypalSignature {
   transport: Transport
 }
 
+/** Where PayPal has its certificates: what else stands below paypal.com may be anybody's text. */
+const CERTIFICATES = '/v1/notifications/certs/'
+
 /** A certificate from anywhere else would let anybody sign. */
 const isTrusted = (url: URL, trustedOrigin: string | undefined): boolean =>
-  (url.protocol === 'https:' && /(^|\.)paypal\.com$/.test(url.hostname)) || url.origin === trustedOrigin
+  url.pathname.startsWith(CERTIFICATES) &&
+  ((url.protocol === 'https:' && ['api.paypal.com', 'api.sandbox.paypal.com'].includes(url.hostname)) || url.origin === trustedOrigin)
+
+/** Whoever sends rubbish does not make us ask PayPal each time: so many that are not known yet are fetched in a minute. */
+const fetches = new RateLimiterMemory({ points: 20, duration: 60 })
+
+/** @throws Error when it is no certificate, or too many were asked for. */
+const fetchCertificate = async (url: URL, transport: Transport): Promise<X509Certificate> => {
+  await fetches.consume('paypal').catch(() => {
+    throw new Error('too many certificates that are not known were asked for within a minute')
+  })
+  return new X509Certificate(await (await transport.fetch(url)).text())
+}
 
 /** @throws Error that says what does not hold. */
 export const verifyPaypalSignature = async ({ headers, rawBody, webhookId, trustedOrigin, nowMs, transport }: PaypalSignature): Promise<void> => {
@@ -40,9 +56,10 @@ export const verifyPaypalSignature = async ({ headers, rawBody, webhookId, trust
   if (header('auth-algo') !== 'SHA256withRSA') throw new Error('the algorithm is not SHA256withRSA')
   const certUrl = new URL(header('cert-url'))
   if (!isTrusted(certUrl, trustedOrigin)) throw new Error('the certificate is not at PayPal')
-  const certificate = certificates.get(certUrl.href) ?? (await (await transport.fetch(certUrl)).text())
+  const certificate = certificates.get(certUrl.href) ?? (await fetchCertificate(certUrl, transport))
+  if (nowMs < certificate.validFromDate.getTime() || nowMs > certificate.validToDate.getTime()) throw new Error('the certificate is not valid at this time')
   const signed = `${header('transmission-id')}|${time}|${webhookId}|${crc32(rawBody)}`
-  const isValid = createVerify('SHA256').update(signed).verify(certificate, header('transmission-sig'), 'base64')
+  const isValid = createVerify('SHA256').update(signed).verify(certificate.publicKey, header('transmission-sig'), 'base64')
   if (!isValid) throw new Error('the signature does not match')
   certificates.set(certUrl.href, certificate)
 }

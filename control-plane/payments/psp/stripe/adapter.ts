@@ -63,7 +63,7 @@ export const stripeProvider = (deps: { baseUrl: string | undefined }): PspProvid
   credentials,
   webhookProblem: (_, secret) => (secret?.startsWith('whsec_') ? undefined : "webhookSecret has to be the endpoint's whsec_…"),
   create: ({ credentials: { secretKey }, webhookSecret, returnUrl, timeoutMs }): Psp => {
-    const { fetch } = createTransport(timeoutMs, deps.baseUrl)
+    const { fetch } = createTransport({ timeoutMs, baseUrl: deps.baseUrl })
     const stripe = new Stripe(secretKey, {
       httpClient: Stripe.createFetchHttpClient(fetch as typeof globalThis.fetch),
       // Retries are ours to decide: each is stored first.

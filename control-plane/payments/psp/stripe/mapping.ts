@@ -4,7 +4,9 @@
  * Sources: https://docs.stripe.com/declines/codes, https://docs.stripe.com/error-codes,
  * https://docs.stripe.com/payments/paymentintents/lifecycle, https://docs.stripe.com/currencies.
  */
+
 import type Stripe from 'stripe'
+import { table } from '../../../../common/table.ts'
 import type { DeclineClass } from '../../../schemas/payment.ts'
 import { networkNamed } from '../card-networks.ts'
 import { countedBy } from '../counted-currencies.ts'
@@ -19,7 +21,7 @@ export const REFERENCE = 'tollgate_reference'
  * `decline_code`: https://docs.stripe.com/declines/codes, "Card Decline Codes" and "LPM Decline Codes"; which network
  * codes they stand for is in https://docs.stripe.com/declines/network-codes.
  */
-export const stripeDeclines: Readonly<Record<string, DeclineClass>> = {
+export const stripeDeclines = table<DeclineClass>({
   approve_with_id: 'issuer_soft',
   authentication_not_handled: 'action_required',
   authentication_required: 'action_required',
@@ -92,10 +94,10 @@ export const stripeDeclines: Readonly<Record<string, DeclineClass>> = {
   transaction_not_allowed: 'hard',
   try_again_later: 'issuer_soft',
   withdrawal_count_limit_exceeded: 'funds',
-}
+})
 
 /** `code` of an error that comes without a decline code: https://docs.stripe.com/error-codes, those that a charge can meet. */
-export const stripeErrorCodes: Readonly<Record<string, DeclineClass>> = {
+export const stripeErrorCodes = table<DeclineClass>({
   ...stripeDeclines,
   account_closed: 'hard',
   account_invalid: 'config',
@@ -183,7 +185,7 @@ export const stripeErrorCodes: Readonly<Record<string, DeclineClass>> = {
   tls_version_unsupported: 'config',
   token_already_used: 'credential',
   url_invalid: 'config',
-}
+})
 
 /** What of an error, or of an intent's last one, tells why. */
 interface DeclineError {

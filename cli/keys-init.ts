@@ -1,0 +1,37 @@
+/**
+ * `npm run keys:init [FILE]`: makes every secret that a production installation needs, once, into a file that
+ * docker-compose.yml and other runners of processes read: `.env`, without another name. What is there stays.
+ */
+import { randomBytes } from 'node:crypto'
+import { closeSync, existsSync, openSync, readFileSync, writeSync } from 'node:fs'
+
+const file = process.argv[2] ?? '.env'
+const random = () => randomBytes(32).toString('base64')
+const caller = randomBytes(32).toString('base64url')
+
+const secrets: [name: string, what: string, value: string][] = [
+  ['PLATFORM_API_KEY', 'stands above all tenants: whoever has it may do everything', `tgp_${randomBytes(32).toString('base64url')}`],
+  ['CREDENTIALS_KEY', 'seals the secrets of payment providers: without it they cannot be opened, so keep a copy elsewhere', random()],
+  ['SNAPSHOT_KEY', "seals a sidecar's snapshot file", random()],
+  ['SIMULATOR_WEBHOOK_SECRET', 'signs what the payment simulator of sandbox tenants tells', `whsec_${random()}`],
+  ['CALLER_KEY', 'with which your applications ask sidecars', caller],
+  ['SIDECAR_KEYS', 'which keys a sidecar takes, and for which tenants', `{"${caller}": ["*"]}`],
+]
+
+const known = existsSync(file) ? readFileSync(file, 'utf8') : ''
+const isThere = (name: string) => new RegExp(`^${name}=`, 'm').test(known)
+const missing = secrets.filter(([name]) => !isThere(name))
+// The one names the other.
+if (isThere('CALLER_KEY') !== isThere('SIDECAR_KEYS')) {
+  process.stderr.write(`${file} has one of CALLER_KEY and SIDECAR_KEYS, and the one names the other: set both, or neither\n`)
+  process.exit(1)
+}
+const to = openSync(file, 'a', 0o600)
+if (known !== '' && !known.endsWith('\n')) writeSync(to, '\n')
+for (const [name, what, value] of missing) writeSync(to, `# ${what[0]?.toUpperCase()}${what.slice(1)}.\n${name}='${value}'\n`)
+closeSync(to)
+process.stdout.write(
+  missing.length === 0
+    ? `${file} has every secret already\n`
+    : `${file}: made ${missing.map(([name]) => name).join(', ')}; keep it to yourself, and a copy elsewhere\n`,
+)

@@ -1,0 +1,110 @@
+/**
+ * How much one caller may ask for, and how often one address may be wrong about a key. Counted in this process: with several
+ * control planes each allows as much. What is refused is 429 with `Retry-After`, and was not done.
+ */
+import { LRUCache } from 'lru-cache'
+import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible'
+import { AppError, isAppError } from '../../common/errors.ts'
+import type { Log } from '../../common/log.ts'
+import type { Caller } from '../access/authenticate.ts'
+import { hashSecret } from '../access/secrets.ts'
+import { PLATFORM } from '../keys.ts'
+
+export interface ThrottleOptions {
+  /** Of one key, the platform's aside. */
+  requestsPerSecond: number
+  atOnce: number
+  /** From one address; more within a minute are not even looked up. */
+  wrongKeysPerMinute: number
+  log: Log
+}
+
+export class RateLimitedError extends AppError {
+  readonly retryAfterS: number
+  constructor(message: string, retryAfterS: number) {
+    super('rate_limited', message)
+    this.retryAfterS = retryAfterS
+  }
+}
+
+export interface Throttle {
+  /**
+   * @param secret as it was shown. @param look authenticates it.
+   * @throws RateLimitedError; what `look` throws.
+   */
+  authenticated(address: string, secret: string | undefined, look: () => Promise<Caller>): Promise<Caller>
+  /**
+   * A request of the caller begins. @returns what is to be called when it has ended, and the headers that say how much is left.
+   * @throws RateLimitedError.
+   */
+  begin(caller: Caller): Promise<{ end(): void; headers: Record<string, string> }>
+  /** Wrong keys since the start. */
+  failures(): number
+}
+
+const secondsOf = ({ msBeforeNext }: RateLimiterRes): number => Math.max(1, Math.ceil(msBeforeNext / 1_000))
+
+export const createThrottle = ({ requestsPerSecond, atOnce, wrongKeysPerMinute, log }: ThrottleOptions): Throttle => {
+  const wrong = new RateLimiterMemory({ points: wrongKeysPerMinute, duration: 60 })
+  const requests = new RateLimiterMemory({ points: requestsPerSecond, duration: 1 })
+  /** Hashes of keys that were right lately: whoever shares an address with one who guesses goes on. */
+  const right = new LRUCache<string, true>({ max: 10_000, ttl: 3_600_000 })
+  const running = new Map<string, number>()
+  let failures = 0
+
+  const noteWrong = async (address: string): Promise<void> => {
+    failures += 1
+    const { consumedPoints } = await wrong.consume(address).catch((counted: unknown) => {
+      if (counted instanceof RateLimiterRes) return counted
+      throw counted
+    })
+    // The first, and the one from which on none is looked up: a line each, whatever is sent.
+    if (consumedPoints === 1) log.warn({ address }, 'a request came with a key that is not known')
+    if (consumedPoints === wrongKeysPerMinute) log.warn({ address }, 'too many wrong keys from one address: for a minute none is looked up')
+  }
+
+  return {
+    authenticated: async (address, secret, look) => {
+      const hash = secret === undefined ? undefined : hashSecret(secret)
+      const isRight = hash !== undefined && right.has(hash)
+      const counted = isRight ? null : await wrong.get(address)
+      if (counted && counted.remainingPoints <= 0) throw new RateLimitedError('too many wrong keys came from this address; try again later', secondsOf(counted))
+      try {
+        const caller = await look()
+        if (hash !== undefined) right.set(hash, true)
+        return caller
+      } catch (error) {
+        if (!isAppError(error, 'unauthenticated')) throw error
+        // Who shows none does not guess.
+        if (hash === undefined) throw error
+        right.delete(hash)
+        await noteWrong(address)
+        throw error
+      }
+    },
+    begin: async ({ keyId, tenantId = PLATFORM }) => {
+      // The operator's own key is bounded by nobody.
+      if (tenantId === PLATFORM) return { end: () => {}, headers: {} }
+      const key = `${tenantId}/${keyId}`
+      const now = running.get(key) ?? 0
+      if (now >= atOnce) throw new RateLimitedError(`this key has ${now} requests running, as many as one may have at once (KEY_CONCURRENCY)`, 1)
+      running.set(key, now + 1)
+      const end = () => {
+        const left = (running.get(key) ?? 1) - 1
+        if (left === 0) running.delete(key)
+        else running.set(key, left)
+      }
+      try {
+        const counted = await requests.consume(key)
+        // https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
+        const headers = { 'ratelimit-policy': `"key";q=${requestsPerSecond};w=1`, ratelimit: `"key";r=${counted.remainingPoints};t=${secondsOf(counted)}` }
+        return { end, headers }
+      } catch (counted) {
+        end()
+        if (!(counted instanceof RateLimiterRes)) throw counted
+        throw new RateLimitedError(`this key may send ${requestsPerSecond} requests a second (KEY_REQUESTS_PER_SECOND)`, secondsOf(counted))
+      }
+    },
+    failures: () => failures,
+  }
+}

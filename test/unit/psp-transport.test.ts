@@ -1,0 +1,112 @@
+/** Outgoing calls: bounded in size, to the internet alone where a tenant names the host, and never redirected. */
+import type { LookupAddress, lookup as systemLookup } from 'node:dns'
+import { once } from 'node:events'
+import { createServer, type RequestListener } from 'node:http'
+import { type AddressInfo, createServer as createTcpServer } from 'node:net'
+import { gzipSync } from 'node:zlib'
+import test from 'ava'
+import { createTransport } from '../../control-plane/payments/psp/transport.ts'
+import { transportFailure } from '../../control-plane/payments/psp/transport-errors.ts'
+
+/** A resolver of the test's own: what a name stands for is what the next of the answers says, and the last from then on. */
+const resolver = (...answers: string[][]) => {
+  const asked: string[] = []
+  const lookup = ((hostname: string, _: object, callback: (error: Error | null, found: LookupAddress[]) => void) => {
+    const answer = answers[Math.min(asked.length, answers.length - 1)] ?? []
+    asked.push(hostname)
+    callback(
+      null,
+      answer.map((address) => ({ address, family: address.includes(':') ? 6 : 4 })),
+    )
+  }) as unknown as typeof systemLookup
+  return { lookup, asked }
+}
+
+const listen = async (listener: RequestListener) => {
+  const server = createServer(listener).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, close: () => server.close() }
+}
+
+const inside = [
+  '127.0.0.1',
+  '10.1.2.3',
+  '172.16.0.9',
+  '192.168.1.1',
+  '169.254.169.254',
+  '100.64.0.1',
+  '0.0.0.0',
+  '224.0.0.1',
+  '::1',
+  '::',
+  'fe80::1',
+  'fd00::1',
+  '::ffff:127.0.0.1',
+  '::ffff:10.0.0.1',
+  '64:ff9b::a00:1',
+]
+
+test('a name that stands for an address inside is not connected to, whatever it is called', async (t) => {
+  const reached: string[] = []
+  const trap = createTcpServer((socket) => {
+    reached.push(socket.remoteAddress ?? '')
+    socket.destroy()
+  }).listen(0, '127.0.0.1')
+  await once(trap, 'listening')
+  const { port } = trap.address() as AddressInfo
+  for (const address of inside)
+    for (const answer of [[address], ['93.184.216.34', address]]) {
+      const { lookup, asked } = resolver(answer)
+      const { fetch } = createTransport({ timeoutMs: 2_000, onlyPublic: true, lookup })
+      const error = await t.throwsAsync(fetch(`https://bank.example:${port}/`))
+      t.deepEqual(transportFailure(error), { status: 'not_sent', pspCode: 'enotpublic' }, answer.join())
+      t.deepEqual(asked, ['bank.example'])
+    }
+  t.deepEqual(reached, [])
+  trap.close()
+})
+
+test('what was on the internet at one look-up and is inside at the next is refused at the next', async (t) => {
+  // Nobody answers at the first (a network for documentation would be refused itself): what counts is that the second is not tried.
+  const { lookup, asked } = resolver(['93.184.216.34'], ['127.0.0.1'])
+  const { fetch } = createTransport({ timeoutMs: 300, onlyPublic: true, lookup })
+  await t.throwsAsync(fetch('https://bank.example:8443/'))
+  const error = await t.throwsAsync(fetch('https://bank.example:8443/'))
+  t.is(transportFailure(error).pspCode, 'enotpublic')
+  t.is(asked.length, 2)
+})
+
+test('a redirect is not followed, wherever it leads', async (t) => {
+  const seen: string[] = []
+  const { url, close } = await listen((request, response) => {
+    seen.push(request.url ?? '')
+    response.writeHead(307, { location: '/inside' }).end()
+  })
+  const { fetch } = createTransport({ timeoutMs: 2_000 })
+  await t.throwsAsync(fetch(`${url}/charge`, { method: 'POST', body: '{}' }))
+  t.deepEqual(seen, ['/charge'])
+  close()
+})
+
+test('of an answer that is larger than any provider gives no more is read, packed or not', async (t) => {
+  let sent = 0
+  const chunk = Buffer.alloc(64 * 1024, 'x')
+  const { url, close } = await listen((request, response) => {
+    if (request.url === '/packed') return response.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync(Buffer.alloc(50 * 1024 * 1024)))
+    if (request.url === '/small') return response.writeHead(200, { 'content-type': 'application/json' }).end('{"a":1}')
+    const more = () => {
+      while (!response.destroyed && response.write(chunk)) sent += chunk.length
+    }
+    response.on('drain', more)
+    more()
+    return undefined
+  })
+  const { fetch } = createTransport({ timeoutMs: 5_000 })
+  for (const path of ['/endless', '/packed']) {
+    const error = await t.throwsAsync(fetch(`${url}${path}`), { message: /larger than 1048576 bytes/ })
+    t.deepEqual(transportFailure(error), { status: 'unknown', pspCode: 'answer_too_large' })
+  }
+  t.true(sent < 20 * 1024 * 1024, `${sent} bytes were taken`)
+  t.deepEqual(await (await fetch(`${url}/small`)).json(), { a: 1 })
+  close()
+})

@@ -1,0 +1,60 @@
+import test from 'ava'
+import { AppError } from '../../common/errors.ts'
+import { createLog } from '../../common/log.ts'
+import type { Caller } from '../../control-plane/access/authenticate.ts'
+import { createThrottle, RateLimitedError } from '../../control-plane/http/throttle.ts'
+
+const told: string[] = []
+const log = { ...createLog('silent'), warn: (_: unknown, message: string) => void told.push(message) } as unknown as ReturnType<typeof createLog>
+const caller: Caller = { role: 'admin', tenantId: 't', keyId: 'k' }
+const open = () => createThrottle({ requestsPerSecond: 10, atOnce: 3, wrongKeysPerMinute: 5, log })
+
+test('who guesses is not even looked up after a while; who shares its address and has a key goes on', async (t) => {
+  const throttle = open()
+  let lookedUp = 0
+  const guess = () =>
+    throttle.authenticated('1.2.3.4', `guess-${lookedUp}`, async () => {
+      lookedUp += 1
+      throw new AppError('unauthenticated', 'no')
+    })
+  await throttle.authenticated('1.2.3.4', 'right', async () => caller)
+  for (let n = 0; n < 5; n += 1) await t.throwsAsync(guess(), { message: 'no' })
+  for (let n = 0; n < 100; n += 1) {
+    const error = await t.throwsAsync(guess(), { instanceOf: RateLimitedError })
+    t.true((error?.retryAfterS ?? 0) > 0)
+  }
+  t.is(lookedUp, 5)
+  t.is(throttle.failures(), 5)
+  t.is(await throttle.authenticated('1.2.3.4', 'right', async () => caller), caller)
+  t.is(await throttle.authenticated('5.6.7.8', 'other', async () => caller), caller)
+  // A key that was right and is not any more is a wrong one.
+  await t.throwsAsync(
+    throttle.authenticated('1.2.3.4', 'right', async () => {
+      throw new AppError('unauthenticated', 'revoked')
+    }),
+    { message: 'revoked' },
+  )
+  await t.throwsAsync(
+    throttle.authenticated('1.2.3.4', 'right', async () => caller),
+    { instanceOf: RateLimitedError },
+  )
+  t.is(told.length, 2)
+})
+
+test('one key has so many requests running, and so many a second; others have their own', async (t) => {
+  const throttle = open()
+  const running = await Promise.all([1, 2, 3].map(() => throttle.begin(caller)))
+  await t.throwsAsync(throttle.begin(caller), { instanceOf: RateLimitedError, message: /KEY_CONCURRENCY/ })
+  t.is((await throttle.begin({ ...caller, tenantId: 'u' })).headers['ratelimit-policy'], '"key";q=10;w=1')
+  for (const { end } of running) end()
+  for (let n = 0; n < 7; n += 1) (await throttle.begin(caller)).end()
+  await t.throwsAsync(throttle.begin(caller), { instanceOf: RateLimitedError, message: /KEY_REQUESTS_PER_SECOND/ })
+  // What was refused does not count as running.
+  await new Promise((resolve) => setTimeout(resolve, 1_100))
+  for (let n = 0; n < 3; n += 1) t.truthy((await throttle.begin(caller)).headers.ratelimit)
+})
+
+test("the operator's own key is bounded by nobody", async (t) => {
+  const throttle = open()
+  for (let n = 0; n < 50; n += 1) t.deepEqual((await throttle.begin({ role: 'platform', keyId: 'platform' })).headers, {})
+})
