@@ -1,0 +1,77 @@
+/**
+ * `npm run backup -- FILE` copies storage on SQLite while it is in use; `npm run restore -- FILE` puts a copy in its place while
+ * nothing runs. Both name what they did, and leave storage as it is when they fail.
+ */
+import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { backup, DatabaseSync } from 'node:sqlite'
+import { ConfigError, readConfig } from '../common/config.ts'
+
+const say = (line: string) => process.stdout.write(`${line}\n`)
+
+/** @throws ConfigError when it is not a whole database of ours. */
+const check = (file: string): void => {
+  if (!existsSync(file)) throw new ConfigError(`there is no file ${file}`)
+  let database: DatabaseSync | undefined
+  try {
+    database = new DatabaseSync(file, { readOnly: true })
+    const result = database.prepare('PRAGMA integrity_check').get() as { integrity_check: string }
+    if (result.integrity_check !== 'ok') throw new ConfigError(`${file} is damaged: ${result.integrity_check}`)
+    if (!database.prepare("SELECT name FROM sqlite_master WHERE name = 'tenants'").get())
+      throw new ConfigError(`${file} is no storage of Tollgate: it has no tenants`)
+  } catch (error) {
+    throw error instanceof ConfigError ? error : new ConfigError(`${file} cannot be read as a database: ${(error as Error).message}`)
+  } finally {
+    database?.close()
+  }
+}
+
+/** Brings what a crash left in the files beside it into the file. @throws ConfigError when another process has it open. */
+const settle = (file: string): void => {
+  const database = new DatabaseSync(file, { timeout: 0 })
+  try {
+    // Only whoever is alone may change it.
+    const { journal_mode: mode } = database.prepare('PRAGMA journal_mode = DELETE').get() as { journal_mode: string }
+    if (mode !== 'delete') throw new Error('it is open')
+  } catch (error) {
+    throw new ConfigError(`${file} is in use: stop every control plane on it first (${(error as Error).message})`)
+  } finally {
+    database.close()
+  }
+}
+
+const run = async (): Promise<void> => {
+  const [what, file] = process.argv.slice(2)
+  const config = readConfig()
+  if (config.MONGODB_URL) throw new ConfigError('MONGODB_URL is set: MongoDB has tools of its own for this (docs/operating.md)')
+  if ((what !== 'backup' && what !== 'restore') || !file) throw new ConfigError('say which file: npm run backup -- FILE, or npm run restore -- FILE')
+  const storage = join(config.DATA_DIR, 'tollgate.sqlite')
+  if (what === 'backup') {
+    if (existsSync(file)) throw new ConfigError(`${file} is there already: give the copy another name`)
+    check(storage)
+    const database = new DatabaseSync(storage, { readOnly: true })
+    await backup(database, file).finally(() => database.close())
+    check(file)
+    say(`${storage} was copied to ${file}`)
+    return
+  }
+  check(file)
+  const before = `${storage}.before-restore`
+  if (existsSync(before)) throw new ConfigError(`${before} is there already, from an earlier restore: take it away first`)
+  if (existsSync(storage)) settle(storage)
+  const next = `${storage}.restoring`
+  copyFileSync(file, next)
+  check(next)
+  if (existsSync(storage)) renameSync(storage, before)
+  for (const part of ['-wal', '-shm']) rmSync(`${storage}${part}`, { force: true })
+  renameSync(next, storage)
+  say(`${storage} is what ${file} has; what it was before is in ${before}`)
+}
+
+process.umask(0o077)
+try {
+  await run()
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+  process.exitCode = 1
+}
