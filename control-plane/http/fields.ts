@@ -26,7 +26,8 @@ export const id = z
   .regex(ID, idRule)
   .refine((text) => text !== '.' && text !== '..', idRule)
   .refine(isNormal, normalRule)
-  .openapi({ example: 'us-store' })
+  // As JSON Schema has patterns: without the slashes and flags of a literal.
+  .openapi({ example: 'us-store', pattern: ID.source })
 
 export const name = z
   .string()

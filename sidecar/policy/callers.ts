@@ -13,6 +13,8 @@ export interface Callers {
   readonly areKnown: boolean
   /** @param authorization the header. @throws AppError `unauthenticated` or `forbidden`. */
   check(authorization: string | undefined, tenantId: string): void
+  /** Whether it is one of those who may ask about anybody at all. @throws AppError `unauthenticated`. */
+  checkKnown(authorization: string | undefined): void
   /** As `check`, in one word. */
   may(authorization: string | undefined, tenantId: string): boolean
 }
@@ -40,13 +42,19 @@ export const createCallers = (keys: CallerKeys): Callers => {
     return tenants !== undefined && (tenants.has(tenantId) || tenants.has('*'))
   }
 
+  const checkKnown = (authorization: string | undefined): void => {
+    if (!areKnown) return
+    if (authorization === undefined) throw new AppError('unauthenticated', 'this sidecar takes calls with a key: authorization: Bearer <key>')
+    if (!tenantsOf(authorization)) throw new AppError('unauthenticated', 'the key in authorization is not one of this sidecar')
+  }
+
   return {
     areKnown,
     may,
+    checkKnown,
     check: (authorization, tenantId) => {
       if (may(authorization, tenantId)) return
-      if (authorization === undefined) throw new AppError('unauthenticated', 'this sidecar takes calls with a key: authorization: Bearer <key>')
-      if (!tenantsOf(authorization)) throw new AppError('unauthenticated', 'the key in authorization is not one of this sidecar')
+      checkKnown(authorization)
       throw new AppError('forbidden', 'the key in authorization is not for this tenant')
     },
   }

@@ -146,6 +146,12 @@ export const createFlagdService = ({ flags, callers, replica, clock, faults }: F
   tell.unref()
 
   const eventStream = (stream: Stream): void => {
+    try {
+      callers.checkKnown(first(stream.metadata, 'authorization'))
+    } catch (error) {
+      stream.emit('error', toServiceError(error, faults))
+      return
+    }
     streams.add(stream)
     stopListening ??= replica.onAnyChange(note)
     const end = () => {

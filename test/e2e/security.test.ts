@@ -95,6 +95,21 @@ inWorlds(test, (story) => {
       })
       t.true(report.status < 300, `${type}: ${JSON.stringify(report.body)}`)
     }
+    const rubbish = `type,reference,currency,gross,fee,net\n${'what,r,USD,1,0,1\n'.repeat(3_000)}`
+    const headers = { 'content-type': 'text/csv' }
+    const stopped = await shop.api.call('POST', '/settlement-reports/rubbish/csv?account=stripe&format=tollgate', rubbish, headers)
+    t.is(stopped.status, 400)
+    t.regex(stopped.body.detail, /more than 1000 lines cannot be read/)
+    const large = 'type,reference,currency,gross,fee,net\ncharge,r,USD,90000000000000,0,90000000000000\n'
+    t.like((await shop.api.call('POST', '/settlement-reports/large/csv?account=stripe&format=tollgate', large, headers)).body, { differences: 1 })
+  })
+
+  story('what is documented can be met: a pattern is one, and takes what is taken', async ({ t, tollgate }) => {
+    const text = JSON.stringify((await httpClient(tollgate.http).get('/openapi.json')).body)
+    const patterns = [...text.matchAll(/"pattern":("(?:[^"\\]|\\.)*")/g)].map(([, pattern]) => JSON.parse(pattern ?? '') as string)
+    t.true(patterns.length > 50)
+    for (const pattern of patterns) t.notRegex(pattern, /\/[a-z]*$/)
+    t.true(patterns.some((pattern) => new RegExp(pattern, 'u').test('us-store')))
   })
 
   story('of reports that come at once for one customer each is counted, and none refused', async ({ t, tollgate }) => {

@@ -119,6 +119,7 @@ attack('HPACK bomb: one large field in the table, named 4,000 times in each bloc
 const floods: [name: string, bytes: Buffer][] = [
   ['SETTINGS', settingsFrame([[Setting.INITIAL_WINDOW_SIZE, 65_535]])],
   ['PING', frame(FrameType.PING, 0, 0, Buffer.alloc(8))],
+  ['WINDOW_UPDATE', windowUpdateFrame(0, 1)],
   ['PRIORITY', frame(FrameType.PRIORITY, 0, 1, Buffer.from([0, 0, 0, 3, 16]))],
   ['frames of unknown types', frame(0xfa, 0, 0, Buffer.alloc(4))],
 ]

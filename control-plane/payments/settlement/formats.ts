@@ -69,6 +69,9 @@ const isPayout = (type: string): boolean => /^(payout|payout_reversal|MerchantPa
 
 class Malformed extends Error {}
 
+/** As in JSON: so that sums of a whole file stay exact. */
+const MAX_AMOUNT_MINOR = 1_000_000_000_000
+
 const text = (row: Row, column: string): string => {
   const value = row[column]?.trim()
   if (!value) throw new Malformed(`${column} is empty or missing`)
@@ -87,6 +90,7 @@ const amount = (row: Row, column: string, currency: string): number => {
   const written = /^-?\d{1,3}(,\d{3})+(\.\d*)?$/.test(given) ? given.replaceAll(',', '') : given
   const minor = written === '' ? 0 : fromDecimal(written, currency)
   if (minor === undefined) throw new Malformed(`${column} is not an amount of ${currency}`)
+  if (Math.abs(minor) > MAX_AMOUNT_MINOR) throw new Malformed(`${column} is larger than any amount that is taken`)
   return minor
 }
 const dateIn = (row: Row, column: string): Date | undefined => {

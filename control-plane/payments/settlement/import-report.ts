@@ -45,6 +45,9 @@ class WrongFile extends Error {}
 type NewDifference = Pick<SettlementDifference, 'kind' | 'why' | 'type' | 'reference' | 'paymentId' | 'line'>
 
 /** Sums in a document of its own: a report is one file, and one process reads it. */
+/** Each is kept as a difference; a file of which so many cannot be read is another file than it is said to be. */
+const MOST_MALFORMED = 1_000
+
 class Tally {
   lines = 0
   matched = 0
@@ -98,6 +101,7 @@ const importLines = async (services: Services, tenant: Tenant, report: Settlemen
   const { tenantId } = tenant
   const { payments, settlementDifferences } = services.storage
   const tally = new Tally()
+  let malformed = 0
 
   const note = async (difference: NewDifference, nth: number): Promise<void> => {
     tally.differences += 1
@@ -113,7 +117,11 @@ const importLines = async (services: Services, tenant: Tenant, report: Settlemen
   const take = async ({ read, number }: { read: Read; number: number }): Promise<void> => {
     if (!read) return
     tally.lines += 1
-    if ('malformed' in read) return note({ line: number, kind: 'malformed', why: read.malformed }, 0)
+    if ('malformed' in read) {
+      malformed += 1
+      if (malformed > MOST_MALFORMED) throw new WrongFile(`more than ${MOST_MALFORMED} lines cannot be read, the last since ${read.malformed}`)
+      return note({ line: number, kind: 'malformed', why: read.malformed }, 0)
+    }
     const { line } = read
     tally.add(line)
     const paymentId = paymentIdOf(line)

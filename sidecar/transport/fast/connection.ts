@@ -80,6 +80,10 @@ export class Connection {
   #block: HeaderBlock | undefined
   #lastStreamId = 0
   #sendWindow = DEFAULT_WINDOW
+  /** WINDOW_UPDATE frames that the peer has good reason for: of the stream and of the connection, for each DATA that it was sent. */
+  #windowCredit = 0
+  /** Streams with something to send that waits for a window, or for the peer to read. */
+  readonly #waitingStreams = new Set<Stream>()
   #receiveWindow: number = limits.connectionWindow
   /** What of the connection's window has been read, and not given back yet. */
   #owed = 0
@@ -148,6 +152,7 @@ export class Connection {
     this.#wrote(at)
     this.#sendWindow -= bytes
     stream.sendWindow -= bytes
+    this.#windowCredit += 2
     stream.localClosed = true
     this.#endIfDone(stream)
   }
@@ -171,6 +176,7 @@ export class Connection {
     this.#wrote(at + trailers.length)
     this.#sendWindow -= end - start
     stream.sendWindow -= end - start
+    this.#windowCredit += 2
     stream.localClosed = true
     this.#inPlace += 1
     this.#endIfDone(stream)
@@ -522,7 +528,7 @@ export class Connection {
     this.#spendControl()
     for (let at = 0; at < payload.length; at += 6) this.#onSetting(payload.readUInt16BE(at), payload.readUInt32BE(at + 2))
     this.#write(settingsAck)
-    for (const stream of this.#streams.values()) this.#pump(stream)
+    this.#pumpWaiting()
   }
 
   #onSetting(id: number, value: number): void {
@@ -572,12 +578,14 @@ export class Connection {
   /** Section 6.9. */
   #onWindowUpdate(streamId: number, payload: Buffer): void {
     if (payload.length !== 4) throw new ConnectionError(ErrorCode.FRAME_SIZE_ERROR, 'WINDOW_UPDATE has four bytes')
+    if (this.#windowCredit > 0) this.#windowCredit -= 1
+    else this.#spendControl()
     const increment = payload.readUInt32BE(0) & 0x7fffffff
     if (streamId === 0) {
       if (increment === 0) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'a window grows by something')
       this.#sendWindow += increment
       if (this.#sendWindow > MAX_WINDOW) throw new ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, 'the window is too large')
-      for (const stream of this.#streams.values()) this.#pump(stream)
+      this.#pumpWaiting()
       return
     }
     this.#mustNotBeIdle(streamId)
@@ -605,21 +613,27 @@ export class Connection {
     while (stream.queue.length > 0) {
       if (this.#isBackedUp()) {
         this.#waiting = true
+        this.#waitingStreams.add(stream)
         return
       }
       const head = stream.queue[0] as (typeof stream.queue)[number]
       const left = head.bytes.length - head.at
       const room = Math.min(this.#sendWindow, stream.sendWindow, this.#peerFrameBytes)
-      if (left > 0 && room <= 0) return
+      if (left > 0 && room <= 0) {
+        this.#waitingStreams.add(stream)
+        return
+      }
       const count = Math.min(left, room)
       this.#write(frame(FrameType.DATA, 0, stream.id, head.bytes.subarray(head.at, head.at + count)))
       this.#sendWindow -= count
       stream.sendWindow -= count
+      this.#windowCredit += 2
       stream.queuedBytes -= count
       stream.movedAtMs = this.#options.nowMs()
       head.at += count
       if (head.at === head.bytes.length) stream.queue.shift()
     }
+    this.#waitingStreams.delete(stream)
     if (stream.trailers) {
       const block = stream.trailers
       stream.trailers = undefined
@@ -627,6 +641,10 @@ export class Connection {
       return
     }
     stream.onDrain?.()
+  }
+
+  #pumpWaiting(): void {
+    for (const stream of [...this.#waitingStreams]) this.#pump(stream)
   }
 
   #reset(stream: Stream, code: ErrorCode): void {
@@ -644,6 +662,7 @@ export class Connection {
 
   #forget(stream: Stream): void {
     this.#streams.delete(stream)
+    this.#waitingStreams.delete(stream)
     stream.localClosed = true
     this.#remember(stream.id, stream.remoteClosed)
     if (stream.chunks.length > 0) {
@@ -738,7 +757,7 @@ export class Connection {
     if (this.#paused) this.#socket.resume()
     this.#paused = false
     this.#waiting = false
-    for (const stream of this.#streams.values()) this.#pump(stream)
+    this.#pumpWaiting()
   }
 
   /** The peer reads more slowly than it is sent to. */
@@ -756,6 +775,7 @@ export class Connection {
       stream.onReset?.()
     }
     this.#streams.clear()
+    this.#waitingStreams.clear()
     this.#options.onClose(this)
   }
 }
