@@ -2,16 +2,20 @@
  * `npm run keys:init [FILE]`: makes every secret that a production installation needs, once, into a file that
  * docker-compose.yml and other runners of processes read: `.env`, without another name. What is there stays.
  */
-import { randomBytes } from 'node:crypto'
+import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { closeSync, existsSync, openSync, readFileSync, writeSync } from 'node:fs'
 
 const file = process.argv[2] ?? '.env'
 const random = () => randomBytes(32).toString('base64')
 const caller = randomBytes(32).toString('base64url')
 
+const feed = generateKeyPairSync('ed25519')
+
 const secrets: [name: string, what: string, value: string][] = [
   ['PLATFORM_API_KEY', 'stands above all tenants: whoever has it may do everything', `tgp_${randomBytes(32).toString('base64url')}`],
   ['CREDENTIALS_KEY', 'seals the secrets of payment providers: without it they cannot be opened, so keep a copy elsewhere', random()],
+  ['FEED_SIGNING_KEY', 'signs what control planes tell sidecars', feed.privateKey.export({ type: 'pkcs8', format: 'der' }).toString('base64')],
+  ['FEED_VERIFY_KEYS', 'which signatures sidecars believe', feed.publicKey.export({ type: 'spki', format: 'der' }).toString('base64')],
   ['SNAPSHOT_KEY', "seals a sidecar's snapshot file", random()],
   ['SIMULATOR_WEBHOOK_SECRET', 'signs what the payment simulator of sandbox tenants tells', `whsec_${random()}`],
   ['CALLER_KEY', 'with which your applications ask sidecars', caller],
@@ -21,9 +25,12 @@ const secrets: [name: string, what: string, value: string][] = [
 const known = existsSync(file) ? readFileSync(file, 'utf8') : ''
 const isThere = (name: string) => new RegExp(`^${name}=`, 'm').test(known)
 const missing = secrets.filter(([name]) => !isThere(name))
-// The one names the other.
-if (isThere('CALLER_KEY') !== isThere('SIDECAR_KEYS')) {
-  process.stderr.write(`${file} has one of CALLER_KEY and SIDECAR_KEYS, and the one names the other: set both, or neither\n`)
+for (const [one, other] of [
+  ['CALLER_KEY', 'SIDECAR_KEYS'],
+  ['FEED_SIGNING_KEY', 'FEED_VERIFY_KEYS'],
+] as const) {
+  if (isThere(one) === isThere(other)) continue
+  process.stderr.write(`${file} has one of ${one} and ${other}, which belong together: set both, or neither\n`)
   process.exit(1)
 }
 const to = openSync(file, 'a', 0o600)

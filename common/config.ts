@@ -73,6 +73,8 @@ const environment = z.object({
     .string()
     .transform((text) => text.split(','))
     .optional(),
+  FEED_SIGNING_KEY: z.string().min(1).optional(),
+  FEED_VERIFY_KEYS: z.string().min(1).optional(),
   SIDECAR_TENANTS: z
     .string()
     .transform((text) => text.split(',').map((one) => one.trim()))
@@ -168,7 +170,17 @@ export const cannotListen = (variable: string, port: number, cause: NodeJS.Errno
 }
 
 /** What nobody should read in a list of processes or an image: each may be in a file, named by the variable with _FILE. */
-const secrets = ['PLATFORM_API_KEY', 'CREDENTIALS_KEY', 'MONGODB_URL', 'NATS_URL', 'SIDECAR_KEYS', 'SNAPSHOT_KEY', 'SIMULATOR_WEBHOOK_SECRET', 'CALLER_KEY']
+const secrets = [
+  'PLATFORM_API_KEY',
+  'CREDENTIALS_KEY',
+  'FEED_SIGNING_KEY',
+  'MONGODB_URL',
+  'NATS_URL',
+  'SIDECAR_KEYS',
+  'SNAPSHOT_KEY',
+  'SIMULATOR_WEBHOOK_SECRET',
+  'CALLER_KEY',
+]
 
 /** @param lines takes what is wrong. */
 const withSecretFiles = (env: Record<string, string | undefined>, lines: string[]): Record<string, string | undefined> => {

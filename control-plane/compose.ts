@@ -10,6 +10,7 @@ import { explainQuestion } from '../common/entitlements/explanation.ts'
 import type { Feed } from '../common/feed/feed.ts'
 import { createInProcessFeed } from '../common/feed/in-process.ts'
 import { createNatsFeed } from '../common/feed/nats/feed.ts'
+import { createSigning } from '../common/feed/signing.ts'
 import { createBoundedServer } from '../common/http-limits.ts'
 import type { Log } from '../common/log.ts'
 import { checkControlPlaneIsSafe } from '../common/safe-defaults.ts'
@@ -54,7 +55,8 @@ export const openFeed = (config: Config, clock: Clock, log: Log, storage: Storag
   if (config.NATS_URL) {
     const { NATS_URL: url, NATS_BUCKET: bucket, NATS_REPLICAS: replicas, NATS_PLACEMENT_CLUSTER: cluster, NATS_PLACEMENT_TAGS: tags } = config
     const placement = cluster === undefined && tags === undefined ? undefined : { cluster, tags }
-    return createNatsFeed({ url, bucket, keeps: { replicas, placement }, clock, log })
+    const signing = createSigning(bucket, { signing: config.FEED_SIGNING_KEY, verify: config.FEED_VERIFY_KEYS })
+    return createNatsFeed({ url, bucket, keeps: { replicas, placement }, signing, clock, log })
   }
   return createInProcessFeed({
     clock,

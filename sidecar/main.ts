@@ -3,6 +3,7 @@ import { systemClock } from '../common/clock.ts'
 import { ConfigError, readConfig } from '../common/config.ts'
 import { createLateFeed } from '../common/feed/late.ts'
 import { createNatsFeed } from '../common/feed/nats/feed.ts'
+import { createSigning } from '../common/feed/signing.ts'
 import { createLog } from '../common/log.ts'
 import { runProcess } from '../common/process.ts'
 import { startSidecar } from './compose.ts'
@@ -13,7 +14,8 @@ await runProcess(async () => {
   const log = createLog(config.LOG_LEVEL)
   const { NATS_URL: url, NATS_BUCKET: bucket, SIDECAR_TENANTS: tenants } = config
   // With a snapshot it can answer before there is a feed; without one it waits.
-  const feed = createLateFeed({ open: () => createNatsFeed({ url, bucket, tenants, clock: systemClock, log }), log })
+  const signing = createSigning(bucket, { verify: config.FEED_VERIFY_KEYS })
+  const feed = createLateFeed({ open: () => createNatsFeed({ url, bucket, tenants, signing, clock: systemClock, log }), log })
   const sidecar = await startSidecar({ config, feed, clock: systemClock, log })
   await sidecar.ready
   return {

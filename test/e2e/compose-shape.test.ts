@@ -1,4 +1,5 @@
 /** What docker-compose.yml says, without containers: its commands, with its environment, on servers in the same shape. */
+import { generateKeyPairSync } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -31,7 +32,10 @@ interface Service {
 
 const compose = parse(readFileSync('docker-compose.yml', 'utf8'), { merge: true }) as { services: Record<string, Service>; volumes: Record<string, unknown> }
 const { services } = compose
+const feed = generateKeyPairSync('ed25519')
 const secrets = {
+  FEED_SIGNING_KEY: feed.privateKey.export({ type: 'pkcs8', format: 'der' }).toString('base64'),
+  FEED_VERIFY_KEYS: feed.publicKey.export({ type: 'spki', format: 'der' }).toString('base64'),
   PLATFORM_API_KEY: 'a-platform-key-of-the-test-0123456789',
   SIDECAR_KEYS: '{"a-key-of-an-application": ["*"]}',
   SIMULATOR_WEBHOOK_SECRET: `whsec_${Buffer.alloc(32, 7).toString('base64')}`,

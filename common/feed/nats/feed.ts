@@ -9,6 +9,7 @@ import type { Log } from '../../log.ts'
 import { type Feed, type FeedWatch, MAX_SET_BYTES, MissingSetError } from '../feed.ts'
 import { clockKey, FORGOTTEN_KEY, setKey } from '../keys.ts'
 import { clockRankOf, decodeClockMessage, decodeMessage, encodeClockMessage, encodeMessage, encodeMissing, type Message, rank, rankOf } from '../message.ts'
+import { type Signing, unsigned } from '../signing.ts'
 import { type Bucket, type BucketShape, live, openBucket } from './bucket.ts'
 import { connectAloud, connectionOptions, orUnavailable, tellOfLosses } from './connection.ts'
 import { createKeeper } from './keeper.ts'
@@ -37,12 +38,14 @@ export interface NatsFeedOptions {
   keeps?: BucketShape
   /** What of other tenants comes is of no interest; the server leaves it out where it can (2.10). */
   tenants?: readonly string[] | undefined
+  /** What is put is signed, and what is read is believed by it; without, neither. */
+  signing?: Signing | undefined
   /** Between two tries to reach a server again, with as much again of jitter; 250 without. */
   reconnectWaitMs?: number
 }
 
 export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> => {
-  const { clock, log } = options
+  const { clock, log, signing = unsigned } = options
   const connection = await connectAloud(connectionOptions(options.url, options.reconnectWaitMs ?? 250), log)
   const faults = createFaults(log, clock)
   tellOfLosses(connection, log).catch((error: unknown) => faults.tell(error, 'feed: it is not heard any more whether the server is lost'))
@@ -97,12 +100,16 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
       'feed: the NATS server takes smaller messages (max_payload) than sets may have; larger sets are not published',
     )
 
+  /** What is not ours is of the lowest rank: it is written over, whatever it says. */
+  const put = (key: string, bytes: Uint8Array, ofRank: number) =>
+    bucket.putIfNewer(key, signing.sign(key, bytes), ofRank, (at, stored) => (signing.isOurs(at, stored) ? rankOf(at, stored) : 0))
+
   return {
     putSet: async (set) => {
-      await bucket.putIfNewer(setKey(set), encodeMessage(set, maxSetBytes()), rank(set.revision, false), rankOf)
+      await put(setKey(set), encodeMessage(set, maxSetBytes()), rank(set.revision, false))
     },
     mayReorder: bucket.mayReorder,
-    putMissing: async (customer, revision) => bucket.putIfNewer(setKey(customer), encodeMissing(customer, revision), rank(revision, true), rankOf),
+    putMissing: async (customer, revision) => put(setKey(customer), encodeMissing(customer, revision), rank(revision, true)),
     getSet: ({ tenantId, storefrontId, customerId }) =>
       orUnavailable(async () => {
         const key = setKey({ tenantId, storefrontId, customerId })
@@ -110,6 +117,7 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
         if (!entry) return undefined
         let message: Message
         try {
+          await signing.checkLater(key, entry.value)
           message = decodeMessage(key, entry.value)
         } catch (error) {
           faults.tell(error, 'feed: an entry could not be read', { key, tenantId, customerId })
@@ -122,7 +130,7 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
       orUnavailable(async () => {
         const key = setKey(customer)
         const entry = await bucket.get(key)
-        if (!live(entry) || !decodeMessage(key, entry.value).set?.removed) return
+        if (!live(entry) || !signing.isOurs(key, entry.value) || !decodeMessage(key, entry.value).set?.removed) return
         // First, so that whoever is away meanwhile learns that there was something to hear.
         await bucket.putIfNewer(FORGOTTEN_KEY, Buffer.from(String(entry.revision)), entry.revision, (_, bytes) => forgottenUpTo(bytes))
         // Of the stream, not of the bucket: that would leave a marker, and the customer's name with it. What is newer stays.
@@ -130,12 +138,15 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
         forgotten = Math.max(forgotten, entry.revision)
       }),
     putClock: async (value) => {
-      await bucket.putIfNewer(clockKey(value.tenantId), encodeClockMessage(value), value.revision, clockRankOf)
+      const key = clockKey(value.tenantId)
+      const rankOfOurs = (at: string, bytes: Uint8Array) => (signing.isOurs(at, bytes) ? clockRankOf(at, bytes) : -1)
+      await bucket.putIfNewer(key, signing.sign(key, encodeClockMessage(value)), value.revision, rankOfOurs)
     },
     getClock: (tenantId) =>
       orUnavailable(async () => {
         const key = clockKey(tenantId)
         const entry = await read(key)
+        if (entry) await signing.checkLater(key, entry.value)
         return entry && decodeClockMessage(key, entry.value)
       }),
     watch: async (listener) => {
@@ -143,7 +154,7 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
       const onForgotten = (sequence: number) => {
         forgotten = Math.max(forgotten, sequence)
       }
-      const watch = await startWatch({ connection, bucket, tenants: options.tenants, clock, log, faults, onShown, onForgotten, onState }, listener)
+      const watch = await startWatch({ connection, bucket, signing, tenants: options.tenants, clock, log, faults, onShown, onForgotten, onState }, listener)
       watches.add(watch)
       return watch
     },

@@ -14,6 +14,7 @@ import type { Log } from '../../log.ts'
 import type { FeedListener, FeedWatch } from '../feed.ts'
 import { clockKey, customerOf, FORGOTTEN_KEY, isClockKey, isSetKey, keysOfTenant, tenantOfKey } from '../keys.ts'
 import { decodeClockMessage, decodeMessage, type Message } from '../message.ts'
+import type { Signing } from '../signing.ts'
 import { type Bucket, live, NoBucketError } from './bucket.ts'
 import { isServerFrom, orUnavailable } from './connection.ts'
 import { BEAT_KEY, type BucketState, decodeBeat, decodeState, STATE_KEY } from './state.ts'
@@ -36,6 +37,7 @@ export const forgottenUpTo = (bytes: Uint8Array): number => {
 export interface WatchParts {
   connection: NatsConnection
   bucket: Bucket
+  signing: Signing
   /** Nothing of other tenants is wanted; undefined: of all. */
   tenants: readonly string[] | undefined
   clock: Clock
@@ -50,7 +52,7 @@ export interface WatchParts {
 }
 
 export const startWatch = async (parts: WatchParts, listener: FeedListener): Promise<FeedWatch> => {
-  const { connection, bucket, tenants, clock, log, faults } = parts
+  const { connection, bucket, signing, tenants, clock, log, faults } = parts
   const readState = async (): Promise<BucketState | undefined> => {
     const entry = await bucket.get(STATE_KEY)
     return live(entry) ? decodeState(entry.value) : undefined
@@ -132,11 +134,16 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
       if (key === BEAT_KEY) deliverBeat(value)
       else if (key === STATE_KEY) applyState(decodeState(value))
       else if (key === FORGOTTEN_KEY) deliverForgotten(entry)
-      else if (isClockKey(key) && isWatched(key)) listener.onClock(decodeClockMessage(key, value))
+      else if (isClockKey(key) && isWatched(key)) deliverClock(key, value)
       else if (isSetKey(key) && isWatched(key)) deliverSet(key, value)
     } catch (error) {
       faults.tell(error, 'feed: an entry could not be taken', { key })
     }
+  }
+
+  const deliverClock = (key: string, value: Uint8Array) => {
+    signing.check(key, value)
+    listener.onClock(decodeClockMessage(key, value))
   }
 
   const deliverBeat = (value: Uint8Array) => {
@@ -162,6 +169,7 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
     if (customer && listener.isWanted && !listener.isWanted(customer, key)) return
     let message: Message
     try {
+      signing.check(key, value)
       message = decodeMessage(key, value)
     } catch (error) {
       faults.tell(error, 'feed: an entry could not be read; what is held of the customer is old from now on', { key, ...customer })
