@@ -147,6 +147,32 @@ attack('empty DATA, 200,000 times', async (t) => {
   t.is(await client.ended(), ErrorCode.ENHANCE_YOUR_CALM)
 })
 
+// Without a look at memory: what the peers hold is in this process too.
+test.serial('messages that are never finished, over many connections: together they are bounded, and those that hold most are ended', async (t) => {
+  const clients: RawClient[] = []
+  const held = Buffer.alloc(limits.frameBytes, 1)
+  for (let n = 0; n < 80; n += 1) {
+    const client = await connectRaw(port)
+    clients.push(client)
+    // Three messages of a mebibyte each, of which the last byte does not come.
+    for (const id of [1, 3, 5]) {
+      const head = Buffer.alloc(5)
+      head.writeUInt32BE(limits.messageBytes - 1, 1)
+      client.send(Buffer.concat([headersFrame(id, requestHeaders('/test.Raw/Echo')), frame(FrameType.DATA, 0, id, head)]))
+      for (let sent = 0; sent + held.length < limits.messageBytes - 1; sent += held.length) client.send(frame(FrameType.DATA, 0, id, held))
+    }
+  }
+  const ended = () => clients.filter(({ socket }) => socket.destroyed).length
+  for (let waited = 0; waited < 100 && ended() < 30; waited += 1) await sleep(100)
+  t.true(ended() >= 30, `${ended()} of 80 were ended`)
+  t.true(ended() < 80, 'those that fit stay')
+  const other = await connectRaw(port)
+  ask(other, 1, 'others')
+  t.is((await other.waitFor(({ type }) => type === FrameType.DATA)).payload.subarray(5).toString(), 'others')
+  other.close()
+  for (const client of clients) client.close()
+})
+
 attack('a window of zero: answers that are never taken are let go', async () => {
   const client = await connectRaw(port)
   client.send(settingsFrame([[Setting.INITIAL_WINDOW_SIZE, 0]]))

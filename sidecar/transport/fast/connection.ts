@@ -132,6 +132,13 @@ export class Connection {
     return this.#streams.size
   }
 
+  /** What it makes us hold: messages that have not come whole, and answers that have not been taken. */
+  get heldBytes(): number {
+    let bytes = limits.connectionWindow - this.#receiveWindow + (this.#pending?.length ?? 0) + this.#output.length + this.#socket.writableLength
+    for (const { queuedBytes } of this.#waitingStreams) bytes += queuedBytes
+    return bytes
+  }
+
   /** HEADERS, DATA and trailers of a whole answer, in one go where the windows allow it. */
   respond(stream: Stream, headers: Buffer, message: Buffer, trailers: Buffer): void {
     if (stream.localClosed || this.#closed) return

@@ -23,6 +23,9 @@ export const limits = {
   inPlaceBytes: 8 * 1024,
   /** Answers that wait for a window. */
   queuedBytes: 1024 * 1024,
+  /** Of all connections together, what they make us hold of messages and answers: beyond it those that hold most are ended. */
+  processBytes: 128 * 1024 * 1024,
+  connections: 10_000,
   /** How long a peer may take for its preface, for the rest of a request, or to read an answer. */
   stallMs: 30_000,
   /** Streams that are reset before they are answered (CVE-2023-44487): so many at once, and so many a second. */

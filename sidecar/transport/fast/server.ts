@@ -4,9 +4,12 @@ import { createServer as createTlsServer } from 'node:tls'
 import type { TransportOptions, Where } from '../transport.ts'
 import { type Methods, serveCall } from './calls.ts'
 import { Connection } from './connection.ts'
+import { limits } from './limits.ts'
 
 /** How often connections are looked at for what stands still. */
 const SWEEP_MS = 1_000
+/** How often what all of them hold is added up. */
+const WEIGH_MS = 250
 /** A handshake of TLS that takes longer is ended. */
 const HANDSHAKE_MS = 10_000
 
@@ -31,6 +34,10 @@ export const createFastServer = ({ methods, nowMs, certificates, sharePort = fal
   let drained = () => {}
 
   const onSocket = (socket: Socket) => {
+    if (connections.size >= limits.connections) {
+      socket.destroy()
+      return
+    }
     // An answer is one write: waiting for more would only delay it.
     socket.setNoDelay(true)
     // A peer that vanished without a word is noticed by the system.
@@ -67,6 +74,21 @@ export const createFastServer = ({ methods, nowMs, certificates, sharePort = fal
     for (const connection of connections) connection.sweep(nowMs())
   }, SWEEP_MS)
   timer.unref()
+  // Each peer has its bounds, and there may be many peers.
+  const scales = setInterval(() => {
+    const weighed = [...connections].map((connection) => ({ connection, bytes: connection.heldBytes }))
+    let held = weighed.reduce((sum, { bytes }) => sum + bytes, 0)
+    if (held <= limits.processBytes) return
+    let ended = 0
+    for (const { connection, bytes } of weighed.toSorted((one, other) => other.bytes - one.bytes)) {
+      if (held <= limits.processBytes) break
+      connection.destroy()
+      held -= bytes
+      ended += 1
+    }
+    onFault(new Error(`${ended} connections were ended: together they made this process hold more than it has room for`), 'too much is held for peers')
+  }, WEIGH_MS)
+  scales.unref()
 
   return {
     listen: (where) =>
@@ -90,10 +112,12 @@ export const createFastServer = ({ methods, nowMs, certificates, sharePort = fal
       for (const connection of [...connections]) connection.drain()
       if (connections.size > 0) await closed
       clearInterval(timer)
+      clearInterval(scales)
     },
     connectionCount: () => connections.size,
     destroy: () => {
       clearInterval(timer)
+      clearInterval(scales)
       for (const server of servers) server.close()
       for (const connection of [...connections]) connection.destroy()
     },
