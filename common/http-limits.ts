@@ -9,6 +9,9 @@ const SENT_WITHIN_MS = 30_000
 const STREAMED_WITHIN_MS = 3_600_000
 const MAX_CONNECTIONS = 10_000
 
+/** What is left of a body that nobody reads, once the answer is given. */
+const UNREAD_WITHIN_MS = 5_000
+
 const isStreamed = ({ headers }: IncomingMessage): boolean => headers['content-type']?.startsWith('text/csv') ?? false
 
 export const createBoundedServer = (listener: RequestListener): Server => {
@@ -22,10 +25,12 @@ export const createBoundedServer = (listener: RequestListener): Server => {
     const silent = setTimeout(() => socket.bytesRead === 0 && socket.destroy(), SPEAKS_WITHIN_MS)
     socket.once('close', () => clearTimeout(silent))
   })
-  server.on('request', (request) => {
-    if (request.complete || isStreamed(request)) return
-    const slow = setTimeout(() => !request.complete && request.socket.destroy(), SENT_WITHIN_MS)
-    request.once('close', () => clearTimeout(slow))
+  server.on('request', (request, response) => {
+    const endUnlessWhole = () => !request.complete && request.socket.destroy()
+    response.once('finish', () => setTimeout(endUnlessWhole, UNREAD_WITHIN_MS).unref())
+    if (isStreamed(request)) return
+    const slow = setTimeout(endUnlessWhole, SENT_WITHIN_MS)
+    response.once('close', () => clearTimeout(slow))
   })
   return server
 }

@@ -2,7 +2,7 @@
  * `npm run backup -- FILE` copies storage on SQLite while it is in use; `npm run restore -- FILE` puts a copy in its place while
  * nothing runs. Both name what they did, and leave storage as it is when they fail.
  */
-import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, linkSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { backup, DatabaseSync } from 'node:sqlite'
 import { ConfigError, readConfig } from '../common/config.ts'
@@ -60,9 +60,13 @@ const run = async (): Promise<void> => {
   if (existsSync(before)) throw new ConfigError(`${before} is there already, from an earlier restore: take it away first`)
   if (existsSync(storage)) settle(storage)
   const next = `${storage}.restoring`
-  copyFileSync(file, next)
+  rmSync(next, { force: true })
+  // With what may lie beside it.
+  const copy = new DatabaseSync(file)
+  await backup(copy, next).finally(() => copy.close())
   check(next)
-  if (existsSync(storage)) renameSync(storage, before)
+  // There is one under the name at every moment.
+  if (existsSync(storage)) linkSync(storage, before)
   for (const part of ['-wal', '-shm']) rmSync(`${storage}${part}`, { force: true })
   renameSync(next, storage)
   say(`${storage} is what ${file} has; what it was before is in ${before}`)

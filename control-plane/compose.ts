@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Clock, systemClock } from '../common/clock.ts'
-import { type Config, cannotListen } from '../common/config.ts'
+import { type Config, ConfigError, cannotListen } from '../common/config.ts'
 import { type Draining, drainable } from '../common/drain-http.ts'
 import { explainQuestion } from '../common/entitlements/explanation.ts'
 import type { Feed } from '../common/feed/feed.ts'
@@ -55,6 +55,8 @@ export const openFeed = (config: Config, clock: Clock, log: Log, storage: Storag
   if (config.NATS_URL) {
     const { NATS_URL: url, NATS_BUCKET: bucket, NATS_REPLICAS: replicas, NATS_PLACEMENT_CLUSTER: cluster, NATS_PLACEMENT_TAGS: tags } = config
     const placement = cluster === undefined && tags === undefined ? undefined : { cluster, tags }
+    if (config.FEED_VERIFY_KEYS && !config.FEED_SIGNING_KEY)
+      throw new ConfigError('FEED_SIGNING_KEY must be set beside FEED_VERIFY_KEYS: a control plane that does not sign would not believe what it has published')
     const signing = createSigning(bucket, { signing: config.FEED_SIGNING_KEY, verify: config.FEED_VERIFY_KEYS })
     return createNatsFeed({ url, bucket, keeps: { replicas, placement }, signing, clock, log })
   }

@@ -24,9 +24,26 @@ export interface Signing {
   checkLater(key: string, bytes: Uint8Array): Promise<void>
   /** As `check`, in one word. */
   isOurs(key: string, bytes: Uint8Array): boolean
+  /** The message without its signature, if it has one. @throws TypeError as `check`. */
+  open(key: string, bytes: Uint8Array): Uint8Array
+  /** Whether this process signs; what others put unsigned, or under keys that it does not know, it takes for nothing. */
+  readonly signs: boolean
+  /** Whether it is signed as this process would sign it: with its first key. */
+  isCurrent(bytes: Uint8Array): boolean
 }
 
-export const unsigned: Signing = { sign: (_, bytes) => bytes, check: () => {}, checkLater: async () => {}, isOurs: () => true }
+const isSigned = (bytes: Uint8Array): boolean => bytes.length >= SUFFIX_BYTES && HEAD.every((byte, n) => bytes[bytes.length - SUFFIX_BYTES + n] === byte)
+const stripped = (bytes: Uint8Array): Uint8Array => (isSigned(bytes) ? bytes.subarray(0, -SUFFIX_BYTES) : bytes)
+
+export const unsigned: Signing = {
+  sign: (_, bytes) => bytes,
+  check: () => {},
+  checkLater: async () => {},
+  isOurs: () => true,
+  open: (_, bytes) => stripped(bytes),
+  signs: false,
+  isCurrent: () => true,
+}
 
 const verifyLater = promisify<null, Uint8Array, KeyObject, Uint8Array, boolean>(verify)
 
@@ -71,7 +88,7 @@ export const createSigning = (bucket: string, keys: { signing?: string | undefin
   /** The parts of what claims to be signed, or why it is not believed. */
   const take = (key: string, bytes: Uint8Array): { by: KeyObject; message: Buffer; signature: Uint8Array } | string => {
     const at = bytes.length - SUFFIX_BYTES
-    if (at < 0 || HEAD.some((byte, n) => bytes[at + n] !== byte)) return 'it is not signed'
+    if (!isSigned(bytes)) return 'it is not signed'
     const id = Buffer.from(bytes.subarray(at + HEAD.length, at + HEAD.length + KEY_ID_BYTES)).toString('hex')
     const by = byId.get(id)
     if (!by) return `it is signed with key ${id}, which is not one of FEED_VERIFY_KEYS`
@@ -94,5 +111,14 @@ export const createSigning = (bucket: string, keys: { signing?: string | undefin
       return refuse((await verifyLater(null, taken.message, taken.by, taken.signature)) ? undefined : MISMATCH)
     },
     isOurs: (key, bytes) => why(key, bytes) === undefined,
+    open: (key, bytes) => {
+      refuse(why(key, bytes))
+      return stripped(bytes)
+    },
+    signs: first !== undefined,
+    isCurrent: (bytes) => {
+      const at = bytes.length - SUFFIX_BYTES + HEAD.length
+      return !firstId || (isSigned(bytes) && firstId.equals(bytes.subarray(at, at + KEY_ID_BYTES)))
+    },
   }
 }

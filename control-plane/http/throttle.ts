@@ -19,6 +19,8 @@ export interface ThrottleOptions {
   log: Log
 }
 
+const TRIES_PER_SECOND = 10
+
 export class RateLimitedError extends AppError {
   readonly retryAfterS: number
   constructor(message: string, retryAfterS: number) {
@@ -46,6 +48,8 @@ const secondsOf = ({ msBeforeNext }: RateLimiterRes): number => Math.max(1, Math
 
 export const createThrottle = ({ requestsPerSecond, atOnce, wrongKeysPerMinute, log }: ThrottleOptions): Throttle => {
   const wrong = new RateLimiterMemory({ points: wrongKeysPerMinute, duration: 60 })
+  /** Of an address that has been wrong too often so many further keys are looked up in a second: others may be behind it, too. */
+  const tries = new RateLimiterMemory({ points: TRIES_PER_SECOND, duration: 1 })
   const requests = new RateLimiterMemory({ points: requestsPerSecond, duration: 1 })
   /** Hashes of keys that were right lately: whoever shares an address with one who guesses goes on. */
   const right = new LRUCache<string, true>({ max: 10_000, ttl: 3_600_000 })
@@ -60,7 +64,7 @@ export const createThrottle = ({ requestsPerSecond, atOnce, wrongKeysPerMinute, 
     })
     // The first, and the one from which on none is looked up: a line each, whatever is sent.
     if (consumedPoints === 1) log.warn({ address }, 'a request came with a key that is not known')
-    if (consumedPoints === wrongKeysPerMinute) log.warn({ address }, 'too many wrong keys from one address: for a minute none is looked up')
+    if (consumedPoints === wrongKeysPerMinute) log.warn({ address }, 'too many wrong keys from one address: for a minute few are looked up')
   }
 
   return {
@@ -68,7 +72,14 @@ export const createThrottle = ({ requestsPerSecond, atOnce, wrongKeysPerMinute, 
       const hash = secret === undefined ? undefined : hashSecret(secret)
       const isRight = hash !== undefined && right.has(hash)
       const counted = isRight ? null : await wrong.get(address)
-      if (counted && counted.remainingPoints <= 0) throw new RateLimitedError('too many wrong keys came from this address; try again later', secondsOf(counted))
+      const tooMany =
+        counted && counted.remainingPoints <= 0
+          ? new RateLimitedError('too many wrong keys came from this address; try again later', secondsOf(counted))
+          : undefined
+      if (tooMany)
+        await tries.consume(address).catch(() => {
+          throw tooMany
+        })
       try {
         const caller = await look()
         if (hash !== undefined) right.set(hash, true)
@@ -79,7 +90,7 @@ export const createThrottle = ({ requestsPerSecond, atOnce, wrongKeysPerMinute, 
         if (hash === undefined) throw error
         right.delete(hash)
         await noteWrong(address)
-        throw error
+        throw tooMany ?? error
       }
     },
     begin: async ({ keyId, tenantId = PLATFORM }) => {

@@ -35,12 +35,17 @@ const outcomeOf = ({ outcome, declineClass, pspReference }: Decision, known: str
   }
 }
 
+/** An attempt that has been pending for so long may never come to its end. */
+const PENDING_FOR_MS = 3 * 24 * 3_600_000
+
 /** What the provider itself says counts for more than what was read in its books. @throws AppError `not_allowed_in_state` when the provider has an answer. */
-const askFirst = async (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt): Promise<void> => {
+const askFirst = async (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt): Promise<{ mayResolvePending: boolean }> => {
   const opened = await openAccount(services, tenant, attempt.account)
-  if ('unusable' in opened) return
+  if ('unusable' in opened) return { mayResolvePending: true }
+  const mayResolvePending = tenantNow(services, tenant).getTime() - attempt.at.getTime() >= PENDING_FOR_MS
   const found = await opened.psp.inquire(nameOf(payment, attempt))
-  if (found.status === 'unknown' || found.status === 'not_found' || found.status === 'cannot_tell' || found.status === 'not_sent') return
+  if (found.status === 'unknown' || found.status === 'not_found' || found.status === 'cannot_tell' || found.status === 'not_sent') return { mayResolvePending }
+  if (mayResolvePending && (found.status === 'pending' || found.status === 'authorized')) return { mayResolvePending }
   await storeOutcome(services, tenant, payment, attempt.id, found)
   throw new AppError('not_allowed_in_state', `the provider has been asked once more, and says ${found.status}: that is what is noted now`)
 }
@@ -58,7 +63,8 @@ export const resolveAttemptByHand = async (
   const asked = await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId))
   check(asked)
   const open = asked.attempts.find(({ id }) => id === attemptId)
-  if (open?.status === 'unknown') await askFirst(services, tenant, asked, open)
+  const isAsked = open?.status === 'unknown' || open?.status === 'pending' || open?.status === 'authorized'
+  const { mayResolvePending } = isAsked ? await askFirst(services, tenant, asked, open) : { mayResolvePending: false }
   const resolved = await update(services.storage.payments, keys.payment(tenant.tenantId, paymentId), (payment) => {
     check(payment)
     const known = payment.attempts.find(({ id }) => id === attemptId)?.pspReference ?? undefined
@@ -66,7 +72,7 @@ export const resolveAttemptByHand = async (
     return resolveByOperator(
       payment,
       attemptId,
-      { outcome, by, reason: decision.reason, tryElsewhere: decision.tryElsewhere },
+      { outcome, by, reason: decision.reason, tryElsewhere: decision.tryElsewhere, mayResolvePending },
       tenantNow(services, tenant),
       repairTime(services),
     )

@@ -108,6 +108,18 @@ run(
     await kv.put(key, encodeSet(setOf(3)))
     await plane.putSet(setOf(3))
     t.like(await reader.getSet(customer), { revision: 3 })
+    // Another key takes over: what was signed with the old one is signed anew at the revision that it has.
+    const turned = createSigning('test', { signing: `${next.private},${ours.private}` })
+    const renewed = await openKept({ url: server.url, signing: turned })
+    await renewed.putSet(setOf(3))
+    const onlyNew = await openReader({ url: server.url, signing: createSigning('test', { verify: next.public }) })
+    t.like(await onlyNew.getSet(customer), { revision: 3 })
+    // A state that nobody has signed is none: nothing is believed to be complete, and nothing is forgotten for it.
+    await kv.put('state', JSON.stringify({ epoch: 'forged', isComplete: true }))
+    await t.throwsAsync(reader.getSet({ ...customer, customerId: 'nobody' }))
+    await eventually(async () => (await reader.getSet({ ...customer, customerId: 'nobody' }).catch(() => null)) === undefined)
+    t.true(turned.signs && renewed.mayReorder(), 'who signs looks at storage again after it has put')
+    await Promise.all([onlyNew, renewed].map((feed) => feed.close()))
     // Who has no keys goes on reading.
     const old = await openReader({ url: server.url })
     t.like(await old.getSet(customer), { revision: 3 })

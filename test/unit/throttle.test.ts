@@ -23,8 +23,9 @@ test('who guesses is not even looked up after a while; who shares its address an
     const error = await t.throwsAsync(guess(), { instanceOf: RateLimitedError })
     t.true((error?.retryAfterS ?? 0) > 0)
   }
-  t.is(lookedUp, 5)
-  t.is(throttle.failures(), 5)
+  // Few of them, for others may be behind the same address.
+  t.true(lookedUp <= 5 + 2 * 10, `${lookedUp} were looked up`)
+  t.is(throttle.failures(), lookedUp)
   t.is(await throttle.authenticated('1.2.3.4', 'right', async () => caller), caller)
   t.is(await throttle.authenticated('5.6.7.8', 'other', async () => caller), caller)
   // A key that was right and is not any more is a wrong one.
@@ -34,10 +35,9 @@ test('who guesses is not even looked up after a while; who shares its address an
     }),
     { message: 'revoked' },
   )
-  await t.throwsAsync(
-    throttle.authenticated('1.2.3.4', 'right', async () => caller),
-    { instanceOf: RateLimitedError },
-  )
+  // One that is right is found behind the same address, too: at once, or in the next second.
+  await new Promise((resolve) => setTimeout(resolve, 1_100))
+  t.is(await throttle.authenticated('1.2.3.4', 'unseen', async () => caller), caller)
   t.is(told.length, 2)
 })
 

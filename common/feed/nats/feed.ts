@@ -85,7 +85,7 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
       }
       if (live(entry)) return entry
       const found = await bucket.get(STATE_KEY)
-      const state = live(found) ? decodeState(found.value) : undefined
+      const state = live(found) ? decodeState(found.value, signing) : undefined
       if (state?.isComplete && (believed === undefined || believed.epoch === state.epoch)) return undefined
       throw new AppError('unavailable', 'the feed is being filled: it cannot say yet that there is none')
     }
@@ -100,15 +100,24 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
       'feed: the NATS server takes smaller messages (max_payload) than sets may have; larger sets are not published',
     )
 
-  /** What is not ours is of the lowest rank: it is written over, whatever it says. */
-  const put = (key: string, bytes: Uint8Array, ofRank: number) =>
-    bucket.putIfNewer(key, signing.sign(key, bytes), ofRank, (at, stored) => (signing.isOurs(at, stored) ? rankOf(at, stored) : 0))
+  /**
+   * What is not ours is of the lowest rank: it is written over, whatever it says. What is signed with a key that is on its way
+   * out is a little below the same with the present one, so that to publish it again changes the signature.
+   */
+  const ranked =
+    (of: typeof rankOf, lowest: number) =>
+    (key: string, bytes: Uint8Array): number => {
+      if (!signing.isOurs(key, bytes)) return lowest
+      return of(key, bytes) - (signing.isCurrent(bytes) ? 0 : 0.25)
+    }
+  const put = (key: string, bytes: Uint8Array, ofRank: number) => bucket.putIfNewer(key, signing.sign(key, bytes), ofRank, ranked(rankOf, 0))
 
   return {
     putSet: async (set) => {
       await put(setKey(set), encodeMessage(set, maxSetBytes()), rank(set.revision, false))
     },
-    mayReorder: bucket.mayReorder,
+    // Over what is not believed anything is put, an older set too.
+    mayReorder: () => signing.signs || bucket.mayReorder(),
     putMissing: async (customer, revision) => put(setKey(customer), encodeMissing(customer, revision), rank(revision, true)),
     getSet: ({ tenantId, storefrontId, customerId }) =>
       orUnavailable(async () => {
@@ -130,7 +139,7 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
       orUnavailable(async () => {
         const key = setKey(customer)
         const entry = await bucket.get(key)
-        if (!live(entry) || !signing.isOurs(key, entry.value) || !decodeMessage(key, entry.value).set?.removed) return
+        if (!live(entry) || !decodeMessage(key, entry.value).set?.removed) return
         // First, so that whoever is away meanwhile learns that there was something to hear.
         await bucket.putIfNewer(FORGOTTEN_KEY, Buffer.from(String(entry.revision)), entry.revision, (_, bytes) => forgottenUpTo(bytes))
         // Of the stream, not of the bucket: that would leave a marker, and the customer's name with it. What is newer stays.
@@ -139,8 +148,7 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
       }),
     putClock: async (value) => {
       const key = clockKey(value.tenantId)
-      const rankOfOurs = (at: string, bytes: Uint8Array) => (signing.isOurs(at, bytes) ? clockRankOf(at, bytes) : -1)
-      await bucket.putIfNewer(key, signing.sign(key, encodeClockMessage(value)), value.revision, rankOfOurs)
+      await bucket.putIfNewer(key, signing.sign(key, encodeClockMessage(value)), value.revision, ranked(clockRankOf, -1))
     },
     getClock: (tenantId) =>
       orUnavailable(async () => {
@@ -187,7 +195,7 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
       return () => subscription.unsubscribe()
     },
     ping: () => orUnavailable(async () => void (await bucket.info())),
-    keeper: options.keeps && createKeeper({ bucket, clock, log }),
+    keeper: options.keeps && createKeeper({ bucket, signing, clock, log }),
     close: async () => {
       if (connection.isClosed()) return
       for (const watch of watches) await watch.stop()

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import type { Clock } from '../../clock.ts'
 import type { Log } from '../../log.ts'
 import type { FeedKeeper, Filling, StorageMark } from '../feed.ts'
+import type { Signing } from '../signing.ts'
 import { type Bucket, live } from './bucket.ts'
 import { orUnavailable } from './connection.ts'
 import { BEAT_KEY, type BucketState, decodeBeat, decodeState, encodeJson, STATE_KEY } from './state.ts'
@@ -10,16 +11,16 @@ import { BEAT_KEY, type BucketState, decodeBeat, decodeState, encodeJson, STATE_
 /** A claim that is not renewed for so long is somebody else's to take. */
 const CLAIM_MS = 15_000
 
-export const createKeeper = (options: { bucket: Bucket; clock: Clock; log: Log }): FeedKeeper => {
-  const { bucket, clock, log } = options
+export const createKeeper = (options: { bucket: Bucket; signing: Signing; clock: Clock; log: Log }): FeedKeeper => {
+  const { bucket, signing, clock, log } = options
   /** Of this process. */
   const by = randomUUID()
   const readState = async (): Promise<{ state: BucketState | undefined; sequence: number }> => {
     const entry = await bucket.get(STATE_KEY)
     if (entry === null) return { state: undefined, sequence: 0 }
-    return { state: live(entry) ? decodeState(entry.value) : undefined, sequence: entry.revision }
+    return { state: live(entry) ? decodeState(entry.value, signing) : undefined, sequence: entry.revision }
   }
-  const writeState = (state: BucketState, after: number) => bucket.putAfter(STATE_KEY, encodeJson(state), after)
+  const writeState = (state: BucketState, after: number) => bucket.putAfter(STATE_KEY, signing.sign(STATE_KEY, encodeJson(state)), after)
 
   const filling = (epoch: string, from: number): Filling => {
     let sequence = from

@@ -6,6 +6,7 @@
  * `beat`: written every second by control planes. Who is delivered one has been delivered everything stored before it.
  */
 import { z } from '../../zod.ts'
+import type { Signing } from '../signing.ts'
 
 export const STATE_KEY = 'state'
 export const BEAT_KEY = 'beat'
@@ -31,14 +32,14 @@ export type Beat = z.infer<typeof beat>
 
 export const encodeJson = (value: BucketState | Beat): Uint8Array => Buffer.from(JSON.stringify(value))
 
-const read = <T>(schema: z.ZodType<T>, bytes: Uint8Array): T | undefined => {
+const read = <T>(schema: z.ZodType<T>, bytes: () => Uint8Array): T | undefined => {
   try {
-    return schema.parse(JSON.parse(Buffer.from(bytes).toString()))
+    return schema.parse(JSON.parse(Buffer.from(bytes()).toString()))
   } catch {
     return undefined
   }
 }
 
-/** Undefined for bytes that say nothing. */
-export const decodeState = (bytes: Uint8Array): BucketState | undefined => read(state, bytes)
-export const decodeBeat = (bytes: Uint8Array): Beat | undefined => read(beat, bytes)
+/** Undefined for bytes that say nothing, or are not believed. */
+export const decodeState = (bytes: Uint8Array, signing: Signing): BucketState | undefined => read(state, () => signing.open(STATE_KEY, bytes))
+export const decodeBeat = (bytes: Uint8Array): Beat | undefined => read(beat, () => bytes)

@@ -55,7 +55,7 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
   const { connection, bucket, signing, tenants, clock, log, faults } = parts
   const readState = async (): Promise<BucketState | undefined> => {
     const entry = await bucket.get(STATE_KEY)
-    return live(entry) ? decodeState(entry.value) : undefined
+    return live(entry) ? decodeState(entry.value, signing) : undefined
   }
   /** `created` identifies the bucket: another one of the same name starts its sequences again. */
   const look = () =>
@@ -132,7 +132,7 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
     if (entry.operation !== 'PUT') return
     try {
       if (key === BEAT_KEY) deliverBeat(value)
-      else if (key === STATE_KEY) applyState(decodeState(value))
+      else if (key === STATE_KEY) applyState(decodeState(value, signing))
       else if (key === FORGOTTEN_KEY) deliverForgotten(entry)
       else if (isClockKey(key) && isWatched(key)) deliverClock(key, value)
       else if (isSetKey(key) && isWatched(key)) deliverSet(key, value)

@@ -142,6 +142,8 @@ export interface OperatorDecision {
   reason: string
   /** Whether the payment goes on with other accounts where that makes sense; else it has failed. */
   tryElsewhere: boolean
+  /** The provider has said for long that it will say, or cannot be asked any more. */
+  mayResolvePending?: boolean
 }
 
 /**
@@ -151,7 +153,7 @@ export interface OperatorDecision {
 export const resolveByOperator = (
   payment: Payment,
   attemptId: string,
-  { outcome, by, reason, tryElsewhere }: OperatorDecision,
+  { outcome, by, reason, tryElsewhere, mayResolvePending = false }: OperatorDecision,
   now: Date,
   repairAt: Date,
 ): Payment => {
@@ -159,9 +161,12 @@ export const resolveByOperator = (
   if (!attempt) throw new AppError('not_found', 'the payment has no such attempt')
   if (!isOpen(attempt)) throw new AppError('not_allowed_in_state', `the attempt is ${attempt.status}: there is nothing to resolve`)
   if (attempt.status === 'sent') throw new AppError('not_allowed_in_state', 'the attempt has just been sent; wait for the answer of the provider')
-  if (attempt.status !== 'unknown') {
+  const isStuck = (attempt.status === 'pending' || attempt.status === 'authorized') && mayResolvePending
+  if (attempt.status !== 'unknown' && !isStuck) {
     const way =
-      attempt.status === 'requires_action' ? 'the customer has to act: POST …/complete when they have, or …/cancel to give it up' : 'the provider will say'
+      attempt.status === 'requires_action'
+        ? 'the customer has to act: POST …/complete when they have, or …/cancel to give it up'
+        : 'the provider will say; after three days, or when its account cannot be used any more, it may be resolved by hand'
     throw new AppError('not_allowed_in_state', `the attempt is ${attempt.status}, and not unknown: ${way}`)
   }
   const resolved: Attempt = { ...withOutcome(attempt, outcome, now), resolution: { by, reason, at: now } }

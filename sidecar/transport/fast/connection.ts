@@ -651,7 +651,11 @@ export class Connection {
   }
 
   #pumpWaiting(): void {
-    for (const stream of [...this.#waitingStreams]) this.#pump(stream)
+    for (const stream of [...this.#waitingStreams]) {
+      // The others wait for more of the same.
+      if (this.#sendWindow <= 0) return
+      this.#pump(stream)
+    }
   }
 
   #reset(stream: Stream, code: ErrorCode): void {

@@ -9,7 +9,7 @@
  */
 import { ApiError, CheckoutPaymentIntent, Client, Environment, OrdersController, PatchOp, PaymentsController } from '@paypal/paypal-server-sdk'
 import type { Clock } from '../../../../common/clock.ts'
-import { AppError } from '../../../../common/errors.ts'
+import { AppError, isAppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
 import { askAfterCancel, askAfterRefund, askWhatBecame, type Refusal, refusalIn } from '../ask-after-failure.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
@@ -314,6 +314,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
             transport: createTransport({ timeoutMs }),
           })
         } catch (error) {
+          if (isAppError(error, 'unavailable')) throw error
           throw new AppError('signature_invalid', 'the signature of PayPal does not verify', [], { cause: error })
         }
       },

@@ -6,6 +6,7 @@ import { createVerify, X509Certificate } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import { LRUCache } from 'lru-cache'
 import { RateLimiterMemory } from 'rate-limiter-flexible'
+import { AppError } from '../../../../common/errors.ts'
 import type { Transport } from '../transport.ts'
 
 /** PayPal has a handful of certificates at a time. */
@@ -30,17 +31,26 @@ const CERTIFICATES = '/v1/notifications/certs/'
 /** A certificate from anywhere else would let anybody sign. */
 const isTrusted = (url: URL, trustedOrigin: string | undefined): boolean =>
   url.pathname.startsWith(CERTIFICATES) &&
+  url.search === '' &&
+  url.hash === '' &&
   ((url.protocol === 'https:' && ['api.paypal.com', 'api.sandbox.paypal.com'].includes(url.hostname)) || url.origin === trustedOrigin)
 
 /** Whoever sends rubbish does not make us ask PayPal each time: so many that are not known yet are fetched in a minute. */
 const fetches = new RateLimiterMemory({ points: 20, duration: 60 })
 
-/** @throws Error when it is no certificate, or too many were asked for. */
-const fetchCertificate = async (url: URL, transport: Transport): Promise<X509Certificate> => {
-  await fetches.consume('paypal').catch(() => {
-    throw new Error('too many certificates that are not known were asked for within a minute')
+/** @throws Error when it is no certificate; AppError `unavailable` when it cannot be had now. */
+const fetchCertificate = async (url: URL, webhookId: string, transport: Transport): Promise<X509Certificate> => {
+  // Neither says that the signature is wrong: PayPal sends the event again.
+  await fetches.consume(webhookId).catch(() => {
+    throw new AppError('unavailable', 'too many certificates that are not known were asked for within a minute; send the event again later')
   })
-  return new X509Certificate(await (await transport.fetch(url)).text())
+  const text = await transport.fetch(url).then(
+    (answer) => (answer.ok ? answer.text() : ''),
+    (error: unknown) => {
+      throw new AppError('unavailable', "PayPal's certificate cannot be fetched at present; send the event again later", [], { cause: error })
+    },
+  )
+  return new X509Certificate(text)
 }
 
 /** @throws Error that says what does not hold. */
@@ -56,7 +66,7 @@ export const verifyPaypalSignature = async ({ headers, rawBody, webhookId, trust
   if (header('auth-algo') !== 'SHA256withRSA') throw new Error('the algorithm is not SHA256withRSA')
   const certUrl = new URL(header('cert-url'))
   if (!isTrusted(certUrl, trustedOrigin)) throw new Error('the certificate is not at PayPal')
-  const certificate = certificates.get(certUrl.href) ?? (await fetchCertificate(certUrl, transport))
+  const certificate = certificates.get(certUrl.href) ?? (await fetchCertificate(certUrl, webhookId, transport))
   if (nowMs < certificate.validFromDate.getTime() || nowMs > certificate.validToDate.getTime()) throw new Error('the certificate is not valid at this time')
   const signed = `${header('transmission-id')}|${time}|${webhookId}|${crc32(rawBody)}`
   const isValid = createVerify('SHA256').update(signed).verify(certificate.publicKey, header('transmission-sig'), 'base64')
