@@ -6,6 +6,7 @@ import { isAppError } from '../../common/errors.ts'
 import { checkSetFits } from '../entitlements/check-set-fits.ts'
 import { keys } from '../keys.ts'
 import type { Bundle } from '../schemas/bundle.ts'
+import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
@@ -22,21 +23,29 @@ const LEASE_MS = 30_000
 export const moveSubscription = async (services: Services, tenant: Tenant, subscriptionId: string, bundle: Bundle): Promise<boolean> => {
   const { subscriptions } = services.storage
   const id = keys.subscription(tenant.tenantId, subscriptionId)
-  if (!(await canBeTold(services, tenant, id, bundle))) return false
+  const known = await subscriptions.get(id)
+  const next = (latest: Subscription) => moveToVersion(latest, termsOf(bundle, latest.quantity), momentOf(services, tenant))
+  // Whoever takes over begins with a batch that is mostly done.
+  if (!known.repairAt && !next(known)) return false
+  if (!(await canBeTold(services, tenant, known, bundle))) return false
   let moved = false
-  const stored = await update(subscriptions, id, (latest) => {
-    const next = moveToVersion(latest, termsOf(bundle, latest.quantity), momentOf(services, tenant))
-    moved = next !== undefined
-    return next
-  })
+  const stored = await update(
+    subscriptions,
+    id,
+    (latest) => {
+      const changed = next(latest)
+      moved = changed !== undefined
+      return changed
+    },
+    known,
+  )
   // Also when it was moved before, in case its publication was cut off.
   if (moved || stored.repairAt) await advanceSubscription(services, tenant, subscriptionId, { known: stored })
   return moved
 }
 
 /** A customer who would hold more than can be sent to sidecars stays on the version that they have. */
-const canBeTold = async (services: Services, tenant: Tenant, id: string, bundle: Bundle): Promise<boolean> => {
-  const subscription = await services.storage.subscriptions.get(id)
+const canBeTold = async (services: Services, tenant: Tenant, subscription: Subscription, bundle: Bundle): Promise<boolean> => {
   const { tenantId, storefrontId, customerId } = subscription
   if (isFinal(subscription.status)) return true
   try {

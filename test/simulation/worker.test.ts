@@ -195,7 +195,7 @@ test('told to stop it finishes what it has begun and begins nothing more', async
   const { sell } = await openBusiness(laboratory, 'stopped')
   await sell(300)
   laboratory.pass(DAY_MS)
-  const worker = startWorker(laboratory.services, { pollMs: never })
+  const worker = startWorker(laboratory.services, { pollMs: never, atOnce: 16 })
   const running = worker.runOnce()
   await new Promise((resolve) => setTimeout(resolve, 30))
   await worker.stop()
