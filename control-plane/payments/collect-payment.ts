@@ -13,6 +13,7 @@ import { askForCapture, fail, recordOutcome, startAttempt } from './machine/atte
 import { methodsFor, nextAttempt, nextStep, type Step } from './machine/next-attempt.ts'
 import { makeRefunds } from './make-refunds.ts'
 import { methodsOf } from './methods-of.ts'
+import { storeNext } from './new-payment.ts'
 import { CustomerErased, loadParties, loadRoutableAccounts, openAccount, routeOf } from './routing/load-route.ts'
 import { nameOf, sendCharge, storeOutcome, unknown } from './send-charge.ts'
 
@@ -52,27 +53,26 @@ const take = (services: Services, tenant: Tenant, payment: Payment, step: Exclud
 }
 
 const makeAttempt = async (services: Services, tenant: Tenant, payment: Payment): Promise<Payment> => {
-  const { payments } = services.storage
   const parties = await loadParties(services, tenant, payment).catch((error: unknown) => {
     if (error instanceof CustomerErased) return error
     throw error
   })
-  if (parties instanceof CustomerErased) return payments.replace(stoppedByErasure(payment, parties.as, repairTime(services)))
+  if (parties instanceof CustomerErased) return storeNext(services.storage, stoppedByErasure(payment, parties.as, repairTime(services)))
   const accounts = await loadRoutableAccounts(services, tenant, parties.storefront)
   const now = tenantNow(services, tenant)
   const methods = methodsFor(payment, methodsOf(payment, parties.customer), parties.storefront.billing.tryOtherMethods === true, now)
   const routed = methods.map((method) => ({ method, ...routeOf(payment, parties, accounts, method) }))
   const next = nextAttempt(payment, routed, parties.storefront.billing, now)
-  if ('none' in next) return payments.replace(fail(payment, next.none, repairTime(services)))
+  if ('none' in next) return storeNext(services.storage, fail(payment, next.none, repairTime(services)))
   const opened = await openAccount(services, tenant, next.account)
   const wait = 'psp' in opened ? opened.timeoutMs : 0
   const starting = startAttempt(payment, next.account, next.method.id, next.route, now, attemptRepairTime(services, wait))
   if (next.circuitOpen) {
     const attempt = starting.attempts.at(-1) as Attempt
     const unsent = { status: 'not_sent', pspCode: 'circuit_open' } as const
-    return payments.replace(recordOutcome(starting, attempt.id, unsent, now, repairTime(services)) ?? starting)
+    return storeNext(services.storage, recordOutcome(starting, attempt.id, unsent, now, repairTime(services)) ?? starting)
   }
-  const started = await payments.replace(starting)
+  const started = await storeNext(services.storage, starting)
   const attempt = started.attempts.at(-1) as Attempt
   const outcome = (await sendCharge(opened, parties, started, attempt)) ?? ({ status: 'not_sent', pspCode: 'account_or_token_removed' } as const)
   if (outcome.status === 'declined' && outcome.declineClass === 'config') {

@@ -1,9 +1,10 @@
 /** Payments as they begin: of a subscription's bill, or on their own. */
 import { localDate } from '../../common/calendar.ts'
+import { AppError, isAppError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { Payment } from '../schemas/payment.ts'
 import type { Bill, Subscription } from '../schemas/subscription.ts'
-import type { New } from '../storage/storage.ts'
+import type { New, Storage } from '../storage/storage.ts'
 
 const begun = { round: 1, attempts: [], refunds: [], effectsDue: false, abandoned: false, countsMoneyBack: true }
 
@@ -14,6 +15,24 @@ const describe = (subscription: Subscription, bill: Bill): string => {
 }
 
 /** Whoever repeats this makes the same one. A bill that leaves nothing to pay is paid. */
+/**
+ * A payment that is about to be made and is stored with its first attempt, by `storeNext`: that it is owed is in its
+ * subscription already, which whoever comes after a crash begins from.
+ */
+export const notStoredYet = (payment: New<Payment>): Payment => ({ ...payment, revision: 0, updatedAt: payment.createdAt }) as Payment
+
+/** @throws AppError `revision_conflict` when somebody else was first, with a new one, too. */
+export const storeNext = async ({ payments }: Pick<Storage, 'payments'>, payment: Payment): Promise<Payment> => {
+  if (payment.revision > 0) return payments.replace(payment)
+  const { revision: _, updatedAt: __, ...made } = payment
+  try {
+    return await payments.insert(made)
+  } catch (error) {
+    if (!isAppError(error, 'already_exists')) throw error
+    throw new AppError('revision_conflict', 'the payment was made by someone else meanwhile; read it again', [], { cause: error })
+  }
+}
+
 export const paymentOfBill = (subscription: Subscription, bill: Bill, now: Date, repairAt: Date): New<Payment> => ({
   ...begun,
   _id: keys.payment(subscription.tenantId, bill.paymentId),

@@ -13,7 +13,7 @@ import { lookAtPayment } from '../payments/look-at-payment.ts'
 import { abandon, type RoundAsked, reopen } from '../payments/machine/attempts.ts'
 import { recordSeen } from '../payments/machine/money-facts.ts'
 import { waitingAttempt } from '../payments/machine/state.ts'
-import { paymentOfBill } from '../payments/new-payment.ts'
+import { notStoredYet, paymentOfBill, storeNext } from '../payments/new-payment.ts'
 import type { Payment } from '../schemas/payment.ts'
 import type { Bill, Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
@@ -166,7 +166,11 @@ const bringBillsToRest = async (services: Services, tenant: Tenant, subscription
 const bringPaymentToRest = async (services: Services, tenant: Tenant, subscription: Subscription, bill: Bill): Promise<Payment> => {
   const { payments } = services.storage
   const { now, repairAt } = momentOf(services, tenant)
-  const payment = await insertOrGet(payments, paymentOfBill(subscription, bill, now, repairAt))
+  const known = await payments.find(keys.payment(tenant.tenantId, bill.paymentId))
+  const made = paymentOfBill(subscription, bill, now, repairAt)
+  // One that is charged now is stored with its first attempt, and not before it.
+  if (!known && bill.status === 'open' && made.status === 'due') return collectNew(services, tenant, notStoredYet(made))
+  const payment = known ?? (await insertOrGet(payments, made))
   if (bill.status === 'settled') return payment
   if (bill.status === 'dropped')
     return collectPayment(services, tenant, await update(payments, payment._id, (latest) => abandon(latest, now, repairAt), payment))
@@ -180,6 +184,12 @@ const bringPaymentToRest = async (services: Services, tenant: Tenant, subscripti
   }
   const wanted = await withNewestMethod(services, tenant, subscription, payment)
   return collectPayment(services, tenant, await update(payments, payment._id, (latest) => reopen(latest, asked, repairAt), wanted))
+}
+
+/** @returns it as it is stored, whatever became of it. */
+const collectNew = async (services: Services, tenant: Tenant, payment: Payment): Promise<Payment> => {
+  const collected = await collectPayment(services, tenant, payment)
+  return collected.revision > 0 ? collected : storeNext(services.storage, collected)
 }
 
 /** An attempt that waits for the customer does not stand in the way of the payment method that they have given since. */
