@@ -120,7 +120,7 @@ const environment = z.object({
   CIRCUIT_OPEN_MS: milliseconds(30_000),
   WORKER_POLL_MS: milliseconds(1_000),
   CLOCK_MAX_JUMP_HOURS: z.coerce.number().min(1).max(87_600).default(72),
-  WORKER_CONCURRENCY: z.coerce.number().int().min(1).max(2_000).default(400),
+  WORKER_CONCURRENCY: z.coerce.number().int().min(1).max(2_000).default(128),
   CACHE_MAX_BYTES: bytes(256 * 1024 * 1024),
   MAX_STALENESS_MS: milliseconds(60_000),
   GRPC_SOCKET: z.string().min(1).max(100, 'must not be longer than 100 characters: systems allow no longer paths of sockets').optional(),

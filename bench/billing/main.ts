@@ -40,7 +40,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '3' },
     latency: { type: 'string', default: '0' },
     customers: { type: 'string' },
-    'at-once': { type: 'string', default: '400' },
+    'at-once': { type: 'string', default: '128' },
     'control-planes': { type: 'string' },
     lead: { type: 'string', default: '20' },
   },
@@ -54,7 +54,7 @@ const latencyMs = Number(values.latency)
 const customers = values.customers === undefined ? undefined : Number(values.customers)
 const HOUR_MS = 3_600_000
 /** Of writes, as many at once as the worker has in hand. */
-const AT_ONCE = 400
+const AT_ONCE = 128
 /** How many workers; without, one in this process, which is timed without their looks. */
 const controlPlanes = values['control-planes']?.split(',').map(Number)
 /** In seconds: within it what is due has to be stored. */

@@ -23,7 +23,7 @@ const SHARES_AHEAD = 8
 /** Repairs of one collection at once: they mostly wait for storage. */
 const REPAIRS_AT_ONCE = 16
 /** PSPs are waited for most of the time. */
-const DEFAULT_AT_ONCE = 400
+const DEFAULT_AT_ONCE = 128
 /**
  * Of what is in hand, before a sweeper takes it over. Nobody waits for an answer, and a slow storage has hundreds in hand: a
  * lease that runs out meanwhile makes each of them double work, and storage slower still.
@@ -45,7 +45,7 @@ export interface Worker {
 
 export interface WorkerOptions {
   pollMs: number
-  /** Of payments, and of subscriptions, so many are in hand at once; 400 without. */
+  /** Of payments, and of subscriptions, so many are in hand at once; 128 without. */
   atOnce?: number
   /** Whether the time can be believed, so that what is due by it may be done; always, without. */
   mayBill?: () => boolean
