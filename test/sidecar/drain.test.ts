@@ -34,7 +34,8 @@ for (const transport of ['fast', 'grpc-js']) {
             { deadline: Date.now() + 5_000 },
             (error) => {
               calls += 1
-              if (error) {
+              // Never sent: this test closes a client whose calls it may not have come to on a busy machine.
+              if (error && !error.message.includes('Channel closed before call started')) {
                 failed += 1
                 t.log(error.message)
               }
