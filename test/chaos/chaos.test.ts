@@ -39,7 +39,7 @@ const missing = natsMissing ?? (SECONDS > 0 ? undefined : 'CHAOS_SECONDS is not 
 const SEED = Number(process.env.CHAOS_SEED ?? Date.now() % 100_000)
 const documentdb = process.env.DOCUMENTDB && process.env.MONGODB_URL ? process.env.DOCUMENTDB : undefined
 const tenantId = 'chaos'
-const PLATFORM_API_KEY = 'a-platform-key-of-the-test'
+const PLATFORM_API_KEY = 'a-platform-key-of-the-test-0123456789'
 const BUYERS = 3
 
 /** What the caller has been told of a customer, and so knows. */
@@ -118,7 +118,7 @@ run(`${SECONDS} s of chaos on ${documentdb ? 'DocumentDB' : 'SQLite'}: no wrong 
     WORKER_POLL_MS: '200',
     SIMULATOR_URL: simulator.ready,
     SIMULATOR_WEBHOOK_SECRET: secret,
-    ...(documentdb ? { MONGODB_URL: mongodbUrl() } : {}),
+    ...(documentdb ? { MONGODB_URL: mongodbUrl(), CREDENTIALS_KEY: Buffer.alloc(32, 'chaos').toString('base64') } : {}),
   }
   const ports = { planes: [await freePort(), await freePort()], sidecars: [await freePort(), await freePort()] }
   const startPlane = (port: number) => () => startProcess('control-plane/main.ts', { ...env, HTTP_PORT: String(port) })
