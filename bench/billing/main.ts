@@ -22,15 +22,12 @@ import { parseArgs } from 'node:util'
 import mongoose from 'mongoose'
 import pMap from 'p-map'
 import { withDatabase } from '../../common/mongodb-url.ts'
-import { createBundle } from '../../control-plane/catalog/bundles.ts'
-import { createTenant } from '../../control-plane/catalog/tenants.ts'
-import { keys } from '../../control-plane/keys.ts'
 import { collectionNames } from '../../control-plane/storage/documents.ts'
 import type { Storage } from '../../control-plane/storage/storage.ts'
-import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
 import { startWorker } from '../../control-plane/worker/worker.ts'
 import { copyOf, openStorageOf } from '../../test/support/due-subscriptions.ts'
 import { createBenchServices } from './services.ts'
+import { insertInBulk, makeTemplate } from './template.ts'
 import { startWorkerProcess } from './worker-process.ts'
 
 const { values } = parseArgs({
@@ -96,31 +93,8 @@ const services = createBenchServices(storage, latencyMs)
 const floor = await openFloor()
 const worker = startWorker(services, { pollMs: 2 ** 30, atOnce: Number(values['at-once']) })
 try {
-  const storefront = {
-    id: 'shop',
-    name: 'shop',
-    currency: 'USD',
-    timeZone: 'UTC',
-    routing: { split: [{ account: 'bank', weight: 1 }], fallback: [], rules: [] },
-    billing: { graceHours: 72, retryHours: [24], firstPaymentHours: 23, proration: 'day' as const, maxAttempts: 15, maxAttemptsDays: 30 },
-  }
-  const { tenant } = await createTenant(services, { id: 'bench', name: 'bench', mode: 'live', storefronts: [storefront] }, 'key')
-  await createBundle(services, tenant, 'shop', 'daily', {
-    name: 'daily',
-    pricing: { amountMinor: 100, currency: 'USD', interval: 'day', intervalCount: 1 },
-    entitlements: Array.from({ length: 5 }, (_, n) => ({ key: `feature-${n}`, kind: 'flag' as const, enabled: true })),
-    trialDays: 0,
-    refundEndsAccess: false,
-  })
-  const { subscription } = await createSubscription(services, tenant, 'template', {
-    customerId: 'template',
-    bundleId: 'daily',
-    storefrontId: 'shop',
-    paymentMethod: 'good',
-  })
-  const customer = await storage.customers.get(keys.customer('bench', 'shop', 'template'))
-  const template = { subscription, customer: { ...customer, repairAt: undefined } }
-  const documentText = JSON.stringify(subscription)
+  const template = await makeTemplate(services, 'bench')
+  const documentText = JSON.stringify(template.subscription)
 
   /** Documents that are stored and not due, in bulk where the store has a way. */
   const fill = async (from: number, to: number): Promise<void> => {
@@ -130,15 +104,11 @@ try {
       await pMap(ids, (id) => opened.subscriptions.insert(copyOf(template, id, later).subscription), { concurrency: AT_ONCE })
       return
     }
-    const database = new DatabaseSync(join(folder, 'tollgate.sqlite'), { timeout: 5_000 })
-    const insert = database.prepare('INSERT INTO subscriptions (id, revision, document) VALUES (?, 1, ?)')
-    database.exec('BEGIN')
-    for (const id of ids) {
-      const copy = copyOf(template, id, later).subscription
-      insert.run(copy._id, JSON.stringify({ ...copy, revision: 1, updatedAt: copy.createdAt }))
-    }
-    database.exec('COMMIT')
-    database.close()
+    insertInBulk(
+      folder,
+      'subscriptions',
+      ids.map((id) => copyOf(template, id, later).subscription),
+    )
   }
 
   let serial = 0
