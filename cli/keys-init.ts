@@ -6,13 +6,13 @@ import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { closeSync, existsSync, openSync, readFileSync, writeSync } from 'node:fs'
 
 const file = process.argv[2] ?? '.env'
-const random = () => randomBytes(32).toString('base64')
-const caller = randomBytes(32).toString('base64url')
+const random = (encoding: 'base64' | 'base64url' = 'base64') => randomBytes(32).toString(encoding)
+const caller = random('base64url')
 
 const feed = generateKeyPairSync('ed25519')
 
 const secrets: [name: string, what: string, value: string][] = [
-  ['PLATFORM_API_KEY', 'stands above all tenants: whoever has it may do everything', `tgp_${randomBytes(32).toString('base64url')}`],
+  ['PLATFORM_API_KEY', 'stands above all tenants: whoever has it may do everything', `tgp_${random('base64url')}`],
   ['CREDENTIALS_KEY', 'seals the secrets of payment providers: without it they cannot be opened, so keep a copy elsewhere', random()],
   ['FEED_SIGNING_KEY', 'signs what control planes tell sidecars', feed.privateKey.export({ type: 'pkcs8', format: 'der' }).toString('base64')],
   ['FEED_VERIFY_KEYS', 'which signatures sidecars believe', feed.publicKey.export({ type: 'spki', format: 'der' }).toString('base64')],

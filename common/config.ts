@@ -3,11 +3,13 @@
  * was expected; it never prints a value, since some are secrets.
  */
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { distance } from 'fastest-levenshtein'
 import { stalenessPolicy } from './entitlements/staleness-policy.ts'
 import { isMongodbUrl } from './mongodb-url.ts'
 import { z } from './zod.ts'
 
+const yesOrNo = z.enum(['true', 'false'], 'must be true or false').default('false')
 const port = (fallback: number) => z.coerce.number().int().min(0).max(65535).default(fallback)
 const milliseconds = (fallback: number) => z.coerce.number().int().min(1).default(fallback)
 /** As a number of bytes, or with KiB, MiB or GiB. */
@@ -90,8 +92,8 @@ const environment = z.object({
     .refine((all) => all.every((one) => one.length >= 16), 'must have at least 16 characters')
     .refine((all) => all.every((one) => new Set(one).size >= 8), 'is easily guessed: make one with openssl rand -base64 32')
     .optional(),
-  ALLOW_PLAIN_SECRETS: z.enum(['true', 'false'], 'must be true or false').default('false'),
-  SIDECAR_OPEN: z.enum(['true', 'false'], 'must be true or false').default('false'),
+  ALLOW_PLAIN_SECRETS: yesOrNo,
+  SIDECAR_OPEN: yesOrNo,
   PUBLIC_URL: url('http:', 'https:'),
   SIMULATOR_PORT: port(8090),
   SIMULATOR_URL: url('http:', 'https:'),
@@ -104,7 +106,7 @@ const environment = z.object({
   ADYEN_URL: url('http:', 'https:'),
   PAYPAL_URL: url('http:', 'https:'),
   MERCADOPAGO_URL: url('http:', 'https:'),
-  LOCAL_PSP_PRIVATE_URLS: z.enum(['true', 'false'], 'must be true or false').default('false'),
+  LOCAL_PSP_PRIVATE_URLS: yesOrNo,
   CREDENTIALS_KEY: z
     .string()
     .refine(
@@ -159,6 +161,9 @@ const environment = z.object({
 export type Config = z.infer<typeof environment>
 
 export class ConfigError extends Error {}
+
+/** Where storage is, without MONGODB_URL. */
+export const sqliteFileOf = ({ DATA_DIR }: Pick<Config, 'DATA_DIR'>): string => join(DATA_DIR, 'tollgate.sqlite')
 
 /** Why a port could not be listened on, in words that name the variable. */
 export const cannotListen = (variable: string, port: number, cause: NodeJS.ErrnoException): Error => {

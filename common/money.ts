@@ -4,6 +4,9 @@
  */
 import currencyCodes from 'currency-codes'
 
+/** No amount that is entered, priced or settled is larger: so that sums of a century of them, and of a whole file, stay exact. */
+export const MAX_AMOUNT_MINOR = 1_000_000_000_000
+
 /** ISO 4217 codes that are not money a customer can pay with: metals, test codes, "no currency". */
 const notPayable = new Set(['XXX', 'XTS', 'XAU', 'XAG', 'XPD', 'XPT', 'XBA', 'XBB', 'XBC', 'XBD', 'XDR', 'XSU', 'XUA'])
 

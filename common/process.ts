@@ -16,6 +16,16 @@ export const warnOfMisspelt = (): void => {
   for (const { name, meant } of misspelt()) process.stderr.write(`WARNING: the variable ${name} is not read; is ${meant} meant?\n`)
 }
 
+/** A command that does one thing and ends: what goes wrong is one line on standard error, and the exit code. */
+export const runCommand = async (run: () => Promise<void>): Promise<void> => {
+  try {
+    await run()
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+    process.exitCode = 1
+  }
+}
+
 export const runProcess = async (start: () => Promise<Running>): Promise<void> => {
   // What it stores is nobody else's to read.
   process.umask(0o077)

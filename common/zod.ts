@@ -1,5 +1,4 @@
 /** Zod, saying what is wrong in the words of the one who has to mend it. */
-
 import { z } from 'zod'
 import { table } from './table.ts'
 

@@ -3,9 +3,9 @@
  * nothing runs. Both name what they did, and leave storage as it is when they fail.
  */
 import { existsSync, linkSync, renameSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
 import { backup, DatabaseSync } from 'node:sqlite'
-import { ConfigError, readConfig } from '../common/config.ts'
+import { ConfigError, readConfig, sqliteFileOf } from '../common/config.ts'
+import { runCommand } from '../common/process.ts'
 
 const say = (line: string) => process.stdout.write(`${line}\n`)
 
@@ -45,7 +45,7 @@ const run = async (): Promise<void> => {
   const config = readConfig()
   if (config.MONGODB_URL) throw new ConfigError('MONGODB_URL is set: MongoDB has tools of its own for this (docs/operating.md)')
   if ((what !== 'backup' && what !== 'restore') || !file) throw new ConfigError('say which file: npm run backup -- FILE, or npm run restore -- FILE')
-  const storage = join(config.DATA_DIR, 'tollgate.sqlite')
+  const storage = sqliteFileOf(config)
   if (what === 'backup') {
     if (existsSync(file)) throw new ConfigError(`${file} is there already: give the copy another name`)
     check(storage)
@@ -73,9 +73,4 @@ const run = async (): Promise<void> => {
 }
 
 process.umask(0o077)
-try {
-  await run()
-} catch (error) {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
-  process.exitCode = 1
-}
+await runCommand(run)

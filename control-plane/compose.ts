@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Clock, systemClock } from '../common/clock.ts'
-import { type Config, ConfigError, cannotListen } from '../common/config.ts'
+import { type Config, ConfigError, cannotListen, sqliteFileOf } from '../common/config.ts'
 import { type Draining, drainable } from '../common/drain-http.ts'
 import { explainQuestion } from '../common/entitlements/explanation.ts'
 import type { Feed } from '../common/feed/feed.ts'
@@ -46,9 +46,7 @@ const CLOCK_TIMEOUT_MS = 60_000
 const WORKER_STOPS_WITHIN_MS = 5_000
 
 export const openStorage = (config: Config, clock: Clock, log: Log): Promise<Storage> | Storage =>
-  config.MONGODB_URL
-    ? createMongoStorage({ url: config.MONGODB_URL, clock, log })
-    : createSqliteStorage({ path: join(config.DATA_DIR, 'tollgate.sqlite'), clock })
+  config.MONGODB_URL ? createMongoStorage({ url: config.MONGODB_URL, clock, log }) : createSqliteStorage({ path: sqliteFileOf(config), clock })
 
 /** NATS where it is configured; else in this process, reading sets from where they are stored anyway. */
 export const openFeed = (config: Config, clock: Clock, log: Log, storage: Storage): Promise<Feed> | Feed => {

@@ -2,16 +2,14 @@
 import { systemClock } from '../common/clock.ts'
 import { readConfig } from '../common/config.ts'
 import { createLog } from '../common/log.ts'
+import { runCommand } from '../common/process.ts'
 import { openStorage } from './compose.ts'
 import { confirmClock } from './worker/clock-guard.ts'
 
-try {
+await runCommand(async () => {
   const config = readConfig()
   const storage = await openStorage(config, systemClock, createLog(config.LOG_LEVEL))
   const at = await confirmClock({ storage, clock: systemClock })
   await storage.close()
   process.stdout.write(`confirmed: it is ${at.toISOString()}; what has become due since is done within seconds\n`)
-} catch (error) {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
-  process.exitCode = 1
-}
+})

@@ -4,6 +4,7 @@
  */
 import { ConfigError, readConfig } from '../common/config.ts'
 import { createLog } from '../common/log.ts'
+import { runCommand } from '../common/process.ts'
 import { connectMongo, databaseOf } from './storage/mongo/connect.ts'
 import { buildIndexes, lookAtIndexes } from './storage/mongo/indexes.ts'
 
@@ -28,9 +29,4 @@ const run = async () => {
   }
 }
 
-try {
-  await run()
-} catch (error) {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
-  process.exitCode = 1
-}
+await runCommand(run)

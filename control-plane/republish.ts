@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { systemClock } from '../common/clock.ts'
 import { ConfigError, readConfig } from '../common/config.ts'
 import { createLog } from '../common/log.ts'
+import { runCommand } from '../common/process.ts'
 import { installationOf, markOf } from './catalog/installation.ts'
 import { openFeed, openStorage } from './compose.ts'
 import { fillFeed } from './entitlements/keep-feed.ts'
@@ -46,9 +47,4 @@ const run = async () => {
   if (unpublishable > 0) process.stdout.write(`${unpublishable} entitlement sets cannot be published: the log names their customers\n`)
 }
 
-try {
-  await run()
-} catch (error) {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
-  process.exitCode = 1
-}
+await runCommand(run)

@@ -5,6 +5,7 @@
 import { systemClock } from '../common/clock.ts'
 import { ConfigError, readConfig } from '../common/config.ts'
 import { createLog } from '../common/log.ts'
+import { runCommand } from '../common/process.ts'
 import { createSealing, sealedWith } from './access/sealing.ts'
 import { openStorage } from './compose.ts'
 import type { PspAccount } from './schemas/psp-account.ts'
@@ -49,9 +50,4 @@ const run = async () => {
   if (lost > 0) throw new Error('Add the keys that these were sealed with to CREDENTIALS_KEY, after the first and separated by commas, and run this again.')
 }
 
-try {
-  await run()
-} catch (error) {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
-  process.exitCode = 1
-}
+await runCommand(run)

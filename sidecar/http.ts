@@ -2,7 +2,6 @@
  * The sidecar over HTTP: health, metrics, and flags by OFREP (https://openfeature.dev/docs/reference/other-technologies/ofrep/).
  * Metrics name no customer; who may read them is for the network to say, as is the custom.
  */
-
 import { createHash } from 'node:crypto'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'

@@ -45,13 +45,13 @@ const hasAdmin = async ({ storage, clock }: Services, tenantId: string): Promise
 }
 
 /**
- * Changes an admin key so that it no longer opens anything, or will not. Who has no other would be locked out: two that take
- * each other's away at the same moment both find that none is left, and both are refused.
+ * Gives an admin key back that has just been revoked, if it was the last. Looked at afterwards: of two that take each other's
+ * away at the same moment both find that none is left, and both are refused.
  * @throws AppError `not_allowed_in_state`.
  */
 const unlessLast = async (services: Services, before: ApiKey, changed: ApiKey): Promise<ApiKey> => {
   if (before.role !== 'admin' || !isGood(before, services.clock.now()) || (await hasAdmin(services, before.tenantId))) return changed
-  await update(services.storage.apiKeys, before._id, (latest) => ({ ...latest, revokedAt: before.revokedAt, expiresAt: before.expiresAt }))
+  await update(services.storage.apiKeys, before._id, (latest) => ({ ...latest, revokedAt: undefined }))
   const why = "it is the tenant's last admin key that does not expire: make another first, or nobody could make one"
   throw new AppError('not_allowed_in_state', why)
 }

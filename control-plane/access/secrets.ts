@@ -14,8 +14,7 @@ export const newSecret = (prefix: SecretPrefix): string => `${prefix}_${randomBy
 /** Of the random part: too little to guess the rest from, enough to tell one key from another. */
 const SHOWN = 4
 
-export const hintOf = (secret: string): string =>
-  secret.slice(0, /^tg(p|_live|_test)_/.exec(secret)?.[0].length ?? 0) + secret.replace(/^tg(p|_live|_test)_/, '').slice(0, SHOWN)
+export const hintOf = (secret: string): string => secret.slice(0, (/^tg(p|_live|_test)_/.exec(secret)?.[0].length ?? 0) + SHOWN)
 
 export const hashSecret = (secret: string): string => createHash('sha256').update(secret).digest('hex')
 

@@ -19,7 +19,7 @@ import type { Services } from '../services.ts'
 import { type GivenAnswer, onceAKey, type StoredAnswer } from './idempotency.ts'
 import { openApiDocument } from './openapi.ts'
 import { checkAnswer, ifMatchOf } from './precondition.ts'
-import { toProblem, validationError } from './problem.ts'
+import { MOST_NAME, toProblem, under, validationError } from './problem.ts'
 import { type AnyRoute, access, type Call } from './route.ts'
 import { routes } from './routes/index.ts'
 import { RateLimitedError, type Throttle } from './throttle.ts'
@@ -134,7 +134,7 @@ const illFormed = (body: unknown): string | undefined => {
     if (typeof value === 'string' && !value.isWellFormed()) return at || 'body'
     if (typeof value !== 'object' || value === null) continue
     for (const [name, part] of Object.entries(value)) {
-      const here = (Array.isArray(value) ? `${at}[${name}]` : at === '' ? name : `${at}.${name}`).slice(0, 200)
+      const here = under(at, Array.isArray(value) ? Number(name) : name).slice(0, MOST_NAME)
       if (!name.isWellFormed()) return here.toWellFormed()
       left.push([here, part])
     }
@@ -181,9 +181,8 @@ const authenticated = ({ ip, headers }: RouterContext, { services, platformKeys,
   throttle.authenticated(ip, secretIn(headers.authorization), () => authenticate(services, platformKeys, headers.authorization))
 
 const serve = async (context: RouterContext, definition: AnyRoute, options: HttpAppOptions): Promise<void> => {
-  const isPublic = definition.access === 'public'
-  const caller = isPublic ? anonymous : await authenticated(context, options)
-  if (isPublic) return answerCall(context, definition, options, caller)
+  if (definition.access === 'public') return answerCall(context, definition, options, anonymous)
+  const caller = await authenticated(context, options)
   checkRole(caller, access[definition.access])
   const { end, headers } = await options.throttle.begin(caller)
   context.set(headers)

@@ -1,7 +1,7 @@
 /** The fields that several requests share: each with its bounds, its message and its place in the OpenAPI document. */
 import { extendZodWithOpenApi } from '@asteasolutions/zod-to-openapi'
 import { isTimeZone } from '../../common/calendar.ts'
-import { isCurrency } from '../../common/money.ts'
+import { isCurrency, MAX_AMOUNT_MINOR } from '../../common/money.ts'
 import { z } from '../../common/zod.ts'
 import { MAX_PAGE } from '../storage/storage.ts'
 
@@ -45,8 +45,7 @@ export const country = z
 
 export const timeZone = z.string().refine(isTimeZone, 'must be an IANA time zone, such as Europe/Berlin').openapi({ example: 'Europe/Berlin' })
 
-/** Bounded so that sums of a century of payments stay exact. */
-export const amountMinor = z.int('must be a whole number of minor units, such as 2900 for $29.00').max(1_000_000_000_000)
+export const amountMinor = z.int('must be a whole number of minor units, such as 2900 for $29.00').max(MAX_AMOUNT_MINOR)
 
 export const instant = z.iso.datetime({ offset: true }).openapi({ example: '2024-03-15T00:00:00.000Z' })
 const date = z.iso.date().openapi({ example: '2024-03-15' })

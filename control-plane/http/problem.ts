@@ -56,13 +56,16 @@ export const toProblem = (error: unknown, requestId: string): Problem => {
   }
 }
 
-const fieldName = (path: readonly PropertyKey[]): string =>
-  path.reduce<string>((name, key) => (typeof key === 'number' ? `${name}[${key}]` : name === '' ? String(key) : `${name}.${String(key)}`), '')
+/** The name of a field's part: `pricing.currency`, `checks[3]`. */
+export const under = (name: string, key: PropertyKey): string =>
+  typeof key === 'number' ? `${name}[${key}]` : name === '' ? String(key) : `${name}.${String(key)}`
+
+const fieldName = (path: readonly PropertyKey[]): string => path.reduce<string>(under, '')
 
 /** Who makes more mistakes than these learns of the others when they are mended: an answer is never larger than its question by much. */
 const MOST_ERRORS = 20
 /** Of a field's name, which may be the caller's own invention. */
-const MOST_NAME = 200
+export const MOST_NAME = 200
 
 /** The issues of a failed validation, each with its field. */
 export const validationError = (issues: readonly z.core.$ZodIssue[], part: 'body' | 'query' | 'path'): AppError => {

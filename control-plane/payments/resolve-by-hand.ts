@@ -38,6 +38,9 @@ const outcomeOf = ({ outcome, declineClass, pspReference }: Decision, known: str
 /** An attempt that has been pending for so long may never come to its end. */
 const PENDING_FOR_MS = 3 * 24 * 3_600_000
 
+const hasAnswered = (status: string) =>
+  new AppError('not_allowed_in_state', `the provider has been asked once more, and says ${status}: that is what is noted now`)
+
 /** What the provider itself says counts for more than what was read in its books. @throws AppError `not_allowed_in_state` when the provider has an answer. */
 const askFirst = async (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt): Promise<{ mayResolvePending: boolean }> => {
   const opened = await openAccount(services, tenant, attempt.account)
@@ -47,7 +50,7 @@ const askFirst = async (services: Services, tenant: Tenant, payment: Payment, at
   if (found.status === 'unknown' || found.status === 'not_found' || found.status === 'cannot_tell' || found.status === 'not_sent') return { mayResolvePending }
   if (mayResolvePending && (found.status === 'pending' || found.status === 'authorized')) return { mayResolvePending }
   await storeOutcome(services, tenant, payment, attempt.id, found)
-  throw new AppError('not_allowed_in_state', `the provider has been asked once more, and says ${found.status}: that is what is noted now`)
+  throw hasAnswered(found.status)
 }
 
 /** @param by the key that the decision was made with. @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`; what `check` throws. */
@@ -93,7 +96,7 @@ const askAboutRefundFirst = async (services: Services, tenant: Tenant, payment: 
   const found = await opened.psp.inquireRefund({ reference, charge: nameOf(payment, attempt), amountMinor: refund.amountMinor })
   if (found.status !== 'succeeded' && found.status !== 'failed') return
   await update(services.storage.payments, payment._id, (latest) => recordRefund(latest, reference, found, tenantNow(services, tenant), repairTime(services)))
-  throw new AppError('not_allowed_in_state', `the provider has been asked once more, and says ${found.status}: that is what is noted now`)
+  throw hasAnswered(found.status)
 }
 
 /**

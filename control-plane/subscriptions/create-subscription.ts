@@ -2,7 +2,6 @@
  * A customer subscribes to a bundle. Everything that can be wrong is found before the first write; from then on each
  * document leads to the next, and `advanceSubscription` takes them to the end.
  */
-
 import { periodStart, startOfLocalDate } from '../../common/calendar.ts'
 import { fieldError } from '../../common/errors.ts'
 import { table } from '../../common/table.ts'

@@ -1,4 +1,5 @@
 import { fieldError } from '../../common/errors.ts'
+import { MAX_AMOUNT_MINOR } from '../../common/money.ts'
 import { priceOf } from '../billing/periods.ts'
 import type { Bundle, Terms } from '../schemas/bundle.ts'
 
@@ -12,12 +13,9 @@ export const termsOf = (bundle: Bundle, quantity: number): Terms => ({
   refundEndsAccess: bundle.refundEndsAccess,
 })
 
-/** Sums of a century of such periods are still exact whole numbers. */
-const MAX_PRICE_MINOR = 1_000_000_000_000
-
 /** @throws AppError `invalid_request` on `quantity` when a period would cost more than can be counted. */
 export const checkPrice = (terms: Terms): Terms => {
-  if (priceOf(terms) > MAX_PRICE_MINOR)
-    throw fieldError('invalid_request', 'quantity', `is too many: a period would cost more than ${MAX_PRICE_MINOR} minor units`)
+  if (priceOf(terms) > MAX_AMOUNT_MINOR)
+    throw fieldError('invalid_request', 'quantity', `is too many: a period would cost more than ${MAX_AMOUNT_MINOR} minor units`)
   return terms
 }

@@ -33,6 +33,9 @@ const toAnswer = (key: ApiKey) => ({
   revokedAt: isoOrNull(key.revokedAt),
 })
 
+/** As it is answered once, with its secret. */
+const shownOnce = ({ key, secret }: { key: ApiKey; secret: string }) => ({ body: { ...toAnswer(key), secret }, revision: key.revision })
+
 export const apiKeyRoutes = [
   route({
     method: 'post',
@@ -49,8 +52,7 @@ export const apiKeyRoutes = [
     answer: withSecret,
     handle: async ({ services, tenant, body, newId }) => {
       const expiresAt = body.expiresAt === undefined ? undefined : new Date(body.expiresAt)
-      const { key, secret } = await createApiKey(services, tenant, newId('key'), { ...body, expiresAt })
-      return { body: { ...toAnswer(key), secret }, revision: key.revision }
+      return shownOnce(await createApiKey(services, tenant, newId('key'), { ...body, expiresAt }))
     },
   }),
   route({
@@ -93,10 +95,8 @@ export const apiKeyRoutes = [
     }),
     status: 201,
     answer: withSecret,
-    handle: async ({ services, tenant, params, body, ifMatch, newId }) => {
-      const { key, secret } = await rotateApiKey(services, tenant, params.key, newId('key'), body.overlapHours, mustMatch(ifMatch))
-      return { body: { ...toAnswer(key), secret }, revision: key.revision }
-    },
+    handle: async ({ services, tenant, params, body, ifMatch, newId }) =>
+      shownOnce(await rotateApiKey(services, tenant, params.key, newId('key'), body.overlapHours, mustMatch(ifMatch))),
   }),
   route({
     method: 'delete',

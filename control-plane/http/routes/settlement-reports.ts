@@ -1,4 +1,5 @@
 import { AppError } from '../../../common/errors.ts'
+import { MAX_AMOUNT_MINOR } from '../../../common/money.ts'
 import { keys } from '../../keys.ts'
 import { formatOf, reportFormats } from '../../payments/settlement/formats.ts'
 import { importCsv, importLinesOf } from '../../payments/settlement/import-report.ts'
@@ -11,7 +12,7 @@ import { ofList, route } from '../route.ts'
 /** What fits into a request; longer reports come as CSV. */
 const MAX_LINES = 1_000
 
-const signedMinor = z.int('must be a whole number of minor units, such as 2900 for $29.00').min(-1_000_000_000_000).max(1_000_000_000_000)
+const signedMinor = z.int('must be a whole number of minor units, such as 2900 for $29.00').min(-MAX_AMOUNT_MINOR).max(MAX_AMOUNT_MINOR)
 
 const line = z
   .strictObject({

@@ -7,8 +7,7 @@
  * https://www.paypal.com/us/cshelp/article/help145 (activity download),
  * https://www.mercadopago.com/developers/en/docs/reports/account-money/report-fields; `tollgate`: docs/payments.md.
  */
-
-import { isCurrency } from '../../../common/money.ts'
+import { isCurrency, MAX_AMOUNT_MINOR } from '../../../common/money.ts'
 import { table } from '../../../common/table.ts'
 import { fromDecimal } from '../psp/currency-exponents.ts'
 import type { Provider } from '../psp/directory.ts'
@@ -68,9 +67,6 @@ const kindOfPaypal = (type: string): SettlementLine['kind'] => {
 const isPayout = (type: string): boolean => /^(payout|payout_reversal|MerchantPayout|WITHDRAWAL|General Withdrawal.*|Bank Deposit.*)$/i.test(type)
 
 class Malformed extends Error {}
-
-/** As in JSON: so that sums of a whole file stay exact. */
-const MAX_AMOUNT_MINOR = 1_000_000_000_000
 
 const text = (row: Row, column: string): string => {
   const value = row[column]?.trim()

@@ -44,10 +44,10 @@ class WrongFile extends Error {}
 
 type NewDifference = Pick<SettlementDifference, 'kind' | 'why' | 'type' | 'reference' | 'paymentId' | 'line'>
 
-/** Sums in a document of its own: a report is one file, and one process reads it. */
 /** Each is kept as a difference; a file of which so many cannot be read is another file than it is said to be. */
 const MOST_MALFORMED = 1_000
 
+/** Sums in a document of its own: a report is one file, and one process reads it. */
 class Tally {
   lines = 0
   matched = 0

@@ -157,9 +157,7 @@ export class Connection {
     at = writeFrameHeader(into, at, trailers.length, FrameType.HEADERS, Flag.END_HEADERS | Flag.END_STREAM, stream.id)
     at += trailers.copy(into, at)
     this.#wrote(at)
-    this.#sendWindow -= bytes
-    stream.sendWindow -= bytes
-    this.#windowCredit += 2
+    this.#sent(stream, bytes)
     stream.localClosed = true
     this.#endIfDone(stream)
   }
@@ -181,9 +179,7 @@ export class Connection {
     const at = writeFrameHeader(into, end, trailers.length, FrameType.HEADERS, Flag.END_HEADERS | Flag.END_STREAM, stream.id)
     into.set(trailers, at)
     this.#wrote(at + trailers.length)
-    this.#sendWindow -= end - start
-    stream.sendWindow -= end - start
-    this.#windowCredit += 2
+    this.#sent(stream, end - start)
     stream.localClosed = true
     this.#inPlace += 1
     this.#endIfDone(stream)
@@ -632,9 +628,7 @@ export class Connection {
       }
       const count = Math.min(left, room)
       this.#write(frame(FrameType.DATA, 0, stream.id, head.bytes.subarray(head.at, head.at + count)))
-      this.#sendWindow -= count
-      stream.sendWindow -= count
-      this.#windowCredit += 2
+      this.#sent(stream, count)
       stream.queuedBytes -= count
       stream.movedAtMs = this.#options.nowMs()
       head.at += count
@@ -648,6 +642,13 @@ export class Connection {
       return
     }
     stream.onDrain?.()
+  }
+
+  /** A frame of DATA takes of both windows, and may be answered by an update of each. */
+  #sent(stream: Stream, bytes: number): void {
+    this.#sendWindow -= bytes
+    stream.sendWindow -= bytes
+    this.#windowCredit += 2
   }
 
   #pumpWaiting(): void {

@@ -2,7 +2,6 @@
  * gRPC over HTTP/2 (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md): messages with their five bytes of
  * length, timeouts, and how an answer ends.
  */
-
 import { status as Status } from '@grpc/grpc-js'
 import { table } from '../../../common/table.ts'
 import { encodeHeaders } from './hpack/encoder.ts'

@@ -4,7 +4,6 @@
  * Sources: https://docs.stripe.com/declines/codes, https://docs.stripe.com/error-codes,
  * https://docs.stripe.com/payments/paymentintents/lifecycle, https://docs.stripe.com/currencies.
  */
-
 import type Stripe from 'stripe'
 import { table } from '../../../../common/table.ts'
 import type { DeclineClass } from '../../../schemas/payment.ts'
