@@ -15,6 +15,7 @@ export const keys = {
   installation: PLATFORM,
   tenant: (tenantId: string) => path(tenantId),
   apiKey: (tenantId: string, id: string) => path(tenantId, id),
+  role: (tenantId: string, id: string) => path(tenantId, id),
   storefront: (tenantId: string, id: string) => path(tenantId, id),
   pspAccount: (tenantId: string, id: string) => path(tenantId, id),
   bundle: (tenantId: string, storefrontId: string, id: string) => path(tenantId, storefrontId, id),

@@ -5,12 +5,24 @@ import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
 import { every } from '../storage/every.ts'
 import { insertOrGet, update } from '../storage/update.ts'
+import { isGood } from './good-key.ts'
 import { hashSecret, hintOf, newSecret, prefixOf } from './secrets.ts'
 
 export interface ApiKeyInput {
-  role: ApiKey['role']
+  /** That the tenant has it, and that its maker may give it, is for `checkRole` to say. */
+  role: string
   name?: string | undefined
+  /** To which it is limited. */
+  storefronts?: string[] | undefined
   expiresAt?: Date | undefined
+}
+
+/** @throws AppError `unknown_reference`. */
+const knownStorefronts = async ({ storage }: Services, tenantId: string, ids: string[]): Promise<string[]> => {
+  for (const [n, id] of ids.entries())
+    if (!(await storage.storefronts.find(keys.storefront(tenantId, id))))
+      throw fieldError('unknown_reference', `storefronts[${n}]`, `there is no storefront ${JSON.stringify(id)}`)
+  return ids
 }
 
 /** @returns the key and its secret, which is nowhere else. @throws AppError `invalid_request` when it would have expired. */
@@ -18,7 +30,7 @@ export const createApiKey = async (
   services: Services,
   { tenantId, mode }: Pick<Tenant, 'tenantId' | 'mode'>,
   id: string,
-  { role, name, expiresAt }: ApiKeyInput,
+  { role, name, storefronts, expiresAt }: ApiKeyInput,
 ): Promise<{ key: ApiKey; secret: string }> => {
   if (expiresAt && expiresAt <= services.clock.now()) throw fieldError('invalid_request', 'expiresAt', 'must be in the future')
   const secret = newSecret(prefixOf(mode))
@@ -30,17 +42,18 @@ export const createApiKey = async (
     secretHash: hashSecret(secret),
     hint: hintOf(secret),
     ...(name === undefined ? {} : { name }),
+    ...(storefronts ? { storefronts: await knownStorefronts(services, tenantId, storefronts) } : {}),
     ...(expiresAt ? { expiresAt } : {}),
     createdAt: services.clock.now(),
   })
   return { key, secret }
 }
 
-/** Whether it still opens anything. */
-export const isGood = ({ revokedAt, expiresAt }: Pick<ApiKey, 'revokedAt' | 'expiresAt'>, now: Date): boolean => !revokedAt && !(expiresAt && expiresAt <= now)
+/** It may do everything in every storefront. */
+const isWholeAdmin = ({ role, storefronts }: ApiKey): boolean => role === 'admin' && !storefronts
 
 const hasAdmin = async ({ storage, clock }: Services, tenantId: string): Promise<boolean> => {
-  for await (const key of every(storage.apiKeys, { tenantId })) if (key.role === 'admin' && !key.expiresAt && isGood(key, clock.now())) return true
+  for await (const key of every(storage.apiKeys, { tenantId })) if (isWholeAdmin(key) && !key.expiresAt && isGood(key, clock.now())) return true
   return false
 }
 
@@ -50,7 +63,7 @@ const hasAdmin = async ({ storage, clock }: Services, tenantId: string): Promise
  * @throws AppError `not_allowed_in_state`.
  */
 const unlessLast = async (services: Services, before: ApiKey, changed: ApiKey): Promise<ApiKey> => {
-  if (before.role !== 'admin' || !isGood(before, services.clock.now()) || (await hasAdmin(services, before.tenantId))) return changed
+  if (!isWholeAdmin(before) || !isGood(before, services.clock.now()) || (await hasAdmin(services, before.tenantId))) return changed
   await update(services.storage.apiKeys, before._id, (latest) => ({ ...latest, revokedAt: undefined }))
   const why = "it is the tenant's last admin key that does not expire: make another first, or nobody could make one"
   throw new AppError('not_allowed_in_state', why)
@@ -84,7 +97,12 @@ export const rotateApiKey = async (
   const old = await apiKeys.get(keys.apiKey(tenant.tenantId, oldId))
   check(old)
   if (!isGood(old, services.clock.now())) throw new AppError('not_allowed_in_state', 'the key opens nothing any more: make a new one')
-  const made = await createApiKey(services, tenant, id, { role: old.role, name: old.name ?? undefined, expiresAt: old.expiresAt ?? undefined })
+  const made = await createApiKey(services, tenant, id, {
+    role: old.role,
+    name: old.name ?? undefined,
+    storefronts: old.storefronts ?? undefined,
+    expiresAt: old.expiresAt ?? undefined,
+  })
   const until = new Date(services.clock.nowMs() + overlapHours * 3_600_000)
   await update(apiKeys, old._id, (latest) =>
     latest.revokedAt || (latest.expiresAt && latest.expiresAt <= until) ? undefined : { ...latest, expiresAt: until },

@@ -1,22 +1,17 @@
 /**
- * Who is calling: an API key fixes the tenant and the role. The platform's key stands above tenants and names the
+ * Who is calling: an API key fixes the tenant, the role and the storefronts. The platform's key stands above tenants and names the
  * one it means. A key that is wrong, unknown or revoked is told apart by nobody.
  */
 import { AppError, fieldError } from '../../common/errors.ts'
 import { keys, PLATFORM } from '../keys.ts'
-import type { Role } from '../schemas/api-key.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
-import { isGood, noteUse } from './api-keys.ts'
+import { noteUse } from './api-keys.ts'
+import type { Caller } from './caller.ts'
+import { isGood } from './good-key.ts'
+import { permissions } from './permissions.ts'
+import { permissionsOf } from './roles.ts'
 import { hashSecret, sameSecret } from './secrets.ts'
-
-export interface Caller {
-  role: Role
-  /** Absent for the platform. */
-  tenantId?: string
-  /** Identifies the key, and may be logged. */
-  keyId: string
-}
 
 const refused = () => new AppError('unauthenticated', 'an API key is needed: send it as "Authorization: Bearer <key>"')
 
@@ -25,20 +20,25 @@ const unknown = () => new AppError('unauthenticated', 'this API key is not known
 /** The key that a caller shows, however the word before it is spelt; undefined when it shows none. */
 export const secretIn = (authorization: string | undefined): string | undefined => /^Bearer ([^\s]+)$/i.exec(authorization ?? '')?.[1]
 
+const platform = (id: string): Caller => ({ kind: 'platform', id, role: 'platform', permissions: new Set(permissions) })
+
 /** @param platformKeys the configured ones, if any. @throws AppError `unauthenticated`. */
 export const authenticate = async (services: Services, platformKeys: readonly string[], authorization: string | undefined): Promise<Caller> => {
   const secret = secretIn(authorization)
   if (!secret) throw refused()
-  if (platformKeys.some((one) => sameSecret(secret, one))) return { role: 'platform', keyId: 'platform' }
+  if (platformKeys.some((one) => sameSecret(secret, one))) return platform('platform')
   const key = await services.storage.apiKeys.findUnique('secretHash', hashSecret(secret))
   if (!key || !isGood(key, services.clock.now())) throw unknown()
   if (key.tenantId === PLATFORM) {
     // A generated key gives way to a configured one.
     if (platformKeys.length > 0) throw unknown()
-    return { role: 'platform', keyId: key.id }
+    return platform(key.id)
   }
   noteUse(services, key)
-  return { role: key.role, tenantId: key.tenantId, keyId: key.id }
+  const { tenantId, id, role, name, storefronts } = key
+  // Of a role that was taken away nothing is left.
+  const permitted = (await permissionsOf(services, tenantId, role)) ?? new Set()
+  return { kind: 'api_key', id, name: name ?? undefined, tenantId, role, permissions: permitted, storefronts: storefronts ?? undefined }
 }
 
 /**

@@ -10,18 +10,19 @@ import helmet from 'koa-helmet'
 import { ulid } from 'ulid'
 import type { z } from 'zod'
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
-import { authenticate, type Caller, secretIn, tenantOfCall } from '../access/authenticate.ts'
+import { authenticate, secretIn, tenantOfCall } from '../access/authenticate.ts'
+import { anonymous, type Caller, mustBePermitted, mustBePlatform } from '../access/caller.ts'
 import { derivedId, PLATFORM } from '../keys.ts'
 import type { Metrics } from '../metrics.ts'
-import type { Role } from '../schemas/api-key.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
 import { type GivenAnswer, onceAKey, type StoredAnswer } from './idempotency.ts'
 import { openApiDocument } from './openapi.ts'
 import { checkAnswer, ifMatchOf } from './precondition.ts'
 import { MOST_NAME, toProblem, under, validationError } from './problem.ts'
-import { type AnyRoute, access, type Call } from './route.ts'
+import type { AccessRule, AnyRoute, Call } from './route.ts'
 import { routes } from './routes/index.ts'
+import { checkStorefront } from './storefront-scope.ts'
 import { RateLimitedError, type Throttle } from './throttle.ts'
 
 /** Larger than any sensible request (500 entitlements), small enough to hold many. */
@@ -60,7 +61,7 @@ export const createHttpApp = (options: HttpAppOptions): Koa => {
     context.body = { status: ready ? 'ready' : 'not ready' }
   })
   router.get('/metrics', async (context) => {
-    checkRole(await authenticated(context, options), access.platform)
+    mustBePlatform(await authenticated(context, options))
     context.type = options.metrics.contentType
     context.body = await options.metrics.text()
   })
@@ -169,12 +170,10 @@ const bodyOf = (context: RouterContext): unknown => {
 }
 
 /** @throws AppError `forbidden`. */
-const checkRole = ({ role }: Caller, allowed: readonly Role[]): void => {
-  if (!allowed.includes(role)) throw new AppError('forbidden', `this needs a key of role ${allowed.join(', ')}; this one is ${role}`)
+const checkAccess = (caller: Caller, rule: Exclude<AccessRule, 'public'>): void => {
+  if (rule === 'platform') mustBePlatform(caller)
+  else if (rule !== 'everybody') mustBePermitted(caller, rule)
 }
-
-/** Nobody's: for routes that need no key and are about no tenant yet. */
-const anonymous: Caller = { role: 'read', keyId: 'anonymous' }
 
 /** @throws AppError `unauthenticated` or `rate_limited`. */
 const authenticated = ({ ip, headers }: RouterContext, { services, platformKeys, throttle }: HttpAppOptions): Promise<Caller> =>
@@ -183,7 +182,7 @@ const authenticated = ({ ip, headers }: RouterContext, { services, platformKeys,
 const serve = async (context: RouterContext, definition: AnyRoute, options: HttpAppOptions): Promise<void> => {
   if (definition.access === 'public') return answerCall(context, definition, options, anonymous)
   const caller = await authenticated(context, options)
-  checkRole(caller, access[definition.access])
+  checkAccess(caller, definition.access)
   const { end, headers } = await options.throttle.begin(caller)
   context.set(headers)
   try {
@@ -206,6 +205,7 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, { servic
   const call = {
     services,
     caller,
+    within: caller.storefronts,
     tenant: tenant as Tenant,
     params: validate(definition.params, context.params, 'path'),
     query: validate(definition.query, context.query, 'query'),
@@ -216,6 +216,7 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, { servic
     stream: streams ? context.req : undefined,
     gone: () => goneSignal(context),
   }
+  await checkStorefront(services, definition.storefront, call as Call<unknown, unknown, unknown>)
   const work = async (newId: Call<unknown, unknown, unknown>['newId']): Promise<GivenAnswer> => {
     const answer = await definition.handle({ ...call, newId } as never)
     checkAnswer(definition.ifMatch, call.ifMatch, answer)
@@ -230,7 +231,7 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, { servic
   }
   const request = {
     key,
-    callerId: caller.keyId,
+    callerId: caller.id,
     secret: secretIn(headers.authorization) ?? '',
     tenantId: tenant?.tenantId ?? PLATFORM,
     fingerprint: JSON.stringify([definition.method, context.path, call.body]),

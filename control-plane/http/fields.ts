@@ -73,6 +73,16 @@ export const token = z
   .max(500)
   .refine((text) => !isCardNumber(text), "looks like a card number, which must never be sent here: send the provider's token for it")
 
+export const role = id.openapi({ description: 'admin, billing, read, sidecar, or the id of a role of the tenant.', example: 'read' })
+
+/** To which a key or a person is limited. */
+export const storefronts = z
+  .array(id)
+  .min(1)
+  .max(100)
+  .refine((list) => new Set(list).size === list.length, 'must not name a storefront twice')
+  .openapi({ description: 'Limits it to these storefronts. Left out: to none.' })
+
 export const metadata = z
   .record(z.string().regex(/^[A-Za-z0-9_-]{1,40}$/, 'keys must be 1 to 40 letters, digits, _ or -'), z.string().max(500))
   .refine((record) => Object.keys(record).length <= 50, 'must not have more than 50 entries')

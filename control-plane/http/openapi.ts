@@ -1,7 +1,8 @@
 /** The OpenAPI 3.1 document, from the routes and the zod schemas that validate their requests. */
 import { OpenAPIRegistry, OpenApiGeneratorV31 } from '@asteasolutions/zod-to-openapi'
+import { type Permission, presetNames, presets } from '../access/permissions.ts'
 import { z } from './fields.ts'
-import { type AnyRoute, access } from './route.ts'
+import type { AccessRule, AnyRoute } from './route.ts'
 
 const problem = z
   .object({
@@ -15,6 +16,15 @@ const problem = z
     requestId: z.string(),
   })
   .openapi('Problem')
+
+/** As the document says it. */
+const whoMay = (access: AccessRule): string => {
+  if (access === 'public') return 'No key.'
+  if (access === 'platform') return 'For a platform key.'
+  if (access === 'everybody') return 'For every key.'
+  const holders = presetNames.filter((name) => (presets[name] as readonly Permission[]).includes(access))
+  return `Permission: ${access}. Roles that have it: platform, ${holders.join(', ')}.`
+}
 
 export const openApiDocument = (routes: readonly AnyRoute[]) => {
   const registry = new OpenAPIRegistry()
@@ -55,7 +65,7 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
       method,
       path,
       summary,
-      description: needsKey ? `Roles: ${access[definition.access].join(', ')}.` : 'No key.',
+      description: whoMay(definition.access),
       tags: [path.split('/')[2] ?? ''],
       ...(needsKey ? { security: [{ [bearer.name]: [] }] } : {}),
       request: {

@@ -4,29 +4,31 @@
  */
 import type { Readable } from 'node:stream'
 import type { z } from 'zod'
-import type { Caller } from '../access/authenticate.ts'
-import type { Role } from '../schemas/api-key.ts'
+import type { Caller } from '../access/caller.ts'
+import type { Permission } from '../access/permissions.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
 
-/** What each kind of route needs. The platform may do everything. */
-export const access = {
-  platform: ['platform'],
-  /** Changes to what is sold, and how. */
-  configure: ['platform', 'admin'],
-  /** Changes to customers and what they bought. */
-  sell: ['platform', 'admin', 'billing'],
-  /** To say that money has moved, or has not, where no provider does. */
-  resolve: ['platform', 'admin'],
-  read: ['platform', 'admin', 'billing', 'read'],
-  /** What an application server needs: to look at entitlements, and to report usage. */
-  use: ['platform', 'admin', 'billing', 'read', 'sidecar'],
-  meter: ['platform', 'admin', 'billing', 'sidecar'],
-  /** No key: the request proves itself by its signature, or there is nothing to protect. */
-  public: [],
-} as const satisfies Record<string, readonly Role[]>
+/** What a route asks of its caller: a permission, a platform key, any key; or nothing: it proves itself by its signature, or there is nothing to protect. */
+export type AccessRule = Permission | 'platform' | 'everybody' | 'public'
 
-export type AccessRule = keyof typeof access
+/**
+ * Which storefront a call is about, for callers that are limited to some. There is no default, so that no route can forget
+ * it; `storefront-scope.ts` heeds it before the route's own work begins.
+ */
+export type StorefrontRule =
+  /** The one in the path, or that the body names as `storefrontId`. */
+  | 'path'
+  | 'body'
+  /** That of the subscription, or of the payment, in the path. */
+  | 'subscription'
+  | 'payment'
+  /** The handler answers of those in `call.within`, and of no other. */
+  | 'within'
+  /** All of them: a limited caller is refused. */
+  | 'all'
+  /** It is about none. */
+  | 'none'
 
 /** What a route compares `If-Match` with. There is no default, so that no route can forget it and ignore it in silence. */
 export type IfMatchRule =
@@ -43,6 +45,8 @@ export const ofNewDocument: IfMatchRule = { refused: 'what is made here has no E
 export interface Call<Params, Query, Body> {
   services: Services
   caller: Caller
+  /** The storefronts that the caller is limited to; undefined: to none. */
+  within: readonly string[] | undefined
   tenant: Tenant
   params: Params
   query: Query
@@ -77,6 +81,7 @@ export interface Route<P extends z.ZodType | undefined, Q extends z.ZodType | un
   path: string
   summary: string
   access: AccessRule
+  storefront: StorefrontRule
   ifMatch: IfMatchRule
   /** False for the few routes that are not about one tenant. */
   ofTenant?: boolean

@@ -6,7 +6,7 @@ import { LRUCache } from 'lru-cache'
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible'
 import { AppError, isAppError } from '../../common/errors.ts'
 import type { Log } from '../../common/log.ts'
-import type { Caller } from '../access/authenticate.ts'
+import type { Caller } from '../access/caller.ts'
 import { hashSecret } from '../access/secrets.ts'
 import { PLATFORM } from '../keys.ts'
 
@@ -93,10 +93,10 @@ export const createThrottle = ({ requestsPerSecond, atOnce, wrongKeysPerMinute, 
         throw tooMany ?? error
       }
     },
-    begin: async ({ keyId, tenantId = PLATFORM }) => {
+    begin: async ({ kind, id, tenantId = PLATFORM }) => {
       // The operator's own key is bounded by nobody.
       if (tenantId === PLATFORM) return { end: () => {}, headers: {} }
-      const key = `${tenantId}/${keyId}`
+      const key = `${tenantId}/${kind}/${id}`
       const now = running.get(key) ?? 0
       if (now >= atOnce) throw new RateLimitedError(`this key has ${now} requests running, as many as one may have at once (KEY_CONCURRENCY)`, 1)
       running.set(key, now + 1)

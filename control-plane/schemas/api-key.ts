@@ -1,13 +1,12 @@
 import type { InferRawDocType } from 'mongoose'
 import { defineFields, defineSchema } from './schema.ts'
 
-export const tenantRoles = ['admin', 'billing', 'read', 'sidecar'] as const
-const roles = ['platform', ...tenantRoles] as const
-export type Role = (typeof roles)[number]
-
 const fields = defineFields({
   id: { type: String, required: true },
-  role: { type: String, enum: roles, required: true },
+  /** `platform`, a preset (access/permissions.ts), or the id of a role of the tenant. */
+  role: { type: String, required: true },
+  /** To which it is limited. Absent: to none. */
+  storefronts: { type: [String], default: undefined },
   /** SHA-256 of the secret, which is 256 random bits: no slow hash is needed, and none could be afforded on every request. */
   secretHash: { type: String, required: true },
   /** What it is for, in its maker's words. */

@@ -7,6 +7,7 @@ import { type IdempotencyRecord, idempotencyRecordSchema } from './idempotency-r
 import { type Installation, installationSchema } from './installation.ts'
 import { type Payment, paymentSchema } from './payment.ts'
 import { type PspAccount, pspAccountSchema } from './psp-account.ts'
+import { type Role, roleSchema } from './role.ts'
 import { type SettlementDifference, type SettlementReport, settlementDifferenceSchema, settlementReportSchema } from './settlement-report.ts'
 import { type Storefront, storefrontSchema } from './storefront.ts'
 import { type EventChunk, eventChunkSchema, type Subscription, subscriptionSchema } from './subscription.ts'
@@ -18,6 +19,7 @@ export interface Documents {
   installations: Installation
   tenants: Tenant
   apiKeys: ApiKey
+  roles: Role
   storefronts: Storefront
   pspAccounts: PspAccount
   bundles: Bundle
@@ -42,6 +44,7 @@ export const schemas = {
   installations: installationSchema,
   tenants: tenantSchema,
   apiKeys: apiKeySchema,
+  roles: roleSchema,
   storefronts: storefrontSchema,
   pspAccounts: pspAccountSchema,
   bundles: bundleSchema,

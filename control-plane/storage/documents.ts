@@ -11,6 +11,7 @@ const nouns: Record<CollectionName, string> = {
   installations: 'installation',
   tenants: 'tenant',
   apiKeys: 'API key',
+  roles: 'role',
   storefronts: 'storefront',
   pspAccounts: 'PSP account',
   bundles: 'bundle',

@@ -1,12 +1,12 @@
 import test from 'ava'
 import { AppError } from '../../common/errors.ts'
 import { createLog } from '../../common/log.ts'
-import type { Caller } from '../../control-plane/access/authenticate.ts'
+import type { Caller } from '../../control-plane/access/caller.ts'
 import { createThrottle, RateLimitedError } from '../../control-plane/http/throttle.ts'
 
 const told: string[] = []
 const log = { ...createLog('silent'), warn: (_: unknown, message: string) => void told.push(message) } as unknown as ReturnType<typeof createLog>
-const caller: Caller = { role: 'admin', tenantId: 't', keyId: 'k' }
+const caller: Caller = { kind: 'api_key', id: 'k', role: 'admin', permissions: new Set(), tenantId: 't' }
 const open = () => createThrottle({ requestsPerSecond: 10, atOnce: 3, wrongKeysPerMinute: 5, log })
 
 test('who guesses is not even looked up after a while; who shares its address and has a key goes on', async (t) => {
@@ -56,5 +56,6 @@ test('one key has so many requests running, and so many a second; others have th
 
 test("the operator's own key is bounded by nobody", async (t) => {
   const throttle = open()
-  for (let n = 0; n < 50; n += 1) t.deepEqual((await throttle.begin({ role: 'platform', keyId: 'platform' })).headers, {})
+  for (let n = 0; n < 50; n += 1)
+    t.deepEqual((await throttle.begin({ kind: 'platform', id: 'platform', role: 'platform', permissions: new Set() })).headers, {})
 })

@@ -1,7 +1,10 @@
 import { createApiKey, revokeApiKey, rotateApiKey } from '../../access/api-keys.ts'
+import type { Caller } from '../../access/caller.ts'
+import { checkRole, mayGive, permissionsOf } from '../../access/roles.ts'
 import { keys } from '../../keys.ts'
-import { type ApiKey, tenantRoles } from '../../schemas/api-key.ts'
-import { id, instant, iso, isoOrNull, name, pageOf, pageQuery, z } from '../fields.ts'
+import type { ApiKey } from '../../schemas/api-key.ts'
+import type { Services } from '../../services.ts'
+import { id, instant, iso, isoOrNull, name, pageOf, pageQuery, role, storefronts, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
 
@@ -10,7 +13,8 @@ const MAX_OVERLAP_HOURS = 24 * 90
 const apiKeyAnswer = z
   .object({
     id: z.string(),
-    role: z.enum(tenantRoles),
+    role: z.string(),
+    storefronts: z.array(z.string()).nullable().openapi({ description: 'To which it is limited; null: to none.' }),
     name: z.string().nullable(),
     hint: z.string().nullable().openapi({ description: 'What the secret begins with.' }),
     createdAt: instant,
@@ -25,6 +29,7 @@ const withSecret = apiKeyAnswer.extend({ secret: z.string().openapi({ descriptio
 const toAnswer = (key: ApiKey) => ({
   id: key.id,
   role: key.role,
+  storefronts: key.storefronts ?? null,
   name: key.name ?? null,
   hint: key.hint ?? null,
   createdAt: iso(key.createdAt),
@@ -36,21 +41,30 @@ const toAnswer = (key: ApiKey) => ({
 /** As it is answered once, with its secret. */
 const shownOnce = ({ key, secret }: { key: ApiKey; secret: string }) => ({ body: { ...toAnswer(key), secret }, revision: key.revision })
 
+/** Whoever could take a key, or make another of its kind, could do what it can. @throws AppError `not_found` or `forbidden`. */
+const mayChangeKey = async (services: Services, tenantId: string, caller: Caller, id: string): Promise<void> => {
+  const { role } = await services.storage.apiKeys.get(keys.apiKey(tenantId, id))
+  mayGive(caller, (await permissionsOf(services, tenantId, role)) ?? [])
+}
+
 export const apiKeyRoutes = [
   route({
     method: 'post',
     path: '/v1/api-keys',
     summary: 'Make an API key of the tenant',
-    access: 'configure',
+    access: 'api-keys:write',
+    storefront: 'all',
     ifMatch: ofNewDocument,
     body: z.strictObject({
-      role: z.enum(tenantRoles),
+      role,
+      storefronts: storefronts.optional(),
       name: name.optional().openapi({ description: 'What it is for.' }),
       expiresAt: instant.optional().openapi({ description: 'From then on it is refused. Left out: never.' }),
     }),
     status: 201,
     answer: withSecret,
-    handle: async ({ services, tenant, body, newId }) => {
+    handle: async ({ services, tenant, caller, body, newId }) => {
+      await checkRole(services, tenant.tenantId, caller, body.role)
       const expiresAt = body.expiresAt === undefined ? undefined : new Date(body.expiresAt)
       return shownOnce(await createApiKey(services, tenant, newId('key'), { ...body, expiresAt }))
     },
@@ -59,7 +73,8 @@ export const apiKeyRoutes = [
     method: 'get',
     path: '/v1/api-keys',
     summary: 'List the API keys, without their secrets',
-    access: 'configure',
+    access: 'api-keys:read',
+    storefront: 'all',
     ifMatch: ofList,
     query: z.strictObject(pageQuery),
     status: 200,
@@ -73,7 +88,8 @@ export const apiKeyRoutes = [
     method: 'get',
     path: '/v1/api-keys/{key}',
     summary: 'Read an API key, without its secret',
-    access: 'configure',
+    access: 'api-keys:read',
+    storefront: 'all',
     ifMatch: 'answer',
     params: z.object({ key: id }),
     status: 200,
@@ -87,7 +103,8 @@ export const apiKeyRoutes = [
     method: 'post',
     path: '/v1/api-keys/{key}/rotate',
     summary: 'Make another secret of the same role, and let the old one expire',
-    access: 'configure',
+    access: 'api-keys:write',
+    storefront: 'all',
     ifMatch: { document: 'the API key' },
     params: z.object({ key: id }),
     body: z.strictObject({
@@ -95,18 +112,22 @@ export const apiKeyRoutes = [
     }),
     status: 201,
     answer: withSecret,
-    handle: async ({ services, tenant, params, body, ifMatch, newId }) =>
-      shownOnce(await rotateApiKey(services, tenant, params.key, newId('key'), body.overlapHours, mustMatch(ifMatch))),
+    handle: async ({ services, tenant, caller, params, body, ifMatch, newId }) => {
+      await mayChangeKey(services, tenant.tenantId, caller, params.key)
+      return shownOnce(await rotateApiKey(services, tenant, params.key, newId('key'), body.overlapHours, mustMatch(ifMatch)))
+    },
   }),
   route({
     method: 'delete',
     path: '/v1/api-keys/{key}',
     summary: "Revoke an API key, at once; not the tenant's last of role admin",
-    access: 'configure',
+    access: 'api-keys:write',
+    storefront: 'all',
     ifMatch: { document: 'the API key' },
     params: z.object({ key: id }),
     status: 204,
-    handle: async ({ services, tenant, params, ifMatch }) => {
+    handle: async ({ services, tenant, caller, params, ifMatch }) => {
+      await mayChangeKey(services, tenant.tenantId, caller, params.key)
       await revokeApiKey(services, tenant.tenantId, params.key, mustMatch(ifMatch))
       return {}
     },

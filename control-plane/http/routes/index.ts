@@ -1,9 +1,11 @@
 import { apiKeyRoutes } from './api-keys.ts'
 import { bundleRoutes } from './bundles.ts'
+import { callerRoutes } from './caller.ts'
 import { customerRoutes } from './customers.ts'
 import { paymentMethodRoutes } from './payment-methods.ts'
 import { paymentRoutes } from './payments.ts'
 import { pspAccountRoutes } from './psp-accounts.ts'
+import { roleRoutes } from './roles.ts'
 import { routingRoutes } from './routing.ts'
 import { settlementReportRoutes } from './settlement-reports.ts'
 import { storefrontRoutes } from './storefronts.ts'
@@ -15,6 +17,8 @@ import { webhookRoutes } from './webhooks.ts'
 
 export const routes = [
   ...tenantRoutes,
+  ...callerRoutes,
+  ...roleRoutes,
   ...apiKeyRoutes,
   ...storefrontRoutes,
   ...pspAccountRoutes,

@@ -8,11 +8,13 @@ import { resolveAttemptByHand, resolveRefundByHand } from '../../payments/resolv
 import { declineClasses, type Payment, paymentStatuses } from '../../schemas/payment.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
 import type { Services } from '../../services.ts'
+import type { PageQuery } from '../../storage/storage.ts'
 import { payBill, withdrawChange } from '../../subscriptions/change-subscription.ts'
 import { resumePayment } from '../../subscriptions/resume-payment.ts'
 import { amountMinor, currency, id, pageOf, pageQuery, token, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
+import { mustBeOfStorefront, mustBeWithin } from '../storefront-scope.ts'
 import { paymentAnswer, paymentWithRevision, toPaymentAnswer } from './payment-answer.ts'
 
 const postBody = z
@@ -71,7 +73,8 @@ export const paymentRoutes = [
     method: 'post',
     path: '/v1/payments',
     summary: 'Take a one-time payment',
-    access: 'sell',
+    access: 'payments:write',
+    storefront: 'body',
     ifMatch: ofNewDocument,
     body: postBody,
     status: 201,
@@ -86,7 +89,8 @@ export const paymentRoutes = [
     method: 'get',
     path: '/v1/payments',
     summary: 'List payments',
-    access: 'read',
+    access: 'payments:read',
+    storefront: 'within',
     ifMatch: ofList,
     query: z.strictObject({
       subscriptionId: id.optional(),
@@ -97,8 +101,11 @@ export const paymentRoutes = [
     }),
     status: 200,
     answer: pageOf(paymentAnswer),
-    handle: async ({ services, tenant, query }) => {
+    handle: async ({ services, tenant, within, query }) => {
       const { subscriptionId, storefrontId, customerId, status, ...pages } = query
+      if (within && status !== undefined) throw fieldError('invalid_request', 'status', 'is not for callers that are limited to some storefronts')
+      if (storefrontId !== undefined) mustBeWithin(within, storefrontId)
+      if (subscriptionId !== undefined) await mustBeOfStorefront(services, 'subscription', tenant.tenantId, subscriptionId, within)
       if (status !== undefined && (subscriptionId ?? customerId ?? storefrontId) !== undefined)
         throw fieldError('invalid_request', 'status', 'filters all payments of the tenant; leave the other filters out')
       if ((storefrontId === undefined) !== (customerId === undefined)) {
@@ -107,14 +114,16 @@ export const paymentRoutes = [
       }
       if (subscriptionId !== undefined && customerId !== undefined)
         throw fieldError('invalid_request', 'customerId', 'says nothing more with subscriptionId; leave it out')
-      const of: Record<string, string> =
+      const of: PageQuery['where'] =
         status !== undefined
           ? { status }
           : subscriptionId !== undefined
             ? { subscriptionId }
             : storefrontId !== undefined && customerId !== undefined
               ? { storefrontId, customerId }
-              : {}
+              : within
+                ? { storefrontId: within }
+                : {}
       const page = await services.storage.payments.page({ where: { tenantId: tenant.tenantId, ...of }, ...pages })
       return { body: { ...page, data: page.data.map(toPaymentAnswer) } }
     },
@@ -123,7 +132,8 @@ export const paymentRoutes = [
     method: 'get',
     path: '/v1/payments/{payment}',
     summary: 'Read a payment with its lines, attempts and refunds',
-    access: 'read',
+    access: 'payments:read',
+    storefront: 'payment',
     ifMatch: 'answer',
     params: z.object({ payment: id }),
     status: 200,
@@ -137,7 +147,8 @@ export const paymentRoutes = [
     method: 'post',
     path: '/v1/payments/{payment}/refund',
     summary: 'Give back part of a payment, or all that is left of it',
-    access: 'sell',
+    access: 'payments:refund',
+    storefront: 'payment',
     ifMatch: { document: 'the payment' },
     params: z.object({ payment: id }),
     body: z.strictObject({ amount: amountMinor.min(1).optional().openapi({ description: 'Left out: all that is left.' }) }),
@@ -154,7 +165,8 @@ export const paymentRoutes = [
     method: 'post',
     path: '/v1/payments/{payment}/pay',
     summary: 'The customer is there and pays: with the same method, which may ask them to act (nextAction), or with another',
-    access: 'sell',
+    access: 'payments:write',
+    storefront: 'payment',
     ifMatch: { document: 'the payment' },
     params: z.object({ payment: id }),
     body: z.strictObject({
@@ -175,7 +187,8 @@ export const paymentRoutes = [
     method: 'post',
     path: '/v1/payments/{payment}/cancel',
     summary: 'Give up a payment that is not made: a one-time payment, or that of a change, which then does not happen',
-    access: 'sell',
+    access: 'payments:write',
+    storefront: 'payment',
     ifMatch: { document: 'the payment' },
     params: z.object({ payment: id }),
     body: z.strictObject({}),
@@ -192,7 +205,8 @@ export const paymentRoutes = [
     method: 'post',
     path: '/v1/payments/{payment}/attempts/{attempt}/cancel',
     summary: 'Give up an attempt that waits for the customer to act; the provider is told where it can be',
-    access: 'sell',
+    access: 'payments:write',
+    storefront: 'payment',
     ifMatch: { document: 'the payment' },
     params: z.object({ payment: id, attempt: id }),
     body: z.strictObject({}),
@@ -208,7 +222,8 @@ export const paymentRoutes = [
     method: 'post',
     path: '/v1/payments/{payment}/attempts/{attempt}/complete',
     summary: 'The customer has come back from having to act: see at once what became of it',
-    access: 'sell',
+    access: 'payments:write',
+    storefront: 'payment',
     ifMatch: { document: 'the payment' },
     params: z.object({ payment: id, attempt: id }),
     body: z.strictObject({
@@ -230,14 +245,15 @@ export const paymentRoutes = [
     method: 'post',
     path: '/v1/payments/{payment}/refunds/{refund}/resolve',
     summary: 'Say what became of a refund that the provider does not answer for',
-    access: 'resolve',
+    access: 'payments:resolve',
+    storefront: 'payment',
     ifMatch: { document: 'the payment' },
     params: z.object({ payment: id, refund: id }),
     body: z.strictObject({ outcome: z.enum(['succeeded', 'failed']), reason: resolveReason }),
     status: 200,
     answer: paymentAnswer,
     handle: async ({ services, tenant, caller, params, body, ifMatch }) => {
-      await resolveRefundByHand(services, tenant, params.payment, params.refund, mustMatch(ifMatch), { by: caller.keyId, ...body })
+      await resolveRefundByHand(services, tenant, params.payment, params.refund, mustMatch(ifMatch), { by: caller.id, ...body })
       const payment = await resumePayment(services, tenant, params.payment)
       return paymentWithRevision(payment)
     },
@@ -246,14 +262,15 @@ export const paymentRoutes = [
     method: 'post',
     path: '/v1/payments/{payment}/attempts/{attempt}/resolve',
     summary: 'Say what became of an attempt that the provider does not answer for',
-    access: 'resolve',
+    access: 'payments:resolve',
+    storefront: 'payment',
     ifMatch: { document: 'the payment' },
     params: z.object({ payment: id, attempt: id }),
     body: resolveBody,
     status: 200,
     answer: paymentAnswer,
     handle: async ({ services, tenant, caller, params, body, ifMatch }) => {
-      await resolveAttemptByHand(services, tenant, params.payment, params.attempt, caller.keyId, mustMatch(ifMatch), body)
+      await resolveAttemptByHand(services, tenant, params.payment, params.attempt, caller.id, mustMatch(ifMatch), body)
       const payment = await resumePayment(services, tenant, params.payment)
       return paymentWithRevision(payment)
     },

@@ -4,6 +4,7 @@ import { type BillingTerms, disputeEffects, prorations, type Storefront, trialRu
 import { amountMinor, country, currency, id, name, pageOf, pageQuery, paymentMethodType, timeZone, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
+import { isWithin } from '../storefront-scope.ts'
 
 /** More accounts or rules than any storefront has; bounds routing, which looks at them all. */
 const MAX_ROUTING = 50
@@ -168,7 +169,8 @@ export const storefrontRoutes = [
     method: 'post',
     path: '/v1/storefronts',
     summary: 'Make a storefront',
-    access: 'configure',
+    access: 'catalog:write',
+    storefront: 'all',
     ifMatch: ofNewDocument,
     body: storefrontBody,
     status: 201,
@@ -179,21 +181,23 @@ export const storefrontRoutes = [
     method: 'get',
     path: '/v1/storefronts',
     summary: 'List storefronts',
-    access: 'read',
+    access: 'catalog:read',
+    storefront: 'within',
     ifMatch: ofList,
     query: z.strictObject(pageQuery),
     status: 200,
     answer: pageOf(storefrontAnswer),
-    handle: async ({ services, tenant, query }) => {
+    handle: async ({ services, tenant, within, query }) => {
       const page = await services.storage.storefronts.page({ where: { tenantId: tenant.tenantId }, ...query })
-      return { body: { ...page, data: page.data.map(toStorefrontAnswer) } }
+      return { body: { ...page, data: page.data.filter(({ id }) => isWithin(within, id)).map(toStorefrontAnswer) } }
     },
   }),
   route({
     method: 'get',
     path: '/v1/storefronts/{storefront}',
     summary: 'Read a storefront',
-    access: 'read',
+    access: 'catalog:read',
+    storefront: 'path',
     ifMatch: 'answer',
     params,
     status: 200,
@@ -204,7 +208,8 @@ export const storefrontRoutes = [
     method: 'patch',
     path: '/v1/storefronts/{storefront}',
     summary: 'Change a storefront',
-    access: 'configure',
+    access: 'catalog:write',
+    storefront: 'path',
     ifMatch: { document: 'the storefront' },
     params,
     body: patchBody,

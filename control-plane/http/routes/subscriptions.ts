@@ -16,6 +16,7 @@ import { timelineOf } from '../../subscriptions/timeline.ts'
 import { dateOrInstant, id, instant, iso, metadata, pageOf, pageQuery, token, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
+import { mustBeWithin } from '../storefront-scope.ts'
 import { lineAnswer, toLineAnswer } from './payment-answer.ts'
 import { changedAnswer, changedSubscription, nextPaymentAnswer, subscriptionAnswer, toNextPayment, toSubscriptionAnswer } from './subscription-answer.ts'
 
@@ -103,7 +104,8 @@ export const subscriptionRoutes = [
     method: 'post',
     path: '/v1/subscriptions',
     summary: 'Subscribe a customer to a bundle, and take the first payment',
-    access: 'sell',
+    access: 'subscriptions:write',
+    storefront: 'body',
     ifMatch: ofNewDocument,
     body: postBody,
     status: 201,
@@ -114,18 +116,22 @@ export const subscriptionRoutes = [
     method: 'get',
     path: '/v1/subscriptions',
     summary: 'List subscriptions',
-    access: 'read',
+    access: 'subscriptions:read',
+    storefront: 'within',
     ifMatch: ofList,
     query: z.strictObject({ storefrontId: id.optional(), customerId: id.optional(), status: z.enum(subscriptionStatuses).optional(), ...pageQuery }),
     status: 200,
     answer: pageOf(subscriptionAnswer),
-    handle: async ({ services, tenant, query }) => {
+    handle: async ({ services, tenant, within, query }) => {
       const { limit, cursor, ...filters } = query
+      if (filters.storefrontId !== undefined) mustBeWithin(within, filters.storefrontId)
       if (filters.customerId !== undefined && filters.storefrontId === undefined) {
         throw fieldError('invalid_request', 'storefrontId', 'is needed with customerId: a customer is unique within its storefront only')
       }
       const where = Object.fromEntries(
-        Object.entries({ tenantId: tenant.tenantId, ...filters }).filter((entry): entry is [string, string] => entry[1] !== undefined),
+        Object.entries({ tenantId: tenant.tenantId, storefrontId: within, ...filters }).filter(
+          (entry): entry is [string, string | string[]] => entry[1] !== undefined,
+        ),
       )
       const page = await services.storage.subscriptions.page({ where, limit, cursor })
       return { body: { ...page, data: page.data.map(toSubscriptionAnswer) } }
@@ -135,7 +141,8 @@ export const subscriptionRoutes = [
     method: 'get',
     path: '/v1/subscriptions/{subscription}',
     summary: 'Read a subscription',
-    access: 'read',
+    access: 'subscriptions:read',
+    storefront: 'subscription',
     ifMatch: 'answer',
     params,
     status: 200,
@@ -146,7 +153,8 @@ export const subscriptionRoutes = [
     method: 'get',
     path: '/v1/subscriptions/{subscription}/timeline',
     summary: 'What happened to a subscription, when, why and with what money',
-    access: 'read',
+    access: 'subscriptions:read',
+    storefront: 'subscription',
     ifMatch: ofList,
     params,
     query: z.strictObject({ ...pageQuery, limit: pageQuery.limit.default(500) }),
@@ -170,7 +178,8 @@ export const subscriptionRoutes = [
     method: 'patch',
     path: '/v1/subscriptions/{subscription}',
     summary: 'Change how a subscription is paid, or its metadata',
-    access: 'sell',
+    access: 'subscriptions:write',
+    storefront: 'subscription',
     ifMatch: { document: 'the subscription' },
     params,
     body: z.strictObject({ paymentMethod: token.optional(), metadata: metadata.optional() }),
@@ -182,7 +191,8 @@ export const subscriptionRoutes = [
     method: 'post',
     path: '/v1/subscriptions/{subscription}/cancel',
     summary: 'Cancel a subscription, now or at the end of its period',
-    access: 'sell',
+    access: 'subscriptions:write',
+    storefront: 'subscription',
     ifMatch: { document: 'the subscription' },
     params,
     body: z
@@ -205,7 +215,8 @@ export const subscriptionRoutes = [
     method: 'post',
     path: '/v1/subscriptions/{subscription}/reactivate',
     summary: 'Take a cancellation at period end back',
-    access: 'sell',
+    access: 'subscriptions:write',
+    storefront: 'subscription',
     ifMatch: { document: 'the subscription' },
     params,
     body: z.strictObject({}),
@@ -217,7 +228,8 @@ export const subscriptionRoutes = [
     method: 'post',
     path: '/v1/subscriptions/{subscription}/pause',
     summary: 'Pause the service (and what is left of the period is kept), or only the collection',
-    access: 'sell',
+    access: 'subscriptions:write',
+    storefront: 'subscription',
     ifMatch: { document: 'the subscription' },
     params,
     body: z
@@ -239,7 +251,8 @@ export const subscriptionRoutes = [
     method: 'post',
     path: '/v1/subscriptions/{subscription}/resume',
     summary: 'End a pause',
-    access: 'sell',
+    access: 'subscriptions:write',
+    storefront: 'subscription',
     ifMatch: { document: 'the subscription' },
     params,
     body: z.strictObject({}),
@@ -251,7 +264,8 @@ export const subscriptionRoutes = [
     method: 'post',
     path: '/v1/subscriptions/{subscription}/change',
     summary: 'Change the bundle or the quantity, now (paid pro rata) or at the end of the period',
-    access: 'sell',
+    access: 'subscriptions:write',
+    storefront: 'subscription',
     ifMatch: { document: 'the subscription' },
     params,
     body: changeBody,
@@ -263,7 +277,8 @@ export const subscriptionRoutes = [
     method: 'post',
     path: '/v1/subscriptions/{subscription}/preview-change',
     summary: 'The amounts that the same change would make now; changes nothing',
-    access: 'read',
+    access: 'subscriptions:read',
+    storefront: 'subscription',
     ifMatch: 'answer',
     params,
     body: changeBody,

@@ -6,6 +6,7 @@ import type { Tenant } from '../../schemas/tenant.ts'
 import { tenantModes } from '../../schemas/tenant.ts'
 import { id, instant, isoOrNull, name, z } from '../fields.ts'
 import { ofNewDocument, route } from '../route.ts'
+import { isWithin } from '../storefront-scope.ts'
 import { storefrontAnswer, storefrontBody, storefrontInput, toStorefrontAnswer } from './storefronts.ts'
 
 const body = z
@@ -45,6 +46,7 @@ export const tenantRoutes = [
     path: '/v1/tenants',
     summary: 'Make a tenant, with its storefronts and its first admin key',
     access: 'platform',
+    storefront: 'none',
     ifMatch: ofNewDocument,
     ofTenant: false,
     body,
@@ -60,17 +62,25 @@ export const tenantRoutes = [
     method: 'get',
     path: '/v1/tenants/{tenant}',
     summary: 'Read a tenant with its storefronts',
-    access: 'read',
+    access: 'tenant:read',
+    storefront: 'within',
     ifMatch: 'answer',
     ofTenant: false,
     params: z.object({ tenant: id }),
     status: 200,
     answer: tenantAnswer,
-    handle: async ({ services, caller, params }) => {
+    handle: async ({ services, caller, within, params }) => {
       // Whether another tenant exists is nobody's business.
       if (caller.tenantId !== undefined && caller.tenantId !== params.tenant) throw new AppError('not_found', 'no such tenant')
       const tenant = await services.storage.tenants.get(keys.tenant(params.tenant))
-      return { body: toAnswer(tenant, await storefrontsOf(services, tenant.tenantId)), revision: tenant.revision }
+      const storefronts = await storefrontsOf(services, tenant.tenantId)
+      return {
+        body: toAnswer(
+          tenant,
+          storefronts.filter(({ id }) => isWithin(within, id)),
+        ),
+        revision: tenant.revision,
+      }
     },
   }),
 ]

@@ -37,7 +37,9 @@ const toAnswer = (event: WebhookEvent) => ({
   erasedAt: isoOrNull(event.erasedAt),
 })
 
-const wholeAnswer = eventAnswer.extend({ body: z.string().nullable().openapi({ description: 'As received; null once it was erased.' }) })
+const wholeAnswer = eventAnswer.extend({
+  body: z.string().nullable().openapi({ description: 'As received; null once it was erased, and without the permission webhook-events:bodies.' }),
+})
 const params = z.object({ account: id, event: eventId })
 
 export const webhookEventRoutes = [
@@ -45,7 +47,8 @@ export const webhookEventRoutes = [
     method: 'get',
     path: '/v1/webhook-events',
     summary: 'List the events that providers have sent, oldest first',
-    access: 'read',
+    access: 'webhook-events:read',
+    storefront: 'all',
     ifMatch: ofList,
     query: z.strictObject({ account: id.optional(), status: z.enum(webhookStatuses).optional(), ...pageQuery }),
     status: 200,
@@ -60,21 +63,25 @@ export const webhookEventRoutes = [
     method: 'get',
     path: '/v1/webhook-events/{account}/{event}',
     summary: 'Read an event as the provider sent it',
-    access: 'read',
+    access: 'webhook-events:read',
+    storefront: 'all',
     ifMatch: 'answer',
     params,
     status: 200,
     answer: wholeAnswer,
-    handle: async ({ services, tenant, params }) => {
+    handle: async ({ services, tenant, caller, params }) => {
       const event = await services.storage.webhookEvents.get(keys.webhookEvent(tenant.tenantId, params.account, params.event))
-      return { body: { ...toAnswer(event), body: event.rawBody ?? null }, revision: event.revision }
+      // Providers write names and addresses of payers into it.
+      const body = caller.permissions.has('webhook-events:bodies') ? (event.rawBody ?? null) : null
+      return { body: { ...toAnswer(event), body }, revision: event.revision }
     },
   }),
   route({
     method: 'post',
     path: '/v1/webhook-events/{account}/{event}/replay',
     summary: 'Read an event anew and apply it again; harmless when it was applied before',
-    access: 'sell',
+    access: 'webhook-events:replay',
+    storefront: 'all',
     ifMatch: { document: 'the event' },
     params,
     body: z.strictObject({}),

@@ -9,6 +9,7 @@ export const webhookRoutes = [
     path: '/v1/webhooks/psp/{tenant}/{account}',
     summary: "A payment service provider's own event, with its own signature",
     access: 'public',
+    storefront: 'none',
     ifMatch: { refused: 'events of providers are taken as they come' },
     params: z.object({ tenant: id, account: id }),
     query: z.looseObject({}),

@@ -1,0 +1,80 @@
+/**
+ * What a caller may do: each route names one permission, a role is a set of them. The preset roles are here; a tenant's own
+ * are documents (`roles.ts`).
+ */
+
+/** By what is permitted, as the OpenAPI document and `GET /v1/permissions` tell it. */
+export const permissionTexts = {
+  'tenant:read': 'Read the tenant, and the time of a sandbox',
+  'tenant:end': 'End the tenant, with everything of it',
+  'test-clock:move': 'Move a sandbox forward in time',
+  'catalog:read': 'Read storefronts and bundles, and ask how a payment would be routed',
+  'catalog:write': 'Make and change storefronts, routing and bundles',
+  'psp-accounts:read': 'Read accounts at payment providers, without credentials',
+  'psp-accounts:write': 'Make and change accounts at payment providers',
+  'customers:read': 'Read customers',
+  'customers:write': 'Make and change customers and their payment methods',
+  'customers:erase': 'Erase a customer',
+  'customers:export': 'Export everything that is kept of a customer',
+  'subscriptions:read': 'Read subscriptions and their timelines',
+  'subscriptions:write': 'Sell, change, pause and cancel subscriptions',
+  'payments:read': 'Read payments',
+  'payments:write': 'Take payments, and give up what is not made',
+  'payments:refund': 'Give payments back',
+  'payments:resolve': 'Say that money has moved, or has not, where no provider does',
+  'settlements:read': 'Read settlement reports',
+  'settlements:write': 'Take settlement reports in',
+  'webhook-events:read': 'Read which events providers have sent',
+  'webhook-events:bodies': 'Read those events as they came, which may name payers',
+  'webhook-events:replay': 'Apply an event of a provider again',
+  'entitlements:read': 'Read what a customer may use',
+  'usage:report': 'Report usage',
+  'api-keys:read': 'Read API keys, without their secrets',
+  'api-keys:write': 'Make, rotate and revoke API keys',
+  'roles:read': 'Read the roles',
+  'roles:write': "Make and change the tenant's own roles",
+  'users:read': 'Read who may sign in',
+  'users:write': 'Invite, change and remove those who may sign in, and set the identity provider',
+  'audit-log:read': 'Read who changed what',
+} as const
+
+export type Permission = keyof typeof permissionTexts
+
+export const permissions = Object.keys(permissionTexts) as [Permission, ...Permission[]]
+
+const reading = [
+  'tenant:read',
+  'catalog:read',
+  'psp-accounts:read',
+  'customers:read',
+  'subscriptions:read',
+  'payments:read',
+  'settlements:read',
+  'webhook-events:read',
+  'entitlements:read',
+] as const satisfies Permission[]
+
+/** The roles that every tenant has. */
+export const presets = {
+  admin: permissions,
+  billing: [
+    ...reading,
+    'customers:write',
+    'customers:erase',
+    'customers:export',
+    'subscriptions:write',
+    'payments:write',
+    'payments:refund',
+    'settlements:write',
+    'webhook-events:replay',
+    'usage:report',
+  ],
+  read: reading,
+  sidecar: ['entitlements:read', 'usage:report'],
+} as const satisfies Record<string, readonly Permission[]>
+
+export type Preset = keyof typeof presets
+
+export const presetNames = Object.keys(presets) as [Preset, ...Preset[]]
+
+export const isPreset = (role: string): role is Preset => Object.hasOwn(presets, role)

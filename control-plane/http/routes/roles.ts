@@ -1,0 +1,103 @@
+import { isPreset, type Permission, permissions, permissionTexts, presetNames, presets } from '../../access/permissions.ts'
+import { changeRole, createRole, removeRole } from '../../access/roles.ts'
+import { keys } from '../../keys.ts'
+import type { Role } from '../../schemas/role.ts'
+import { id, name, pageOf, pageQuery, z } from '../fields.ts'
+import { mustMatch } from '../precondition.ts'
+import { ofList, ofNewDocument, route } from '../route.ts'
+
+const permissionList = z
+  .array(z.enum(permissions))
+  .min(1)
+  .refine((list) => new Set(list).size === list.length, 'must not name a permission twice')
+
+const roleAnswer = z.object({ id: z.string(), name: z.string(), preset: z.boolean(), permissions: z.array(z.string()) }).openapi('Role')
+
+const toAnswer = (role: Role) => ({ id: role.id, name: role.name, preset: false, permissions: role.permissions })
+const presetAnswer = (id: keyof typeof presets) => ({ id, name: id, preset: true, permissions: [...presets[id]] })
+const answer = (role: Role) => ({ body: toAnswer(role), revision: role.revision })
+const params = z.object({ role: id })
+
+export const roleRoutes = [
+  route({
+    method: 'get',
+    path: '/v1/permissions',
+    summary: 'List what a role can permit',
+    access: 'roles:read',
+    storefront: 'none',
+    ifMatch: ofList,
+    ofTenant: false,
+    status: 200,
+    answer: z.object({ data: z.array(z.object({ permission: z.string(), description: z.string() })) }),
+    handle: async () => ({ body: { data: permissions.map((permission: Permission) => ({ permission, description: permissionTexts[permission] })) } }),
+  }),
+  route({
+    method: 'post',
+    path: '/v1/roles',
+    summary: "Make a role of the tenant's own, of permissions that the caller has",
+    access: 'roles:write',
+    storefront: 'all',
+    ifMatch: ofNewDocument,
+    body: z.strictObject({ id, name: name.optional(), permissions: permissionList }).openapi('NewRole'),
+    status: 201,
+    answer: roleAnswer,
+    handle: async ({ services, tenant, caller, body }) =>
+      answer(await createRole(services, tenant.tenantId, caller, body.id, { name: body.name ?? body.id, permissions: body.permissions })),
+  }),
+  route({
+    method: 'get',
+    path: '/v1/roles',
+    summary: 'List the roles: first, on the first page, those that every tenant has',
+    access: 'roles:read',
+    storefront: 'all',
+    ifMatch: ofList,
+    query: z.strictObject(pageQuery),
+    status: 200,
+    answer: pageOf(roleAnswer),
+    handle: async ({ services, tenant, query }) => {
+      const page = await services.storage.roles.page({ where: { tenantId: tenant.tenantId }, ...query })
+      return { body: { ...page, data: [...(query.cursor === undefined ? presetNames.map(presetAnswer) : []), ...page.data.map(toAnswer)] } }
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/roles/{role}',
+    summary: 'Read a role',
+    access: 'roles:read',
+    storefront: 'all',
+    ifMatch: 'answer',
+    params,
+    status: 200,
+    answer: roleAnswer,
+    handle: async ({ services, tenant, params }) =>
+      isPreset(params.role) ? { body: presetAnswer(params.role) } : answer(await services.storage.roles.get(keys.role(tenant.tenantId, params.role))),
+  }),
+  route({
+    method: 'patch',
+    path: '/v1/roles/{role}',
+    summary: "Change a role of the tenant's own, at once for all who have it",
+    access: 'roles:write',
+    storefront: 'all',
+    ifMatch: { document: 'the role' },
+    params,
+    body: z.strictObject({ name: name.optional(), permissions: permissionList.optional() }),
+    status: 200,
+    answer: roleAnswer,
+    handle: async ({ services, tenant, caller, params, body, ifMatch }) =>
+      answer(await changeRole(services, tenant.tenantId, caller, params.role, mustMatch(ifMatch), body)),
+  }),
+  route({
+    method: 'delete',
+    path: '/v1/roles/{role}',
+    summary: "Remove a role of the tenant's own that nobody has",
+    access: 'roles:write',
+    storefront: 'all',
+    ifMatch: { document: 'the role' },
+    params,
+    status: 204,
+    handle: async ({ services, tenant, caller, params, ifMatch }) => {
+      await removeRole(services, tenant.tenantId, caller, params.role, mustMatch(ifMatch))
+      return {}
+    },
+  }),
+]

@@ -1,0 +1,14 @@
+import type { InferRawDocType } from 'mongoose'
+import { defineFields, defineSchema } from './schema.ts'
+
+/** A tenant's own role; the presets are in no document. */
+const fields = defineFields({
+  id: { type: String, required: true },
+  name: { type: String, required: true },
+  /** Of access/permissions.ts; one that a later version takes away permits nothing. */
+  permissions: { type: [String], required: true },
+})
+
+export type Role = InferRawDocType<typeof fields>
+export const roleSchema = defineSchema(fields)
+roleSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
