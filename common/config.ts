@@ -117,6 +117,7 @@ const environment = z.object({
   KEY_REQUESTS_PER_SECOND: z.coerce.number().int().min(1).default(2_000),
   KEY_CONCURRENCY: z.coerce.number().int().min(1).default(256),
   WRONG_KEYS_PER_MINUTE: z.coerce.number().int().min(1).default(20),
+  AUDIT_LOG_DAYS: z.coerce.number().int().min(1).max(36_500).default(2_557),
   TRUSTED_PROXIES: z.coerce.number().int().min(0).max(10).default(0),
   CIRCUIT_FAILURES: z.coerce.number().int().min(1).default(5),
   CIRCUIT_OPEN_MS: milliseconds(30_000),

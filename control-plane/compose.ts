@@ -17,6 +17,7 @@ import { checkControlPlaneIsSafe } from '../common/safe-defaults.ts'
 import { startPspSimulator } from '../psp-simulator/server.ts'
 import { generatePlatformKey } from './access/api-keys.ts'
 import { createSealing } from './access/sealing.ts'
+import { createAuditTrail } from './audit/trail.ts'
 import { explain } from './entitlements/explain.ts'
 import { type FeedKeeping, startKeepingFeed } from './entitlements/keep-feed.ts'
 import { toEntitlementSet } from './entitlements/publish-entitlements.ts'
@@ -163,6 +164,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     isReady,
     metrics,
     throttle,
+    trail: createAuditTrail(services, config.AUDIT_LOG_DAYS),
     trustedProxies: config.TRUSTED_PROXIES,
   })
   const server = createBoundedServer(app.callback())

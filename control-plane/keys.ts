@@ -16,6 +16,7 @@ export const keys = {
   tenant: (tenantId: string) => path(tenantId),
   apiKey: (tenantId: string, id: string) => path(tenantId, id),
   role: (tenantId: string, id: string) => path(tenantId, id),
+  auditBlock: (tenantId: string, seq: number) => path(tenantId, String(seq)),
   storefront: (tenantId: string, id: string) => path(tenantId, id),
   pspAccount: (tenantId: string, id: string) => path(tenantId, id),
   bundle: (tenantId: string, storefrontId: string, id: string) => path(tenantId, storefrontId, id),

@@ -12,10 +12,12 @@ import type { z } from 'zod'
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
 import { authenticate, secretIn, tenantOfCall } from '../access/authenticate.ts'
 import { anonymous, type Caller, mustBePermitted, mustBePlatform } from '../access/caller.ts'
+import type { AuditTrail } from '../audit/trail.ts'
 import { derivedId, PLATFORM } from '../keys.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
+import { audited } from './audited.ts'
 import { type GivenAnswer, onceAKey, type StoredAnswer } from './idempotency.ts'
 import { openApiDocument } from './openapi.ts'
 import { checkAnswer, ifMatchOf } from './precondition.ts'
@@ -37,6 +39,7 @@ export interface HttpAppOptions {
   /** For a platform key. */
   metrics: Metrics
   throttle: Throttle
+  trail: AuditTrail
   /** Proxies of ours before this, each of which adds the address that it was called from to X-Forwarded-For. */
   trustedProxies?: number
 }
@@ -192,7 +195,7 @@ const serve = async (context: RouterContext, definition: AnyRoute, options: Http
   }
 }
 
-const answerCall = async (context: RouterContext, definition: AnyRoute, { services }: HttpAppOptions, caller: Caller): Promise<void> => {
+const answerCall = async (context: RouterContext, definition: AnyRoute, { services, trail }: HttpAppOptions, caller: Caller): Promise<void> => {
   const headers = headersOf(context)
   const isPublic = definition.access === 'public'
   // Who may not ask is not read.
@@ -218,7 +221,9 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, { servic
   }
   await checkStorefront(services, definition.storefront, call as Call<unknown, unknown, unknown>)
   const work = async (newId: Call<unknown, unknown, unknown>['newId']): Promise<GivenAnswer> => {
-    const answer = await definition.handle({ ...call, newId } as never)
+    const whole = { ...call, newId } as Call<unknown, unknown, unknown>
+    const asked = { requestId: context.response.get('x-request-id'), from: context.ip }
+    const answer = await audited(trail, definition, whole, asked, () => definition.handle(whole as never))
     checkAnswer(definition.ifMatch, call.ifMatch, answer)
     const { body, revision, isUnderWay } = answer
     return { status: definition.status, body, isUnderWay, ...(revision === undefined ? {} : { revision }) }
@@ -226,7 +231,7 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, { servic
 
   const key = definition.method === 'post' && !isPublic && !definition.takes ? headers['idempotency-key'] : undefined
   if (key === undefined || key === '') {
-    write(context, await work((prefix) => `${prefix}_${ulid(services.clock.nowMs())}`))
+    write(context, await work((prefix) => `${prefix}_${ulid(services.clock.nowMs())}`), definition.gives)
     return
   }
   const request = {
@@ -256,8 +261,9 @@ const goneSignal = ({ res }: RouterContext): AbortSignal => {
   return gone.signal
 }
 
-const write = (context: RouterContext, answer: StoredAnswer): void => {
+const write = (context: RouterContext, answer: StoredAnswer, type?: string): void => {
   context.status = answer.status
+  if (type !== undefined) context.type = type
   if (answer.revision !== undefined) context.set('etag', `"${answer.revision}"`)
   if (answer.status !== 204) context.body = answer.body
 }

@@ -45,7 +45,7 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
     responses: { 200: { description: 'The metrics.', content: { 'text/plain': { schema: { type: 'string' } } } }, ...problems },
   })
   for (const definition of routes) {
-    const { method, path, summary, params, query, body, takes, status, answer } = definition
+    const { method, path, summary, params, query, body, takes, gives, status, answer } = definition
     const needsKey = definition.access !== 'public'
     const { ifMatch } = definition
     const comparedWith = ifMatch === 'answer' ? 'what is answered' : 'document' in ifMatch ? ifMatch.document : undefined
@@ -59,6 +59,7 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
               .openapi({ description: `The ETag of ${comparedWith}: 412 if it is another by now.` }),
           }
         : {}),
+      ...(needsKey && method !== 'get' ? { 'x-reason': z.string().max(500).optional().openapi({ description: 'Why; kept in the audit log.' }) } : {}),
       ...(needsKey && method === 'post' ? { 'idempotency-key': z.string().max(255).optional() } : {}),
     })
     registry.registerPath({
@@ -76,7 +77,11 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
         ...(body ? { body: { required: true, content: { 'application/json': { schema: body } } } } : {}),
       },
       responses: {
-        [status]: answer ? { description: 'Done.', content: { 'application/json': { schema: answer } } } : { description: 'Done.' },
+        [status]: gives
+          ? { description: 'Done.', content: { [gives]: { schema: { type: 'string' } } } }
+          : answer
+            ? { description: 'Done.', content: { 'application/json': { schema: answer } } }
+            : { description: 'Done.' },
         ...problems,
       },
     })

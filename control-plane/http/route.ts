@@ -90,6 +90,8 @@ export interface Route<P extends z.ZodType | undefined, Q extends z.ZodType | un
   body?: B
   /** A type of body other than JSON, which is handed on as it arrives. Its answer is not kept for repeats. */
   takes?: 'text/csv'
+  /** A type of answer other than JSON: its body is a stream. */
+  gives?: 'application/jsonl'
   /** The status of success, and the answer's schema; absent for an empty answer. */
   status: 200 | 201 | 204
   answer?: z.ZodType

@@ -1,5 +1,6 @@
 /** Every collection, with its schema and the type of its documents. */
 import { type ApiKey, apiKeySchema } from './api-key.ts'
+import { type AuditBlock, auditBlockSchema } from './audit-block.ts'
 import { type Bundle, type BundleVersion, bundleSchema, bundleVersionSchema, type EntitlementKind, entitlementKindSchema } from './bundle.ts'
 import { type Customer, customerSchema } from './customer.ts'
 import { entitlementSetSchema, type StoredEntitlementSet, type UsageCounters, usageCountersSchema } from './entitlement-set.ts'
@@ -20,6 +21,7 @@ export interface Documents {
   tenants: Tenant
   apiKeys: ApiKey
   roles: Role
+  auditBlocks: AuditBlock
   storefronts: Storefront
   pspAccounts: PspAccount
   bundles: Bundle
@@ -45,6 +47,7 @@ export const schemas = {
   tenants: tenantSchema,
   apiKeys: apiKeySchema,
   roles: roleSchema,
+  auditBlocks: auditBlockSchema,
   storefronts: storefrontSchema,
   pspAccounts: pspAccountSchema,
   bundles: bundleSchema,

@@ -12,6 +12,7 @@ const nouns: Record<CollectionName, string> = {
   tenants: 'tenant',
   apiKeys: 'API key',
   roles: 'role',
+  auditBlocks: 'block of the audit log',
   storefronts: 'storefront',
   pspAccounts: 'PSP account',
   bundles: 'bundle',

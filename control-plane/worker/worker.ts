@@ -34,6 +34,9 @@ const SET_ASIDE_MS = 60_000
 /** Everything that is waited for ends by itself; what has not by now is told of, and its place is given to others. */
 const WORK_WITHIN_MS = 5 * 60_000
 
+/** Collections whose documents are removed when they are past their time. */
+const expiring = ['idempotencyRecords', 'webhookEvents', 'auditBlocks'] as const
+
 export interface Worker {
   /** Does everything that is due now, and resolves. Does not reject: what fails is logged and set aside. */
   runOnce(): Promise<void>
@@ -155,7 +158,7 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
     else yield* shuffled(documents)
   }
 
-  const removeExpired = async (collection: 'idempotencyRecords' | 'webhookEvents'): Promise<void> => {
+  const removeExpired = async (collection: (typeof expiring)[number]): Promise<void> => {
     let removed: number
     do {
       removed = 0
@@ -181,7 +184,7 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
       }
       return { name: collection, run }
     }),
-    ...(['idempotencyRecords', 'webhookEvents'] as const).map((collection): Lane => {
+    ...expiring.map((collection): Lane => {
       const run = async () => {
         if (mayBill()) await removeExpired(collection)
       }

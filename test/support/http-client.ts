@@ -30,7 +30,8 @@ export const httpClient = (base: string, options: { key?: string; tenant?: strin
       ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
     })
     const text = await answer.text()
-    return { status: answer.status, body: text === '' ? undefined : JSON.parse(text), headers: answer.headers }
+    const isJson = /json(;|$)/.test(answer.headers.get('content-type') ?? '')
+    return { status: answer.status, body: text === '' ? undefined : isJson ? JSON.parse(text) : text, headers: answer.headers }
   }
   return {
     call,

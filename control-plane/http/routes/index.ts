@@ -1,4 +1,5 @@
 import { apiKeyRoutes } from './api-keys.ts'
+import { auditLogRoutes } from './audit-log.ts'
 import { bundleRoutes } from './bundles.ts'
 import { callerRoutes } from './caller.ts'
 import { customerRoutes } from './customers.ts'
@@ -19,6 +20,7 @@ export const routes = [
   ...tenantRoutes,
   ...callerRoutes,
   ...roleRoutes,
+  ...auditLogRoutes,
   ...apiKeyRoutes,
   ...storefrontRoutes,
   ...pspAccountRoutes,

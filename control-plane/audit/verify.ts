@@ -1,0 +1,43 @@
+import type { AuditBlock } from '../schemas/audit-block.ts'
+import type { Storage } from '../storage/storage.ts'
+import { wrongWith } from './chain.ts'
+import { blocksForward } from './read.ts'
+
+export interface Verified {
+  blocks: number
+  /** The newest: to be kept elsewhere. Undefined where there is none. */
+  head: Pick<AuditBlock, 'seq' | 'hash'> | undefined
+  problems: string[]
+}
+
+/** Of one that is broken everywhere the first are told. */
+const MAX_PROBLEMS = 20
+
+/** @param expected a head that was kept elsewhere. */
+export const verifyChain = async (
+  storage: Pick<Storage, 'auditBlocks'>,
+  tenantId: string,
+  now: Date,
+  expected?: Pick<AuditBlock, 'seq' | 'hash'>,
+): Promise<Verified> => {
+  const problems: string[] = []
+  let before: AuditBlock | undefined
+  let blocks = 0
+  let isExpectedThere = expected === undefined
+  const note = (problem: string | undefined) => {
+    if (problem !== undefined && problems.length < MAX_PROBLEMS) problems.push(problem)
+  }
+  for await (const block of blocksForward(storage, tenantId)) {
+    // What is past its time is being removed, in no order.
+    if (block.expiresAt <= now) continue
+    note(wrongWith(block, before, now))
+    if (block.seq === expected?.seq) {
+      isExpectedThere = true
+      if (block.hash !== expected.hash) note(`block ${block.seq} is not the one that was expected: it, or one before it, was changed`)
+    }
+    before = block
+    blocks += 1
+  }
+  if (!isExpectedThere) note(`block ${expected?.seq}, which was expected, is not there`)
+  return { blocks, head: before && { seq: before.seq, hash: before.hash }, problems }
+}

@@ -1,0 +1,131 @@
+/**
+ * Every change by a caller goes through here: it is told to the audit log before it is made, and again, with what became of it,
+ * before it is answered.
+ */
+
+import { fieldError, isAppError } from '../../common/errors.ts'
+import type { AuditEntry } from '../audit/entry.ts'
+import { changesBetween, customerReference, masked } from '../audit/masked.ts'
+import type { AuditTrail } from '../audit/trail.ts'
+import { PLATFORM } from '../keys.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import type { Answer, AnyRoute, Call } from './route.ts'
+import { routes } from './routes/index.ts'
+
+/** What only looks, and usage, which is what is sold and no act of administration. */
+const isChange = ({ method, access }: AnyRoute): boolean =>
+  method !== 'get' && access !== 'public' && access !== 'usage:report' && access !== 'everybody' && !access.endsWith(':read')
+
+/** The GET of the document that a route changes: that of its path, or of the nearest path above. */
+const readerOf = ({ path }: AnyRoute): AnyRoute | undefined => {
+  for (let parts = path.split('/'); parts.length > 2; parts = parts.slice(0, -1)) {
+    const here = parts.join('/')
+    const reader = routes.find((one) => one.method === 'get' && one.path === here && one.ifMatch === 'answer')
+    if (reader) return reader
+  }
+  return undefined
+}
+
+const readers = new Map(routes.map((route) => [route, readerOf(route)]))
+
+type AnyCall = Call<unknown, unknown, unknown>
+
+const named = (value: unknown): Record<string, string> =>
+  Object.fromEntries(Object.entries((value ?? {}) as object).filter((entry): entry is [string, string] => typeof entry[1] === 'string'))
+
+/** What a route makes, by the name that paths have for it: `customer` of `/v1/customers`. */
+const madeBy = ({ path }: AnyRoute): string => {
+  const below = routes.find((one) => one.path.startsWith(`${path}/{`))?.path.slice(path.length + 2)
+  return below ? below.slice(0, below.indexOf('}')) : (path.split('/').at(-1) ?? '').replace(/s$/, '')
+}
+
+/** As the caller named them, and what was made; customers by a name that says nothing of them. */
+const resourceOf = (route: AnyRoute, call: AnyCall, made: unknown): Record<string, string> => {
+  const { storefrontId, customerId, bundleId, account } = named(call.body)
+  const all: Record<string, string | undefined> = { storefront: storefrontId, customer: customerId, bundle: bundleId, account, ...named(call.params) }
+  const { id } = made === undefined ? {} : named(made)
+  if (id !== undefined) all[madeBy(route)] = id
+  if (all.customer !== undefined) all.customer = customerReference(tenantIdOf(call), all.storefront ?? '', all.customer)
+  if (isOfCustomer(route)) delete all.method
+  return Object.fromEntries(Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== undefined))
+}
+
+/** What is about no tenant that is there: tenants being made, or ended. */
+const tenantIdOf = ({ tenant }: AnyCall): string => (tenant as Tenant | undefined)?.tenantId ?? PLATFORM
+
+const isOfCustomer = ({ path }: AnyRoute): boolean => path.includes('/customers')
+
+const MAX_REASON = 500
+
+/** @throws AppError `invalid_request`. */
+const reasonOf = ({ headers, body }: AnyCall): string | null => {
+  const said = headers['x-reason']
+  if (said !== undefined && said.length > MAX_REASON) throw fieldError('invalid_request', 'X-Reason', `must not be longer than ${MAX_REASON} characters`)
+  return said || named(body).reason || null
+}
+
+/** What a reader of the document sees; undefined where there is none, or none can be read. */
+const seenBy = async (reader: AnyRoute | undefined, call: AnyCall): Promise<unknown> => {
+  if (!reader) return undefined
+  try {
+    return (await reader.handle({ ...call, query: {}, body: undefined, within: undefined } as never)).body
+  } catch (error) {
+    if (!isAppError(error)) throw error
+    return undefined
+  }
+}
+
+/** Beyond this an entry names the fields and leaves out what was in them. */
+const MAX_CHANGES = 16_384
+
+const bounded = (changes: NonNullable<AuditEntry['changes']>): NonNullable<AuditEntry['changes']> =>
+  JSON.stringify(changes).length <= MAX_CHANGES ? changes : changes.map(({ field }) => ({ field }))
+
+export interface Asked {
+  requestId: string
+  /** The address that the call came from. */
+  from: string
+}
+
+/**
+ * @param work makes the change.
+ * @throws AppError `unavailable` when it could not be told, and then nothing is changed; what `work` throws.
+ */
+export const audited = async (trail: AuditTrail, route: AnyRoute, call: AnyCall, { requestId, from }: Asked, work: () => Promise<Answer>): Promise<Answer> => {
+  if (!isChange(route)) return work()
+  const { services, caller } = call
+  const reader = readers.get(route)
+  const tenantId = tenantIdOf(call)
+  const isNew = route.method === 'post' && !reader
+  const before = isNew ? undefined : await seenBy(reader, call)
+  const tell = (entry: Pick<AuditEntry, 'event'> & Partial<AuditEntry>, made?: unknown): Promise<void> =>
+    trail.append(tenantId, {
+      at: services.clock.now().toISOString(),
+      requestId,
+      actor: { kind: caller.kind, id: caller.id, name: caller.name ?? null, role: caller.role },
+      from,
+      action: `${route.method} ${route.path}`,
+      resource: resourceOf(route, call, isNew ? (made ?? call.body) : undefined),
+      reason: reasonOf(call),
+      ...entry,
+    })
+  const context = { tenantId, isCustomer: isOfCustomer(route), storefrontId: named(call.params).storefront }
+  await tell({ event: 'begun', input: masked(call.body, context) })
+  const outcome = async (result: Pick<AuditEntry, 'status' | 'code' | 'changes'>, made?: unknown): Promise<void> => {
+    try {
+      await tell({ event: 'done', ...result }, made)
+    } catch (error) {
+      // It has been done, or refused, and its beginning is told: the caller is not told otherwise.
+      services.log.error({ err: error, requestId }, 'the audit log could not be told what became of a call')
+    }
+  }
+  try {
+    const answer = await work()
+    const after = route.status === 204 ? undefined : isNew || route.answer === reader?.answer ? answer.body : await seenBy(reader, call)
+    await outcome({ status: route.status, changes: bounded(changesBetween(before, after, context)) }, answer.body)
+    return answer
+  } catch (error) {
+    await outcome({ code: isAppError(error) ? error.code : 'internal' })
+    throw error
+  }
+}

@@ -1,0 +1,129 @@
+import { Readable } from 'node:stream'
+import { fieldError } from '../../../common/errors.ts'
+import type { AuditEntry } from '../../audit/entry.ts'
+import { customerReference } from '../../audit/masked.ts'
+import { blocksForward, entriesOf, type Filter, newestFirst, type Place } from '../../audit/read.ts'
+import { PLATFORM } from '../../keys.ts'
+import type { Services } from '../../services.ts'
+import { id, instant, pageOf, pageQuery, z } from '../fields.ts'
+import { ofList, route } from '../route.ts'
+
+const entryAnswer = z
+  .object({
+    at: instant,
+    requestId: z.string(),
+    event: z
+      .enum(['begun', 'done'])
+      .openapi({ description: 'begun is written before a change is made, done afterwards; a begun without a done is of a process that died in between.' }),
+    actor: z.object({ kind: z.string(), id: z.string(), name: z.string().nullable(), role: z.string() }),
+    from: z.string().openapi({ description: 'The address that the call came from.' }),
+    action: z.string(),
+    resource: z.record(z.string(), z.string()),
+    reason: z.string().nullable().openapi({ description: 'As the caller said it, in X-Reason or in the body.' }),
+    input: z.unknown().optional().openapi({ description: 'With begun: what was asked, without secrets and personal data.' }),
+    status: z.int().optional(),
+    code: z.string().optional().openapi({ description: 'Why it was refused.' }),
+    changes: z.array(z.object({ field: z.string(), before: z.unknown().optional(), after: z.unknown().optional() })).optional(),
+  })
+  .openapi('AuditEntry')
+
+const filters = {
+  from: instant.optional(),
+  to: instant.optional(),
+  actor: id.optional().openapi({ description: 'The id of a key or a user.' }),
+  action: z.string().min(1).max(200).optional().openapi({ description: 'As entries name it: `post /v1/payments/{payment}/refund`.' }),
+  requestId: id.optional(),
+  event: z.enum(['begun', 'done']).optional(),
+  storefrontId: id.optional(),
+  customerId: id.optional().openapi({ description: 'With storefrontId. Entries name customers by a name that is computed from both.' }),
+}
+
+const pageFilters = z.strictObject({ ...filters, ...pageQuery })
+const filtersOnly = z.strictObject(filters)
+type Filters = z.output<typeof filtersOnly>
+
+/** @throws AppError `invalid_request` on `storefrontId`. */
+const filterOf = (tenantId: string, { from, to, actor, action, requestId, event, storefrontId, customerId }: Filters): Filter => {
+  if (customerId !== undefined && storefrontId === undefined)
+    throw fieldError('invalid_request', 'storefrontId', 'is needed with customerId: a customer is unique within its storefront only')
+  const customer = customerId === undefined ? undefined : customerReference(tenantId, storefrontId ?? '', customerId)
+  const is = (wanted: string | undefined, value: string | undefined) => wanted === undefined || wanted === value
+  const timeOf = (text: string | undefined) => (text === undefined ? undefined : new Date(text))
+  const [after, before] = [timeOf(from), timeOf(to)]
+  return {
+    from: after,
+    to: before,
+    matches: (entry) =>
+      is(actor, entry.actor.id) &&
+      is(action, entry.action) &&
+      is(requestId, entry.requestId) &&
+      is(event, entry.event) &&
+      is(storefrontId, entry.resource.storefront) &&
+      is(customer, entry.resource.customer) &&
+      !(after && new Date(entry.at) < after) &&
+      !(before && new Date(entry.at) > before),
+  }
+}
+
+const placeOf = (cursor: string | undefined): Place | undefined => {
+  if (cursor === undefined) return undefined
+  const [, seq, at] = /^(\d{1,15})-(\d{1,15})$/.exec(cursor) ?? []
+  if (seq === undefined || at === undefined) throw fieldError('invalid_request', 'cursor', 'is not a cursor of this list; use the nextCursor of its last page')
+  return { seq: Number(seq), at: Number(at) }
+}
+
+const cursorOf = ({ seq, at }: Place): string => `${seq}-${at}`
+
+const pageOfLog = async ({ storage }: Services, tenantId: string, { limit, cursor, ...query }: z.output<typeof pageFilters>) => {
+  const { entries, next } = await newestFirst(storage, tenantId, filterOf(tenantId, query), limit, placeOf(cursor))
+  return { body: { data: entries, ...(next ? { nextCursor: cursorOf(next) } : {}) } }
+}
+
+export const auditLogRoutes = [
+  route({
+    method: 'get',
+    path: '/v1/audit-log',
+    summary: 'Who changed what, newest first; a page may be short, or empty, while there is more',
+    access: 'audit-log:read',
+    storefront: 'all',
+    ifMatch: ofList,
+    query: pageFilters,
+    status: 200,
+    answer: pageOf(entryAnswer),
+    handle: async ({ services, tenant, query }) => pageOfLog(services, tenant.tenantId, query),
+  }),
+  route({
+    method: 'get',
+    path: '/v1/platform/audit-log',
+    summary: 'The same, of what is of no tenant: tenants that were made or ended',
+    access: 'platform',
+    storefront: 'none',
+    ifMatch: ofList,
+    ofTenant: false,
+    query: pageFilters,
+    status: 200,
+    answer: pageOf(entryAnswer),
+    handle: async ({ services, query }) => pageOfLog(services, PLATFORM, query),
+  }),
+  route({
+    method: 'get',
+    path: '/v1/audit-log/export',
+    summary: 'The same, oldest first and whole, as JSON lines',
+    access: 'audit-log:read',
+    storefront: 'all',
+    ifMatch: ofList,
+    query: filtersOnly,
+    status: 200,
+    gives: 'application/jsonl',
+    handle: async ({ services, tenant, query }) => {
+      const filter = filterOf(tenant.tenantId, query)
+      const lines = async function* () {
+        for await (const block of blocksForward(services.storage, tenant.tenantId, filter.from)) {
+          const found = entriesOf(block).filter(filter.matches)
+          if (found.length > 0) yield `${found.map((entry: AuditEntry) => JSON.stringify(entry)).join('\n')}\n`
+        }
+      }
+      return { body: Readable.from(lines()) }
+    },
+  }),
+]
