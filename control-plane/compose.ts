@@ -130,7 +130,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     timeoutMs: config.PSP_TIMEOUT_MS,
     simulatorTimeoutMs,
   })
-  const services: Services = { storage, feed, psps, sealing, webhooksInHand: { count: 0 }, clock, log }
+  const services: Services = { storage, feed, psps, sealing, webhooksInHand: { count: 0 }, clock, log, webhookEventDays: config.WEBHOOK_EVENT_DAYS }
   const newPlatformKey = config.PLATFORM_API_KEY ? undefined : await generatePlatformKey(services)
   let draining: Draining | undefined
   const isReady = async () => {

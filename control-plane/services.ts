@@ -20,6 +20,8 @@ export interface Services {
   log: Log
   /** How long what is begun may take before a sweeper takes it over, in milliseconds; without, as long as a request may. */
   leaseMs?: number
+  /** How long events of providers are kept, in days; 30 without. */
+  webhookEventDays?: number
 }
 
 /** The time that governs a tenant's business: the system's, or a sandbox tenant's own. */

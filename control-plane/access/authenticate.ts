@@ -53,6 +53,7 @@ export const tenantOfCall = async (services: Services, caller: Caller, named: st
   const tenantId = caller.tenantId ?? named
   if (tenantId === undefined) throw fieldError('invalid_request', 'x-tn', 'a platform key has to name the tenant in this header')
   const tenant = await services.storage.tenants.find(keys.tenant(tenantId))
-  if (!tenant) throw new AppError('not_found', 'no such tenant')
+  if (!tenant || tenant.ended) throw new AppError('not_found', 'no such tenant')
+  if (tenant.ending) throw new AppError('not_allowed_in_state', 'the tenant is being ended: nothing of it can be read or changed any more')
   return tenant
 }

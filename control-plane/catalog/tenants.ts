@@ -60,7 +60,7 @@ export const finishTenant = async (services: Services, tenant: Tenant): Promise<
     if (!latest.setup && !latest.repairAt) return undefined
     // Someone moved the clock meanwhile: that change's own publication takes its mark away.
     const done = published && latest.testNow?.getTime() === tenant.testNow?.getTime()
-    return { ...latest, setup: undefined, repairAt: done ? undefined : latest.repairAt }
+    return { ...latest, setup: undefined, repairAt: done && !latest.ending ? undefined : latest.repairAt }
   })
 }
 

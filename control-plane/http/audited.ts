@@ -12,9 +12,9 @@ import type { Tenant } from '../schemas/tenant.ts'
 import type { Answer, AnyRoute, Call } from './route.ts'
 import { routes } from './routes/index.ts'
 
-/** What only looks, and usage, which is what is sold and no act of administration. */
+/** What only looks, and usage, which is what is sold and no act of administration. That somebody took all of a person is told of, too. */
 const isChange = ({ method, access }: AnyRoute): boolean =>
-  method !== 'get' && access !== 'public' && access !== 'usage:report' && access !== 'everybody' && !access.endsWith(':read')
+  (method !== 'get' || access === 'customers:export') && access !== 'public' && access !== 'usage:report' && access !== 'everybody' && !access.endsWith(':read')
 
 /** The GET of the document that a route changes: that of its path, or of the nearest path above. */
 const readerOf = ({ path }: AnyRoute): AnyRoute | undefined => {

@@ -16,7 +16,11 @@ const fields = defineFields({
       apiKey: { type: part({ id: { type: String, required: true }, secretHash: { type: String, required: true }, hint: { type: String } }), required: true },
     }),
   },
-  /** The test clock has been moved and the feed may not know. */
+  /** When somebody ended it: no call about it begins any more. */
+  ending: { type: Date },
+  /** When nothing of it was left. */
+  ended: { type: Date },
+  /** The test clock has been moved and the feed may not know; or it is being ended. */
   repairAt: { type: Date },
 })
 

@@ -3,6 +3,7 @@
  * processes at once, or again after a crash.
  */
 import { isAppError } from '../../common/errors.ts'
+import { finishEnding } from '../catalog/end-tenant.ts'
 import { finishTenant } from '../catalog/tenants.ts'
 import { finishCustomer } from '../customers/finish-customer.ts'
 import { forgetInFeed } from '../entitlements/remove-set.ts'
@@ -76,7 +77,7 @@ export const repairable = ['tenants', 'webhookEvents', 'payments', 'subscription
 export type Repairable = (typeof repairable)[number]
 
 const work: { [K in Repairable]: (services: Services, tenant: Tenant, document: Documents[K]) => Promise<unknown> } = {
-  tenants: (services, tenant) => finishTenant(services, tenant),
+  tenants: (services, tenant) => (tenant.ending ? finishEnding(services, tenant) : finishTenant(services, tenant)),
   webhookEvents: processWebhook,
   payments: (services, tenant, payment) => resumePayment(services, tenant, payment.id),
   subscriptions: advanceIfFirst,

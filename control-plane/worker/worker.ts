@@ -130,7 +130,7 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
 
   const liveTenants = async (): Promise<string[]> => {
     const ids: string[] = []
-    for await (const { mode, tenantId } of every(storage.tenants, {})) if (mode === 'live') ids.push(tenantId)
+    for await (const { mode, tenantId, ended } of every(storage.tenants, {})) if (mode === 'live' && !ended) ids.push(tenantId)
     return ids
   }
 

@@ -21,14 +21,15 @@ interface Entry {
 }
 
 /** What changes nothing, or is usage. */
-const looks = (route: (typeof routes)[number]) => route.method === 'get' || ['public', 'usage:report'].includes(route.access) || route.access.endsWith(':read')
+const looks = (route: (typeof routes)[number]) =>
+  (route.method === 'get' && route.access !== 'customers:export') || ['public', 'usage:report'].includes(route.access) || route.access.endsWith(':read')
 
 inWorlds(test, (story) => {
   story('every route that changes something is told of before and after, with who and from where', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     const requests = await openEverything(shop)
     for (const route of routes) {
-      if (route.access === 'public' || route.access === 'platform') continue
+      if (route.access === 'public' || route.access === 'platform' || route.ofTenant === false) continue
       const { path, body, headers } = requests[`${route.method} ${route.path}`] as RouteRequest
       const answer = await shop.api.call(route.method.toUpperCase(), path, body, { ...headers, 'x-reason': 'the matrix' })
       const { data } = (await shop.api.get(`/audit-log?requestId=${answer.headers.get('x-request-id')}`)).body as { data: Entry[] }

@@ -76,6 +76,8 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
     'get /v1/audit-log': list('/v1/audit-log'),
     'get /v1/audit-log/export': list('/v1/audit-log/export'),
     'get /v1/platform/audit-log': { path: '/v1/platform/audit-log', headers: { authorization: `Bearer ${PLATFORM_KEY}` } },
+    // Subscriptions live.
+    'delete /v1/tenants/{tenant}': { ...document(`/v1/tenants/${shop.tenantId}`), status: 409 },
     'post /v1/api-keys': { path: '/v1/api-keys', body: { role: 'read' } },
     'get /v1/api-keys': list('/v1/api-keys'),
     'get /v1/api-keys/{key}': document(`/v1/api-keys/${key.body.id}`),
@@ -104,6 +106,7 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
     'patch /v1/storefronts/{storefront}/customers/{customer}': document(customerPath, { name: 'Changed' }),
     'delete /v1/storefronts/{storefront}/customers/{customer}': document('/v1/storefronts/us-store/customers/gone'),
     'get /v1/storefronts/{storefront}/customers/{customer}/entitlements': document(`${customerPath}/entitlements`),
+    'get /v1/storefronts/{storefront}/customers/{customer}/export': list(`${customerPath}/export`),
     'post /v1/usage': { path: '/v1/usage', body: { storefrontId: 'us-store', customerId: 'c', entitlement: 'api_limit', amount: 1 } },
     'post /v1/storefronts/{storefront}/customers/{customer}/payment-methods': {
       path: `${customerPath}/payment-methods`,

@@ -56,7 +56,7 @@ const customerAnswer = z
   })
   .openapi('Customer')
 
-const toAnswer = (customer: Customer, now: Date) => ({
+export const toCustomerAnswer = (customer: Customer, now: Date) => ({
   id: customer.id,
   storefrontId: customer.storefrontId,
   email: customer.email ?? null,
@@ -67,7 +67,7 @@ const toAnswer = (customer: Customer, now: Date) => ({
   createdAt: iso(customer.createdAt),
 })
 
-const answer = (customer: Customer, now: Date) => ({ body: toAnswer(customer, now), revision: customer.revision })
+const answer = (customer: Customer, now: Date) => ({ body: toCustomerAnswer(customer, now), revision: customer.revision })
 const params = z.object({ storefront: id, customer: id })
 
 const grantAnswer = z.object({
@@ -124,7 +124,7 @@ export const customerRoutes = [
       const { tenantId } = tenant
       await services.storage.storefronts.get(keys.storefront(tenantId, params.storefront))
       const page = await services.storage.customers.page({ where: { tenantId, storefrontId: params.storefront }, ...query })
-      return { body: { ...page, data: page.data.filter(({ erasing }) => !erasing).map((customer) => toAnswer(customer, tenantNow(services, tenant))) } }
+      return { body: { ...page, data: page.data.filter(({ erasing }) => !erasing).map((customer) => toCustomerAnswer(customer, tenantNow(services, tenant))) } }
     },
   }),
   route({

@@ -2,6 +2,7 @@ import { apiKeyRoutes } from './api-keys.ts'
 import { auditLogRoutes } from './audit-log.ts'
 import { bundleRoutes } from './bundles.ts'
 import { callerRoutes } from './caller.ts'
+import { customerExportRoutes } from './customer-export.ts'
 import { customerRoutes } from './customers.ts'
 import { paymentMethodRoutes } from './payment-methods.ts'
 import { paymentRoutes } from './payments.ts'
@@ -26,6 +27,7 @@ export const routes = [
   ...pspAccountRoutes,
   ...bundleRoutes,
   ...customerRoutes,
+  ...customerExportRoutes,
   ...paymentMethodRoutes,
   ...subscriptionRoutes,
   ...paymentRoutes,

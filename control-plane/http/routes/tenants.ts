@@ -1,10 +1,13 @@
 import { AppError } from '../../../common/errors.ts'
+import type { Caller } from '../../access/caller.ts'
+import { endTenant } from '../../catalog/end-tenant.ts'
 import { createTenant, storefrontsOf } from '../../catalog/tenants.ts'
 import { keys } from '../../keys.ts'
 import type { Storefront } from '../../schemas/storefront.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
 import { tenantModes } from '../../schemas/tenant.ts'
 import { id, instant, isoOrNull, name, z } from '../fields.ts'
+import { mustMatch } from '../precondition.ts'
 import { ofNewDocument, route } from '../route.ts'
 import { isWithin } from '../storefront-scope.ts'
 import { storefrontAnswer, storefrontBody, storefrontInput, toStorefrontAnswer } from './storefronts.ts'
@@ -29,6 +32,7 @@ const tenantAnswer = z
     mode: z.enum(tenantModes),
     testClock: instant.nullable().openapi({ description: "A sandbox tenant's own time." }),
     storefronts: z.array(storefrontAnswer),
+    endingSince: instant.nullable().openapi({ description: 'When somebody ended it. Then it is worked off, and is gone.' }),
   })
   .openapi('Tenant')
 
@@ -38,7 +42,13 @@ const toAnswer = (tenant: Tenant, storefronts: Storefront[]) => ({
   mode: tenant.mode,
   testClock: isoOrNull(tenant.testNow),
   storefronts: storefronts.map(toStorefrontAnswer),
+  endingSince: isoOrNull(tenant.ending),
 })
+
+/** Whether another tenant exists is nobody's business. @throws AppError `not_found`. */
+const mustBeOwn = (caller: Caller, tenantId: string): void => {
+  if (caller.tenantId !== undefined && caller.tenantId !== tenantId) throw new AppError('not_found', 'no such tenant')
+}
 
 export const tenantRoutes = [
   route({
@@ -70,9 +80,9 @@ export const tenantRoutes = [
     status: 200,
     answer: tenantAnswer,
     handle: async ({ services, caller, within, params }) => {
-      // Whether another tenant exists is nobody's business.
-      if (caller.tenantId !== undefined && caller.tenantId !== params.tenant) throw new AppError('not_found', 'no such tenant')
+      mustBeOwn(caller, params.tenant)
       const tenant = await services.storage.tenants.get(keys.tenant(params.tenant))
+      if (tenant.ended) throw new AppError('not_found', 'no such tenant')
       const storefronts = await storefrontsOf(services, tenant.tenantId)
       return {
         body: toAnswer(
@@ -81,6 +91,28 @@ export const tenantRoutes = [
         ),
         revision: tenant.revision,
       }
+    },
+  }),
+  route({
+    method: 'delete',
+    path: '/v1/tenants/{tenant}',
+    summary: 'End a tenant, with everything of it but its audit log; its id is never used again',
+    access: 'tenant:end',
+    storefront: 'all',
+    ifMatch: { document: 'the tenant' },
+    ofTenant: false,
+    params: z.object({ tenant: id }),
+    query: z.strictObject({
+      cancel: z.literal('now').optional().openapi({ description: 'Ends subscriptions at once; without, one that lives is a reason to refuse.' }),
+    }),
+    status: 200,
+    answer: z
+      .object({ id: z.string(), endingSince: instant })
+      .openapi('EndingTenant', { description: 'Everything is removed once no money is under way any more, and 30 days later at the latest.' }),
+    handle: async ({ services, caller, params, query, ifMatch }) => {
+      mustBeOwn(caller, params.tenant)
+      const tenant = await endTenant(services, params.tenant, mustMatch(ifMatch), query.cancel === 'now')
+      return { body: { id: tenant.tenantId, endingSince: isoOrNull(tenant.ending) }, revision: tenant.revision }
     },
   }),
 ]

@@ -24,7 +24,7 @@ const eventAnswer = z
   })
   .openapi('WebhookEvent')
 
-const toAnswer = (event: WebhookEvent) => ({
+export const toWebhookEventAnswer = (event: WebhookEvent) => ({
   account: event.account,
   id: event.eventId,
   type: event.type,
@@ -56,7 +56,7 @@ export const webhookEventRoutes = [
     handle: async ({ services, tenant, query: { account, status, ...pages } }) => {
       const where = { tenantId: tenant.tenantId, ...(account === undefined ? {} : { account }), ...(status === undefined ? {} : { status }) }
       const page = await services.storage.webhookEvents.page({ where, ...pages })
-      return { body: { ...page, data: page.data.map(toAnswer) } }
+      return { body: { ...page, data: page.data.map(toWebhookEventAnswer) } }
     },
   }),
   route({
@@ -73,7 +73,7 @@ export const webhookEventRoutes = [
       const event = await services.storage.webhookEvents.get(keys.webhookEvent(tenant.tenantId, params.account, params.event))
       // Providers write names and addresses of payers into it.
       const body = caller.permissions.has('webhook-events:bodies') ? (event.rawBody ?? null) : null
-      return { body: { ...toAnswer(event), body }, revision: event.revision }
+      return { body: { ...toWebhookEventAnswer(event), body }, revision: event.revision }
     },
   }),
   route({
@@ -95,7 +95,7 @@ export const webhookEventRoutes = [
         services.log.warn({ err: error, event: due._id }, 'a replayed webhook could not be applied, and is left to the worker')
       }
       const event = await services.storage.webhookEvents.get(due._id)
-      return { body: toAnswer(event), revision: event.revision }
+      return { body: toWebhookEventAnswer(event), revision: event.revision }
     },
   }),
 ]

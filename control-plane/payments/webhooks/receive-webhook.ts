@@ -12,8 +12,9 @@ import { insertOrGet, update } from '../../storage/update.ts'
 import type { Psp, PspEvent, WebhookRequest } from '../psp/psp.ts'
 import { openAccount } from '../routing/load-route.ts'
 
-/** Longer than any provider sends an event again, so that none is applied twice; and bounds what is kept. */
-const KEPT_FOR_MS = 90 * 24 * 3_600_000
+/** Longer than any provider sends an event again, so that none is applied twice; and they may name payers. */
+const KEPT_DAYS = 30
+const DAY_MS = 86_400_000
 
 const read = (psp: Psp, request: WebhookRequest): PspEvent[] => {
   try {
@@ -77,7 +78,7 @@ export const receiveWebhook = async (services: Services, tenantId: string, accou
         status: 'received',
         rawBody: request.rawBody,
         ...partsOf(event),
-        expiresAt: new Date(now.getTime() + KEPT_FOR_MS),
+        expiresAt: new Date(now.getTime() + (services.webhookEventDays ?? KEPT_DAYS) * DAY_MS),
         repairAt: repairTime(services),
       }),
     ),

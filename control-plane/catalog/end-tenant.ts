@@ -1,0 +1,148 @@
+/**
+ * Ends a tenant: everything of it goes, but the books of who did what (the audit log, until it is past its time), and an empty
+ * document that keeps its id from being used again.
+ *
+ * The first write marks the tenant: from then on no call about it begins (`tenantOfCall`). What follows is the worker's, may be
+ * done twice, and ends with the tenant's document: subscriptions end at once, and what still arrives goes back; when no money is
+ * under way any more, or after `GIVEN_UP_AFTER_MS`, every document is removed.
+ */
+import { AppError, isAppError } from '../../common/errors.ts'
+import { removeSet } from '../entitlements/remove-set.ts'
+import { removeUsage } from '../entitlements/report-usage.ts'
+import { keys } from '../keys.ts'
+import { isUnderWay } from '../payments/erase-payment.ts'
+import { subscriptionStatuses } from '../schemas/subscription.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import type { Services } from '../services.ts'
+import { every } from '../storage/every.ts'
+import { type Collection, MAX_PAGE, type PageQuery, type StoredDocument } from '../storage/storage.ts'
+import { update } from '../storage/update.ts'
+import { cancelSubscription } from '../subscriptions/change-subscription.ts'
+import { isFinal } from '../subscriptions/machine/state.ts'
+
+/** Longer than any call that had begun by the mark. */
+const SETTLED_AFTER_MS = 2 * 60_000
+const LOOK_AGAIN_MS = 3_600_000
+/** A provider that has not said by then what became of a payment is not waited for. */
+const GIVEN_UP_AFTER_MS = 30 * 86_400_000
+
+const alive = subscriptionStatuses.filter((status) => !isFinal(status))
+
+/** @throws AppError `not_allowed_in_state`. */
+const refuseWhileAlive = async ({ storage }: Services, tenantId: string): Promise<void> => {
+  for (const status of alive) {
+    const { data } = await storage.subscriptions.page({ where: { tenantId, status }, limit: 1 })
+    if (data[0])
+      throw new AppError(
+        'not_allowed_in_state',
+        `the subscription ${data[0].id} has not ended: end them all, or DELETE with ?cancel=now, which ends them at once`,
+      )
+  }
+}
+
+/**
+ * Harmless to repeat.
+ * @param cancel ends subscriptions; without, one that lives is a reason to refuse.
+ * @throws AppError `not_found` or `not_allowed_in_state`; what `check` throws.
+ */
+export const endTenant = async (services: Services, tenantId: string, check: (tenant: Tenant) => void, cancel: boolean): Promise<Tenant> => {
+  const { clock, storage } = services
+  return update(storage.tenants, keys.tenant(tenantId), async (tenant) => {
+    if (tenant.ended) throw new AppError('not_found', 'no such tenant')
+    if (tenant.ending) return undefined
+    check(tenant)
+    if (!cancel) await refuseWhileAlive(services, tenantId)
+    return { ...tenant, ending: clock.now(), repairAt: clock.now() }
+  })
+}
+
+const endSubscriptions = async (services: Services, tenant: Tenant): Promise<void> => {
+  const { tenantId } = tenant
+  for (const status of alive)
+    for await (const { id } of every(services.storage.subscriptions, { tenantId, status }))
+      await cancelSubscription(services, tenant, { id: 'tenant_ended', subscriptionId: id, check: () => {} }, 'now').catch((error: unknown) => {
+        // It has ended by itself meanwhile.
+        if (!isAppError(error, 'not_allowed_in_state')) throw error
+      })
+}
+
+const removeSets = async (services: Services, tenant: Tenant): Promise<void> => {
+  for await (const { tenantId, storefrontId, customerId } of every(services.storage.entitlementSets, { tenantId: tenant.tenantId }))
+    await removeSet(services, tenant, { tenantId, storefrontId, customerId })
+}
+
+const hasMoneyUnderWay = async ({ storage }: Services, { tenantId, mode }: Tenant): Promise<boolean> => {
+  // Of a sandbox no money is real, and its time stands still.
+  if (mode === 'sandbox') return false
+  for await (const payment of every(storage.payments, { tenantId })) if (isUnderWay(payment)) return true
+  return false
+}
+
+/** A page at a time, until there are none. @param first what goes before each of them. */
+const removeAll = async <D extends StoredDocument>(
+  collection: Collection<D>,
+  where: PageQuery['where'],
+  first: (document: D) => Promise<unknown> = async () => {},
+): Promise<void> => {
+  for (;;) {
+    const { data } = await collection.page({ where, limit: MAX_PAGE })
+    if (data.length === 0) return
+    for (const document of data) {
+      await first(document)
+      await collection.remove(document).catch((error: unknown) => {
+        // Somebody wrote to it, or removed it: the next page says.
+        if (!isAppError(error, 'revision_conflict', 'not_found')) throw error
+      })
+    }
+  }
+}
+
+/** Of ids that other documents say. */
+const removeOne = async <D extends StoredDocument>(collection: Collection<D>, id: string): Promise<void> => {
+  for (let document = await collection.find(id); document; document = await collection.find(id))
+    await collection.remove(document).catch((error: unknown) => {
+      if (!isAppError(error, 'revision_conflict', 'not_found')) throw error
+    })
+}
+
+const removeCatalog = async ({ storage }: Services, tenantId: string, storefrontId: string): Promise<void> => {
+  const removeKinds = async (entitlements: readonly { key: string }[]): Promise<void> => {
+    for (const { key } of entitlements) await removeOne(storage.entitlementKinds, keys.entitlementKind(tenantId, storefrontId, key))
+  }
+  await removeAll(storage.bundles, { tenantId, storefrontId }, async ({ id, entitlements }) => {
+    await removeAll(storage.bundleVersions, { tenantId, storefrontId, id }, (version) => removeKinds(version.entitlements))
+    await removeKinds(entitlements)
+  })
+}
+
+const removeEverything = async (services: Services, tenant: Tenant): Promise<void> => {
+  const { storage } = services
+  const { tenantId } = tenant
+  await removeSets(services, tenant)
+  await removeAll(storage.settlementReports, { tenantId }, ({ id }) => removeAll(storage.settlementDifferences, { tenantId, reportId: id }))
+  await removeAll(storage.webhookEvents, { tenantId })
+  await removeAll(storage.payments, { tenantId })
+  await removeAll(storage.subscriptions, { tenantId }, ({ id }) => removeAll(storage.eventChunks, { tenantId, subscriptionId: id }))
+  for await (const { id } of every(storage.storefronts, { tenantId })) {
+    await removeAll(storage.customers, { tenantId, storefrontId: id }, ({ _id }) => removeUsage(storage, _id))
+    await removeCatalog(services, tenantId, id)
+  }
+  for (const collection of [storage.pspAccounts, storage.storefronts, storage.roles, storage.apiKeys] as Collection<StoredDocument>[])
+    await removeAll(collection, { tenantId })
+}
+
+/** What the mark asks for, as far as it has come. */
+export const finishEnding = async (services: Services, tenant: Tenant): Promise<Tenant> => {
+  const { clock, storage, log } = services
+  const { _id, tenantId, ending } = tenant
+  if (!ending) return tenant
+  const again = (ms: number) => update(storage.tenants, _id, (latest) => (latest.ended ? undefined : { ...latest, repairAt: new Date(clock.nowMs() + ms) }))
+  await endSubscriptions(services, tenant)
+  await removeSets(services, tenant)
+  const passedMs = clock.nowMs() - ending.getTime()
+  if (passedMs < SETTLED_AFTER_MS) return again(SETTLED_AFTER_MS - passedMs)
+  if (passedMs < GIVEN_UP_AFTER_MS && (await hasMoneyUnderWay(services, tenant))) return again(LOOK_AGAIN_MS)
+  await removeEverything(services, tenant)
+  log.info({ tenantId }, 'a tenant has ended: nothing of it is kept but its audit log')
+  return update(storage.tenants, _id, ({ testNow: _, setup: __, repairAt: ___, ...kept }) => ({ ...kept, name: 'ended', ended: clock.now() }))
+}

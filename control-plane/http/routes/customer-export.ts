@@ -1,0 +1,64 @@
+/** Everything that is kept of a customer, for the customer: as readers see it, without what could be charged with. */
+import { Readable } from 'node:stream'
+import { getCustomer } from '../../customers/customers.ts'
+import { toEntitlementSet } from '../../entitlements/publish-entitlements.ts'
+import { keys } from '../../keys.ts'
+import type { Customer } from '../../schemas/customer.ts'
+import type { Tenant } from '../../schemas/tenant.ts'
+import { type Services, tenantNow } from '../../services.ts'
+import { every } from '../../storage/every.ts'
+import { timelineOf } from '../../subscriptions/timeline.ts'
+import { id, z } from '../fields.ts'
+import { ofList, route } from '../route.ts'
+import { toCustomerAnswer } from './customers.ts'
+import { toPaymentAnswer } from './payment-answer.ts'
+import { toSubscriptionAnswer } from './subscription-answer.ts'
+import { toWebhookEventAnswer } from './webhook-events.ts'
+
+const MAX_TIMELINE = 500
+
+async function* kept(services: Services, tenant: Tenant, customer: Customer): AsyncGenerator<[kind: string, data: unknown]> {
+  const { storage } = services
+  const { tenantId, storefrontId, id: customerId, _id } = customer
+  yield ['customer', toCustomerAnswer(customer, tenantNow(services, tenant))]
+  const set = await storage.entitlementSets.find(_id)
+  if (set) yield ['entitlements', toEntitlementSet(set)]
+  const usage = await storage.usageCounters.find(_id)
+  if (usage) yield ['usage', usage.entries]
+  for await (const subscription of every(storage.subscriptions, { tenantId, storefrontId, customerId })) {
+    yield ['subscription', toSubscriptionAnswer(subscription)]
+    let cursor: string | undefined
+    do {
+      const page = await timelineOf(services, tenant, subscription.id, MAX_TIMELINE, cursor)
+      for (const entry of page.data) yield ['timeline', { subscriptionId: subscription.id, ...entry }]
+      cursor = page.nextCursor
+    } while (cursor)
+  }
+  for await (const payment of every(storage.payments, { tenantId, storefrontId, customerId })) {
+    yield ['payment', toPaymentAnswer(payment)]
+    for await (const event of every(storage.webhookEvents, { tenantId, paymentId: payment.id }))
+      yield ['webhook_event', { ...toWebhookEventAnswer(event), body: event.rawBody ?? null }]
+  }
+}
+
+async function* lines(services: Services, tenant: Tenant, customer: Customer): AsyncGenerator<string> {
+  for await (const [kind, data] of kept(services, tenant, customer)) yield `${JSON.stringify({ kind, data })}\n`
+}
+
+export const customerExportRoutes = [
+  route({
+    method: 'get',
+    path: '/v1/storefronts/{storefront}/customers/{customer}/export',
+    summary: 'Everything that is kept of a customer, as JSON lines: {kind, data}',
+    access: 'customers:export',
+    storefront: 'path',
+    ifMatch: ofList,
+    params: z.object({ storefront: id, customer: id }),
+    status: 200,
+    gives: 'application/jsonl',
+    handle: async ({ services, tenant, params }) => {
+      const customer = await getCustomer(services, keys.customer(tenant.tenantId, params.storefront, params.customer))
+      return { body: Readable.from(lines(services, tenant, customer)) }
+    },
+  }),
+]

@@ -1,0 +1,122 @@
+/** A tenant is ended, and the process dies between any two of the writes and calls that it takes. */
+import test, { type ExecutionContext } from 'ava'
+import { isAppError } from '../../common/errors.ts'
+import { createApiKey } from '../../control-plane/access/api-keys.ts'
+import { tenantOfCall } from '../../control-plane/access/authenticate.ts'
+import { createBundle, replaceBundle } from '../../control-plane/catalog/bundles.ts'
+import { endTenant, finishEnding } from '../../control-plane/catalog/end-tenant.ts'
+import { createPspAccount } from '../../control-plane/catalog/psp-accounts.ts'
+import { createCustomer } from '../../control-plane/customers/customers.ts'
+import { reportUsage } from '../../control-plane/entitlements/report-usage.ts'
+import { keys } from '../../control-plane/keys.ts'
+import { payOnce } from '../../control-plane/payments/one-time-payment.ts'
+import type { Tenant } from '../../control-plane/schemas/tenant.ts'
+import { collectionNames } from '../../control-plane/storage/documents.ts'
+import { cancelSubscription } from '../../control-plane/subscriptions/change-subscription.ts'
+import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
+import { type Laboratory, openLaboratory, storefront } from './laboratory.ts'
+
+const MAX_STEPS = 2_000
+/** Every so manieth step is a death; all of them would take minutes. */
+const EVERY = 5
+const DAY_MS = 86_400_000
+
+const terms = {
+  name: 'daily',
+  pricing: { amountMinor: 100, currency: 'USD', interval: 'day' as const, intervalCount: 1 },
+  entitlements: [{ key: 'seats', kind: 'capacity' as const, limit: 5 }],
+  trialDays: 0,
+  refundEndsAccess: false,
+}
+
+/** A subscription that has ended and one that lives, something used, a payment that was made and one that is pending, two versions of a bundle. */
+const openBusiness = async ({ services, newTenant, bank }: Laboratory, id: string): Promise<Tenant> => {
+  const tenant = await newTenant(id, undefined, storefront)
+  await createBundle(services, tenant, 'shop', 'daily', terms)
+  await replaceBundle(services, tenant, 'shop', 'daily', () => {}, { ...terms, entitlements: [{ key: 'places', kind: 'capacity', limit: 5 }] }, 'new')
+  for (const customer of ['ann', 'bob']) {
+    await createCustomer(services, tenant, 'shop', customer, { paymentMethods: [] })
+    await createSubscription(services, tenant, `of-${customer}`, { bundleId: 'daily', storefrontId: 'shop', customerId: customer, paymentMethod: 'good' })
+  }
+  await cancelSubscription(services, tenant, { id: 'cmd', subscriptionId: 'of-bob', check: () => {} }, 'now')
+  await reportUsage(services, tenant, { tenantId: id, storefrontId: 'shop', customerId: 'ann' }, { id: 'use', entitlement: 'places', change: { add: 2 } })
+  const order = { storefrontId: 'shop', customerId: 'ann', amountMinor: 700, currency: 'USD' }
+  await payOnce(services, tenant, 'pay_done', { ...order, paymentMethod: 'good' })
+  await payOnce(services, tenant, 'pay_pending', { ...order, paymentMethod: 'pending_60' })
+  const charge = { reference: 'pay_done-1', outcome: { status: 'succeeded' as const, pspReference: 'ch' } }
+  await bank.deliver('a', { id: 'evt', type: 'charge.succeeded', charge })
+  await createApiKey(services, tenant, 'key', { role: 'admin' })
+  await createPspAccount(services, id, { id: 'acc', provider: 'stripe', credentials: { secretKey: 'sk' }, capabilities: {} })
+  return tenant
+}
+
+/** What stays of a tenant: an empty document under its id, and by whom its customers were (hashes). */
+const KEPT = new Set(['tenants', 'tombstones', 'auditBlocks', 'idempotencyRecords'])
+
+const isGone = async (t: ExecutionContext, { storage, feed }: Laboratory, what: string): Promise<void> => {
+  const indexed = { tenantId: 't' }
+  for (const name of collectionNames) {
+    if (KEPT.has(name) || name === 'installations') continue
+    const where: Record<string, Record<string, string>> = {
+      bundles: { ...indexed, storefrontId: 'shop' },
+      bundleVersions: { ...indexed, storefrontId: 'shop', id: 'daily' },
+      customers: { ...indexed, storefrontId: 'shop' },
+      eventChunks: { ...indexed, subscriptionId: 'of-ann' },
+      settlementDifferences: { ...indexed, reportId: 'r' },
+    }
+    if (name === 'usageCounters' || name === 'entitlementKinds') continue
+    t.deepEqual((await storage[name].page({ where: where[name] ?? indexed, limit: 10 })).data, [], `${what}: ${name}`)
+  }
+  t.is(await storage.usageCounters.find(keys.customer('t', 'shop', 'ann')), undefined, what)
+  for (const key of ['seats', 'places']) t.is(await storage.entitlementKinds.find(keys.entitlementKind('t', 'shop', key)), undefined, what)
+  t.is(await feed.getSet({ tenantId: 't', storefrontId: 'shop', customerId: 'ann' }), undefined, what)
+  const kept = await storage.tenants.get(keys.tenant('t'))
+  t.like(kept, { name: 'ended', setup: undefined, repairAt: undefined })
+  t.truthy(kept.ended)
+}
+
+test('the end of a tenant comes wherever the process dies, takes everything of it, and nothing of another', async (t) => {
+  let [deaths, ended] = [0, false]
+  for (let step = 1; step < MAX_STEPS && !ended; step += EVERY) {
+    const laboratory = openLaboratory()
+    const { services, storage, feed } = laboratory
+    await openBusiness(laboratory, 'other')
+    const tenant = await openBusiness(laboratory, 't')
+    const marked = await endTenant(services, tenant.tenantId, () => {}, true)
+    // The payment that is pending is not waited for any longer.
+    laboratory.pass(31 * DAY_MS)
+    laboratory.dieAt(step)
+    const [outcome] = await Promise.allSettled([finishEnding(services, marked)])
+    ended = outcome.status === 'fulfilled'
+    deaths += ended ? 0 : 1
+    await laboratory.recover()
+    await isGone(t, laboratory, `step ${step}`)
+    t.like(await storage.subscriptions.get(keys.subscription('other', 'of-ann')), { status: 'active' })
+    t.truthy(await feed.getSet({ tenantId: 'other', storefrontId: 'shop', customerId: 'ann' }))
+    await laboratory.close()
+  }
+  t.log(`${deaths} deaths`)
+  t.true(ended && deaths > 10)
+})
+
+test('while it lives it is not ended without being told so, and an ended one is no more, nor its id', async (t) => {
+  const laboratory = openLaboratory()
+  t.teardown(laboratory.close)
+  const { services, storage, bank } = laboratory
+  await openBusiness(laboratory, 't')
+  const money = bank.kept('')
+  const refused = await t.throwsAsync(endTenant(services, 't', () => {}, false))
+  t.regex(refused?.message ?? '', /of-ann has not ended: .*\?cancel=now/)
+  await endTenant(services, 't', () => {}, true)
+  const caller = { kind: 'api_key' as const, id: 'k', role: 'admin', permissions: new Set<never>(), tenantId: 't' }
+  t.true(isAppError(await t.throwsAsync(tenantOfCall(services, caller, undefined)), 'not_allowed_in_state'))
+  await laboratory.recover()
+  laboratory.pass(31 * DAY_MS)
+  await laboratory.recover()
+  await isGone(t, laboratory, 'after a month')
+  t.is(bank.kept(''), money, 'nothing was charged on the way')
+  t.true(isAppError(await t.throwsAsync(tenantOfCall(services, caller, undefined)), 'not_found'))
+  t.true(isAppError(await t.throwsAsync(endTenant(services, 't', () => {}, true)), 'not_found'))
+  await t.throwsAsync(laboratory.newTenant('t', undefined, storefront), { message: /already exists/ })
+  t.is(await storage.apiKeys.findUnique('secretHash', 'x'), undefined)
+})
