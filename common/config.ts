@@ -107,6 +107,7 @@ const environment = z.object({
   PAYPAL_URL: url('http:', 'https:'),
   MERCADOPAGO_URL: url('http:', 'https:'),
   LOCAL_PSP_PRIVATE_URLS: yesOrNo,
+  OIDC_PRIVATE_URLS: yesOrNo,
   CREDENTIALS_KEY: z
     .string()
     .refine(

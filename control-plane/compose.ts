@@ -33,6 +33,7 @@ import { paypalProvider } from './payments/psp/paypal/adapter.ts'
 import { createSandboxTime, createSimulatorPsp } from './payments/psp/simulator/adapter.ts'
 import { stripeProvider } from './payments/psp/stripe/adapter.ts'
 import { createCircuitBreakers } from './payments/routing/circuit-breakers.ts'
+import { createOpenId } from './people/open-id.ts'
 import type { Services } from './services.ts'
 import { createMongoStorage } from './storage/mongo/storage.ts'
 import { createSqliteStorage } from './storage/sqlite.ts'
@@ -165,6 +166,8 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     metrics,
     throttle,
     trail: createAuditTrail(services, config.AUDIT_LOG_DAYS),
+    openId: createOpenId(services, config.OIDC_PRIVATE_URLS === 'true'),
+    publicUrl: () => (config.PUBLIC_URL ?? url).replace(/\/$/, ''),
     trustedProxies: config.TRUSTED_PROXIES,
   })
   const server = createBoundedServer(app.callback())

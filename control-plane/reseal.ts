@@ -8,7 +8,7 @@ import { createLog } from '../common/log.ts'
 import { runCommand } from '../common/process.ts'
 import { createSealing, sealedWith } from './access/sealing.ts'
 import { openStorage } from './compose.ts'
-import type { PspAccount } from './schemas/psp-account.ts'
+import { keys } from './keys.ts'
 import { every } from './storage/every.ts'
 import { update } from './storage/update.ts'
 
@@ -21,27 +21,42 @@ const run = async () => {
   const storage = await openStorage(config, systemClock, createLog(config.LOG_LEVEL))
   const before = new Map<string, number>()
   let [sealed, lost] = [0, 0]
-  const anew = (account: PspAccount, field: 'credentials' | 'webhookSecret'): string | undefined => {
-    const stored = account[field]
-    return stored ? sealing.seal(sealing.open(stored, account._id), account._id) : undefined
+  const anew = (owner: string, stored: Record<string, string | null | undefined>): Record<string, string> =>
+    Object.fromEntries(
+      Object.entries(stored)
+        .filter((entry): entry is [string, string] => Boolean(entry[1]))
+        .map(([field, text]) => [field, sealing.seal(sealing.open(text, owner), owner)]),
+    )
+  const reseal = async (what: string, stored: (string | null | undefined)[], write: () => Promise<unknown>): Promise<void> => {
+    const held = stored.filter((one) => typeof one === 'string')
+    for (const one of held) before.set(sealedWith(one), (before.get(sealedWith(one)) ?? 0) + 1)
+    if (held.every((one) => sealedWith(one) === sealing.keyId)) return
+    try {
+      await write()
+      sealed += 1
+    } catch (error) {
+      lost += 1
+      say(`${what} cannot be opened: ${error instanceof Error ? error.message : String(error)}`)
+    }
   }
   try {
-    for await (const { tenantId } of every(storage.tenants, {}))
-      for await (const account of every(storage.pspAccounts, { tenantId })) {
-        const held = [account.credentials, account.webhookSecret].filter((one) => typeof one === 'string')
-        for (const one of held) before.set(sealedWith(one), (before.get(sealedWith(one)) ?? 0) + 1)
-        if (held.every((one) => sealedWith(one) === sealing.keyId)) continue
-        try {
-          await update(storage.pspAccounts, account._id, (latest) => {
-            const [credentials, webhookSecret] = [anew(latest, 'credentials'), anew(latest, 'webhookSecret')]
-            return { ...latest, ...(credentials ? { credentials } : {}), ...(webhookSecret ? { webhookSecret } : {}) }
-          })
-          sealed += 1
-        } catch (error) {
-          lost += 1
-          say(`${tenantId}: ${account.id} cannot be opened: ${error instanceof Error ? error.message : String(error)}`)
-        }
-      }
+    for await (const { tenantId } of every(storage.tenants, {})) {
+      for await (const { _id, id, credentials, webhookSecret } of every(storage.pspAccounts, { tenantId }))
+        await reseal(`${tenantId}: ${id}`, [credentials, webhookSecret], () =>
+          update(storage.pspAccounts, _id, (latest) => ({ ...latest, ...anew(_id, { credentials: latest.credentials, webhookSecret: latest.webhookSecret }) })),
+        )
+      for await (const { _id, id, totp } of every(storage.users, { tenantId }))
+        await reseal(`${tenantId}: the authenticator of ${id}`, [totp?.secret], () =>
+          update(storage.users, _id, (latest) =>
+            latest.totp ? { ...latest, totp: { ...latest.totp, ...anew(_id, { secret: latest.totp.secret }) } } : undefined,
+          ),
+        )
+      const provider = await storage.identityProviders.find(keys.identityProvider(tenantId))
+      if (provider)
+        await reseal(`${tenantId}: its identity provider`, [provider.clientSecret], () =>
+          update(storage.identityProviders, provider._id, (latest) => ({ ...latest, ...anew(latest._id, { clientSecret: latest.clientSecret }) })),
+        )
+    }
   } finally {
     await storage.close()
   }

@@ -1,4 +1,5 @@
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
+import { knownStorefronts } from '../catalog/storefronts.ts'
 import { keys, PLATFORM } from '../keys.ts'
 import type { ApiKey } from '../schemas/api-key.ts'
 import type { Tenant } from '../schemas/tenant.ts'
@@ -15,14 +16,6 @@ export interface ApiKeyInput {
   /** To which it is limited. */
   storefronts?: string[] | undefined
   expiresAt?: Date | undefined
-}
-
-/** @throws AppError `unknown_reference`. */
-const knownStorefronts = async ({ storage }: Services, tenantId: string, ids: string[]): Promise<string[]> => {
-  for (const [n, id] of ids.entries())
-    if (!(await storage.storefronts.find(keys.storefront(tenantId, id))))
-      throw fieldError('unknown_reference', `storefronts[${n}]`, `there is no storefront ${JSON.stringify(id)}`)
-  return ids
 }
 
 /** @returns the key and its secret, which is nowhere else. @throws AppError `invalid_request` when it would have expired. */

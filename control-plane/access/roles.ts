@@ -63,6 +63,7 @@ export const changeRole = (
 /** Who has the role now; what is revoked or over does not count. */
 const holderOf = async ({ storage, clock }: Services, tenantId: string, role: string): Promise<string | undefined> => {
   for await (const key of every(storage.apiKeys, { tenantId })) if (key.role === role && isGood(key, clock.now())) return `API key ${key.id}`
+  for await (const user of every(storage.users, { tenantId })) if (user.role === role) return `user ${user.id}`
   return undefined
 }
 

@@ -8,7 +8,21 @@ const SECRET = '[secret]'
 const PERSONAL = '[personal]'
 const CUT = '[cut]'
 
-const secrets = new Set(['secret', 'apiKey', 'webhookSecret', 'credentials', 'clientSecret', 'tokens', 'token', 'password', 'code', 'paymentMethod', 'link'])
+const secrets = new Set([
+  'secret',
+  'apiKey',
+  'webhookSecret',
+  'credentials',
+  'clientSecret',
+  'tokens',
+  'token',
+  'password',
+  'code',
+  'paymentMethod',
+  'invitation',
+  'csrfToken',
+  'totpUri',
+])
 const personal = new Set(['email', 'metadata', 'description', 'country', 'paymentMethods', 'nextAction', 'returnUrl', 'body', 'details'])
 
 const MAX_TEXT = 300

@@ -119,6 +119,7 @@ const removeEverything = async (services: Services, tenant: Tenant): Promise<voi
   const { storage } = services
   const { tenantId } = tenant
   await removeSets(services, tenant)
+  await removeOne(storage.identityProviders, keys.identityProvider(tenantId))
   await removeAll(storage.settlementReports, { tenantId }, ({ id }) => removeAll(storage.settlementDifferences, { tenantId, reportId: id }))
   await removeAll(storage.webhookEvents, { tenantId })
   await removeAll(storage.payments, { tenantId })
@@ -127,7 +128,14 @@ const removeEverything = async (services: Services, tenant: Tenant): Promise<voi
     await removeAll(storage.customers, { tenantId, storefrontId: id }, ({ _id }) => removeUsage(storage, _id))
     await removeCatalog(services, tenantId, id)
   }
-  for (const collection of [storage.pspAccounts, storage.storefronts, storage.roles, storage.apiKeys] as Collection<StoredDocument>[])
+  for (const collection of [
+    storage.pspAccounts,
+    storage.storefronts,
+    storage.roles,
+    storage.sessions,
+    storage.users,
+    storage.apiKeys,
+  ] as Collection<StoredDocument>[])
     await removeAll(collection, { tenantId })
 }
 

@@ -1,3 +1,4 @@
+import { fieldError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { BillingTerms, Routing, Storefront } from '../schemas/storefront.ts'
 import type { Services } from '../services.ts'
@@ -55,3 +56,11 @@ export const changeStorefront = (
     const routing = paymentProviders ? { routing: { ...storefront.routing, ...routingOf(paymentProviders), rules: storefront.routing.rules } } : {}
     return { ...storefront, ...routing, ...change, billing: { ...storefront.billing, ...change.billing } }
   })
+
+/** @throws AppError `unknown_reference`. */
+export const knownStorefronts = async ({ storage }: Services, tenantId: string, ids: string[]): Promise<string[]> => {
+  for (const [n, id] of ids.entries())
+    if (!(await storage.storefronts.find(keys.storefront(tenantId, id))))
+      throw fieldError('unknown_reference', `storefronts[${n}]`, `there is no storefront ${JSON.stringify(id)}`)
+  return ids
+}

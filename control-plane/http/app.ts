@@ -15,14 +15,17 @@ import { anonymous, type Caller, mustBePermitted, mustBePlatform } from '../acce
 import type { AuditTrail } from '../audit/trail.ts'
 import { derivedId, PLATFORM } from '../keys.ts'
 import type { Metrics } from '../metrics.ts'
+import type { OpenId } from '../people/open-id.ts'
+import { callerOfSession, checkCsrf } from '../people/sessions.ts'
 import type { Tenant } from '../schemas/tenant.ts'
+import type { User } from '../schemas/user.ts'
 import type { Services } from '../services.ts'
-import { audited } from './audited.ts'
+import { audited, signInEntry } from './audited.ts'
 import { type GivenAnswer, onceAKey, type StoredAnswer } from './idempotency.ts'
 import { openApiDocument } from './openapi.ts'
 import { checkAnswer, ifMatchOf } from './precondition.ts'
 import { MOST_NAME, toProblem, under, validationError } from './problem.ts'
-import type { AccessRule, AnyRoute, Call } from './route.ts'
+import type { AccessRule, AnyRoute, Call, Cookie, CookieName } from './route.ts'
 import { routes } from './routes/index.ts'
 import { checkStorefront } from './storefront-scope.ts'
 import { RateLimitedError, type Throttle } from './throttle.ts'
@@ -40,6 +43,9 @@ export interface HttpAppOptions {
   metrics: Metrics
   throttle: Throttle
   trail: AuditTrail
+  openId: OpenId
+  /** Where callers reach us. */
+  publicUrl(): string
   /** Proxies of ours before this, each of which adds the address that it was called from to X-Forwarded-For. */
   trustedProxies?: number
 }
@@ -178,12 +184,42 @@ const checkAccess = (caller: Caller, rule: Exclude<AccessRule, 'public'>): void 
   else if (rule !== 'everybody') mustBePermitted(caller, rule)
 }
 
-/** @throws AppError `unauthenticated` or `rate_limited`. */
-const authenticated = ({ ip, headers }: RouterContext, { services, platformKeys, throttle }: HttpAppOptions): Promise<Caller> =>
-  throttle.authenticated(ip, secretIn(headers.authorization), () => authenticate(services, platformKeys, headers.authorization))
+/** What only looks needs no proof that a page of ours asks. */
+const isSafe = (method: string): boolean => method === 'GET' || method === 'HEAD'
+
+/** By a key, or by the session of a browser. @throws AppError `unauthenticated`, `rate_limited`, or `forbidden` for a change by a session without its token. */
+const authenticated = async (context: RouterContext, options: HttpAppOptions): Promise<Caller> => {
+  const { services, platformKeys, throttle } = options
+  const { authorization } = context.headers
+  const session = authorization === undefined ? cookieOf(context, options, 'session') : undefined
+  if (session === undefined) return throttle.authenticated(context.ip, secretIn(authorization), () => authenticate(services, platformKeys, authorization))
+  const caller = await callerOfSession(services, session)
+  if (!isSafe(context.method)) checkCsrf(session, context.get('x-csrf-token') || undefined)
+  return caller
+}
+
+/** A browser sends a `__Host-` cookie to no other host, and only over TLS: https://www.rfc-editor.org/rfc/rfc6265. */
+const cookieName = ({ publicUrl }: HttpAppOptions, name: CookieName): { full: string; secure: boolean } => {
+  const secure = publicUrl().startsWith('https:')
+  return { full: `${secure ? '__Host-' : ''}tollgate-${name}`, secure }
+}
+
+const cookieOf = (context: RouterContext, options: HttpAppOptions, name: CookieName): string | undefined =>
+  context.cookies.get(cookieName(options, name).full) || undefined
+
+const setCookie = (context: RouterContext, options: HttpAppOptions, { name, value, maxAgeMs }: Cookie): void => {
+  const { full, secure } = cookieName(options, name)
+  // TLS ends at a proxy before us.
+  if (secure) context.cookies.secure = true
+  // Lax: whoever comes back from an identity provider is sent here by another site.
+  context.cookies.set(full, value, { httpOnly: true, secure, sameSite: 'lax', path: '/', maxAge: maxAgeMs, signed: false, overwrite: true })
+}
 
 const serve = async (context: RouterContext, definition: AnyRoute, options: HttpAppOptions): Promise<void> => {
-  if (definition.access === 'public') return answerCall(context, definition, options, anonymous)
+  if (definition.access === 'public') {
+    const answer = () => answerCall(context, definition, options, anonymous)
+    return definition.guesses ? options.throttle.guessed(context.ip, answer) : answer()
+  }
   const caller = await authenticated(context, options)
   checkAccess(caller, definition.access)
   const { end, headers } = await options.throttle.begin(caller)
@@ -195,16 +231,18 @@ const serve = async (context: RouterContext, definition: AnyRoute, options: Http
   }
 }
 
-const answerCall = async (context: RouterContext, definition: AnyRoute, { services, trail }: HttpAppOptions, caller: Caller): Promise<void> => {
+const answerCall = async (context: RouterContext, definition: AnyRoute, options: HttpAppOptions, caller: Caller): Promise<void> => {
+  const { services, trail } = options
   const headers = headersOf(context)
   const isPublic = definition.access === 'public'
   // Who may not ask is not read.
   await readBody(context)
-  if (!isPublic) checkText(context)
+  if (!isPublic || definition.guesses) checkText(context)
   const streams = context.is('text/csv') === 'text/csv'
   if (streams && definition.takes !== 'text/csv') throw new AppError('unsupported_media_type', 'the body must be JSON: send Content-Type: application/json')
   if (!streams && definition.takes) throw new AppError('unsupported_media_type', `the body must be ${definition.takes}: send Content-Type: ${definition.takes}`)
   const tenant = isPublic || definition.ofTenant === false ? undefined : await tenantOfCall(services, caller, headers['x-tn'])
+  const asked = { requestId: context.response.get('x-request-id'), from: context.ip }
   const call = {
     services,
     caller,
@@ -217,15 +255,20 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, { servic
     headers,
     rawBody: (context.request as { rawBody?: string }).rawBody ?? '',
     stream: streams ? context.req : undefined,
+    origin: options.publicUrl(),
+    cookie: (name: CookieName) => cookieOf(context, options, name),
+    openId: options.openId,
+    tellOf: (user: User) => trail.append(user.tenantId, signInEntry(services, user, definition, asked)),
     gone: () => goneSignal(context),
   }
   await checkStorefront(services, definition.storefront, call as Call<unknown, unknown, unknown>)
   const work = async (newId: Call<unknown, unknown, unknown>['newId']): Promise<GivenAnswer> => {
     const whole = { ...call, newId } as Call<unknown, unknown, unknown>
-    const asked = { requestId: context.response.get('x-request-id'), from: context.ip }
     const answer = await audited(trail, definition, whole, asked, () => definition.handle(whole as never))
     checkAnswer(definition.ifMatch, call.ifMatch, answer)
-    const { body, revision, isUnderWay } = answer
+    const { body, revision, isUnderWay, cookies = [], location } = answer
+    for (const cookie of cookies) setCookie(context, options, cookie)
+    if (location !== undefined) context.set('location', location)
     return { status: definition.status, body, isUnderWay, ...(revision === undefined ? {} : { revision }) }
   }
 
@@ -237,7 +280,7 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, { servic
   const request = {
     key,
     callerId: caller.id,
-    secret: secretIn(headers.authorization) ?? '',
+    secret: secretIn(headers.authorization) ?? call.cookie('session') ?? '',
     tenantId: tenant?.tenantId ?? PLATFORM,
     fingerprint: JSON.stringify([definition.method, context.path, call.body]),
   }
@@ -265,5 +308,5 @@ const write = (context: RouterContext, answer: StoredAnswer, type?: string): voi
   context.status = answer.status
   if (type !== undefined) context.type = type
   if (answer.revision !== undefined) context.set('etag', `"${answer.revision}"`)
-  if (answer.status !== 204) context.body = answer.body
+  if (answer.status !== 204 && answer.status !== 302) context.body = answer.body
 }

@@ -9,6 +9,8 @@ import { changesBetween, customerReference, masked } from '../audit/masked.ts'
 import type { AuditTrail } from '../audit/trail.ts'
 import { PLATFORM } from '../keys.ts'
 import type { Tenant } from '../schemas/tenant.ts'
+import type { User } from '../schemas/user.ts'
+import type { Services } from '../services.ts'
 import type { Answer, AnyRoute, Call } from './route.ts'
 import { routes } from './routes/index.ts'
 
@@ -86,6 +88,18 @@ export interface Asked {
   /** The address that the call came from. */
   from: string
 }
+
+/** Somebody has come in, by one of the public routes. */
+export const signInEntry = ({ clock }: Pick<Services, 'clock'>, user: User, { method, path }: AnyRoute, { requestId, from }: Asked): AuditEntry => ({
+  at: clock.now().toISOString(),
+  requestId,
+  event: 'done',
+  actor: { kind: 'user', id: user.id, name: user.name ?? user.email, role: user.role },
+  from,
+  action: `${method} ${path}`,
+  resource: { user: user.id },
+  reason: null,
+})
 
 /**
  * @param work makes the change.

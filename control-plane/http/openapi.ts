@@ -29,6 +29,7 @@ const whoMay = (access: AccessRule): string => {
 export const openApiDocument = (routes: readonly AnyRoute[]) => {
   const registry = new OpenAPIRegistry()
   const bearer = registry.registerComponent('securitySchemes', 'apiKey', { type: 'http', scheme: 'bearer' })
+  const session = registry.registerComponent('securitySchemes', 'session', { type: 'apiKey', in: 'cookie', name: 'tollgate-session' })
   const problems = { default: { description: 'What went wrong (RFC 9457).', content: { 'application/problem+json': { schema: problem } } } }
   registry.registerPath({ method: 'get', path: '/healthz', summary: 'The process is up', responses: { 200: { description: 'Up.' } } })
   registry.registerPath({
@@ -59,7 +60,12 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
               .openapi({ description: `The ETag of ${comparedWith}: 412 if it is another by now.` }),
           }
         : {}),
-      ...(needsKey && method !== 'get' ? { 'x-reason': z.string().max(500).optional().openapi({ description: 'Why; kept in the audit log.' }) } : {}),
+      ...(needsKey && method !== 'get'
+        ? {
+            'x-reason': z.string().max(500).optional().openapi({ description: 'Why; kept in the audit log.' }),
+            'x-csrf-token': z.string().optional().openapi({ description: 'For a session: what GET /v1/session answers.' }),
+          }
+        : {}),
       ...(needsKey && method === 'post' ? { 'idempotency-key': z.string().max(255).optional() } : {}),
     })
     registry.registerPath({
@@ -68,7 +74,7 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
       summary,
       description: whoMay(definition.access),
       tags: [path.split('/')[2] ?? ''],
-      ...(needsKey ? { security: [{ [bearer.name]: [] }] } : {}),
+      ...(needsKey ? { security: [{ [bearer.name]: [] }, { [session.name]: [] }] } : {}),
       request: {
         ...(params ? { params } : {}),
         ...(query ? { query } : {}),

@@ -6,7 +6,9 @@ import type { Readable } from 'node:stream'
 import type { z } from 'zod'
 import type { Caller } from '../access/caller.ts'
 import type { Permission } from '../access/permissions.ts'
+import type { OpenId } from '../people/open-id.ts'
 import type { Tenant } from '../schemas/tenant.ts'
+import type { User } from '../schemas/user.ts'
 import type { Services } from '../services.ts'
 
 /** What a route asks of its caller: a permission, a platform key, any key; or nothing: it proves itself by its signature, or there is nothing to protect. */
@@ -59,16 +61,36 @@ export interface Call<Params, Query, Body> {
   rawBody: string
   /** The body of a route that takes another type than JSON, as it arrives. */
   stream: Readable | undefined
+  /** Where callers reach us: scheme, host and port. */
+  origin: string
+  /** Of ours, by its short name. */
+  cookie(name: CookieName): string | undefined
+  openId: OpenId
+  /** Somebody has signed in: told to the audit log. */
+  tellOf(user: User): Promise<void>
   /** A signal that aborts when the caller is gone before the answer. */
   gone(): AbortSignal
   /** `sub_…`: unique, sorts by time, and the same when the same request is repeated under its idempotency key. */
   newId(prefix: string): string
 }
 
+/** `session`: who has signed in. `sign-in`: what a sign-in at an identity provider began with. */
+export type CookieName = 'session' | 'sign-in'
+
+export interface Cookie {
+  name: CookieName
+  value: string
+  /** 0 takes it away. */
+  maxAgeMs: number
+}
+
 export interface Answer {
   body?: unknown
   /** The document's revision: answered as `ETag`. */
   revision?: number
+  cookies?: Cookie[]
+  /** With 302: where to go. */
+  location?: string
   /** It tells of something that a provider has not answered yet: it is not kept as the answer to an Idempotency-Key. */
   isUnderWay?: boolean | undefined
 }
@@ -81,6 +103,8 @@ export interface Route<P extends z.ZodType | undefined, Q extends z.ZodType | un
   path: string
   summary: string
   access: AccessRule
+  /** Of a public one: whoever is wrong here guesses, and is counted by address. */
+  guesses?: true
   storefront: StorefrontRule
   ifMatch: IfMatchRule
   /** False for the few routes that are not about one tenant. */
@@ -93,7 +117,7 @@ export interface Route<P extends z.ZodType | undefined, Q extends z.ZodType | un
   /** A type of answer other than JSON: its body is a stream. */
   gives?: 'application/jsonl'
   /** The status of success, and the answer's schema; absent for an empty answer. */
-  status: 200 | 201 | 204
+  status: 200 | 201 | 204 | 302
   answer?: z.ZodType
   handle(call: Call<Output<P>, Output<Q>, Output<B>>): Promise<Answer>
 }

@@ -35,6 +35,8 @@ export interface Throttle {
    * @throws RateLimitedError; what `look` throws.
    */
   authenticated(address: string, secret: string | undefined, look: () => Promise<Caller>): Promise<Caller>
+  /** As `authenticated`, of what is no key: a password, an invitation. @param look throws AppError `unauthenticated` for a wrong one. */
+  guessed<T>(address: string, look: () => Promise<T>): Promise<T>
   /**
    * A request of the caller begins. @returns what is to be called when it has ended, and the headers that say how much is left.
    * @throws RateLimitedError.
@@ -63,23 +65,36 @@ export const createThrottle = ({ requestsPerSecond, atOnce, wrongKeysPerMinute, 
       throw counted
     })
     // The first, and the one from which on none is looked up: a line each, whatever is sent.
-    if (consumedPoints === 1) log.warn({ address }, 'a request came with a key that is not known')
+    if (consumedPoints === 1) log.warn({ address }, 'a request came with a key or password that is not right')
     if (consumedPoints === wrongKeysPerMinute) log.warn({ address }, 'too many wrong keys from one address: for a minute few are looked up')
   }
 
+  /** @returns what is to be thrown at one more that is wrong. @throws RateLimitedError for who tries too often even so. */
+  const mayTry = async (address: string): Promise<RateLimitedError | undefined> => {
+    const counted = await wrong.get(address)
+    if (!counted || counted.remainingPoints > 0) return undefined
+    const tooMany = new RateLimitedError('too many wrong keys or passwords came from this address; try again later', secondsOf(counted))
+    await tries.consume(address).catch(() => {
+      throw tooMany
+    })
+    return tooMany
+  }
+
   return {
+    guessed: async (address, look) => {
+      const tooMany = await mayTry(address)
+      try {
+        return await look()
+      } catch (error) {
+        if (!isAppError(error, 'unauthenticated')) throw error
+        await noteWrong(address)
+        throw tooMany ?? error
+      }
+    },
     authenticated: async (address, secret, look) => {
       const hash = secret === undefined ? undefined : hashSecret(secret)
       const isRight = hash !== undefined && right.has(hash)
-      const counted = isRight ? null : await wrong.get(address)
-      const tooMany =
-        counted && counted.remainingPoints <= 0
-          ? new RateLimitedError('too many wrong keys came from this address; try again later', secondsOf(counted))
-          : undefined
-      if (tooMany)
-        await tries.consume(address).catch(() => {
-          throw tooMany
-        })
+      const tooMany = isRight ? undefined : await mayTry(address)
       try {
         const caller = await look()
         if (hash !== undefined) right.set(hash, true)

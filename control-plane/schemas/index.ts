@@ -14,6 +14,7 @@ import { type Storefront, storefrontSchema } from './storefront.ts'
 import { type EventChunk, eventChunkSchema, type Subscription, subscriptionSchema } from './subscription.ts'
 import { type Tenant, tenantSchema } from './tenant.ts'
 import { type Tombstone, tombstoneSchema } from './tombstone.ts'
+import { type IdentityProvider, identityProviderSchema, type Session, sessionSchema, type User, userSchema } from './user.ts'
 import { type WebhookEvent, webhookEventSchema } from './webhook-event.ts'
 
 export interface Documents {
@@ -21,6 +22,9 @@ export interface Documents {
   tenants: Tenant
   apiKeys: ApiKey
   roles: Role
+  users: User
+  sessions: Session
+  identityProviders: IdentityProvider
   auditBlocks: AuditBlock
   storefronts: Storefront
   pspAccounts: PspAccount
@@ -47,6 +51,9 @@ export const schemas = {
   tenants: tenantSchema,
   apiKeys: apiKeySchema,
   roles: roleSchema,
+  users: userSchema,
+  sessions: sessionSchema,
+  identityProviders: identityProviderSchema,
   auditBlocks: auditBlockSchema,
   storefronts: storefrontSchema,
   pspAccounts: pspAccountSchema,

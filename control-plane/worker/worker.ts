@@ -35,7 +35,7 @@ const SET_ASIDE_MS = 60_000
 const WORK_WITHIN_MS = 5 * 60_000
 
 /** Collections whose documents are removed when they are past their time. */
-const expiring = ['idempotencyRecords', 'webhookEvents', 'auditBlocks'] as const
+const expiring = ['idempotencyRecords', 'webhookEvents', 'sessions', 'auditBlocks'] as const
 
 export interface Worker {
   /** Does everything that is due now, and resolves. Does not reject: what fails is logged and set aside. */

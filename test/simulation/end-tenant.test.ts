@@ -3,6 +3,8 @@ import test, { type ExecutionContext } from 'ava'
 import { isAppError } from '../../common/errors.ts'
 import { createApiKey } from '../../control-plane/access/api-keys.ts'
 import { tenantOfCall } from '../../control-plane/access/authenticate.ts'
+import { permissions } from '../../control-plane/access/permissions.ts'
+import { createRole } from '../../control-plane/access/roles.ts'
 import { createBundle, replaceBundle } from '../../control-plane/catalog/bundles.ts'
 import { endTenant, finishEnding } from '../../control-plane/catalog/end-tenant.ts'
 import { createPspAccount } from '../../control-plane/catalog/psp-accounts.ts'
@@ -10,6 +12,9 @@ import { createCustomer } from '../../control-plane/customers/customers.ts'
 import { reportUsage } from '../../control-plane/entitlements/report-usage.ts'
 import { keys } from '../../control-plane/keys.ts'
 import { payOnce } from '../../control-plane/payments/one-time-payment.ts'
+import { setIdentityProvider } from '../../control-plane/people/identity-providers.ts'
+import { beginSession } from '../../control-plane/people/sessions.ts'
+import { inviteUser } from '../../control-plane/people/users.ts'
 import type { Tenant } from '../../control-plane/schemas/tenant.ts'
 import { collectionNames } from '../../control-plane/storage/documents.ts'
 import { cancelSubscription } from '../../control-plane/subscriptions/change-subscription.ts'
@@ -46,6 +51,12 @@ const openBusiness = async ({ services, newTenant, bank }: Laboratory, id: strin
   const charge = { reference: 'pay_done-1', outcome: { status: 'succeeded' as const, pspReference: 'ch' } }
   await bank.deliver('a', { id: 'evt', type: 'charge.succeeded', charge })
   await createApiKey(services, tenant, 'key', { role: 'admin' })
+  const admin = { kind: 'api_key' as const, id: 'k', role: 'admin', permissions: new Set(permissions), tenantId: id }
+  const { user } = await inviteUser(services, id, admin, { email: 'ann@example.com', role: 'read' })
+  await beginSession(services, user)
+  await createRole(services, id, admin, 'desk', { name: 'Desk', permissions: ['catalog:read'] })
+  const provider = { issuer: 'https://login.example.com', clientId: 'c', clientSecret: 's', scopes: ['openid'], groupsClaim: 'groups', groups: [] }
+  await setIdentityProvider(services, id, admin, () => {}, provider)
   await createPspAccount(services, id, { id: 'acc', provider: 'stripe', credentials: { secretKey: 'sk' }, capabilities: {} })
   return tenant
 }
@@ -64,11 +75,12 @@ const isGone = async (t: ExecutionContext, { storage, feed }: Laboratory, what: 
       eventChunks: { ...indexed, subscriptionId: 'of-ann' },
       settlementDifferences: { ...indexed, reportId: 'r' },
     }
-    if (name === 'usageCounters' || name === 'entitlementKinds') continue
+    if (name === 'usageCounters' || name === 'entitlementKinds' || name === 'identityProviders') continue
     t.deepEqual((await storage[name].page({ where: where[name] ?? indexed, limit: 10 })).data, [], `${what}: ${name}`)
   }
   t.is(await storage.usageCounters.find(keys.customer('t', 'shop', 'ann')), undefined, what)
   for (const key of ['seats', 'places']) t.is(await storage.entitlementKinds.find(keys.entitlementKind('t', 'shop', key)), undefined, what)
+  t.is(await storage.identityProviders.find(keys.identityProvider('t')), undefined, what)
   t.is(await feed.getSet({ tenantId: 't', storefrontId: 'shop', customerId: 'ann' }), undefined, what)
   const kept = await storage.tenants.get(keys.tenant('t'))
   t.like(kept, { name: 'ended', setup: undefined, repairAt: undefined })

@@ -54,6 +54,9 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
   await made(api.post('/psp-accounts', { id: 'acc', provider: 'stripe' }))
   await made(api.post('/roles', { id: 'looker', permissions: ['catalog:read', 'customers:read'] }))
   const key = await made(api.post('/api-keys', { role: 'read' }))
+  const user = (await made(api.post('/users', { email: 'ann@example.com', role: 'read' }))).body
+  const provider = { issuer: 'https://login.example.com', clientId: 'tollgate', groups: [{ group: 'ops', role: 'billing' }] }
+  await made(api.put('/identity-provider', provider))
   // Cut off at once: it is there, and may be begun anew.
   for (const id of ['r1', 'r2']) await api.call('POST', `/settlement-reports/${id}/csv?account=stripe`, 'x\n1\n', { 'content-type': 'text/csv' })
 
@@ -107,6 +110,25 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
     'delete /v1/storefronts/{storefront}/customers/{customer}': document('/v1/storefronts/us-store/customers/gone'),
     'get /v1/storefronts/{storefront}/customers/{customer}/entitlements': document(`${customerPath}/entitlements`),
     'get /v1/storefronts/{storefront}/customers/{customer}/export': list(`${customerPath}/export`),
+    'post /v1/users': { path: '/v1/users', body: { email: 'bob@example.com', role: 'read' } },
+    'get /v1/users': list('/v1/users'),
+    'get /v1/users/{user}': document(`/v1/users/${user.id}`),
+    'patch /v1/users/{user}': document(`/v1/users/${user.id}`, { name: 'Ann' }),
+    'post /v1/users/{user}/invitation': { path: `/v1/users/${user.id}/invitation`, body: {}, read: `/v1/users/${user.id}` },
+    'delete /v1/users/{user}': document(`/v1/users/${user.id}`),
+    'put /v1/identity-provider': document('/v1/identity-provider', provider),
+    'get /v1/identity-provider': document('/v1/identity-provider'),
+    'delete /v1/identity-provider': document('/v1/identity-provider'),
+    'post /v1/sign-in': { path: '/v1/sign-in', body: { tenant: shop.tenantId, email: 'ann@example.com', password: 'wrong', code: '000000' } },
+    'post /v1/sign-in/invitation': { path: '/v1/sign-in/invitation', body: { invitation: 'none' } },
+    'post /v1/sign-in/invitation/take': {
+      path: '/v1/sign-in/invitation/take',
+      body: { invitation: 'none', password: 'long enough for anybody', code: '000000' },
+    },
+    'get /v1/sign-in/{tenant}/start': list(`/v1/sign-in/${shop.tenantId}/start`),
+    'get /v1/sign-in/{tenant}/callback': list(`/v1/sign-in/${shop.tenantId}/callback`),
+    'get /v1/session': list('/v1/session'),
+    'post /v1/sign-out': { path: '/v1/sign-out', body: {} },
     'post /v1/usage': { path: '/v1/usage', body: { storefrontId: 'us-store', customerId: 'c', entitlement: 'api_limit', amount: 1 } },
     'post /v1/storefronts/{storefront}/customers/{customer}/payment-methods': {
       path: `${customerPath}/payment-methods`,
@@ -190,13 +212,20 @@ export const everything = async ({ api, tenantId }: Shop): Promise<unknown> => {
     'psp-accounts',
     'api-keys',
     'roles',
+    'users',
     'subscriptions',
     'payments',
     'settlement-reports',
     'webhook-events',
     'storefronts/us-store/bundles',
   ]
-  const paths = [...lists.map((one) => `/${one}`), '/storefronts/us-store/customers', '/storefronts/us-store/customers/c/entitlements', `/tenants/${tenantId}`]
+  const paths = [
+    ...lists.map((one) => `/${one}`),
+    '/identity-provider',
+    '/storefronts/us-store/customers',
+    '/storefronts/us-store/customers/c/entitlements',
+    `/tenants/${tenantId}`,
+  ]
   const documents = await Promise.all(paths.map(async (path) => (await api.get(path)).body))
   // Who has been told nothing new has the same ETag.
   const subscriptions = (await api.get('/subscriptions')).body.data.map(({ id }: { id: string }) => `/subscriptions/${id}`)

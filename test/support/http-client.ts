@@ -16,13 +16,15 @@ export interface HttpClient {
   patch(path: string, body: unknown, headers?: Record<string, string>): Promise<HttpAnswer>
 }
 
-export const httpClient = (base: string, options: { key?: string; tenant?: string } = {}): HttpClient => {
-  const { key = PLATFORM_KEY, tenant } = options
+export const httpClient = (base: string, options: { key?: string | undefined; tenant?: string } = {}): HttpClient => {
+  const { tenant } = options
+  // With `key: undefined` none is shown.
+  const key = 'key' in options ? options.key : PLATFORM_KEY
   const call: HttpClient['call'] = async (method, path, body, headers = {}) => {
     const answer = await fetch(`${base}${path.startsWith('/v1') || path === '/openapi.json' ? '' : '/v1'}${path}`, {
       method,
       headers: {
-        authorization: `Bearer ${key}`,
+        ...(key === undefined ? {} : { authorization: `Bearer ${key}` }),
         ...(tenant ? { 'x-tn': tenant } : {}),
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         ...headers,

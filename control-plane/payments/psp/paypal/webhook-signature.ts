@@ -7,7 +7,7 @@ import { crc32 } from 'node:zlib'
 import { LRUCache } from 'lru-cache'
 import { RateLimiterMemory } from 'rate-limiter-flexible'
 import { AppError } from '../../../../common/errors.ts'
-import type { Transport } from '../transport.ts'
+import type { Transport } from '../../../outgoing-http.ts'
 
 /** PayPal has a handful of certificates at a time. */
 const certificates = new LRUCache<string, X509Certificate>({ max: 20, ttl: 24 * 3_600_000 })

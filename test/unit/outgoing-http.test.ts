@@ -5,7 +5,7 @@ import { createServer, type RequestListener } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import test from 'ava'
-import { createTransport } from '../../control-plane/payments/psp/transport.ts'
+import { createTransport } from '../../control-plane/outgoing-http.ts'
 import { transportFailure } from '../../control-plane/payments/psp/transport-errors.ts'
 
 /** A resolver of the test's own: what a name stands for is what the next of the answers says, and the last from then on. */

@@ -1,5 +1,5 @@
 /**
- * HTTP as every adapter's library is made to use it: a bound on how long a call takes and on how much is answered, no
+ * Every call to somebody else: a bound on how long it takes and on how much is answered, no
  * redirects (a charge is made where it was sent, or not at all), and another base URL where the environment names one.
  */
 import { type LookupAddress, lookup as systemLookup } from 'node:dns'

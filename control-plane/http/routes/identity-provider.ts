@@ -1,0 +1,100 @@
+import { keys } from '../../keys.ts'
+import { removeIdentityProvider, setIdentityProvider } from '../../people/identity-providers.ts'
+import type { IdentityProvider } from '../../schemas/user.ts'
+import { role, storefronts, z } from '../fields.ts'
+import { mustMatch } from '../precondition.ts'
+import { route } from '../route.ts'
+
+/** A scope or a claim, as OAuth has them: printable ASCII without quotes. */
+const word = z.string().regex(/^[\x21\x23-\x5B\x5D-\x7E]{1,100}$/, 'must be printable ASCII without spaces and quotes')
+const group = z.strictObject({ group: z.string().min(1).max(200), role, storefronts: storefronts.optional() })
+
+const facts = {
+  issuer: z
+    .url({ protocol: /^https?$/, error: 'must be the https address of the issuer' })
+    .max(2_000)
+    .openapi({ description: 'Where /.well-known/openid-configuration is below.', example: 'https://login.example.com' }),
+  clientId: z.string().min(1).max(500),
+  scopes: z
+    .array(word)
+    .max(20)
+    .default(['openid', 'email', 'profile'])
+    .refine((list) => list.includes('openid'), 'must have openid'),
+  groupsClaim: word.default('groups').openapi({ description: 'The claim, of the ID token or else of userinfo, that lists the groups of who signs in.' }),
+  groups: z.array(group).min(1).max(200).openapi({ description: 'The first that somebody is in counts. Who is in none may not sign in.' }),
+}
+
+const providerAnswer = z
+  .object({
+    issuer: z.string(),
+    clientId: z.string(),
+    hasClientSecret: z.boolean(),
+    scopes: z.array(z.string()),
+    groupsClaim: z.string(),
+    groups: z.array(z.object({ group: z.string(), role: z.string(), storefronts: z.array(z.string()).nullable() })),
+    signInUrl: z.string().openapi({ description: 'Where people go to sign in.' }),
+    redirectUri: z.string().openapi({ description: 'What the identity provider has to know as the address to come back to.' }),
+  })
+  .openapi('IdentityProvider')
+
+const answer = (origin: string, provider: IdentityProvider) => {
+  const base = `${origin}/v1/sign-in/${encodeURIComponent(provider.tenantId)}`
+  return {
+    body: {
+      issuer: provider.issuer,
+      clientId: provider.clientId,
+      hasClientSecret: Boolean(provider.clientSecret),
+      scopes: provider.scopes,
+      groupsClaim: provider.groupsClaim,
+      groups: provider.groups.map((one) => ({ group: one.group, role: one.role, storefronts: one.storefronts ?? null })),
+      signInUrl: `${base}/start`,
+      redirectUri: `${base}/callback`,
+    },
+    revision: provider.revision,
+  }
+}
+
+export const identityProviderRoutes = [
+  route({
+    method: 'put',
+    path: '/v1/identity-provider',
+    summary: "Say where the tenant's people sign in (OpenID Connect), and which groups there have which role",
+    access: 'users:write',
+    storefront: 'all',
+    ifMatch: { document: 'the identity provider' },
+    body: z
+      .strictObject({
+        ...facts,
+        clientSecret: z.string().min(1).max(2_000).optional().openapi({ description: 'Never answered. Left out: the one that is there stays, or none.' }),
+      })
+      .openapi('NewIdentityProvider'),
+    status: 200,
+    answer: providerAnswer,
+    handle: async ({ services, tenant, caller, body, ifMatch, origin }) =>
+      answer(origin, await setIdentityProvider(services, tenant.tenantId, caller, mustMatch(ifMatch), body)),
+  }),
+  route({
+    method: 'get',
+    path: '/v1/identity-provider',
+    summary: "Read where the tenant's people sign in",
+    access: 'users:read',
+    storefront: 'all',
+    ifMatch: 'answer',
+    status: 200,
+    answer: providerAnswer,
+    handle: async ({ services, tenant, origin }) => answer(origin, await services.storage.identityProviders.get(keys.identityProvider(tenant.tenantId))),
+  }),
+  route({
+    method: 'delete',
+    path: '/v1/identity-provider',
+    summary: 'Forget it: nobody signs in there any more',
+    access: 'users:write',
+    storefront: 'all',
+    ifMatch: { document: 'the identity provider' },
+    status: 204,
+    handle: async ({ services, tenant, ifMatch }) => {
+      await removeIdentityProvider(services, tenant.tenantId, mustMatch(ifMatch))
+      return {}
+    },
+  }),
+]

@@ -1,0 +1,155 @@
+/** How people come in: with a password and a code, or at their identity provider. Each is a session in a cookie from then on. */
+import { AppError } from '../../../common/errors.ts'
+import { SIGN_IN_MS } from '../../people/open-id.ts'
+import { beginSession, csrfTokenOf, endSession, SESSION_MS } from '../../people/sessions.ts'
+import { lookAtInvitation, signIn, takeInvitation } from '../../people/sign-in.ts'
+import type { User } from '../../schemas/user.ts'
+import type { Services } from '../../services.ts'
+import { id, z } from '../fields.ts'
+import { type Answer, type IfMatchRule, route } from '../route.ts'
+
+const noDocument: IfMatchRule = { refused: 'a session is no document, and has no ETag' }
+
+/** https://pages.nist.gov/800-63-4/sp800-63b.html: long, and of whatever characters. */
+const newPassword = z.string().min(12, 'must have at least 12 characters').max(200)
+const code = z.string().regex(/^\d{6}$/, 'must be the six digits that the authenticator app shows')
+const invitation = z.string().min(1).max(1_000)
+
+const signedIn = z
+  .object({
+    userId: z.string(),
+    tenantId: z.string(),
+    csrfToken: z.string().openapi({ description: 'Every change by the session shows it in X-CSRF-Token.' }),
+  })
+  .openapi('SignedIn')
+
+const enter = async (services: Services, user: User): Promise<Answer> => {
+  const { token, csrfToken } = await beginSession(services, user)
+  return { body: { userId: user.id, tenantId: user.tenantId, csrfToken }, cookies: [{ name: 'session', value: token, maxAgeMs: SESSION_MS }] }
+}
+
+/** A path of our own; anything else would make a sign-in send people anywhere. */
+const returnTo = z
+  .string()
+  .max(1_000)
+  .regex(/^\/(?![/\\])[\x21-\x7E]*$/, 'must be a path, such as /console')
+  .default('/')
+
+const params = z.object({ tenant: id })
+
+export const signInRoutes = [
+  route({
+    method: 'post',
+    path: '/v1/sign-in/invitation',
+    summary: 'Look at an invitation: what the authenticator app needs',
+    access: 'public',
+    guesses: true,
+    storefront: 'none',
+    ifMatch: noDocument,
+    body: z.strictObject({ invitation }),
+    status: 200,
+    answer: z.object({ email: z.string(), totpUri: z.string().openapi({ description: 'Show it as a QR code.' }) }),
+    handle: async ({ services, body }) => ({ body: await lookAtInvitation(services, body.invitation) }),
+  }),
+  route({
+    method: 'post',
+    path: '/v1/sign-in/invitation/take',
+    summary: 'Take an invitation: choose a password, and show that the authenticator app works',
+    access: 'public',
+    guesses: true,
+    storefront: 'none',
+    ifMatch: noDocument,
+    body: z.strictObject({ invitation, password: newPassword, code }),
+    status: 200,
+    answer: signedIn,
+    handle: async ({ services, body, tellOf }) => {
+      const user = await takeInvitation(services, body.invitation, body.password, body.code)
+      await tellOf(user)
+      return enter(services, user)
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/sign-in',
+    summary: 'Sign in with a password and a code',
+    access: 'public',
+    guesses: true,
+    storefront: 'none',
+    ifMatch: noDocument,
+    body: z.strictObject({ tenant: id, email: z.email().max(254), password: z.string().max(200), code }),
+    status: 200,
+    answer: signedIn,
+    handle: async ({ services, body, tellOf }) => {
+      const user = await signIn(services, body.tenant, body.email, body.password, body.code)
+      await tellOf(user)
+      return enter(services, user)
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/sign-in/{tenant}/start',
+    summary: "Go to the tenant's identity provider to sign in",
+    access: 'public',
+    storefront: 'none',
+    ifMatch: noDocument,
+    params,
+    query: z.strictObject({ returnTo }),
+    status: 302,
+    handle: async ({ openId, params, query, origin }) => {
+      const { location, kept } = await openId.begin(params.tenant, `${origin}/v1/sign-in/${encodeURIComponent(params.tenant)}/callback`, query.returnTo)
+      return { location, cookies: [{ name: 'sign-in', value: kept, maxAgeMs: SIGN_IN_MS }] }
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/sign-in/{tenant}/callback',
+    summary: 'Come back from it',
+    access: 'public',
+    guesses: true,
+    storefront: 'none',
+    ifMatch: noDocument,
+    params,
+    query: z.looseObject({}),
+    status: 302,
+    handle: async ({ services, openId, params, query, origin, cookie, tellOf }) => {
+      const url = new URL(`${origin}/v1/sign-in/${encodeURIComponent(params.tenant)}/callback`)
+      for (const [field, value] of Object.entries(query as Record<string, unknown>)) if (typeof value === 'string') url.searchParams.set(field, value)
+      const { user, returnTo: location } = await openId.finish(params.tenant, url, cookie('sign-in'))
+      await tellOf(user)
+      const { cookies = [] } = await enter(services, user)
+      return { location, cookies: [...cookies, { name: 'sign-in', value: '', maxAgeMs: 0 }] }
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/session',
+    summary: 'Who has signed in, and the token that changes have to show',
+    access: 'everybody',
+    storefront: 'none',
+    ifMatch: noDocument,
+    ofTenant: false,
+    status: 200,
+    answer: signedIn,
+    handle: async ({ caller, cookie }) => {
+      const token = cookie('session')
+      if (caller.kind !== 'user' || token === undefined) throw new AppError('not_found', 'this is no session: GET /v1/caller says whose key it is')
+      return { body: { userId: caller.id, tenantId: caller.tenantId, csrfToken: csrfTokenOf(token) } }
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/sign-out',
+    summary: 'End the session',
+    access: 'everybody',
+    storefront: 'none',
+    ifMatch: noDocument,
+    ofTenant: false,
+    body: z.strictObject({}),
+    status: 204,
+    handle: async ({ services, cookie }) => {
+      const token = cookie('session')
+      if (token !== undefined) await endSession(services, token)
+      return { cookies: [{ name: 'session', value: '', maxAgeMs: 0 }] }
+    },
+  }),
+]

@@ -1,0 +1,126 @@
+import { keys } from '../../keys.ts'
+import { changeUser, type Invited, inviteAgain, inviteUser, removeUser } from '../../people/users.ts'
+import { type User, userStatuses } from '../../schemas/user.ts'
+import { id, instant, iso, isoOrNull, name, pageOf, pageQuery, role, storefronts, z } from '../fields.ts'
+import { mustMatch } from '../precondition.ts'
+import { ofList, ofNewDocument, route } from '../route.ts'
+
+const userAnswer = z
+  .object({
+    id: z.string(),
+    email: z.string(),
+    name: z.string().nullable(),
+    role: z.string(),
+    storefronts: z.array(z.string()).nullable(),
+    status: z.enum(userStatuses),
+    signsInAt: z.enum(['tollgate', 'identity_provider']),
+    invitedUntil: instant.nullable(),
+    lastSignInAt: instant.nullable(),
+    createdAt: instant,
+  })
+  .openapi('User')
+
+const invitedAnswer = userAnswer.extend({
+  invitation: z.string().openapi({ description: 'What they sign in with the first time; shown this once. Good for seven days.' }),
+})
+
+const toAnswer = (user: User) => ({
+  id: user.id,
+  email: user.email,
+  name: user.name ?? null,
+  role: user.role,
+  storefronts: user.storefronts ?? null,
+  status: user.status,
+  signsInAt: user.identity ? ('identity_provider' as const) : ('tollgate' as const),
+  invitedUntil: isoOrNull(user.invitation?.expiresAt),
+  lastSignInAt: isoOrNull(user.lastSignInAt),
+  createdAt: iso(user.createdAt),
+})
+
+const answer = (user: User) => ({ body: toAnswer(user), revision: user.revision })
+const shownOnce = ({ user, token }: Invited) => ({ body: { ...toAnswer(user), invitation: token }, revision: user.revision })
+const params = z.object({ user: id })
+
+export const userRoutes = [
+  route({
+    method: 'post',
+    path: '/v1/users',
+    summary: 'Invite somebody to sign in',
+    access: 'users:write',
+    storefront: 'all',
+    ifMatch: ofNewDocument,
+    body: z.strictObject({ email: z.email().max(254), name: name.optional(), role, storefronts: storefronts.optional() }).openapi('NewUser'),
+    status: 201,
+    answer: invitedAnswer,
+    handle: async ({ services, tenant, caller, body }) => shownOnce(await inviteUser(services, tenant.tenantId, caller, body)),
+  }),
+  route({
+    method: 'get',
+    path: '/v1/users',
+    summary: 'List who may sign in',
+    access: 'users:read',
+    storefront: 'all',
+    ifMatch: ofList,
+    query: z.strictObject(pageQuery),
+    status: 200,
+    answer: pageOf(userAnswer),
+    handle: async ({ services, tenant, query }) => {
+      const page = await services.storage.users.page({ where: { tenantId: tenant.tenantId }, ...query })
+      return { body: { ...page, data: page.data.map(toAnswer) } }
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/users/{user}',
+    summary: 'Read who somebody is, and what they may do',
+    access: 'users:read',
+    storefront: 'all',
+    ifMatch: 'answer',
+    params,
+    status: 200,
+    answer: userAnswer,
+    handle: async ({ services, tenant, params }) => answer(await services.storage.users.get(keys.user(tenant.tenantId, params.user))),
+  }),
+  route({
+    method: 'patch',
+    path: '/v1/users/{user}',
+    summary: 'Change what somebody may do, or whether they may sign in; counts at once. Who signs in at the identity provider gets its groups’ role again then',
+    access: 'users:write',
+    storefront: 'all',
+    ifMatch: { document: 'the user' },
+    params,
+    body: z.strictObject({ name: name.nullish(), role: role.optional(), storefronts: storefronts.nullish(), disabled: z.boolean().optional() }),
+    status: 200,
+    answer: userAnswer,
+    handle: async ({ services, tenant, caller, params, body, ifMatch }) =>
+      answer(await changeUser(services, tenant.tenantId, caller, params.user, mustMatch(ifMatch), body)),
+  }),
+  route({
+    method: 'post',
+    path: '/v1/users/{user}/invitation',
+    summary: 'Invite somebody again, who has lost their password or phone; what they had open is over',
+    access: 'users:write',
+    storefront: 'all',
+    ifMatch: { document: 'the user' },
+    params,
+    body: z.strictObject({}),
+    status: 201,
+    answer: invitedAnswer,
+    handle: async ({ services, tenant, caller, params, ifMatch }) =>
+      shownOnce(await inviteAgain(services, tenant.tenantId, caller, params.user, mustMatch(ifMatch))),
+  }),
+  route({
+    method: 'delete',
+    path: '/v1/users/{user}',
+    summary: 'Remove somebody; what they had open is over',
+    access: 'users:write',
+    storefront: 'all',
+    ifMatch: { document: 'the user' },
+    params,
+    status: 204,
+    handle: async ({ services, tenant, caller, params, ifMatch }) => {
+      await removeUser(services, tenant.tenantId, caller, params.user, mustMatch(ifMatch))
+      return {}
+    },
+  }),
+]

@@ -1,0 +1,61 @@
+/** Where a tenant's people sign in, and which groups there have which role here. */
+import type { Caller } from '../access/caller.ts'
+import { checkRole } from '../access/roles.ts'
+import { knownStorefronts } from '../catalog/storefronts.ts'
+import { keys } from '../keys.ts'
+import type { IdentityProvider } from '../schemas/user.ts'
+import type { Services } from '../services.ts'
+import { insertOrGet, update } from '../storage/update.ts'
+
+export interface IdentityProviderInput {
+  issuer: string
+  clientId: string
+  /** Left out: the one that is there stays. */
+  clientSecret?: string | undefined
+  scopes: string[]
+  groupsClaim: string
+  groups: { group: string; role: string; storefronts?: string[] | undefined }[]
+}
+
+/**
+ * @param check of the one that is there; of a new one nobody names a revision.
+ * @throws AppError `forbidden`, `invalid_request` on `role`, or `unknown_reference`; what `check` throws.
+ */
+export const setIdentityProvider = async (
+  services: Services,
+  tenantId: string,
+  caller: Caller,
+  check: (provider: { revision: number }) => void,
+  { clientSecret, groups, ...input }: IdentityProviderInput,
+): Promise<IdentityProvider> => {
+  const { storage, sealing, clock } = services
+  for (const { role, storefronts } of groups) {
+    await checkRole(services, tenantId, caller, role)
+    if (storefronts) await knownStorefronts(services, tenantId, storefronts)
+  }
+  const _id = keys.identityProvider(tenantId)
+  const said = {
+    ...input,
+    groups: groups.map(({ storefronts, ...group }) => ({ ...group, ...(storefronts ? { storefronts } : {}) })),
+    ...(clientSecret === undefined ? {} : { clientSecret: sealing.seal(clientSecret, _id) }),
+  } as Omit<IdentityProvider, '_id' | 'tenantId' | 'revision' | 'createdAt' | 'updatedAt'>
+  const there = await storage.identityProviders.find(_id)
+  if (!there) {
+    // Of none nobody has read a revision.
+    check({ revision: 0 })
+    return insertOrGet(storage.identityProviders, { _id, tenantId, createdAt: clock.now(), ...said })
+  }
+  return update(storage.identityProviders, _id, (latest) => {
+    check(latest)
+    // The secret of one issuer is not shown to another.
+    const { clientSecret: kept, ...rest } = latest
+    return { ...rest, ...(kept && latest.issuer === said.issuer && latest.clientId === said.clientId ? { clientSecret: kept } : {}), ...said }
+  })
+}
+
+/** People who have signed in there have no way in any more. @throws AppError `not_found`; what `check` throws. */
+export const removeIdentityProvider = async ({ storage }: Services, tenantId: string, check: (provider: IdentityProvider) => void): Promise<void> => {
+  const provider = await storage.identityProviders.get(keys.identityProvider(tenantId))
+  check(provider)
+  await storage.identityProviders.remove(provider)
+}

@@ -1,0 +1,164 @@
+/**
+ * Signing in at a tenant's identity provider: OpenID Connect's code flow with PKCE, state and nonce. What a sign-in began with is in
+ * the browser alone, sealed, so that nobody who only opens the address makes anything be stored.
+ */
+import { LRUCache } from 'lru-cache'
+import {
+  allowInsecureRequests,
+  authorizationCodeGrant,
+  buildAuthorizationUrl,
+  type Configuration,
+  calculatePKCECodeChallenge,
+  customFetch,
+  discovery,
+  fetchUserInfo,
+  None,
+  randomNonce,
+  randomPKCECodeVerifier,
+  randomState,
+} from 'openid-client'
+import { z } from 'zod'
+import { AppError } from '../../common/errors.ts'
+import { derivedId, keys } from '../keys.ts'
+import { createTransport } from '../outgoing-http.ts'
+import type { IdentityProvider, User } from '../schemas/user.ts'
+import type { Services } from '../services.ts'
+import { insertOrGet, update } from '../storage/update.ts'
+
+const TIMEOUT_MS = 10_000
+/** How long somebody may take at the identity provider. */
+export const SIGN_IN_MS = 10 * 60_000
+const SEALED_FOR = 'sign-in'
+/** Its keys and addresses are asked for again. */
+const KNOWN_FOR_MS = 10 * 60_000
+
+export interface OpenId {
+  /** @returns where the browser goes, and what it keeps meanwhile. */
+  begin(tenantId: string, callback: string, returnTo: string): Promise<{ location: string; kept: string }>
+  /**
+   * @param url with which the browser has come back. @param kept what it kept.
+   * @throws AppError `unauthenticated`, or `forbidden` for somebody whose groups have no role here.
+   */
+  finish(tenantId: string, url: URL, kept: string | undefined): Promise<{ user: User; returnTo: string }>
+}
+
+const pending = z.object({
+  tenantId: z.string(),
+  state: z.string(),
+  nonce: z.string(),
+  verifier: z.string(),
+  returnTo: z.string(),
+  until: z.number(),
+})
+
+const claimed = z.looseObject({ sub: z.string(), email: z.string().optional(), name: z.string().optional() })
+
+const anew = (cause?: unknown) => new AppError('unauthenticated', 'the sign-in was not begun here, took too long, or was refused: begin anew', [], { cause })
+
+/** Errors carry what was sent and answered, which holds codes and tokens: of them this much is told. */
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error)).slice(0, 200)
+
+/** @param allowPrivate whether identity providers may be in our own network, and without TLS. */
+export const createOpenId = (services: Services, allowPrivate: boolean): OpenId => {
+  const { storage, sealing, clock, log } = services
+  const transport = createTransport({ timeoutMs: TIMEOUT_MS, onlyPublic: !allowPrivate })
+  const known = new LRUCache<string, Configuration>({ max: 1_000, ttl: KNOWN_FOR_MS })
+
+  const providerOf = async (tenantId: string): Promise<IdentityProvider> => {
+    const provider = await storage.identityProviders.find(keys.identityProvider(tenantId))
+    // Whether there is such a tenant is nobody's business.
+    if (!provider) throw new AppError('not_found', 'there is no identity provider to sign in at')
+    return provider
+  }
+
+  const configurationOf = async (provider: IdentityProvider): Promise<Configuration> => {
+    const key = `${provider._id} ${provider.revision}`
+    const there = known.get(key)
+    if (there) return there
+    const secret = provider.clientSecret ? sealing.open(provider.clientSecret, provider._id) : undefined
+    try {
+      const found = await discovery(new URL(provider.issuer), provider.clientId, secret, secret === undefined ? None() : undefined, {
+        [customFetch]: (url, options) => transport.fetch(url, options as RequestInit),
+        ...(allowPrivate ? { execute: [allowInsecureRequests] } : {}),
+      })
+      known.set(key, found)
+      return found
+    } catch (error) {
+      log.warn({ why: messageOf(error), tenantId: provider.tenantId }, 'an identity provider could not be asked about itself')
+      throw new AppError('unavailable', 'the identity provider cannot be reached, or is none: try again later', [], { cause: error })
+    }
+  }
+
+  const readKept = (tenantId: string, kept: string | undefined): z.output<typeof pending> => {
+    try {
+      const read = pending.parse(JSON.parse(sealing.open(Buffer.from(kept ?? '', 'base64url').toString(), SEALED_FOR)))
+      if (read.tenantId === tenantId && read.until > clock.nowMs()) return read
+    } catch (error) {
+      throw anew(error)
+    }
+    throw anew()
+  }
+
+  /** The identity provider's word counts: who is in no group that has a role any more has none. */
+  const admit = async (tenantId: string, provider: IdentityProvider, claims: z.output<typeof claimed>): Promise<User> => {
+    const theirs = claims[provider.groupsClaim]
+    const groups = Array.isArray(theirs) ? theirs : [theirs]
+    const fitting = provider.groups.find(({ group }) => groups.includes(group))
+    if (!fitting) throw new AppError('forbidden', 'none of your groups has a role here: ask whoever looks after this tenant')
+    const id = derivedId('usr', tenantId, provider.issuer, claims.sub)
+    const now = clock.now()
+    const { role, storefronts } = fitting
+    const facts = {
+      email: claims.email ?? claims.sub,
+      ...(claims.name === undefined ? {} : { name: claims.name }),
+      role,
+      storefronts: storefronts ?? undefined,
+      identity: { issuer: provider.issuer, subject: claims.sub },
+      lastSignInAt: now,
+    }
+    const made = await insertOrGet(storage.users, { _id: keys.user(tenantId, id), tenantId, id, status: 'active', createdAt: now, ...facts })
+    const user = made.lastSignInAt?.getTime() === now.getTime() ? made : await update(storage.users, made._id, (latest) => ({ ...latest, ...facts }), made)
+    if (user.status === 'disabled') throw new AppError('forbidden', 'you may not sign in here any more')
+    return user
+  }
+
+  return {
+    begin: async (tenantId, callback, returnTo) => {
+      const configuration = await configurationOf(await providerOf(tenantId))
+      const provider = await providerOf(tenantId)
+      const [state, nonce, verifier] = [randomState(), randomNonce(), randomPKCECodeVerifier()]
+      const url = buildAuthorizationUrl(configuration, {
+        redirect_uri: callback,
+        scope: provider.scopes.join(' '),
+        code_challenge: await calculatePKCECodeChallenge(verifier),
+        code_challenge_method: 'S256',
+        state,
+        nonce,
+      })
+      const kept = JSON.stringify({ tenantId, state, nonce, verifier, returnTo, until: clock.nowMs() + SIGN_IN_MS } satisfies z.output<typeof pending>)
+      return { location: url.href, kept: Buffer.from(sealing.seal(kept, SEALED_FOR)).toString('base64url') }
+    },
+    finish: async (tenantId, url, kept) => {
+      const begun = readKept(tenantId, kept)
+      const provider = await providerOf(tenantId)
+      const configuration = await configurationOf(provider)
+      let claims: z.output<typeof claimed>
+      try {
+        const tokens = await authorizationCodeGrant(configuration, url, {
+          pkceCodeVerifier: begun.verifier,
+          expectedState: begun.state,
+          expectedNonce: begun.nonce,
+          idTokenExpected: true,
+        })
+        claims = claimed.parse(tokens.claims())
+        // Many say groups only when they are asked.
+        if (claims[provider.groupsClaim] === undefined && configuration.serverMetadata().userinfo_endpoint)
+          claims = claimed.parse({ ...(await fetchUserInfo(configuration, tokens.access_token, claims.sub)), ...claims })
+      } catch (error) {
+        log.warn({ why: messageOf(error), tenantId }, 'a sign-in at an identity provider failed')
+        throw anew(error)
+      }
+      return { user: await admit(tenantId, provider, claims), returnTo: begun.returnTo }
+    },
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * Signing in without an identity provider: an invitation is taken with a password and an authenticator app, and from then on both
+ * are asked for. Whatever is wrong, the answer is the same.
+ */
+import { AppError, fieldError, isAppError } from '../../common/errors.ts'
+import { hashSecret, sameSecret } from '../access/secrets.ts'
+import { keys } from '../keys.ts'
+import type { User } from '../schemas/user.ts'
+import type { Services } from '../services.ts'
+import { update } from '../storage/update.ts'
+import { hashPassword, isPassword } from './passwords.ts'
+import { newTotpSecret, stepOf, totpUri } from './totp.ts'
+import { readInvitation, userIdOf } from './users.ts'
+
+/** So many wrong ones in a row, and then none is looked at for a while, by whichever control plane. */
+const MAX_FAILURES = 5
+const SHUT_OUT_MS = 15 * 60_000
+
+const refused = () => new AppError('unauthenticated', 'the address, the password or the code is not right, or too many were wrong: wait a quarter of an hour')
+
+const noInvitation = () => new AppError('unauthenticated', 'this invitation is not known, was taken, or is over: ask for another')
+
+/** @throws AppError `unauthenticated`. */
+const invited = async ({ storage, clock }: Services, token: string): Promise<User> => {
+  const read = readInvitation(token)
+  const user = read && (await storage.users.find(keys.user(read.tenantId, read.userId)))
+  const { invitation } = user ?? {}
+  if (!read || !user || !invitation || user.status !== 'invited') throw noInvitation()
+  if (invitation.expiresAt <= clock.now() || !sameSecret(hashSecret(read.secret), invitation.tokenHash)) throw noInvitation()
+  return user
+}
+
+export interface Enrolment {
+  email: string
+  /** To be shown as a QR code. */
+  totpUri: string
+}
+
+/** What somebody needs to take an invitation: the secret of their authenticator app, made now. @throws AppError `unauthenticated`. */
+export const lookAtInvitation = async (services: Services, token: string): Promise<Enrolment> => {
+  const user = await invited(services, token)
+  const stored = await update(services.storage.users, user._id, (latest) =>
+    latest.totp ? undefined : { ...latest, totp: { secret: services.sealing.seal(newTotpSecret(), latest._id) } },
+  )
+  return { email: stored.email, totpUri: totpUri(services.sealing.open(stored.totp?.secret ?? '', stored._id), stored.email) }
+}
+
+/**
+ * Of several who take it at once one gets through.
+ * @param code of the authenticator app, to show that it has the secret.
+ * @throws AppError `unauthenticated`, or `invalid_request` on `password` or `code`.
+ */
+export const takeInvitation = async (services: Services, token: string, password: string, code: string): Promise<User> => {
+  const user = await invited(services, token)
+  if (password.toLowerCase().includes(user.email.toLowerCase())) throw fieldError('invalid_request', 'password', 'must not be made of your address')
+  const step = user.totp ? stepOf(services.sealing.open(user.totp.secret, user._id), code, services.clock.nowMs()) : undefined
+  if (!user.totp || step === undefined) throw fieldError('invalid_request', 'code', 'is not the code that the authenticator app shows now')
+  const hashed = await hashPassword(password)
+  const { totp, invitation: _, ...kept } = user
+  try {
+    return await services.storage.users.replace({
+      ...kept,
+      status: 'active',
+      password: hashed,
+      totp: { ...totp, lastStep: step },
+      lastSignInAt: services.clock.now(),
+    })
+  } catch (error) {
+    if (isAppError(error, 'revision_conflict', 'not_found')) throw noInvitation()
+    throw error
+  }
+}
+
+/** @throws AppError `unauthenticated`, whatever was wrong. */
+export const signIn = async (services: Services, tenantId: string, email: string, password: string, code: string): Promise<User> => {
+  const { storage, clock, sealing } = services
+  const user = await storage.users.find(keys.user(tenantId, userIdOf(tenantId, email)))
+  const now = clock.now()
+  const isShutOut = user?.failures?.until !== undefined && user.failures.until !== null && user.failures.until > now
+  // As long for somebody who is not there, or is shut out, as for somebody who is.
+  const knows = await isPassword(password, isShutOut ? undefined : (user?.password ?? undefined))
+  if (!user || isShutOut) throw refused()
+  const step = user.totp ? stepOf(sealing.open(user.totp.secret, user._id), code, now.getTime()) : undefined
+  // Decided on what is stored: a code is taken once, and each failure counts, however many come at the same moment.
+  let isIn = false
+  const stored = await update(storage.users, user._id, (latest) => {
+    const isSame = latest.password === user.password && latest.status === 'active'
+    isIn = knows && isSame && step !== undefined && step > (latest.totp?.lastStep ?? -1) && !(latest.failures?.until && latest.failures.until > now)
+    if (isIn && latest.totp) return { ...latest, failures: undefined, totp: { ...latest.totp, lastStep: step }, lastSignInAt: now }
+    const count = (latest.failures?.until && latest.failures.until <= now ? 0 : (latest.failures?.count ?? 0)) + 1
+    return { ...latest, failures: { count, ...(count >= MAX_FAILURES ? { until: new Date(now.getTime() + SHUT_OUT_MS) } : {}) } }
+  })
+  if (!isIn) throw refused()
+  return stored
+}
