@@ -97,6 +97,7 @@ const environment = z.object({
   PUBLIC_URL: url('http:', 'https:'),
   SIMULATOR_PORT: port(8090),
   SIMULATOR_URL: url('http:', 'https:'),
+  SIMULATOR_IN_LIVE: yesOrNo,
   SIMULATOR_WEBHOOK_SECRET: z
     .string()
     .regex(/^whsec_[A-Za-z0-9+/=]{32,}$/, 'must be whsec_ followed by at least 24 bytes in base64')
@@ -144,6 +145,7 @@ const environment = z.object({
   CALLER_TLS_CERT_FILE: z.string().min(1).optional(),
   CALLER_TLS_KEY_FILE: z.string().min(1).optional(),
   STALENESS_POLICY: json(stalenessPolicy, 'must be JSON: {"default": "serve", "entitlements": {"<key>": "deny"}}').optional(),
+  GRPC_REFLECTION: z.enum(['true', 'false'], 'must be true or false').default('true'),
   STALE_HEALTH: z.enum(['serving', 'not_serving'], 'must be serving or not_serving').default('serving'),
   SNAPSHOT_FILE: z.string().min(1).optional(),
   SNAPSHOT_EVERY_MS: milliseconds(60_000),

@@ -108,7 +108,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
   const sealing = createSealing(config.CREDENTIALS_KEY)
   const psps = createPspDirectory({
     providers: {
-      stripe: stripeProvider({ baseUrl: config.STRIPE_URL }),
+      stripe: stripeProvider({ clock, baseUrl: config.STRIPE_URL }),
       adyen: adyenProvider({ baseUrl: config.ADYEN_URL }),
       paypal: paypalProvider({ clock, baseUrl: config.PAYPAL_URL }),
       mercadopago: mercadopagoProvider({ clock, baseUrl: config.MERCADOPAGO_URL }),
@@ -130,6 +130,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     returnUrl: () => config.PUBLIC_URL ?? url,
     timeoutMs: config.PSP_TIMEOUT_MS,
     simulatorTimeoutMs,
+    simulatorInLive: config.NODE_ENV !== 'production' || config.SIMULATOR_IN_LIVE === 'true',
   })
   const services: Services = { storage, feed, psps, sealing, webhooksInHand: { count: 0 }, clock, log, webhookEventDays: config.WEBHOOK_EVENT_DAYS }
   const newPlatformKey = config.PLATFORM_API_KEY ? undefined : await generatePlatformKey(services)

@@ -71,6 +71,15 @@ const publicAgent = (lookup: typeof systemLookup): Agent => new Agent({ connect:
 
 const [anywhere, onTheInternet] = [new Agent(), publicAgent(systemLookup)]
 
+/**
+ * For a library that brings its own call of `fetch` and lets options through to it: the same bound on what is answered, and on how
+ * long it says nothing. Node's own `fetch` takes it, being of undici's same major version.
+ */
+export const boundedOptions = (timeoutMs: number): { dispatcher: Agent; redirect: 'error' } => ({
+  dispatcher: new Agent({ maxResponseSize: MAX_ANSWER_BYTES, headersTimeout: timeoutMs, bodyTimeout: timeoutMs }),
+  redirect: 'error',
+})
+
 export const createTransport = ({ timeoutMs, baseUrl, onlyPublic = false, lookup }: TransportOptions): Transport => {
   const inPublic = lookup ? publicAgent(lookup) : onTheInternet
   const dispatcher = onlyPublic ? inPublic : anywhere

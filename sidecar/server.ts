@@ -64,6 +64,8 @@ export interface SidecarServerOptions {
   flagd: FlagdService
   /** Short ways of the service's calls. */
   direct: { check: DirectMethod; batch: DirectMethod }
+  /** Whether callers may ask what can be called. */
+  reflection: boolean
 }
 
 export const startServer = async (options: SidecarServerOptions): Promise<SidecarServer> => {
@@ -72,7 +74,7 @@ export const startServer = async (options: SidecarServerOptions): Promise<Sideca
   const health = new HealthImplementation({ '': 'NOT_SERVING', [SERVICE]: 'NOT_SERVING' })
   // Of a server they only add services to it.
   health.addToServer(transport as unknown as GrpcServer)
-  addReflection(transport as unknown as GrpcServer)
+  if (options.reflection) addReflection(transport as unknown as GrpcServer)
   transport.addDirect(`/${SERVICE}/CheckEntitlement`, options.direct.check)
   transport.addDirect(`/${SERVICE}/BatchCheckEntitlements`, options.direct.batch)
   transport.addService(flagdV1, options.flagd.v1)

@@ -1,4 +1,5 @@
 /** The calls on a port: what the main thread of a sidecar does, and each of its workers. */
+import { status as Status } from '@grpc/grpc-js'
 import type { Clock } from '../common/clock.ts'
 import { type Config, ConfigError } from '../common/config.ts'
 import type { ExplainQuestion, Explanation } from '../common/entitlements/explanation.ts'
@@ -14,6 +15,7 @@ import { createDirectChecks } from './service/direct-check.ts'
 import { createEntitlementService } from './service/entitlement-service.ts'
 import { createFlagdService } from './service/flagd-service.ts'
 import { createFlags, type Flags } from './service/flags.ts'
+import { toServiceError } from './service/service-error.ts'
 import { Certificates } from './transport/certificate-files.ts'
 import { createFastTransport } from './transport/fast/transport.ts'
 import { createGrpcJsTransport } from './transport/grpc-js.ts'
@@ -52,9 +54,20 @@ export const createServing = async (options: ServingOptions): Promise<Serving> =
   const shared = { replica, clock, maxStalenessMs: config.MAX_STALENESS_MS, callers, observer }
   const decisions = createDecisions({ ...shared, policy: config.STALENESS_POLICY ?? servesAlways })
   const flags = createFlags(decisions, { tenantId: config.FLAG_TENANT, storefrontId: config.FLAG_STOREFRONT })
+  /** Health and reflection are for everybody. */
+  const refused = (path: string, authorization: string | undefined) => {
+    if (path.startsWith('/grpc.')) return undefined
+    try {
+      callers.checkKnown(authorization)
+      return undefined
+    } catch (error) {
+      const { code, details } = toServiceError(error, faults)
+      return { code: code ?? Status.UNKNOWN, details: details ?? '' }
+    }
+  }
   const transport =
     config.SIDECAR_TRANSPORT === 'fast'
-      ? createFastTransport({ nowMs: () => clock.nowMs(), certificates, onAnswered, onFault: faults.tell, sharePort: where.sharePort })
+      ? createFastTransport({ nowMs: () => clock.nowMs(), certificates, onAnswered, onFault: faults.tell, refused, sharePort: where.sharePort })
       : createGrpcJsTransport({ certificates })
   const server = await startServer({
     transport,
@@ -64,6 +77,7 @@ export const createServing = async (options: ServingOptions): Promise<Serving> =
     service: createEntitlementService({ decisions, explain, replica, clock, faults }),
     flagd: createFlagdService({ flags, callers, replica, clock, faults }),
     direct: createDirectChecks(shared),
+    reflection: config.GRPC_REFLECTION === 'true',
   })
   return {
     ...server,

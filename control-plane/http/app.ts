@@ -272,7 +272,9 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, options:
     return { status: definition.status, body, isUnderWay, ...(revision === undefined ? {} : { revision }) }
   }
 
-  const key = definition.method === 'post' && !isPublic && !definition.takes ? headers['idempotency-key'] : undefined
+  // What only looks may be done twice, and is not written down.
+  const looks = definition.access.endsWith(':read')
+  const key = definition.method === 'post' && !isPublic && !looks && !definition.takes ? headers['idempotency-key'] : undefined
   if (key === undefined || key === '') {
     write(context, await work((prefix) => `${prefix}_${ulid(services.clock.nowMs())}`), definition.gives)
     return

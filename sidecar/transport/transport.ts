@@ -32,6 +32,8 @@ export interface TransportOptions {
   sharePort?: boolean
   /** Told how long answers took, from the last byte of the request: `count` of them, `seconds` each. */
   onAnswered?: (method: string, count: number, seconds: number) => void
+  /** Whether a call is refused by what its headers say, before more of its message is kept than the first piece. */
+  refused?: (path: string, authorization: string | undefined) => { code: number; details: string } | undefined
   /** Told of what was not foreseen: a call, or a connection, ended by it. */
   onFault?: (error: unknown, what: string) => void
 }

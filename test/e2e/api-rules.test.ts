@@ -416,6 +416,16 @@ inWorlds(test, (story) => {
     isProblem(t, await mine.api.get(`/subscriptions?limit=1&cursor=${nextCursor}`), 400, 'invalid_request', 'cursor', 'a cursor of another tenant')
   })
 
+  story('what only looks is not written down, whatever key it is repeated under', async ({ t, tollgate }) => {
+    const shop = await openShop(t, tollgate)
+    const ask = { storefrontId: 'us-store', amount: 100 }
+    const once = { 'idempotency-key': 'look' }
+    const first = await shop.api.post('/routing/simulate', ask, once)
+    const second = await shop.api.post('/routing/simulate', { ...ask, amount: 200 }, once)
+    t.deepEqual([first.status, second.status], [200, 200])
+    t.is(second.headers.get('idempotent-replayed'), null)
+  })
+
   story('the platform names the tenant it means', async ({ t, tollgate }) => {
     isProblem(t, await httpClient(tollgate.http).get('/storefronts'), 400, 'invalid_request', 'x-tn', 'no tenant')
     isProblem(t, await httpClient(tollgate.http, { tenant: 'none' }).get('/storefronts'), 404, 'not_found', undefined, 'unknown tenant')

@@ -5,7 +5,8 @@ import { createServer, type RequestListener } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import test from 'ava'
-import { createTransport } from '../../control-plane/outgoing-http.ts'
+import { boundedOptions, createTransport } from '../../control-plane/outgoing-http.ts'
+import { mercadopagoProvider } from '../../control-plane/payments/psp/mercadopago/adapter.ts'
 import { transportFailure } from '../../control-plane/payments/psp/transport-errors.ts'
 
 /** A resolver of the test's own: what a name stands for is what the next of the answers says, and the last from then on. */
@@ -109,4 +110,38 @@ test('of an answer that is larger than any provider gives no more is read, packe
   t.true(sent < 20 * 1024 * 1024, `${sent} bytes were taken`)
   t.deepEqual(await (await fetch(`${url}/small`)).json(), { a: 1 })
   close()
+})
+
+test("a library's own calls are bounded, too: MercadoPago's is not answered more than it can take, nor sent elsewhere", async (t) => {
+  let asked = 0
+  const big = await listen((request, response) => {
+    asked += 1
+    if (request.url?.includes('search')) response.end('{"results":[]}')
+    else response.writeHead(201, { 'content-type': 'application/json' }).end(`{"id":1,"status":"approved","pad":"${'x'.repeat(5_000_000)}"}`)
+  })
+  t.teardown(big.close)
+  const clock = { now: () => new Date(), nowMs: () => Date.now() }
+  const provider = mercadopagoProvider({ clock, baseUrl: big.url })
+  const made = {
+    credentials: { accessToken: 'a' },
+    webhookSecret: undefined,
+    capture: 'automatic' as const,
+    returnUrl: 'https://shop.example',
+    timeoutMs: 2_000,
+  }
+  const order = {
+    reference: 'pay-1',
+    idempotencyKey: 'pay-1',
+    amountMinor: 100,
+    currency: 'BRL',
+    token: 'token',
+    customerId: 'c',
+    onSession: false,
+    description: 'x',
+  } as unknown as Parameters<ReturnType<typeof provider.create>['charge']>[0]
+  t.is((await provider.create(made).charge(order)).status, 'unknown')
+  t.true(asked > 0)
+  const elsewhere = await listen((_, response) => response.writeHead(302, { location: big.url }).end())
+  t.teardown(elsewhere.close)
+  await t.throwsAsync(globalThis.fetch(elsewhere.url, boundedOptions(1_000) as unknown as RequestInit))
 })

@@ -71,6 +71,8 @@ export interface PspDirectoryOptions {
   returnUrl: () => string
   timeoutMs: number
   simulatorTimeoutMs: number
+  /** Whether live tenants may pay by what moves no money. */
+  simulatorInLive: boolean
 }
 
 /** More accounts than one process serves at once; an adapter that is forgotten is made again. */
@@ -141,6 +143,8 @@ export const createPspDirectory = (options: PspDirectoryOptions): PspDirectory =
       if (!account) return { unusable: 'no such account' }
       const circuit = options.circuitOf(account._id)
       if (account.provider === 'simulator') {
+        if (!options.simulatorInLive)
+          return { unusable: 'the simulator takes no real money, so no live tenant pays by it in production; SIMULATOR_IN_LIVE=true says that this is meant' }
         const secrets = openSecrets(account)
         if ('unusable' in secrets) return secrets
         return {

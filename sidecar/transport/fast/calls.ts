@@ -165,6 +165,7 @@ export interface CallsOptions {
   peer: string
   onAnswered: TransportOptions['onAnswered']
   onFault: NonNullable<TransportOptions['onFault']>
+  refused?: TransportOptions['refused']
 }
 
 /** Clients say it in one of these ways; others are looked at more closely. */
@@ -319,9 +320,10 @@ const keep = (stream: Stream, rest: Buffer): void => {
 
 /** A request of one message; the answer is one, or a stream of them. */
 const serveOne = (context: CallContext): void => {
-  const { connection, stream } = context
+  const { connection, stream, authorization, options } = context
   const { definition } = context.method
   const finish = (code: Status, details: string) => connection.sendHeaders(stream, onlyTrailers(code, details), true)
+  let isAdmitted = false
   const onData = () => {
     const bytes = take(stream)
     const read = readMessage(bytes, limits.messageBytes)
@@ -331,6 +333,14 @@ const serveOne = (context: CallContext): void => {
       return
     }
     if (!stream.remoteClosed) {
+      // Nothing is kept for somebody who may not ask.
+      const refusal = isAdmitted ? undefined : options.refused?.(definition.path, authorization)
+      isAdmitted = true
+      if (refusal) {
+        finish(refusal.code, refusal.details)
+        drop(connection, stream)
+        return
+      }
       // More than one message is wrong, and is said so when the call ends.
       keep(stream, bytes)
       return

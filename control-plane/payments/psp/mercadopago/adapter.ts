@@ -11,6 +11,7 @@ import { MercadoPagoError, MPConnectionError } from 'mercadopago/dist/utils/erro
 import type { Clock } from '../../../../common/clock.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
+import { boundedOptions } from '../../../outgoing-http.ts'
 import { askAfterCancel, askWhatBecame, givenUp, type Refusal, refusalIn } from '../ask-after-failure.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import { countedBy } from '../counted-currencies.ts'
@@ -72,9 +73,10 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
   webhookProblem: (_, secret) => (secret ? undefined : "webhookSecret has to be the application's signature key"),
   create: ({ credentials: { accessToken }, webhookSecret, returnUrl, timeoutMs }): Psp => {
     if (deps.baseUrl !== undefined) Object.assign(AppConfig, { BASE_URL: deps.baseUrl.replace(/\/$/, '') })
-    /** One a call: the library keeps the options of one call for the next. */
+    const bounded = boundedOptions(timeoutMs)
+    /** One a call: the library keeps the options of one call for the next, and hands what it does not know on to `fetch`. */
     const config = (idempotencyKey?: string) =>
-      new MercadoPagoConfig({ accessToken, options: { timeout: timeoutMs, maxRetries: 0, ...(idempotencyKey ? { idempotencyKey } : {}) } })
+      new MercadoPagoConfig({ accessToken, options: { timeout: timeoutMs, maxRetries: 0, ...bounded, ...(idempotencyKey ? { idempotencyKey } : {}) } })
 
     const find = async ({ reference, pspReference }: ChargeName): Promise<MercadopagoPayment | undefined> => {
       if (pspReference) return (await new Payment(config()).get({ id: pspReference })) as MercadopagoPayment

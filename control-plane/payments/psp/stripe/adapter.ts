@@ -7,6 +7,7 @@
  * https://docs.stripe.com/api/idempotent_requests (keys are kept for at least 24 hours).
  */
 import Stripe from 'stripe'
+import type { Clock } from '../../../../common/clock.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
 import { createTransport } from '../../../outgoing-http.ts'
@@ -59,7 +60,7 @@ const tokenParts = (token: string): { payment_method: string; customer?: string 
   return method === undefined ? { payment_method: token } : { payment_method: method, customer }
 }
 
-export const stripeProvider = (deps: { baseUrl: string | undefined }): PspProvider<z.infer<typeof credentials>> => ({
+export const stripeProvider = (deps: { clock: Clock; baseUrl: string | undefined }): PspProvider<z.infer<typeof credentials>> => ({
   credentials,
   webhookProblem: (_, secret) => (secret?.startsWith('whsec_') ? undefined : "webhookSecret has to be the endpoint's whsec_…"),
   create: ({ credentials: { secretKey }, webhookSecret, returnUrl, timeoutMs }): Psp => {
@@ -176,7 +177,11 @@ export const stripeProvider = (deps: { baseUrl: string | undefined }): PspProvid
       verifyWebhook: async ({ headers, rawBody }) => {
         try {
           if (!webhookSecret) throw new Error('the account has no webhookSecret')
-          await stripe.webhooks.constructEventAsync(rawBody, headers['stripe-signature'] ?? '', webhookSecret, WEBHOOK_TOLERANCE_S)
+          const signature = headers['stripe-signature'] ?? ''
+          await stripe.webhooks.constructEventAsync(rawBody, signature, webhookSecret, WEBHOOK_TOLERANCE_S)
+          // The library looks at the past alone.
+          const signedS = Number(/(?:^|,)t=(\d+)/.exec(signature)?.[1])
+          if (signedS > deps.clock.nowMs() / 1_000 + WEBHOOK_TOLERANCE_S) throw new Error('the event is signed for a time to come')
         } catch (error) {
           throw new AppError('signature_invalid', 'the Stripe-Signature does not verify, or is older than 5 minutes', [], { cause: error })
         }
