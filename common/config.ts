@@ -69,6 +69,16 @@ const environment = z.object({
     .string()
     .regex(/^[A-Za-z0-9_-]{1,64}$/, 'must be 1 to 64 letters, digits, _ or -')
     .default('tollgate'),
+  /** A file: an NKey's seed, or a JWT with its seed. */
+  NATS_CREDS: z.string().min(1).optional(),
+  NATS_CA_FILE: z.string().min(1).optional(),
+  NATS_CERT_FILE: z.string().min(1).optional(),
+  NATS_KEY_FILE: z.string().min(1).optional(),
+  /** Where JetStream is asked, for users of an account that imports it. */
+  NATS_API_PREFIX: z
+    .string()
+    .regex(/^[A-Za-z0-9_$-]+(\.[A-Za-z0-9_$-]+)*$/, 'must be a subject without wildcards, as tollgate.js or $JS.hub.API')
+    .optional(),
   NATS_REPLICAS: z.coerce.number().int().min(1).max(5).optional(),
   NATS_PLACEMENT_CLUSTER: z.string().min(1).optional(),
   NATS_PLACEMENT_TAGS: z

@@ -6,9 +6,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Clock, systemClock } from '../common/clock.ts'
 import { type Config, ConfigError, cannotListen, sqliteFileOf } from '../common/config.ts'
 import { type Draining, drainable } from '../common/drain-http.ts'
-import { explainQuestion } from '../common/entitlements/explanation.ts'
 import type { Feed } from '../common/feed/feed.ts'
 import { createInProcessFeed } from '../common/feed/in-process.ts'
+import { natsAccessOf } from '../common/feed/nats/credentials.ts'
 import { createNatsFeed } from '../common/feed/nats/feed.ts'
 import { createSigning } from '../common/feed/signing.ts'
 import { createBoundedServer } from '../common/http-limits.ts'
@@ -18,7 +18,7 @@ import { startPspSimulator } from '../psp-simulator/server.ts'
 import { generatePlatformKey } from './access/api-keys.ts'
 import { createSealing } from './access/sealing.ts'
 import { createAuditTrail } from './audit/trail.ts'
-import { explain } from './entitlements/explain.ts'
+import { answerQuestion } from './entitlements/explain.ts'
 import { type FeedKeeping, startKeepingFeed } from './entitlements/keep-feed.ts'
 import { toEntitlementSet } from './entitlements/publish-entitlements.ts'
 import { createHttpApp } from './http/app.ts'
@@ -58,7 +58,7 @@ export const openFeed = (config: Config, clock: Clock, log: Log, storage: Storag
     if (config.FEED_VERIFY_KEYS && !config.FEED_SIGNING_KEY)
       throw new ConfigError('FEED_SIGNING_KEY must be set beside FEED_VERIFY_KEYS: a control plane that does not sign would not believe what it has published')
     const signing = createSigning(bucket, { signing: config.FEED_SIGNING_KEY, verify: config.FEED_VERIFY_KEYS })
-    return createNatsFeed({ url, bucket, keeps: { replicas, placement }, signing, clock, log })
+    return createNatsFeed({ url, access: natsAccessOf(config), bucket, keeps: { replicas, placement }, signing, clock, log })
   }
   return createInProcessFeed({
     clock,
@@ -187,7 +187,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
   if (clock === systemClock) clockGuard = await startClockGuard({ storage, clock, log, maxJumpMs: config.CLOCK_MAX_JUMP_HOURS * 3_600_000 })
   const mayBill = () => clockGuard?.problem() === undefined
   worker = startWorker(services, { pollMs: config.WORKER_POLL_MS, atOnce: config.WORKER_CONCURRENCY, mayBill })
-  const stopAnswering = await feed.answer(async (question) => JSON.stringify(await explain(services, explainQuestion.parse(JSON.parse(question)))))
+  const stopAnswering = await feed.answer((question, tenantId) => answerQuestion(services, question, tenantId))
 
   return {
     url,

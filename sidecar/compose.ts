@@ -51,7 +51,8 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
   const snapshots = await openSnapshots({ config, replica, clock, log, faults })
   const decisionLog = openDecisionLog(config, log, replica)
   const observer = createObserver({ log, metrics, denialsShare: config.DENIALS_SHARE, decisions: decisionLog })
-  const explain = async (question: ExplainQuestion, timeoutMs: number) => explanation.parse(JSON.parse(await feed.ask(JSON.stringify(question), timeoutMs)))
+  const explain = async (question: ExplainQuestion, timeoutMs: number) =>
+    explanation.parse(JSON.parse(await feed.ask(question.tenantId, JSON.stringify(question), timeoutMs)))
   const where = { port: config.GRPC_PORT, socketPath: config.GRPC_SOCKET, sharePort: threads > 1 }
   const serving = await createServing({ config, replica, clock, log, faults, observer, onAnswered: metrics.observe, explain, where })
   const port = Number(serving.address.split(':').at(-1))

@@ -2,6 +2,7 @@
 import { systemClock } from '../common/clock.ts'
 import { ConfigError, readConfig } from '../common/config.ts'
 import { createLateFeed } from '../common/feed/late.ts'
+import { natsAccessOf } from '../common/feed/nats/credentials.ts'
 import { createNatsFeed } from '../common/feed/nats/feed.ts'
 import { createSigning } from '../common/feed/signing.ts'
 import { createLog } from '../common/log.ts'
@@ -13,9 +14,10 @@ await runProcess(async () => {
   if (!config.NATS_URL) throw new ConfigError('NATS_URL must be set: a sidecar alone is fed by NATS. Without it, npm start runs everything in one process.')
   const log = createLog(config.LOG_LEVEL)
   const { NATS_URL: url, NATS_BUCKET: bucket, SIDECAR_TENANTS: tenants } = config
+  const access = natsAccessOf(config)
   // With a snapshot it can answer before there is a feed; without one it waits.
   const signing = createSigning(bucket, { verify: config.FEED_VERIFY_KEYS })
-  const feed = createLateFeed({ open: () => createNatsFeed({ url, bucket, tenants, signing, clock: systemClock, log }), log })
+  const feed = createLateFeed({ open: () => createNatsFeed({ url, access, bucket, tenants, signing, clock: systemClock, log }), log })
   const sidecar = await startSidecar({ config, feed, clock: systemClock, log })
   await sidecar.ready
   return {

@@ -29,7 +29,7 @@ export const createInProcessFeed = (options: { clock: Clock; log?: Log; lookup?:
   /** The revisions of those that cannot be published. */
   const missing = new LRUCache<string, number>({ max: MAX_MISSING })
   const clocks = new Map<string, TestClock>()
-  const answerers: ((question: string) => Promise<string>)[] = []
+  const answerers: Parameters<Feed['answer']>[0][] = []
   let closed = false
 
   const ensureOpen = () => {
@@ -134,11 +134,11 @@ export const createInProcessFeed = (options: { clock: Clock; log?: Log; lookup?:
         },
       }
     },
-    ask: async (question) => {
+    ask: async (tenantId, question) => {
       ensureOpen()
       const [handler] = answerers
       if (!handler) throw new AppError('unavailable', 'no control plane is there to answer')
-      return handler(question)
+      return handler(question, tenantId)
     },
     answer: async (handler) => {
       ensureOpen()

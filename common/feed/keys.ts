@@ -1,14 +1,15 @@
 import type { CustomerKey } from '../entitlements/model.ts'
 
 /** Ids may hold any character that a NATS key may not, so each part travels as base64url. */
-const part = (id: string): string => Buffer.from(id).toString('base64url')
+export const keyPart = (id: string): string => Buffer.from(id).toString('base64url')
 
-export const setKey = ({ tenantId, storefrontId, customerId }: CustomerKey): string => `set.${part(tenantId)}.${part(storefrontId)}.${part(customerId)}`
+export const setKey = ({ tenantId, storefrontId, customerId }: CustomerKey): string =>
+  `set.${keyPart(tenantId)}.${keyPart(storefrontId)}.${keyPart(customerId)}`
 
 export const isSetKey = (key: string): boolean => key.startsWith('set.')
 
 /** Every set of a tenant. */
-export const keysOfTenant = (tenantId: string): string => `set.${part(tenantId)}.>`
+export const keysOfTenant = (tenantId: string): string => `set.${keyPart(tenantId)}.>`
 
 /** Undefined for a key that is of no tenant. */
 export const tenantOfKey = (key: string): string | undefined => {
@@ -25,7 +26,7 @@ export const customerOf = (key: string): CustomerKey | undefined => {
   return { tenantId, storefrontId, customerId }
 }
 
-export const clockKey = (tenantId: string): string => `clock.${part(tenantId)}`
+export const clockKey = (tenantId: string): string => `clock.${keyPart(tenantId)}`
 
 export const isClockKey = (key: string): boolean => key.startsWith('clock.')
 

@@ -54,7 +54,7 @@ export const createLateFeed = (options: { open: () => Promise<Feed>; log: Log })
     forgetSet: async (customer) => there().forgetSet(customer),
     putClock: async (testClock) => there().putClock(testClock),
     getClock: async (tenantId) => there().getClock(tenantId),
-    ask: async (question, timeoutMs) => there().ask(question, timeoutMs),
+    ask: async (tenantId, question, timeoutMs) => there().ask(tenantId, question, timeoutMs),
     answer: async (handler) => there().answer(handler),
     ping: async () => there().ping(),
     keeper: undefined,

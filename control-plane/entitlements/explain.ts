@@ -1,6 +1,7 @@
 /** Answers sidecars that were asked why: what the customer holds of an entitlement, and which bundles have it. */
 
-import type { ExplainQuestion, Explanation } from '../../common/entitlements/explanation.ts'
+import { type ExplainQuestion, type Explanation, explainQuestion } from '../../common/entitlements/explanation.ts'
+import { AppError } from '../../common/errors.ts'
 import { paymentIdOf } from '../billing/bills.ts'
 import { keys } from '../keys.ts'
 import { type Bundle, toEntitlement } from '../schemas/bundle.ts'
@@ -37,7 +38,7 @@ const holdingOf = async (services: Services, subscription: Subscription): Promis
   }
 }
 
-export const explain = async (services: Services, { entitlement, ...customer }: ExplainQuestion): Promise<Explanation> => {
+const explain = async (services: Services, { entitlement, ...customer }: ExplainQuestion): Promise<Explanation> => {
   const { tenantId, storefrontId, customerId } = customer
   const subscriptions = await upTo(services.storage.subscriptions, { tenantId, storefrontId, customerId })
   const bundles = await upTo(services.storage.bundles, { tenantId, storefrontId })
@@ -59,4 +60,14 @@ export const explain = async (services: Services, { entitlement, ...customer }: 
     )
   const holdings = await Promise.all(subscriptions.filter(has(entitlement)).map((one) => holdingOf(services, one)))
   return { holdings, offers }
+}
+
+/**
+ * @param mayAsk whose customers whoever asks may ask about; undefined: anybody's.
+ * @throws AppError `forbidden` for a question about another's.
+ */
+export const answerQuestion = async (services: Services, question: string, mayAsk: string | undefined): Promise<string> => {
+  const asked = explainQuestion.parse(JSON.parse(question))
+  if (mayAsk !== undefined && asked.tenantId !== mayAsk) throw new AppError('forbidden', 'a question about another tenant than it was let in for')
+  return JSON.stringify(await explain(services, asked))
 }

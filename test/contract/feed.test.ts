@@ -177,7 +177,7 @@ testOnNats(`NATS: it is told when no server is reached, when one is lost, and wh
   await eventually(() => told.some((message) => /is lost/.test(message)))
   await server.start()
   await eventually(() => told.includes('feed: reconnected'))
-  await t.throwsAsync(feed.ask('why?', 1_000), { message: 'no control plane answers' })
+  await t.throwsAsync(feed.ask('t', 'why?', 1_000), { message: 'no control plane answers' })
   await feed.close()
   await server.stop()
   t.is(told.filter((message) => /is lost/.test(message)).length, 1)

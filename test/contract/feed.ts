@@ -177,23 +177,24 @@ export const testFeed = (test: TestFn, adapter: FeedUnderTest): void => {
   })
 
   check('a question is answered by whoever answers, once; and by nobody when there is none', async (t, publisher, reader) => {
-    await t.throwsAsync(reader.ask('anybody?', 500), { message: /feed|control plane/ })
+    await t.throwsAsync(reader.ask('t', 'anybody?', 500), { message: /feed|control plane/ })
     const heard: string[] = []
-    const stop = await publisher.answer(async (question) => {
+    const stop = await publisher.answer(async (question, tenantId) => {
+      t.is(tenantId, 't', 'whom a question may be about is known')
       heard.push(question)
       return `${question} yes`
     })
     // NATS hears of who answers a moment later.
-    await eventually(async () => (await reader.ask('there?', 500).catch(() => '')) === 'there? yes')
+    await eventually(async () => (await reader.ask('t', 'there?', 500).catch(() => '')) === 'there? yes')
     heard.length = 0
-    const answers = await Promise.all(Array.from({ length: 20 }, (_, n) => reader.ask(`ü ${n}`, 2_000)))
+    const answers = await Promise.all(Array.from({ length: 20 }, (_, n) => reader.ask('t', `ü ${n}`, 2_000)))
     t.deepEqual(
       answers,
       Array.from({ length: 20 }, (_, n) => `ü ${n} yes`),
     )
     t.is(heard.length, 20)
     stop()
-    await eventually(async () => (await reader.ask('still there?', 500).catch(() => '')) === '')
+    await eventually(async () => (await reader.ask('t', 'still there?', 500).catch(() => '')) === '')
   })
 
   check('what a watch says it knows is as recent as its last word from the feed', async (t, _publisher, reader) => {

@@ -67,7 +67,20 @@ export interface NatsServer {
   /** From the next start on it takes messages of so many bytes. */
   take(maxPayload: number): Promise<void>
   start(): Promise<void>
+  /** It reads its configuration again, as by `nats-server --signal reload`. */
+  reload(): void
   stop(): Promise<void>
+}
+
+interface ServerOptions {
+  /** The binary. */
+  path?: string | undefined
+  /** Bytes of a message; the server's own default without. */
+  maxPayload?: number | undefined
+  /** A configuration of its own; where it listens and keeps its data is for this helper to say. */
+  configFile?: string | undefined
+  /** What the helper's own configuration holds besides. */
+  extra?: string | undefined
 }
 
 interface Cluster {
@@ -76,9 +89,10 @@ interface Cluster {
   routes: number[]
 }
 
-const configOf = (maxPayload: number, cluster: Cluster | undefined): string =>
+const configOf = (maxPayload: number, cluster: Cluster | undefined, extra = ''): string =>
   [
     `max_payload: ${maxPayload}`,
+    extra,
     ...(cluster
       ? [
           `server_name: ${cluster.name}`,
@@ -87,18 +101,27 @@ const configOf = (maxPayload: number, cluster: Cluster | undefined): string =>
       : []),
   ].join('\n')
 
-const makeServer = async (binaryPath: string, { maxPayload, cluster }: { maxPayload?: number | undefined; cluster?: Cluster }): Promise<NatsServer> => {
+const pathOf = (): string => {
+  if ('missing' in binary) throw new Error(binary.missing)
+  return binary.path
+}
+
+const makeServer = async ({ path = pathOf(), maxPayload, cluster, extra, ...options }: ServerOptions & { cluster?: Cluster }): Promise<NatsServer> => {
   const folder = await mkdtemp(join(tmpdir(), 'tollgate-nats-'))
   const port = await freePort()
-  const configFile = join(folder, 'server.conf')
-  const store = join(folder, 'store')
-  const take = (bytes: number) => writeFile(configFile, configOf(bytes, cluster))
+  const ownConfig = join(folder, 'server.conf')
+  const configFile = options.configFile ?? ownConfig
+  // A server refuses to be told twice where that is: one with a configuration of its own keeps it where that says, from here.
+  const store = join(folder, options.configFile ? 'data' : 'store')
+  const take = (bytes: number) => writeFile(ownConfig, configOf(bytes, cluster, extra))
   // As it has it by itself: https://docs.nats.io/running-a-nats-service/configuration#limits.
   await take(maxPayload ?? 1024 * 1024)
   let child: ChildProcess | undefined
 
   const start = async () => {
-    const started = spawnOwned(binaryPath, ['-c', configFile, '-js', '-sd', store, '-a', '127.0.0.1', '-p', String(port)], {
+    const keeps = options.configFile ? [] : ['-js', '-sd', store]
+    const started = spawnOwned(path, ['-c', configFile, ...keeps, '-a', '127.0.0.1', '-p', String(port)], {
+      cwd: folder,
       stdio: ['ignore', 'ignore', 'pipe'],
     })
     child = started
@@ -124,6 +147,7 @@ const makeServer = async (binaryPath: string, { maxPayload, cluster }: { maxPayl
     lose: () => rm(store, { recursive: true, force: true }),
     take,
     start,
+    reload: () => void child?.kill('SIGHUP'),
     stop: async () => {
       await end('SIGKILL')
       await rm(folder, { recursive: true, force: true })
@@ -131,14 +155,9 @@ const makeServer = async (binaryPath: string, { maxPayload, cluster }: { maxPayl
   }
 }
 
-const pathOf = (): string => {
-  if ('missing' in binary) throw new Error(binary.missing)
-  return binary.path
-}
-
-/** A server of its own with JetStream, on a free port, with its data in a new folder. @param maxPayload bytes of a message; its own default without. */
-export const startNatsServer = async ({ maxPayload, path }: { maxPayload?: number; path?: string } = {}): Promise<NatsServer> => {
-  const server = await makeServer(path ?? pathOf(), { maxPayload })
+/** A server of its own with JetStream, on a free port, with its data in a new folder. */
+export const startNatsServer = async (options: ServerOptions = {}): Promise<NatsServer> => {
+  const server = await makeServer(options)
   await server.start()
   return server
 }
@@ -151,10 +170,10 @@ export interface NatsCluster {
 }
 
 /** Three servers that hold JetStream together. */
-export const startNatsCluster = async ({ path }: { path?: string | undefined } = {}): Promise<NatsCluster> => {
+export const startNatsCluster = async (options: Pick<ServerOptions, 'path' | 'extra'> = {}): Promise<NatsCluster> => {
   const ports = await Promise.all([freePort(), freePort(), freePort()])
   const servers = await Promise.all(
-    ports.map((port, n) => makeServer(path ?? pathOf(), { cluster: { name: `n${n + 1}`, port, routes: ports.filter((other) => other !== port) } })),
+    ports.map((port, n) => makeServer({ ...options, cluster: { name: `n${n + 1}`, port, routes: ports.filter((other) => other !== port) } })),
   )
   await Promise.all(servers.map((server) => server.start()))
   return {

@@ -3,12 +3,27 @@
  *
  * Readers bind to a bucket and never make one: an empty bucket would say of every customer that there is none.
  */
-import { JetStreamApiCodes, JetStreamApiError, type JetStreamManager, jetstream, jetstreamManager, type StreamInfo } from '@nats-io/jetstream'
-import { type KV, type KvEntry, Kvm } from '@nats-io/kv'
-import type { NatsConnection } from '@nats-io/transport-node'
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  AckPolicy,
+  DeliverPolicy,
+  JetStreamApiCodes,
+  JetStreamApiError,
+  type JetStreamManager,
+  jetstream,
+  jetstreamManager,
+  type StreamInfo,
+} from '@nats-io/jetstream'
+import { type KvEntry, Kvm } from '@nats-io/kv'
+import { type NatsConnection, nanos, nuid, RequestError } from '@nats-io/transport-node'
 import { AppError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { isServerFrom, REQUEST_TIMEOUT_MS, unavailable } from './connection.ts'
+import { type Follow, followAll } from './follow.ts'
+import { followKeys } from './follow-keys.ts'
+import { streamOf, subjectOfKey } from './names.ts'
+import { keysOfTenants } from './permissions.ts'
+import { BEAT_KEY } from './state.ts'
 
 /** A writer loses a race only to another writer of the same customer; this many in a row is a fault. */
 const MAX_PUT_TRIES = 20
@@ -22,6 +37,10 @@ const WRONG_LAST_SEQUENCE = 10071
  * fifth of races of ten; 2.10.29, 2.11.10 and 2.12.1 in none.
  */
 const SETS_AS_ONE = [2, 10] as const
+/** A server of a cluster may be behind for a moment: it is asked again so often, and so long after. */
+const [ASK_AGAIN_TIMES, ASK_AGAIN_MS] = [20, 100]
+/** What only asks how far the stream is, is taken away by the server so soon after. */
+const PROBE_MS = 1_000
 
 /** How control planes make it. What is left out stays as it is. */
 export interface BucketShape {
@@ -30,12 +49,23 @@ export interface BucketShape {
   placement?: { cluster?: string | undefined; tags?: string[] | undefined } | undefined
 }
 
+/** How far the stream is. */
+export interface Position {
+  /** Identifies the bucket: another one of the same name starts its sequences again. Empty where this user may not know. */
+  created: string
+  lastSequence: number
+}
+
 export interface Bucket {
   readonly name: string
-  readonly manager: JetStreamManager
-  /** For watches; single keys are read by `get`. */
-  readonly kv: KV
-  /** The last value; null when there is none. From the server that leads: none behind it is asked. */
+  /** It is read for some tenants alone, by what a user of theirs may ask for (`permissions.ts`). */
+  readonly isNarrow: boolean
+  /** What delivers its changes. */
+  follow: Follow
+  /**
+   * The last value; null when there is none. From the server that leads, none behind it is asked; but a narrow one asks any,
+   * and whoever has seen more asks again.
+   */
   get(key: string): Promise<KvEntry | null>
   /** @returns its sequence. */
   put(key: string, bytes: Uint8Array): Promise<number>
@@ -49,8 +79,21 @@ export interface Bucket {
   mayReorder(): boolean
   /** Of control planes: makes it if it is gone, and gives it the shape that was asked for. */
   reshape(): Promise<void>
-  /** @throws AppError `unavailable`, also when it is gone. */
-  info(): Promise<StreamInfo>
+  /** @param atLeast where it is known to have been. @throws AppError `unavailable`, also when it is gone. */
+  position(atLeast?: number): Promise<Position>
+}
+
+export interface BucketOptions {
+  name: string
+  /** Of control planes: the bucket is made if it is not there. */
+  make?: BucketShape | undefined
+  /** Who reads these tenants alone; undefined: all. */
+  tenants?: readonly string[] | undefined
+  /** Under which answers come; the usual one without. */
+  inboxPrefix?: string | undefined
+  /** Where JetStream is asked; the usual place without. */
+  apiPrefix?: string | undefined
+  log: Log
 }
 
 /** It has been written, and not taken away. */
@@ -80,64 +123,110 @@ const replicasOf = ({ config }: StreamInfo): number => config.num_replicas
  * Makes the bucket if it is not there, and gives it the shape that is asked for. Of several servers only the one that
  * leads is read: another may be behind, and a reader would go back behind what its watch has shown.
  */
-const shapeBucket = async (connection: NatsConnection, manager: JetStreamManager, name: string, shape: BucketShape, log: Log): Promise<void> => {
+const shapeBucket = async (
+  connection: NatsConnection,
+  asks: { manager: JetStreamManager; kvm: Kvm },
+  name: string,
+  shape: BucketShape,
+  log: Log,
+): Promise<void> => {
+  const { manager, kvm } = asks
   const { replicas, placement } = shape
-  const found = await manager.streams.info(`KV_${name}`).catch((error: unknown) => {
+  const found = await manager.streams.info(streamOf(name)).catch((error: unknown) => {
     if (isGone(error)) return undefined
     throw error
   })
   if (!found) {
-    const made = { history: 1, allow_direct: (replicas ?? 1) === 1, ...(replicas ? { replicas } : {}), ...(placement ? { placement } : {}) }
-    await new Kvm(jetstream(connection, { timeout: REQUEST_TIMEOUT_MS })).create(name, made as Parameters<Kvm['create']>[1])
+    // Users who read some tenants alone can be allowed no other reads than direct ones.
+    const made = { history: 1, allow_direct: true, ...(replicas ? { replicas } : {}), ...(placement ? { placement } : {}) }
+    await kvm.create(name, made as Parameters<Kvm['create']>[1])
     log.warn({ bucket: name, replicas: replicas ?? 1 }, 'feed: there was no bucket; it was made')
   } else {
     const wanted = replicas ?? replicasOf(found)
-    const direct = wanted === 1
-    if (replicasOf(found) !== wanted || (found.config.allow_direct === true) !== direct) {
-      await manager.streams.update(`KV_${name}`, { ...found.config, num_replicas: wanted, allow_direct: direct, ...(placement ? { placement } : {}) } as never)
-      log.info({ bucket: name, replicas: wanted }, 'feed: the bucket has another number of replicas from now on')
+    if (replicasOf(found) !== wanted || found.config.allow_direct !== true) {
+      await manager.streams.update(streamOf(name), { ...found.config, num_replicas: wanted, allow_direct: true, ...(placement ? { placement } : {}) } as never)
+      log.info({ bucket: name, replicas: wanted }, 'feed: the bucket has another shape from now on')
     }
   }
   if (connection.info?.cluster !== undefined && (replicas ?? (found ? replicasOf(found) : 1)) === 1)
     log.warn({ bucket: name }, 'feed: the bucket is on one server of a cluster (NATS_REPLICAS): without that server nothing is published')
 }
 
-/** @param make of control planes: the bucket is made if it is not there. @throws AppError `unavailable`. */
-export const openBucket = async (connection: NatsConnection, name: string, make: BucketShape | undefined, log: Log): Promise<Bucket> => {
-  const manager = await jetstreamManager(connection, { timeout: REQUEST_TIMEOUT_MS })
+/**
+ * How far the stream is, for a user who may not ask for its state, since that lists everybody's keys: a consumer of what
+ * comes from now on says where it begins. The servers of a cluster agree on it before it is made: one that is cut off says nothing.
+ */
+const askByProbe = async (manager: JetStreamManager, name: string, atLeast: number): Promise<Position> => {
+  for (let times = 1; ; times += 1) {
+    const { delivered } = await manager.consumers.add(streamOf(name), {
+      name: nuid.next(),
+      filter_subject: subjectOfKey(name, BEAT_KEY),
+      deliver_policy: DeliverPolicy.New,
+      ack_policy: AckPolicy.None,
+      mem_storage: true,
+      num_replicas: 1,
+      inactive_threshold: nanos(PROBE_MS),
+    })
+    if (delivered.stream_seq >= atLeast || times === ASK_AGAIN_TIMES) return { created: '', lastSequence: delivered.stream_seq }
+    await sleep(ASK_AGAIN_MS)
+  }
+}
+
+/** @throws AppError `unavailable`. */
+export const openBucket = async (connection: NatsConnection, options: BucketOptions): Promise<Bucket> => {
+  const { name, make, tenants, inboxPrefix, log } = options
+  const asked = { timeout: REQUEST_TIMEOUT_MS, checkAPI: false, ...(options.apiPrefix ? { apiPrefix: options.apiPrefix } : {}) }
+  const isNarrow = tenants !== undefined && make === undefined
+  const manager = await jetstreamManager(connection, asked)
+  const kvm = new Kvm(jetstream(connection, asked))
+  // Of one server the leader answers a direct read too, and sooner. Elsewhere it is not to be asked so.
+  const direct = await kvm.open(name, { allow_direct: true })
+  const kv = await kvm.open(name, { allow_direct: false })
   const reshape = async () => {
-    if (make) await shapeBucket(connection, manager, name, make, log)
+    if (make) await shapeBucket(connection, { manager, kvm }, name, make, log)
   }
   let isReplicated = false
+  let isDirect = isNarrow
   const info = async (): Promise<StreamInfo> => {
+    const found = await manager.streams.info(streamOf(name))
+    isReplicated = replicasOf(found) > 1
+    isDirect = found.config.allow_direct === true && !isReplicated
+    return found
+  }
+  const position = async (atLeast = 0): Promise<Position> => {
     try {
-      const found = await manager.streams.info(`KV_${name}`)
-      isReplicated = replicasOf(found) > 1
-      return found
+      if (isNarrow) return await askByProbe(manager, name, atLeast)
+      const { created, state } = await info()
+      return { created, lastSequence: state.last_seq }
     } catch (error) {
       throw isGone(error) ? new NoBucketError(name, { cause: error }) : unavailable(error)
     }
   }
   await reshape()
-  const first = await info()
-  const kvm = new Kvm(jetstream(connection, { timeout: REQUEST_TIMEOUT_MS }))
-  // Of one server the leader answers a direct read too, and sooner. Elsewhere it is not to be asked so.
-  const direct = await kvm.open(name, { allow_direct: true })
-  const kv = await kvm.open(name, { allow_direct: false })
+  await position()
   const isOld = !isServerFrom(connection, SETS_AS_ONE)
   if (make && isReplicated && isOld)
     log.warn({ server: connection.info?.version }, 'feed: this nats-server does not compare and set as one in a replicated bucket; 2.10 and later do')
-  let isDirect = first.config.allow_direct === true && replicasOf(first) === 1
 
+  const getNarrow = async (key: string): Promise<KvEntry | null> => {
+    try {
+      return await direct.get(key)
+    } catch (error) {
+      if (!(error instanceof RequestError && error.isNoResponders())) throw error
+      throw new AppError('unavailable', 'the bucket cannot be read directly: it is gone, or no control plane of this version has been there yet', [], {
+        cause: error,
+      })
+    }
+  }
   const get = async (key: string): Promise<KvEntry | null> => {
+    if (isNarrow) return getNarrow(key)
     if (!isDirect) return kv.get(key)
     try {
       return await direct.get(key)
     } catch (error) {
       // The bucket may have been spread over several servers since, or be gone: the leader says which.
       const entry = await kv.get(key)
-      const { config } = await info()
-      isDirect = config.allow_direct === true && config.num_replicas === 1
+      await position()
       if (isDirect && entry === null) throw error
       return entry
     }
@@ -154,8 +243,8 @@ export const openBucket = async (connection: NatsConnection, name: string, make:
 
   return {
     name,
-    manager,
-    kv,
+    isNarrow,
+    follow: isNarrow ? followKeys({ connection, manager, inboxPrefix, bucket: name, keys: keysOfTenants(tenants) }) : followAll(kv),
     get,
     put: (key, bytes) => kv.put(key, bytes),
     putAfter,
@@ -173,10 +262,10 @@ export const openBucket = async (connection: NatsConnection, name: string, make:
       throw unavailable(new Error(`${MAX_PUT_TRIES} lost races on one key`))
     },
     forget: async (key, before) => {
-      await manager.streams.purge(`KV_${name}`, { filter: `$KV.${name}.${key}`, ...(before === undefined ? {} : { seq: before }) })
+      await manager.streams.purge(streamOf(name), { filter: subjectOfKey(name, key), ...(before === undefined ? {} : { seq: before }) })
     },
     mayReorder: () => isReplicated && isOld,
-    info,
+    position,
     reshape,
   }
 }

@@ -1,31 +1,50 @@
-/** The connection to NATS: kept for ever, and loud while it is lost. */
-import { type ConnectionOptions, connect, type NatsConnection } from '@nats-io/transport-node'
+/** The connection to NATS: kept for ever, and loud while it is lost, refused, or not allowed what it asks for. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  AuthorizationError,
+  type ConnectionOptions,
+  connect,
+  type NatsConnection,
+  PermissionViolationError,
+  UserAuthenticationExpiredError,
+} from '@nats-io/transport-node'
 import { AppError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
+import { type NatsAccess, readIdentity, tlsOf } from './credentials.ts'
+import { inboxOf } from './names.ts'
 
 /** Longer than a local round trip by three orders of magnitude, short enough for a caller to wait for. */
 export const REQUEST_TIMEOUT_MS = 2_000
 const WARN_EVERY_MS = 30_000
+/** Of subjects that were refused, so many are told of; the same is told again after `WARN_EVERY_MS`. */
+const MAX_TOLD = 100
 
-/** @param url one or several, separated by commas; a user and password or a token may be part of each. */
-export const connectionOptions = (url: string, waitMs: number): ConnectionOptions => {
+/**
+ * @param url one or several, separated by commas; a user and password or a token may be part of each.
+ * @param access who else it is, and whom it trusts.
+ * @throws ConfigError that names the variable, when files cannot be used.
+ */
+export const connectionOptions = (url: string, waitMs: number, access: NatsAccess = {}): ConnectionOptions => {
   const urls = url.split(',').map((one) => new URL(one))
   const { username = '', password = '', protocol } = urls[0] ?? {}
+  const identity = access.credentialsFile === undefined ? undefined : readIdentity(access.credentialsFile)
   const credentials =
     username === ''
       ? {}
       : password === ''
         ? { token: decodeURIComponent(username) }
         : { user: decodeURIComponent(username), pass: decodeURIComponent(password) }
+  const tls = tlsOf(access) ?? (protocol === 'tls:' ? {} : undefined)
   return {
     servers: urls.map((one) => one.host),
-    ...(protocol === 'tls:' ? { tls: {} } : {}),
+    ...(tls ? { tls } : {}),
     ...credentials,
+    // Of its own, so that no other user can listen to what it is answered.
+    ...(identity ? { authenticator: identity.authenticator, inboxPrefix: inboxOf(identity.publicKey) } : {}),
     // A feed that is away is waited for, for ever: sidecars answer from memory meanwhile.
     maxReconnectAttempts: -1,
     // Also while it refuses us: its credentials may be there a moment later.
     ignoreAuthErrorAbort: true,
-    waitOnFirstConnect: true,
     reconnectTimeWait: waitMs,
     reconnectJitter: waitMs,
     reconnectJitterTLS: waitMs,
@@ -35,26 +54,57 @@ export const connectionOptions = (url: string, waitMs: number): ConnectionOption
   }
 }
 
-/** Says that a server is not reached, for as long as it is not: nobody else would. */
+const isRefusal = (error: unknown): boolean => error instanceof AuthorizationError || error instanceof UserAuthenticationExpiredError
+
+const REFUSED = 'feed: the NATS server refuses who this is (NATS_CREDS, or the user in NATS_URL); trying again, until it does not'
+
+/** Connects, however long that takes, and says why it is not connected yet: nobody else would. */
 export const connectAloud = async (connecting: ConnectionOptions, log: Log): Promise<NatsConnection> => {
-  const warn = () => log.warn({ servers: connecting.servers }, 'feed: no NATS server is reached; trying again, until one is')
-  let every: NodeJS.Timeout | undefined
-  const first = setTimeout(() => {
-    warn()
-    every = setInterval(warn, WARN_EVERY_MS)
-  }, REQUEST_TIMEOUT_MS)
-  try {
-    return await connect(connecting)
-  } finally {
-    clearTimeout(first)
-    clearInterval(every)
+  const { servers, reconnectTimeWait: waitMs = REQUEST_TIMEOUT_MS } = connecting
+  const begunMs = performance.now()
+  /** A server that is only just starting is not worth a word. */
+  let warnAtMs = begunMs + REQUEST_TIMEOUT_MS
+  let wasRefused = false
+  for (;;) {
+    try {
+      return await connect(connecting)
+    } catch (error) {
+      const refused = isRefusal(error)
+      if (performance.now() >= warnAtMs || (refused && !wasRefused)) {
+        warnAtMs = performance.now() + WARN_EVERY_MS
+        log.warn({ servers, reason: (error as Error).message }, refused ? REFUSED : 'feed: no NATS server is reached; trying again, until one is')
+      }
+      wasRefused = refused
+    }
+    await sleep(waitMs + Math.random() * waitMs)
+  }
+}
+
+/** Each of several things at most every `WARN_EVERY_MS`. */
+const seldom = () => {
+  const toldMs = new Map<string, number>()
+  return (what: string): boolean => {
+    const nowMs = performance.now()
+    if (nowMs - (toldMs.get(what) ?? Number.NEGATIVE_INFINITY) < WARN_EVERY_MS) return false
+    if (toldMs.size >= MAX_TOLD) toldMs.clear()
+    toldMs.set(what, nowMs)
+    return true
   }
 }
 
 export const tellOfLosses = async (connection: NatsConnection, log: Log): Promise<void> => {
+  const isNews = seldom()
   for await (const status of connection.status()) {
     if (status.type === 'disconnect') log.warn({ server: status.server }, 'feed: the NATS server is lost; trying to reach one again, until one is')
     if (status.type === 'reconnect') log.info({ server: status.server }, 'feed: reconnected')
+    if (status.type !== 'error') continue
+    const { error } = status
+    if (isRefusal(error) && isNews(error.name)) log.warn({ reason: error.message }, REFUSED)
+    if (error instanceof PermissionViolationError && isNews(`${error.operation} ${error.subject.split('.').slice(0, 5).join('.')}`))
+      log.error(
+        { operation: error.operation, subject: error.subject },
+        'feed: the NATS server does not allow this user what it needs; a sidecar has in SIDECAR_TENANTS the tenants of its NATS user, and no others',
+      )
   }
 }
 

@@ -1,6 +1,5 @@
 /** The feed on a NATS JetStream key-value bucket: one key a customer, one value (the last) a key. */
 import type { KvEntry } from '@nats-io/kv'
-import { headers, type Msg, RequestError } from '@nats-io/transport-node'
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../../clock.ts'
 import { AppError } from '../../errors.ts'
@@ -12,7 +11,10 @@ import { clockRankOf, decodeClockMessage, decodeMessage, encodeClockMessage, enc
 import { type Signing, unsigned } from '../signing.ts'
 import { type Bucket, type BucketShape, live, openBucket } from './bucket.ts'
 import { connectAloud, connectionOptions, orUnavailable, tellOfLosses } from './connection.ts'
+import type { NatsAccess } from './credentials.ts'
 import { createKeeper } from './keeper.ts'
+import { allQuestions, olderQuestions, questionsOf, tenantAsked } from './names.ts'
+import { answer, ask } from './questions.ts'
 import { type BucketState, decodeState, STATE_KEY } from './state.ts'
 import { forgottenUpTo, startWatch } from './watch.ts'
 
@@ -24,19 +26,18 @@ const MAX_SHOWN = 65_536
 const READ_AGAIN_TIMES = 40
 const READ_AGAIN_MS = 25
 
-/** Where questions to control planes travel. */
-const subjectOf = (bucket: string): string => `tollgate.ask.${bucket}`
-
 export interface NatsFeedOptions {
   /** One or several nats:// or tls:// URLs, comma-separated; a user and password or a token may be part of each. */
   url: string
+  /** Who this is there, and whom it trusts, where the URL does not say. */
+  access?: NatsAccess | undefined
   /** The bucket's name: installations that share a NATS server each have their own. */
   bucket: string
   clock: Clock
   log: Log
   /** Of control planes, which make the bucket and keep it. Without, it has to be there. */
   keeps?: BucketShape
-  /** What of other tenants comes is of no interest; the server leaves it out where it can (2.10). */
+  /** Of readers: only what a NATS user of these tenants may is asked for, and the server leaves out all others. */
   tenants?: readonly string[] | undefined
   /** What is put is signed, and what is read is believed by it; without, neither. */
   signing?: Signing | undefined
@@ -46,12 +47,16 @@ export interface NatsFeedOptions {
 
 export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> => {
   const { clock, log, signing = unsigned } = options
-  const connection = await connectAloud(connectionOptions(options.url, options.reconnectWaitMs ?? 250), log)
+  const connecting = connectionOptions(options.url, options.reconnectWaitMs ?? 250, options.access)
+  const connection = await connectAloud(connecting, log)
   const faults = createFaults(log, clock)
   tellOfLosses(connection, log).catch((error: unknown) => faults.tell(error, 'feed: it is not heard any more whether the server is lost'))
   let bucket: Bucket
   try {
-    bucket = await orUnavailable(() => openBucket(connection, options.bucket, options.keeps, log))
+    const { bucket: name, keeps: make, tenants } = options
+    bucket = await orUnavailable(() =>
+      openBucket(connection, { name, make, tenants, inboxPrefix: connecting.inboxPrefix, apiPrefix: options.access?.apiPrefix, log }),
+    )
   } catch (error) {
     await connection.close()
     throw error
@@ -166,35 +171,15 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
       watches.add(watch)
       return watch
     },
-    ask: (question, timeoutMs) =>
-      orUnavailable(async () => {
-        const reply = await connection.request(subjectOf(bucket.name), question, { timeout: timeoutMs }).catch((error: unknown) => {
-          if (error instanceof RequestError && error.isNoResponders()) throw new AppError('unavailable', 'no control plane answers', [], { cause: error })
-          throw error
-        })
-        if (reply.headers?.get('error')) throw new Error('the control plane could not answer')
-        return reply.string()
-      }),
+    ask: (tenantId, question, timeoutMs) => orUnavailable(() => ask(connection, questionsOf(bucket.name, tenantId), question, timeoutMs)),
     answer: async (handler) => {
-      const subscription = connection.subscribe(subjectOf(bucket.name), { queue: 'control-planes' })
-      const reply = async (message: Msg): Promise<void> => {
-        try {
-          // It may be more than the server takes: then that it could not be answered is the answer.
-          message.respond(await handler(message.string()))
-        } catch (error) {
-          faults.tell(error, 'feed: a question could not be answered')
-          const failed = headers()
-          failed.set('error', 'internal')
-          message.respond('', { headers: failed })
-        }
+      const asked = [allQuestions(bucket.name), olderQuestions(bucket.name)]
+      const stops = asked.map((subject) => answer(connection, subject, (question, askedAt) => handler(question, tenantAsked(bucket.name, askedAt)), faults))
+      return () => {
+        for (const stop of stops) stop()
       }
-      const listen = async () => {
-        for await (const message of subscription) reply(message).catch((error: unknown) => faults.tell(error, 'feed: an answer could not be sent'))
-      }
-      listen().catch((error: unknown) => faults.tell(error, 'feed: questions are not heard any more'))
-      return () => subscription.unsubscribe()
     },
-    ping: () => orUnavailable(async () => void (await bucket.info())),
+    ping: () => orUnavailable(async () => void (await bucket.position())),
     keeper: options.keeps && createKeeper({ bucket, signing, clock, log }),
     close: async () => {
       if (connection.isClosed()) return

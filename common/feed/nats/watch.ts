@@ -1,32 +1,41 @@
 /**
- * A watch: one ordered consumer, started at an exact stream sequence. Whenever the connection was interrupted it is begun
- * again after the last sequence it saw, and is live again only when it has reached what the stream held at that moment;
- * so nothing is missed, and "live" is never claimed early.
+ * A watch: what follows the bucket (`follow.ts`), started at an exact stream sequence. Whenever the connection was
+ * interrupted it is begun again after what has been delivered, and is live again only when it has reached what the stream held
+ * at that moment; so nothing is missed, and "live" is never claimed early.
  *
- * How current it is, beats say, which come the same way as everything else. Where none come, since no control plane is
- * there, the stream is asked how far it is. That a server answers a ping proves nothing of either.
+ * How current it is, beats say, once everything stored before them has been delivered. Where none come, since no control plane
+ * is there, the stream is asked how far it is. That a server answers a ping proves nothing of either.
  */
-import type { KvWatchEntry } from '@nats-io/kv'
-import type { NatsConnection, QueuedIterator } from '@nats-io/transport-node'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { NatsConnection } from '@nats-io/transport-node'
 import type { Clock } from '../../clock.ts'
 import type { Faults } from '../../faults.ts'
 import type { Log } from '../../log.ts'
 import type { FeedListener, FeedWatch } from '../feed.ts'
-import { clockKey, customerOf, FORGOTTEN_KEY, isClockKey, isSetKey, keysOfTenant, tenantOfKey } from '../keys.ts'
+import { customerOf, FORGOTTEN_KEY, isClockKey, isSetKey, tenantOfKey } from '../keys.ts'
 import { decodeClockMessage, decodeMessage, type Message } from '../message.ts'
 import type { Signing } from '../signing.ts'
 import { type Bucket, live, NoBucketError } from './bucket.ts'
-import { isServerFrom, orUnavailable } from './connection.ts'
+import { orUnavailable, unavailable } from './connection.ts'
+import type { FollowedEntry, Following } from './follow.ts'
 import { BEAT_KEY, type BucketState, decodeBeat, decodeState, STATE_KEY } from './state.ts'
 
 const RETRY_WATCH_AFTER_MS = 250
 /** Beats come every second; without one for so long the stream is asked. */
 const BEAT_LATE_MS = 3_000
 const ASK_EVERY_MS = 1_000
+/** Of those who read some tenants alone each question makes a consumer. */
+const ASK_NARROW_EVERY_MS = 5_000
+/** Beats that wait until what came before them has been delivered; there is one a second from each control plane. */
+const MAX_BEATS = 64
+/**
+ * In a cluster any server may answer who reads some tenants alone, also one that is behind. What was stored last is therefore
+ * shown to its reads before the first: a server that is further behind than this would be a broken one.
+ */
+const SHOWN_BEFORE = 10_000
+const [SHOWN_WITHIN_MS, SHOWN_AGAIN_MS] = [10_000, 10]
 /** So long control planes may take to see what a watch has seen. */
 const DISTRUST_MS = 30_000
-/** The first nats-server whose consumers take several subjects. */
-const SEVERAL_FILTERS = [2, 10] as const
 
 /** @returns the sequence of the latest removal that was taken out of the stream; 0 for bytes that do not say. */
 export const forgottenUpTo = (bytes: Uint8Array): number => {
@@ -58,15 +67,11 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
     return live(entry) ? decodeState(entry.value, signing) : undefined
   }
   /** `created` identifies the bucket: another one of the same name starts its sequences again. */
-  const look = () =>
-    orUnavailable(async () => {
-      const info = await bucket.info()
-      return { created: info.created, lastSequence: info.state.last_seq, state: await readState() }
-    })
+  const look = (atLeast?: number) => orUnavailable(async () => ({ ...(await bucket.position(atLeast)), state: await readState() }))
   /** As `look`; when there is no bucket any more, what is held is all that there is. */
   const lookAgain = async () => {
     try {
-      return await look()
+      return await look(seenSequence)
     } catch (error) {
       if (error instanceof NoBucketError) applyState(undefined)
       throw error
@@ -85,18 +90,23 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
   let liveFromSequence = seenSequence
   /** What had been seen when the watch was begun, last. */
   let resumedAfter = seenSequence
+  /** What was stored before the watch was asked for is not delivered. */
+  let shownOnlyTo = seenSequence
   let connected = true
   let asOfMs = clock.nowMs()
   let heardMs = clock.nowMs()
-  let iterator: QueuedIterator<KvWatchEntry> | undefined
+  let following: Following | undefined
+  /** Of those that may count once everything before them has been delivered. */
+  let beats: { sequence: number; atMs: number }[] = []
+  let askedMs = 0
   let stopped = false
   let restarting = false
   let reconnects = 0
   /** Interrupted again while restarting: what was begun may already be cut off. */
   let interrupted = false
-  let isFiltered = false
 
-  const isLive = () => !stopped && connected && !restarting && isComplete && seenSequence >= liveFromSequence
+  const isThere = () => following !== undefined && following.deliveredTo() >= liveFromSequence
+  const isLive = () => !stopped && connected && !restarting && isComplete && isThere()
 
   const reset = () => {
     try {
@@ -125,13 +135,13 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
 
   const isWatched = (key: string): boolean => tenants === undefined || tenants.includes(tenantOfKey(key) ?? '')
 
-  const deliver = (entry: KvWatchEntry) => {
+  const deliver = (entry: FollowedEntry) => {
     seenSequence = Math.max(seenSequence, entry.revision)
     const { key, value } = entry
     if (isSetKey(key) || isClockKey(key)) parts.onShown(key, entry.revision)
-    if (entry.operation !== 'PUT') return
+    if (entry.operation !== 'PUT' || entry.revision <= shownOnlyTo) return
     try {
-      if (key === BEAT_KEY) deliverBeat(value)
+      if (key === BEAT_KEY) deliverBeat(entry)
       else if (key === STATE_KEY) applyState(decodeState(value, signing))
       else if (key === FORGOTTEN_KEY) deliverForgotten(entry)
       else if (isClockKey(key) && isWatched(key)) deliverClock(key, value)
@@ -146,17 +156,25 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
     listener.onClock(decodeClockMessage(key, value))
   }
 
-  const deliverBeat = (value: Uint8Array) => {
+  const deliverBeat = ({ revision, value }: FollowedEntry) => {
     const beat = decodeBeat(value)
     const nowMs = clock.nowMs()
     // One whose clock is not ours says nothing of how current this is: the stream is asked then.
     if (!beat || Math.abs(nowMs - beat.atMs) > BEAT_LATE_MS) return
     heardMs = nowMs
-    if (isLive()) asOfMs = Math.max(asOfMs, Math.min(beat.atMs, heardMs))
+    if (beats.length < MAX_BEATS) beats.push({ sequence: revision, atMs: Math.min(beat.atMs, nowMs) })
+  }
+
+  /** Beats count once what was stored before them has been delivered. */
+  const countBeats = () => {
+    if (!following || beats.length === 0) return
+    const deliveredTo = following.deliveredTo()
+    if (isLive()) asOfMs = beats.reduce((latest, { sequence, atMs }) => (sequence <= deliveredTo ? Math.max(latest, atMs) : latest), asOfMs)
+    beats = beats.filter(({ sequence }) => sequence > deliveredTo)
   }
 
   /** Of a removal that came and was forgotten while this watch was away nothing is left to be delivered. */
-  const deliverForgotten = ({ revision, value }: KvWatchEntry) => {
+  const deliverForgotten = ({ revision, value }: FollowedEntry) => {
     parts.onForgotten(forgottenUpTo(value))
     if (revision > liveFromSequence || forgottenUpTo(value) <= resumedAfter) return
     log.info({ bucket: bucket.name }, 'feed: customers were removed while it was away, everything read before is forgotten')
@@ -180,22 +198,30 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
     else listener.onSet(message.set)
   }
 
-  const begin = async () => {
-    isFiltered = tenants !== undefined && isServerFrom(connection, SEVERAL_FILTERS)
-    const key = isFiltered ? [...(tenants ?? []).flatMap((tenantId) => [keysOfTenant(tenantId), clockKey(tenantId)]), STATE_KEY, BEAT_KEY, FORGOTTEN_KEY] : '>'
-    const started = await bucket.kv.watch({ key, resumeFromRevision: seenSequence + 1 })
-    iterator = started
-    const read = async () => {
-      for await (const entry of started) if (iterator === started) deliver(entry)
-    }
-    const again = () => {
-      // The iterator ends by itself only when its consumer or the bucket is gone.
-      if (iterator === started && !stopped) void restart()
-    }
-    read().then(again, (error: unknown) => {
-      faults.tell(error, 'feed: the watch has ended')
-      again()
-    })
+  /** @param after what has been delivered: what came since is. @param lastSequence of the stream, just now. */
+  const begin = async (after: number, lastSequence: number) => {
+    let own: Following | undefined
+    let hasEnded = false
+    const isOurs = () => !stopped && following !== undefined && following === own
+    own = await bucket.follow(
+      { after, lastSequence },
+      {
+        onEntry: (entry) => {
+          if (!stopped && (own === undefined || isOurs())) deliver(entry)
+        },
+        onProgress: countBeats,
+        onEnd: (error) => {
+          hasEnded = true
+          // While there is no connection, that there is one again is what begins it again.
+          if (!isOurs() || !connected) return
+          if (error) faults.tell(error, 'feed: the watch has ended')
+          void restart()
+        },
+      },
+    )
+    if (stopped || hasEnded) own.stop()
+    else following = own
+    if (hasEnded) throw new Error('feed: the watch ended as it began')
   }
 
   /** Begins again after what was seen, as often as it takes. */
@@ -206,11 +232,15 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
     while (interrupted && !stopped) {
       try {
         interrupted = false
-        iterator?.stop()
-        iterator = undefined
+        const resumeAfter = following?.resumeAfter() ?? resumedAfter
+        following?.stop()
+        following = undefined
+        beats = []
+        resumedAfter = resumeAfter
         const found = await lookAgain()
         if (found.created !== created || found.lastSequence < seenSequence) {
           log.warn({ bucket: bucket.name }, 'feed: the bucket was made anew, or has lost what came last')
+          resumedAfter = found.created === created ? Math.min(resumedAfter, found.lastSequence) : found.lastSequence
           created = found.created
           seenSequence = found.lastSequence
           distrusted = epoch
@@ -218,19 +248,29 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
         }
         applyState(found.state)
         liveFromSequence = found.lastSequence
-        resumedAfter = seenSequence
-        await begin()
+        shownOnlyTo = 0
+        await begin(resumedAfter, found.lastSequence)
       } catch (error) {
         interrupted = true
         log.warn({ err: error }, 'feed: the watch could not be resumed, trying again')
-        await new Promise((resolve) => setTimeout(resolve, RETRY_WATCH_AFTER_MS))
+        await sleep(RETRY_WATCH_AFTER_MS)
       }
     }
     heardMs = clock.nowMs()
     restarting = false
   }
 
-  await orUnavailable(begin)
+  const isOfMany = bucket.isNarrow && connection.info?.cluster !== undefined
+  await orUnavailable(() => begin(Math.max(0, seenSequence - (isOfMany ? SHOWN_BEFORE : 0)), seenSequence))
+  const begunMs = performance.now()
+  while (!isThere()) {
+    if (performance.now() - begunMs > SHOWN_WITHIN_MS) {
+      stopped = true
+      following?.stop()
+      throw unavailable(new Error('what was stored last is not delivered'))
+    }
+    await sleep(SHOWN_AGAIN_MS)
+  }
 
   const followConnection = async () => {
     for await (const status of connection.status()) {
@@ -259,12 +299,16 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
       epoch = ''
       applyState((await lookAgain()).state)
     }
-    if (clock.nowMs() - heardMs < BEAT_LATE_MS) return
-    const askedMs = clock.nowMs()
+    if (clock.nowMs() - heardMs < BEAT_LATE_MS || (bucket.isNarrow && clock.nowMs() - askedMs < ASK_NARROW_EVERY_MS)) return
+    askedMs = clock.nowMs()
     const { created: now, lastSequence } = await lookAgain()
     if (stopped || restarting) return
     if (now !== created || lastSequence < seenSequence) void restart()
-    else if (lastSequence === seenSequence) {
+    else if (bucket.isNarrow) {
+      // It counts as a beat does, when everything before it has been delivered. Consumers that are gone say so themselves.
+      following?.reached(lastSequence)
+      if (beats.length < MAX_BEATS) beats.push({ sequence: lastSequence, atMs: askedMs })
+    } else if (lastSequence === seenSequence) {
       if (isLive()) asOfMs = Math.max(asOfMs, askedMs)
     } else if (clock.nowMs() - heardMs > 2 * BEAT_LATE_MS) void restart()
   }
@@ -289,7 +333,7 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
     stop: async () => {
       stopped = true
       clearInterval(timer)
-      iterator?.stop()
+      following?.stop()
     },
   }
 }

@@ -1,0 +1,66 @@
+/**
+ * What delivers the changes of a bucket to a watch. One who reads everything has one ordered consumer; one who reads some
+ * tenants alone has one for each filter (`follow-keys.ts`), since that is what a server can allow and refuse.
+ */
+import type { KV, KvWatchEntry } from '@nats-io/kv'
+
+export type FollowedEntry = Pick<KvWatchEntry, 'key' | 'value' | 'revision' | 'operation'>
+
+export interface FollowFrom {
+  /** What came after this sequence is delivered, */
+  after: number
+  /** and this was the stream's last when it was asked. */
+  lastSequence: number
+}
+
+export interface FollowHandlers {
+  onEntry(entry: FollowedEntry): void
+  /** `deliveredTo` may have grown. */
+  onProgress(): void
+  /** It delivers nothing any more, and has to be begun again. */
+  onEnd(error?: unknown): void
+}
+
+export interface Following {
+  /** Everything up to this sequence, of what is followed, has been delivered. */
+  deliveredTo(): number
+  /** After which another one has to begin so that nothing is missed; what came since may be delivered again. */
+  resumeAfter(): number
+  /** A sequence that the stream has reached: `deliveredTo` grows to it when all before it has been delivered. */
+  reached(sequence: number): void
+  stop(): void
+}
+
+/** @throws Error when it cannot begin. */
+export type Follow = (from: FollowFrom, handlers: FollowHandlers) => Promise<Following>
+
+/** Everything, in the order of storing, by one consumer: who is delivered a message has been delivered all before it. */
+export const followAll =
+  (kv: KV): Follow =>
+  async ({ after }, { onEntry, onProgress, onEnd }) => {
+    let seen = after
+    const iterator = await kv.watch({ key: '>', resumeFromRevision: after + 1 })
+    let stopped = false
+    const read = async () => {
+      for await (const entry of iterator) {
+        if (stopped) return
+        seen = Math.max(seen, entry.revision)
+        onEntry(entry)
+        onProgress()
+      }
+    }
+    // It ends by itself only when its consumer or the bucket is gone.
+    read().then(
+      () => stopped || onEnd(),
+      (error: unknown) => stopped || onEnd(error),
+    )
+    return {
+      deliveredTo: () => seen,
+      resumeAfter: () => seen,
+      reached: () => {},
+      stop: () => {
+        stopped = true
+        iterator.stop()
+      },
+    }
+  }

@@ -1,0 +1,28 @@
+/** What is called how at NATS: what a user may do there is said by these names (`permissions.ts`). */
+import { keyPart } from '../keys.ts'
+
+/** The stream that a bucket is. */
+export const streamOf = (bucket: string): string => `KV_${bucket}`
+
+/** @param key of the bucket; it may end in `>`. */
+export const subjectOfKey = (bucket: string, key: string): string => `$KV.${bucket}.${key}`
+
+export const keyOfSubject = (bucket: string, subject: string): string => subject.slice(subjectOfKey(bucket, '').length)
+
+/** Where a tenant's questions travel: its name is in the subject, so that the server knows who may ask what. */
+export const questionsOf = (bucket: string, tenantId: string): string => `tollgate.ask.${bucket}.${keyPart(tenantId)}`
+
+/** Those of all tenants. */
+export const allQuestions = (bucket: string): string => `tollgate.ask.${bucket}.*`
+
+/** Where older sidecars ask, of whatever tenant. Answered for one more release. */
+export const olderQuestions = (bucket: string): string => `tollgate.ask.${bucket}`
+
+/** The last token of a question's subject: whose it is. Undefined where it does not say. */
+export const tenantAsked = (bucket: string, subject: string): string | undefined => {
+  const head = questionsOf(bucket, '')
+  return subject.startsWith(head) ? Buffer.from(subject.slice(head.length), 'base64url').toString() : undefined
+}
+
+/** Under which a user is answered. Nobody else may listen there; and whoever may listen to `_INBOX.>` may use it. */
+export const inboxOf = (publicKey: string): string => `_INBOX.${publicKey}`
