@@ -102,7 +102,8 @@ export const writeNatsConfig = ({ folder: to, sidecars: asked, remove, bucket: w
   return [
     `${folder}: ${ACCOUNTS} is written, for ${['control planes', ...users.map(({ name }) => `sidecar ${name}`)].join(', ')}`,
     isNew ? `${SERVER} is an example that includes it: nats-server -c ${join(folder, SERVER)}` : `${SERVER} was there, and is as it was`,
-    'each process reads the variables of its .env file; a server that runs takes the change by nats-server --signal reload',
+    'each process reads the variables of its .env file',
+    ...(before ? ['a server that runs takes the change by nats-server --signal reload, twice: a new account has its imports after the second'] : []),
     '',
   ].join('\n')
 }

@@ -4,6 +4,7 @@ import { isAppError } from '../../common/errors.ts'
 import { createInProcessFeed } from '../../common/feed/in-process.ts'
 import { createLog } from '../../common/log.ts'
 import { eventually } from '../support/eventually.ts'
+import { makeNatsAccounts } from '../support/nats-accounts.ts'
 import { openKept, openReader } from '../support/nats-feeds.ts'
 import { natsMissing, newerNats, newerNatsMissing, startNatsCluster, startNatsServer } from '../support/nats-server.ts'
 import { testFeed } from './feed.ts'
@@ -39,6 +40,33 @@ testFeed(
         },
       },
 )
+
+for (const [name, missing, path] of [
+  ['NATS, as its own users', natsMissing, undefined],
+  ['a newer NATS, as its own users', newerNatsMissing, newerNats],
+] as const)
+  testFeed(
+    test,
+    missing
+      ? { name, missing }
+      : {
+          name,
+          open: async () => {
+            const accounts = await makeNatsAccounts()
+            const server = await startNatsServer({ path, configFile: accounts.configFile })
+            const controlPlane = { url: server.url, ...accounts.optionsOf('control-plane') }
+            const [publisher, reader] = [await openKept(controlPlane), await openReader(controlPlane)]
+            return {
+              publisher,
+              reader,
+              close: async () => {
+                await Promise.all([publisher.close(), reader.close()])
+                await server.stop()
+              },
+            }
+          },
+        },
+  )
 
 /** A cluster is ready when its servers have agreed on who leads. */
 const whenReady = async <T>(open: () => Promise<T>): Promise<T> => {

@@ -3,19 +3,9 @@
  *
  * Readers bind to a bucket and never make one: an empty bucket would say of every customer that there is none.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
-import {
-  AckPolicy,
-  DeliverPolicy,
-  JetStreamApiCodes,
-  JetStreamApiError,
-  type JetStreamManager,
-  jetstream,
-  jetstreamManager,
-  type StreamInfo,
-} from '@nats-io/jetstream'
+import { JetStreamApiCodes, JetStreamApiError, type JetStreamManager, jetstream, jetstreamManager, type StreamInfo } from '@nats-io/jetstream'
 import { type KvEntry, Kvm } from '@nats-io/kv'
-import { type NatsConnection, nanos, nuid, RequestError } from '@nats-io/transport-node'
+import { type NatsConnection, RequestError } from '@nats-io/transport-node'
 import { AppError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { isServerFrom, REQUEST_TIMEOUT_MS, unavailable } from './connection.ts'
@@ -23,7 +13,7 @@ import { type Follow, followAll } from './follow.ts'
 import { followKeys } from './follow-keys.ts'
 import { streamOf, subjectOfKey } from './names.ts'
 import { keysOfTenants } from './permissions.ts'
-import { BEAT_KEY } from './state.ts'
+import { askByProbe, type Position } from './position.ts'
 
 /** A writer loses a race only to another writer of the same customer; this many in a row is a fault. */
 const MAX_PUT_TRIES = 20
@@ -37,23 +27,12 @@ const WRONG_LAST_SEQUENCE = 10071
  * fifth of races of ten; 2.10.29, 2.11.10 and 2.12.1 in none.
  */
 const SETS_AS_ONE = [2, 10] as const
-/** A server of a cluster may be behind for a moment: it is asked again so often, and so long after. */
-const [ASK_AGAIN_TIMES, ASK_AGAIN_MS] = [20, 100]
-/** What only asks how far the stream is, is taken away by the server so soon after. */
-const PROBE_MS = 1_000
 
 /** How control planes make it. What is left out stays as it is. */
 export interface BucketShape {
   /** Of how many servers each holds all of it. */
   replicas?: number | undefined
   placement?: { cluster?: string | undefined; tags?: string[] | undefined } | undefined
-}
-
-/** How far the stream is. */
-export interface Position {
-  /** Identifies the bucket: another one of the same name starts its sequences again. Empty where this user may not know. */
-  created: string
-  lastSequence: number
 }
 
 export interface Bucket {
@@ -152,26 +131,6 @@ const shapeBucket = async (
     log.warn({ bucket: name }, 'feed: the bucket is on one server of a cluster (NATS_REPLICAS): without that server nothing is published')
 }
 
-/**
- * How far the stream is, for a user who may not ask for its state, since that lists everybody's keys: a consumer of what
- * comes from now on says where it begins. The servers of a cluster agree on it before it is made: one that is cut off says nothing.
- */
-const askByProbe = async (manager: JetStreamManager, name: string, atLeast: number): Promise<Position> => {
-  for (let times = 1; ; times += 1) {
-    const { delivered } = await manager.consumers.add(streamOf(name), {
-      name: nuid.next(),
-      filter_subject: subjectOfKey(name, BEAT_KEY),
-      deliver_policy: DeliverPolicy.New,
-      ack_policy: AckPolicy.None,
-      mem_storage: true,
-      num_replicas: 1,
-      inactive_threshold: nanos(PROBE_MS),
-    })
-    if (delivered.stream_seq >= atLeast || times === ASK_AGAIN_TIMES) return { created: '', lastSequence: delivered.stream_seq }
-    await sleep(ASK_AGAIN_MS)
-  }
-}
-
 /** @throws AppError `unavailable`. */
 export const openBucket = async (connection: NatsConnection, options: BucketOptions): Promise<Bucket> => {
   const { name, make, tenants, inboxPrefix, log } = options
@@ -179,18 +138,18 @@ export const openBucket = async (connection: NatsConnection, options: BucketOpti
   const isNarrow = tenants !== undefined && make === undefined
   const manager = await jetstreamManager(connection, asked)
   const kvm = new Kvm(jetstream(connection, asked))
-  // Of one server the leader answers a direct read too, and sooner. Elsewhere it is not to be asked so.
   const direct = await kvm.open(name, { allow_direct: true })
   const kv = await kvm.open(name, { allow_direct: false })
   const reshape = async () => {
     if (make) await shapeBucket(connection, { manager, kvm }, name, make, log)
   }
-  let isReplicated = false
-  let isDirect = isNarrow
+  let [isReplicated, allowsDirect] = [false, false]
+  /** A server that is by itself answers a direct read too, and sooner. In a cluster one that is behind may. */
+  const isDirect = () => allowsDirect && connection.info?.cluster === undefined
   const info = async (): Promise<StreamInfo> => {
     const found = await manager.streams.info(streamOf(name))
     isReplicated = replicasOf(found) > 1
-    isDirect = found.config.allow_direct === true && !isReplicated
+    allowsDirect = found.config.allow_direct === true
     return found
   }
   const position = async (atLeast = 0): Promise<Position> => {
@@ -220,14 +179,14 @@ export const openBucket = async (connection: NatsConnection, options: BucketOpti
   }
   const get = async (key: string): Promise<KvEntry | null> => {
     if (isNarrow) return getNarrow(key)
-    if (!isDirect) return kv.get(key)
+    if (!isDirect()) return kv.get(key)
     try {
       return await direct.get(key)
     } catch (error) {
-      // The bucket may have been spread over several servers since, or be gone: the leader says which.
+      // The bucket may be gone, or another one: the leader says which.
       const entry = await kv.get(key)
       await position()
-      if (isDirect && entry === null) throw error
+      if (isDirect() && entry === null) throw error
       return entry
     }
   }
