@@ -16,8 +16,8 @@ const MISSED_HEARTBEATS = 4
 /** A consumer without a reader is taken away by the server after so long. */
 const INACTIVE_MS = 5_000
 /**
- * In a cluster consumers are on servers of their own, each of which may be behind for a moment. Another one begins
- * where everything was stored for so long.
+ * Consumers run by themselves, in a cluster on servers of their own, each of which may be behind for a moment. Another one
+ * begins where everything had been stored for so long when this one said, last, that it had nothing left.
  */
 const SETTLED_MS = 30_000
 const WATCHDOG_MS = 500
@@ -46,7 +46,7 @@ const operationOf = (message: Msg): FollowedEntry['operation'] => (message.heade
 interface Follower {
   /** Everything of this key up to this sequence has been delivered. */
   deliveredTo(): number
-  resumeAfter(settled: number): number
+  resumeAfter(): number
   isAlive(): boolean
   stop(): void
 }
@@ -64,7 +64,8 @@ const followKey = async (
   handlers: FollowHandlers,
 ): Promise<Follower> => {
   let [received, lastSeen, deliveredTo, knownBefore] = [0, from.after, from.after, from.lastSequence]
-  let isIdle = false
+  /** What was known at two moments in which it had nothing left, of which the earlier was long enough before the later. */
+  let [settled, settling] = [from.after, { sequence: from.after, atMs: performance.now() }]
   let heardMs = performance.now()
 
   const onMessage = (message: Msg) => {
@@ -75,7 +76,6 @@ const followKey = async (
     }
     received = count
     lastSeen = sequence
-    isIdle = false
     deliveredTo = Math.max(deliveredTo, sequence, pending === 0 ? from.lastSequence : 0)
     known.sequence = Math.max(known.sequence, sequence)
     handlers.onEntry({ key: keyOfSubject(bucket, message.subject), value: message.data, revision: sequence, operation: operationOf(message) })
@@ -86,9 +86,12 @@ const followKey = async (
     if (stalled) connection.publish(stalled)
     // It waits for us, or what it has sent is still on its way.
     if (stalled || Number(message.headers?.get('Nats-Last-Consumer')) !== received) return
-    isIdle = true
     deliveredTo = Math.max(deliveredTo, knownBefore)
     knownBefore = known.sequence
+    if (performance.now() - settling.atMs >= SETTLED_MS) {
+      settled = settling.sequence
+      settling = { sequence: known.sequence, atMs: performance.now() }
+    }
     handlers.onProgress()
   }
 
@@ -129,7 +132,7 @@ const followKey = async (
   }
   return {
     deliveredTo: () => deliveredTo,
-    resumeAfter: (settled) => Math.max(from.after, lastSeen, isIdle ? settled : 0),
+    resumeAfter: () => Math.max(lastSeen, settled),
     isAlive: () => performance.now() - heardMs < MISSED_HEARTBEATS * HEARTBEAT_MS,
     stop: () => subscription.unsubscribe(),
   }
@@ -161,18 +164,13 @@ export const followKeys =
       stop()
       throw failed.reason
     }
-    /** What was known at two moments, of which the earlier is long enough ago. */
-    let [settled, settling] = [from.after, { sequence: from.lastSequence, atMs: performance.now() }]
     const watchdog = setInterval(() => {
       if (followers.some((follower) => !follower.isAlive())) end(new Error('feed: a consumer is not heard of any more'))
-      if (performance.now() - settling.atMs < SETTLED_MS) return
-      settled = settling.sequence
-      settling = { sequence: known.sequence, atMs: performance.now() }
     }, WATCHDOG_MS)
     watchdog.unref()
     return {
       deliveredTo: () => Math.min(...followers.map((follower) => follower.deliveredTo())),
-      resumeAfter: () => Math.min(...followers.map((follower) => follower.resumeAfter(settled))),
+      resumeAfter: () => Math.min(...followers.map((follower) => follower.resumeAfter())),
       reached: (sequence) => {
         known.sequence = Math.max(known.sequence, sequence)
       },
