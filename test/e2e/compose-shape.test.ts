@@ -1,6 +1,6 @@
 /** What docker-compose.yml says, without containers: its commands, with its environment, on servers in the same shape. */
-import { generateKeyPairSync } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -28,26 +28,27 @@ interface Service {
   cap_drop?: string[]
   security_opt?: string[]
   mem_limit?: string
+  volumes?: string[]
 }
 
-const compose = parse(readFileSync('docker-compose.yml', 'utf8'), { merge: true }) as { services: Record<string, Service>; volumes: Record<string, unknown> }
-const { services } = compose
-const feed = generateKeyPairSync('ed25519')
-const secrets = {
-  FEED_SIGNING_KEY: feed.privateKey.export({ type: 'pkcs8', format: 'der' }).toString('base64'),
-  FEED_VERIFY_KEYS: feed.publicKey.export({ type: 'spki', format: 'der' }).toString('base64'),
-  PLATFORM_API_KEY: 'a-platform-key-of-the-test-0123456789',
-  SIDECAR_KEYS: '{"a-key-of-an-application": ["*"]}',
-  SIMULATOR_WEBHOOK_SECRET: `whsec_${Buffer.alloc(32, 7).toString('base64')}`,
-  CREDENTIALS_KEY: Buffer.alloc(32, 'seals').toString('base64'),
+const compose = parse(readFileSync('docker-compose.yml', 'utf8'), { merge: true }) as {
+  services: Record<string, Service>
+  volumes: Record<string, unknown>
+  secrets: Record<string, { environment: string }>
 }
+const { services } = compose
+/** As a user makes them. */
+const made = mkdtempSync(join(tmpdir(), 'tollgate-keys-'))
+execFileSync(process.execPath, ['cli/keys-init/main.ts', join(made, '.env'), join(made, 'secrets')])
+const secrets = Object.fromEntries([...readFileSync(join(made, '.env'), 'utf8').matchAll(/^(\w+)='(.*)'$/gm)].map(([, name = '', value = '']) => [name, value]))
+test.after.always(() => rmSync(made, { recursive: true, force: true }))
 
 /** As compose does: `${NAME:?why}` and `${NAME:-}`. */
 const environmentOf = (name: string): Record<string, string> =>
   Object.fromEntries(
     Object.entries(services[name]?.environment ?? {}).map(([key, value]) => [
       key,
-      String(value).replace(/\$\{(\w+)(:[?-][^}]*)?\}/g, (_, variable: string) => secrets[variable as keyof typeof secrets] ?? ''),
+      String(value).replace(/\$\{(\w+)(:[?-][^}]*)?\}/g, (_, variable: string) => secrets[variable] ?? ''),
     ]),
   )
 
@@ -62,14 +63,18 @@ test('every environment of docker-compose.yml is one that a process takes, and w
       const { url, database, ignored } = parseMongodbUrl(config.MONGODB_URL)
       t.is(database, 'tollgate')
       t.deepEqual(ignored, [])
-      for (const host of url.replace('mongodb://', '').split('/')[0]?.split(',') ?? []) t.truthy(services[host.split(':')[0] ?? ''], host)
+      for (const host of url
+        .replace(/^mongodb:\/\/[^@]+@/, '')
+        .split('/')[0]
+        ?.split(',') ?? [])
+        t.truthy(services[host.split(':')[0] ?? ''], host)
       t.is(new Set(url.match(/mongo-\d/g)).size, 3)
     }
     for (const dependency of Object.keys(services[name]?.depends_on ?? {})) t.truthy(services[dependency], dependency)
   }
   t.like(readConfig(environmentOf('control-plane-1')), { NATS_REPLICAS: 3 })
   t.is(Object.keys(services).filter((name) => /^nats-\d$/.test(name)).length, 3)
-  for (const n of [1, 2, 3]) t.regex(services[`nats-${n}`]?.command?.join(' ') ?? '', /--routes nats:\/\/nats-1:6222,nats:\/\/nats-2:6222,nats:\/\/nats-3:6222/)
+  for (const n of [1, 2, 3]) t.regex(services[`nats-${n}`]?.command?.join(' ') ?? '', /--routes (nats:\/\/cluster:[^@]+@nats-[123]:6222,?){3}$/)
 })
 
 test('what is not needed is taken away, every part says whether it is well, and none is reached from other machines', (t) => {
@@ -86,11 +91,47 @@ test('what is not needed is taken away, every part says whether it is well, and 
   }
 })
 
+test('MongoDB and NATS take nobody without TLS and a user, and everything that is mounted is made or is here', (t) => {
+  for (const n of [1, 2, 3]) {
+    const mongod = services[`mongo-${n}`]?.command?.join(' ') ?? ''
+    for (const flag of ['--keyFile', '--tlsMode requireTLS', '--tlsCertificateKeyFile', '--tlsCAFile']) t.true(mongod.includes(flag), flag)
+  }
+  const conf = readFileSync('deploy/nats.conf', 'utf8')
+  for (const part of ['tls {', 'cluster {', 'authorization {', 'verify: true', 'include "nats-users.conf"']) t.true(conf.includes(part), part)
+  t.regex(readFileSync(join(made, 'secrets/nats/nats-users.conf'), 'utf8'), /nkey: U/)
+  for (const [name, { volumes = [] }] of Object.entries(services))
+    for (const from of volumes.map((one) => one.split(':')[0] ?? '').filter((one) => one.startsWith('./')))
+      t.truthy(statSync(from.replace('./deploy/secrets', join(made, 'secrets'))), `${name}: ${from}`)
+  // What is made is for its owner alone, but for whom to trust; and stays as it is when it is made again.
+  for (const name of ['ca.key', 'nats.key', 'mongo.pem', 'mongo.keyfile', 'nats/control-plane.nk'])
+    t.is(statSync(join(made, 'secrets', name)).mode & 0o077, 0, name)
+  const before = readFileSync(join(made, '.env'), 'utf8')
+  execFileSync(process.execPath, ['cli/keys-init/main.ts', join(made, '.env'), join(made, 'secrets')])
+  t.is(readFileSync(join(made, '.env'), 'utf8'), before)
+})
+
+/** deploy/nats.conf as it is, but for where this machine keeps what it names. */
+const natsConfig = ({ name, port, routes }: { name: string; port: number; routes: number[] }): string =>
+  [
+    `server_name: ${name}`,
+    readFileSync('deploy/nats.conf', 'utf8')
+      .replace(/^listen: .*$/m, '')
+      .replace(/^http: .*$/m, '')
+      .replace('"/data"', '"./data"')
+      .replaceAll('"/secrets/', `"${join(made, 'secrets')}/`)
+      .replace('$NATS_CLUSTER_PASSWORD', `"${secrets.NATS_CLUSTER_PASSWORD}"`)
+      .replace(
+        'listen: "0.0.0.0:6222"',
+        `listen: "127.0.0.1:${port}", routes: [${routes.map((to) => `"nats://cluster:${secrets.NATS_CLUSTER_PASSWORD}@127.0.0.1:${to}"`).join(', ')}]`,
+      )
+      .replace('include "nats-users.conf"', readFileSync(join(made, 'secrets/nats/nats-users.conf'), 'utf8')),
+  ].join('\n')
+
 const missing = natsMissing ?? mongodbMissing
 const run = missing ? test.skip : test
 run(`its two control planes, simulator and sidecar sell, and answer for what was sold${missing ? ` (${missing})` : ''}`, async (t) => {
   t.timeout(180_000)
-  const nats = await startNatsCluster({ path: newerNats })
+  const nats = await startNatsCluster({ path: newerNats, configFor: natsConfig })
   t.teardown(nats.stop)
   const MONGODB_URL = mongodbUrl()
   const ports = Object.fromEntries(await Promise.all(ours.map(async (name) => [name, await freePort()] as const)))
@@ -108,10 +149,13 @@ run(`its two control planes, simulator and sidecar sell, and answer for what was
     t.is(command, 'node')
     const script = args.at(-1) ?? ''
     const port = { 'psp-simulator': 'SIMULATOR_PORT', sidecar: 'GRPC_PORT' }[name] ?? 'HTTP_PORT'
+    const creds = env.NATS_CREDS?.split('/').at(-1) ?? ''
+    const seed = secrets[compose.secrets[creds]?.environment ?? '']
+    if (seed) writeFileSync(join(folder, creds), seed, { mode: 0o600 })
     const own = { [port]: String(ports[name]), ...(name === 'sidecar' ? { SIDECAR_HTTP_PORT: '0' } : {}), DATA_DIR: join(folder, name), NODE_ENV: 'production' }
     const process = await startProcess(script, {
       ...env,
-      ...(env.NATS_URL ? { NATS_URL: nats.url } : {}),
+      ...(env.NATS_URL ? { NATS_URL: nats.url.replaceAll('nats:', 'tls:'), NATS_CA_FILE: join(made, 'secrets/ca.pem'), NATS_CREDS: join(folder, creds) } : {}),
       ...(env.MONGODB_URL ? { MONGODB_URL } : {}),
       ...own,
     })
@@ -123,14 +167,14 @@ run(`its two control planes, simulator and sidecar sell, and answer for what was
   const sidecar = await start('sidecar')
   const [one, other] = planes.map(({ ready }) => ready.split(' ')[0] ?? '') as [string, string]
   for (const url of [one, other]) await eventually(async () => (await fetch(`${url}/readyz`)).ok, 30_000)
-  const platform = httpClient(one, { key: secrets.PLATFORM_API_KEY })
+  const platform = httpClient(one, { key: secrets.PLATFORM_API_KEY ?? '' })
   const created = await platform.post('/tenants', { ...tenantDocument, id: 'composed', mode: 'sandbox' })
   t.is(created.status, 201, JSON.stringify(created.body))
   const api = httpClient(other, { key: created.body.apiKey })
   t.is((await api.post('/bundles', bundleDocument)).status, 201)
   const bought = await api.post('/subscriptions', { customerId: 'c', bundleId: 'pro-plan', storefrontId: 'us-store', paymentMethod: 'pm_card' })
   t.is(bought.body.status, 'active', JSON.stringify(bought.body))
-  const grpc = grpcClient(sidecar.ready.split(' ')[0]?.replace('grpc://', '') ?? '', 'a-key-of-an-application')
+  const grpc = grpcClient(sidecar.ready.split(' ')[0]?.replace('grpc://', '') ?? '', secrets.CALLER_KEY)
   t.teardown(grpc.close)
   const question = { tenantId: 'composed', storefrontId: 'us-store', customerId: 'c', entitlement: 'analytics_dashboard' }
   t.like(await grpc.check({ ...question, minRevision: bought.body.entitlementRevision }), { allowed: true, stale: false })

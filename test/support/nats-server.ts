@@ -81,10 +81,13 @@ interface ServerOptions {
   configFile?: string | undefined
   /** What the helper's own configuration holds besides. */
   extra?: string | undefined
+  /** Of a server of a cluster: its whole configuration, where it keeps its data in `./data`. */
+  configFor?: ((node: Cluster) => string) | undefined
 }
 
 interface Cluster {
   name: string
+  /** For the other servers. */
   port: number
   routes: number[]
 }
@@ -106,20 +109,28 @@ const pathOf = (): string => {
   return binary.path
 }
 
-const makeServer = async ({ path = pathOf(), maxPayload, cluster, extra, ...options }: ServerOptions & { cluster?: Cluster }): Promise<NatsServer> => {
+const makeServer = async ({
+  path = pathOf(),
+  maxPayload,
+  cluster,
+  extra,
+  configFor,
+  ...options
+}: ServerOptions & { cluster?: Cluster }): Promise<NatsServer> => {
   const folder = await mkdtemp(join(tmpdir(), 'tollgate-nats-'))
   const port = await freePort()
   const ownConfig = join(folder, 'server.conf')
   const configFile = options.configFile ?? ownConfig
   // A server refuses to be told twice where that is: one with a configuration of its own keeps it where that says, from here.
-  const store = join(folder, options.configFile ? 'data' : 'store')
-  const take = (bytes: number) => writeFile(ownConfig, configOf(bytes, cluster, extra))
+  const isWhole = options.configFile !== undefined || (configFor !== undefined && cluster !== undefined)
+  const store = join(folder, isWhole ? 'data' : 'store')
+  const take = (bytes: number) => writeFile(ownConfig, configFor && cluster ? configFor(cluster) : configOf(bytes, cluster, extra))
   // As it has it by itself: https://docs.nats.io/running-a-nats-service/configuration#limits.
   await take(maxPayload ?? 1024 * 1024)
   let child: ChildProcess | undefined
 
   const start = async () => {
-    const keeps = options.configFile ? [] : ['-js', '-sd', store]
+    const keeps = isWhole ? [] : ['-js', '-sd', store]
     const started = spawnOwned(path, ['-c', configFile, ...keeps, '-a', '127.0.0.1', '-p', String(port)], {
       cwd: folder,
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -170,7 +181,7 @@ export interface NatsCluster {
 }
 
 /** Three servers that hold JetStream together. */
-export const startNatsCluster = async (options: Pick<ServerOptions, 'path' | 'extra'> = {}): Promise<NatsCluster> => {
+export const startNatsCluster = async (options: Pick<ServerOptions, 'path' | 'extra' | 'configFor'> = {}): Promise<NatsCluster> => {
   const ports = await Promise.all([freePort(), freePort(), freePort()])
   const servers = await Promise.all(
     ports.map((port, n) => makeServer({ ...options, cluster: { name: `n${n + 1}`, port, routes: ports.filter((other) => other !== port) } })),
