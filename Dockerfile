@@ -4,12 +4,17 @@ WORKDIR /tollgate
 COPY package.json package-lock.json .npmrc ./
 # The image has Node 24 itself, so the packages that bring it to other machines are left out.
 RUN npm ci --omit=dev --omit=optional --ignore-scripts
+# What is in the image and was written by others: their licences, and the list as CycloneDX.
+COPY common ./common
+COPY cli ./cli
+RUN node cli/third-party.ts THIRD-PARTY-LICENSES.txt && node cli/sbom.ts sbom.cdx.json
 
 FROM node:24-bookworm-slim
 WORKDIR /tollgate
 ENV NODE_ENV=production HOST=0.0.0.0 DATA_DIR=/data
 COPY --from=dependencies /tollgate/node_modules ./node_modules
-COPY package.json ./
+COPY --from=dependencies /tollgate/THIRD-PARTY-LICENSES.txt /tollgate/sbom.cdx.json ./
+COPY package.json LICENSE ./
 COPY proto ./proto
 COPY common ./common
 COPY psp-simulator ./psp-simulator

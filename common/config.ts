@@ -128,6 +128,9 @@ const environment = z.object({
     .optional(),
   KEY_REQUESTS_PER_SECOND: z.coerce.number().int().min(1).default(2_000),
   KEY_CONCURRENCY: z.coerce.number().int().min(1).default(256),
+  // More than what a body may have, so that each fits.
+  KEY_BYTES_PER_SECOND: z.coerce.number().int().min(1_048_576).default(16_777_216),
+  OPEN_REQUESTS_PER_SECOND: z.coerce.number().int().min(1).default(2_000),
   WRONG_KEYS_PER_MINUTE: z.coerce.number().int().min(1).default(20),
   // Providers repeat an event for up to a week.
   WEBHOOK_EVENT_DAYS: z.coerce.number().int().min(7).max(3_650).default(30),

@@ -151,6 +151,8 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
   const throttle = createThrottle({
     requestsPerSecond: config.KEY_REQUESTS_PER_SECOND,
     atOnce: config.KEY_CONCURRENCY,
+    bytesPerSecond: config.KEY_BYTES_PER_SECOND,
+    openRequestsPerSecond: config.OPEN_REQUESTS_PER_SECOND,
     wrongKeysPerMinute: config.WRONG_KEYS_PER_MINUTE,
     log,
   })

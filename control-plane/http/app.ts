@@ -3,6 +3,8 @@
  * handle), one error mapping around all, and nothing about the business.
  */
 import { randomUUID } from 'node:crypto'
+import { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { bodyParser } from '@koa/bodyparser'
 import Router, { type RouterContext } from '@koa/router'
 import Koa from 'koa'
@@ -217,6 +219,7 @@ const setCookie = (context: RouterContext, options: HttpAppOptions, { name, valu
 
 const serve = async (context: RouterContext, definition: AnyRoute, options: HttpAppOptions): Promise<void> => {
   if (definition.access === 'public') {
+    await options.throttle.open(context.ip)
     const answer = () => answerCall(context, definition, options, anonymous)
     return definition.guesses ? options.throttle.guessed(context.ip, answer) : answer()
   }
@@ -237,6 +240,8 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, options:
   const isPublic = definition.access === 'public'
   // Who may not ask is not read.
   await readBody(context)
+  const rawBytes = (context.request as { rawBody?: string }).rawBody?.length ?? 0
+  if (!isPublic) await options.throttle.took(caller, rawBytes)
   if (!isPublic || definition.guesses) checkText(context)
   const streams = context.is('text/csv') === 'text/csv'
   if (streams && definition.takes !== 'text/csv') throw new AppError('unsupported_media_type', 'the body must be JSON: send Content-Type: application/json')
@@ -254,7 +259,7 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, options:
     ifMatch: ifMatchOf(definition.ifMatch, context.get('if-match')),
     headers,
     rawBody: (context.request as { rawBody?: string }).rawBody ?? '',
-    stream: streams ? context.req : undefined,
+    stream: streams ? metered(context.req, (bytes) => options.throttle.took(caller, bytes)) : undefined,
     origin: options.publicUrl(),
     cookie: (name: CookieName) => cookieOf(context, options, name),
     openId: options.openId,
@@ -296,6 +301,21 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, options:
   if (answer.replayed) context.set('idempotent-replayed', 'true')
   write(context, answer)
 }
+
+/** A body of any length is slowed down to what its sender may send, not refused. */
+const metered = (body: Readable, took: (bytes: number) => Promise<void>): Readable =>
+  Readable.from(
+    (async function* () {
+      for await (const chunk of body) {
+        await took((chunk as Buffer).length).catch((error: unknown) => {
+          if (!(error instanceof RateLimitedError)) throw error
+          return sleep(error.retryAfterS * 1_000)
+        })
+        yield chunk
+      }
+    })(),
+    { objectMode: false },
+  )
 
 /** Nobody waits for the answer any more: long work that can be gone on with later stops. */
 const goneSignal = ({ res }: RouterContext): AbortSignal => {

@@ -14,6 +14,10 @@ export interface ThrottleOptions {
   /** Of one key, the platform's aside. */
   requestsPerSecond: number
   atOnce: number
+  /** Of one key's bodies; a body that is larger than what is left waits for none: the next is refused until it is made up for. */
+  bytesPerSecond: number
+  /** From one address, of what needs no key. */
+  openRequestsPerSecond: number
   /** From one address; more within a minute are not even looked up. */
   wrongKeysPerMinute: number
   log: Log
@@ -42,17 +46,23 @@ export interface Throttle {
    * @throws RateLimitedError.
    */
   begin(caller: Caller): Promise<{ end(): void; headers: Record<string, string> }>
+  /** Something has been read of a caller's body. @throws RateLimitedError for who has sent more than may be in this second. */
+  took(caller: Caller, bytes: number): Promise<void>
+  /** A request that needs no key begins. @throws RateLimitedError. */
+  open(address: string): Promise<void>
   /** Wrong keys since the start. */
   failures(): number
 }
 
 const secondsOf = ({ msBeforeNext }: RateLimiterRes): number => Math.max(1, Math.ceil(msBeforeNext / 1_000))
 
-export const createThrottle = ({ requestsPerSecond, atOnce, wrongKeysPerMinute, log }: ThrottleOptions): Throttle => {
+export const createThrottle = ({ requestsPerSecond, atOnce, bytesPerSecond, openRequestsPerSecond, wrongKeysPerMinute, log }: ThrottleOptions): Throttle => {
   const wrong = new RateLimiterMemory({ points: wrongKeysPerMinute, duration: 60 })
   /** Of an address that has been wrong too often so many further keys are looked up in a second: others may be behind it, too. */
   const tries = new RateLimiterMemory({ points: TRIES_PER_SECOND, duration: 1 })
   const requests = new RateLimiterMemory({ points: requestsPerSecond, duration: 1 })
+  const bytes = new RateLimiterMemory({ points: bytesPerSecond, duration: 1 })
+  const open = new RateLimiterMemory({ points: openRequestsPerSecond, duration: 1 })
   /** Hashes of keys that were right lately: whoever shares an address with one who guesses goes on. */
   const right = new LRUCache<string, true>({ max: 10_000, ttl: 3_600_000 })
   const running = new Map<string, number>()
@@ -130,6 +140,22 @@ export const createThrottle = ({ requestsPerSecond, atOnce, wrongKeysPerMinute, 
         if (!(counted instanceof RateLimiterRes)) throw counted
         throw new RateLimitedError(`this key may send ${requestsPerSecond} requests a second (KEY_REQUESTS_PER_SECOND)`, secondsOf(counted))
       }
+    },
+    took: async ({ kind, id, tenantId = PLATFORM }, count) => {
+      if (tenantId === PLATFORM || count === 0) return
+      await bytes.consume(`${tenantId}/${kind}/${id}`, count).catch((counted: unknown) => {
+        if (!(counted instanceof RateLimiterRes)) throw counted
+        throw new RateLimitedError(`this key may send ${bytesPerSecond} bytes a second (KEY_BYTES_PER_SECOND)`, secondsOf(counted))
+      })
+    },
+    open: async (address) => {
+      await open.consume(address).catch((counted: unknown) => {
+        if (!(counted instanceof RateLimiterRes)) throw counted
+        throw new RateLimitedError(
+          `one address may send ${openRequestsPerSecond} requests a second without a key (OPEN_REQUESTS_PER_SECOND)`,
+          secondsOf(counted),
+        )
+      })
     },
     failures: () => failures,
   }

@@ -7,7 +7,7 @@ import { createThrottle, RateLimitedError } from '../../control-plane/http/throt
 const told: string[] = []
 const log = { ...createLog('silent'), warn: (_: unknown, message: string) => void told.push(message) } as unknown as ReturnType<typeof createLog>
 const caller: Caller = { kind: 'api_key', id: 'k', role: 'admin', permissions: new Set(), tenantId: 't' }
-const open = () => createThrottle({ requestsPerSecond: 10, atOnce: 3, wrongKeysPerMinute: 5, log })
+const open = () => createThrottle({ requestsPerSecond: 10, atOnce: 3, bytesPerSecond: 1_000, openRequestsPerSecond: 4, wrongKeysPerMinute: 5, log })
 
 test('who guesses is not even looked up after a while; who shares its address and has a key goes on', async (t) => {
   const throttle = open()
@@ -58,4 +58,18 @@ test("the operator's own key is bounded by nobody", async (t) => {
   const throttle = open()
   for (let n = 0; n < 50; n += 1)
     t.deepEqual((await throttle.begin({ kind: 'platform', id: 'platform', role: 'platform', permissions: new Set() })).headers, {})
+})
+
+test('so many bytes of one key, and so many requests without one from an address, are taken in a second', async (t) => {
+  const throttle = open()
+  const platform: Caller = { kind: 'platform', id: 'platform', role: 'platform', permissions: new Set() }
+  await throttle.took(caller, 600)
+  await throttle.took(caller, 400)
+  await t.throwsAsync(throttle.took(caller, 1), { instanceOf: RateLimitedError, message: /KEY_BYTES_PER_SECOND/ })
+  await throttle.took({ ...caller, id: 'another' }, 1_000)
+  await throttle.took(platform, 1_000_000)
+  for (let n = 0; n < 4; n += 1) await throttle.open('1.2.3.4')
+  const error = await t.throwsAsync(throttle.open('1.2.3.4'), { instanceOf: RateLimitedError, message: /OPEN_REQUESTS_PER_SECOND/ })
+  t.is(error?.retryAfterS, 1)
+  await throttle.open('5.6.7.8')
 })
