@@ -13,7 +13,7 @@ export { z }
  * Letters and digits of any script, with the marks that many scripts write on them, and the signs of e-mail addresses;
  * nothing that a URL, a log or a shell would trip over. A mark alone would sit on whatever is written before it.
  */
-const ID = /^(?!\p{M})[\p{L}\p{M}\p{N}._@+:~!$&'=-]{1,128}$/u
+const ID = /^(?!\p{M})(?!\.{1,2}$)[\p{L}\p{M}\p{N}._@+:~!$&'=-]{1,128}$/u
 
 const idRule = "must be 1 to 128 letters (with their marks), digits or . _ @ + : ~ ! $ & ' = -"
 
@@ -24,7 +24,6 @@ export const normalRule = "must be in Unicode's normal form NFC; this looks the 
 export const id = z
   .string()
   .regex(ID, idRule)
-  .refine((text) => text !== '.' && text !== '..', idRule)
   .refine(isNormal, normalRule)
   // As JSON Schema has patterns: without the slashes and flags of a literal.
   .openapi({ example: 'us-store', pattern: ID.source })
@@ -36,7 +35,10 @@ export const name = z
   .max(200)
   .refine((text) => !/\p{Cc}/u.test(text), 'must not hold control characters')
 
-export const currency = z.string().refine(isCurrency, 'must be an ISO 4217 currency code in capitals, such as USD').openapi({ example: 'USD' })
+export const currency = z
+  .string()
+  .refine(isCurrency, 'must be an ISO 4217 currency code in capitals, such as USD')
+  .openapi({ example: 'USD', pattern: '^[A-Z]{3}$' })
 
 export const country = z
   .string()
@@ -83,9 +85,16 @@ export const storefronts = z
   .refine((list) => new Set(list).size === list.length, 'must not name a storefront twice')
   .openapi({ description: 'Limits it to these storefronts. Left out: to none.' })
 
+/** What the keys of a record look like, which the generator of the document does not say by itself. */
+export const keysOf = (pattern: RegExp): object => ({ propertyNames: { pattern: pattern.source } })
+
+const METADATA_KEY = /^[A-Za-z0-9_-]{1,40}$/
+const MAX_METADATA = 50
+
 export const metadata = z
-  .record(z.string().regex(/^[A-Za-z0-9_-]{1,40}$/, 'keys must be 1 to 40 letters, digits, _ or -'), z.string().max(500))
-  .refine((record) => Object.keys(record).length <= 50, 'must not have more than 50 entries')
+  .record(z.string().regex(METADATA_KEY, 'keys must be 1 to 40 letters, digits, _ or -'), z.string().max(500))
+  .refine((record) => Object.keys(record).length <= MAX_METADATA, `must not have more than ${MAX_METADATA} entries`)
+  .openapi({ ...keysOf(METADATA_KEY), maxProperties: MAX_METADATA })
 
 export const pageQuery = {
   limit: z.coerce.number().int().min(1).max(MAX_PAGE).default(50),

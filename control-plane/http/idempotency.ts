@@ -23,7 +23,7 @@ const LOCK_MS = 5_000
 const RENEW_MS = 1_500
 /** How long a repeat is recognised; what clients retry for. */
 const REMEMBERED_MS = 24 * 3_600_000
-const MAX_KEY_LENGTH = 255
+export const MAX_KEY_LENGTH = 255
 
 export interface IdempotentRequest {
   /** The `Idempotency-Key` header. */

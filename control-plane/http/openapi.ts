@@ -1,21 +1,17 @@
 /** The OpenAPI 3.1 document, from the routes and the zod schemas that validate their requests. */
-import { OpenAPIRegistry, OpenApiGeneratorV31 } from '@asteasolutions/zod-to-openapi'
+import { OpenAPIRegistry, OpenApiGeneratorV31, type RouteConfig } from '@asteasolutions/zod-to-openapi'
 import { type Permission, presetNames, presets } from '../access/permissions.ts'
+import { comparedWith, documentedAnswers, isKeyed, takesIdempotencyKey } from './documented-answers.ts'
 import { z } from './fields.ts'
+import { MAX_KEY_LENGTH } from './idempotency.ts'
+import { operationId } from './operation-id.ts'
+import { IF_MATCH } from './precondition.ts'
 import type { AccessRule, AnyRoute } from './route.ts'
 
-const problem = z
-  .object({
-    type: z.string(),
-    title: z.string(),
-    status: z.int(),
-    code: z.string().openapi({ description: 'Stable; what programs should look at.' }),
-    detail: z.string(),
-    field: z.string().optional(),
-    errors: z.array(z.object({ field: z.string(), message: z.string() })).optional(),
-    requestId: z.string(),
-  })
-  .openapi('Problem')
+/** A body that may be left out is one that may be `{}`. */
+const isNeeded = (body: z.ZodType): boolean => !body.safeParse({}).success
+
+const state = (...values: [string, ...string[]]) => ({ 'application/json': { schema: z.object({ status: z.enum(values) }) } })
 
 /** As the document says it. */
 const whoMay = (access: AccessRule): string => {
@@ -30,34 +26,43 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
   const registry = new OpenAPIRegistry()
   const bearer = registry.registerComponent('securitySchemes', 'apiKey', { type: 'http', scheme: 'bearer' })
   const session = registry.registerComponent('securitySchemes', 'session', { type: 'apiKey', in: 'cookie', name: 'tollgate-session' })
-  const problems = { default: { description: 'What went wrong (RFC 9457).', content: { 'application/problem+json': { schema: problem } } } }
-  registry.registerPath({ method: 'get', path: '/healthz', summary: 'The process is up', responses: { 200: { description: 'Up.' } } })
-  registry.registerPath({
-    method: 'get',
-    path: '/readyz',
-    summary: 'Everything it needs can be reached',
-    responses: { 200: { description: 'Ready.' }, 503: { description: 'Not ready.' } },
+  const answers = documentedAnswers(registry)
+  const alone = (path: string, summary: string, responses: RouteConfig['responses'], more: Partial<RouteConfig> = {}) =>
+    registry.registerPath({ method: 'get', path, operationId: operationId('get', path), summary, responses, ...more })
+  alone('/healthz', 'The process is up', { 200: answers.plain('Up.', state('ok')) })
+  alone('/readyz', 'Everything it needs can be reached', {
+    200: answers.plain('Ready.', state('ready')),
+    503: answers.plain('Not ready.', state('not ready')),
   })
-  registry.registerPath({
-    method: 'get',
-    path: '/metrics',
-    summary: "Prometheus' text format, for a platform key",
-    security: [{ [bearer.name]: [] }],
-    responses: { 200: { description: 'The metrics.', content: { 'text/plain': { schema: { type: 'string' } } } }, ...problems },
-  })
+  alone('/openapi.json', 'This document', { 200: answers.plain('OpenAPI 3.1.', { 'application/json': { schema: { type: 'object' } } }) })
+  alone(
+    '/metrics',
+    "Prometheus' text format, for a platform key",
+    { 200: answers.plain('The metrics.', { 'text/plain': { schema: { type: 'string' } } }), ...answers.failures([401, 403, 429, 503]) },
+    { security: [{ [bearer.name]: [] }] },
+  )
   for (const definition of routes) {
-    const { method, path, summary, params, query, body, takes, gives, status, answer } = definition
-    const needsKey = definition.access !== 'public'
-    const { ifMatch } = definition
-    const comparedWith = ifMatch === 'answer' ? 'what is answered' : 'document' in ifMatch ? ifMatch.document : undefined
+    const { method, path, summary, params, query, body, takes } = definition
+    const needsKey = isKeyed(definition)
+    const compared = comparedWith(definition)
     const headers = z.object({
       ...(needsKey && definition.ofTenant !== false ? { 'x-tn': z.string().optional().openapi({ description: 'The tenant, for a platform key.' }) } : {}),
-      ...(comparedWith
+      ...(compared
         ? {
-            'if-match': z
+            'If-Match': z
               .string()
+              .regex(IF_MATCH)
               .optional()
-              .openapi({ description: `The ETag of ${comparedWith}: 412 if it is another by now.` }),
+              .openapi({ description: `The ETag of ${compared}: 412 if it is another by now.`, example: '"3"' }),
+          }
+        : {}),
+      ...(takesIdempotencyKey(definition)
+        ? {
+            'Idempotency-Key': z
+              .string()
+              .max(MAX_KEY_LENGTH)
+              .optional()
+              .openapi({ description: 'A repeat under the same key within 24 hours is answered as the first time, and not done again.' }),
           }
         : {}),
       ...(needsKey && method !== 'get'
@@ -66,11 +71,11 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
             'x-csrf-token': z.string().optional().openapi({ description: 'For a session: what GET /v1/session answers.' }),
           }
         : {}),
-      ...(needsKey && method === 'post' ? { 'idempotency-key': z.string().max(255).optional() } : {}),
     })
     registry.registerPath({
       method,
       path,
+      operationId: operationId(method, path),
       summary,
       description: whoMay(definition.access),
       tags: [path.split('/')[2] ?? ''],
@@ -80,16 +85,9 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
         ...(query ? { query } : {}),
         headers,
         ...(takes ? { body: { required: true, content: { [takes]: { schema: { type: 'string' } } } } } : {}),
-        ...(body ? { body: { required: true, content: { 'application/json': { schema: body } } } } : {}),
+        ...(body ? { body: { required: isNeeded(body), content: { 'application/json': { schema: body } } } } : {}),
       },
-      responses: {
-        [status]: gives
-          ? { description: 'Done.', content: { [gives]: { schema: { type: 'string' } } } }
-          : answer
-            ? { description: 'Done.', content: { 'application/json': { schema: answer } } }
-            : { description: 'Done.' },
-        ...problems,
-      },
+      responses: answers.ofRoute(definition),
     })
   }
   return new OpenApiGeneratorV31(registry.definitions).generateDocument({

@@ -10,6 +10,9 @@ export const mustMatch =
       throw new AppError('precondition_failed', `the document is at revision ${revision} by now; read it again`)
   }
 
+/** One of our own ETags, weak or strong, or any. */
+export const IF_MATCH = /^(?:\*|(?:W\/)?"(\d+)")$/
+
 /**
  * @param header empty where there is none.
  * @returns the revision that it names; undefined for `*`, which every document matches.
@@ -18,10 +21,9 @@ export const mustMatch =
 export const ifMatchOf = (rule: IfMatchRule, header: string): number | undefined => {
   if (header === '') return undefined
   if (typeof rule === 'object' && 'refused' in rule) throw fieldError('invalid_request', 'If-Match', `cannot be honoured here: ${rule.refused}; leave it out`)
-  if (header === '*') return undefined
-  const revision = /^(?:W\/)?"(\d+)"$/.exec(header)?.[1]
-  if (revision === undefined) throw fieldError('invalid_request', 'If-Match', 'must be an ETag that a GET has answered, such as "3"')
-  return Number(revision)
+  const match = IF_MATCH.exec(header)
+  if (!match) throw fieldError('invalid_request', 'If-Match', 'must be an ETag that a GET has answered, such as "3"')
+  return match[1] === undefined ? undefined : Number(match[1])
 }
 
 /** For routes that compare it with what they answer. @throws AppError `precondition_failed`, or `invalid_request` for an answer without an ETag. */

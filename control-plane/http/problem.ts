@@ -2,7 +2,7 @@
 import type { z } from 'zod'
 import { AppError, type ErrorCode, type FieldError } from '../../common/errors.ts'
 
-const statuses: Record<ErrorCode, number> = {
+export const statuses: Record<ErrorCode, number> = {
   invalid_request: 400,
   malformed_json: 400,
   unauthenticated: 401,

@@ -65,6 +65,9 @@ const withKind = (input: unknown): unknown => {
   return { kind: type, ...rest }
 }
 
+/** For the document, whose generator does not look behind `unknown`. */
+const { $schema: _, ...shape } = z.toJSONSchema(z.union([byKind, byType]), { io: 'input' })
+
 const entitlement = z
   .unknown()
   .transform((input, context): Entitlement => {
@@ -73,7 +76,8 @@ const entitlement = z
     for (const issue of parsed.error.issues) context.issues.push({ ...issue, input } as never)
     return z.NEVER
   })
-  .openapi({
+  .openapi('NewEntitlement', {
+    ...(shape as object),
     type: 'object',
     description:
       'By kind: {key, kind: flag, enabled}, {key, kind: quota, limit, per}, {key, kind: capacity, limit}, {key, kind: value, value}; or the shorthand feature_flag and api_limit.',

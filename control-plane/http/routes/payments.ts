@@ -11,7 +11,7 @@ import type { Services } from '../../services.ts'
 import type { PageQuery } from '../../storage/storage.ts'
 import { payBill, withdrawChange } from '../../subscriptions/change-subscription.ts'
 import { resumePayment } from '../../subscriptions/resume-payment.ts'
-import { amountMinor, currency, id, pageOf, pageQuery, token, z } from '../fields.ts'
+import { amountMinor, currency, id, keysOf, pageOf, pageQuery, token, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
 import { mustBeOfStorefront, mustBeWithin } from '../storefront-scope.ts'
@@ -47,6 +47,8 @@ const resolveBody = z
       .openapi({ description: 'Whether the payment is then tried at other accounts at once, where the class allows it. false: it has failed.' }),
   })
   .openapi('Resolution')
+
+const DETAIL = /^[A-Za-z0-9_.-]{1,60}$/
 
 const returnUrl = z
   .url({ protocol: /^https?$/, error: 'must be an http or https address' })
@@ -228,10 +230,14 @@ export const paymentRoutes = [
     params: z.object({ payment: id, attempt: id }),
     body: z.strictObject({
       details: z
-        .record(z.string().regex(/^[A-Za-z0-9_.-]{1,60}$/), z.string().max(10_000))
+        .record(z.string().regex(DETAIL), z.string().max(10_000))
         .refine((details) => Object.keys(details).length <= 20, 'must not have more than 20 entries')
         .default({})
-        .openapi({ description: 'The query parameters that the customer came back with. Adyen needs its `redirectResult`.' }),
+        .openapi({
+          ...keysOf(DETAIL),
+          maxProperties: 20,
+          description: 'The query parameters that the customer came back with. Adyen needs its `redirectResult`.',
+        }),
     }),
     status: 200,
     answer: paymentAnswer,

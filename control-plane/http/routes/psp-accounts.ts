@@ -3,7 +3,7 @@ import { keys } from '../../keys.ts'
 import { captureModes, type PspAccount, pspProviders } from '../../schemas/psp-account.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
 import type { Services } from '../../services.ts'
-import { country, currency, id, instant, isoOrNull, pageOf, pageQuery, paymentMethodType, z } from '../fields.ts'
+import { country, currency, id, instant, isoOrNull, keysOf, pageOf, pageQuery, paymentMethodType, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
 
@@ -15,11 +15,16 @@ const capabilities = z
   })
   .openapi({ description: 'What the account can take; a list that is left out admits everything.' })
 
+const CREDENTIAL = /^[A-Za-z0-9_]{1,60}$/
+
 const editable = {
   credentials: z
-    .record(z.string().regex(/^[A-Za-z0-9_]{1,60}$/), z.string().min(1).max(10_000))
+    .record(z.string().regex(CREDENTIAL), z.string().min(1).max(10_000))
     .optional()
-    .openapi({ description: "What the provider's library needs, by its own names. Never answered. A PATCH replaces those that it names; the others stay." }),
+    .openapi({
+      ...keysOf(CREDENTIAL),
+      description: "What the provider's library needs, by its own names. Never answered. A PATCH replaces those that it names; the others stay.",
+    }),
   webhookSecret: z.string().min(8).max(500).optional().openapi({ description: 'Never answered.' }),
   capture: z
     .enum(captureModes)

@@ -46,7 +46,8 @@ export const subscriptionAnswer = z
 
 export const changedAnswer = subscriptionAnswer.extend({
   entitlementRevision: z.int().openapi({ description: 'Give it to CheckEntitlement as min_revision to see this change.' }),
-  payment: paymentAnswer.nullable().openapi({ description: 'The payment that this call made or waits for.' }),
+  // Not `nullable()`, with which the document would say that every Payment may be null.
+  payment: z.union([paymentAnswer, z.null()]).openapi({ description: 'The payment that this call made or waits for.' }),
 })
 
 export const toNextPayment = (subscription: Subscription) => {

@@ -20,6 +20,7 @@ export const testClockRoutes = [
     access: 'tenant:read',
     storefront: 'none',
     ifMatch: 'answer',
+    isOfState: true,
     status: 200,
     answer: clockAnswer,
     handle: async ({ tenant }) => toAnswer(tenant),

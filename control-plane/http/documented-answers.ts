@@ -1,0 +1,126 @@
+/** What the OpenAPI document says of answers apart from their bodies: which statuses a route can have, and which headers. */
+import { STATUS_CODES } from 'node:http'
+import type { OpenAPIRegistry, ResponseConfig } from '@asteasolutions/zod-to-openapi'
+import { z } from './fields.ts'
+import { statuses } from './problem.ts'
+import { type AnyRoute, ofNewDocument } from './route.ts'
+
+const headers = {
+  'X-Request-Id': {
+    description: 'Names this call in the log.',
+    required: true,
+    schema: { type: 'string', pattern: '^req_[0-9a-f-]{36}$' },
+  },
+  ETag: {
+    description: 'The revision of what is answered, where it has one: for If-Match.',
+    schema: { type: 'string', pattern: '^"[0-9]+"$' },
+  },
+  'Idempotent-Replayed': {
+    description: 'This is the answer that the first call under the Idempotency-Key was given; nothing was done again.',
+    schema: { type: 'string', const: 'true' },
+  },
+  'Retry-After': { description: 'Seconds after which to come again.', schema: { type: 'integer', minimum: 1 } },
+  'WWW-Authenticate': { description: 'How to say who calls.', schema: { type: 'string', const: 'Bearer' } },
+  RateLimit: {
+    description: 'What is left (r) of the quota of the key, and for how many seconds (t); not for a platform key.',
+    schema: { type: 'string', example: '"key";r=199;t=1' },
+  },
+  'RateLimit-Policy': {
+    description: 'The quota of the key (q) in each window of so many seconds (w); not for a platform key.',
+    schema: { type: 'string', example: '"key";q=200;w=1' },
+  },
+} as const
+
+type HeaderName = keyof typeof headers
+
+const problem = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    code: z.string().openapi({ description: 'Stable; what programs should look at.' }),
+    detail: z.string(),
+    field: z.string().optional(),
+    errors: z.array(z.object({ field: z.string(), message: z.string() })).optional(),
+    requestId: z.string(),
+  })
+  .openapi('Problem')
+
+export const isKeyed = ({ access }: AnyRoute): boolean => access !== 'public'
+
+/** Whether a repeat under the same Idempotency-Key is answered as the first time. */
+export const takesIdempotencyKey = (route: AnyRoute): boolean => isKeyed(route) && route.method === 'post' && !route.takes
+
+/** What `If-Match` is compared with; undefined where it is refused. */
+export const comparedWith = ({ ifMatch }: AnyRoute): string | undefined => {
+  if (ifMatch === 'answer') return 'what is answered'
+  return 'document' in ifMatch ? ifMatch.document : undefined
+}
+
+/** What the chain of every route answers, and what its handler may. */
+const failuresOf = (route: AnyRoute): number[] => {
+  const takesBody = route.body !== undefined || route.takes !== undefined
+  // Whatever is wrong with an event, its sender is told the same.
+  if (!isKeyed(route)) return [400, 401, 409, 413, 415, 503]
+  return [
+    ...[400, 401, 403, 429, 503],
+    ...(route.params || route.ofTenant !== false ? [404] : []),
+    ...(route.method !== 'get' || route.isOfState ? [409] : []),
+    ...(comparedWith(route) === undefined ? [] : [412]),
+    ...(takesBody ? [413, 415, 422] : []),
+  ]
+}
+
+/** With the headers that an answer has only beyond authentication and throttling. */
+const headersOfFailure = (status: number): HeaderName[] => [
+  ...(status === 401 ? (['WWW-Authenticate'] as const) : (['RateLimit', 'RateLimit-Policy'] as const)),
+  ...([409, 429, 503].includes(status) ? (['Retry-After'] as const) : []),
+]
+
+const codesOf = (status: number): string[] => Object.entries(statuses).flatMap(([code, its]) => (its === status ? [code] : []))
+
+export const documentedAnswers = (registry: OpenAPIRegistry) => {
+  const refs = Object.fromEntries(Object.entries(headers).map(([name, header]) => [name, registry.registerComponent('headers', name, header).ref]))
+  const said = (...names: HeaderName[]) => Object.fromEntries(names.map((name) => [name, refs[name] ?? {}]))
+
+  registry.register('Problem', problem)
+  const content = { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } }
+  const problemOf = (name: string, description: string, names: HeaderName[]) =>
+    registry.registerComponent('responses', name, { description, headers: said('X-Request-Id', ...names), content }).ref
+  const problems = new Map(
+    [...new Set(Object.values(statuses))].sort().map((status) => {
+      const title = STATUS_CODES[status] ?? ''
+      return [status, problemOf(title.replaceAll(' ', ''), `${title}; code: ${codesOf(status).join(', ')}.`, headersOfFailure(status))]
+    }),
+  )
+  const anyProblem = problemOf('Problem', 'What went wrong (RFC 9457).', ['Retry-After'])
+  const failures = (codes: number[]) => ({
+    ...Object.fromEntries(codes.map((status) => [status, problems.get(status) ?? anyProblem])),
+    default: anyProblem,
+  })
+
+  return {
+    failures,
+    /** An answer outside the table of routes. */
+    plain: (description: string, content: ResponseConfig['content']): ResponseConfig => ({
+      description,
+      headers: said('X-Request-Id'),
+      ...(content ? { content } : {}),
+    }),
+    ofRoute: (route: AnyRoute) => {
+      const { status, answer, gives, ifMatch } = route
+      const hasRevision = answer !== undefined && (ifMatch === ofNewDocument || comparedWith(route) !== undefined)
+      const names: HeaderName[] = [
+        'X-Request-Id',
+        ...(hasRevision ? (['ETag'] as const) : []),
+        ...(takesIdempotencyKey(route) ? (['Idempotent-Replayed'] as const) : []),
+        ...(isKeyed(route) ? (['RateLimit', 'RateLimit-Policy'] as const) : []),
+      ]
+      const content = gives ? { [gives]: { schema: { type: 'string' as const } } } : answer ? { 'application/json': { schema: answer } } : undefined
+      return {
+        [status]: { description: 'Done.', headers: said(...names), ...(content ? { content } : {}) },
+        ...failures(failuresOf(route)),
+      }
+    },
+  }
+}
