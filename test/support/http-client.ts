@@ -1,4 +1,5 @@
-/** A caller of the HTTP API. */
+/** A caller of the HTTP API, who holds every answer against the document. */
+import { checkDocumented } from './documented.ts'
 import { PLATFORM_KEY } from './tollgate.ts'
 
 export interface HttpAnswer {
@@ -16,12 +17,20 @@ export interface HttpClient {
   patch(path: string, body: unknown, headers?: Record<string, string>): Promise<HttpAnswer>
 }
 
-export const httpClient = (base: string, options: { key?: string | undefined; tenant?: string } = {}): HttpClient => {
-  const { tenant } = options
-  // With `key: undefined` none is shown.
+export interface HttpClientOptions {
+  /** With `key: undefined` none is shown. */
+  key?: string | undefined
+  tenant?: string
+  /** For measurements, which the look at the document would be a part of. */
+  unchecked?: boolean
+}
+
+export const httpClient = (base: string, options: HttpClientOptions = {}): HttpClient => {
+  const { tenant, unchecked = false } = options
   const key = 'key' in options ? options.key : PLATFORM_KEY
   const call: HttpClient['call'] = async (method, path, body, headers = {}) => {
-    const answer = await fetch(`${base}${path.startsWith('/v1') || path === '/openapi.json' ? '' : '/v1'}${path}`, {
+    const target = `${path.startsWith('/v1') || path === '/openapi.json' ? '' : '/v1'}${path}`
+    const answer = await fetch(`${base}${target}`, {
       method,
       headers: {
         ...(key === undefined ? {} : { authorization: `Bearer ${key}` }),
@@ -33,7 +42,9 @@ export const httpClient = (base: string, options: { key?: string | undefined; te
     })
     const text = await answer.text()
     const isJson = /json(;|$)/.test(answer.headers.get('content-type') ?? '')
-    return { status: answer.status, body: text === '' ? undefined : isJson ? JSON.parse(text) : text, headers: answer.headers }
+    const given = { status: answer.status, body: text === '' ? undefined : isJson ? JSON.parse(text) : text, headers: answer.headers }
+    if (!unchecked) await checkDocumented(base, method, target, given)
+    return given
   }
   return {
     call,
