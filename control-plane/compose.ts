@@ -22,6 +22,7 @@ import { answerQuestion } from './entitlements/explain.ts'
 import { type FeedKeeping, startKeepingFeed } from './entitlements/keep-feed.ts'
 import { toEntitlementSet } from './entitlements/publish-entitlements.ts'
 import { createHttpApp } from './http/app.ts'
+import { answerBrokenRequests } from './http/broken-requests.ts'
 import { createThrottle } from './http/throttle.ts'
 import { keys } from './keys.ts'
 import { createMetrics } from './metrics.ts'
@@ -174,6 +175,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     trustedProxies: config.TRUSTED_PROXIES,
   })
   const server = createBoundedServer(app.callback())
+  answerBrokenRequests(server)
   draining = drainable(server)
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(cannotListen('HTTP_PORT', config.HTTP_PORT, error)))

@@ -16,6 +16,7 @@ export const statuses: Record<ErrorCode, number> = {
   idempotency_in_progress: 409,
   precondition_failed: 412,
   revision_not_reached: 412,
+  request_timeout: 408,
   body_too_large: 413,
   unsupported_media_type: 415,
   unknown_reference: 422,
@@ -23,6 +24,7 @@ export const statuses: Record<ErrorCode, number> = {
   idempotency_key_reused: 422,
   set_too_large: 422,
   rate_limited: 429,
+  headers_too_large: 431,
   internal: 500,
   unavailable: 503,
 }
