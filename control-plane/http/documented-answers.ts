@@ -61,9 +61,9 @@ export const comparedWith = ({ ifMatch }: AnyRoute): string | undefined => {
 const failuresOf = (route: AnyRoute): number[] => {
   const takesBody = route.body !== undefined || route.takes !== undefined
   // Whatever is wrong with an event, its sender is told the same.
-  if (!isKeyed(route)) return [400, 401, 409, 413, 415, 503]
+  if (!isKeyed(route)) return [400, 401, 409, 413, 415, 431, 503]
   return [
-    ...[400, 401, 403, 429, 503],
+    ...[400, 401, 403, 429, 431, 503],
     ...(route.params || route.ofTenant !== false ? [404] : []),
     ...(route.method !== 'get' || route.isOfState ? [409] : []),
     ...(comparedWith(route) === undefined ? [] : [412]),
@@ -71,9 +71,10 @@ const failuresOf = (route: AnyRoute): number[] => {
   ]
 }
 
-/** With the headers that an answer has only beyond authentication and throttling. */
+/** RateLimit is counted once it is known who calls, and not for what is refused by that count. */
 const headersOfFailure = (status: number): HeaderName[] => [
-  ...(status === 401 ? (['WWW-Authenticate'] as const) : (['RateLimit', 'RateLimit-Policy'] as const)),
+  ...(status === 401 ? (['WWW-Authenticate'] as const) : []),
+  ...([401, 429, 431].includes(status) ? [] : (['RateLimit', 'RateLimit-Policy'] as const)),
   ...([409, 429, 503].includes(status) ? (['Retry-After'] as const) : []),
 ]
 

@@ -13,7 +13,7 @@ export { z }
  * Letters and digits of any script, with the marks that many scripts write on them, and the signs of e-mail addresses;
  * nothing that a URL, a log or a shell would trip over. A mark alone would sit on whatever is written before it.
  */
-const ID = /^(?!\p{M})(?!\.{1,2}$)[\p{L}\p{M}\p{N}._@+:~!$&'=-]{1,128}$/u
+export const ID = /^(?!\p{M})(?!\.{1,2}$)[\p{L}\p{M}\p{N}._@+:~!$&'=-]{1,128}$/u
 
 const idRule = "must be 1 to 128 letters (with their marks), digits or . _ @ + : ~ ! $ & ' = -"
 
@@ -34,6 +34,8 @@ export const name = z
   .min(1, 'must not be empty')
   .max(200)
   .refine((text) => !/\p{Cc}/u.test(text), 'must not hold control characters')
+  // \p{Cc} in other words, which generators of requests understand.
+  .openapi({ pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]+$' })
 
 export const currency = z
   .string()

@@ -38,7 +38,7 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
   alone(
     '/metrics',
     "Prometheus' text format, for a platform key",
-    { 200: answers.plain('The metrics.', { 'text/plain': { schema: { type: 'string' } } }), ...answers.failures([401, 403, 429, 503]) },
+    { 200: answers.plain('The metrics.', { 'text/plain': { schema: { type: 'string' } } }), ...answers.failures([401, 403, 429, 431, 503]) },
     { security: [{ [bearer.name]: [] }] },
   )
   for (const definition of routes) {
@@ -53,7 +53,7 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
               .string()
               .regex(IF_MATCH)
               .optional()
-              .openapi({ description: `The ETag of ${compared}: 412 if it is another by now.`, example: '"3"' }),
+              .openapi({ description: `The ETag of ${compared}: 412 if it is another by now.` }),
           }
         : {}),
       ...(takesIdempotencyKey(definition)

@@ -236,7 +236,8 @@ export const customerRoutes = [
       .refine((body) => (body.amount === undefined) !== (body.used === undefined), {
         message: 'say either amount (to add) or used (to set)',
         path: ['amount'],
-      }),
+      })
+      .openapi({ oneOf: [{ required: ['amount'] }, { required: ['used'] }] }),
     status: 201,
     answer: z.object({ used: z.int(), limit: z.int().nullable(), remaining: z.int().nullable(), resetsAt: instant.nullable(), entitlementRevision: z.int() }),
     handle: async ({ services, tenant, body, newId }) => {

@@ -3,7 +3,7 @@ import { addMethod, changeMethod, removeMethod } from '../../customers/payment-m
 import { isExpired } from '../../payments/machine/next-attempt.ts'
 import type { Customer, PaymentMethod } from '../../schemas/customer.ts'
 import { tenantNow } from '../../services.ts'
-import { id, paymentMethodType, token, z } from '../fields.ts'
+import { ID, id, keysOf, paymentMethodType, token, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { route } from '../route.ts'
 
@@ -14,7 +14,12 @@ const tokens = z
   .record(account, token)
   .refine((all) => Object.keys(all).length > 0, 'must have a token of at least one account')
   .refine((all) => Object.keys(all).length <= 50, 'must not have tokens of more than 50 accounts')
-  .openapi({ description: 'By PSP account: what that account knows the method by; `*`: a portable token, good at every account. Never answered.' })
+  .openapi({
+    ...keysOf(new RegExp(`^\\*$|${ID.source}`, 'u')),
+    minProperties: 1,
+    maxProperties: 50,
+    description: 'By PSP account: what that account knows the method by; `*`: a portable token, good at every account. Never answered.',
+  })
 
 const expiry = z.strictObject({ month: z.int().min(1).max(12), year: z.int().min(2000).max(2200) }).openapi({ description: 'As printed on the card.' })
 

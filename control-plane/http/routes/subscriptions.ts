@@ -54,6 +54,7 @@ const changeBody = z
     message: 'say what changes: a bundleId, a quantity, or both',
     path: ['bundleId'],
   })
+  .openapi({ anyOf: [{ required: ['bundleId'] }, { required: ['quantity'] }] })
 
 const previewAnswer = z
   .object({
