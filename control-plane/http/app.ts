@@ -256,7 +256,7 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, options:
     params: validate(definition.params, context.params, 'path'),
     query: validate(definition.query, context.query, 'query'),
     body: validate(definition.body, bodyOf(context), 'body'),
-    ifMatch: ifMatchOf(definition.ifMatch, context.get('if-match')),
+    ifMatch: ifMatchOf(definition.ifMatch, headers['if-match']),
     headers,
     rawBody: (context.request as { rawBody?: string }).rawBody ?? '',
     stream: streams ? metered(context.req, (bytes) => options.throttle.took(caller, bytes)) : undefined,
@@ -280,7 +280,7 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, options:
   // What only looks may be done twice, and is not written down.
   const looks = definition.access.endsWith(':read')
   const key = definition.method === 'post' && !isPublic && !looks && !definition.takes ? headers['idempotency-key'] : undefined
-  if (key === undefined || key === '') {
+  if (key === undefined) {
     write(context, await work((prefix) => `${prefix}_${ulid(services.clock.nowMs())}`), definition.gives)
     return
   }

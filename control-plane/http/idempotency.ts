@@ -84,6 +84,8 @@ export const onceAKey = async (
   request: IdempotentRequest,
   work: (seed: string) => Promise<GivenAnswer>,
 ): Promise<StoredAnswer & { replayed: boolean }> => {
+  // An empty one is a client's mistake, who believes to be safe from doing it twice.
+  if (request.key === '') throw fieldError('invalid_request', 'Idempotency-Key', 'must not be empty: send one, or leave the header out')
   if (request.key.length > MAX_KEY_LENGTH) throw fieldError('invalid_request', 'Idempotency-Key', `must not be longer than ${MAX_KEY_LENGTH} characters`)
   const { clock, storage } = services
   const nowMs = clock.nowMs()

@@ -14,12 +14,12 @@ export const mustMatch =
 export const IF_MATCH = /^(?:\*|(?:W\/)?"(\d+)")$/
 
 /**
- * @param header empty where there is none.
+ * @param header undefined where there is none. An empty one names nothing that could be compared.
  * @returns the revision that it names; undefined for `*`, which every document matches.
  * @throws AppError `invalid_request` where the route has nothing to compare it with, or it is no ETag of ours.
  */
-export const ifMatchOf = (rule: IfMatchRule, header: string): number | undefined => {
-  if (header === '') return undefined
+export const ifMatchOf = (rule: IfMatchRule, header: string | undefined): number | undefined => {
+  if (header === undefined) return undefined
   if (typeof rule === 'object' && 'refused' in rule) throw fieldError('invalid_request', 'If-Match', `cannot be honoured here: ${rule.refused}; leave it out`)
   const match = IF_MATCH.exec(header)
   if (!match) throw fieldError('invalid_request', 'If-Match', 'must be an ETag that a GET has answered, such as "3"')

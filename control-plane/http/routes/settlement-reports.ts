@@ -90,7 +90,7 @@ const rangeOf = ({ from, to }: { from?: string | undefined; to?: string | undefi
 })
 /** Whoever names a revision, or any, means a report that is there. */
 const checkOf = (ifMatch: number | undefined, headers: Record<string, string | undefined>) => ({
-  mustExist: Boolean(headers['if-match']),
+  mustExist: headers['if-match'] !== undefined,
   check: mustMatch(ifMatch),
 })
 
