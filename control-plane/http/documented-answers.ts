@@ -65,7 +65,8 @@ const failuresOf = (route: AnyRoute): number[] => {
   return [
     ...[400, 401, 403, 429, 431, 503],
     ...(route.params || route.ofTenant !== false ? [404] : []),
-    ...(route.method !== 'get' || route.isOfState ? [409] : []),
+    // A tenant that is ending refuses reads, too.
+    ...(route.method !== 'get' || route.ofTenant !== false ? [409] : []),
     ...(comparedWith(route) === undefined ? [] : [412]),
     ...(takesBody ? [413, 415, 422] : []),
   ]

@@ -60,6 +60,7 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
         ? {
             'Idempotency-Key': z
               .string()
+              .min(1)
               .max(MAX_KEY_LENGTH)
               .optional()
               .openapi({ description: 'A repeat under the same key within 24 hours is answered as the first time, and not done again.' }),

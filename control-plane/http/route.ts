@@ -107,8 +107,6 @@ export interface Route<P extends z.ZodType | undefined, Q extends z.ZodType | un
   guesses?: true
   storefront: StorefrontRule
   ifMatch: IfMatchRule
-  /** True for a GET that is refused with 409 in some states of what it reads. */
-  isOfState?: boolean
   /** False for the few routes that are not about one tenant. */
   ofTenant?: boolean
   params?: P

@@ -20,7 +20,6 @@ export const testClockRoutes = [
     access: 'tenant:read',
     storefront: 'none',
     ifMatch: 'answer',
-    isOfState: true,
     status: 200,
     answer: clockAnswer,
     handle: async ({ tenant }) => toAnswer(tenant),

@@ -1,0 +1,89 @@
+/** What clients are made from: the OpenAPI document says everything that a call takes and is answered. */
+import test from 'ava'
+import { openApiDocument } from '../../control-plane/http/openapi.ts'
+import { operationId } from '../../control-plane/http/operation-id.ts'
+import { routes } from '../../control-plane/http/routes/index.ts'
+
+interface Header {
+  $ref: string
+}
+interface Operation {
+  operationId?: string
+  parameters?: { name: string; in: string }[]
+  requestBody?: { required?: boolean }
+  responses: Record<string, { $ref?: string; headers?: Record<string, Header> }>
+}
+
+const document = JSON.parse(JSON.stringify(openApiDocument(routes)))
+const operations = Object.entries(document.paths as Record<string, Record<string, Operation>>).flatMap(([path, methods]) =>
+  Object.entries(methods).map(([method, operation]) => ({ at: `${method} ${path}`, method, path, operation })),
+)
+const find = (at: string): Operation => {
+  const found = operations.find((one) => one.at === at)
+  if (!found) throw new Error(`${at} is not in the document`)
+  return found.operation
+}
+const headerNames = ({ parameters = [] }: Operation) => parameters.filter((parameter) => parameter.in === 'header').map(({ name }) => name)
+const headersOf = (operation: Operation, status: number): string[] => {
+  const response = operation.responses[status]
+  const whole = response?.$ref ? document.components.responses[response.$ref.split('/').at(-1) ?? ''] : response
+  return Object.keys(whole?.headers ?? {})
+}
+
+test('every operation has a name of its own, that a program can have', (t) => {
+  const names = operations.map(({ operation }) => operation.operationId ?? '')
+  for (const name of names) t.regex(name, /^[a-z][A-Za-z0-9]+$/)
+  t.deepEqual(
+    names.filter((name, n) => names.indexOf(name) !== n),
+    [],
+  )
+})
+
+test('the name follows from the method and the path', (t) => {
+  t.is(operationId('get', '/v1/storefronts/{storefront}/customers'), 'getStorefrontCustomers')
+  t.is(operationId('patch', '/v1/storefronts/{storefront}/customers/{customer}'), 'patchStorefrontCustomer')
+  t.is(operationId('post', '/v1/subscriptions/{subscription}/preview-change'), 'postSubscriptionPreviewChange')
+  t.is(operationId('get', '/v1/policies/{policy}'), 'getPolicy')
+  t.is(operationId('get', '/openapi.json'), 'getOpenapiJson')
+})
+
+test('it says which headers a call takes', (t) => {
+  t.deepEqual(headerNames(find('get /v1/payments')), ['x-tn'])
+  t.true(headerNames(find('patch /v1/storefronts/{storefront}')).includes('If-Match'))
+  t.true(headerNames(find('post /v1/payments')).includes('Idempotency-Key'))
+  t.false(headerNames(find('post /v1/payments')).includes('If-Match'))
+  // Its answer is not kept for repeats.
+  t.false(headerNames(find('post /v1/settlement-reports/{report}/csv')).includes('Idempotency-Key'))
+  t.deepEqual(headerNames(find('post /v1/webhooks/psp/{tenant}/{account}')), [])
+})
+
+test('it says which headers an answer has', (t) => {
+  for (const { at, operation } of operations) {
+    for (const status of Object.keys(operation.responses).filter((status) => status !== 'default'))
+      t.true(headersOf(operation, Number(status)).includes('X-Request-Id'), `${at} ${status}`)
+  }
+  const payment = find('post /v1/payments')
+  t.deepEqual(headersOf(payment, 201), ['X-Request-Id', 'ETag', 'Idempotent-Replayed', 'RateLimit', 'RateLimit-Policy'])
+  t.deepEqual(headersOf(payment, 429), ['X-Request-Id', 'Retry-After'])
+  t.deepEqual(headersOf(payment, 401), ['X-Request-Id', 'WWW-Authenticate'])
+  t.true(headersOf(payment, 503).includes('Retry-After'))
+  t.false(headersOf(find('get /v1/payments'), 200).includes('ETag'))
+})
+
+test('a body may be left out where {} says as much', (t) => {
+  t.is(find('patch /v1/subscriptions/{subscription}').requestBody?.required, false)
+  t.is(find('post /v1/subscriptions/{subscription}/resume').requestBody?.required, false)
+  t.is(find('post /v1/subscriptions').requestBody?.required, true)
+})
+
+test('it says which failures a route can have', (t) => {
+  const statuses = (at: string) => Object.keys(find(at).responses)
+  t.deepEqual(statuses('get /v1/payments'), ['200', '400', '401', '403', '404', '409', '429', '431', '503', 'default'])
+  for (const status of ['409', '412', '413', '415', '422']) t.true(statuses('patch /v1/storefronts/{storefront}').includes(status), status)
+  t.false(statuses('post /v1/tenants').includes('404'))
+})
+
+test('nothing that has a name may be null: what may be says so where it is used', (t) => {
+  for (const [name, { type }] of Object.entries(document.components.schemas as Record<string, { type?: string | string[] }>))
+    t.false(Array.isArray(type) && type.includes('null'), name)
+})
