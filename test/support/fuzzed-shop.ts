@@ -1,16 +1,23 @@
 /** A shop with something of every kind in it, and where its ids belong: so that a fuzzer gets beyond "there is no such". */
 import type { ExecutionContext } from 'ava'
 import { eventually } from './eventually.ts'
+import type { FuzzValues } from './schemathesis.ts'
 import { openShop, type Shop } from './shop.ts'
 import type { Tollgate } from './tollgate.ts'
 
-/** More than a run erases. */
-const CUSTOMERS = 12
+/** More than a run erases or ends. */
+const CUSTOMERS = 24
 
 export interface FuzzedShop {
   shop: Shop
-  /** By the parameter, or the field of a body, that takes them. */
-  values: Record<string, readonly (string | number)[]>
+  values: FuzzValues
+  /** Of operations that need what no other one takes away meanwhile. */
+  valuesOf: Record<string, FuzzValues>
+}
+
+interface Payment {
+  id: string
+  attempts: { id: string }[]
 }
 
 export const openFuzzedShop = async (t: ExecutionContext, tollgate: Tollgate): Promise<FuzzedShop> => {
@@ -33,33 +40,42 @@ export const openFuzzedShop = async (t: ExecutionContext, tollgate: Tollgate): P
       { key: 'api_limit', kind: 'quota', limit: 50_000, per: 'month' },
     ],
   })
+  const newCustomer = (id: string) =>
+    made('/customers', { id, storefrontId: 'us-store', email: `${id}@example.com`, paymentMethods: [{ id: 'card', tokens: { '*': 'pm_card' } }] })
   const customers = Array.from({ length: CUSTOMERS }, (_, n) => `customer-${n}`)
   const subscriptions: string[] = []
   for (const id of customers) {
-    await made('/customers', { id, storefrontId: 'us-store', email: `${id}@example.com`, paymentMethods: [{ id: 'card', tokens: { '*': 'pm_card' } }] })
+    await newCustomer(id)
     subscriptions.push((await made('/subscriptions', { customerId: id, bundleId: 'pro-plan', storefrontId: 'us-store' })).id)
   }
-  const [toPause, toCancel] = subscriptions
-  await made(`/subscriptions/${toPause}/pause`, {})
-  await made(`/subscriptions/${toCancel}/cancel`, { at: 'period_end' })
-  const pay = (customerId: string, paymentMethod: string) =>
-    made('/payments', { storefrontId: 'us-store', customerId, amount: 1500, currency: 'USD', paymentMethod })
-  const [toRefund, toSettle] = [await pay('customer-2', 'pm_refund_pending_48h'), await pay('customer-3', 'card')]
-  // Refused, waiting for the customer, answered by a webhook, and never answered.
-  for (const token of ['pm_decline_hard', 'pm_sca', 'pm_pending', 'pm_timeout']) await pay('customer-4', token)
-  const refunded = await made(`/payments/${toRefund.id}/refund`, { amount: 500 })
-  const { data: payments } = (await api.get('/payments')).body
+  const leaving = ['leaver-1', 'leaver-2', 'leaver-3']
+  for (const id of leaving) await newCustomer(id)
+  const [changing, pausing, ending] = [subscriptions.slice(0, 2), subscriptions.slice(2, 4), subscriptions.slice(4)]
+  await made(`/subscriptions/${pausing[0]}/pause`, {})
+  await made(`/subscriptions/${ending[0]}/cancel`, { at: 'period_end' })
+
+  const pay = (paymentMethod: string): Promise<Payment> =>
+    made('/payments', { storefrontId: 'us-store', customerId: 'customer-0', amount: 1500, currency: 'USD', paymentMethod })
+  const toSettle = await pay('card')
+  const pending = await pay('pm_pending')
+  const refused = [await pay('pm_decline_hard'), await pay('pm_decline_hard'), await pay('pm_decline_hard')]
+  const unanswered = await pay('pm_timeout')
+  const waiting = [await pay('pm_sca'), await pay('pm_sca')]
+  const toRefund = await pay('pm_refund_pending_48h')
+  const { refunds } = await made(`/payments/${toRefund.id}/refund`, { amount: 500 })
   await made('/settlement-reports', {
     id: 'payout-1',
     account: 'stripe',
-    lines: [{ type: 'charge', reference: toSettle.attempts[0].id, currency: 'USD', gross: 1500, fee: 45, net: 1455 }],
+    lines: [{ type: 'charge', reference: toSettle.attempts[0]?.id, currency: 'USD', gross: 1500, fee: 45, net: 1455 }],
   })
+  await made('/roles', { id: 'auditor', permissions: ['audit-log:read'] })
   const { id: key } = await made('/api-keys', { role: 'read' })
   const events = async () => (await api.get('/webhook-events')).body.data
   await eventually(async () => (await events()).length > 0)
 
-  const attempts = payments.flatMap((payment: { attempts: { id: string }[] }) => payment.attempts.map(({ id }) => id))
-  const paymentIds = payments.map(({ id }: { id: string }) => id)
+  const idsOf = (list: { id: string }[]) => list.map(({ id }) => id)
+  const attemptsOf = (...payments: Payment[]) => ({ 'path.payment': idsOf(payments), 'path.attempt': payments.flatMap(({ attempts }) => idsOf(attempts)) })
+  const all = [toSettle, pending, ...refused, unanswered, ...waiting, toRefund]
   const bundles = ['pro-plan', 'team-plan']
   const accounts = ['stripe', 'bank']
   return {
@@ -73,13 +89,13 @@ export const openFuzzedShop = async (t: ExecutionContext, tollgate: Tollgate): P
       'path.customer': customers,
       'path.method': ['card'],
       'path.subscription': subscriptions,
-      'path.payment': paymentIds,
-      'path.attempt': attempts,
-      'path.refund': refunded.refunds.map(({ id }: { id: string }) => id),
+      ...attemptsOf(...all),
+      'path.refund': idsOf(refunds),
       'path.account': accounts,
       'path.report': ['payout-1'],
-      'path.event': (await events()).map(({ id }: { id: string }) => id),
+      'path.event': idsOf(await events()),
       'path.key': [key],
+      'path.role': ['auditor', 'billing'],
       'query.storefrontId': ['us-store'],
       'query.customerId': customers,
       'query.subscriptionId': subscriptions,
@@ -92,11 +108,28 @@ export const openFuzzedShop = async (t: ExecutionContext, tollgate: Tollgate): P
       'body.account': accounts,
       'body.paymentMethod': ['card', 'pm_card', 'pm_sca', 'pm_pending', 'pm_decline_hard', 'pm_refund_pending_48h'],
       'body.entitlement': ['api_limit', 'analytics_dashboard', 'seats'],
+      'body.role': ['read', 'billing', 'auditor'],
       'body.currency': ['USD', 'EUR', 'JPY'],
       'body.billingCycle': ['monthly', 'yearly'],
       'body.timeZone': ['Europe/Berlin', 'UTC'],
       // Time goes on, and not to where everything is long over.
       'body.now': ['2024-03-20', '2024-04-16T00:00:00Z', '2024-05-17T12:00:00+02:00'],
+    },
+    valuesOf: {
+      deleteStorefrontCustomer: { 'path.customer': leaving },
+      postSubscriptionChange: { 'path.subscription': changing },
+      postSubscriptionPreviewChange: { 'path.subscription': changing },
+      postSubscriptionPause: { 'path.subscription': pausing },
+      postSubscriptionResume: { 'path.subscription': pausing },
+      postSubscriptionCancel: { 'path.subscription': ending },
+      postSubscriptionReactivate: { 'path.subscription': ending },
+      postPaymentPay: { 'path.payment': idsOf(refused) },
+      postPaymentCancel: { 'path.payment': idsOf([...waiting, ...refused]) },
+      postPaymentRefund: { 'path.payment': [toRefund.id, toSettle.id] },
+      postPaymentAttemptCancel: attemptsOf(...waiting),
+      postPaymentAttemptComplete: attemptsOf(...waiting),
+      postPaymentAttemptResolve: attemptsOf(unanswered),
+      postPaymentRefundResolve: { 'path.payment': [toRefund.id] },
     },
   }
 }

@@ -22,12 +22,16 @@ const checks = [
   'ignored_auth',
 ]
 
+/** By parameter (`path.customer`) or field of a body (`body.customerId`), what is there for it. */
+export type FuzzValues = Record<string, readonly (string | number)[]>
+
 export interface FuzzOptions {
   /** Of the server. */
   url: string
   key: string
-  /** A parameter (`path.customer`), or the field of a body (`body.customerId`), and what is there for it. */
-  values: Record<string, readonly (string | number)[]>
+  values: FuzzValues
+  /** By operation, what is there for it alone. */
+  valuesOf?: Record<string, FuzzValues>
   /** Options that choose operations: none for all. */
   only?: string[]
   /** Parameters that are not sent. */
@@ -39,7 +43,8 @@ export interface FuzzOptions {
 export interface FuzzReport {
   /** Everything it printed. */
   output: string
-  complete: boolean
+  /** `completed` and `max_time` are as it should be. */
+  stop_reason: string
   operations: { total: number; selected: number; tested: number; errored: number }
   test_cases: { generated: number; with_failures: number; errored: number }
   failures: { title: string; count: number; operations: string[] }[]
@@ -48,12 +53,22 @@ export interface FuzzReport {
   valid_rates: Record<string, Record<string, { accepted: number; unreachable: number; conflicts: number; rejected: number }>>
 }
 
-const toml = (values: FuzzOptions['values']): string => {
-  const entries = Object.entries(values)
-  // JSON's strings and lists are TOML's, too.
-  const dictionaries = entries.map(([name, list]) => `[dictionaries.${JSON.stringify(name)}]\nvalues = ${JSON.stringify(list)}\n`)
-  const parameters = entries.map(([name]) => `${JSON.stringify(name)} = { dictionary = ${JSON.stringify(name)}, probability = ${REAL_IDS} }\n`)
-  return `${dictionaries.join('')}\n[parameters]\n${parameters.join('')}`
+/** JSON's strings and lists are TOML's, too. */
+const toml = (values: FuzzValues, valuesOf: Record<string, FuzzValues>): string => {
+  const dictionaries: string[] = []
+  const parametersOf = (of: FuzzValues): string =>
+    Object.entries(of)
+      .map(([name, list]) => {
+        const dictionary = JSON.stringify(`values-${dictionaries.length}`)
+        dictionaries.push(`[dictionaries.${dictionary}]\nvalues = ${JSON.stringify(list)}\n`)
+        return `${JSON.stringify(name)} = { dictionary = ${dictionary}, probability = ${REAL_IDS} }`
+      })
+      .join('\n')
+  const everywhere = `[parameters]\n${parametersOf(values)}\n`
+  const single = Object.entries(valuesOf).map(
+    ([operationId, of]) => `[[operations]]\ninclude-operation-id = ${JSON.stringify(operationId)}\n[operations.parameters]\n${parametersOf(of)}\n`,
+  )
+  return [...dictionaries, everywhere, ...single].join('\n')
 }
 
 interface Operation {
@@ -75,13 +90,13 @@ const documentOf = async (url: string, without: readonly string[]): Promise<obje
 }
 
 /** @param program the path of `schemathesis`. */
-export const fuzz = async (program: string, { url, key, values, only = [], without = [], seconds, seed }: FuzzOptions): Promise<FuzzReport> => {
+export const fuzz = async (program: string, { url, key, values, valuesOf = {}, only = [], without = [], seconds, seed }: FuzzOptions): Promise<FuzzReport> => {
   await using stack = new AsyncDisposableStack()
   const dir = await mkdtemp(join(tmpdir(), 'tollgate-schemathesis-'))
   stack.defer(() => rm(dir, { recursive: true, force: true }))
   const path = { document: join(dir, 'openapi.json'), config: join(dir, 'schemathesis.toml'), report: join(dir, 'report.json') }
   await writeFile(path.document, JSON.stringify(await documentOf(url, without)))
-  await writeFile(path.config, toml(values))
+  await writeFile(path.config, toml(values, valuesOf))
   const options = [
     ...['--url', url],
     ...['--header', `Authorization: Bearer ${key}`],
