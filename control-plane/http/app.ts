@@ -27,7 +27,7 @@ import { type GivenAnswer, onceAKey, type StoredAnswer } from './idempotency.ts'
 import { openApiDocument } from './openapi.ts'
 import { checkAnswer, ifMatchOf } from './precondition.ts'
 import { MOST_NAME, toProblem, under, validationError } from './problem.ts'
-import type { AccessRule, AnyRoute, Call, Cookie, CookieName } from './route.ts'
+import { type AccessRule, type AnyRoute, type Call, type Cookie, type CookieName, takesIdempotencyKey } from './route.ts'
 import { routes } from './routes/index.ts'
 import { checkStorefront } from './storefront-scope.ts'
 import { RateLimitedError, type Throttle } from './throttle.ts'
@@ -277,9 +277,7 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, options:
     return { status: definition.status, body, isUnderWay, ...(revision === undefined ? {} : { revision }) }
   }
 
-  // What only looks may be done twice, and is not written down.
-  const looks = definition.access.endsWith(':read')
-  const key = definition.method === 'post' && !isPublic && !looks && !definition.takes ? headers['idempotency-key'] : undefined
+  const key = takesIdempotencyKey(definition) ? headers['idempotency-key'] : undefined
   if (key === undefined) {
     write(context, await work((prefix) => `${prefix}_${ulid(services.clock.nowMs())}`), definition.gives)
     return

@@ -3,7 +3,7 @@ import { STATUS_CODES } from 'node:http'
 import type { OpenAPIRegistry, ResponseConfig } from '@asteasolutions/zod-to-openapi'
 import { z } from './fields.ts'
 import { statuses } from './problem.ts'
-import { type AnyRoute, ofNewDocument } from './route.ts'
+import { type AnyRoute, isKeyed, ofNewDocument, takesIdempotencyKey } from './route.ts'
 
 const headers = {
   'X-Request-Id': {
@@ -20,6 +20,7 @@ const headers = {
     schema: { type: 'string', const: 'true' },
   },
   'Retry-After': { description: 'Seconds after which to come again.', schema: { type: 'integer', minimum: 1 } },
+  Location: { description: 'Where to go.', schema: { type: 'string' } },
   'WWW-Authenticate': { description: 'How to say who calls.', schema: { type: 'string', const: 'Bearer' } },
   RateLimit: {
     description: 'What is left (r) of the quota of the key, and for how many seconds (t); not for a platform key.',
@@ -46,11 +47,6 @@ const problem = z
   })
   .openapi('Problem')
 
-export const isKeyed = ({ access }: AnyRoute): boolean => access !== 'public'
-
-/** Whether a repeat under the same Idempotency-Key is answered as the first time. */
-export const takesIdempotencyKey = (route: AnyRoute): boolean => isKeyed(route) && route.method === 'post' && !route.takes
-
 /** What `If-Match` is compared with; undefined where it is refused. */
 export const comparedWith = ({ ifMatch }: AnyRoute): string | undefined => {
   if (ifMatch === 'answer') return 'what is answered'
@@ -60,11 +56,11 @@ export const comparedWith = ({ ifMatch }: AnyRoute): string | undefined => {
 /** What the chain of every route answers, and what its handler may. */
 const failuresOf = (route: AnyRoute): number[] => {
   const takesBody = route.body !== undefined || route.takes !== undefined
-  // Whatever is wrong with an event, its sender is told the same.
-  if (!isKeyed(route)) return [400, 401, 409, 413, 415, 431, 503]
+  // Whatever is wrong with a provider's event, or with who would sign in, is told as little as can be.
+  if (!isKeyed(route)) return [400, 401, 409, 431, 503, ...(takesBody ? [413, 415] : [404]), ...(route.guesses ? [403, 429] : [])]
   return [
     ...[400, 401, 403, 429, 431, 503],
-    ...(route.params || route.ofTenant !== false ? [404] : []),
+    ...(route.params || route.ofTenant !== false || route.method === 'get' ? [404] : []),
     // A tenant that is ending refuses reads, too.
     ...(route.method !== 'get' || route.ofTenant !== false ? [409] : []),
     ...(comparedWith(route) === undefined ? [] : [412]),
@@ -115,6 +111,7 @@ export const documentedAnswers = (registry: OpenAPIRegistry) => {
       const names: HeaderName[] = [
         'X-Request-Id',
         ...(hasRevision ? (['ETag'] as const) : []),
+        ...(status === 302 ? (['Location'] as const) : []),
         ...(takesIdempotencyKey(route) ? (['Idempotent-Replayed'] as const) : []),
         ...(isKeyed(route) ? (['RateLimit', 'RateLimit-Policy'] as const) : []),
       ]

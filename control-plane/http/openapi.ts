@@ -1,12 +1,12 @@
 /** The OpenAPI 3.1 document, from the routes and the zod schemas that validate their requests. */
 import { OpenAPIRegistry, OpenApiGeneratorV31, type RouteConfig } from '@asteasolutions/zod-to-openapi'
 import { type Permission, presetNames, presets } from '../access/permissions.ts'
-import { comparedWith, documentedAnswers, isKeyed, takesIdempotencyKey } from './documented-answers.ts'
+import { comparedWith, documentedAnswers } from './documented-answers.ts'
 import { z } from './fields.ts'
 import { MAX_KEY_LENGTH } from './idempotency.ts'
 import { operationId } from './operation-id.ts'
 import { IF_MATCH } from './precondition.ts'
-import type { AccessRule, AnyRoute } from './route.ts'
+import { type AccessRule, type AnyRoute, isKeyed, takesIdempotencyKey } from './route.ts'
 
 /** A body that may be left out is one that may be `{}`. */
 const isNeeded = (body: z.ZodType): boolean => !body.safeParse({}).success

@@ -125,6 +125,11 @@ export interface Route<P extends z.ZodType | undefined, Q extends z.ZodType | un
 // biome-ignore lint/suspicious/noExplicitAny: routes of different shapes share one table; each is checked where it is made.
 export type AnyRoute = Route<any, any, any>
 
+export const isKeyed = ({ access }: AnyRoute): boolean => access !== 'public'
+
+/** Whether a repeat under the same Idempotency-Key is answered as the first time. What only looks may be done twice, and is not written down. */
+export const takesIdempotencyKey = (route: AnyRoute): boolean => isKeyed(route) && route.method === 'post' && !route.access.endsWith(':read') && !route.takes
+
 export const route = <P extends z.ZodType | undefined = undefined, Q extends z.ZodType | undefined = undefined, B extends z.ZodType | undefined = undefined>(
   definition: Route<P, Q, B>,
 ): AnyRoute => definition
