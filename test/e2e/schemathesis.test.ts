@@ -12,18 +12,17 @@ const { SCHEMATHESIS: program } = process.env
 const seconds = Number(process.env.SCHEMATHESIS_SECONDS ?? 60)
 const seed = Number(process.env.SCHEMATHESIS_SEED ?? 1)
 
-/** What takes its own key or its own tenant away is called with the platform's key. */
-const ofItself = ['--exclude-path-regex', '^/v1/api-keys/', '--exclude-operation-id', 'deleteTenant']
-const platformPaths = '^/(metrics|v1/tenants|v1/platform|v1/api-keys)'
+/**
+ * What takes its own key or its own tenant away is called with the platform's key, and so is what names an identity provider:
+ * signing in at one that is made up is 503, for good reason.
+ */
+const notAsAdmin = ['deleteApiKey', 'postApiKeyRotate', 'deleteTenant', 'putIdentityProvider']
+const asPlatform = [...notAsAdmin, 'getMetrics', 'getPlatformAuditLog', 'postTenants', 'getTenant', 'postApiKeys', 'getApiKey']
+const oneOf = (operations: string[]): string => `^(${operations.join('|')})$`
 
 const nothingWrong = (t: ExecutionContext, report: FuzzReport, what: string) => {
   const { stop_reason, operations, test_cases, failures, errors, output } = report
   t.log(`${what}: ${test_cases.generated} requests to ${operations.tested} operations; SCHEMATHESIS_SEED=${seed}`)
-  const taken = Object.entries(report.valid_rates).map(([operation, phases]) => ({
-    operation,
-    accepted: Object.values(phases).reduce((sum, { accepted }) => sum + accepted, 0),
-  }))
-  t.log(`none taken: ${taken.flatMap(({ operation, accepted }) => (accepted === 0 ? [operation] : [])).join(', ')}`)
   t.deepEqual(failures, [], output)
   t.deepEqual(errors, [], output)
   t.true(['completed', 'max_time'].includes(stop_reason), output)
@@ -47,13 +46,21 @@ else
     })
     t.teardown(tollgate.close)
     const { shop, values, valuesOf } = await openFuzzedShop(t, tollgate)
-    const all = { url: tollgate.http, values, seed }
-    const ofTenant = { key: shop.apiKey, valuesOf, only: ofItself, without: ['x-tn'] }
-    const asAdmin = await fuzz(program, { ...all, ...ofTenant, seconds: Math.ceil(seconds * 0.8) })
-    nothingWrong(t, asAdmin, 'with an admin key')
+    const all = { url: tollgate.http, seed }
+    const byAdmin = await fuzz(program, {
+      ...all,
+      ...{ key: shop.apiKey, values, valuesOf, without: ['x-tn'], seconds: Math.ceil(seconds * 0.8) },
+      only: ['--exclude-operation-id-regex', oneOf(notAsAdmin)],
+    })
+    nothingWrong(t, byAdmin, 'with an admin key')
+    t.is(byAdmin.operations.selected, byAdmin.operations.total - notAsAdmin.length)
     t.is((await shop.api.get('/test-clock')).status, 200, 'the key is good to the end')
     const toEnd = await openShop(t, tollgate)
-    const ofPlatform = { key: PLATFORM_KEY, values: { ...values, 'path.tenant': [toEnd.tenantId] }, only: ['--include-path-regex', platformPaths] }
-    const asPlatform = await fuzz(program, { ...all, ...ofPlatform, seconds: Math.ceil(seconds * 0.2) })
-    nothingWrong(t, asPlatform, 'with the platform key')
+    const byPlatform = await fuzz(program, {
+      ...all,
+      ...{ key: PLATFORM_KEY, values: { ...values, 'path.tenant': [toEnd.tenantId] }, seconds: Math.ceil(seconds * 0.2) },
+      only: ['--include-operation-id-regex', oneOf(asPlatform)],
+    })
+    nothingWrong(t, byPlatform, 'with the platform key')
+    t.is(byPlatform.operations.selected, asPlatform.length)
   })

@@ -70,6 +70,7 @@ export const openFuzzedShop = async (t: ExecutionContext, tollgate: Tollgate): P
   })
   await made('/roles', { id: 'auditor', permissions: ['audit-log:read'] })
   const { id: key } = await made('/api-keys', { role: 'read' })
+  const { id: user } = await made('/users', { email: 'ann@example.com', role: 'billing' })
   const events = async () => (await api.get('/webhook-events')).body.data
   await eventually(async () => (await events()).length > 0)
 
@@ -95,6 +96,7 @@ export const openFuzzedShop = async (t: ExecutionContext, tollgate: Tollgate): P
       'path.report': ['payout-1'],
       'path.event': idsOf(await events()),
       'path.key': [key],
+      'path.user': [user],
       'path.role': ['auditor', 'billing'],
       'query.storefrontId': ['us-store'],
       'query.customerId': customers,

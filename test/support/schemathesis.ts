@@ -49,8 +49,6 @@ export interface FuzzReport {
   test_cases: { generated: number; with_failures: number; errored: number }
   failures: { title: string; count: number; operations: string[] }[]
   errors: { title: string; count: number }[]
-  /** By operation and phase, how many of the right requests were taken. */
-  valid_rates: Record<string, Record<string, { accepted: number; unreachable: number; conflicts: number; rejected: number }>>
 }
 
 /** JSON's strings and lists are TOML's, too. */
