@@ -57,7 +57,7 @@ export const comparedWith = ({ ifMatch }: AnyRoute): string | undefined => {
 const failuresOf = (route: AnyRoute): number[] => {
   const takesBody = route.body !== undefined || route.takes !== undefined
   // Whatever is wrong with a provider's event, or with who would sign in, is told as little as can be.
-  if (!isKeyed(route)) return [400, 401, 409, 431, 503, ...(takesBody ? [413, 415] : [404]), ...(route.guesses ? [403, 429] : [])]
+  if (!isKeyed(route)) return [400, 401, 409, 429, 431, 503, ...(takesBody ? [413, 415] : [404]), ...(route.guesses ? [403] : [])]
   return [
     ...[400, 401, 403, 429, 431, 503],
     ...(route.params || route.ofTenant !== false || route.method === 'get' ? [404] : []),
@@ -68,10 +68,10 @@ const failuresOf = (route: AnyRoute): number[] => {
   ]
 }
 
-/** RateLimit is counted once it is known who calls, and not for what is refused by that count. */
+/** RateLimit is counted once it is known who calls. */
 const headersOfFailure = (status: number): HeaderName[] => [
   ...(status === 401 ? (['WWW-Authenticate'] as const) : []),
-  ...([401, 429, 431].includes(status) ? [] : (['RateLimit', 'RateLimit-Policy'] as const)),
+  ...([401, 431].includes(status) ? [] : (['RateLimit', 'RateLimit-Policy'] as const)),
   ...([409, 429, 503].includes(status) ? (['Retry-After'] as const) : []),
 ]
 

@@ -38,6 +38,8 @@ else
     const tollgate = await embedded.start({
       KEY_REQUESTS_PER_SECOND: '1000000',
       KEY_CONCURRENCY: '10000',
+      KEY_BYTES_PER_SECOND: '1000000000',
+      OPEN_REQUESTS_PER_SECOND: '1000000',
       // Accounts that it makes up must not reach a provider.
       STRIPE_URL: nowhere,
       ADYEN_URL: nowhere,

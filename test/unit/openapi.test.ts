@@ -64,7 +64,7 @@ test('it says which headers an answer has', (t) => {
   }
   const payment = find('post /v1/payments')
   t.deepEqual(headersOf(payment, 201), ['X-Request-Id', 'ETag', 'Idempotent-Replayed', 'RateLimit', 'RateLimit-Policy'])
-  t.deepEqual(headersOf(payment, 429), ['X-Request-Id', 'Retry-After'])
+  t.deepEqual(headersOf(payment, 429), ['X-Request-Id', 'RateLimit', 'RateLimit-Policy', 'Retry-After'])
   t.deepEqual(headersOf(payment, 401), ['X-Request-Id', 'WWW-Authenticate'])
   t.true(headersOf(payment, 503).includes('Retry-After'))
   t.false(headersOf(find('get /v1/payments'), 200).includes('ETag'))
