@@ -1,5 +1,5 @@
 /**
- * `npm run reseal`: seals the secrets of every PSP account with the first key of CREDENTIALS_KEY, whether they were stored as
+ * `npm run reseal`: seals every stored secret (of PSP accounts, authenticator apps and identity providers) with the first key of CREDENTIALS_KEY, whether they were stored as
  * they are or under another key. It may be run while control planes serve, and again after it was cut off.
  */
 import { systemClock } from '../common/clock.ts'
@@ -61,7 +61,7 @@ const run = async () => {
     await storage.close()
   }
   for (const [key, count] of before) say(`${count} secrets were ${key === 'plain' ? 'stored as they are' : `sealed with key ${key}`}`)
-  say(`${sealed} accounts were sealed anew; all but ${lost} are on key ${sealing.keyId}`)
+  say(`${sealed} secrets were sealed anew; ${lost === 0 ? 'all are' : `${lost} are not, and the rest are`} on key ${sealing.keyId}`)
   if (lost > 0) throw new Error('Add the keys that these were sealed with to CREDENTIALS_KEY, after the first and separated by commas, and run this again.')
 }
 

@@ -1,11 +1,12 @@
 /**
- * `npm run keys:init [FILE [FOLDER]]`: makes every secret and file that a production installation needs, once, as docker-compose.yml
+ * `npm run keys:init -- [--env FILE] [--secrets FOLDER]`: makes every secret and file that a production installation needs, once, as docker-compose.yml
  * and other runners of processes read them: variables into `.env`, and certificates and users of MongoDB and NATS into
  * `deploy/secrets`, without other names. What is there stays, so that it may be run again.
  */
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import { parseArgs } from 'node:util'
 import { systemClock } from '../../common/clock.ts'
 import { ConfigError } from '../../common/config.ts'
 import { runCommand } from '../../common/process.ts'
@@ -26,13 +27,13 @@ const secretsOf = (seeds: { controlPlane: string; sidecar: string }): Secret[] =
     ['FEED_VERIFY_KEYS', 'which signatures sidecars believe', feed.publicKey.export({ type: 'spki', format: 'der' }).toString('base64')],
     ['SNAPSHOT_KEY', "seals a sidecar's snapshot file", random()],
     ['SIMULATOR_WEBHOOK_SECRET', 'signs what the payment simulator of sandbox tenants tells', `whsec_${random()}`],
-    ['CALLER_KEY', 'with which your applications ask sidecars', caller],
+    ['CALLER_KEY', 'the key that your applications send to sidecars', caller],
     ['SIDECAR_KEYS', 'which keys a sidecar takes, and for which tenants', `{"${caller}": ["*"]}`],
-    ['MONGODB_ROOT_PASSWORD', 'of the user who looks after MongoDB', random('hex')],
-    ['MONGODB_PASSWORD', "of the control planes' user at MongoDB", random('hex')],
-    ['NATS_CLUSTER_PASSWORD', "with which NATS' servers know each other", random('hex')],
-    ['NATS_CONTROL_PLANE_SEED', 'who control planes are at NATS', seeds.controlPlane],
-    ['NATS_SIDECAR_SEED', 'who sidecars are at NATS', seeds.sidecar],
+    ['MONGODB_ROOT_PASSWORD', "the password of MongoDB's root user", random('hex')],
+    ['MONGODB_PASSWORD', "the password of the control planes' user at MongoDB", random('hex')],
+    ['NATS_CLUSTER_PASSWORD', "the password of the NATS servers' cluster", random('hex')],
+    ['NATS_CONTROL_PLANE_SEED', 'the NATS seed of the control planes', seeds.controlPlane],
+    ['NATS_SIDECAR_SEED', 'the NATS seed of the sidecars', seeds.sidecar],
   ]
 }
 
@@ -90,9 +91,21 @@ const writeCertificates = async (folder: string): Promise<string[]> => {
 
 const seedIn = (file: string): string => /^SU[A-Z0-9]+$/m.exec(readFileSync(file, 'utf8'))?.[0] ?? ''
 
+const USAGE = `usage: npm run keys:init -- [--env FILE] [--secrets FOLDER]
+Makes what a production installation needs, once: secrets in FILE (.env), certificates and users in FOLDER (deploy/secrets).`
+
+const readArgs = (): { file: string; folder: string } => {
+  try {
+    const { values } = parseArgs({ options: { env: { type: 'string', default: '.env' }, secrets: { type: 'string', default: join('deploy', 'secrets') } } })
+    return { file: values.env, folder: values.secrets }
+  } catch {
+    throw new ConfigError(USAGE)
+  }
+}
+
 await runCommand(async () => {
   process.umask(0o077)
-  const [file = '.env', folder = join('deploy', 'secrets')] = process.argv.slice(2)
+  const { file, folder } = readArgs()
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const certificates = await writeCertificates(folder)
   const nats = join(folder, 'nats')
@@ -102,6 +115,8 @@ await runCommand(async () => {
   const variables = writeVariables(file, secretsOf(seeds))
   const made = [...variables.map((name) => `${name} in ${file}`), ...[...certificates, ...(isNew ? ['nats/'] : [])].map((name) => join(folder, name))]
   process.stdout.write(
-    made.length === 0 ? `${file} and ${folder} have everything already\n` : `made ${made.join(', ')}\nkeep them to yourself, and a copy elsewhere\n`,
+    made.length === 0
+      ? `${file} and ${folder} have everything already\n`
+      : `made:\n${made.map((one) => `  ${one}\n`).join('')}Keep them secret, and keep a copy somewhere safe.\n`,
   )
 })

@@ -22,10 +22,10 @@ export const mayGive = (caller: Caller, given: Iterable<Permission>): void => {
   if (lacking.length > 0) throw new AppError('forbidden', `nobody can give, or take from others, what they may not do themselves: ${lacking.join(', ')}`)
 }
 
-/** That the role is there, and is not more than the caller's own. @throws AppError `invalid_request` on `role`, or `forbidden`. */
-export const checkRole = async (services: Services, tenantId: string, caller: Caller, role: string): Promise<void> => {
+/** That the role is there, and is not more than the caller's own. @throws AppError `invalid_request` on the field, or `forbidden`. */
+export const checkRole = async (services: Services, tenantId: string, caller: Caller, role: string, field = 'role'): Promise<void> => {
   const given = await permissionsOf(services, tenantId, role)
-  if (!given) throw fieldError('invalid_request', 'role', `must be ${presetNames.join(', ')} or the id of a role of this tenant (GET /v1/roles)`)
+  if (!given) throw fieldError('invalid_request', field, `must be ${presetNames.join(', ')} or the id of a role of this tenant (GET /v1/roles)`)
   mayGive(caller, given)
 }
 
@@ -76,6 +76,6 @@ export const removeRole = async (services: Services, tenantId: string, caller: C
   check(role)
   mayGive(caller, role.permissions as Permission[])
   const holder = await holderOf(services, tenantId, id)
-  if (holder) throw new AppError('not_allowed_in_state', `${holder} has this role: give it another, or revoke it, first`)
+  if (holder) throw new AppError('not_allowed_in_state', `${holder} has this role: revoke the key, or give the user another role, first`)
   await services.storage.roles.remove(role)
 }

@@ -61,6 +61,6 @@ export const changeStorefront = (
 export const knownStorefronts = async ({ storage }: Services, tenantId: string, ids: string[]): Promise<string[]> => {
   for (const [n, id] of ids.entries())
     if (!(await storage.storefronts.find(keys.storefront(tenantId, id))))
-      throw fieldError('unknown_reference', `storefronts[${n}]`, `there is no storefront ${JSON.stringify(id)}`)
+      throw fieldError('unknown_reference', `storefronts[${n}]`, `there is no storefront ${JSON.stringify(id)}: GET /v1/storefronts lists them`)
   return ids
 }

@@ -23,6 +23,8 @@ export interface TenantInput {
 export const createTenant = async (services: Services, input: TenantInput, apiKeyId: string): Promise<{ tenant: Tenant; apiKey: string }> => {
   const secret = newSecret(prefixOf(input.mode))
   const now = services.clock.now()
+  if ((await services.storage.tenants.find(keys.tenant(input.id)))?.ended)
+    throw new AppError('already_exists', 'this id was that of a tenant that has ended, and cannot be used again')
   const created = await services.storage.tenants.insert({
     _id: keys.tenant(input.id),
     tenantId: input.id,

@@ -22,7 +22,7 @@ import { callerOfSession, checkCsrf } from '../people/sessions.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { User } from '../schemas/user.ts'
 import type { Services } from '../services.ts'
-import { audited, signInEntry } from './audited.ts'
+import { audited, deniedEntry, signInEntry } from './audited.ts'
 import { type GivenAnswer, onceAKey, type StoredAnswer } from './idempotency.ts'
 import { openApiDocument } from './openapi.ts'
 import { checkAnswer, ifMatchOf } from './precondition.ts'
@@ -189,15 +189,19 @@ const checkAccess = (caller: Caller, rule: Exclude<AccessRule, 'public'>): void 
 /** What only looks needs no proof that a page of ours asks. */
 const isSafe = (method: string): boolean => method === 'GET' || method === 'HEAD'
 
-/** By a key, or by the session of a browser. @throws AppError `unauthenticated`, `rate_limited`, or `forbidden` for a change by a session without its token. */
+/** By a key, or by the session of a browser. @throws AppError `unauthenticated` or `rate_limited`. */
 const authenticated = async (context: RouterContext, options: HttpAppOptions): Promise<Caller> => {
   const { services, platformKeys, throttle } = options
   const { authorization } = context.headers
   const session = authorization === undefined ? cookieOf(context, options, 'session') : undefined
   if (session === undefined) return throttle.authenticated(context.ip, secretIn(authorization), () => authenticate(services, platformKeys, authorization))
-  const caller = await callerOfSession(services, session)
-  if (!isSafe(context.method)) checkCsrf(session, context.get('x-csrf-token') || undefined)
-  return caller
+  return callerOfSession(services, session)
+}
+
+/** @throws AppError `forbidden` for a change by a session without its token. */
+const checkCsrfOf = (context: RouterContext, options: HttpAppOptions, { kind }: Caller): void => {
+  if (kind !== 'user' || isSafe(context.method)) return
+  checkCsrf(cookieOf(context, options, 'session') ?? '', context.get('x-csrf-token') || undefined)
 }
 
 /** A browser sends a `__Host-` cookie to no other host, and only over TLS: https://www.rfc-editor.org/rfc/rfc6265. */
@@ -217,6 +221,14 @@ const setCookie = (context: RouterContext, options: HttpAppOptions, { name, valu
   context.cookies.set(full, value, { httpOnly: true, secure, sameSite: 'lax', path: '/', maxAge: maxAgeMs, signed: false, overwrite: true })
 }
 
+/** What was refused after its `begun` has its `done`: this is of what was refused before. */
+const tellOfDenial = async (context: RouterContext, definition: AnyRoute, { services, trail }: HttpAppOptions, caller: Caller): Promise<void> => {
+  const asked = { requestId: context.response.get('x-request-id'), from: context.ip }
+  const entry = context.state.isToldOf ? undefined : deniedEntry(services, caller, definition, asked)
+  if (!entry || caller.tenantId === undefined) return
+  await trail.append(caller.tenantId, entry).catch((error: unknown) => services.log.error({ err: error }, 'the audit log could not be told of a denial'))
+}
+
 const serve = async (context: RouterContext, definition: AnyRoute, options: HttpAppOptions): Promise<void> => {
   if (definition.access === 'public') {
     await options.throttle.open(context.ip)
@@ -224,14 +236,24 @@ const serve = async (context: RouterContext, definition: AnyRoute, options: Http
     return definition.guesses ? options.throttle.guessed(context.ip, answer) : answer()
   }
   const caller = await authenticated(context, options)
-  checkAccess(caller, definition.access)
   const { end, headers } = await options.throttle.begin(caller)
   context.set(headers)
   try {
+    checkCsrfOf(context, options, caller)
+    checkAccess(caller, definition.access)
     await answerCall(context, definition, options, caller)
+  } catch (error) {
+    if (isAppError(error, 'forbidden')) await tellOfDenial(context, definition, options, caller)
+    throw error
   } finally {
     end()
   }
+}
+
+/** Of a path that names a tenant a header cannot mean another. @throws AppError `invalid_request`. */
+const mustNotContradict = ({ tenant }: { tenant?: string }, named: string | undefined): void => {
+  if (tenant !== undefined && named !== undefined && named !== tenant)
+    throw fieldError('invalid_request', 'x-tn', `names another tenant than the path, which is about ${tenant}: leave it out`)
 }
 
 const answerCall = async (context: RouterContext, definition: AnyRoute, options: HttpAppOptions, caller: Caller): Promise<void> => {
@@ -246,6 +268,7 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, options:
   const streams = context.is('text/csv') === 'text/csv'
   if (streams && definition.takes !== 'text/csv') throw new AppError('unsupported_media_type', 'the body must be JSON: send Content-Type: application/json')
   if (!streams && definition.takes) throw new AppError('unsupported_media_type', `the body must be ${definition.takes}: send Content-Type: ${definition.takes}`)
+  mustNotContradict(context.params as { tenant?: string }, isPublic ? undefined : headers['x-tn'])
   const tenant = isPublic || definition.ofTenant === false ? undefined : await tenantOfCall(services, caller, headers['x-tn'])
   const asked = { requestId: context.response.get('x-request-id'), from: context.ip }
   const call = {
@@ -269,6 +292,8 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, options:
   await checkStorefront(services, definition.storefront, call as Call<unknown, unknown, unknown>)
   const work = async (newId: Call<unknown, unknown, unknown>['newId']): Promise<GivenAnswer> => {
     const whole = { ...call, newId } as Call<unknown, unknown, unknown>
+    // From here on it is told of by itself.
+    context.state.isToldOf = true
     const answer = await audited(trail, definition, whole, asked, () => definition.handle(whole as never))
     checkAnswer(definition.ifMatch, call.ifMatch, answer)
     const { body, revision, isUnderWay, cookies = [], location } = answer

@@ -4,6 +4,7 @@
  */
 
 import { fieldError, isAppError } from '../../common/errors.ts'
+import type { Caller } from '../access/caller.ts'
 import type { AuditEntry } from '../audit/entry.ts'
 import { changesBetween, customerReference, masked } from '../audit/masked.ts'
 import type { AuditTrail } from '../audit/trail.ts'
@@ -88,6 +89,23 @@ export interface Asked {
   /** The address that the call came from. */
   from: string
 }
+
+/** Somebody who is known has tried a change that they may not make. Told of where the tenant is the caller's own. */
+export const deniedEntry = ({ clock }: Pick<Services, 'clock'>, caller: Caller, route: AnyRoute, { requestId, from }: Asked): AuditEntry | undefined =>
+  isChange(route)
+    ? {
+        at: clock.now().toISOString(),
+        requestId,
+        event: 'done',
+        actor: { kind: caller.kind, id: caller.id, name: caller.name ?? null, role: caller.role },
+        from,
+        action: `${route.method} ${route.path}`,
+        // What they named may be a customer.
+        resource: {},
+        reason: null,
+        code: 'forbidden',
+      }
+    : undefined
 
 /** Somebody has come in, by one of the public routes. */
 export const signInEntry = ({ clock }: Pick<Services, 'clock'>, user: User, { method, path }: AnyRoute, { requestId, from }: Asked): AuditEntry => ({

@@ -29,8 +29,8 @@ export const setIdentityProvider = async (
   { clientSecret, groups, ...input }: IdentityProviderInput,
 ): Promise<IdentityProvider> => {
   const { storage, sealing, clock } = services
-  for (const { role, storefronts } of groups) {
-    await checkRole(services, tenantId, caller, role)
+  for (const [n, { role, storefronts }] of groups.entries()) {
+    await checkRole(services, tenantId, caller, role, `groups[${n}].role`)
     if (storefronts) await knownStorefronts(services, tenantId, storefronts)
   }
   const _id = keys.identityProvider(tenantId)

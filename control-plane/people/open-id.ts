@@ -75,8 +75,8 @@ export const createOpenId = (services: Services, allowPrivate: boolean): OpenId 
     const key = `${provider._id} ${provider.revision}`
     const there = known.get(key)
     if (there) return there
-    const secret = provider.clientSecret ? sealing.open(provider.clientSecret, provider._id) : undefined
     try {
+      const secret = provider.clientSecret ? sealing.open(provider.clientSecret, provider._id) : undefined
       const found = await discovery(new URL(provider.issuer), provider.clientId, secret, secret === undefined ? None() : undefined, {
         [customFetch]: (url, options) => transport.fetch(url, options as RequestInit),
         ...(allowPrivate ? { execute: [allowInsecureRequests] } : {}),
@@ -85,7 +85,12 @@ export const createOpenId = (services: Services, allowPrivate: boolean): OpenId 
       return found
     } catch (error) {
       log.warn({ why: messageOf(error), tenantId: provider.tenantId }, 'an identity provider could not be asked about itself')
-      throw new AppError('unavailable', 'the identity provider cannot be reached, or is none: try again later', [], { cause: error })
+      throw new AppError(
+        'unavailable',
+        'the identity provider cannot be reached at its issuer, or is none; one in your own network needs OIDC_PRIVATE_URLS=true',
+        [],
+        { cause: error },
+      )
     }
   }
 

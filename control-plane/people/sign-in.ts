@@ -16,7 +16,11 @@ import { readInvitation, userIdOf } from './users.ts'
 const MAX_FAILURES = 5
 const SHUT_OUT_MS = 15 * 60_000
 
-const refused = () => new AppError('unauthenticated', 'the address, the password or the code is not right, or too many were wrong: wait a quarter of an hour')
+const refused = () =>
+  new AppError(
+    'unauthenticated',
+    'the tenant, the address, the password or the code is not right, or there were too many wrong tries: after five, wait for 15 minutes',
+  )
 
 const noInvitation = () => new AppError('unauthenticated', 'this invitation is not known, was taken, or is over: ask for another')
 

@@ -52,6 +52,8 @@ export const inviteUser = async (services: Services, tenantId: string, caller: C
   await checkRole(services, tenantId, caller, input.role)
   const id = userIdOf(tenantId, input.email)
   const { token, invitation } = newInvitation(services, tenantId, id)
+  const known = await services.storage.users.find(keys.user(tenantId, id))
+  if (known) throw new AppError('already_exists', `${input.email} is ${known.status} already (${id}): POST /v1/users/${id}/invitation invites again`)
   const user = await services.storage.users.insert({
     _id: keys.user(tenantId, id),
     tenantId,

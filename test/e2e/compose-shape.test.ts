@@ -39,7 +39,7 @@ const compose = parse(readFileSync('docker-compose.yml', 'utf8'), { merge: true 
 const { services } = compose
 /** As a user makes them. */
 const made = mkdtempSync(join(tmpdir(), 'tollgate-keys-'))
-execFileSync(process.execPath, ['cli/keys-init/main.ts', join(made, '.env'), join(made, 'secrets')])
+execFileSync(process.execPath, ['cli/keys-init/main.ts', '--env', join(made, '.env'), '--secrets', join(made, 'secrets')])
 const secrets = Object.fromEntries([...readFileSync(join(made, '.env'), 'utf8').matchAll(/^(\w+)='(.*)'$/gm)].map(([, name = '', value = '']) => [name, value]))
 test.after.always(() => rmSync(made, { recursive: true, force: true }))
 
@@ -48,7 +48,10 @@ const environmentOf = (name: string): Record<string, string> =>
   Object.fromEntries(
     Object.entries(services[name]?.environment ?? {}).map(([key, value]) => [
       key,
-      String(value).replace(/\$\{(\w+)(:[?-][^}]*)?\}/g, (_, variable: string) => secrets[variable] ?? ''),
+      String(value).replace(
+        /\$\{(\w+)(?::[?-]([^}]*))?\}/g,
+        (whole, variable: string, otherwise = '') => secrets[variable] ?? (whole.includes(':-') ? otherwise : ''),
+      ),
     ]),
   )
 
@@ -106,7 +109,7 @@ test('MongoDB and NATS take nobody without TLS and a user, and everything that i
   for (const name of ['ca.key', 'nats.key', 'mongo.pem', 'mongo.keyfile', 'nats/control-plane.nk'])
     t.is(statSync(join(made, 'secrets', name)).mode & 0o077, 0, name)
   const before = readFileSync(join(made, '.env'), 'utf8')
-  execFileSync(process.execPath, ['cli/keys-init/main.ts', join(made, '.env'), join(made, 'secrets')])
+  execFileSync(process.execPath, ['cli/keys-init/main.ts', '--env', join(made, '.env'), '--secrets', join(made, 'secrets')])
   t.is(readFileSync(join(made, '.env'), 'utf8'), before)
 })
 

@@ -129,6 +129,6 @@ test('while it lives it is not ended without being told so, and an ended one is 
   t.is(bank.kept(''), money, 'nothing was charged on the way')
   t.true(isAppError(await t.throwsAsync(tenantOfCall(services, caller, undefined)), 'not_found'))
   t.true(isAppError(await t.throwsAsync(endTenant(services, 't', () => {}, true)), 'not_found'))
-  await t.throwsAsync(laboratory.newTenant('t', undefined, storefront), { message: /already exists/ })
+  await t.throwsAsync(laboratory.newTenant('t', undefined, storefront), { message: /cannot be used again/ })
   t.is(await storage.apiKeys.findUnique('secretHash', 'x'), undefined)
 })

@@ -95,15 +95,15 @@ export const auditLogRoutes = [
   route({
     method: 'get',
     path: '/v1/platform/audit-log',
-    summary: 'The same, of what is of no tenant: tenants that were made or ended',
+    summary: 'The same, of what is of no tenant (tenants that were made or ended), or of a tenant, also after its end',
     access: 'platform',
     storefront: 'none',
     ifMatch: ofList,
     ofTenant: false,
-    query: pageFilters,
+    query: pageFilters.extend({ tenant: id.optional().openapi({ description: 'Left out: what is of no tenant.' }) }),
     status: 200,
     answer: pageOf(entryAnswer),
-    handle: async ({ services, query }) => pageOfLog(services, PLATFORM, query),
+    handle: async ({ services, query: { tenant = PLATFORM, ...query } }) => pageOfLog(services, tenant, query),
   }),
   route({
     method: 'get',

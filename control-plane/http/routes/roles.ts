@@ -1,3 +1,4 @@
+import { AppError } from '../../../common/errors.ts'
 import { isPreset, type Permission, permissions, permissionTexts, presetNames, presets } from '../../access/permissions.ts'
 import { changeRole, createRole, removeRole } from '../../access/roles.ts'
 import { keys } from '../../keys.ts'
@@ -7,7 +8,7 @@ import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
 
 const permissionList = z
-  .array(z.enum(permissions))
+  .array(z.enum(permissions, 'is no permission: GET /v1/permissions lists them'))
   .min(1)
   .refine((list) => new Set(list).size === list.length, 'must not name a permission twice')
 
@@ -17,6 +18,12 @@ const toAnswer = (role: Role) => ({ id: role.id, name: role.name, preset: false,
 const presetAnswer = (id: keyof typeof presets) => ({ id, name: id, preset: true, permissions: [...presets[id]] })
 const answer = (role: Role) => ({ body: toAnswer(role), revision: role.revision })
 const params = z.object({ role: id })
+
+/** @throws AppError `not_allowed_in_state`. */
+const mustBeOwn = (role: string): void => {
+  if (isPreset(role))
+    throw new AppError('not_allowed_in_state', `${role} is a role that every tenant has, and cannot be changed: make your own with POST /v1/roles`)
+}
 
 export const roleRoutes = [
   route({
@@ -83,8 +90,10 @@ export const roleRoutes = [
     body: z.strictObject({ name: name.optional(), permissions: permissionList.optional() }),
     status: 200,
     answer: roleAnswer,
-    handle: async ({ services, tenant, caller, params, body, ifMatch }) =>
-      answer(await changeRole(services, tenant.tenantId, caller, params.role, mustMatch(ifMatch), body)),
+    handle: async ({ services, tenant, caller, params, body, ifMatch }) => {
+      mustBeOwn(params.role)
+      return answer(await changeRole(services, tenant.tenantId, caller, params.role, mustMatch(ifMatch), body))
+    },
   }),
   route({
     method: 'delete',
@@ -96,6 +105,7 @@ export const roleRoutes = [
     params,
     status: 204,
     handle: async ({ services, tenant, caller, params, ifMatch }) => {
+      mustBeOwn(params.role)
       await removeRole(services, tenant.tenantId, caller, params.role, mustMatch(ifMatch))
       return {}
     },
