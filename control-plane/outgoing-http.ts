@@ -3,7 +3,7 @@
  * redirects (a charge is made where it was sent, or not at all), and another base URL where the environment names one.
  */
 import { type LookupAddress, lookup as systemLookup } from 'node:dns'
-import type { LookupFunction } from 'node:net'
+import { isIP, type LookupFunction } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import { Agent, fetch } from 'undici'
 
@@ -88,6 +88,9 @@ export const createTransport = ({ timeoutMs, baseUrl, onlyPublic = false, lookup
       const target = new URL(url)
       const base = baseUrl === undefined ? undefined : new URL(baseUrl)
       const to = base ? new URL(`${base.pathname.replace(/\/$/, '')}${target.pathname}${target.search}`, base) : target
+      // What is no name is looked up by nobody.
+      const host = to.hostname.replace(/^\[|\]$/g, '')
+      if (onlyPublic && isIP(host) !== 0 && !isPublic(host)) throw new NotPublicError(host)
       const sent = { ...init, redirect: 'error', signal: AbortSignal.timeout(timeoutMs), dispatcher } as Parameters<typeof fetch>[1]
       return bounded((await fetch(to, sent)) as unknown as Response)
     },

@@ -3,6 +3,7 @@
  * one it means. A key that is wrong, unknown or revoked is told apart by nobody.
  */
 import { AppError, fieldError } from '../../common/errors.ts'
+import { mustNotBeEnding } from '../catalog/tenants.ts'
 import { keys, PLATFORM } from '../keys.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
@@ -54,6 +55,6 @@ export const tenantOfCall = async (services: Services, caller: Caller, named: st
   if (tenantId === undefined) throw fieldError('invalid_request', 'x-tn', 'a platform key has to name the tenant in this header')
   const tenant = await services.storage.tenants.find(keys.tenant(tenantId))
   if (!tenant || tenant.ended) throw new AppError('not_found', 'no such tenant')
-  if (tenant.ending) throw new AppError('not_allowed_in_state', 'the tenant is being ended: nothing of it can be read or changed any more')
+  mustNotBeEnding(tenant)
   return tenant
 }

@@ -64,7 +64,8 @@ export const changeRole = (
 const holderOf = async ({ storage, clock }: Services, tenantId: string, role: string): Promise<string | undefined> => {
   for await (const key of every(storage.apiKeys, { tenantId })) if (key.role === role && isGood(key, clock.now())) return `API key ${key.id}`
   for await (const user of every(storage.users, { tenantId })) if (user.role === role) return `user ${user.id}`
-  return undefined
+  const provider = await storage.identityProviders.find(keys.identityProvider(tenantId))
+  return provider?.groups.some((group) => group.role === role) ? 'a group of the identity provider' : undefined
 }
 
 /**

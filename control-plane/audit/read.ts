@@ -1,7 +1,7 @@
 /** Reads tenants' audit logs: the newest block, the log backwards from a place, and all of it forwards. */
+import { setImmediate } from 'node:timers/promises'
 import { keys } from '../keys.ts'
 import type { AuditBlock } from '../schemas/audit-block.ts'
-import { pages } from '../storage/every.ts'
 import type { Storage } from '../storage/storage.ts'
 import type { AuditEntry } from './entry.ts'
 
@@ -12,9 +12,18 @@ const blockOf = ({ auditBlocks }: Blocks, tenantId: string, seq: number): Promis
 const firstBlock = async ({ auditBlocks }: Blocks, tenantId: string): Promise<AuditBlock | undefined> =>
   (await auditBlocks.page({ where: { tenantId }, limit: 1 })).data[0]
 
-/** In ever longer steps until there is none, and by halves between: a dozen reads of a million blocks. @param known one that there was. */
-export const lastBlock = async (storage: Blocks, tenantId: string, known?: AuditBlock): Promise<AuditBlock | undefined> => {
-  let last = known ?? (await firstBlock(storage, tenantId))
+/** What the next block is made of. */
+export type Head = Pick<AuditBlock, 'seq' | 'hash' | 'createdAt' | 'expiresAt'>
+
+export const headOf = ({ seq, hash, createdAt, expiresAt }: Head): Head => ({ seq, hash, createdAt, expiresAt })
+
+/**
+ * In ever longer steps until there is none, and by halves between: a dozen reads of a million blocks. There are no gaps: blocks are
+ * removed in their order, and the newest never (`expire.ts`).
+ * @param known one that there was.
+ */
+export const lastBlock = async (storage: Blocks, tenantId: string, known?: Head): Promise<Head | undefined> => {
+  let last: Head | undefined = known ?? (await firstBlock(storage, tenantId))
   if (!last) return undefined
   let step = 1
   let next = await blockOf(storage, tenantId, last.seq + step)
@@ -34,9 +43,19 @@ export const lastBlock = async (storage: Blocks, tenantId: string, known?: Audit
 
 export const entriesOf = ({ entries }: AuditBlock): AuditEntry[] => JSON.parse(entries) as AuditEntry[]
 
-/** Blocks in order of their making; a million are read a page at a time. */
+/** Blocks are large: so many are held at once. */
+const FORWARD = 8
+
+/** Blocks in order of their making. */
 export async function* blocksForward({ auditBlocks }: Blocks, tenantId: string, from?: Date): AsyncGenerator<AuditBlock, undefined> {
-  for await (const page of pages(auditBlocks, { tenantId }, from)) yield* page
+  let cursor: string | undefined
+  do {
+    const page = await auditBlocks.page({ where: { tenantId }, limit: FORWARD, ...(cursor === undefined ? (from ? { from } : {}) : { cursor }) })
+    yield* page.data
+    cursor = page.nextCursor
+    // Other tenants' requests come in between.
+    await setImmediate()
+  } while (cursor)
 }
 
 export interface Place {
@@ -52,12 +71,13 @@ export interface Filter {
   matches(entry: AuditEntry): boolean
 }
 
-/** A page looks through so many blocks at most, and then says where to go on: what is asked for may be rare. */
-const MAX_BLOCKS = 500
-const AT_ONCE = 20
+/** A page looks through so many blocks, or so much text, at most, and then says where to go on: what is asked for may be rare. */
+const MAX_BLOCKS = 200
+const MAX_TEXT = 4 * 1024 * 1024
+const AT_ONCE = 5
 
 /** The newest block that was made before a time; by halves, since time rises with the number. */
-const lastBefore = async (storage: Blocks, tenantId: string, last: AuditBlock, time: Date): Promise<number> => {
+const lastBefore = async (storage: Blocks, tenantId: string, last: Head, time: Date): Promise<number> => {
   const first = await firstBlock(storage, tenantId)
   let [low, high] = [(first?.seq ?? 1) - 1, last.seq]
   while (high > low) {
@@ -89,12 +109,16 @@ export const newestFirst = async (
   const start = filter.to && last.createdAt > filter.to ? Math.min(last.seq, (await lastBefore(storage, tenantId, last, filter.to)) + 1) : last.seq
   let seq = before ? Math.min(before.seq, last.seq) : start
   let at = before?.at ?? Number.POSITIVE_INFINITY
-  for (let looked = 0; looked < MAX_BLOCKS && seq > 0; looked += AT_ONCE) {
+  let text = 0
+  for (let looked = 0; looked < MAX_BLOCKS && text < MAX_TEXT && seq > 0; looked += AT_ONCE) {
+    // Other tenants' requests come in between.
+    if (looked > 0) await setImmediate()
     const numbers = Array.from({ length: Math.min(AT_ONCE, seq) }, (_, n) => seq - n)
     const blocks = await Promise.all(numbers.map((number) => blockOf(storage, tenantId, number)))
     if (blocks.every((block) => !block)) return { entries, next: undefined }
     for (const block of blocks) {
       if (!block) continue
+      text += block.entries.length
       if (filter.from && block.createdAt < filter.from) return { entries, next: undefined }
       const inBlock = entriesOf(block)
       for (let n = Math.min(at, inBlock.length) - 1; n >= 0; n -= 1) {

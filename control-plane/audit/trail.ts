@@ -10,11 +10,11 @@ import type { Services } from '../services.ts'
 import type { New } from '../storage/storage.ts'
 import { hashOf } from './chain.ts'
 import type { AuditEntry } from './entry.ts'
-import { lastBlock } from './read.ts'
+import { type Head, headOf, lastBlock } from './read.ts'
 
 /** Bounds a document: an entry has a few KiB at most. */
 const MAX_ENTRIES = 100
-const MAX_BYTES = 4 * 1024 * 1024
+const MAX_BYTES = 256 * 1024
 /** Each is lost to another control plane that wrote a block meanwhile; so many in a row are a fault. */
 const MAX_TRIES = 50
 /** Whose newest block is remembered; another's is looked for. */
@@ -34,7 +34,7 @@ interface Waiting {
 
 /** @param days how long entries are kept. */
 export const createAuditTrail = ({ storage, clock }: Pick<Services, 'storage' | 'clock'>, days: number): AuditTrail => {
-  const newest = new LRUCache<string, AuditBlock>({ max: MAX_TENANTS })
+  const newest = new LRUCache<string, Head>({ max: MAX_TENANTS })
   const waiting = new Map<string, Waiting[]>()
 
   const insertNext = async (tenantId: string, entries: string): Promise<void> => {
@@ -56,7 +56,8 @@ export const createAuditTrail = ({ storage, clock }: Pick<Services, 'storage' | 
       }
       const whole: New<AuditBlock> = { ...block, hash: hashOf(block) }
       try {
-        newest.set(tenantId, await storage.auditBlocks.insert(whole))
+        await storage.auditBlocks.insert(whole)
+        newest.set(tenantId, headOf(whole))
         return
       } catch (error) {
         if (!isAppError(error, 'already_exists')) throw error

@@ -28,9 +28,9 @@ export const verifyChain = async (
     if (problem !== undefined && problems.length < MAX_PROBLEMS) problems.push(problem)
   }
   for await (const block of blocksForward(storage, tenantId)) {
-    // What is past its time is being removed, in no order.
-    if (block.expiresAt <= now) continue
     note(wrongWith(block, before, now))
+    // What was before the oldest that is kept is past its time, or its removal is told of.
+    if (!before && expected && expected.seq < block.seq) isExpectedThere = true
     if (block.seq === expected?.seq) {
       isExpectedThere = true
       if (block.hash !== expected.hash) note(`block ${block.seq} is not the one that was expected: it, or one before it, was changed`)

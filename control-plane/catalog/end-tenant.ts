@@ -142,8 +142,13 @@ const removeEverything = async (services: Services, tenant: Tenant): Promise<voi
 /** What the mark asks for, as far as it has come. */
 export const finishEnding = async (services: Services, tenant: Tenant): Promise<Tenant> => {
   const { clock, storage, log } = services
-  const { _id, tenantId, ending } = tenant
+  const { _id, tenantId, ending, ended } = tenant
   if (!ending) return tenant
+  if (ended) {
+    // What a long call wrote that had begun before.
+    await removeEverything(services, tenant)
+    return update(storage.tenants, _id, ({ repairAt: _, ...kept }) => kept)
+  }
   const again = (ms: number) => update(storage.tenants, _id, (latest) => (latest.ended ? undefined : { ...latest, repairAt: new Date(clock.nowMs() + ms) }))
   await endSubscriptions(services, tenant)
   await removeSets(services, tenant)
@@ -152,5 +157,11 @@ export const finishEnding = async (services: Services, tenant: Tenant): Promise<
   if (passedMs < GIVEN_UP_AFTER_MS && (await hasMoneyUnderWay(services, tenant))) return again(LOOK_AGAIN_MS)
   await removeEverything(services, tenant)
   log.info({ tenantId }, 'a tenant has ended: nothing of it is kept but its audit log')
-  return update(storage.tenants, _id, ({ testNow: _, setup: __, repairAt: ___, ...kept }) => ({ ...kept, name: 'ended', ended: clock.now() }))
+  const now = clock.now()
+  return update(storage.tenants, _id, ({ testNow: _, setup: __, ...kept }) => ({
+    ...kept,
+    name: 'ended',
+    ended: now,
+    repairAt: new Date(now.getTime() + LOOK_AGAIN_MS),
+  }))
 }

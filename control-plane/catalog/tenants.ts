@@ -78,6 +78,11 @@ const publishClock = async (services: Services, tenant: Tenant): Promise<boolean
   }
 }
 
+/** For work that goes on for long: it may have begun before. @throws AppError `not_allowed_in_state`. */
+export const mustNotBeEnding = ({ ending }: Pick<Tenant, 'ending'>): void => {
+  if (ending) throw new AppError('not_allowed_in_state', 'the tenant is being ended: nothing of it can be read or changed any more')
+}
+
 export const storefrontsOf = async (services: Services, tenantId: string): Promise<Storefront[]> =>
   (await services.storage.storefronts.page({ where: { tenantId }, limit: MAX_PAGE })).data
 

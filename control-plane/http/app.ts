@@ -17,7 +17,7 @@ import { anonymous, type Caller, mustBePermitted, mustBePlatform } from '../acce
 import type { AuditTrail } from '../audit/trail.ts'
 import { derivedId, PLATFORM } from '../keys.ts'
 import type { Metrics } from '../metrics.ts'
-import type { OpenId } from '../people/open-id.ts'
+import { IdentityProviderAwayError, type OpenId } from '../people/open-id.ts'
 import { callerOfSession, checkCsrf } from '../people/sessions.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { User } from '../schemas/user.ts'
@@ -107,7 +107,8 @@ const answerErrors =
       await next()
     } catch (error) {
       const problem = toProblem(error, requestId)
-      if (problem.status >= 500) log.error({ err: error, requestId, method: context.method, path: context.path }, problem.title)
+      if (problem.status >= 500 && !(error instanceof IdentityProviderAwayError))
+        log.error({ err: error, requestId, method: context.method, path: context.path }, problem.title)
       context.status = problem.status
       context.type = 'application/problem+json'
       if (problem.status === 401) context.set('www-authenticate', 'Bearer')
@@ -195,7 +196,7 @@ const authenticated = async (context: RouterContext, options: HttpAppOptions): P
   const { authorization } = context.headers
   const session = authorization === undefined ? cookieOf(context, options, 'session') : undefined
   if (session === undefined) return throttle.authenticated(context.ip, secretIn(authorization), () => authenticate(services, platformKeys, authorization))
-  return callerOfSession(services, session)
+  return throttle.authenticated(context.ip, session, () => callerOfSession(services, session))
 }
 
 /** @throws AppError `forbidden` for a change by a session without its token. */
@@ -250,8 +251,10 @@ const serve = async (context: RouterContext, definition: AnyRoute, options: Http
   }
 }
 
-/** Of a path that names a tenant a header cannot mean another. @throws AppError `invalid_request`. */
-const mustNotContradict = ({ tenant }: { tenant?: string }, named: string | undefined): void => {
+/** A path that names a tenant is about the caller's own, and the header cannot mean another. @throws AppError `not_found` or `invalid_request`. */
+const mustNotContradict = ({ tenant }: { tenant?: string }, own: string | undefined, named: string | undefined): void => {
+  // Whether another tenant exists is nobody's business.
+  if (tenant !== undefined && own !== undefined && own !== tenant) throw new AppError('not_found', 'no such tenant')
   if (tenant !== undefined && named !== undefined && named !== tenant)
     throw fieldError('invalid_request', 'x-tn', `names another tenant than the path, which is about ${tenant}: leave it out`)
 }
@@ -268,7 +271,7 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, options:
   const streams = context.is('text/csv') === 'text/csv'
   if (streams && definition.takes !== 'text/csv') throw new AppError('unsupported_media_type', 'the body must be JSON: send Content-Type: application/json')
   if (!streams && definition.takes) throw new AppError('unsupported_media_type', `the body must be ${definition.takes}: send Content-Type: ${definition.takes}`)
-  mustNotContradict(context.params as { tenant?: string }, isPublic ? undefined : headers['x-tn'])
+  if (!isPublic) mustNotContradict(context.params as { tenant?: string }, caller.tenantId, headers['x-tn'])
   const tenant = isPublic || definition.ofTenant === false ? undefined : await tenantOfCall(services, caller, headers['x-tn'])
   const asked = { requestId: context.response.get('x-request-id'), from: context.ip }
   const call = {

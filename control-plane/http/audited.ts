@@ -47,7 +47,8 @@ const resourceOf = (route: AnyRoute, call: AnyCall, made: unknown): Record<strin
   const { storefrontId, customerId, bundleId, account } = named(call.body)
   const all: Record<string, string | undefined> = { storefront: storefrontId, customer: customerId, bundle: bundleId, account, ...named(call.params) }
   const { id } = made === undefined ? {} : named(made)
-  if (id !== undefined) all[madeBy(route)] = id
+  // What is made beside what the path names, as another key is: by a name of its own.
+  if (id !== undefined && !Object.values(named(call.params)).includes(id)) all[readers.get(route) ? 'made' : madeBy(route)] = id
   if (all.customer !== undefined) all.customer = customerReference(tenantIdOf(call), all.storefront ?? '', all.customer)
   if (isOfCustomer(route)) delete all.method
   return Object.fromEntries(Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== undefined))
@@ -83,6 +84,16 @@ const MAX_CHANGES = 16_384
 
 const bounded = (changes: NonNullable<AuditEntry['changes']>): NonNullable<AuditEntry['changes']> =>
   JSON.stringify(changes).length <= MAX_CHANGES ? changes : changes.map(({ field }) => ({ field }))
+
+/** Whoever sends much makes the log, which nobody may shorten, not larger by as much. */
+const boundedInput = (input: unknown): unknown =>
+  JSON.stringify(input ?? null).length <= MAX_CHANGES
+    ? input
+    : {
+        '[cut]': Object.keys(input as object)
+          .slice(0, 100)
+          .map((field) => field.slice(0, 100)),
+      }
 
 export interface Asked {
   requestId: string
@@ -137,12 +148,12 @@ export const audited = async (trail: AuditTrail, route: AnyRoute, call: AnyCall,
       actor: { kind: caller.kind, id: caller.id, name: caller.name ?? null, role: caller.role },
       from,
       action: `${route.method} ${route.path}`,
-      resource: resourceOf(route, call, isNew ? (made ?? call.body) : undefined),
+      resource: resourceOf(route, call, isNew ? (made ?? call.body) : route.status === 201 ? made : undefined),
       reason: reasonOf(call),
       ...entry,
     })
   const context = { tenantId, isCustomer: isOfCustomer(route), storefrontId: named(call.params).storefront }
-  await tell({ event: 'begun', input: masked(call.body, context) })
+  await tell({ event: 'begun', input: boundedInput(masked(call.body, context)) })
   const outcome = async (result: Pick<AuditEntry, 'status' | 'code' | 'changes'>, made?: unknown): Promise<void> => {
     try {
       await tell({ event: 'done', ...result }, made)

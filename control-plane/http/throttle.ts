@@ -2,7 +2,9 @@
  * How much one caller may ask for, and how often one address may be wrong about a key. Counted in this process: with several
  * control planes each allows as much. What is refused is 429 with `Retry-After`, and was not done.
  */
+import ipaddr from 'ipaddr.js'
 import { LRUCache } from 'lru-cache'
+import pLimit, { type LimitFunction } from 'p-limit'
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible'
 import { AppError, isAppError } from '../../common/errors.ts'
 import type { Log } from '../../common/log.ts'
@@ -24,6 +26,16 @@ export interface ThrottleOptions {
 }
 
 const TRIES_PER_SECOND = 10
+/** Of one address, of what is not known to be right; and how many wait for that. */
+const AT_ONCE = 20
+const MAX_WAITING = 1_000
+
+/** Who has an IPv6 address has all of its /64. */
+const asOne = (ip: string): string => {
+  if (!ipaddr.isValid(ip)) return ip
+  const address = ipaddr.process(ip)
+  return address instanceof ipaddr.IPv6 ? address.parts.slice(0, 4).join(':') : address.toString()
+}
 
 export class RateLimitedError extends AppError {
   readonly retryAfterS: number
@@ -90,32 +102,56 @@ export const createThrottle = ({ requestsPerSecond, atOnce, bytesPerSecond, open
     return tooMany
   }
 
+  /** @throws what `look` throws; RateLimitedError for one more that is wrong than may be. */
+  const counted = async <T>(address: string, look: () => Promise<T>): Promise<T> => {
+    const tooMany = await mayTry(address)
+    try {
+      return await look()
+    } catch (error) {
+      if (!isAppError(error, 'unauthenticated')) throw error
+      await noteWrong(address)
+      throw tooMany ?? error
+    }
+  }
+
+  /** What is not known to be right is looked at a few at a time of each address: each finds what was wrong before it counted. */
+  const looking = new Map<string, { limit: LimitFunction; users: number }>()
+  const inTurn = async <T>(address: string, work: () => Promise<T>): Promise<T> => {
+    const turns = looking.get(address) ?? { limit: pLimit(Math.min(wrongKeysPerMinute, AT_ONCE)), users: 0 }
+    if (turns.users >= MAX_WAITING) throw new RateLimitedError('too many keys or passwords of this address are being looked at; try again later', 1)
+    looking.set(address, turns)
+    turns.users += 1
+    try {
+      return await turns.limit(work)
+    } finally {
+      turns.users -= 1
+      if (turns.users === 0) looking.delete(address)
+    }
+  }
+
   return {
-    guessed: async (address, look) => {
-      const tooMany = await mayTry(address)
-      try {
-        return await look()
-      } catch (error) {
-        if (!isAppError(error, 'unauthenticated')) throw error
-        await noteWrong(address)
-        throw tooMany ?? error
-      }
+    guessed: (ip, look) => {
+      const address = asOne(ip)
+      return inTurn(address, () => counted(address, look))
     },
-    authenticated: async (address, secret, look) => {
-      const hash = secret === undefined ? undefined : hashSecret(secret)
-      const isRight = hash !== undefined && right.has(hash)
-      const tooMany = isRight ? undefined : await mayTry(address)
-      try {
+    authenticated: async (ip, secret, look) => {
+      // Who shows none does not guess.
+      if (secret === undefined) return look()
+      const address = asOne(ip)
+      const hash = hashSecret(secret)
+      const known = async () => {
         const caller = await look()
-        if (hash !== undefined) right.set(hash, true)
+        right.set(hash, true)
         return caller
+      }
+      if (!right.has(hash)) return inTurn(address, () => counted(address, known))
+      try {
+        return await known()
       } catch (error) {
         if (!isAppError(error, 'unauthenticated')) throw error
-        // Who shows none does not guess.
-        if (hash === undefined) throw error
         right.delete(hash)
         await noteWrong(address)
-        throw tooMany ?? error
+        throw error
       }
     },
     begin: async ({ kind, id, tenantId = PLATFORM }) => {
@@ -148,8 +184,8 @@ export const createThrottle = ({ requestsPerSecond, atOnce, bytesPerSecond, open
         throw new RateLimitedError(`this key may send ${bytesPerSecond} bytes a second (KEY_BYTES_PER_SECOND)`, secondsOf(counted))
       })
     },
-    open: async (address) => {
-      await open.consume(address).catch((counted: unknown) => {
+    open: async (ip) => {
+      await open.consume(asOne(ip)).catch((counted: unknown) => {
         if (!(counted instanceof RateLimiterRes)) throw counted
         throw new RateLimitedError(
           `one address may send ${openRequestsPerSecond} requests a second without a key (OPEN_REQUESTS_PER_SECOND)`,

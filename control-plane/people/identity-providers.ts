@@ -1,6 +1,6 @@
 /** Where a tenant's people sign in, and which groups there have which role here. */
 import type { Caller } from '../access/caller.ts'
-import { checkRole } from '../access/roles.ts'
+import { checkRole, mayGive, permissionsOf } from '../access/roles.ts'
 import { knownStorefronts } from '../catalog/storefronts.ts'
 import { keys } from '../keys.ts'
 import type { IdentityProvider } from '../schemas/user.ts'
@@ -15,6 +15,11 @@ export interface IdentityProviderInput {
   scopes: string[]
   groupsClaim: string
   groups: { group: string; role: string; storefronts?: string[] | undefined }[]
+}
+
+/** Whoever changes it decides who comes in: nobody does that for people who may do more. @throws AppError `forbidden`. */
+const mayReplace = async (services: Services, caller: Caller, { tenantId, groups }: IdentityProvider): Promise<void> => {
+  for (const { role } of groups) mayGive(caller, (await permissionsOf(services, tenantId, role)) ?? [])
 }
 
 /**
@@ -40,6 +45,7 @@ export const setIdentityProvider = async (
     ...(clientSecret === undefined ? {} : { clientSecret: sealing.seal(clientSecret, _id) }),
   } as Omit<IdentityProvider, '_id' | 'tenantId' | 'revision' | 'createdAt' | 'updatedAt'>
   const there = await storage.identityProviders.find(_id)
+  if (there) await mayReplace(services, caller, there)
   if (!there) {
     // Of none nobody has read a revision.
     check({ revision: 0 })
@@ -53,9 +59,16 @@ export const setIdentityProvider = async (
   })
 }
 
-/** People who have signed in there have no way in any more. @throws AppError `not_found`; what `check` throws. */
-export const removeIdentityProvider = async ({ storage }: Services, tenantId: string, check: (provider: IdentityProvider) => void): Promise<void> => {
+/** People who have signed in there have no way in any more. @throws AppError `not_found` or `forbidden`; what `check` throws. */
+export const removeIdentityProvider = async (
+  services: Services,
+  tenantId: string,
+  caller: Caller,
+  check: (provider: IdentityProvider) => void,
+): Promise<void> => {
+  const { storage } = services
   const provider = await storage.identityProviders.get(keys.identityProvider(tenantId))
   check(provider)
+  await mayReplace(services, caller, provider)
   await storage.identityProviders.remove(provider)
 }

@@ -24,6 +24,7 @@ import { createTransport } from '../outgoing-http.ts'
 import type { IdentityProvider, User } from '../schemas/user.ts'
 import type { Services } from '../services.ts'
 import { insertOrGet, update } from '../storage/update.ts'
+import { mustBeOpen } from './open-tenant.ts'
 
 const TIMEOUT_MS = 10_000
 /** How long somebody may take at the identity provider. */
@@ -31,6 +32,7 @@ export const SIGN_IN_MS = 10 * 60_000
 const SEALED_FOR = 'sign-in'
 /** Its keys and addresses are asked for again. */
 const KNOWN_FOR_MS = 10 * 60_000
+const AWAY_FOR_MS = 30_000
 
 export interface OpenId {
   /** @returns where the browser goes, and what it keeps meanwhile. */
@@ -49,32 +51,55 @@ const pending = z.object({
   verifier: z.string(),
   returnTo: z.string(),
   until: z.number(),
+  /** Where it began: a code is shown to nobody else. */
+  issuer: z.string(),
+  clientId: z.string(),
 })
 
-const claimed = z.looseObject({ sub: z.string(), email: z.string().optional(), name: z.string().optional() })
+const cut = (most: number) => z.string().transform((text) => text.slice(0, most))
+/** https://openid.net/specs/openid-connect-core-1_0.html#IDToken: a subject has 255 characters at most. */
+const claimed = z.looseObject({ sub: z.string().min(1).max(255), email: cut(254).optional(), name: cut(200).optional() })
 
 const anew = (cause?: unknown) => new AppError('unauthenticated', 'the sign-in was not begun here, took too long, or was refused: begin anew', [], { cause })
 
 /** Errors carry what was sent and answered, which holds codes and tokens: of them this much is told. */
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error)).slice(0, 200)
 
+/** It is not answered, or is none; told of once, and not asked again for a while. */
+export class IdentityProviderAwayError extends AppError {
+  constructor(options?: ErrorOptions) {
+    super('unavailable', 'the identity provider cannot be reached at its issuer, or is none; one in your own network needs OIDC_PRIVATE_URLS=true', [], options)
+  }
+}
+
 /** @param allowPrivate whether identity providers may be in our own network, and without TLS. */
 export const createOpenId = (services: Services, allowPrivate: boolean): OpenId => {
   const { storage, sealing, clock, log } = services
   const transport = createTransport({ timeoutMs: TIMEOUT_MS, onlyPublic: !allowPrivate })
   const known = new LRUCache<string, Configuration>({ max: 1_000, ttl: KNOWN_FOR_MS })
+  /** By revision: anybody may begin a sign-in, and makes us ask no more often than this. */
+  const away = new LRUCache<string, true>({ max: 10_000, ttl: AWAY_FOR_MS })
+  const asking = new Map<string, Promise<Configuration>>()
 
   const providerOf = async (tenantId: string): Promise<IdentityProvider> => {
+    await mustBeOpen(services, tenantId)
     const provider = await storage.identityProviders.find(keys.identityProvider(tenantId))
     // Whether there is such a tenant is nobody's business.
     if (!provider) throw new AppError('not_found', 'there is no identity provider to sign in at')
     return provider
   }
 
-  const configurationOf = async (provider: IdentityProvider): Promise<Configuration> => {
+  const configurationOf = (provider: IdentityProvider): Promise<Configuration> => {
     const key = `${provider._id} ${provider.revision}`
     const there = known.get(key)
-    if (there) return there
+    if (there) return Promise.resolve(there)
+    if (away.has(key)) return Promise.reject(new IdentityProviderAwayError())
+    const asked = asking.get(key) ?? ask(provider, key).finally(() => asking.delete(key))
+    asking.set(key, asked)
+    return asked
+  }
+
+  const ask = async (provider: IdentityProvider, key: string): Promise<Configuration> => {
     try {
       const secret = provider.clientSecret ? sealing.open(provider.clientSecret, provider._id) : undefined
       const found = await discovery(new URL(provider.issuer), provider.clientId, secret, secret === undefined ? None() : undefined, {
@@ -85,12 +110,8 @@ export const createOpenId = (services: Services, allowPrivate: boolean): OpenId 
       return found
     } catch (error) {
       log.warn({ why: messageOf(error), tenantId: provider.tenantId }, 'an identity provider could not be asked about itself')
-      throw new AppError(
-        'unavailable',
-        'the identity provider cannot be reached at its issuer, or is none; one in your own network needs OIDC_PRIVATE_URLS=true',
-        [],
-        { cause: error },
-      )
+      away.set(key, true)
+      throw new IdentityProviderAwayError({ cause: error })
     }
   }
 
@@ -105,12 +126,13 @@ export const createOpenId = (services: Services, allowPrivate: boolean): OpenId 
   }
 
   /** The identity provider's word counts: who is in no group that has a role any more has none. */
-  const admit = async (tenantId: string, provider: IdentityProvider, claims: z.output<typeof claimed>): Promise<User> => {
+  const admit = async (tenantId: string, provider: IdentityProvider, issuer: string, claims: z.output<typeof claimed>): Promise<User> => {
     const theirs = claims[provider.groupsClaim]
     const groups = Array.isArray(theirs) ? theirs : [theirs]
     const fitting = provider.groups.find(({ group }) => groups.includes(group))
     if (!fitting) throw new AppError('forbidden', 'none of your groups has a role here: ask whoever looks after this tenant')
-    const id = derivedId('usr', tenantId, provider.issuer, claims.sub)
+    // As it spells itself, however the tenant does.
+    const id = derivedId('usr', tenantId, issuer, claims.sub)
     const now = clock.now()
     const { role, storefronts } = fitting
     const facts = {
@@ -118,7 +140,7 @@ export const createOpenId = (services: Services, allowPrivate: boolean): OpenId 
       ...(claims.name === undefined ? {} : { name: claims.name }),
       role,
       storefronts: storefronts ?? undefined,
-      identity: { issuer: provider.issuer, subject: claims.sub },
+      identity: { issuer, subject: claims.sub },
       lastSignInAt: now,
     }
     const made = await insertOrGet(storage.users, { _id: keys.user(tenantId, id), tenantId, id, status: 'active', createdAt: now, ...facts })
@@ -129,8 +151,8 @@ export const createOpenId = (services: Services, allowPrivate: boolean): OpenId 
 
   return {
     begin: async (tenantId, callback, returnTo) => {
-      const configuration = await configurationOf(await providerOf(tenantId))
       const provider = await providerOf(tenantId)
+      const configuration = await configurationOf(provider)
       const [state, nonce, verifier] = [randomState(), randomNonce(), randomPKCECodeVerifier()]
       const url = buildAuthorizationUrl(configuration, {
         redirect_uri: callback,
@@ -140,12 +162,16 @@ export const createOpenId = (services: Services, allowPrivate: boolean): OpenId 
         state,
         nonce,
       })
-      const kept = JSON.stringify({ tenantId, state, nonce, verifier, returnTo, until: clock.nowMs() + SIGN_IN_MS } satisfies z.output<typeof pending>)
+      const { issuer, clientId } = provider
+      const kept = JSON.stringify({ tenantId, state, nonce, verifier, returnTo, until: clock.nowMs() + SIGN_IN_MS, issuer, clientId } satisfies z.output<
+        typeof pending
+      >)
       return { location: url.href, kept: Buffer.from(sealing.seal(kept, SEALED_FOR)).toString('base64url') }
     },
     finish: async (tenantId, url, kept) => {
       const begun = readKept(tenantId, kept)
       const provider = await providerOf(tenantId)
+      if (provider.issuer !== begun.issuer || provider.clientId !== begun.clientId) throw anew()
       const configuration = await configurationOf(provider)
       let claims: z.output<typeof claimed>
       try {
@@ -163,7 +189,9 @@ export const createOpenId = (services: Services, allowPrivate: boolean): OpenId 
         log.warn({ why: messageOf(error), tenantId }, 'a sign-in at an identity provider failed')
         throw anew(error)
       }
-      return { user: await admit(tenantId, provider, claims), returnTo: begun.returnTo }
+      // It may have been ended, or the provider taken away, while it was asked.
+      await providerOf(tenantId)
+      return { user: await admit(tenantId, provider, configuration.serverMetadata().issuer, claims), returnTo: begun.returnTo }
     },
   }
 }

@@ -2,19 +2,25 @@
 import { argon2, randomBytes, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
 import pLimit from 'p-limit'
+import { AppError } from '../../common/errors.ts'
 
 /** https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html: 19 MiB, two passes. */
 const MEMORY_KIB = 19_456
 const PASSES = 2
 const TAG_BYTES = 32
-/** Each takes 19 MiB, and anybody may ask for one. */
-const AT_ONCE = 4
+/** Each takes 19 MiB and one of the four threads that look-ups of names need too, and anybody may ask for one. */
+const AT_ONCE = 2
+/** A second or two of waiting. */
+const MAX_WAITING = 50
 
 const hash = promisify(argon2)
 const inTurn = pLimit(AT_ONCE)
 
-const derive = (password: string, salt: Buffer, memory: number, passes: number): Promise<Buffer> =>
-  inTurn(() => hash('argon2id', { message: password.normalize('NFKC'), nonce: salt, parallelism: 1, tagLength: TAG_BYTES, memory, passes }))
+/** @throws AppError `unavailable`. */
+const derive = async (password: string, salt: Buffer, memory: number, passes: number): Promise<Buffer> => {
+  if (inTurn.pendingCount >= MAX_WAITING) throw new AppError('unavailable', 'too many people are signing in at this moment; try again shortly')
+  return inTurn(() => hash('argon2id', { message: password.normalize('NFKC'), nonce: salt, parallelism: 1, tagLength: TAG_BYTES, memory, passes }))
+}
 
 const text = (bytes: Buffer): string => bytes.toString('base64').replaceAll('=', '')
 

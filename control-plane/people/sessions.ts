@@ -45,6 +45,8 @@ const isGood = (session: Session, user: User | undefined, now: Date): user is Us
   user.status === 'active' &&
   session.expiresAt > now &&
   now.getTime() - session.lastSeenAt.getTime() < IDLE_MS &&
+  // Somebody of the same address who was removed and invited again is another one.
+  session.createdAt >= user.createdAt &&
   !(user.sessionsFrom && session.createdAt < user.sessionsFrom)
 
 const noteSeen = ({ storage, clock, log }: Services, session: Session): void => {

@@ -8,6 +8,7 @@ import { keys } from '../keys.ts'
 import type { User } from '../schemas/user.ts'
 import type { Services } from '../services.ts'
 import { update } from '../storage/update.ts'
+import { mustBeOpen } from './open-tenant.ts'
 import { hashPassword, isPassword } from './passwords.ts'
 import { newTotpSecret, stepOf, totpUri } from './totp.ts'
 import { readInvitation, userIdOf } from './users.ts'
@@ -30,6 +31,7 @@ const invited = async ({ storage, clock }: Services, token: string): Promise<Use
   const user = read && (await storage.users.find(keys.user(read.tenantId, read.userId)))
   const { invitation } = user ?? {}
   if (!read || !user || !invitation || user.status !== 'invited') throw noInvitation()
+  await mustBeOpen({ storage }, read.tenantId)
   if (invitation.expiresAt <= clock.now() || !sameSecret(hashSecret(read.secret), invitation.tokenHash)) throw noInvitation()
   return user
 }
@@ -43,9 +45,11 @@ export interface Enrolment {
 /** What somebody needs to take an invitation: the secret of their authenticator app, made now. @throws AppError `unauthenticated`. */
 export const lookAtInvitation = async (services: Services, token: string): Promise<Enrolment> => {
   const user = await invited(services, token)
-  const stored = await update(services.storage.users, user._id, (latest) =>
-    latest.totp ? undefined : { ...latest, totp: { secret: services.sealing.seal(newTotpSecret(), latest._id) } },
-  )
+  // Another with each look: whoever saw the invitation on its way has none that is good.
+  const stored = await update(services.storage.users, user._id, (latest) => ({
+    ...latest,
+    totp: { secret: services.sealing.seal(newTotpSecret(), latest._id) },
+  }))
   return { email: stored.email, totpUri: totpUri(services.sealing.open(stored.totp?.secret ?? '', stored._id), stored.email) }
 }
 
@@ -60,17 +64,15 @@ export const takeInvitation = async (services: Services, token: string, password
   const step = user.totp ? stepOf(services.sealing.open(user.totp.secret, user._id), code, services.clock.nowMs()) : undefined
   if (!user.totp || step === undefined) throw fieldError('invalid_request', 'code', 'is not the code that the authenticator app shows now')
   const hashed = await hashPassword(password)
-  const { totp, invitation: _, ...kept } = user
   try {
-    return await services.storage.users.replace({
-      ...kept,
-      status: 'active',
-      password: hashed,
-      totp: { ...totp, lastStep: step },
-      lastSignInAt: services.clock.now(),
+    return await update(services.storage.users, user._id, (latest) => {
+      const { totp, invitation, ...kept } = latest
+      // Wrong tries of others may have been counted meanwhile; taken, or made anew, it must not have been.
+      if (!totp || totp.secret !== user.totp?.secret || invitation?.tokenHash !== user.invitation?.tokenHash || kept.status !== 'invited') throw noInvitation()
+      return { ...kept, status: 'active', password: hashed, totp: { ...totp, lastStep: step }, failures: undefined, lastSignInAt: services.clock.now() }
     })
   } catch (error) {
-    if (isAppError(error, 'revision_conflict', 'not_found')) throw noInvitation()
+    if (isAppError(error, 'not_found')) throw noInvitation()
     throw error
   }
 }
@@ -84,6 +86,7 @@ export const signIn = async (services: Services, tenantId: string, email: string
   // As long for somebody who is not there, or is shut out, as for somebody who is.
   const knows = await isPassword(password, isShutOut ? undefined : (user?.password ?? undefined))
   if (!user || isShutOut) throw refused()
+  await mustBeOpen(services, tenantId)
   const step = user.totp ? stepOf(sealing.open(user.totp.secret, user._id), code, now.getTime()) : undefined
   // Decided on what is stored: a code is taken once, and each failure counts, however many come at the same moment.
   let isIn = false

@@ -69,21 +69,18 @@ export const inviteUser = async (services: Services, tenantId: string, caller: C
   return { user, token }
 }
 
-/** Nobody does to others what they could not do themselves. @throws AppError `not_found` or `forbidden`. */
-const mayChange = async (services: Services, tenantId: string, caller: Caller, id: string): Promise<User> => {
-  const user = await services.storage.users.get(keys.user(tenantId, id))
-  mayGive(caller, (await permissionsOf(services, tenantId, user.role)) ?? new Set<Permission>())
-  return user
-}
+/** Nobody does to others what they could not do themselves. @throws AppError `forbidden`. */
+const mayChange = async (services: Services, caller: Caller, { tenantId, role }: User): Promise<void> =>
+  mayGive(caller, (await permissionsOf(services, tenantId, role)) ?? new Set<Permission>())
 
 /**
  * For somebody who has lost their password or their phone: both are set anew by who takes it, and what they had open is over.
  * @throws AppError `not_found`, `forbidden`, or `not_allowed_in_state` for who signs in at the identity provider; what `check` throws.
  */
 export const inviteAgain = async (services: Services, tenantId: string, caller: Caller, id: string, check: (user: User) => void): Promise<Invited> => {
-  await mayChange(services, tenantId, caller, id)
   const { token, invitation } = newInvitation(services, tenantId, id)
-  const user = await update(services.storage.users, keys.user(tenantId, id), (latest): User => {
+  const user = await update(services.storage.users, keys.user(tenantId, id), async (latest): Promise<User> => {
+    await mayChange(services, caller, latest)
     check(latest)
     if (latest.identity) throw new AppError('not_allowed_in_state', 'they sign in at the identity provider, where passwords are set')
     const { password: _, totp: __, failures: ___, ...kept } = latest
@@ -111,10 +108,10 @@ export const changeUser = async (
   check: (user: User) => void,
   { name, role, storefronts, disabled }: UserChange,
 ): Promise<User> => {
-  await mayChange(services, tenantId, caller, id)
   if (role !== undefined) await checkRole(services, tenantId, caller, role)
   const limited = storefronts ? await knownStorefronts(services, tenantId, storefronts) : storefronts
-  return update(services.storage.users, keys.user(tenantId, id), (latest) => {
+  return update(services.storage.users, keys.user(tenantId, id), async (latest): Promise<User> => {
+    await mayChange(services, caller, latest)
     check(latest)
     const enabled = latest.password || latest.identity ? ('active' as const) : ('invited' as const)
     return {
@@ -123,13 +120,15 @@ export const changeUser = async (
       ...(role === undefined ? {} : { role }),
       ...(limited === undefined ? {} : { storefronts: limited ?? undefined }),
       ...(disabled === undefined ? {} : { status: disabled ? ('disabled' as const) : enabled }),
+      ...(disabled ? { sessionsFrom: services.clock.now() } : {}),
     }
   })
 }
 
 /** What they have open is over. @throws AppError `not_found` or `forbidden`; what `check` throws. */
 export const removeUser = async (services: Services, tenantId: string, caller: Caller, id: string, check: (user: User) => void): Promise<void> => {
-  const user = await mayChange(services, tenantId, caller, id)
+  const user = await services.storage.users.get(keys.user(tenantId, id))
+  await mayChange(services, caller, user)
   check(user)
   await services.storage.users.remove(user)
 }

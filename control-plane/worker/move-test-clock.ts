@@ -4,7 +4,7 @@
  */
 import { setImmediate } from 'node:timers/promises'
 import { AppError } from '../../common/errors.ts'
-import { checkTestTime, setTestClock } from '../catalog/tenants.ts'
+import { checkTestTime, mustNotBeEnding, setTestClock } from '../catalog/tenants.ts'
 import { keys } from '../keys.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
@@ -64,7 +64,7 @@ export const moveTestClock = async (
     const [first] = batch
     if (!first) break
     if (first.at > (current.testNow as Date)) {
-      current = await setTestClock(services, current, first.at, false, stillToCheck)
+      current = await setTestClock(services, current, first.at, false, stillToCheck ?? mustNotBeEnding)
       stillToCheck = undefined
       done.clear()
     }

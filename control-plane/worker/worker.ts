@@ -9,6 +9,7 @@
 
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { pMapIterable } from 'p-map'
+import { removeExpiredBlocks } from '../audit/expire.ts'
 import type { Services } from '../services.ts'
 import { every } from '../storage/every.ts'
 import { atOnce } from './at-once.ts'
@@ -35,7 +36,9 @@ const SET_ASIDE_MS = 60_000
 const WORK_WITHIN_MS = 5 * 60_000
 
 /** Collections whose documents are removed when they are past their time. */
-const expiring = ['idempotencyRecords', 'webhookEvents', 'sessions', 'auditBlocks'] as const
+const expiring = ['idempotencyRecords', 'webhookEvents', 'sessions'] as const
+/** The newest block of a quiet tenant stays past its time, and is come upon each time. */
+const AUDIT_EVERY_MS = 3_600_000
 
 export interface Worker {
   /** Does everything that is due now, and resolves. Does not reject: what fails is logged and set aside. */
@@ -88,6 +91,7 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
   const patient: Services = { ...services, leaseMs: LEASE_MS }
   const businessAtOnce = options.atOnce ?? DEFAULT_AT_ONCE
   let stopping = false
+  let auditAgainMs = 0
   /** Ids set aside, and until when. Kept in memory: after a restart each gets a fresh chance. */
   const setAside = new Map<string, number>()
   const counts = new Map<string, number>()
@@ -190,6 +194,14 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
       }
       return { name: `expiry ${collection}`, run }
     }),
+    {
+      name: 'expiry auditBlocks',
+      run: async () => {
+        if (!mayBill() || clock.nowMs() < auditAgainMs) return
+        auditAgainMs = clock.nowMs() + AUDIT_EVERY_MS
+        await removeExpiredBlocks(services, () => !stopping)
+      },
+    },
   ]
 
   const look = async ({ name, run }: Lane): Promise<void> => {

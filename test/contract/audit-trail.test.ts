@@ -7,6 +7,7 @@ import { systemClock } from '../../common/clock.ts'
 import { createLog } from '../../common/log.ts'
 import { hashOf } from '../../control-plane/audit/chain.ts'
 import type { AuditEntry } from '../../control-plane/audit/entry.ts'
+import { removeExpiredBlocks } from '../../control-plane/audit/expire.ts'
 import { blocksForward, entriesOf, newestFirst, type Place } from '../../control-plane/audit/read.ts'
 import { createAuditTrail } from '../../control-plane/audit/trail.ts'
 import { verifyChain } from '../../control-plane/audit/verify.ts'
@@ -150,6 +151,35 @@ for (const { name, open, missing } of [
     }
     t.deepEqual(await after(anew), [])
     t.regex((await after(anew, true))[0] ?? '', /is not the one that was expected/)
+  })
+
+  test(`the audit log on ${name}: what is past its time goes in its order, and the newest stays`, async (t) => {
+    await withLog(120, async ({ a, b }, blocks) => {
+      const head = blocks.at(-1) as AuditBlock
+      const third = blocks[2] as AuditBlock
+      const at = (date: Date) => ({ now: () => date, nowMs: () => date.getTime() })
+      // Cut off after two: what is left has no gap, and is gone on with.
+      let left = 2
+      t.is(await removeExpiredBlocks({ storage: a, clock: at(third.expiresAt) }, () => left-- > 0), 2)
+      await createAuditTrail({ storage: b, clock: systemClock }, 7).append(TENANT, entry('meanwhile'))
+      t.deepEqual((await verifyChain(a, TENANT, third.expiresAt)).problems, [])
+      t.truthy(await a.auditBlocks.find(keys.auditBlock(TENANT, head.seq + 1)))
+      // A head that was kept and is past its time is nobody's fault.
+      t.deepEqual((await verifyChain(a, TENANT, third.expiresAt, { seq: 1, hash: blocks[0]?.hash ?? '' })).problems, [])
+      const late = at(new Date(head.expiresAt.getTime() + 30 * DAY_MS))
+      const removed = await Promise.all([removeExpiredBlocks({ storage: a, clock: late }), removeExpiredBlocks({ storage: b, clock: late })])
+      t.is(
+        removed.reduce((sum, one) => sum + one, 0),
+        head.seq - 2,
+      )
+      t.is((await written(a)).length, 1)
+      await createAuditTrail({ storage: b, clock: late }, 7).append(TENANT, entry('after all'))
+      t.deepEqual(
+        (await written(a)).map(({ seq }) => seq),
+        [head.seq + 1, head.seq + 2],
+      )
+      t.deepEqual((await verifyChain(a, TENANT, late.now())).problems, [])
+    })
   })
 
   test(`the audit log on ${name}: what is past its time may go, and the rest is whole`, async (t) => {

@@ -68,6 +68,18 @@ inWorlds(test, (story) => {
     t.is((await shop.api.get('/audit-log?limit=1')).body.data[0].code, 'precondition_failed')
     t.is((await ann.patch('/storefronts/us-store', { name: 'No' }, { 'x-reason': 'x'.repeat(501) })).status, 400)
 
+    // Who sends much does not make the log larger by as much; another key is told of by its id.
+    await shop.api.put('/identity-provider', {
+      issuer: 'https://login.example.com',
+      clientId: 'c',
+      groups: Array.from({ length: 200 }, (_, n) => ({ group: 'g'.repeat(190) + n, role: 'none' })),
+    })
+    const long = (await shop.api.get('/audit-log?limit=2')).body.data as (Entry & { input?: object })[]
+    t.deepEqual(long[1]?.input, { '[cut]': ['issuer', 'clientId', 'scopes', 'groupsClaim', 'groups'] })
+    const { id: first_, secret: __ } = (await shop.api.post('/api-keys', { role: 'read' })).body
+    const rotated = (await shop.api.post(`/api-keys/${first_}/rotate`, {})).body
+    t.deepEqual((await shop.api.get('/audit-log?limit=1')).body.data[0].resource, { key: first_, made: rotated.id })
+
     // Under its Idempotency-Key it is done once, and told of once.
     const once = { 'idempotency-key': 'once' }
     const first = await shop.api.post('/customers', { id: 'c', storefrontId: 'us-store' }, once)

@@ -1,7 +1,11 @@
 /** People: invited with a password and an authenticator app, or from an identity provider; what a browser holds, and what it cannot be made to do. */
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import test from 'ava'
 import { type TOTP, URI } from 'otpauth'
 import { openBrowser } from '../support/browser.ts'
+import { eventually } from '../support/eventually.ts'
 import { httpClient } from '../support/http-client.ts'
 import { startIdentityProvider } from '../support/identity-provider.ts'
 import { inWorlds } from '../support/in-worlds.ts'
@@ -22,9 +26,11 @@ inWorlds(
       const post = (path: string, given: object) => browser.go(`${tollgate.http}/v1${path}`, { method: 'POST', body: given })
       const { invitation } = body
       t.is((await post('/sign-in/invitation', { invitation: invitation.slice(4) })).status, 401)
+      const { totpUri: seen } = (await post('/sign-in/invitation', { invitation })).body
       const { email, totpUri } = (await post('/sign-in/invitation', { invitation })).body
       t.is(email, 'Ann@example.com')
-      t.is((await post('/sign-in/invitation', { invitation })).body.totpUri, totpUri, 'a page that is opened again shows the same')
+      t.not(seen, totpUri, 'whoever saw it on its way has no second factor of it')
+      t.is((await post('/sign-in/invitation/take', { invitation, password: PASSWORD, code: codeOf(seen) })).body.field, 'code')
       const take = (password: string, code: string) => post('/sign-in/invitation/take', { invitation, password, code })
       t.is((await take('short', codeOf(totpUri))).body.field, 'password')
       t.is((await take(`${email} 123456`, codeOf(totpUri))).body.field, 'password')
@@ -98,7 +104,7 @@ inWorlds(
       t.is((await change({ disabled: true })).status, 200)
       t.is((await ann.call('GET', '/caller')).status, 401)
       t.is((await change({ disabled: false, storefronts: null })).status, 200)
-      t.is((await ann.call('GET', '/storefronts/us-store')).status, 200)
+      t.is((await ann.call('GET', '/caller')).status, 401, 'what was open stays over')
       const again = await shop.api.post(`/users/${ann.id}/invitation`)
       t.is(again.status, 201)
       t.is((await ann.call('GET', '/caller')).status, 401)
@@ -107,6 +113,9 @@ inWorlds(
       const bob = await come(t, tollgate, shop, { email: 'bob@example.com', role: 'read' })
       t.is((await shop.api.call('DELETE', `/users/${bob.id}`)).status, 204)
       t.is((await bob.call('GET', '/caller')).status, 401)
+      const again2 = await come(t, tollgate, shop, { email: 'bob@example.com', role: 'read' })
+      t.is((await again2.call('GET', '/caller')).status, 200)
+      t.is((await bob.call('GET', '/caller')).status, 401, 'the same address is somebody else by now')
       // Nobody makes somebody more than they are themselves.
       t.is((await shop.api.post('/roles', { id: 'office', permissions: ['users:read', 'users:write'] })).status, 201)
       const office = httpClient(tollgate.http, { key: (await shop.api.post('/api-keys', { role: 'office' })).body.secret })
@@ -115,6 +124,48 @@ inWorlds(
       t.is((await office.patch(`/users/${ann.id}`, { disabled: true })).status, 403)
       const mapping = { issuer: 'https://login.example.com', clientId: 'c', groups: [{ group: 'all', role: 'admin' }] }
       t.is((await office.put('/identity-provider', mapping)).status, 403)
+      // Nor takes the way in from those who may do more.
+      t.is((await shop.api.put('/identity-provider', mapping)).status, 200)
+      const other = { ...mapping, issuer: 'https://evil.example', groups: [{ group: 'all', role: 'office' }] }
+      t.is((await office.put('/identity-provider', other)).status, 403)
+      t.is((await office.call('DELETE', '/identity-provider')).status, 403)
+      t.is((await shop.api.post('/roles', { id: 'mapped', permissions: ['catalog:read'] })).status, 201)
+      t.is((await shop.api.put('/identity-provider', { ...mapping, groups: [{ group: 'g', role: 'mapped' }] })).status, 200)
+      t.is((await shop.api.call('DELETE', '/roles/mapped')).status, 409)
+    })
+
+    story('of a tenant that is ending nobody signs in, nor goes on', async ({ t, tollgate }) => {
+      const shop = await openShop(t, tollgate)
+      const ann = await come(t, tollgate, shop, { email: 'ann@example.com', role: 'read' })
+      const { invitation } = (await shop.api.post('/users', { email: 'bob@example.com', role: 'read' })).body
+      t.is((await shop.api.call('DELETE', `/tenants/${shop.tenantId}`)).status, 200)
+      t.is((await ann.call('GET', '/subscriptions')).status, 409)
+      const post = (path: string, body: object) => openBrowser().go(`${tollgate.http}/v1${path}`, { method: 'POST', body })
+      t.is((await post('/sign-in/invitation', { invitation })).status, 401)
+      const right = { tenant: shop.tenantId, email: 'ann@example.com', password: PASSWORD, code: codeOf(ann.uri) }
+      t.is((await post('/sign-in', right)).status, 401)
+    })
+
+    story('an identity provider that does not answer is asked once in a while, whoever begins a sign-in', async ({ t, tollgate }) => {
+      const shop = await openShop(t, tollgate)
+      let asked = 0
+      const silent = createServer(() => {
+        asked += 1
+      }).listen(0, '127.0.0.1')
+      await once(silent, 'listening')
+      t.teardown(() => {
+        silent.closeAllConnections()
+        silent.close()
+      })
+      const issuer = `http://127.0.0.1:${(silent.address() as AddressInfo).port}`
+      await shop.api.put('/identity-provider', { issuer, clientId: 'c', groups: [{ group: 'g', role: 'read' }] })
+      const start = () => openBrowser().go(`${tollgate.http}/v1/sign-in/${shop.tenantId}/start`, { follow: false })
+      const first = Array.from({ length: 20 }, start)
+      await eventually(() => asked > 0)
+      silent.closeAllConnections()
+      t.deepEqual(new Set((await Promise.all(first)).map(({ status }) => status)), new Set([503]))
+      t.is((await start()).status, 503)
+      t.true(asked <= 2, `${asked} times`)
     })
 
     story('neither passwords, codes nor tokens are stored as they are, answered, or told of', async ({ t, tollgate }) => {

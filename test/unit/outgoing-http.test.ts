@@ -112,6 +112,20 @@ test('of an answer that is larger than any provider gives no more is read, packe
   close()
 })
 
+test('a number in the place of a name is looked at as well, however it is spelt', async (t) => {
+  let asked = 0
+  const server = await listen((_, response) => {
+    asked += 1
+    response.end('inside')
+  })
+  t.teardown(server.close)
+  const { fetch } = createTransport({ timeoutMs: 1_000, onlyPublic: true })
+  const port = new URL(server.url).port
+  for (const host of ['127.0.0.1', '2130706433', '0x7f.1', '[::ffff:127.0.0.1]', '[::1]', '10.0.0.1', '169.254.169.254'])
+    await t.throwsAsync(fetch(`http://${host}:${port}/`), { message: /is not, or not only, on the internet/ }, host)
+  t.is(asked, 0)
+})
+
 test("a library's own calls are bounded, too: MercadoPago's is not answered more than it can take, nor sent elsewhere", async (t) => {
   let asked = 0
   const big = await listen((request, response) => {

@@ -73,3 +73,28 @@ test('so many bytes of one key, and so many requests without one from an address
   t.is(error?.retryAfterS, 1)
   await throttle.open('5.6.7.8')
 })
+
+test('of many guesses at once no more are looked at than of as many one after another', async (t) => {
+  const throttle = createThrottle({
+    requestsPerSecond: 10,
+    atOnce: 3,
+    bytesPerSecond: 1_000,
+    openRequestsPerSecond: 4,
+    wrongKeysPerMinute: 20,
+    log: createLog('silent'),
+  })
+  let looked = 0
+  const guess = (address: string) =>
+    throttle.guessed(address, async () => {
+      looked += 1
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      throw new AppError('unauthenticated', 'no')
+    })
+  const outcomes = await Promise.allSettled(Array.from({ length: 500 }, () => guess('1.2.3.4')))
+  t.true(outcomes.every(({ status }) => status === 'rejected'))
+  t.true(looked <= 20 + 20 + 20, `${looked} were looked at`)
+  // An IPv6 address is one of a whole network of the same owner.
+  looked = 0
+  await Promise.allSettled(Array.from({ length: 200 }, (_, n) => guess(`2001:db8:1:2::${n.toString(16)}`)))
+  t.true(looked <= 60, `${looked} were looked at`)
+})

@@ -7,6 +7,7 @@ import { PLATFORM } from '../../keys.ts'
 import type { Services } from '../../services.ts'
 import { id, instant, pageOf, pageQuery, z } from '../fields.ts'
 import { ofList, route } from '../route.ts'
+import { RateLimitedError } from '../throttle.ts'
 
 const entryAnswer = z
   .object({
@@ -41,6 +42,24 @@ const filters = {
 const pageFilters = z.strictObject({ ...filters, ...pageQuery })
 const filtersOnly = z.strictObject(filters)
 type Filters = z.output<typeof filtersOnly>
+
+/** Of one tenant, in this process: each reads the whole log. */
+const MAX_EXPORTS = 2
+const exporting = new Map<string, number>()
+
+/** @throws AppError `rate_limited`. */
+const exported = (tenantId: string, lines: AsyncIterable<string>): Readable => {
+  const now = exporting.get(tenantId) ?? 0
+  if (now >= MAX_EXPORTS) throw new RateLimitedError(`${now} exports of this tenant are running, as many as may at once`, 10)
+  exporting.set(tenantId, now + 1)
+  const stream = Readable.from(lines, { highWaterMark: 1 })
+  stream.once('close', () => {
+    const left = (exporting.get(tenantId) ?? 1) - 1
+    if (left === 0) exporting.delete(tenantId)
+    else exporting.set(tenantId, left)
+  })
+  return stream
+}
 
 /** @throws AppError `invalid_request` on `storefrontId`. */
 const filterOf = (tenantId: string, { from, to, actor, action, requestId, event, storefrontId, customerId }: Filters): Filter => {
@@ -123,7 +142,7 @@ export const auditLogRoutes = [
           if (found.length > 0) yield `${found.map((entry: AuditEntry) => JSON.stringify(entry)).join('\n')}\n`
         }
       }
-      return { body: Readable.from(lines()) }
+      return { body: exported(tenant.tenantId, lines()) }
     },
   }),
 ]

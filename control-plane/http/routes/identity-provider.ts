@@ -92,8 +92,8 @@ export const identityProviderRoutes = [
     storefront: 'all',
     ifMatch: { document: 'the identity provider' },
     status: 204,
-    handle: async ({ services, tenant, ifMatch }) => {
-      await removeIdentityProvider(services, tenant.tenantId, mustMatch(ifMatch))
+    handle: async ({ services, tenant, caller, ifMatch }) => {
+      await removeIdentityProvider(services, tenant.tenantId, caller, mustMatch(ifMatch))
       return {}
     },
   }),

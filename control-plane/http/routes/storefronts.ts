@@ -4,7 +4,6 @@ import { type BillingTerms, disputeEffects, prorations, type Storefront, trialRu
 import { amountMinor, country, currency, id, name, pageOf, pageQuery, paymentMethodType, timeZone, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
-import { isWithin } from '../storefront-scope.ts'
 
 /** More accounts or rules than any storefront has; bounds routing, which looks at them all. */
 const MAX_ROUTING = 50
@@ -188,8 +187,13 @@ export const storefrontRoutes = [
     status: 200,
     answer: pageOf(storefrontAnswer),
     handle: async ({ services, tenant, within, query }) => {
-      const page = await services.storage.storefronts.page({ where: { tenantId: tenant.tenantId }, ...query })
-      return { body: { ...page, data: page.data.filter(({ id }) => isWithin(within, id)).map(toStorefrontAnswer) } }
+      const { tenantId } = tenant
+      if (within) {
+        const own = await Promise.all(within.map((id) => services.storage.storefronts.find(keys.storefront(tenantId, id))))
+        return { body: { data: own.filter((one) => one !== undefined).map(toStorefrontAnswer) } }
+      }
+      const page = await services.storage.storefronts.page({ where: { tenantId }, ...query })
+      return { body: { ...page, data: page.data.map(toStorefrontAnswer) } }
     },
   }),
   route({

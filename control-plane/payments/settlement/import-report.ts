@@ -7,6 +7,7 @@ import { pipeline, Readable } from 'node:stream'
 import { CsvError, parse } from 'csv-parse'
 import pMap from 'p-map'
 import { AppError, fieldError } from '../../../common/errors.ts'
+import { mustNotBeEnding } from '../../catalog/tenants.ts'
 import { keys } from '../../keys.ts'
 import type { Payment } from '../../schemas/payment.ts'
 import type { SettlementDifference, SettlementReport } from '../../schemas/settlement-report.ts'
@@ -59,6 +60,9 @@ class Tally {
     this.totals.set(currency, { grossMinor: sum.grossMinor + grossMinor, feeMinor: sum.feeMinor + feeMinor, netMinor: sum.netMinor + netMinor })
   }
 }
+
+/** So many lines apart it is asked whether the tenant is there still. */
+const LOOK_EVERY = 100
 
 /** @throws AppError `unknown_reference`, `already_exists` or `invalid_request`. */
 const openReport = async (services: Services, tenant: Tenant, input: ReportInput, { mustExist, check }: ReportCheck): Promise<SettlementReport> => {
@@ -116,6 +120,8 @@ const importLines = async (services: Services, tenant: Tenant, report: Settlemen
   }
   const take = async ({ read, number }: { read: Read; number: number }): Promise<void> => {
     if (!read) return
+    // A file may take an hour to arrive.
+    if (tally.lines % LOOK_EVERY === 0) mustNotBeEnding(await services.storage.tenants.get(keys.tenant(tenantId)))
     tally.lines += 1
     if ('malformed' in read) {
       malformed += 1

@@ -54,7 +54,7 @@ const refuse = async ({ log }: Services, tenantId: string, account: string, why:
 /** @throws AppError `signature_invalid` or `invalid_request`. */
 export const receiveWebhook = async (services: Services, tenantId: string, accountId: string, request: WebhookRequest): Promise<Received> => {
   const tenant = await services.storage.tenants.find(keys.tenant(tenantId))
-  if (!tenant) return refuse(services, tenantId, accountId, 'no such tenant')
+  if (!tenant || tenant.ended) return refuse(services, tenantId, accountId, 'no such tenant')
   const opened = await openAccount(services, tenant, accountId)
   if ('unusable' in opened) return refuse(services, tenantId, accountId, opened.unusable)
   try {
