@@ -3,51 +3,41 @@
  * handle), one error mapping around all, and nothing about the business.
  */
 import { randomUUID } from 'node:crypto'
-import { Readable } from 'node:stream'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { bodyParser } from '@koa/bodyparser'
 import Router, { type RouterContext } from '@koa/router'
 import Koa from 'koa'
 import helmet from 'koa-helmet'
 import { ulid } from 'ulid'
 import type { z } from 'zod'
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
-import { authenticate, secretIn, tenantOfCall } from '../access/authenticate.ts'
-import { anonymous, type Caller, mustBePermitted, mustBePlatform } from '../access/caller.ts'
+import { secretIn, tenantOfCall } from '../access/authenticate.ts'
+import { anonymous, type Caller, mustBePlatform } from '../access/caller.ts'
 import type { AuditTrail } from '../audit/trail.ts'
 import { derivedId, PLATFORM } from '../keys.ts'
 import type { Metrics } from '../metrics.ts'
 import { IdentityProviderAwayError, type OpenId } from '../people/open-id.ts'
-import { callerOfSession, checkCsrf } from '../people/sessions.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { User } from '../schemas/user.ts'
 import type { Services } from '../services.ts'
 import { audited, deniedEntry, signInEntry } from './audited.ts'
+import { cookieOf, setCookie } from './cookies.ts'
 import { type GivenAnswer, onceAKey, type StoredAnswer } from './idempotency.ts'
 import { openApiDocument } from './openapi.ts'
 import { checkAnswer, ifMatchOf } from './precondition.ts'
-import { MOST_NAME, toProblem, under, validationError } from './problem.ts'
-import { type AccessRule, type AnyRoute, type Call, type Cookie, type CookieName, takesIdempotencyKey } from './route.ts'
+import { toProblem, validationError } from './problem.ts'
+import { bodyOf, checkText, metered, readBody } from './request-body.ts'
+import { type AnyRoute, type Call, type CookieName, takesIdempotencyKey } from './route.ts'
 import { routes } from './routes/index.ts'
 import { checkStorefront } from './storefront-scope.ts'
-import { RateLimitedError, type Throttle } from './throttle.ts'
+import { RateLimitedError } from './throttle.ts'
+import { authenticated, checkAccess, checkCsrfOf, type WhoCallsOptions } from './who-calls.ts'
 
-/** Larger than any sensible request (500 entitlements), small enough to hold many. */
-const MAX_BODY = '256kb'
-
-export interface HttpAppOptions {
-  services: Services
-  /** The configured ones; none: one was generated. */
-  platformKeys: readonly string[]
+export interface HttpAppOptions extends WhoCallsOptions {
   /** Whether everything this process needs can be reached. */
   isReady(): Promise<boolean>
   /** For a platform key. */
   metrics: Metrics
-  throttle: Throttle
   trail: AuditTrail
   openId: OpenId
-  /** Where callers reach us. */
-  publicUrl(): string
   /** Proxies of ours before this, each of which adds the address that it was called from to X-Forwarded-For. */
   trustedProxies?: number
 }
@@ -118,52 +108,6 @@ const answerErrors =
     }
   }
 
-const parse = bodyParser({
-  enableTypes: ['json'],
-  jsonLimit: MAX_BODY,
-  // A JSON value that is no object is a question for validation, which names the field.
-  jsonStrict: false,
-  onError: (error) => {
-    const { status } = error as { status?: number }
-    if (status === 413) throw new AppError('body_too_large', `the body is larger than ${MAX_BODY}`)
-    throw new AppError('malformed_json', 'the body is not JSON, or has a field named __proto__')
-  },
-})
-
-const readBody = async (context: Koa.Context): Promise<void> => {
-  // Whether the route takes it is for the route to say.
-  if (context.is('text/csv')) return
-  const hasBody = (context.request.length ?? 0) > 0 || context.get('transfer-encoding') !== ''
-  if (hasBody && !context.is('json', '+json')) throw new AppError('unsupported_media_type', 'the body must be JSON: send Content-Type: application/json')
-  await parse(context, async () => {})
-}
-
-/** Half of a character that takes two, as `"\\ud800"` writes it: storage and logs would each make something else of it. */
-const illFormed = (body: unknown): string | undefined => {
-  // Not by recursion: a body may be deeper than the stack.
-  const left: [at: string, value: unknown][] = [['', body]]
-  for (let next = left.pop(); next; next = left.pop()) {
-    const [at, value] = next
-    if (typeof value === 'string' && !value.isWellFormed()) return at || 'body'
-    if (typeof value !== 'object' || value === null) continue
-    for (const [name, part] of Object.entries(value)) {
-      const here = under(at, Array.isArray(value) ? Number(name) : name).slice(0, MOST_NAME)
-      if (!name.isWellFormed()) return here.toWellFormed()
-      left.push([here, part])
-    }
-  }
-  return undefined
-}
-
-/** Of callers with a key: what providers send is stored as it comes, whatever it holds. @throws AppError `invalid_request`. */
-const checkText = (context: Koa.Context): void => {
-  const { body, rawBody } = context.request as { body?: unknown; rawBody?: string }
-  // Nearly no body has any; those that may are looked through.
-  if (!rawBody || !/\\u[dD][89a-fA-F]/.test(rawBody)) return
-  const field = illFormed(body)
-  if (field !== undefined) throw fieldError('invalid_request', field, 'holds half of a character (an unpaired surrogate): send whole Unicode characters')
-}
-
 /** Headers as one string each; those that a client repeats are joined, as HTTP says. */
 const headersOf = (context: RouterContext): Record<string, string | undefined> =>
   Object.fromEntries(Object.entries(context.headers).map(([name, value]) => [name, Array.isArray(value) ? value.join(', ') : value]))
@@ -173,53 +117,6 @@ const validate = (schema: z.ZodType | undefined, value: unknown, part: 'body' | 
   const parsed = schema.safeParse(value)
   if (!parsed.success) throw validationError(parsed.error.issues, part)
   return parsed.data
-}
-
-/** No body is taken as an empty object, so that what is missing is named; `null` is a body, and a wrong one. */
-const bodyOf = (context: RouterContext): unknown => {
-  const { body, rawBody } = context.request as { body?: unknown; rawBody?: string }
-  return rawBody === undefined || rawBody === '' ? {} : body
-}
-
-/** @throws AppError `forbidden`. */
-const checkAccess = (caller: Caller, rule: Exclude<AccessRule, 'public'>): void => {
-  if (rule === 'platform') mustBePlatform(caller)
-  else if (rule !== 'everybody') mustBePermitted(caller, rule)
-}
-
-/** What only looks needs no proof that a page of ours asks. */
-const isSafe = (method: string): boolean => method === 'GET' || method === 'HEAD'
-
-/** By a key, or by the session of a browser. @throws AppError `unauthenticated` or `rate_limited`. */
-const authenticated = async (context: RouterContext, options: HttpAppOptions): Promise<Caller> => {
-  const { services, platformKeys, throttle } = options
-  const { authorization } = context.headers
-  const session = authorization === undefined ? cookieOf(context, options, 'session') : undefined
-  if (session === undefined) return throttle.authenticated(context.ip, secretIn(authorization), () => authenticate(services, platformKeys, authorization))
-  return throttle.authenticated(context.ip, session, () => callerOfSession(services, session))
-}
-
-/** @throws AppError `forbidden` for a change by a session without its token. */
-const checkCsrfOf = (context: RouterContext, options: HttpAppOptions, { kind }: Caller): void => {
-  if (kind !== 'user' || isSafe(context.method)) return
-  checkCsrf(cookieOf(context, options, 'session') ?? '', context.get('x-csrf-token') || undefined)
-}
-
-/** A browser sends a `__Host-` cookie to no other host, and only over TLS: https://www.rfc-editor.org/rfc/rfc6265. */
-const cookieName = ({ publicUrl }: HttpAppOptions, name: CookieName): { full: string; secure: boolean } => {
-  const secure = publicUrl().startsWith('https:')
-  return { full: `${secure ? '__Host-' : ''}tollgate-${name}`, secure }
-}
-
-const cookieOf = (context: RouterContext, options: HttpAppOptions, name: CookieName): string | undefined =>
-  context.cookies.get(cookieName(options, name).full) || undefined
-
-const setCookie = (context: RouterContext, options: HttpAppOptions, { name, value, maxAgeMs }: Cookie): void => {
-  const { full, secure } = cookieName(options, name)
-  // TLS ends at a proxy before us.
-  if (secure) context.cookies.secure = true
-  // Lax: whoever comes back from an identity provider is sent here by another site.
-  context.cookies.set(full, value, { httpOnly: true, secure, sameSite: 'lax', path: '/', maxAge: maxAgeMs, signed: false, overwrite: true })
 }
 
 /** What was refused after its `begun` has its `done`: this is of what was refused before. */
@@ -327,21 +224,6 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, options:
   if (answer.replayed) context.set('idempotent-replayed', 'true')
   write(context, answer)
 }
-
-/** A body of any length is slowed down to what its sender may send, not refused. */
-const metered = (body: Readable, took: (bytes: number) => Promise<void>): Readable =>
-  Readable.from(
-    (async function* () {
-      for await (const chunk of body) {
-        await took((chunk as Buffer).length).catch((error: unknown) => {
-          if (!(error instanceof RateLimitedError)) throw error
-          return sleep(error.retryAfterS * 1_000)
-        })
-        yield chunk
-      }
-    })(),
-    { objectMode: false },
-  )
 
 /** Nobody waits for the answer any more: long work that can be gone on with later stops. */
 const goneSignal = ({ res }: RouterContext): AbortSignal => {

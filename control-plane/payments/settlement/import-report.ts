@@ -120,8 +120,6 @@ const importLines = async (services: Services, tenant: Tenant, report: Settlemen
   }
   const take = async ({ read, number }: { read: Read; number: number }): Promise<void> => {
     if (!read) return
-    // A file may take an hour to arrive.
-    if (tally.lines % LOOK_EVERY === 0) mustNotBeEnding(await services.storage.tenants.get(keys.tenant(tenantId)))
     tally.lines += 1
     if ('malformed' in read) {
       malformed += 1
@@ -168,17 +166,21 @@ const importLines = async (services: Services, tenant: Tenant, report: Settlemen
     }
   }
 
-  await pMap(numbered(reads), take, { concurrency: AT_ONCE })
+  // A file may take an hour to arrive.
+  const look = async () => mustNotBeEnding(await services.storage.tenants.get(keys.tenant(tenantId)))
+  await pMap(numbered(reads, look), take, { concurrency: AT_ONCE })
   for await (const payment of unsettled(services, tenant, report)) {
     await note({ kind: 'missing', why: 'it succeeded in the time of this report, and no report has settled it', paymentId: payment.id }, 0)
   }
   return tally
 }
 
-async function* numbered(reads: AsyncIterable<Read>): AsyncGenerator<{ read: Read; number: number }> {
+/** @param look is asked before each hundredth, and no other is begun until it has answered: the order of lines is that of their work. */
+async function* numbered(reads: AsyncIterable<Read>, look: () => Promise<void>): AsyncGenerator<{ read: Read; number: number }> {
   let number = 0
   for await (const read of reads) {
     number += 1
+    if (number % LOOK_EVERY === 0) await look()
     yield { read, number }
   }
 }

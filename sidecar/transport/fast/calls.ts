@@ -165,7 +165,7 @@ export interface CallsOptions {
   peer: string
   onAnswered: TransportOptions['onAnswered']
   onFault: NonNullable<TransportOptions['onFault']>
-  refused?: TransportOptions['refused']
+  refused: TransportOptions['refused']
 }
 
 /** Clients say it in one of these ways; others are looked at more closely. */

@@ -28,7 +28,15 @@ export interface FastServer {
   connectionCount(): number
 }
 
-export const createFastServer = ({ methods, nowMs, certificates, sharePort = false, onAnswered, onFault = () => undefined }: FastServerOptions): FastServer => {
+export const createFastServer = ({
+  methods,
+  nowMs,
+  certificates,
+  sharePort = false,
+  onAnswered,
+  onFault = () => undefined,
+  refused,
+}: FastServerOptions): FastServer => {
   const connections = new Set<Connection>()
   const servers: Server[] = []
   let drained = () => {}
@@ -46,7 +54,7 @@ export const createFastServer = ({ methods, nowMs, certificates, sharePort = fal
     const connection = new Connection({
       socket,
       nowMs,
-      onRequest: (of, stream) => serveCall(of, stream, { methods, nowMs, peer, onAnswered, onFault }),
+      onRequest: (of, stream) => serveCall(of, stream, { methods, nowMs, peer, onAnswered, onFault, refused }),
       onFault,
       onInPlace: onAnswered && ((count, seconds) => onAnswered(IN_PLACE, count, seconds)),
       onClose: (of) => {

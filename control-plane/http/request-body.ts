@@ -1,0 +1,79 @@
+/** Bodies of requests: read within their bound, and slowed down where they have none. */
+import { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { bodyParser } from '@koa/bodyparser'
+import type Koa from 'koa'
+import { AppError, fieldError } from '../../common/errors.ts'
+import { MOST_NAME, under } from './problem.ts'
+import { RateLimitedError } from './throttle.ts'
+
+/** Larger than any sensible request (500 entitlements), small enough to hold many. */
+const MAX_BODY = '256kb'
+
+const parse = bodyParser({
+  enableTypes: ['json'],
+  jsonLimit: MAX_BODY,
+  // A JSON value that is no object is a question for validation, which names the field.
+  jsonStrict: false,
+  onError: (error) => {
+    const { status } = error as { status?: number }
+    if (status === 413) throw new AppError('body_too_large', `the body is larger than ${MAX_BODY}`)
+    throw new AppError('malformed_json', 'the body is not JSON, or has a field named __proto__')
+  },
+})
+
+/** @throws AppError `unsupported_media_type`, `body_too_large` or `malformed_json`. */
+export const readBody = async (context: Koa.Context): Promise<void> => {
+  // Whether the route takes it is for the route to say.
+  if (context.is('text/csv')) return
+  const hasBody = (context.request.length ?? 0) > 0 || context.get('transfer-encoding') !== ''
+  if (hasBody && !context.is('json', '+json')) throw new AppError('unsupported_media_type', 'the body must be JSON: send Content-Type: application/json')
+  await parse(context, async () => {})
+}
+
+/** Half of a character that takes two, as `"\\ud800"` writes it: storage and logs would each make something else of it. */
+const illFormed = (body: unknown): string | undefined => {
+  // Not by recursion: a body may be deeper than the stack.
+  const left: [at: string, value: unknown][] = [['', body]]
+  for (let next = left.pop(); next; next = left.pop()) {
+    const [at, value] = next
+    if (typeof value === 'string' && !value.isWellFormed()) return at || 'body'
+    if (typeof value !== 'object' || value === null) continue
+    for (const [name, part] of Object.entries(value)) {
+      const here = under(at, Array.isArray(value) ? Number(name) : name).slice(0, MOST_NAME)
+      if (!name.isWellFormed()) return here.toWellFormed()
+      left.push([here, part])
+    }
+  }
+  return undefined
+}
+
+/** Of callers with a key: what providers send is stored as it comes, whatever it holds. @throws AppError `invalid_request`. */
+export const checkText = (context: Koa.Context): void => {
+  const { body, rawBody } = context.request as { body?: unknown; rawBody?: string }
+  // Nearly no body has any; those that may are looked through.
+  if (!rawBody || !/\\u[dD][89a-fA-F]/.test(rawBody)) return
+  const field = illFormed(body)
+  if (field !== undefined) throw fieldError('invalid_request', field, 'holds half of a character (an unpaired surrogate): send whole Unicode characters')
+}
+
+/** No body is taken as an empty object, so that what is missing is named; `null` is a body, and a wrong one. */
+export const bodyOf = (context: Koa.Context): unknown => {
+  const { body, rawBody } = context.request as { body?: unknown; rawBody?: string }
+  return rawBody === undefined || rawBody === '' ? {} : body
+}
+
+/** A body of any length is slowed down to what its sender may send, not refused. */
+export const metered = (body: Readable, took: (bytes: number) => Promise<void>): Readable =>
+  Readable.from(
+    (async function* () {
+      for await (const chunk of body) {
+        await took((chunk as Buffer).length).catch((error: unknown) => {
+          if (!(error instanceof RateLimitedError)) throw error
+          return sleep(error.retryAfterS * 1_000)
+        })
+        yield chunk
+      }
+    })(),
+    { objectMode: false },
+  )
