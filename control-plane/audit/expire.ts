@@ -2,9 +2,9 @@
  * Removes blocks that are past their time: in their order, so that a chain never has a gap that nobody made, and never the newest
  * of a tenant, which the next one follows.
  */
-import { isAppError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { Services } from '../services.ts'
+import { removeIfSame } from '../storage/remove.ts'
 
 const BATCH = 20
 
@@ -18,14 +18,7 @@ export const removeExpiredBlocks = async ({ storage, clock }: Pick<Services, 'st
     for (const block of expired) {
       if (!goOn()) return removed
       if (!(await auditBlocks.find(keys.auditBlock(block.tenantId, block.seq + 1)))) continue
-      await auditBlocks.remove(block).then(
-        () => {
-          removed += 1
-        },
-        (error: unknown) => {
-          if (!isAppError(error, 'revision_conflict', 'not_found')) throw error
-        },
-      )
+      if (await removeIfSame(auditBlocks, block)) removed += 1
     }
     const last = expired.at(-1)
     after = expired.length < BATCH || !last ? undefined : { at: last.expiresAt, id: last._id }

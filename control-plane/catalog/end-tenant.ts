@@ -8,13 +8,13 @@
  */
 import { AppError, isAppError } from '../../common/errors.ts'
 import { removeSet } from '../entitlements/remove-set.ts'
-import { removeUsage } from '../entitlements/report-usage.ts'
 import { keys } from '../keys.ts'
 import { isUnderWay } from '../payments/erase-payment.ts'
 import { subscriptionStatuses } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
 import { every } from '../storage/every.ts'
+import { removeForGood, removeIfSame } from '../storage/remove.ts'
 import { type Collection, MAX_PAGE, type PageQuery, type StoredDocument } from '../storage/storage.ts'
 import { update } from '../storage/update.ts'
 import { cancelSubscription } from '../subscriptions/change-subscription.ts'
@@ -89,25 +89,15 @@ const removeAll = async <D extends StoredDocument>(
     if (data.length === 0) return
     for (const document of data) {
       await first(document)
-      await collection.remove(document).catch((error: unknown) => {
-        // Somebody wrote to it, or removed it: the next page says.
-        if (!isAppError(error, 'revision_conflict', 'not_found')) throw error
-      })
+      // Where somebody wrote to it, the next page has it again.
+      await removeIfSame(collection, document)
     }
   }
 }
 
-/** Of ids that other documents say. */
-const removeOne = async <D extends StoredDocument>(collection: Collection<D>, id: string): Promise<void> => {
-  for (let document = await collection.find(id); document; document = await collection.find(id))
-    await collection.remove(document).catch((error: unknown) => {
-      if (!isAppError(error, 'revision_conflict', 'not_found')) throw error
-    })
-}
-
 const removeCatalog = async ({ storage }: Services, tenantId: string, storefrontId: string): Promise<void> => {
   const removeKinds = async (entitlements: readonly { key: string }[]): Promise<void> => {
-    for (const { key } of entitlements) await removeOne(storage.entitlementKinds, keys.entitlementKind(tenantId, storefrontId, key))
+    for (const { key } of entitlements) await removeForGood(storage.entitlementKinds, keys.entitlementKind(tenantId, storefrontId, key))
   }
   await removeAll(storage.bundles, { tenantId, storefrontId }, async ({ id, entitlements }) => {
     await removeAll(storage.bundleVersions, { tenantId, storefrontId, id }, (version) => removeKinds(version.entitlements))
@@ -119,13 +109,13 @@ const removeEverything = async (services: Services, tenant: Tenant): Promise<voi
   const { storage } = services
   const { tenantId } = tenant
   await removeSets(services, tenant)
-  await removeOne(storage.identityProviders, keys.identityProvider(tenantId))
+  await removeForGood(storage.identityProviders, keys.identityProvider(tenantId))
   await removeAll(storage.settlementReports, { tenantId }, ({ id }) => removeAll(storage.settlementDifferences, { tenantId, reportId: id }))
   await removeAll(storage.webhookEvents, { tenantId })
   await removeAll(storage.payments, { tenantId })
   await removeAll(storage.subscriptions, { tenantId }, ({ id }) => removeAll(storage.eventChunks, { tenantId, subscriptionId: id }))
   for await (const { id } of every(storage.storefronts, { tenantId })) {
-    await removeAll(storage.customers, { tenantId, storefrontId: id }, ({ _id }) => removeUsage(storage, _id))
+    await removeAll(storage.customers, { tenantId, storefrontId: id }, ({ _id }) => removeForGood(storage.usageCounters, _id))
     await removeCatalog(services, tenantId, id)
   }
   for (const collection of [

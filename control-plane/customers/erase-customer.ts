@@ -9,7 +9,6 @@
 
 import { AppError, isAppError } from '../../common/errors.ts'
 import { removeSet } from '../entitlements/remove-set.ts'
-import { removeUsage } from '../entitlements/report-usage.ts'
 import { keys } from '../keys.ts'
 import { erasedPayment, isUnderWay } from '../payments/erase-payment.ts'
 import { eraseEventsOf } from '../payments/webhooks/erase-event.ts'
@@ -18,6 +17,7 @@ import type { Payment } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
 import { every } from '../storage/every.ts'
+import { removeForGood, removeIfSame } from '../storage/remove.ts'
 import { MAX_PAGE } from '../storage/storage.ts'
 import { update } from '../storage/update.ts'
 import { cancelSubscription } from '../subscriptions/change-subscription.ts'
@@ -118,12 +118,10 @@ export const finishErasure = async (services: Services, tenant: Tenant, customer
   const { _id, tenantId, storefrontId, id: customerId } = customer
   await eraseSubscriptions(services, tenant, customer, as)
   await erasePayments(services, tenant, customer, as)
-  await removeUsage(storage, _id)
+  await removeForGood(storage.usageCounters, _id)
   await removeSet(services, tenant, { tenantId, storefrontId, customerId })
   for (let latest = await storage.customers.find(_id); latest?.erasing?.as === as; latest = await storage.customers.find(_id)) {
-    await storage.customers.remove(latest).catch((error: unknown) => {
-      if (!isAppError(error, 'revision_conflict', 'not_found')) throw error
-    })
+    await removeIfSame(storage.customers, latest)
   }
 }
 

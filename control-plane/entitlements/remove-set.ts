@@ -1,10 +1,10 @@
 /** A customer is no more: its set goes, from storage, from the feed, and with that from every sidecar. */
 import type { CustomerKey } from '../../common/entitlements/model.ts'
-import { isAppError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Tombstone } from '../schemas/tombstone.ts'
 import type { Services } from '../services.ts'
+import { removeIfSame } from '../storage/remove.ts'
 import { insertOrGet, update } from '../storage/update.ts'
 import { removalOf, toEntitlementSet } from './publish-entitlements.ts'
 
@@ -40,9 +40,7 @@ export const removeSet = async (services: Services, tenant: Tenant, customer: Cu
     await bury(services, customer, revision)
     const sandbox = tenant.mode === 'sandbox'
     await feed.putSet({ tenantId, storefrontId, customerId, revision, sandbox, grants: [], usage: [], removed: true })
-    await storage.entitlementSets.remove(stored).catch((error: unknown) => {
-      if (!isAppError(error, 'revision_conflict', 'not_found')) throw error
-    })
+    await removeIfSame(storage.entitlementSets, stored)
     // Where the feed may take the older of two: whoever put one while the stored set was still there had put it by now, and
     // whoever does it later finds the stored set gone.
     const removal = feed.mayReorder() ? await removalOf(storage, { ...customer, sandbox }) : undefined

@@ -2,13 +2,13 @@
 import { decide, isCurrent } from '../../common/entitlements/decide.ts'
 import { deriveGrants } from '../../common/entitlements/derive.ts'
 import type { CustomerKey, Grant } from '../../common/entitlements/model.ts'
-import { fieldError, isAppError } from '../../common/errors.ts'
+import { fieldError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
-import type { Storage } from '../storage/storage.ts'
+import { removeForGood } from '../storage/remove.ts'
 import { insertOrGet, update } from '../storage/update.ts'
 import { isFinal } from '../subscriptions/machine/state.ts'
 import { allowanceTime, type UsageEntry, usageOf } from './allowances.ts'
@@ -113,17 +113,8 @@ const isOfUse = ({ until, subscriptionId }: UsageEntry, subscriptions: readonly 
 const forgetIfErased = async ({ storage }: Services, id: string): Promise<boolean> => {
   const owner = await storage.customers.find(id)
   if (owner && !owner.erasing) return false
-  await removeUsage(storage, id)
+  await removeForGood(storage.usageCounters, id)
   return true
-}
-
-/** Until nobody has written it meanwhile. */
-export const removeUsage = async ({ usageCounters }: Pick<Storage, 'usageCounters'>, id: string): Promise<void> => {
-  for (let counters = await usageCounters.find(id); counters; counters = await usageCounters.find(id)) {
-    await usageCounters.remove(counters).catch((error: unknown) => {
-      if (!isAppError(error, 'revision_conflict', 'not_found')) throw error
-    })
-  }
 }
 
 const clearMark = (services: Services, id: string) =>

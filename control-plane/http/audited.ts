@@ -101,40 +101,35 @@ export interface Asked {
   from: string
 }
 
-/** Somebody who is known has tried a change that they may not make. Told of where the tenant is the caller's own. */
-export const deniedEntry = ({ clock }: Pick<Services, 'clock'>, caller: Caller, route: AnyRoute, { requestId, from }: Asked): AuditEntry | undefined =>
-  isChange(route)
-    ? {
-        at: clock.now().toISOString(),
-        requestId,
-        event: 'done',
-        actor: { kind: caller.kind, id: caller.id, name: caller.name ?? null, role: caller.role },
-        from,
-        action: `${route.method} ${route.path}`,
-        // What they named may be a customer.
-        resource: {},
-        reason: null,
-        code: 'forbidden',
-      }
-    : undefined
-
-/** Somebody has come in, by one of the public routes. */
-export const signInEntry = ({ clock }: Pick<Services, 'clock'>, user: User, { method, path }: AnyRoute, { requestId, from }: Asked): AuditEntry => ({
+/** What every entry says. */
+const entryOf = (
+  { clock }: Pick<Services, 'clock'>,
+  actor: Pick<Caller, 'kind' | 'id' | 'name' | 'role'>,
+  { method, path }: AnyRoute,
+  { requestId, from }: Asked,
+): Pick<AuditEntry, 'at' | 'requestId' | 'actor' | 'from' | 'action'> => ({
   at: clock.now().toISOString(),
   requestId,
-  event: 'done',
-  actor: { kind: 'user', id: user.id, name: user.name ?? user.email, role: user.role },
+  actor: { kind: actor.kind, id: actor.id, name: actor.name ?? null, role: actor.role },
   from,
   action: `${method} ${path}`,
-  resource: { user: user.id },
-  reason: null,
 })
+
+/** Somebody who is known has tried a change that they may not make; what they named may be a customer. Undefined for what is no change. */
+export const deniedEntry = (services: Pick<Services, 'clock'>, caller: Caller, route: AnyRoute, asked: Asked): AuditEntry | undefined =>
+  isChange(route) ? { ...entryOf(services, caller, route, asked), event: 'done', resource: {}, reason: null, code: 'forbidden' } : undefined
+
+/** Somebody has come in, by one of the public routes. */
+export const signInEntry = (services: Pick<Services, 'clock'>, user: User, route: AnyRoute, asked: Asked): AuditEntry => {
+  const actor = { kind: 'user' as const, id: user.id, name: user.name ?? user.email, role: user.role }
+  return { ...entryOf(services, actor, route, asked), event: 'done', resource: { user: user.id }, reason: null }
+}
 
 /**
  * @param work makes the change.
  * @throws AppError `unavailable` when it could not be told, and then nothing is changed; what `work` throws.
  */
-export const audited = async (trail: AuditTrail, route: AnyRoute, call: AnyCall, { requestId, from }: Asked, work: () => Promise<Answer>): Promise<Answer> => {
+export const audited = async (trail: AuditTrail, route: AnyRoute, call: AnyCall, asked: Asked, work: () => Promise<Answer>): Promise<Answer> => {
   if (!isChange(route)) return work()
   const { services, caller } = call
   const reader = readers.get(route)
@@ -143,11 +138,7 @@ export const audited = async (trail: AuditTrail, route: AnyRoute, call: AnyCall,
   const before = isNew ? undefined : await seenBy(reader, call)
   const tell = (entry: Pick<AuditEntry, 'event'> & Partial<AuditEntry>, made?: unknown): Promise<void> =>
     trail.append(tenantId, {
-      at: services.clock.now().toISOString(),
-      requestId,
-      actor: { kind: caller.kind, id: caller.id, name: caller.name ?? null, role: caller.role },
-      from,
-      action: `${route.method} ${route.path}`,
+      ...entryOf(services, caller, route, asked),
       resource: resourceOf(route, call, isNew ? (made ?? call.body) : route.status === 201 ? made : undefined),
       reason: reasonOf(call),
       ...entry,
@@ -159,7 +150,7 @@ export const audited = async (trail: AuditTrail, route: AnyRoute, call: AnyCall,
       await tell({ event: 'done', ...result }, made)
     } catch (error) {
       // It has been done, or refused, and its beginning is told: the caller is not told otherwise.
-      services.log.error({ err: error, requestId }, 'the audit log could not be told what became of a call')
+      services.log.error({ err: error, requestId: asked.requestId }, 'the audit log could not be told what became of a call')
     }
   }
   try {

@@ -45,12 +45,12 @@ export const setIdentityProvider = async (
     ...(clientSecret === undefined ? {} : { clientSecret: sealing.seal(clientSecret, _id) }),
   } as Omit<IdentityProvider, '_id' | 'tenantId' | 'revision' | 'createdAt' | 'updatedAt'>
   const there = await storage.identityProviders.find(_id)
-  if (there) await mayReplace(services, caller, there)
   if (!there) {
     // Of none nobody has read a revision.
     check({ revision: 0 })
     return insertOrGet(storage.identityProviders, { _id, tenantId, createdAt: clock.now(), ...said })
   }
+  await mayReplace(services, caller, there)
   return update(storage.identityProviders, _id, (latest) => {
     check(latest)
     // The secret of one issuer is not shown to another.

@@ -10,6 +10,7 @@ import { hashSecret, sameSecret } from '../access/secrets.ts'
 import { keys } from '../keys.ts'
 import type { Session, User } from '../schemas/user.ts'
 import type { Services } from '../services.ts'
+import { removeForGood } from '../storage/remove.ts'
 
 /** A working day: then they sign in again, whatever they do. */
 export const SESSION_MS = 12 * 3_600_000
@@ -86,8 +87,5 @@ export const checkCsrf = (token: string, shown: string | undefined): void => {
 /** Harmless to repeat. */
 export const endSession = async ({ storage }: Services, token: string): Promise<void> => {
   const key = keyOf(token)
-  for (let session = key === undefined ? undefined : await storage.sessions.find(key); session; session = await storage.sessions.find(session._id))
-    await storage.sessions.remove(session).catch((error: unknown) => {
-      if (!isAppError(error, 'revision_conflict', 'not_found')) throw error
-    })
+  if (key !== undefined) await removeForGood(storage.sessions, key)
 }

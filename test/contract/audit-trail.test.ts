@@ -1,10 +1,6 @@
 /** Two control planes append to one audit log; what is done to it afterwards shows. On every real storage. */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import test from 'ava'
 import { systemClock } from '../../common/clock.ts'
-import { createLog } from '../../common/log.ts'
 import { hashOf } from '../../control-plane/audit/chain.ts'
 import type { AuditEntry } from '../../control-plane/audit/entry.ts'
 import { removeExpiredBlocks } from '../../control-plane/audit/expire.ts'
@@ -13,36 +9,9 @@ import { createAuditTrail } from '../../control-plane/audit/trail.ts'
 import { verifyChain } from '../../control-plane/audit/verify.ts'
 import { keys } from '../../control-plane/keys.ts'
 import type { AuditBlock } from '../../control-plane/schemas/audit-block.ts'
-import { createMongoStorage } from '../../control-plane/storage/mongo/storage.ts'
-import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
 import type { Storage } from '../../control-plane/storage/storage.ts'
-import { mongodbMissing, mongodbUrl } from '../support/mongodb.ts'
-
-interface Stores {
-  a: Storage
-  b: Storage
-  close(): Promise<void>
-}
-
-const sqlite = async (): Promise<Stores> => {
-  const folder = await mkdtemp(join(tmpdir(), 'tollgate-'))
-  const path = join(folder, 'store.sqlite')
-  const [a, b] = [createSqliteStorage({ path, clock: systemClock }), createSqliteStorage({ path, clock: systemClock })]
-  return {
-    a,
-    b,
-    close: async () => {
-      await Promise.all([a.close(), b.close()])
-      await rm(folder, { recursive: true })
-    },
-  }
-}
-
-const mongodb = async (): Promise<Stores> => {
-  const open = { url: mongodbUrl(), clock: systemClock, log: createLog('silent') }
-  const [a, b] = [await createMongoStorage(open), await createMongoStorage(open)]
-  return { a, b, close: async () => void (await Promise.all([a.close(), b.close()])) }
-}
+import { mongodbMissing } from '../support/mongodb.ts'
+import { mongodb, type Stores, sqlite } from '../support/two-stores.ts'
 
 const entry = (requestId: string): AuditEntry => ({
   at: new Date().toISOString(),

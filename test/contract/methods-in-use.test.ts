@@ -1,11 +1,7 @@
 /** A payment method that something is paid with cannot be taken away, at whatever moment somebody tries: on every real storage. */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import test from 'ava'
 import { systemClock } from '../../common/clock.ts'
 import { AppError, isAppError } from '../../common/errors.ts'
-import { createLog } from '../../common/log.ts'
 import { createBundle } from '../../control-plane/catalog/bundles.ts'
 import { createTenant } from '../../control-plane/catalog/tenants.ts'
 import { changeCustomer } from '../../control-plane/customers/change-customer.ts'
@@ -15,43 +11,15 @@ import { keys } from '../../control-plane/keys.ts'
 import type { PaymentMethod } from '../../control-plane/schemas/customer.ts'
 import type { Tenant } from '../../control-plane/schemas/tenant.ts'
 import type { Services } from '../../control-plane/services.ts'
-import { createMongoStorage } from '../../control-plane/storage/mongo/storage.ts'
-import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
-import type { Storage } from '../../control-plane/storage/storage.ts'
 import { update } from '../../control-plane/storage/update.ts'
 import { editSubscription } from '../../control-plane/subscriptions/change-subscription.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
 import { openLaboratory } from '../simulation/laboratory.ts'
-import { mongodbMissing, mongodbUrl } from '../support/mongodb.ts'
+import { mongodbMissing } from '../support/mongodb.ts'
 import { seededRandom } from '../support/seeded-random.ts'
+import { mongodb, type Stores, sqlite } from '../support/two-stores.ts'
 
 const ROUNDS = 120
-
-interface Stores {
-  a: Storage
-  b: Storage
-  close(): Promise<void>
-}
-
-const sqlite = async (): Promise<Stores> => {
-  const folder = await mkdtemp(join(tmpdir(), 'tollgate-'))
-  const path = join(folder, 'store.sqlite')
-  const [a, b] = [createSqliteStorage({ path, clock: systemClock }), createSqliteStorage({ path, clock: systemClock })]
-  return {
-    a,
-    b,
-    close: async () => {
-      await Promise.all([a.close(), b.close()])
-      await rm(folder, { recursive: true })
-    },
-  }
-}
-
-const mongodb = async (): Promise<Stores> => {
-  const open = { url: mongodbUrl(), clock: systemClock, log: createLog('silent') }
-  const [a, b] = [await createMongoStorage(open), await createMongoStorage(open)]
-  return { a, b, close: async () => void (await Promise.all([a.close(), b.close()])) }
-}
 
 const billing = { graceHours: 72, retryHours: [24], firstPaymentHours: 23, proration: 'day' as const, maxAttempts: 15, maxAttemptsDays: 30 }
 const routing = { split: [{ account: 'a', weight: 1 }], fallback: [], rules: [] }

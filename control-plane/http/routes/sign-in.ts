@@ -4,9 +4,8 @@ import { SIGN_IN_MS } from '../../people/open-id.ts'
 import { beginSession, csrfTokenOf, endSession, SESSION_MS } from '../../people/sessions.ts'
 import { lookAtInvitation, signIn, takeInvitation } from '../../people/sign-in.ts'
 import type { User } from '../../schemas/user.ts'
-import type { Services } from '../../services.ts'
 import { id, z } from '../fields.ts'
-import { type Answer, type IfMatchRule, route } from '../route.ts'
+import { type Answer, type Call, type IfMatchRule, route } from '../route.ts'
 
 const noDocument: IfMatchRule = { refused: 'a session is no document, and has no ETag' }
 
@@ -23,7 +22,8 @@ const signedIn = z
   })
   .openapi('SignedIn')
 
-const enter = async (services: Services, user: User): Promise<Answer> => {
+const enter = async ({ services, tellOf }: Pick<Call<unknown, unknown, unknown>, 'services' | 'tellOf'>, user: User): Promise<Answer> => {
+  await tellOf(user)
   const { token, csrfToken } = await beginSession(services, user)
   return { body: { userId: user.id, tenantId: user.tenantId, csrfToken }, cookies: [{ name: 'session', value: token, maxAgeMs: SESSION_MS }] }
 }
@@ -64,8 +64,7 @@ export const signInRoutes = [
     answer: signedIn,
     handle: async ({ services, body, tellOf }) => {
       const user = await takeInvitation(services, body.invitation, body.password, body.code)
-      await tellOf(user)
-      return enter(services, user)
+      return enter({ services, tellOf }, user)
     },
   }),
   route({
@@ -81,8 +80,7 @@ export const signInRoutes = [
     answer: signedIn,
     handle: async ({ services, body, tellOf }) => {
       const user = await signIn(services, body.tenant, body.email, body.password, body.code)
-      await tellOf(user)
-      return enter(services, user)
+      return enter({ services, tellOf }, user)
     },
   }),
   route({
@@ -115,8 +113,7 @@ export const signInRoutes = [
       const url = new URL(`${origin}/v1/sign-in/${encodeURIComponent(params.tenant)}/callback`)
       for (const [field, value] of Object.entries(query as Record<string, unknown>)) if (typeof value === 'string') url.searchParams.set(field, value)
       const { user, returnTo: location } = await openId.finish(params.tenant, url, cookie('sign-in'))
-      await tellOf(user)
-      const { cookies = [] } = await enter(services, user)
+      const { cookies = [] } = await enter({ services, tellOf }, user)
       return { location, cookies: [...cookies, { name: 'sign-in', value: '', maxAgeMs: 0 }] }
     },
   }),
