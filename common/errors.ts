@@ -27,6 +27,7 @@ export type ErrorCode =
   | 'set_too_large'
   | 'rate_limited'
   | 'unavailable'
+  | 'newer_version'
   | 'internal'
 
 export interface FieldError {

@@ -13,6 +13,7 @@ export const PLATFORM = '*'
 
 export const keys = {
   installation: PLATFORM,
+  migrationRecord: (name: string) => path(PLATFORM, name),
   tenant: (tenantId: string) => path(tenantId),
   apiKey: (tenantId: string, id: string) => path(tenantId, id),
   role: (tenantId: string, id: string) => path(tenantId, id),

@@ -1,19 +1,22 @@
 /**
- * `npm run migrate`: brings storage to what this version expects. It may be run while control planes serve, again, and
- * after it was cut off: it does what is left.
+ * `npm run migrate`: brings storage to what this version expects: indexes, and documents that are still in an older form.
+ * It may be run while control planes serve, again, and after it was cut off: it does what is left. `--again` looks at
+ * every document once more: for when an older control plane was still writing.
  */
+import { systemClock } from '../common/clock.ts'
 import { ConfigError, readConfig } from '../common/config.ts'
-import { createLog } from '../common/log.ts'
+import { createLog, type Log } from '../common/log.ts'
 import { runCommand } from '../common/process.ts'
+import { openStorage } from './compose.ts'
 import { connectMongo, databaseOf } from './storage/mongo/connect.ts'
 import { buildIndexes, lookAtIndexes } from './storage/mongo/indexes.ts'
+import { rewriteOlder } from './storage/rewrite-older.ts'
 
 const say = (line: string) => process.stdout.write(`${line}\n`)
 
-const run = async () => {
-  const config = readConfig()
-  if (!config.MONGODB_URL) throw new ConfigError('MONGODB_URL must be set: SQLite is brought up to date by every start.')
-  const connection = await connectMongo(config.MONGODB_URL, createLog(config.LOG_LEVEL), { endless: true })
+/** SQLite needs none of it: every start builds its indexes. */
+const buildMongoIndexes = async (url: string, log: Log): Promise<void> => {
+  const connection = await connectMongo(url, log, { endless: true })
   try {
     const database = databaseOf(connection)
     const reports = await lookAtIndexes(database)
@@ -26,6 +29,21 @@ const run = async () => {
     say(toBuild.length === 0 ? 'every index is there' : 'every index is built')
   } finally {
     await connection.close()
+  }
+}
+
+const run = async () => {
+  const [option, ...others] = process.argv.slice(2)
+  if (others.length > 0 || (option !== undefined && option !== '--again')) throw new ConfigError('the only option is --again: npm run migrate -- --again')
+  const config = readConfig()
+  const log = createLog(config.LOG_LEVEL)
+  if (config.MONGODB_URL) await buildMongoIndexes(config.MONGODB_URL, log)
+  const storage = await openStorage(config, systemClock, log)
+  try {
+    const done = await rewriteOlder({ storage, clock: systemClock, say, again: option === '--again' })
+    say(done.length === 0 ? 'no documents to rewrite' : `done: ${done.join(', ')}`)
+  } finally {
+    await storage.close()
   }
 }
 

@@ -103,7 +103,7 @@ const answerErrors =
       context.type = 'application/problem+json'
       if (problem.status === 401) context.set('www-authenticate', 'Bearer')
       if (error instanceof RateLimitedError) context.set('retry-after', String(error.retryAfterS))
-      if (isAppError(error, 'idempotency_in_progress', 'unavailable')) context.set('retry-after', '1')
+      if (isAppError(error, 'idempotency_in_progress', 'unavailable', 'newer_version')) context.set('retry-after', '1')
       context.body = JSON.stringify(problem)
     }
   }

@@ -27,6 +27,7 @@ export const statuses: Record<ErrorCode, number> = {
   headers_too_large: 431,
   internal: 500,
   unavailable: 503,
+  newer_version: 503,
 }
 
 export interface Problem {

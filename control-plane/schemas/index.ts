@@ -6,6 +6,7 @@ import { type Customer, customerSchema } from './customer.ts'
 import { entitlementSetSchema, type StoredEntitlementSet, type UsageCounters, usageCountersSchema } from './entitlement-set.ts'
 import { type IdempotencyRecord, idempotencyRecordSchema } from './idempotency-record.ts'
 import { type Installation, installationSchema } from './installation.ts'
+import { type MigrationRecord, migrationRecordSchema } from './migration-record.ts'
 import { type Payment, paymentSchema } from './payment.ts'
 import { type PspAccount, pspAccountSchema } from './psp-account.ts'
 import { type Role, roleSchema } from './role.ts'
@@ -42,6 +43,7 @@ export interface Documents {
   webhookEvents: WebhookEvent
   settlementReports: SettlementReport
   settlementDifferences: SettlementDifference
+  migrationRecords: MigrationRecord
 }
 
 export type CollectionName = keyof Documents
@@ -71,4 +73,5 @@ export const schemas = {
   webhookEvents: webhookEventSchema,
   settlementReports: settlementReportSchema,
   settlementDifferences: settlementDifferenceSchema,
+  migrationRecords: migrationRecordSchema,
 } satisfies Record<CollectionName, unknown>

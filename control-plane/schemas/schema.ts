@@ -13,6 +13,8 @@ const documentFields = {
   _id: { type: String, required: true },
   tenantId: { type: String, required: true },
   revision: { type: Number, required: true, min: 1 },
+  /** The form that the document is stored in (`migrations.ts`). Absent: 1. */
+  schemaVersion: { type: Number, min: 1 },
   createdAt: { type: Date, required: true },
   updatedAt: { type: Date, required: true },
 } as const

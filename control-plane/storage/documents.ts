@@ -2,8 +2,9 @@
 import type mongoose from 'mongoose'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { type CollectionName, schemas } from '../schemas/index.ts'
+import { type DocumentMigration, documentMigrations } from '../schemas/migrations.ts'
+import { createCodec, type DocumentCodec } from './document-codec.ts'
 import { MAX_PAGE, type PageQuery } from './storage.ts'
-import { validatorOf } from './validate-document.ts'
 
 export const collectionNames = Object.keys(schemas) as CollectionName[]
 
@@ -32,6 +33,7 @@ const nouns: Record<CollectionName, string> = {
   webhookEvents: 'webhook event',
   settlementReports: 'settlement report',
   settlementDifferences: 'settlement difference',
+  migrationRecords: 'record of a migration',
 }
 
 export const notFound = (name: CollectionName) => new AppError('not_found', `no such ${nouns[name]}`)
@@ -39,8 +41,13 @@ export const alreadyExists = (name: CollectionName) => new AppError('already_exi
 export const revisionConflict = (name: CollectionName) =>
   new AppError('revision_conflict', `the ${nouns[name]} was changed by someone else meanwhile; read it again`)
 
-/** @returns the document as its schema wants it stored. @throws Error when it does not satisfy it. */
-export const validatorFor = (name: CollectionName) => validatorOf(schemas[name] as mongoose.Schema, name)
+export const codecFor = (name: CollectionName, migrations: readonly DocumentMigration[] = documentMigrations): DocumentCodec =>
+  createCodec(
+    schemas[name] as mongoose.Schema,
+    name,
+    nouns[name],
+    migrations.filter(({ collection }) => collection === name),
+  )
 
 export interface DeclaredIndex {
   name: string

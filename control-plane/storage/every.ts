@@ -3,19 +3,25 @@ import { type Collection, MAX_PAGE, type PageQuery, type StoredDocument } from '
 
 type Pages<D extends StoredDocument> = Pick<Collection<D>, 'page'>
 
-/** Whole pages, for whoever works on many at once. What is written meanwhile may be missed, or seen. @param from leaves out what was created before. */
-export async function* pages<D extends StoredDocument>(collection: Pages<D>, where: PageQuery['where'], from?: Date): AsyncGenerator<D[], undefined> {
+type Options = Pick<PageQuery, 'from' | 'leaveOutNewer'>
+
+/** Whole pages, for whoever works on many at once. What is written meanwhile may be missed, or seen. */
+export async function* pages<D extends StoredDocument>(
+  collection: Pages<D>,
+  where: PageQuery['where'],
+  { from, ...options }: Options = {},
+): AsyncGenerator<D[], undefined> {
   let cursor: string | undefined
   do {
-    const page = await collection.page({ where, limit: MAX_PAGE, ...(cursor === undefined ? { ...(from ? { from } : {}) } : { cursor }) })
+    const page = await collection.page({ where, limit: MAX_PAGE, ...options, ...(cursor === undefined ? { ...(from ? { from } : {}) } : { cursor }) })
     yield page.data
     cursor = page.nextCursor
   } while (cursor)
 }
 
 /** As `pages`, one by one. */
-export async function* every<D extends StoredDocument>(collection: Pages<D>, where: PageQuery['where'], from?: Date): AsyncGenerator<D, undefined> {
-  for await (const page of pages(collection, where, from)) yield* page
+export async function* every<D extends StoredDocument>(collection: Pages<D>, where: PageQuery['where'], options?: Options): AsyncGenerator<D, undefined> {
+  for await (const page of pages(collection, where, options)) yield* page
 }
 
 /** All at once, where there are not many. */

@@ -8,13 +8,14 @@
 import { chmodSync, existsSync, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync, type SQLInputValue } from 'node:sqlite'
-import type mongoose from 'mongoose'
 import type { Clock } from '../../common/clock.ts'
 import { AppError } from '../../common/errors.ts'
-import { type CollectionName, type Documents, schemas } from '../schemas/index.ts'
+import type { CollectionName, Documents } from '../schemas/index.ts'
+import type { DocumentMigration } from '../schemas/migrations.ts'
 import {
   alreadyExists,
   checkLimit,
+  codecFor,
   collectionNames,
   type DeclaredIndex,
   declaredIndexes,
@@ -24,7 +25,6 @@ import {
   servedBy,
   servedByUnique,
   toPage,
-  validatorFor,
 } from './documents.ts'
 import { createFileCheck, orCannotStart, orUnavailable } from './sqlite-faults.ts'
 import type { Collection, Storage } from './storage.ts'
@@ -39,6 +39,8 @@ const UNIQUE_VIOLATIONS = [1555, 2067]
 export interface SqliteStorageOptions {
   path: string
   clock: Clock
+  /** Other than those of this version: for tests. */
+  migrations?: readonly DocumentMigration[]
 }
 
 export const createSqliteStorage = (options: SqliteStorageOptions): Storage => {
@@ -55,7 +57,7 @@ export const createSqliteStorage = (options: SqliteStorageOptions): Storage => {
   // In memory there is no disk to wait for.
   const writes = options.path === ':memory:' ? writeAtOnce : createWriteQueue(database, check)
   const collections = Object.fromEntries(
-    collectionNames.map((name) => [name, orCannotStart(options.path, () => createCollection(database, name, writes.write, options.clock))]),
+    collectionNames.map((name) => [name, orCannotStart(options.path, () => createCollection(database, name, writes.write, options))]),
   ) as unknown as Omit<Storage, 'ping' | 'serverTime' | 'close'>
 
   return {
@@ -92,10 +94,16 @@ const createTable = (database: DatabaseSync, name: CollectionName): void => {
   }
 }
 
-const createCollection = <K extends CollectionName>(database: DatabaseSync, name: K, write: WriteQueue['write'], clock: Clock): Collection<Documents[K]> => {
+const createCollection = <K extends CollectionName>(
+  database: DatabaseSync,
+  name: K,
+  write: WriteQueue['write'],
+  { clock, migrations }: SqliteStorageOptions,
+): Collection<Documents[K]> => {
   type D = Documents[K]
   createTable(database, name)
-  const validated = validatorFor(name)
+  const { version, toStored, fromStored } = codecFor(name, migrations)
+  const isKnown = `COALESCE(${expression('schemaVersion')}, 1) <= ${version}`
   const insertRow = database.prepare(`INSERT INTO ${name} (id, revision, document) VALUES (?, ?, ?)`)
   const selectRow = database.prepare(`SELECT document FROM ${name} WHERE id = ?`)
   const updateRow = database.prepare(`UPDATE ${name} SET revision = ?, document = ? WHERE id = ? AND revision = ?`)
@@ -112,12 +120,7 @@ const createCollection = <K extends CollectionName>(database: DatabaseSync, name
     return orUnavailable(() => prepared.all(...values)).map((row) => revive(row.document as string))
   }
 
-  const datePaths = findDatePaths(schemas[name] as mongoose.Schema)
-  const revive = (text: string): D => {
-    const document = JSON.parse(text) as Record<string, unknown>
-    for (const path of datePaths) reviveDate(document, path)
-    return document as unknown as D
-  }
+  const revive = (text: string): D => fromStored(JSON.parse(text)) as D
   const find = (id: string): D | undefined => {
     const row = orUnavailable(() => selectRow.get(id))
     return row && revive(row.document as string)
@@ -133,10 +136,10 @@ const createCollection = <K extends CollectionName>(database: DatabaseSync, name
 
   return {
     insert: async (document) => {
-      const stored = validated({ ...document, revision: 1, updatedAt: clock.now() })
+      const stored = toStored({ ...document, revision: 1, updatedAt: clock.now() })
       const text = JSON.stringify(stored)
       await write(() => orAlreadyExists(() => insertRow.run(document._id, 1, text)))
-      return stored as unknown as D
+      return fromStored(stored) as D
     },
     get: async (id) => {
       const document = find(id)
@@ -150,12 +153,12 @@ const createCollection = <K extends CollectionName>(database: DatabaseSync, name
     },
     replace: async (document) => {
       const revision = document.revision + 1
-      const stored = validated({ ...document, revision, updatedAt: clock.now() })
+      const stored = toStored({ ...document, revision, updatedAt: clock.now() })
       const text = JSON.stringify(stored)
       await write(() => {
         if (orAlreadyExists(() => updateRow.run(revision, text, document._id, document.revision)).changes !== 1) throw missed(document._id)
       })
-      return stored as unknown as D
+      return fromStored(stored) as D
     },
     remove: async ({ _id, revision }) => {
       await write(() => {
@@ -173,6 +176,7 @@ const createCollection = <K extends CollectionName>(database: DatabaseSync, name
         conditions.push(`(${expression('createdAt')}, id) > (?, ?)`)
         values.push(after.createdAt.toISOString(), after.id)
       }
+      if (page.leaveOutNewer) conditions.push(isKnown)
       const where = conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''
       // By name: where several values will do, the planner takes an index that it need not sort after, and reads all that is in it.
       const from = `${name} INDEXED BY ${indexName(name, index)}`
@@ -182,7 +186,7 @@ const createCollection = <K extends CollectionName>(database: DatabaseSync, name
     due: async ({ by, where = {}, until, limit, after }) => {
       checkLimit(limit)
       const equality = servedBy(name, Object.keys(where), [by, '_id']).fields
-      const conditions = [...equality.map((field) => `${expression(field)} = ?`), `${expression(by)} <= ?`]
+      const conditions = [...equality.map((field) => `${expression(field)} = ?`), `${expression(by)} <= ?`, isKnown]
       if (after) conditions.push(`(${expression(by)}, id) > (?, ?)`)
       return query(`SELECT document FROM ${name} WHERE ${conditions.join(' AND ')} ORDER BY ${expression(by)}, id LIMIT ?`, [
         ...equality.map((field) => where[field] as string),
@@ -191,32 +195,11 @@ const createCollection = <K extends CollectionName>(database: DatabaseSync, name
         limit,
       ])
     },
+    scan: async ({ after = '', limit }) => {
+      checkLimit(limit)
+      return query(`SELECT document FROM ${name} WHERE id > ? AND ${isKnown} ORDER BY id LIMIT ?`, [after, limit])
+    },
   }
 }
 
 const isUniqueViolation = (error: unknown): boolean => error instanceof Error && 'errcode' in error && UNIQUE_VIOLATIONS.includes(error.errcode as number)
-
-/** The paths of all Date fields of a schema; `*` stands for each element of an array. */
-const findDatePaths = (schema: mongoose.Schema): string[][] => {
-  const paths: string[][] = []
-  const visit = (part: mongoose.Schema, prefix: string[]) => {
-    part.eachPath((path, type) => {
-      const here = [...prefix, ...path.split('.')]
-      if (type.instance === 'Date') paths.push(here)
-      if ('schema' in type && type.schema) visit(type.schema as mongoose.Schema, type.instance === 'Array' ? [...here, '*'] : here)
-    })
-  }
-  visit(schema, [])
-  return paths
-}
-
-const reviveDate = (value: unknown, [head, ...rest]: string[]): void => {
-  if (head === undefined || typeof value !== 'object' || value === null) return
-  if (head === '*') {
-    for (const element of value as unknown[]) reviveDate(element, rest)
-    return
-  }
-  const object = value as Record<string, unknown>
-  if (rest.length > 0) reviveDate(object[head], rest)
-  else if (typeof object[head] === 'string') object[head] = new Date(object[head])
-}

@@ -4,6 +4,10 @@
  * server and SQLite all serve alike. Whatever must follow a write is marked in the same document (`repairAt`,
  * `dueAt`) or has an id derived from it.
  *
+ * Two versions of Tollgate may work on one store. Fields that this one does not know survive a `replace`. A document of a
+ * `schemaVersion` that it does not know is neither read, nor changed, nor due: every method that meets one rejects with
+ * AppError `newer_version`, but for `due` and `scan`, which leave it out.
+ *
  * Every adapter passes `test/contract/storage.ts`. All methods reject with AppError `unavailable` when the store
  * cannot be reached; what else they reject with is said at each.
  */
@@ -12,12 +16,14 @@ import type { CollectionName, Documents } from '../schemas/index.ts'
 export interface StoredDocument {
   _id: string
   revision: number
+  /** The form that it was read in. Absent: the first one. */
+  schemaVersion?: number | null | undefined
   createdAt: Date
   updatedAt: Date
 }
 
 /** A document as a caller makes it: storage adds `revision` and `updatedAt`. */
-export type New<D extends StoredDocument> = Omit<D, 'revision' | 'updatedAt'>
+export type New<D extends StoredDocument> = Omit<D, 'revision' | 'schemaVersion' | 'updatedAt'>
 
 export interface Page<D> {
   data: D[]
@@ -33,6 +39,8 @@ export interface PageQuery {
   /** 1 to 500. */
   limit: number
   cursor?: string | undefined
+  /** Documents of a newer version are left out, where each stands for itself. Without, the page is refused. */
+  leaveOutNewer?: boolean | undefined
 }
 
 export interface DueQuery {
@@ -84,6 +92,9 @@ export interface Collection<D extends StoredDocument> {
 
   /** Documents with work due, the longest overdue first. @throws Error when no declared index serves the query. */
   due(query: DueQuery): Promise<D[]>
+
+  /** Documents in order of `_id`, those after `after`: for a task that goes over all there is, and goes on where it stopped. */
+  scan(query: { after?: string | undefined; limit: number }): Promise<D[]>
 }
 
 export type Collections = { readonly [K in CollectionName]: Collection<Documents[K]> }

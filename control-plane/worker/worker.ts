@@ -9,6 +9,7 @@
 
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { pMapIterable } from 'p-map'
+import { isAppError } from '../../common/errors.ts'
 import { removeExpiredBlocks } from '../audit/expire.ts'
 import type { Services } from '../services.ts'
 import { every } from '../storage/every.ts'
@@ -114,7 +115,8 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
       await (collection === 'bundles' ? work : Promise.race([work, tooLong]))
       counts.set(lane, (counts.get(lane) ?? 0) + 1)
     } catch (error) {
-      log.error({ err: error, collection, id: document._id }, 'work failed, and is set aside')
+      if (isAppError(error, 'newer_version')) log.info({ collection, id: document._id }, 'work that a newer version of Tollgate has to do is left to it')
+      else log.error({ err: error, collection, id: document._id }, 'work failed, and is set aside')
       setAside.set(id, clock.nowMs() + SET_ASIDE_MS)
     } finally {
       ended.abort()
@@ -134,7 +136,7 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
 
   const liveTenants = async (): Promise<string[]> => {
     const ids: string[] = []
-    for await (const { mode, tenantId, ended } of every(storage.tenants, {})) if (mode === 'live' && !ended) ids.push(tenantId)
+    for await (const { mode, tenantId, ended } of every(storage.tenants, {}, { leaveOutNewer: true })) if (mode === 'live' && !ended) ids.push(tenantId)
     return ids
   }
 

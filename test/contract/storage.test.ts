@@ -3,8 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import test from 'ava'
+import mongoose from 'mongoose'
 import { systemClock } from '../../common/clock.ts'
 import { createLog } from '../../common/log.ts'
+import type { CollectionName } from '../../control-plane/schemas/index.ts'
 import { collectionNames, declaredIndexes } from '../../control-plane/storage/documents.ts'
 import { createMongoStorage } from '../../control-plane/storage/mongo/storage.ts'
 import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
@@ -20,10 +22,22 @@ testStorage(test, {
     const folder = await mkdtemp(join(tmpdir(), 'tollgate-'))
     const path = join(folder, 'store.sqlite')
     const [a, b] = [createSqliteStorage({ path, clock }), createSqliteStorage({ path, clock })]
+    const database = new DatabaseSync(path, { timeout: 5_000 })
+    const readStored = async (collection: CollectionName, id: string) => {
+      const row = database.prepare(`SELECT document FROM ${collection} WHERE id = ?`).get(id)
+      return JSON.parse(String(row?.document)) as Record<string, unknown>
+    }
     return {
       a,
       b,
+      openWith: async (migrations) => createSqliteStorage({ path, clock, migrations }),
+      readStored,
+      editStored: async (collection, id, edit) => {
+        const edited = JSON.stringify(edit(await readStored(collection, id)))
+        database.prepare(`UPDATE ${collection} SET document = ? WHERE id = ?`).run(edited, id)
+      },
       close: async () => {
+        database.close()
         await Promise.all([a.close(), b.close()])
         await rm(folder, { recursive: true })
       },
@@ -41,7 +55,19 @@ testStorage(
           const url = mongodbUrl()
           const a = await createMongoStorage({ url, clock, log })
           const b = await createMongoStorage({ url, clock, log })
-          return { a, b, close: async () => void (await Promise.all([a.close(), b.close()])) }
+          const client = await mongoose.createConnection(url).asPromise()
+          const raw = (collection: CollectionName) => client.collection<{ _id: string }>(collection)
+          return {
+            a,
+            b,
+            openWith: (migrations) => createMongoStorage({ url, clock, log, migrations }),
+            readStored: async (collection, id) => (await raw(collection).findOne({ _id: id })) ?? {},
+            editStored: async (collection, id, edit) => {
+              const stored = await raw(collection).findOne({ _id: id })
+              await raw(collection).replaceOne({ _id: id }, edit(stored ?? {}))
+            },
+            close: async () => void (await Promise.all([a.close(), b.close(), client.close()])),
+          }
         },
       },
 )

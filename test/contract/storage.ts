@@ -2,18 +2,34 @@
  * What every storage adapter owes, as `storage.ts` says it. An adapter's own test is a few lines that make one.
  */
 import type { ExecutionContext, TestFn } from 'ava'
+import { systemClock } from '../../common/clock.ts'
 import { type AppError, type ErrorCode, isAppError } from '../../common/errors.ts'
 import type { ApiKey } from '../../control-plane/schemas/api-key.ts'
 import type { Customer } from '../../control-plane/schemas/customer.ts'
+import type { CollectionName } from '../../control-plane/schemas/index.ts'
+import type { DocumentMigration } from '../../control-plane/schemas/migrations.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
-import type { New, Storage } from '../../control-plane/storage/storage.ts'
+import { rewriteOlder } from '../../control-plane/storage/rewrite-older.ts'
+import { MAX_PAGE, type New, type Storage } from '../../control-plane/storage/storage.ts'
 import { insertOrGet, update } from '../../control-plane/storage/update.ts'
 
 export interface StorageUnderTest {
   name: string
   /** Two handles on one store, as two processes would have; `missing` is why there is none to be had. */
-  open?: () => Promise<{ a: Storage; b: Storage; close(): Promise<void> }>
+  open?: () => Promise<OpenStores>
   missing?: string
+}
+
+export interface OpenStores {
+  a: Storage
+  b: Storage
+  /** The same store, as a version of Tollgate with these migrations sees it. */
+  openWith(migrations: readonly DocumentMigration[]): Promise<Storage>
+  /** Changes a document past the storage port, as a process of another version would. */
+  editStored(collection: CollectionName, id: string, edit: (stored: Record<string, unknown>) => Record<string, unknown>): Promise<void>
+  /** A document past the storage port, as it is stored. */
+  readStored(collection: CollectionName, id: string): Promise<Record<string, unknown>>
+  close(): Promise<void>
 }
 
 let made = 0
@@ -74,10 +90,10 @@ export const testStorage = (test: TestFn, adapter: StorageUnderTest): void => {
     return
   }
   const opened = open()
-  const check = (title: string, run: (t: ExecutionContext, store: Storage, other: Storage) => Promise<void>) => {
+  const check = (title: string, run: (t: ExecutionContext, store: Storage, other: Storage, stores: OpenStores) => Promise<void>) => {
     test(`${adapter.name}: ${title}`, async (t) => {
-      const { a, b } = await opened
-      await run(t, a, b)
+      const stores = await opened
+      await run(t, stores.a, stores.b, stores)
     })
   }
   test.after.always(`${adapter.name}: close`, async () => (await opened).close())
@@ -346,6 +362,146 @@ export const testStorage = (test: TestFn, adapter: StorageUnderTest): void => {
     for (const id of ["o'hara+x@exämple.com", '日本', 'a.b$c', '100%']) {
       const stored = await store.customers.insert(customer({ id, tenantId: `chars${made}` }))
       t.is((await store.customers.get(stored._id)).id, id)
+    }
+  })
+
+  check('a scan holds everything once, in order of the ids, and goes on after any of them', async (t, store) => {
+    const tenantId = `scan${made}`
+    for (const id of ['b', 'a', 'd', 'c']) await store.customers.insert(customer({ tenantId, id }))
+    const ids = async (after: string, limit: number) =>
+      (await store.customers.scan({ after, limit })).map(({ _id }) => _id).filter((id) => id.startsWith(`${tenantId}/`))
+    t.deepEqual(
+      await ids(`${tenantId}/`, 3),
+      ['a', 'b', 'c'].map((id) => `${tenantId}/sf/${id}`),
+    )
+    t.deepEqual((await ids(`${tenantId}/sf/c`, 500)).slice(0, 1), [`${tenantId}/sf/d`])
+  })
+
+  check('fields that this version does not know survive its replace, and no caller sees them', async (t, store, _, { editStored, readStored }) => {
+    const bill = {
+      paymentId: 'p',
+      seq: 1,
+      reason: 'period',
+      status: 'open',
+      lines: [],
+      creditMinor: 0,
+      amountMinor: 1,
+      openedAt: at,
+      creditableMinor: 1,
+    } as const
+    const period = { index: 0, start: at, end: at, wholeStart: at, wholeEnd: at }
+    const { _id } = await store.subscriptions.insert(
+      subscription({ bills: [{ ...bill, reason: 'period', status: 'open', lines: [], period, round: 0, failedRound: 0 }] }),
+    )
+    const ofNewer = { colour: 'green', nested: { since: 2 } }
+    await editStored('subscriptions', _id, (stored) => ({
+      ...stored,
+      ...ofNewer,
+      currentPeriod: { ...(stored.currentPeriod as object), tide: 'high' },
+      bills: [{ ...(stored.bills as object[])[0], tax: 7 }],
+    }))
+    const read = await store.subscriptions.get(_id)
+    t.false(JSON.stringify(read).includes('green'))
+    const [first] = read.bills
+    const changed = await store.subscriptions.replace({
+      ...read,
+      paidAt: 'acct',
+      currentPeriod: { ...read.currentPeriod, creditableMinor: 5 },
+      bills: first ? [{ ...first, round: 1 }] : [],
+    })
+    t.is(changed.currentPeriod.creditableMinor, 5)
+    t.false(JSON.stringify(changed).includes('green'))
+    await store.subscriptions.replace({ ...changed, paidAt: 'other' })
+    const stored = await readStored('subscriptions', _id)
+    t.like(stored, { ...ofNewer, paidAt: 'other', revision: 3 })
+    t.like(stored.currentPeriod, { tide: 'high', creditableMinor: 5 })
+    t.like((stored.bills as object[])[0], { tax: 7, round: 1 })
+    const [due] = (await store.subscriptions.page({ where: { tenantId: read.tenantId }, limit: 1 })).data
+    t.false(JSON.stringify(due).includes('green'))
+  })
+
+  check('a document of a newer version is not read, changed, listed or due, and its revision stays', async (t, store, _, { editStored, readStored }) => {
+    const clock = `newer${made}`
+    const insert = (tenantId: string) => store.subscriptions.insert(subscription({ tenantId, clock, dueAt: at, repairAt: at }))
+    const [known, newer] = [await insert(clock), await insert(clock)]
+    await editStored('subscriptions', newer._id, (stored) => ({ ...stored, schemaVersion: 2, status: 'hibernating' }))
+    const until = new Date(at.getTime() + 1)
+    for (const work of [
+      store.subscriptions.get(newer._id),
+      store.subscriptions.find(newer._id),
+      store.subscriptions.page({ where: { tenantId: clock }, limit: 10 }),
+      update(store.subscriptions, newer._id, (document) => ({ ...document, paidAt: 'x' })),
+    ])
+      await code(t, work, 'newer_version')
+    t.deepEqual((await store.subscriptions.page({ where: { tenantId: clock }, limit: 10, leaveOutNewer: true })).data, [known])
+    t.deepEqual(await store.subscriptions.due({ by: 'dueAt', where: { clock }, until, limit: 10 }), [known])
+    const toRepair = await store.subscriptions.due({ by: 'repairAt', until, limit: 500 })
+    t.false(toRepair.some(({ _id }) => _id === newer._id))
+    t.false((await store.subscriptions.scan({ after: `${clock}/`, limit: 500 })).some(({ _id }) => _id === newer._id))
+    t.like(await readStored('subscriptions', newer._id), { revision: 1, status: 'hibernating', schemaVersion: 2 })
+  })
+
+  check('a document of version 1 names no version, so that the versions before there were any can read it', async (t, store, _, { readStored }) => {
+    const { _id } = await store.customers.insert(customer())
+    await store.customers.replace(await store.customers.get(_id))
+    t.false('schemaVersion' in (await readStored('customers', _id)))
+  })
+
+  check('an older document is brought up to date when it is read, and stored so when it is written', async (t, store, _, { openWith, readStored }) => {
+    const migrations: DocumentMigration[] = [
+      { collection: 'customers', to: 2, title: 'e-mail addresses in lower case', migrate: (old) => ({ ...old, email: String(old.email).toLowerCase() }) },
+      { collection: 'customers', to: 3, title: 'names begin with a capital', migrate: (old) => ({ ...old, name: `Dr ${old.name}` }) },
+    ]
+    const old = await store.customers.insert(customer({ email: 'A@EXAMPLE.COM', name: 'who' }))
+    const newer = await openWith(migrations)
+    try {
+      const read = await newer.customers.get(old._id)
+      t.like(read, { email: 'a@example.com', name: 'Dr who', revision: 1 })
+      t.is((await readStored('customers', old._id)).email, 'A@EXAMPLE.COM', 'reading writes nothing')
+      await newer.customers.replace(read)
+      t.like(await newer.customers.get(old._id), { email: 'a@example.com', name: 'Dr who', revision: 2 })
+      t.like(await readStored('customers', old._id), { schemaVersion: 3, name: 'Dr who' })
+      await code(t, store.customers.get(old._id), 'newer_version')
+      await code(t, store.customers.replace({ ...old, name: 'older' }), 'newer_version')
+      const made = await newer.customers.insert(customer({ email: 'B@EXAMPLE.COM' }))
+      t.is((await newer.customers.get(made._id)).email, 'B@EXAMPLE.COM', 'what is new is in the present form')
+      await code(t, store.customers.remove({ _id: made._id, revision: 7 }), 'newer_version')
+    } finally {
+      await newer.close()
+    }
+  })
+
+  check('older documents are rewritten once, by a task that goes on where it was cut off', async (t, store, _, { openWith, readStored }) => {
+    const migrations: DocumentMigration[] = [
+      { collection: 'roles', to: 2, title: 'names in capitals', migrate: (old) => ({ ...old, name: `${old.name}`.toUpperCase() }) },
+    ]
+    const tenantId = `rewrite${made}`
+    const insert = (n: number) =>
+      store.roles.insert({ _id: `${tenantId}/${String(n).padStart(4, '0')}`, tenantId, id: `r${n}`, name: `r${n}`, permissions: [], createdAt: at })
+    const ids: string[] = []
+    for (let n = 0; n < MAX_PAGE + 20; n += 1) ids.push((await insert(n))._id)
+    const [removed, changed] = [ids.pop() ?? '', ids[3] ?? '']
+    const newer = await openWith(migrations)
+    try {
+      await newer.roles.replace(await newer.roles.get(changed))
+      const said: string[] = []
+      const cutOff = (line: string) => {
+        said.push(line)
+        if (line.includes('so far')) throw new Error('cut off')
+      }
+      await t.throwsAsync(rewriteOlder({ storage: newer, clock: systemClock, say: cutOff, migrations }))
+      t.is(said.at(0), 'roles to version 2 (2: names in capitals)')
+      await newer.roles.remove(await newer.roles.get(removed))
+      t.deepEqual(await rewriteOlder({ storage: newer, clock: systemClock, say: (line) => said.push(line), migrations }), ['roles to version 2'])
+      t.regex(said.at(-1) ?? '', new RegExp(`: ${ids.length - 1} rewritten so far$`), 'nothing twice')
+      for (const id of ids.filter((_id, n) => n % 50 === 0 || n > MAX_PAGE))
+        t.like(await readStored('roles', id), { schemaVersion: 2, name: (await newer.roles.get(id)).id.toUpperCase(), revision: 2 })
+      t.deepEqual(await rewriteOlder({ storage: newer, clock: systemClock, say: t.fail, migrations }), [], 'it is finished')
+      const late = await insert(9_000)
+      t.deepEqual(await rewriteOlder({ storage: newer, clock: systemClock, say: () => {}, again: true, migrations }), ['roles to version 2'])
+      t.like(await readStored('roles', late._id), { schemaVersion: 2, name: 'R9000' })
+    } finally {
+      await newer.close()
     }
   })
 

@@ -188,7 +188,7 @@ async function* numbered(reads: AsyncIterable<Read>, look: () => Promise<void>):
 /** Payments at the report's account that were made in its time and that no report has. */
 async function* unsettled(services: Services, tenant: Tenant, { account, from, to }: SettlementReport): AsyncGenerator<Payment> {
   if (!from || !to) return
-  for await (const payment of every(services.storage.payments, { tenantId: tenant.tenantId }, from)) {
+  for await (const payment of every(services.storage.payments, { tenantId: tenant.tenantId }, { from })) {
     if (payment.createdAt >= to) return
     if (payment.attempts.some((attempt) => attempt.account === account && attempt.status === 'succeeded') && !isSettled(payment)) yield payment
   }

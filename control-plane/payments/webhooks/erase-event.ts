@@ -24,7 +24,7 @@ const eraseEvent = (services: Services, event: WebhookEvent): Promise<WebhookEve
 const eraseTogether = async (services: Services, event: WebhookEvent): Promise<void> => {
   const { tenantId, account, createdAt, rawBody } = event
   const where = { tenantId, account }
-  for await (const other of every(services.storage.webhookEvents, where, createdAt)) {
+  for await (const other of every(services.storage.webhookEvents, where, { from: createdAt })) {
     if (other.createdAt > createdAt) return
     if (other.rawBody === rawBody) await eraseEvent(services, other)
   }

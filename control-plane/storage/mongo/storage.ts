@@ -8,9 +8,11 @@ import { ConfigError } from '../../../common/config.ts'
 import type { Log } from '../../../common/log.ts'
 import { tenantOf } from '../../keys.ts'
 import type { CollectionName, Documents } from '../../schemas/index.ts'
+import type { DocumentMigration } from '../../schemas/migrations.ts'
 import {
   alreadyExists,
   checkLimit,
+  codecFor,
   collectionNames,
   decodeCursor,
   notFound,
@@ -18,7 +20,6 @@ import {
   servedBy,
   servedByUnique,
   toPage,
-  validatorFor,
 } from '../documents.ts'
 import type { Collection, PageQuery, Storage } from '../storage.ts'
 import { connectMongo, type Database, databaseOf } from './connect.ts'
@@ -30,6 +31,8 @@ export interface MongoStorageOptions {
   url: string
   clock: Clock
   log: Log
+  /** Other than those of this version: for tests. */
+  migrations?: readonly DocumentMigration[]
 }
 
 /** @throws AppError `unavailable`; ConfigError when indexes are missing that only `npm run migrate` builds. */
@@ -44,7 +47,7 @@ export const createMongoStorage = async (options: MongoStorageOptions): Promise<
     await connection.close()
     throw error
   }
-  const collections = Object.fromEntries(collectionNames.map((name) => [name, createCollection(database, name, options.clock)])) as unknown as Omit<
+  const collections = Object.fromEntries(collectionNames.map((name) => [name, createCollection(database, name, options)])) as unknown as Omit<
     Storage,
     'ping' | 'serverTime' | 'close'
   >
@@ -74,14 +77,17 @@ const warnOfKnownFaults = async (database: Database, log: Log): Promise<void> =>
 const whereIn = (where: PageQuery['where']) =>
   Object.fromEntries(Object.entries(where).map(([field, wanted]) => [field, typeof wanted === 'string' ? wanted : { $in: wanted }]))
 
-const createCollection = <K extends CollectionName>(database: Database, name: K, clock: Clock): Collection<Documents[K]> => {
+const createCollection = <K extends CollectionName>(database: Database, name: K, { clock, migrations }: MongoStorageOptions): Collection<Documents[K]> => {
   type D = Documents[K]
-  const validated = validatorFor(name)
+  const { version, toStored, fromStored } = codecFor(name, migrations)
   const collection = database.collection<{ _id: string; tenantId: string; revision?: number }>(name)
-  const read = (document: unknown): D => document as D
+  const read = (document: object): D => fromStored(document) as D
+  const readIfFound = (document: object | null): D | undefined => (document === null ? undefined : read(document))
+  /** It names no version, or one that we know. */
+  const isKnown = { schemaVersion: { $not: { $gt: version } } }
   /** With its shard key, so that a cluster asks one shard. These ids are hashes, and spread by themselves. */
   const byId = (id: string) => (name === 'idempotencyRecords' ? { _id: id } : { _id: id, tenantId: tenantOf(id) })
-  const find = (id: string) => orUnavailable(async () => read((await collection.findOne(byId(id))) ?? undefined) as D | undefined)
+  const find = (id: string) => orUnavailable(async () => readIfFound(await collection.findOne(byId(id))))
   const missed = async (id: string) => ((await find(id)) ? revisionConflict(name) : notFound(name))
   const rejectDuplicate = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
@@ -93,7 +99,7 @@ const createCollection = <K extends CollectionName>(database: Database, name: K,
 
   return {
     insert: async (document) => {
-      const stored = validated({ ...document, revision: 1, updatedAt: clock.now() })
+      const stored = toStored({ ...document, revision: 1, updatedAt: clock.now() })
       await rejectDuplicate(() => collection.insertOne(stored as { _id: string; tenantId: string }))
       return read(stored)
     },
@@ -105,11 +111,11 @@ const createCollection = <K extends CollectionName>(database: Database, name: K,
     find,
     findUnique: async (field, value) => {
       servedByUnique(name, field)
-      return orUnavailable(async () => read((await collection.findOne({ [field]: value })) ?? undefined) as D | undefined)
+      return orUnavailable(async () => readIfFound(await collection.findOne({ [field]: value })))
     },
     replace: async (document) => {
       const revision = document.revision + 1
-      const stored = validated({ ...document, revision, updatedAt: clock.now() })
+      const stored = toStored({ ...document, revision, updatedAt: clock.now() })
       const filter = { ...byId(document._id), revision: document.revision }
       const { matchedCount } = await rejectDuplicate(() => collection.replaceOne(filter, stored as { tenantId: string }))
       if (matchedCount !== 1) throw await missed(document._id)
@@ -129,12 +135,12 @@ const createCollection = <K extends CollectionName>(database: Database, name: K,
         : {}
       const rows = await orUnavailable(() =>
         collection
-          .find({ ...whereIn(page.where), ...keyset })
+          .find({ ...whereIn(page.where), ...keyset, ...(page.leaveOutNewer ? isKnown : {}) })
           .sort({ createdAt: 1, _id: 1 })
           .limit(page.limit + 1)
           .toArray(),
       )
-      return toPage(page, rows as unknown as D[])
+      return toPage(page, rows.map(read))
     },
     due: async ({ by, where = {}, until, limit, after }) => {
       checkLimit(limit)
@@ -143,6 +149,7 @@ const createCollection = <K extends CollectionName>(database: Database, name: K,
         collection
           .find({
             ...where,
+            ...isKnown,
             // That it exists is said besides: not every planner concludes that the index of those that have it will do.
             [by]: { $exists: true, $lte: until, ...(after ? { $gte: after.at } : {}) },
             ...(after ? { $or: [{ [by]: { $gt: after.at } }, { _id: { $gt: after.id } }] } : {}),
@@ -151,7 +158,18 @@ const createCollection = <K extends CollectionName>(database: Database, name: K,
           .limit(limit)
           .toArray(),
       )
-      return rows as unknown as D[]
+      return rows.map(read)
+    },
+    scan: async ({ after, limit }) => {
+      checkLimit(limit)
+      const rows = await orUnavailable(() =>
+        collection
+          .find({ ...isKnown, ...(after === undefined ? {} : { _id: { $gt: after } }) })
+          .sort({ _id: 1 })
+          .limit(limit)
+          .toArray(),
+      )
+      return rows.map(read)
     },
   }
 }

@@ -1,0 +1,16 @@
+import type { InferRawDocType } from 'mongoose'
+import { defineFields, defineSchema } from './schema.ts'
+
+/** How far `npm run migrate` has come with one task: one document per task, of the platform. */
+const fields = defineFields({
+  name: { type: String, required: true },
+  /** Documents up to this `_id` have been looked at. */
+  after: { type: String },
+  /** How many were rewritten. */
+  rewritten: { type: Number, required: true, min: 0 },
+  finishedAt: { type: Date },
+})
+
+export type MigrationRecord = InferRawDocType<typeof fields>
+export const migrationRecordSchema = defineSchema(fields)
+migrationRecordSchema.index({ createdAt: 1, _id: 1 })

@@ -1,0 +1,140 @@
+/**
+ * Between a document as it is stored and as commands know it, by its mongoose schema. On the way in it is validated and
+ * cast, with mongoose's own types, casts and validators, but without making a mongoose document of it: that costs ten
+ * times as much, and was most of what a write cost. On the way out an older form is brought up to date, and a form that
+ * only a newer version knows is refused.
+ */
+import type mongoose from 'mongoose'
+import { AppError } from '../../common/errors.ts'
+import type { DocumentMigration } from '../schemas/migrations.ts'
+
+type Values = Record<PropertyKey, unknown>
+type Convert = (value: unknown, path: string) => unknown
+
+/** What mongoose has on its schema types and does not declare. */
+interface SchemaType {
+  instance: string
+  schema?: mongoose.Schema
+  isRequired?: boolean
+  options: Values
+  /** Of an array: the type of its elements. */
+  embeddedSchemaType?: SchemaType
+  cast(value: unknown): unknown
+  doValidateSync(value: unknown, scope: unknown): Error | undefined
+}
+
+/**
+ * The fields of an object that this version does not know: a newer one wrote them. A spread copies them, so whoever
+ * changes a document keeps them without knowing; an answer to a caller does not show them.
+ */
+const FIELDS_OF_NEWER = Symbol('fields of a newer version')
+
+const invalid = (path: string, why: string): Error => new Error(`${path}: ${why}`)
+
+const checkArray = (type: SchemaType): Convert => {
+  const checkElement = type.schema ? checkObject(type.schema) : checkValue(type.embeddedSchemaType as SchemaType)
+  return (value, path) => {
+    if (!Array.isArray(value)) throw invalid(path, 'is not an array')
+    return value.map((element, n) => checkElement(element, `${path}.${n}`))
+  }
+}
+
+const checkValue = (type: SchemaType): Convert => {
+  if (type.instance === 'Mixed') return (value) => value
+  if (type.instance === 'Array') return checkArray(type)
+  if (type.schema) return checkObject(type.schema)
+  return (value, path) => {
+    const cast = type.cast(value)
+    const error = type.doValidateSync(cast, undefined)
+    if (error) throw invalid(path, error.message)
+    return cast
+  }
+}
+
+const defaultOf = ({ instance, options }: SchemaType): (() => unknown) | undefined => {
+  if (instance === 'Array' && !('default' in options)) return () => []
+  return options.default === undefined ? undefined : () => options.default
+}
+
+/** A field that no schema names is a mistake of ours, and never stored in silence. */
+const checkObject = (schema: mongoose.Schema): Convert => {
+  const fields = new Map<string, { check: Convert; required: boolean; makeDefault: (() => unknown) | undefined }>()
+  schema.eachPath((name, declared) => {
+    const type = declared as unknown as SchemaType
+    fields.set(name, { check: checkValue(type), required: type.isRequired === true, makeDefault: defaultOf(type) })
+  })
+  return (value, path) => {
+    if (typeof value !== 'object' || value === null) throw invalid(path, 'is not an object')
+    const given = value as Values
+    const result: Values = {}
+    for (const name in given) if (!fields.has(name) && given[name] !== undefined) throw invalid(`${path}.${name}`, 'is in no schema')
+    for (const [name, { check, required, makeDefault }] of fields) {
+      const said = given[name] === undefined ? makeDefault?.() : given[name]
+      if (said === undefined || said === null) {
+        if (required) throw invalid(`${path}.${name}`, 'is required')
+        if (said === null) result[name] = null
+      } else result[name] = check(said, `${path}.${name}`)
+    }
+    const ofNewer = given[FIELDS_OF_NEWER]
+    return ofNewer ? { ...result, ...ofNewer } : result
+  }
+}
+
+/** How a value of this type is read; undefined where it is the same as stored. It changes objects in place: they are nobody else's yet. */
+const readValue = (type: SchemaType): Convert | undefined => {
+  if (type.instance === 'Date') return (value) => (typeof value === 'string' ? new Date(value) : value)
+  if (type.instance === 'Array') {
+    const readElement = type.schema ? readObject(type.schema) : type.embeddedSchemaType && readValue(type.embeddedSchemaType)
+    return readElement && ((value, path) => (Array.isArray(value) ? value.map((element) => readElement(element, path)) : value))
+  }
+  return type.schema && readObject(type.schema)
+}
+
+const readObject = (schema: mongoose.Schema): Convert => {
+  const fields = new Map<string, Convert | undefined>()
+  schema.eachPath((name, declared) => {
+    fields.set(name, readValue(declared as unknown as SchemaType))
+  })
+  return (value, path) => {
+    if (typeof value !== 'object' || value === null) return value
+    const stored = value as Values
+    let ofNewer: Values | undefined
+    for (const name in stored) {
+      const read = fields.get(name)
+      if (read) stored[name] = read(stored[name], path)
+      else if (!fields.has(name)) {
+        ofNewer ??= {}
+        ofNewer[name] = stored[name]
+        delete stored[name]
+      }
+    }
+    if (ofNewer) stored[FIELDS_OF_NEWER] = ofNewer
+    return stored
+  }
+}
+
+export interface DocumentCodec {
+  /** The version that documents are stored in; one that is stored in a later one is of a newer Tollgate. */
+  version: number
+  /** @throws Error when the document does not satisfy its schema. */
+  toStored(document: object): Record<string, unknown>
+  /** The document in its present form; what is given may be changed. @throws AppError `newer_version`. */
+  fromStored(stored: object): unknown
+}
+
+export const createCodec = (schema: mongoose.Schema, name: string, noun: string, migrations: readonly DocumentMigration[]): DocumentCodec => {
+  const [check, read] = [checkObject(schema), readObject(schema)]
+  const version = migrations.at(-1)?.to ?? 1
+  return {
+    version,
+    // Version 1 goes without saying, so that the versions that did not know of it yet can read it.
+    toStored: (document) => check(version === 1 ? document : { ...document, schemaVersion: version }, name) as Record<string, unknown>,
+    fromStored: (stored) => {
+      const { schemaVersion: storedAs = 1 } = stored as { schemaVersion?: number | null }
+      if ((storedAs ?? 1) > version)
+        throw new AppError('newer_version', `this ${noun} was stored by a newer version of Tollgate: ask again, and finish the upgrade if the error stays`)
+      const older = migrations.filter(({ to }) => to > (storedAs ?? 1))
+      return read(older.length === 0 ? stored : older.reduce((document, { migrate }) => migrate(document), stored as Record<string, unknown>), name)
+    },
+  }
+}
