@@ -43,9 +43,10 @@ const environment = (env: Record<string, string>): NodeJS.ProcessEnv => {
 export const runCommand = async (script: string, args: string[], env: Record<string, string>): Promise<string> =>
   (await promisify(execFile)(process.execPath, [script, ...args], { cwd: root, env: environment(env) })).stdout
 
-export const startProcess = async (script: string, env: Record<string, string>): Promise<Process> => {
+/** @param from the folder of the version that runs; this one without. */
+export const startProcess = async (script: string, env: Record<string, string>, from = root): Promise<Process> => {
   const child = spawnOwned(process.execPath, [script], {
-    cwd: root,
+    cwd: from,
     env: environment(env),
     stdio: ['ignore', 'pipe', 'pipe'],
   })
@@ -104,7 +105,8 @@ export interface World {
   name: string
   /** Why it cannot be had here. */
   missing?: string
-  start(env?: Record<string, string>): Promise<Tollgate>
+  /** @param from the folder of the version that runs; this one without. */
+  start(env?: Record<string, string>, from?: string): Promise<Tollgate>
 }
 
 interface Parts {
@@ -112,20 +114,21 @@ interface Parts {
   close(): Promise<void>
 }
 
-const startSimulator = async (dataDir: string) => {
+const startSimulator = async (dataDir: string, from: string | undefined) => {
   const secret = `whsec_${randomBytes(32).toString('base64')}`
-  const simulator = await startProcess('psp-simulator/main.ts', { SIMULATOR_PORT: '0', SIMULATOR_WEBHOOK_SECRET: secret, DATA_DIR: join(dataDir, 'simulator') })
+  const env = { SIMULATOR_PORT: '0', SIMULATOR_WEBHOOK_SECRET: secret, DATA_DIR: join(dataDir, 'simulator') }
+  const simulator = await startProcess('psp-simulator/main.ts', env, from)
   return { simulator, env: { SIMULATOR_URL: simulator.ready, SIMULATOR_WEBHOOK_SECRET: secret } }
 }
 
-const start = async (apart: boolean, makeParts: () => Promise<Parts>, extra: Record<string, string>): Promise<Tollgate> => {
+const start = async (apart: boolean, makeParts: () => Promise<Parts>, extra: Record<string, string>, from?: string): Promise<Tollgate> => {
   // A part that does not start takes those that did with it.
   await using started = new AsyncDisposableStack()
   const dataDir = await mkdtemp(join(tmpdir(), 'tollgate-'))
   started.defer(() => rm(dataDir, { recursive: true, force: true }))
   const parts = await makeParts()
   started.defer(parts.close)
-  const { simulator, env: simulatorEnv } = await startSimulator(dataDir)
+  const { simulator, env: simulatorEnv } = await startSimulator(dataDir, from)
   started.defer(async () => void (await simulator.stop('SIGKILL')))
   const env = {
     DATA_DIR: dataDir,
@@ -141,10 +144,10 @@ const start = async (apart: boolean, makeParts: () => Promise<Parts>, extra: Rec
     ...extra,
   }
   const script = apart ? 'control-plane/main.ts' : 'all-in-one/main.ts'
-  let controlPlane = await startProcess(script, env)
+  let controlPlane = await startProcess(script, env, from)
   started.defer(async () => void (await controlPlane.stop('SIGKILL')))
   // It is ready when there is a feed, which the control plane has made.
-  const sidecar = apart ? await startProcess('sidecar/main.ts', env) : undefined
+  const sidecar = apart ? await startProcess('sidecar/main.ts', env, from) : undefined
   started.defer(async () => void (await sidecar?.stop('SIGKILL')))
   const all = started.move()
   return {
@@ -157,7 +160,7 @@ const start = async (apart: boolean, makeParts: () => Promise<Parts>, extra: Rec
     },
     sidecar: sidecar ?? controlPlane,
     restartControlPlane: async () => {
-      controlPlane = await startProcess(script, env)
+      controlPlane = await startProcess(script, env, from)
     },
     close: () => all.disposeAsync(),
   }
@@ -170,19 +173,19 @@ const withNats = async (env: Record<string, string>): Promise<Parts> => {
 
 export const embedded: World = {
   name: 'SQLite and in-process feed',
-  start: (env = {}) => start(false, async () => ({ env: {}, close: async () => {} }), env),
+  start: (env = {}, from) => start(false, async () => ({ env: {}, close: async () => {} }), env, from),
 }
 
 export const sqliteAndNats: World = {
   name: 'SQLite and NATS',
   ...(natsMissing ? { missing: natsMissing } : {}),
-  start: (env = {}) => start(true, () => withNats({}), env),
+  start: (env = {}, from) => start(true, () => withNats({}), env, from),
 }
 
 export const mongodbAndNats: World = {
   name: 'MongoDB and NATS',
   ...((natsMissing ?? mongodbMissing) ? { missing: natsMissing ?? mongodbMissing ?? '' } : {}),
-  start: (env = {}) => start(true, () => withNats({ MONGODB_URL: mongodbUrl(), CREDENTIALS_KEY }), env),
+  start: (env = {}, from) => start(true, () => withNats({ MONGODB_URL: mongodbUrl(), CREDENTIALS_KEY }), env, from),
 }
 
 /** Where the end-to-end suite runs. */
