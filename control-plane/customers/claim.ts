@@ -38,6 +38,8 @@ export interface Claimed {
   method: PaymentMethod | undefined
   /** The subscription begins with a trial. */
   hasTrial: boolean
+  /** The customer was made for it. */
+  isNew: boolean
 }
 
 /** More subscriptions than anybody makes for one customer in one moment; bounds the document. */
@@ -175,7 +177,7 @@ export const claimForSubscription = async (
     }
     try {
       const customer = await write(services, tenant, key, known, [...others, claim], method)
-      return { customer, method, hasTrial }
+      return { customer, method, hasTrial, isNew: known === undefined }
     } catch (error) {
       if (!isAppError(error, 'revision_conflict', 'already_exists') || tries === MAX_TRIES) throw error
     }

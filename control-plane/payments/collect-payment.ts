@@ -14,7 +14,7 @@ import { methodsFor, nextAttempt, nextStep, type Step } from './machine/next-att
 import { makeRefunds } from './make-refunds.ts'
 import { methodsOf } from './methods-of.ts'
 import { storeNext } from './new-payment.ts'
-import { CustomerErased, loadParties, loadRoutableAccounts, openAccount, routeOf } from './routing/load-route.ts'
+import { CustomerErased, loadAccounts, loadParties, openAccount, routeOf } from './routing/load-route.ts'
 import { nameOf, sendCharge, storeOutcome, unknown } from './send-charge.ts'
 
 /** One attempt an account and a few lost races; more steps than this on one payment is a fault. */
@@ -58,13 +58,13 @@ const makeAttempt = async (services: Services, tenant: Tenant, payment: Payment)
     throw error
   })
   if (parties instanceof CustomerErased) return storeNext(services.storage, stoppedByErasure(payment, parties.as, repairTime(services)))
-  const accounts = await loadRoutableAccounts(services, tenant, parties.storefront)
+  const accounts = await loadAccounts(services, tenant, parties.storefront)
   const now = tenantNow(services, tenant)
   const methods = methodsFor(payment, methodsOf(payment, parties.customer), parties.storefront.billing.tryOtherMethods === true, now)
   const routed = methods.map((method) => ({ method, ...routeOf(payment, parties, accounts, method) }))
   const next = nextAttempt(payment, routed, parties.storefront.billing, now)
   if ('none' in next) return storeNext(services.storage, fail(payment, next.none, repairTime(services)))
-  const opened = await openAccount(services, tenant, next.account)
+  const opened = accounts.find(({ id }) => id === next.account)?.opened ?? (await openAccount(services, tenant, next.account))
   const wait = 'psp' in opened ? opened.timeoutMs : 0
   const starting = startAttempt(payment, next.account, next.method.id, next.route, now, attemptRepairTime(services, wait))
   if (next.circuitOpen) {

@@ -1,5 +1,4 @@
 /** Looks at a payment whose time has come: asks about attempts without an outcome, ends waiting in vain, and makes refunds that are due. */
-import { keys } from '../keys.ts'
 import type { Attempt, Payment } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { type Services, tenantNow } from '../services.ts'
@@ -24,10 +23,10 @@ const lookAtAttempt = async (services: Services, tenant: Tenant, payment: Paymen
   return giveUpAttempt(services, tenant, asked, latest, { why: 'the customer did not act in time', goOn: true })
 }
 
-/** @throws AppError `not_found`. */
-export const lookAtPayment = async (services: Services, tenant: Tenant, paymentId: string): Promise<Payment> => {
-  let current = await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId))
-  for (const { id } of current.attempts) {
+/** @param payment as the caller last saw it. */
+export const lookAtPayment = async (services: Services, tenant: Tenant, payment: Payment): Promise<Payment> => {
+  let current = payment
+  for (const { id } of payment.attempts) {
     const attempt = current.attempts.find((one) => one.id === id)
     if (attempt) current = await lookAtAttempt(services, tenant, current, attempt)
   }

@@ -12,6 +12,7 @@ import { refundableMinor, requestRefund } from './machine/refunds.ts'
 import { makeRefunds } from './make-refunds.ts'
 import { type OneTimeInput, oneTimePayment } from './new-payment.ts'
 import { checkPayable } from './routing/check-payable.ts'
+import { loadAccounts } from './routing/load-route.ts'
 
 /** @param id the same for a repeat of the same request. @throws AppError `unknown_reference`, `invalid_request` or `no_eligible_psp`. */
 export const payOnce = async (
@@ -32,7 +33,7 @@ export const payOnce = async (
   const known = await customers.find(keys.customer(tenantId, input.storefrontId, input.customerId))
   const method = named === undefined ? known?.paymentMethods[0] : methodNamed(tenant, storefront, known, named)
   if (!method) throw fieldError('invalid_request', 'paymentMethod', 'is needed: the customer has no payment method')
-  await checkPayable(services, tenant, storefront, { paymentId: id, ...input, country: known?.country ?? undefined, method })
+  checkPayable(storefront, await loadAccounts(services, tenant, storefront), { paymentId: id, ...input, country: known?.country ?? undefined, method })
 
   const customer = await customerFor(services, tenant, input.storefrontId, input.customerId)
   // A token that is good for one payment is no method of the customer: it stays with the payment.

@@ -13,4 +13,4 @@ const fields = defineFields({
 
 export type MigrationRecord = InferRawDocType<typeof fields>
 export const migrationRecordSchema = defineSchema(fields)
-migrationRecordSchema.index({ createdAt: 1, _id: 1 })
+migrationRecordSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })

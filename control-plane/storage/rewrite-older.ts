@@ -40,7 +40,7 @@ export const rewriteOlder = async (options: RewriteOptions): Promise<string[]> =
     storage: {
       executed: async () => {
         const names: string[] = []
-        for await (const { name, finishedAt } of every(records, {})) if (finishedAt) names.push(name)
+        for await (const { name, finishedAt } of every(records, { tenantId: PLATFORM })) if (finishedAt) names.push(name)
         return names
       },
       logMigration: async ({ name }) => void (await update(records, keys.migrationRecord(name), (record) => ({ ...record, finishedAt: clock.now() }))),

@@ -35,6 +35,8 @@ export interface AdvancedSubscription {
   subscription: Subscription
   /** The payment it waits for, or the last one it made in this call. */
   payment: Payment | undefined
+  /** The payment that was to be looked at, as it is then. */
+  lookedAt?: Payment | undefined
   /** The revision of the customer's set that shows all this. */
   entitlementRevision: number
 }
@@ -44,21 +46,36 @@ export const momentOf = (services: Services, tenant: Tenant): Moment => ({ now: 
 export interface Advance {
   /** The subscription as the caller last saw it, which saves reading it. */
   known?: Subscription | undefined
-  /** A payment that is due to be looked at: somebody has told of it, its time has come, or a crash left it half-done. */
-  paymentId?: string | undefined
+  /** Bills from this one on were opened by the caller a moment ago, so that they have no payments yet. */
+  firstNewBill?: number | undefined
+  /** A payment that is due to be looked at, as the caller last saw it: somebody has told of it, its time has come, or a crash left it half-done. */
+  lookAt?: Payment | undefined
+}
+
+/**
+ * What this call has seen of payments, so that none is read twice. All of it may be old: whatever is written from it is
+ * compared, and a lost race forgets it.
+ */
+interface SeenPayments {
+  byId: Map<string, Payment>
+  /** Bills from this one on were opened in this call. Should somebody be quicker, the insert of their payment says so. */
+  firstNewBill: number
 }
 
 export const advanceSubscription = async (
   services: Services,
   tenant: Tenant,
   subscriptionId: string,
-  { known, paymentId }: Advance = {},
+  { known, firstNewBill = Number.POSITIVE_INFINITY, lookAt }: Advance = {},
 ): Promise<AdvancedSubscription> => {
   const { subscriptions } = services.storage
   const id = keys.subscription(tenant.tenantId, subscriptionId)
   let payment: Payment | undefined
   let current = known
-  let [isLookedAt, isSeen] = [paymentId === undefined, paymentId === undefined]
+  let [isLookedAt, isNoted] = [lookAt === undefined, lookAt === undefined]
+  const seen: SeenPayments = { byId: new Map(lookAt ? [[lookAt.id, lookAt]] : []), firstNewBill }
+  const toLookAt = async (paymentId: string): Promise<Payment> =>
+    seen.byId.get(paymentId) ?? (await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId)))
   let limits: Subscription['chargeLimits']
   /** What time does next may make a bill: its amount has to be one that the storefront's accounts can take. */
   const chargeable = async (subscription: Subscription): Promise<Subscription> => {
@@ -77,31 +94,35 @@ export const advanceSubscription = async (
       const moved = afterTime(subscription, momentOf(services, tenant))
       if (moved) {
         current = await subscriptions.replace(moved)
+        seen.firstNewBill = Math.min(seen.firstNewBill, subscription.billsMade)
         continue
       }
-      const billed = await bringBillsToRest(services, tenant, subscription)
+      const billed = await bringBillsToRest(services, tenant, subscription, seen)
       payment = billed.payment ?? payment
       if (billed.subscription) {
         current = billed.subscription
         continue
       }
       // Whether the payment is still wanted is the subscription's to say: only now is it asked about.
-      if (paymentId !== undefined && !isLookedAt) {
+      if (lookAt && !isLookedAt) {
+        seen.byId.set(lookAt.id, await lookAtPayment(services, tenant, await toLookAt(lookAt.id)))
         isLookedAt = true
-        await lookAtPayment(services, tenant, paymentId)
         current = subscription
         continue
       }
-      if (paymentId !== undefined && !isSeen) {
-        const noted = await noteFacts(services, tenant, subscription, await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId)))
-        isSeen = noted === undefined
-        current = noted ?? subscription
+      if (lookAt && !isNoted) {
+        const noted = await noteFacts(services, tenant, subscription, await toLookAt(lookAt.id))
+        seen.byId.set(lookAt.id, noted.payment)
+        isNoted = noted.subscription === undefined
+        current = noted.subscription ?? subscription
         continue
       }
-      return { ...(await rest(services, tenant, subscription)), payment }
+      return { ...(await rest(services, tenant, subscription)), payment, lookedAt: lookAt && seen.byId.get(lookAt.id) }
     } catch (error) {
-      // Another process changed the subscription: look again at where it is.
+      // Another process changed the subscription or a payment: look again at where they are.
       if (!isAppError(error, 'revision_conflict')) throw error
+      seen.byId.clear()
+      seen.firstNewBill = Number.POSITIVE_INFINITY
     }
   }
   throw new Error(`subscription ${subscriptionId} does not come to rest`)
@@ -128,14 +149,19 @@ const afterFacts = (subscription: Subscription, payment: Payment, moment: Moment
   return afterDispute(back ?? subscription, payment, moment) ?? back
 }
 
-/** @returns the subscription with what it made of them, stored; undefined when it knew of all. */
-const noteFacts = async (services: Services, tenant: Tenant, subscription: Subscription, payment: Payment): Promise<Subscription | undefined> => {
+interface Noted {
+  /** Present when it was news to the subscription. */
+  subscription: Subscription | undefined
+  payment: Payment
+}
+
+/** Tells the subscription what it did not know yet of a payment's money. */
+const noteFacts = async (services: Services, tenant: Tenant, subscription: Subscription, payment: Payment): Promise<Noted> => {
   const changed = afterFacts(subscription, payment, momentOf(services, tenant))
   const stored = changed && (await services.storage.subscriptions.replace(changed))
   for (const heir of await tellHeirs(services, tenant, stored ?? subscription)) await advanceSubscription(services, tenant, heir)
   // It is in the subscription: only now is the payment's own reminder of it taken away.
-  await markSeen(services, stored ?? subscription, payment)
-  return stored
+  return { subscription: stored, payment: await markSeen(services, stored ?? subscription, payment) }
 }
 
 interface Billed {
@@ -146,27 +172,29 @@ interface Billed {
 }
 
 /** Takes the payments of its bills as far as they go, until one changes the subscription. */
-const bringBillsToRest = async (services: Services, tenant: Tenant, subscription: Subscription): Promise<Billed> => {
+const bringBillsToRest = async (services: Services, tenant: Tenant, subscription: Subscription, seen: SeenPayments): Promise<Billed> => {
   let payment: Payment | undefined
   // Those that nobody wants are abandoned before anything else is charged.
   const order = { dropped: 0, settled: 1, open: 2 }
   for (const bill of subscription.bills.toSorted((a, b) => order[a.status] - order[b.status])) {
-    payment = await bringPaymentToRest(services, tenant, subscription, bill)
+    payment = await bringPaymentToRest(services, tenant, subscription, bill, seen)
     const moment = momentOf(services, tenant)
     const paid = afterPayment(subscription, bill, payment, moment)
     const changed = afterFacts(paid ?? subscription, payment, moment) ?? paid
     const stored = changed && (await services.storage.subscriptions.replace(changed))
     // The outcome is in the subscription, or it has nothing new to say: its reminder has done its work.
     payment = await markSeen(services, stored ?? subscription, payment)
+    seen.byId.set(payment.id, payment)
     if (stored) return { payment, subscription: stored }
   }
   return { payment, subscription: undefined }
 }
 
-const bringPaymentToRest = async (services: Services, tenant: Tenant, subscription: Subscription, bill: Bill): Promise<Payment> => {
+const bringPaymentToRest = async (services: Services, tenant: Tenant, subscription: Subscription, bill: Bill, seen: SeenPayments): Promise<Payment> => {
   const { payments } = services.storage
   const { now, repairAt } = momentOf(services, tenant)
-  const known = await payments.find(keys.payment(tenant.tenantId, bill.paymentId))
+  const isNew = bill.seq >= seen.firstNewBill
+  const known = seen.byId.get(bill.paymentId) ?? (isNew ? undefined : await payments.find(keys.payment(tenant.tenantId, bill.paymentId)))
   const made = paymentOfBill(subscription, bill, now, repairAt)
   // One that is charged now is stored with its first attempt, and not before it.
   if (!known && bill.status === 'open' && made.status === 'due') return collectNew(services, tenant, notStoredYet(made))

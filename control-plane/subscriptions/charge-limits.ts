@@ -4,7 +4,7 @@
  */
 import { keys } from '../keys.ts'
 import { smallestChargeMinor, stepMinor } from '../payments/psp/charge-limits.ts'
-import { accountsNamedBy } from '../payments/routing/route-payment.ts'
+import { loadAccounts, type StorefrontAccount } from '../payments/routing/load-route.ts'
 import { pspProviders } from '../schemas/psp-account.ts'
 import type { Storefront } from '../schemas/storefront.ts'
 import type { Subscription } from '../schemas/subscription.ts'
@@ -19,15 +19,8 @@ const providerNamed = (tenant: Tenant, accountId: string): Provider | undefined 
   tenant.mode === 'sandbox' ? (pspProviders.find((name) => name === accountId) ?? 'simulator') : undefined
 
 /** Amounts in ISO 4217 minor units. Steps are powers of ten, so that the largest is a multiple of the others. */
-export const chargeLimitsOf = async (services: Services, tenant: Tenant, storefront: Pick<Storefront, 'routing' | 'currency'>): Promise<ChargeLimits> => {
-  const { currency } = storefront
-  const providers = await Promise.all(
-    accountsNamedBy(storefront.routing).map(async (id) => {
-      const account = await services.storage.pspAccounts.find(keys.pspAccount(tenant.tenantId, id))
-      return account?.provider ?? providerNamed(tenant, id)
-    }),
-  )
-  const known = providers.filter((provider) => provider !== undefined)
+export const chargeLimitsOf = (tenant: Tenant, { currency }: Pick<Storefront, 'currency'>, accounts: readonly StorefrontAccount[]): ChargeLimits => {
+  const known = accounts.map(({ id, stored }) => stored?.provider ?? providerNamed(tenant, id)).filter((provider) => provider !== undefined)
   return {
     stepMinor: Math.max(1, ...known.map((provider) => stepMinor(provider, currency))),
     smallestMinor: Math.max(1, ...known.map((provider) => smallestChargeMinor(provider, currency))),
@@ -37,5 +30,6 @@ export const chargeLimitsOf = async (services: Services, tenant: Tenant, storefr
 /** The subscription with the limits as they are now: whatever bill is made next keeps to them. Not stored by itself. */
 export const chargeableAt = async (services: Services, tenant: Tenant, subscription: Subscription): Promise<Subscription> => {
   const storefront = await services.storage.storefronts.find(keys.storefront(tenant.tenantId, subscription.storefrontId))
-  return storefront ? { ...subscription, chargeLimits: await chargeLimitsOf(services, tenant, storefront) } : subscription
+  if (!storefront) return subscription
+  return { ...subscription, chargeLimits: chargeLimitsOf(tenant, storefront, await loadAccounts(services, tenant, storefront)) }
 }

@@ -13,6 +13,7 @@ import { methodNamed } from '../customers/customers.ts'
 import { checkSetFits } from '../entitlements/check-set-fits.ts'
 import { keys } from '../keys.ts'
 import { checkPayable } from '../payments/routing/check-payable.ts'
+import { loadAccounts } from '../payments/routing/load-route.ts'
 import type { Bundle } from '../schemas/bundle.ts'
 import type { Customer, PaymentMethod } from '../schemas/customer.ts'
 import type { Storefront } from '../schemas/storefront.ts'
@@ -68,11 +69,13 @@ const DAY_MS = 86_400_000
 export const createSubscription = async (services: Services, tenant: Tenant, id: string, input: SubscriptionInput): Promise<AdvancedSubscription> => {
   const { bundles, subscriptions } = services.storage
   // A repeat is not asked again what the first was: the bundle or the customer may have changed since.
-  const made = (await subscriptions.find(keys.subscription(tenant.tenantId, id))) ?? (await make(services, tenant, id, input))
+  const before = await subscriptions.find(keys.subscription(tenant.tenantId, id))
+  const made = before ?? (await make(services, tenant, id, input))
   // A version for all that was made meanwhile may have gone through the list before this subscription was on it.
   const latest = await bundles.get(keys.bundle(tenant.tenantId, made.storefrontId, made.bundleId))
-  if (latest.rollout?.version === latest.version && latest.version > made.bundleVersion) await moveSubscription(services, tenant, id, latest)
-  return advanceSubscription(services, tenant, id)
+  const isRolledOut = latest.rollout?.version === latest.version && latest.version > made.bundleVersion
+  if (isRolledOut) await moveSubscription(services, tenant, id, latest)
+  return advanceSubscription(services, tenant, id, before || isRolledOut ? {} : { known: made, firstNewBill: 0 })
 }
 
 const make = async (services: Services, tenant: Tenant, id: string, input: SubscriptionInput): Promise<Subscription> => {
@@ -96,22 +99,25 @@ const make = async (services: Services, tenant: Tenant, id: string, input: Subsc
     trialOncePer: bundle.trialDays > 0 ? (storefront.billing.trialOncePer ?? 'bundle') : undefined,
   }
   const customer = { tenantId, storefrontId, customerId }
-  const chargeLimits = await chargeLimitsOf(services, tenant, storefront)
+  const accounts = await loadAccounts(services, tenant, storefront)
+  const chargeLimits = chargeLimitsOf(tenant, storefront, accounts)
   const stateOf = (methodId: string | undefined, hasTrial: boolean, inherited: Inherited): Subscription =>
     firstState(services, tenant, storefront, bundle, { id, input, start, now, methodId, hasTrial, chargeLimits, inherited })
   // All that can be refused is, before anything is claimed.
   await checkSetFits(services, customer, [stateOf(undefined, false, nothingInherited())])
-  const { method, hasTrial } = await claimForSubscription(services, tenant, customer, wish, async (known, withTrial) => {
+  const { method, hasTrial, isNew } = await claimForSubscription(services, tenant, customer, wish, (known, withTrial) => {
     const chosen = paymentMethodOf(tenant, storefront, bundle, known, input.paymentMethod, withTrial)
     const { amountMinor, currency } = bundle.pricing
     if (chosen && amountMinor > 0) {
       const country = known?.country ?? undefined
       const question = { paymentId: paymentIdOf(tenantId, id, 0), amountMinor: amountMinor * quantity, currency, country, method: chosen }
-      await checkPayable(services, tenant, storefront, question)
+      checkPayable(storefront, accounts, question)
     }
     return chosen
   })
-  return insertOrGet(subscriptions, stateOf(method?.id, hasTrial, await inheritCredit(services, tenant, customer, id)))
+  // Who is new has left no credit anywhere.
+  const inherited = isNew ? nothingInherited() : await inheritCredit(services, tenant, customer, id)
+  return insertOrGet(subscriptions, stateOf(method?.id, hasTrial, inherited))
 }
 
 const checkBillingCycle = (bundle: Bundle, billingCycle: string | undefined): void => {

@@ -7,12 +7,16 @@ import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
 import { advanceSubscription } from './advance-subscription.ts'
 
-/** One that a subscription owes goes on with it: what becomes of the one is the other's to know. @throws AppError `not_found`. */
-export const resumePayment = async (services: Services, tenant: Tenant, paymentId: string): Promise<Payment> => {
-  const { payments } = services.storage
-  const id = keys.payment(tenant.tenantId, paymentId)
-  const { subscriptionId } = await payments.get(id)
-  if (!subscriptionId) return collectPayment(services, tenant, await lookAtPayment(services, tenant, paymentId))
-  await advanceSubscription(services, tenant, subscriptionId, { paymentId })
-  return payments.get(id)
+/**
+ * A payment that a subscription owes goes on with the subscription: what becomes of the one is the other's to know.
+ * @param payment as the caller last saw it. @returns it as it is then. @throws AppError `not_found`.
+ */
+export const advancePayment = async (services: Services, tenant: Tenant, payment: Payment): Promise<Payment> => {
+  if (!payment.subscriptionId) return collectPayment(services, tenant, await lookAtPayment(services, tenant, payment))
+  const { lookedAt } = await advanceSubscription(services, tenant, payment.subscriptionId, { lookAt: payment })
+  return lookedAt ?? payment
 }
+
+/** As `advancePayment`, by its id. @throws AppError `not_found`. */
+export const resumePayment = async (services: Services, tenant: Tenant, paymentId: string): Promise<Payment> =>
+  advancePayment(services, tenant, await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId)))

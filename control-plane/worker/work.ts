@@ -18,7 +18,7 @@ import type { WebhookEvent } from '../schemas/webhook-event.ts'
 import type { Services } from '../services.ts'
 import { advanceSubscription, momentOf } from '../subscriptions/advance-subscription.ts'
 import { afterTime } from '../subscriptions/machine/after-time.ts'
-import { resumePayment } from '../subscriptions/resume-payment.ts'
+import { advancePayment } from '../subscriptions/resume-payment.ts'
 import { rollOutBundle } from '../subscriptions/roll-out-bundle.ts'
 
 /** Applies a stored event and takes its payment and subscription further. */
@@ -26,7 +26,7 @@ export const processWebhook = async (services: Services, tenant: Tenant, event: 
   if (event.appliedAt) return
   try {
     const applied = await applyEvent(services, tenant, event)
-    if (applied.paymentId) await resumePayment(services, tenant, applied.paymentId)
+    if (applied.payment) await advancePayment(services, tenant, applied.payment)
     await eraseIfErased(services, await markApplied(services, event, applied))
   } catch (error) {
     await markFailed(services, event, 'the provider could not be asked, or Tollgate failed; it is tried again')
@@ -65,7 +65,7 @@ const advanceIfFirst = async (services: Services, tenant: Tenant, subscription: 
   if (!moved) return advanceSubscription(services, tenant, subscription.id)
   try {
     const claimed = await services.storage.subscriptions.replace(moved)
-    return advanceSubscription(services, tenant, subscription.id, { known: claimed })
+    return advanceSubscription(services, tenant, subscription.id, { known: claimed, firstNewBill: subscription.billsMade })
   } catch (error) {
     if (!isAppError(error, 'revision_conflict')) throw error
     return undefined
@@ -79,7 +79,7 @@ export type Repairable = (typeof repairable)[number]
 const work: { [K in Repairable]: (services: Services, tenant: Tenant, document: Documents[K]) => Promise<unknown> } = {
   tenants: (services, tenant) => (tenant.ending ? finishEnding(services, tenant) : finishTenant(services, tenant)),
   webhookEvents: processWebhook,
-  payments: (services, tenant, payment) => resumePayment(services, tenant, payment.id),
+  payments: advancePayment,
   subscriptions: advanceIfFirst,
   customers: finishCustomer,
   usageCounters: announceUsage,

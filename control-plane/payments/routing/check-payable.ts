@@ -1,13 +1,10 @@
 import { AppError } from '../../../common/errors.ts'
 import type { Storefront } from '../../schemas/storefront.ts'
-import type { Tenant } from '../../schemas/tenant.ts'
-import type { Services } from '../../services.ts'
-import { loadRoutableAccounts } from './load-route.ts'
-import { type RoutingQuestion, routePayment } from './route-payment.ts'
+import { type RoutableAccount, type RoutingQuestion, routePayment } from './route-payment.ts'
 
 /** Better refused now than stored and never payable. @throws AppError `no_eligible_psp`. */
-export const checkPayable = async (services: Services, tenant: Tenant, storefront: Storefront, question: RoutingQuestion): Promise<void> => {
-  const { route, behindOpenCircuit } = routePayment(storefront.routing, await loadRoutableAccounts(services, tenant, storefront), question)
+export const checkPayable = ({ routing }: Storefront, accounts: readonly RoutableAccount[], question: RoutingQuestion): void => {
+  const { route, behindOpenCircuit } = routePayment(routing, accounts, question)
   // A provider that is away comes back; one that cannot take it never can.
   if (route.candidates.length > 0 || behindOpenCircuit.length > 0) return
   const reasons = route.excluded.map(({ account, reason }) => `${account} ${reason}`).join('; ')

@@ -17,14 +17,20 @@ const loadAccount = (services: Services, tenant: Tenant, id: string): Promise<Ps
 export const openAccount = async (services: Services, tenant: Tenant, id: string): Promise<Opened> =>
   services.psps.open(tenant, id, await loadAccount(services, tenant, id))
 
-export const loadRoutableAccounts = (services: Services, tenant: Tenant, storefront: Storefront): Promise<RoutableAccount[]> =>
+/** An account that a storefront's routing names, ready for use or not. */
+export interface StorefrontAccount extends RoutableAccount {
+  /** Undefined where the tenant has stored no such account. */
+  stored: PspAccount | undefined
+  opened: Opened
+}
+
+export const loadAccounts = (services: Services, tenant: Tenant, { routing }: Pick<Storefront, 'routing'>): Promise<StorefrontAccount[]> =>
   Promise.all(
-    accountsNamedBy(storefront.routing).map(async (id): Promise<RoutableAccount> => {
-      const account = await loadAccount(services, tenant, id)
-      const capabilities = account?.capabilities ?? {}
-      const opened = services.psps.open(tenant, id, account)
-      if ('unusable' in opened) return { id, unusable: opened.unusable, capabilities }
-      return { id, circuitOpenUntil: opened.circuit?.view().openUntil, capabilities }
+    accountsNamedBy(routing).map(async (id): Promise<StorefrontAccount> => {
+      const stored = await loadAccount(services, tenant, id)
+      const opened = services.psps.open(tenant, id, stored)
+      const account = { id, stored, opened, capabilities: stored?.capabilities ?? {} }
+      return 'unusable' in opened ? { ...account, unusable: opened.unusable } : { ...account, circuitOpenUntil: opened.circuit?.view().openUntil }
     }),
   )
 

@@ -5,7 +5,7 @@ import type { PaymentMethod } from '../../schemas/customer.ts'
 import type { Storefront } from '../../schemas/storefront.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
 import type { Services } from '../../services.ts'
-import { loadRoutableAccounts } from './load-route.ts'
+import { loadAccounts } from './load-route.ts'
 import { type Route, type Routed, routePayment } from './route-payment.ts'
 
 export interface SimulationQuestion {
@@ -68,7 +68,7 @@ export const simulateRouting = async (
   question: SimulationQuestion,
 ): Promise<Routed & { accounts: SimulatedAccount[] }> => {
   const { method, country } = await methodOf(services, tenant, storefront, question)
-  const routed = routePayment(storefront.routing, await loadRoutableAccounts(services, tenant, storefront), {
+  const routed = routePayment(storefront.routing, await loadAccounts(services, tenant, storefront), {
     paymentId: question.paymentId,
     amountMinor: question.amountMinor,
     currency: question.currency ?? storefront.currency,

@@ -15,8 +15,8 @@ import type { ChargeOutcome, DisputeFacts, RefundOutcome } from '../psp/psp.ts'
 import { openAccount } from '../routing/load-route.ts'
 
 export interface Applied {
-  /** The payment that it is about; the caller takes that further. */
-  paymentId?: string
+  /** The payment that it is about, as it is then; the caller takes that further. */
+  payment?: Payment
   /** Why nothing follows from it. */
   ignored?: string
 }
@@ -66,19 +66,19 @@ const applyCharge = async (services: Services, tenant: Tenant, event: WebhookEve
     const { tenantId } = tenant
     services.log.warn({ tenantId, paymentId: payment.id, attempt: reference, pspCode: outcome.pspCode }, 'a provider declines a payment that it had made')
     return {
-      paymentId: payment.id,
+      payment,
       ignored: `the attempt ${reference} had succeeded before; if the provider's own books say otherwise, refund the payment or cancel by hand`,
     }
   }
-  await update(payments, id, (latest) => {
+  const record = (latest: Payment): Payment | undefined => {
     const now = tenantNow(services, tenant)
     const charged = outcome && recordOutcome(latest, reference, outcome, now, repairTime(services))
     // Declined and disputed at once is money taken back: of a payment that was not made there is none.
     const hadMoney = outcome?.status !== 'declined' || latest.attempts.some(({ id: of, status }) => of === reference && status === 'succeeded')
     const disputed = dispute && hadMoney ? recordDispute(charged ?? latest, reference, dispute, dispute.at ?? now, repairTime(services)) : undefined
     return disputed ?? charged
-  })
-  return { paymentId: payment.id }
+  }
+  return { payment: await update(payments, id, record, payment) }
 }
 
 interface RefundFacts {
@@ -100,8 +100,8 @@ const applyRefund = async (services: Services, tenant: Tenant, event: WebhookEve
     if (payment.refunds.some(({ status }) => status === 'due')) throw new Error('the refund is not known by this reference yet')
     return { ignored: `there is no refund ${refund.reference}` }
   }
-  await update(payments, id, (latest) => recordRefund(latest, named, refund.outcome, tenantNow(services, tenant), repairTime(services), 'event'))
-  return { paymentId: payment.id }
+  const record = (latest: Payment) => recordRefund(latest, named, refund.outcome, tenantNow(services, tenant), repairTime(services), 'event')
+  return { payment: await update(payments, id, record, payment) }
 }
 
 /** @throws Error when it cannot be applied now. */
@@ -113,12 +113,12 @@ export const applyEvent = async (services: Services, tenant: Tenant, event: Webh
 }
 
 /** The event's work is done, or there was none. */
-export const markApplied = (services: Services, event: WebhookEvent, applied: Applied): Promise<WebhookEvent> =>
-  update(services.storage.webhookEvents, event._id, (latest) => {
-    if (latest.appliedAt) return undefined
-    const result = applied.ignored === undefined ? ({ status: 'applied', why: undefined } as const) : ({ status: 'ignored', why: applied.ignored } as const)
-    return { ...latest, ...result, paymentId: applied.paymentId, appliedAt: services.clock.now(), repairAt: undefined }
-  })
+export const markApplied = (services: Services, event: WebhookEvent, { payment, ignored }: Applied): Promise<WebhookEvent> => {
+  const result = ignored === undefined ? ({ status: 'applied', why: undefined } as const) : ({ status: 'ignored', why: ignored } as const)
+  const mark = (latest: WebhookEvent): WebhookEvent | undefined =>
+    latest.appliedAt ? undefined : { ...latest, ...result, paymentId: payment?.id, appliedAt: services.clock.now(), repairAt: undefined }
+  return update(services.storage.webhookEvents, event._id, mark, event)
+}
 
 /** It is tried again. */
 export const markFailed = (services: Services, event: WebhookEvent, why: string): Promise<WebhookEvent> =>
