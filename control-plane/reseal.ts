@@ -21,13 +21,13 @@ const run = async () => {
   const storage = await openStorage(config, systemClock, createLog(config.LOG_LEVEL))
   const before = new Map<string, number>()
   let [sealed, lost] = [0, 0]
-  const anew = (owner: string, stored: Record<string, string | null | undefined>): Record<string, string> =>
+  const anew = (owner: string, stored: Record<string, string | undefined>): Record<string, string> =>
     Object.fromEntries(
       Object.entries(stored)
         .filter((entry): entry is [string, string] => Boolean(entry[1]))
         .map(([field, text]) => [field, sealing.seal(sealing.open(text, owner), owner)]),
     )
-  const reseal = async (what: string, stored: (string | null | undefined)[], write: () => Promise<unknown>): Promise<void> => {
+  const reseal = async (what: string, stored: (string | undefined)[], write: () => Promise<unknown>): Promise<void> => {
     const held = stored.filter((one) => typeof one === 'string')
     for (const one of held) before.set(sealedWith(one), (before.get(sealedWith(one)) ?? 0) + 1)
     if (held.every((one) => sealedWith(one) === sealing.keyId)) return

@@ -92,9 +92,9 @@ export const rotateApiKey = async (
   if (!isGood(old, services.clock.now())) throw new AppError('not_allowed_in_state', 'the key opens nothing any more: make a new one')
   const made = await createApiKey(services, tenant, id, {
     role: old.role,
-    name: old.name ?? undefined,
-    storefronts: old.storefronts ?? undefined,
-    expiresAt: old.expiresAt ?? undefined,
+    name: old.name,
+    storefronts: old.storefronts,
+    expiresAt: old.expiresAt,
   })
   const until = new Date(services.clock.nowMs() + overlapHours * 3_600_000)
   await update(apiKeys, old._id, (latest) =>

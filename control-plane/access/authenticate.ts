@@ -39,7 +39,7 @@ export const authenticate = async (services: Services, platformKeys: readonly st
   const { tenantId, id, role, name, storefronts } = key
   // Of a role that was taken away nothing is left.
   const permitted = (await permissionsOf(services, tenantId, role)) ?? new Set()
-  return { kind: 'api_key', id, name: name ?? undefined, tenantId, role, permissions: permitted, storefronts: storefronts ?? undefined }
+  return { kind: 'api_key', id, name, tenantId, role, permissions: permitted, storefronts }
 }
 
 /**

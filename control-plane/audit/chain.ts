@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { AuditBlock } from '../schemas/audit-block.ts'
 
-type Hashed = Pick<AuditBlock, 'tenantId' | 'seq' | 'previous' | 'entries' | 'createdAt' | 'expiresAt'> & { previousExpiresAt?: Date | null | undefined }
+type Hashed = Pick<AuditBlock, 'tenantId' | 'seq' | 'previous' | 'entries' | 'createdAt' | 'expiresAt'> & { previousExpiresAt?: Date | undefined }
 
 /** SHA-256, in hexadecimal. */
 export const hashOf = ({ tenantId, seq, previous, entries, createdAt, expiresAt, previousExpiresAt }: Hashed): string =>

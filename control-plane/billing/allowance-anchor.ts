@@ -20,8 +20,7 @@ const afterPause = (anchor: Date, per: Interval, timeZone: string, { from, to }:
 export const fixedQuotaAnchor = ({ quotaAnchor, anchor }: Pick<Paused, 'quotaAnchor' | 'anchor'>): Date => quotaAnchor ?? anchor
 
 /** A billing day of the week is none of the month. */
-const dayOfMonth = ({ billingDay, pricing: { interval } }: Paused): number | undefined =>
-  interval === 'day' || interval === 'week' ? undefined : (billingDay ?? undefined)
+const dayOfMonth = ({ billingDay, pricing: { interval } }: Paused): number | undefined => (interval === 'day' || interval === 'week' ? undefined : billingDay)
 
 const firstAnchor = (subscription: Paused, per: Interval): Date =>
   anchorOnDay(fixedQuotaAnchor(subscription), per, dayOfMonth(subscription), subscription.timeZone)
@@ -51,7 +50,7 @@ export const withPause = (subscription: Paused, from: Date, to: Date): Pick<Subs
   const pauses = [...(subscription.pauses ?? []), { from, to }]
   const [oldest] = pauses
   const anchor = fixedQuotaAnchor(subscription)
-  if (pauses.length <= MAX_PAUSES || !oldest) return { quotaAnchor: anchor, pauses: pauses as Subscription['pauses'] }
+  if (pauses.length <= MAX_PAUSES || !oldest) return { quotaAnchor: anchor, pauses }
   // Counted in years, the day of the month and the month are kept for all shorter ones.
-  return { quotaAnchor: afterPause(anchor, 'year', subscription.timeZone, oldest), pauses: pauses.slice(1) as Subscription['pauses'] }
+  return { quotaAnchor: afterPause(anchor, 'year', subscription.timeZone, oldest), pauses: pauses.slice(1) }
 }

@@ -41,12 +41,12 @@ const reckoned = (subscription: Subscription, lines: readonly Line[], priceMinor
   const { taken, left } = takenOldest(subscription.creditFrom, Math.max(0, creditMinor - untold))
   const bill = {
     creditMinor,
-    creditFrom: taken as Bill['creditFrom'],
+    creditFrom: taken,
     carriedMinor: carriedMinor - carriedBefore,
     amountMinor,
     lines: [...lines, ...carriedLine(carriedBefore), ...carriedLine(-carriedMinor)],
   }
-  const rest = { creditMinor: subscription.creditMinor - creditMinor, creditFrom: left as Subscription['creditFrom'], carriedMinor }
+  const rest = { creditMinor: subscription.creditMinor - creditMinor, creditFrom: left, carriedMinor }
   return { bill, rest }
 }
 
@@ -83,7 +83,7 @@ const returned = (
 ): Pick<Subscription, 'creditMinor' | 'creditFrom' | 'creditRefundedMinor' | 'carriedMinor'> => ({
   creditMinor: bills.reduce((sum, bill) => sum + bill.creditMinor - (bill.creditGoneMinor ?? 0), subscription.creditMinor),
   creditRefundedMinor: bills.reduce((sum, bill) => sum + (bill.creditGoneMinor ?? 0), subscription.creditRefundedMinor),
-  creditFrom: joined(...bills.map(({ creditFrom }) => creditFrom), subscription.creditFrom) as Subscription['creditFrom'],
+  creditFrom: joined(...bills.map(({ creditFrom }) => creditFrom), subscription.creditFrom),
   carriedMinor: bills.reduce((sum, bill) => sum - (bill.carriedMinor ?? 0), subscription.carriedMinor ?? 0),
 })
 

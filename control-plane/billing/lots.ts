@@ -11,12 +11,12 @@ export interface Lot {
 /** More than lie anywhere at once; of the oldest beyond it only the amount is remembered, with the next one's. */
 const MAX_LOTS = 50
 
-export const sumOf = (lots: readonly Lot[] | null | undefined): number => (lots ?? []).reduce((sum, { amountMinor }) => sum + amountMinor, 0)
+export const sumOf = (lots: readonly Lot[] | undefined): number => (lots ?? []).reduce((sum, { amountMinor }) => sum + amountMinor, 0)
 
-export const ofPayment = (lots: readonly Lot[] | null | undefined, paymentId: string): number => sumOf(lots?.filter((lot) => lot.paymentId === paymentId))
+export const ofPayment = (lots: readonly Lot[] | undefined, paymentId: string): number => sumOf(lots?.filter((lot) => lot.paymentId === paymentId))
 
 /** All of them, each payment once. */
-export const joined = (...all: (readonly Lot[] | null | undefined)[]): Lot[] => {
+export const joined = (...all: (readonly Lot[] | undefined)[]): Lot[] => {
   const byPayment = new Map<string, number>()
   for (const { paymentId, amountMinor } of all.flatMap((lots) => lots ?? [])) {
     if (amountMinor > 0) byPayment.set(paymentId, (byPayment.get(paymentId) ?? 0) + amountMinor)
@@ -27,7 +27,7 @@ export const joined = (...all: (readonly Lot[] | null | undefined)[]): Lot[] => 
 }
 
 /** So much of them, the oldest first, and what is left. */
-export const takenOldest = (lots: readonly Lot[] | null | undefined, amountMinor: number): { taken: Lot[]; left: Lot[] } => {
+export const takenOldest = (lots: readonly Lot[] | undefined, amountMinor: number): { taken: Lot[]; left: Lot[] } => {
   let wanted = amountMinor
   const taken: Lot[] = []
   const left: Lot[] = []
@@ -41,11 +41,11 @@ export const takenOldest = (lots: readonly Lot[] | null | undefined, amountMinor
 }
 
 /** The same, the newest first: what was paid last is used last. */
-export const takenNewest = (lots: readonly Lot[] | null | undefined, amountMinor: number): { taken: Lot[]; left: Lot[] } => {
+export const takenNewest = (lots: readonly Lot[] | undefined, amountMinor: number): { taken: Lot[]; left: Lot[] } => {
   const { taken, left } = takenOldest((lots ?? []).toReversed(), amountMinor)
   return { taken: taken.toReversed(), left: left.toReversed() }
 }
 
 /** Less so much of one payment's. */
-export const without = (lots: readonly Lot[] | null | undefined, paymentId: string, amountMinor: number): Lot[] =>
+export const without = (lots: readonly Lot[] | undefined, paymentId: string, amountMinor: number): Lot[] =>
   joined((lots ?? []).map((lot) => (lot.paymentId === paymentId ? { ...lot, amountMinor: lot.amountMinor - amountMinor } : lot)))

@@ -26,7 +26,7 @@ export const anchorFrom = ({ billingDay, timeZone, pricing: { interval, interval
 
 /** A day of the week is none of the month: a billing day is kept as long as the next terms mean the same by it. */
 export const billingDayOn = (subscription: Pick<Billed, 'billingDay' | 'pricing'>, terms: Pick<Terms, 'pricing'>): number | undefined =>
-  familyOf(subscription.pricing.interval) === familyOf(terms.pricing.interval) ? (subscription.billingDay ?? undefined) : undefined
+  familyOf(subscription.pricing.interval) === familyOf(terms.pricing.interval) ? subscription.billingDay : undefined
 
 const familyOf = (interval: Interval): 'day' | 'week' | 'month' => (interval === 'day' || interval === 'week' ? interval : 'month')
 

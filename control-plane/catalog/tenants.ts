@@ -117,7 +117,7 @@ export const setTestClock = async (
 ): Promise<Tenant> => {
   if (tenant.mode !== 'sandbox') throw new AppError('not_allowed_in_state', 'only a sandbox tenant has a test clock')
   checkTestTime(now)
-  const isBackward = (latest: Tenant) => latest.testNow !== undefined && latest.testNow !== null && now < latest.testNow
+  const isBackward = (latest: Tenant) => latest.testNow !== undefined && now < latest.testNow
   if (isBackward(tenant)) {
     const { data } = await services.storage.subscriptions.page({ where: { tenantId: tenant.tenantId }, limit: 1 })
     if (data.length > 0)

@@ -67,7 +67,7 @@ interface Holding {
 /** A trial that never began, because its subscription was canceled before, or began when the trial was over, is not used up. */
 const trialOf = ({ status, trialEnd, accessFrom, trialBundleId, bundleId }: Subscription): string | undefined => {
   if (!trialEnd) return undefined
-  const hasBegun = accessFrom !== undefined && accessFrom !== null && accessFrom < trialEnd
+  const hasBegun = accessFrom !== undefined && accessFrom < trialEnd
   return hasBegun || status === 'scheduled' ? (trialBundleId ?? bundleId) : undefined
 }
 
@@ -191,8 +191,8 @@ export const withdrawClaim = async (
   { subscriptionId, commandId }: Pick<Wish, 'subscriptionId' | 'commandId'>,
 ): Promise<void> => {
   await update(services.storage.customers, keys.customer(key.tenantId, key.storefrontId, key.customerId), (customer) => {
-    const claims = customer.claims?.filter((one) => one.subscriptionId !== subscriptionId || (one.commandId ?? undefined) !== commandId)
-    return claims?.length === customer.claims?.length ? undefined : { ...customer, claims: claims as Customer['claims'] }
+    const claims = customer.claims?.filter((one) => one.subscriptionId !== subscriptionId || one.commandId !== commandId)
+    return claims?.length === customer.claims?.length ? undefined : { ...customer, claims }
   }).catch((error: unknown) => {
     services.log.warn({ err: error, tenantId: key.tenantId, subscriptionId }, 'a claim could not be withdrawn, and ends by itself')
   })
@@ -207,7 +207,7 @@ const write = (
   method: PaymentMethod | undefined,
 ): Promise<Customer> => {
   const { customers } = services.storage
-  const noted = { claims: claims as Customer['claims'] }
+  const noted = { claims }
   if (!known) return customers.insert({ ...newCustomer(services, tenant, storefrontId, customerId, { paymentMethods: method ? [method] : [] }), ...noted })
   return customers.replace({ ...(method ? withMethod(known, method) : known), ...noted })
 }

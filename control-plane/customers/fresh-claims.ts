@@ -12,7 +12,7 @@ export type Claim = NonNullable<Customer['claims']>[number]
 export const CLAIM_COUNTS_FOR_MS = 10 * 60_000
 
 /** What is being written elsewhere now, as far as anybody can tell. */
-export const freshClaims = (claims: readonly Claim[] | null | undefined, now: Date): Claim[] =>
+export const freshClaims = (claims: readonly Claim[] | undefined, now: Date): Claim[] =>
   (claims ?? []).filter(({ at }) => now.getTime() - at.getTime() < CLAIM_COUNTS_FOR_MS)
 
 /** Whether what was claimed is in the subscription, which then says more than its claim; or can be no more. */

@@ -8,7 +8,7 @@
 
 import { isDeepStrictEqual } from 'node:util'
 import { derive } from '../../common/entitlements/derive.ts'
-import type { CustomerKey, EntitlementSet, Grant, Usage } from '../../common/entitlements/model.ts'
+import type { CustomerKey, EntitlementSet } from '../../common/entitlements/model.ts'
 import { isAppError } from '../../common/errors.ts'
 import type { Feed } from '../../common/feed/feed.ts'
 import type { Log } from '../../common/log.ts'
@@ -45,8 +45,8 @@ export const toEntitlementSet = (stored: StoredEntitlementSet): EntitlementSet =
   customerId: stored.customerId,
   revision: stored.revision + (stored.after ?? 0),
   sandbox: stored.sandbox,
-  grants: stored.grants as Grant[],
-  usage: stored.usage as Usage[],
+  grants: stored.grants,
+  usage: stored.usage,
 })
 
 /**

@@ -4,7 +4,7 @@
  * made of or that end just now. What neither has can never matter again, since what has ended does not change, and a
  * later end of the same key stands before it for good.
  */
-import type { CustomerKey, Grant } from '../../common/entitlements/model.ts'
+import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { keys } from '../keys.ts'
 import type { StoredEntitlementSet, UsageCounters } from '../schemas/entitlement-set.ts'
 import { type Subscription, subscriptionStatuses } from '../schemas/subscription.ts'
@@ -39,7 +39,7 @@ export const sourcesOf = async (
   const found = new Map<string, Subscription | undefined>()
   for (const one of await all(services.storage.subscriptions, { tenantId, storefrontId, customerId, status: living })) found.set(one.id, one)
   const counted = (counters?.entries ?? []).flatMap(({ subscriptionId }) => subscriptionId ?? [])
-  let wanted = [...(stored.grants as Grant[]).map(({ subscriptionId }) => subscriptionId), ...stored.hidden, ...changed, ...counted]
+  let wanted = [...stored.grants.map(({ subscriptionId }) => subscriptionId), ...stored.hidden, ...changed, ...counted]
   while (wanted.length > 0) {
     const unread = [...new Set(wanted)].filter((id) => !found.has(id))
     const read = await Promise.all(unread.map((id) => services.storage.subscriptions.find(keys.subscription(tenantId, id))))

@@ -39,7 +39,7 @@ const accessOf = (subscription: Subscription): SubscriptionAccess['access'] => {
 const untilOf = (subscription: Subscription): Date | undefined => {
   const { status, currentPeriod } = subscription
   if (subscription.endedAt) return subscription.endedAt
-  if (status === 'past_due') return subscription.graceUntil ?? undefined
+  if (status === 'past_due') return subscription.graceUntil
   if (status !== 'trialing' && status !== 'active') return undefined
   if (subscription.cancelAtPeriodEnd) return currentPeriod.end
   const next = subscription.scheduledChange ?? subscription

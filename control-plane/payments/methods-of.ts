@@ -3,4 +3,4 @@ import type { Payment } from '../schemas/payment.ts'
 
 /** What a payment can be made with: the method that it brought itself, if it did, and those of its customer. */
 export const methodsOf = ({ ownMethod }: Pick<Payment, 'ownMethod'>, { paymentMethods }: Pick<Customer, 'paymentMethods'>): PaymentMethod[] =>
-  ownMethod ? [ownMethod as PaymentMethod, ...paymentMethods.filter(({ id }) => id !== ownMethod.id)] : paymentMethods
+  ownMethod ? [ownMethod, ...paymentMethods.filter(({ id }) => id !== ownMethod.id)] : paymentMethods

@@ -33,7 +33,7 @@ export const payOnce = async (
   const known = await customers.find(keys.customer(tenantId, input.storefrontId, input.customerId))
   const method = named === undefined ? known?.paymentMethods[0] : methodNamed(tenant, storefront, known, named)
   if (!method) throw fieldError('invalid_request', 'paymentMethod', 'is needed: the customer has no payment method')
-  checkPayable(storefront, await loadAccounts(services, tenant, storefront), { paymentId: id, ...input, country: known?.country ?? undefined, method })
+  checkPayable(storefront, await loadAccounts(services, tenant, storefront), { paymentId: id, ...input, country: known?.country, method })
 
   const customer = await customerFor(services, tenant, input.storefrontId, input.customerId)
   // A token that is good for one payment is no method of the customer: it stays with the payment.

@@ -70,7 +70,7 @@ export const resolveAttemptByHand = async (
   const { mayResolvePending } = isAsked ? await askFirst(services, tenant, asked, open) : { mayResolvePending: false }
   const resolved = await update(services.storage.payments, keys.payment(tenant.tenantId, paymentId), (payment) => {
     check(payment)
-    const known = payment.attempts.find(({ id }) => id === attemptId)?.pspReference ?? undefined
+    const known = payment.attempts.find(({ id }) => id === attemptId)?.pspReference
     const outcome = outcomeOf(decision, known)
     return resolveByOperator(
       payment,

@@ -14,7 +14,7 @@ export const unknown = (pspCode: string) => ({ status: 'unknown', pspCode }) as 
 
 export const nameOf = (payment: Payment, attempt: Attempt): ChargeName => ({
   reference: attempt.id,
-  pspReference: attempt.pspReference ?? undefined,
+  pspReference: attempt.pspReference,
   amountMinor: attempt.amountMinor ?? payment.amountMinor,
   currency: payment.currency,
 })

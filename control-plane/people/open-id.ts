@@ -139,7 +139,7 @@ export const createOpenId = (services: Services, allowPrivate: boolean): OpenId 
       email: claims.email ?? claims.sub,
       ...(claims.name === undefined ? {} : { name: claims.name }),
       role,
-      storefronts: storefronts ?? undefined,
+      storefronts,
       identity: { issuer, subject: claims.sub },
       lastSignInAt: now,
     }

@@ -74,7 +74,7 @@ export const callerOfSession = async (services: Services, token: string): Promis
     tenantId: user.tenantId,
     role: user.role,
     permissions,
-    storefronts: user.storefronts ?? undefined,
+    storefronts: user.storefronts,
   }
 }
 

@@ -82,9 +82,9 @@ export const signIn = async (services: Services, tenantId: string, email: string
   const { storage, clock, sealing } = services
   const user = await storage.users.find(keys.user(tenantId, userIdOf(tenantId, email)))
   const now = clock.now()
-  const isShutOut = user?.failures?.until !== undefined && user.failures.until !== null && user.failures.until > now
+  const isShutOut = user?.failures?.until !== undefined && user.failures.until > now
   // As long for somebody who is not there, or is shut out, as for somebody who is.
-  const knows = await isPassword(password, isShutOut ? undefined : (user?.password ?? undefined))
+  const knows = await isPassword(password, isShutOut ? undefined : user?.password)
   if (!user || isShutOut) throw refused()
   await mustBeOpen(services, tenantId)
   const step = user.totp ? stepOf(sealing.open(user.totp.secret, user._id), code, now.getTime()) : undefined

@@ -1,5 +1,4 @@
-import type { InferRawDocType } from 'mongoose'
-import { defineFields, defineSchema } from './schema.ts'
+import { type DocumentOf, defineFields, defineSchema } from './schema.ts'
 
 const fields = defineFields({
   id: { type: String, required: true },
@@ -19,7 +18,7 @@ const fields = defineFields({
   revokedAt: { type: Date },
 })
 
-export type ApiKey = InferRawDocType<typeof fields>
+export type ApiKey = DocumentOf<typeof fields>
 export const apiKeySchema = defineSchema(fields)
 apiKeySchema.index({ secretHash: 1 }, { unique: true })
 apiKeySchema.index({ tenantId: 1, createdAt: 1, _id: 1 })

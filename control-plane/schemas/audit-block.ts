@@ -1,5 +1,4 @@
-import type { InferRawDocType } from 'mongoose'
-import { defineFields, defineSchema } from './schema.ts'
+import { type DocumentOf, defineFields, defineSchema } from './schema.ts'
 
 /**
  * Entries of a tenant's audit log that were written together. Blocks are never changed: each names the hash of the one before
@@ -18,7 +17,7 @@ const fields = defineFields({
   expiresAt: { type: Date, required: true },
 })
 
-export type AuditBlock = InferRawDocType<typeof fields>
+export type AuditBlock = DocumentOf<typeof fields>
 export const auditBlockSchema = defineSchema(fields)
 auditBlockSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
 auditBlockSchema.index({ expiresAt: 1, _id: 1 })

@@ -1,7 +1,6 @@
-import type { InferRawDocType } from 'mongoose'
 import { intervals } from '../../common/calendar.ts'
 import { type Entitlement, kinds } from '../../common/entitlements/model.ts'
-import { defineFields, defineSchema, type PartOf, part, workFields } from './schema.ts'
+import { type DocumentOf, defineFields, defineSchema, part, workFields } from './schema.ts'
 
 /** Which of the optional fields a kind has is checked where bundles come in, in `catalog/entitlement-input.ts`. */
 const entitlement = part({
@@ -9,7 +8,7 @@ const entitlement = part({
   kind: { type: String, enum: kinds, required: true },
   enabled: { type: Boolean },
   /** Null: unlimited. */
-  limit: { type: Number, min: 0 },
+  limit: { type: Number, min: 0, nullable: true },
   per: { type: String, enum: intervals },
   value: { type: String },
 })
@@ -39,7 +38,7 @@ export const termsFields = {
 } as const
 
 export const termsPart = part(termsFields)
-export type Terms = PartOf<typeof termsFields>
+export type Terms = DocumentOf<typeof termsFields>
 
 const contentFields = {
   storefrontId: { type: String, required: true },
@@ -74,7 +73,7 @@ const fields = defineFields({
   },
   repairAt: workFields.repairAt,
 })
-export type Bundle = InferRawDocType<typeof fields>
+export type Bundle = DocumentOf<typeof fields>
 export type Pricing = Bundle['pricing']
 export const bundleSchema = defineSchema(fields)
 bundleSchema.index({ tenantId: 1, storefrontId: 1, createdAt: 1, _id: 1 })
@@ -82,7 +81,7 @@ bundleSchema.index({ repairAt: 1, _id: 1 })
 
 /** Versions that a bundle has left behind. Each is written before the bundle moves on, under an id derived from it. */
 const versionFields = defineFields(contentFields)
-export type BundleVersion = InferRawDocType<typeof versionFields>
+export type BundleVersion = DocumentOf<typeof versionFields>
 export const bundleVersionSchema = defineSchema(versionFields)
 bundleVersionSchema.index({ tenantId: 1, storefrontId: 1, id: 1, createdAt: 1, _id: 1 })
 
@@ -97,7 +96,7 @@ const kindFields = defineFields({
   /** The bundle that had it first. */
   bundleId: { type: String, required: true },
 })
-export type EntitlementKind = InferRawDocType<typeof kindFields>
+export type EntitlementKind = DocumentOf<typeof kindFields>
 export const entitlementKindSchema = defineSchema(kindFields)
 
 /** A stored entitlement as the union that the rest of the code works with. */

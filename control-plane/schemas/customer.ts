@@ -1,5 +1,4 @@
-import type { InferRawDocType } from 'mongoose'
-import { defineFields, defineSchema, part, Schema, workFields } from './schema.ts'
+import { asItIs, type DocumentOf, defineFields, defineSchema, part, workFields } from './schema.ts'
 
 const paymentMethod = part({
   id: { type: String, required: true },
@@ -46,7 +45,7 @@ const fields = defineFields({
   country: { type: String },
   /** In the order of trying; the first is the default. */
   paymentMethods: { type: [paymentMethod], required: true },
-  metadata: { type: Schema.Types.Mixed },
+  metadata: { type: asItIs<Record<string, string>>() },
   /** The latest, in system time. Bounded; a subscription that is stored is found without. */
   claims: { type: [claim], default: undefined },
   /** Those whose subscriptions have not all been tried again yet. */
@@ -56,7 +55,7 @@ const fields = defineFields({
   repairAt: workFields.repairAt,
 })
 
-export type Customer = InferRawDocType<typeof fields>
+export type Customer = DocumentOf<typeof fields>
 export type PaymentMethod = Customer['paymentMethods'][number]
 export const customerSchema = defineSchema(fields)
 customerSchema.index({ tenantId: 1, storefrontId: 1, createdAt: 1, _id: 1 })

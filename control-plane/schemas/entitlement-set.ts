@@ -1,6 +1,6 @@
-import type { InferRawDocType } from 'mongoose'
 import { intervals } from '../../common/calendar.ts'
-import { defineFields, defineSchema, part, Schema } from './schema.ts'
+import type { Grant, Usage } from '../../common/entitlements/model.ts'
+import { asItIs, type DocumentOf, defineFields, defineSchema, part } from './schema.ts'
 
 /**
  * The set a customer's sidecars have, or are about to have. The document is written only when the set changes: its
@@ -10,17 +10,16 @@ const fields = defineFields({
   storefrontId: { type: String, required: true },
   customerId: { type: String, required: true },
   sandbox: { type: Boolean, required: true },
-  /** `Grant[]` of common/entitlements; derived, so it is stored as it is. */
-  grants: { type: Schema.Types.Mixed, required: true },
-  /** `Usage[]` of common/entitlements. */
-  usage: { type: Schema.Types.Mixed, required: true },
+  /** Derived, so it is stored as it is. */
+  grants: { type: asItIs<Grant[]>(), required: true },
+  usage: { type: asItIs<Usage[]>(), required: true },
   /** Ids of subscriptions, as `Derived` has them. Absent: the set was stored before they were noted. */
   hidden: { type: [String], default: undefined },
   /** The last revision of a customer of this id that was erased. Absent: there was none. */
   after: { type: Number },
 })
 
-export type StoredEntitlementSet = InferRawDocType<typeof fields>
+export type StoredEntitlementSet = DocumentOf<typeof fields>
 export const entitlementSetSchema = defineSchema(fields)
 entitlementSetSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
 entitlementSetSchema.index({ createdAt: 1, _id: 1 })
@@ -50,6 +49,6 @@ const usageFields = defineFields({
   repairAt: { type: Date },
 })
 
-export type UsageCounters = InferRawDocType<typeof usageFields>
+export type UsageCounters = DocumentOf<typeof usageFields>
 export const usageCountersSchema = defineSchema(usageFields)
 usageCountersSchema.index({ repairAt: 1, _id: 1 })

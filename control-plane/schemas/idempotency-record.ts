@@ -1,5 +1,4 @@
-import type { InferRawDocType } from 'mongoose'
-import { defineFields, defineSchema } from './schema.ts'
+import { type DocumentOf, defineFields, defineSchema } from './schema.ts'
 
 /** What a POST with an `Idempotency-Key` did, so that a repeat is answered and not done again. */
 const fields = defineFields({
@@ -14,6 +13,6 @@ const fields = defineFields({
   expiresAt: { type: Date, required: true },
 })
 
-export type IdempotencyRecord = InferRawDocType<typeof fields>
+export type IdempotencyRecord = DocumentOf<typeof fields>
 export const idempotencyRecordSchema = defineSchema(fields)
 idempotencyRecordSchema.index({ expiresAt: 1, _id: 1 })

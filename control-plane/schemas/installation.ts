@@ -1,5 +1,4 @@
-import type { InferRawDocType } from 'mongoose'
-import { defineFields, defineSchema } from './schema.ts'
+import { type DocumentOf, defineFields, defineSchema } from './schema.ts'
 
 /**
  * One document: which installation this storage is, and what control planes have seen last.
@@ -15,5 +14,5 @@ const fields = defineFields({
   seenAt: { type: Date },
 })
 
-export type Installation = InferRawDocType<typeof fields>
+export type Installation = DocumentOf<typeof fields>
 export const installationSchema = defineSchema(fields)

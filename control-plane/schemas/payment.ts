@@ -1,6 +1,5 @@
-import type { InferRawDocType } from 'mongoose'
 import { linePart } from './period.ts'
-import { defineFields, defineSchema, part, workFields } from './schema.ts'
+import { type DocumentOf, defineFields, defineSchema, part, workFields } from './schema.ts'
 
 export const paymentStatuses = ['due', 'processing', 'succeeded', 'failed', 'canceled'] as const
 export type PaymentStatus = (typeof paymentStatuses)[number]
@@ -201,7 +200,7 @@ const fields = defineFields({
   ...workFields,
 })
 
-export type Payment = InferRawDocType<typeof fields>
+export type Payment = DocumentOf<typeof fields>
 export type Attempt = Payment['attempts'][number]
 export type Refund = Payment['refunds'][number]
 export type Dispute = NonNullable<Payment['disputes']>[number]

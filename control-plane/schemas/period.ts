@@ -1,4 +1,4 @@
-import { type PartOf, part } from './schema.ts'
+import { type DocumentOf, part } from './schema.ts'
 
 /** A billing period, half-open. */
 export const periodFields = {
@@ -15,7 +15,7 @@ export const periodFields = {
 } as const
 
 export const periodPart = part(periodFields)
-export type BillingPeriod = PartOf<typeof periodFields>
+export type BillingPeriod = DocumentOf<typeof periodFields>
 
 export const lineKinds = ['plan', 'unused', 'one_time', 'carried'] as const
 
@@ -35,4 +35,4 @@ const lineFields = {
 } as const
 
 export const linePart = part(lineFields)
-export type Line = PartOf<typeof lineFields>
+export type Line = DocumentOf<typeof lineFields>

@@ -1,5 +1,4 @@
-import type { InferRawDocType } from 'mongoose'
-import { defineFields, defineSchema, part } from './schema.ts'
+import { type DocumentOf, defineFields, defineSchema, part } from './schema.ts'
 
 export const pspProviders = ['stripe', 'adyen', 'paypal', 'mercadopago', 'local', 'simulator'] as const
 
@@ -27,6 +26,6 @@ const fields = defineFields({
   },
 })
 
-export type PspAccount = InferRawDocType<typeof fields>
+export type PspAccount = DocumentOf<typeof fields>
 export const pspAccountSchema = defineSchema(fields)
 pspAccountSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })

@@ -1,5 +1,4 @@
-import type { InferRawDocType } from 'mongoose'
-import { defineFields, defineSchema } from './schema.ts'
+import { type DocumentOf, defineFields, defineSchema } from './schema.ts'
 
 /** A tenant's own role; the presets are in no document. */
 const fields = defineFields({
@@ -9,6 +8,6 @@ const fields = defineFields({
   permissions: { type: [String], required: true },
 })
 
-export type Role = InferRawDocType<typeof fields>
+export type Role = DocumentOf<typeof fields>
 export const roleSchema = defineSchema(fields)
 roleSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })

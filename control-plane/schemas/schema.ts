@@ -3,11 +3,12 @@
  * types and indexes, in every storage adapter: MongoDB and SQLite alike. Nothing here needs a connection.
  *
  * Conventions: `_id` is the entity's identity path, built by `keys.ts`; `revision` counts writes and is what every
- * compare-and-set compares; optional fields are absent, not null, unless null means something.
+ * compare-and-set compares; optional fields are absent, never null, but for those that a schema calls `nullable`. What is
+ * stored may differ (MongoDB and documents of earlier versions can hold null): `read-document.ts` is where that ends.
  */
-import mongoose, { type InferRawDocType, type SchemaDefinition } from 'mongoose'
+import mongoose, { type SchemaDefinition } from 'mongoose'
 
-export const { Schema } = mongoose
+const { Schema } = mongoose
 
 const documentFields = {
   _id: { type: String, required: true },
@@ -46,8 +47,48 @@ export const defineSchema = (fields: SchemaDefinition) =>
     bufferCommands: false,
   })
 
-/** The type of a part; mongoose would give each an `_id`. */
-export type PartOf<F> = Omit<InferRawDocType<F>, '_id'>
+declare const definedBy: unique symbol
+type PartSchema<F> = mongoose.Schema & { readonly [definedBy]?: F }
 
 /** A part of a document, without an `_id` of its own. */
-export const part = <const F extends SchemaDefinition>(fields: F) => new Schema(fields, { _id: false, strict: 'throw', minimize: false, id: false })
+export const part = <const F extends SchemaDefinition>(fields: F) =>
+  new Schema(fields, { _id: false, strict: 'throw', minimize: false, id: false }) as PartSchema<F>
+
+declare const holds: unique symbol
+type MixedType<T> = typeof Schema.Types.Mixed & { readonly [holds]?: T }
+
+/** A value that is stored as it is, and that only its type says anything of. */
+export const asItIs = <T>() => Schema.Types.Mixed as MixedType<T>
+
+type ValueOf<T, D> = T extends StringConstructor
+  ? D extends { enum: readonly (infer E)[] }
+    ? E
+    : string
+  : T extends NumberConstructor
+    ? number
+    : T extends BooleanConstructor
+      ? boolean
+      : T extends DateConstructor
+        ? Date
+        : T extends MixedType<infer V>
+          ? V
+          : T extends PartSchema<infer F>
+            ? DocumentOf<F>
+            : T extends readonly [infer Element]
+              ? ValueOf<Element, D>[]
+              : never
+
+type FieldOf<D> = D extends { type: infer T } ? ValueOf<T, D> | (D extends { nullable: true } ? null : never) : never
+
+/** What is always there: a field that is required, or that has a default. */
+type PresentIn<F> = {
+  [K in keyof F]: F[K] extends { required: true } ? K : F[K] extends { default: infer V } ? (V extends undefined ? never : K) : never
+}[keyof F]
+
+type Flat<T> = { [K in keyof T]: T[K] }
+
+/**
+ * The type of the documents, or parts, that these fields define. An optional field is absent or holds a value; mongoose's own
+ * inference would have null and undefined beside, and arrays that are no plain arrays.
+ */
+export type DocumentOf<F> = Flat<{ -readonly [K in PresentIn<F>]: FieldOf<F[K]> } & { -readonly [K in Exclude<keyof F, PresentIn<F>>]?: FieldOf<F[K]> }>

@@ -1,6 +1,5 @@
-import type { InferRawDocType } from 'mongoose'
 import { settlementKinds } from './payment.ts'
-import { defineFields, defineSchema, part } from './schema.ts'
+import { type DocumentOf, defineFields, defineSchema, part } from './schema.ts'
 
 export const reportStatuses = ['importing', 'done', 'failed'] as const
 
@@ -30,7 +29,7 @@ const fields = defineFields({
   finishedAt: { type: Date },
 })
 
-export type SettlementReport = InferRawDocType<typeof fields>
+export type SettlementReport = DocumentOf<typeof fields>
 export const settlementReportSchema = defineSchema(fields)
 settlementReportSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
 settlementReportSchema.index({ tenantId: 1, account: 1, createdAt: 1, _id: 1 })
@@ -59,6 +58,6 @@ const differenceFields = defineFields({
   paymentId: { type: String },
 })
 
-export type SettlementDifference = InferRawDocType<typeof differenceFields>
+export type SettlementDifference = DocumentOf<typeof differenceFields>
 export const settlementDifferenceSchema = defineSchema(differenceFields)
 settlementDifferenceSchema.index({ tenantId: 1, reportId: 1, createdAt: 1, _id: 1 })

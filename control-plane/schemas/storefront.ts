@@ -1,5 +1,4 @@
-import type { InferRawDocType } from 'mongoose'
-import { defineFields, defineSchema, type PartOf, part } from './schema.ts'
+import { type DocumentOf, defineFields, defineSchema, part } from './schema.ts'
 
 /** The day of a change belongs to the new plan, or its second does. */
 export const prorations = ['day', 'second'] as const
@@ -50,7 +49,7 @@ const billingTermsFields = {
   trialOncePer: { type: String, enum: trialRules },
 } as const
 export const billingTermsPart = part(billingTermsFields)
-export type BillingTerms = PartOf<typeof billingTermsFields>
+export type BillingTerms = DocumentOf<typeof billingTermsFields>
 
 const fields = defineFields({
   id: { type: String, required: true },
@@ -69,7 +68,7 @@ const fields = defineFields({
   billing: { type: billingTermsPart, required: true },
 })
 
-export type Storefront = InferRawDocType<typeof fields>
+export type Storefront = DocumentOf<typeof fields>
 export type Routing = Storefront['routing']
 export const storefrontSchema = defineSchema(fields)
 storefrontSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })

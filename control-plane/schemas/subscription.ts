@@ -1,8 +1,7 @@
-import type { InferRawDocType } from 'mongoose'
 import { pricingPart, termsFields, termsPart } from './bundle.ts'
 import { disputeStatuses, moneyBackFields } from './payment.ts'
 import { linePart, periodFields, periodPart } from './period.ts'
-import { defineFields, defineSchema, part, Schema, workFields } from './schema.ts'
+import { asItIs, type DocumentOf, defineFields, defineSchema, part, workFields } from './schema.ts'
 import { billingTermsPart } from './storefront.ts'
 
 /** The states of design: access is on in trialing, active and past_due alone. */
@@ -211,7 +210,7 @@ const fields = defineFields({
   cancelAtPeriodEnd: { type: Boolean, required: true, default: false },
   endedAt: { type: Date },
   endReason: { type: String, enum: endReasons },
-  metadata: { type: Schema.Types.Mixed },
+  metadata: { type: asItIs<Record<string, string>>() },
   /** What has happened lately; older events are in chunks of their own. */
   events: { type: [event], required: true },
   eventsMade: { type: Number, required: true, default: 0 },
@@ -220,7 +219,7 @@ const fields = defineFields({
   ...workFields,
 })
 
-export type Subscription = InferRawDocType<typeof fields>
+export type Subscription = DocumentOf<typeof fields>
 export type Bill = Subscription['bills'][number]
 export type SubscriptionEvent = Subscription['events'][number]
 export const subscriptionSchema = defineSchema(fields)
@@ -240,6 +239,6 @@ const chunkFields = defineFields({
   subscriptionId: { type: String, required: true },
   events: { type: [event], required: true },
 })
-export type EventChunk = InferRawDocType<typeof chunkFields>
+export type EventChunk = DocumentOf<typeof chunkFields>
 export const eventChunkSchema = defineSchema(chunkFields)
 eventChunkSchema.index({ tenantId: 1, subscriptionId: 1, createdAt: 1, _id: 1 })

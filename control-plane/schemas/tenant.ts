@@ -1,5 +1,4 @@
-import type { InferRawDocType } from 'mongoose'
-import { defineFields, defineSchema, part, Schema } from './schema.ts'
+import { asItIs, type DocumentOf, defineFields, defineSchema, part } from './schema.ts'
 
 export const tenantModes = ['live', 'sandbox'] as const
 
@@ -12,7 +11,7 @@ const fields = defineFields({
   setup: {
     type: part({
       /** `StorefrontInput[]` of catalog/storefronts.ts. */
-      storefronts: { type: Schema.Types.Mixed, required: true },
+      storefronts: { type: asItIs<unknown[]>(), required: true },
       apiKey: { type: part({ id: { type: String, required: true }, secretHash: { type: String, required: true }, hint: { type: String } }), required: true },
     }),
   },
@@ -24,7 +23,7 @@ const fields = defineFields({
   repairAt: { type: Date },
 })
 
-export type Tenant = InferRawDocType<typeof fields>
+export type Tenant = DocumentOf<typeof fields>
 export const tenantSchema = defineSchema(fields)
 tenantSchema.index({ createdAt: 1, _id: 1 })
 tenantSchema.index({ repairAt: 1, _id: 1 })

@@ -1,5 +1,4 @@
-import type { InferRawDocType } from 'mongoose'
-import { defineFields, defineSchema, part, workFields } from './schema.ts'
+import { type DocumentOf, defineFields, defineSchema, part, workFields } from './schema.ts'
 
 /**
  * What is remembered of a customer that was erased, under a hash of its key: should the same id be made anew, the
@@ -12,6 +11,6 @@ const fields = defineFields({
   repairAt: workFields.repairAt,
 })
 
-export type Tombstone = InferRawDocType<typeof fields>
+export type Tombstone = DocumentOf<typeof fields>
 export const tombstoneSchema = defineSchema(fields)
 tombstoneSchema.index({ repairAt: 1, _id: 1 })

@@ -1,5 +1,4 @@
-import type { InferRawDocType } from 'mongoose'
-import { defineFields, defineSchema, part } from './schema.ts'
+import { type DocumentOf, defineFields, defineSchema, part } from './schema.ts'
 
 /** `invited`: has not signed in yet. `disabled`: may not. */
 export const userStatuses = ['invited', 'active', 'disabled'] as const
@@ -28,7 +27,7 @@ const fields = defineFields({
   lastSignInAt: { type: Date },
 })
 
-export type User = InferRawDocType<typeof fields>
+export type User = DocumentOf<typeof fields>
 export const userSchema = defineSchema(fields)
 userSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
 
@@ -40,7 +39,7 @@ const sessionFields = defineFields({
   expiresAt: { type: Date, required: true },
 })
 
-export type Session = InferRawDocType<typeof sessionFields>
+export type Session = DocumentOf<typeof sessionFields>
 export const sessionSchema = defineSchema(sessionFields)
 sessionSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
 sessionSchema.index({ expiresAt: 1, _id: 1 })
@@ -60,5 +59,5 @@ const providerFields = defineFields({
   },
 })
 
-export type IdentityProvider = InferRawDocType<typeof providerFields>
+export type IdentityProvider = DocumentOf<typeof providerFields>
 export const identityProviderSchema = defineSchema(providerFields)

@@ -1,5 +1,4 @@
-import type { InferRawDocType } from 'mongoose'
-import { defineFields, defineSchema, part, workFields } from './schema.ts'
+import { type DocumentOf, defineFields, defineSchema, part, workFields } from './schema.ts'
 
 /**
  * `received`: stored, and not applied yet. `ignored`: nothing follows from it; `why` says which. `failed`: it could not
@@ -49,7 +48,7 @@ const fields = defineFields({
   repairAt: workFields.repairAt,
 })
 
-export type WebhookEvent = InferRawDocType<typeof fields>
+export type WebhookEvent = DocumentOf<typeof fields>
 export const webhookEventSchema = defineSchema(fields)
 webhookEventSchema.index({ repairAt: 1, _id: 1 })
 webhookEventSchema.index({ expiresAt: 1, _id: 1 })

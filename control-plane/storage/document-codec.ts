@@ -91,18 +91,21 @@ const readValue = (type: SchemaType): Convert | undefined => {
 }
 
 const readObject = (schema: mongoose.Schema): Convert => {
-  const fields = new Map<string, Convert | undefined>()
+  const fields = new Map<string, { read: Convert | undefined; nullable: boolean }>()
   schema.eachPath((name, declared) => {
-    fields.set(name, readValue(declared as unknown as SchemaType))
+    const type = declared as unknown as SchemaType
+    fields.set(name, { read: readValue(type), nullable: type.isRequired === true || type.options.nullable === true })
   })
   return (value, path) => {
     if (typeof value !== 'object' || value === null) return value
     const stored = value as Values
     let ofNewer: Values | undefined
     for (const name in stored) {
-      const read = fields.get(name)
-      if (read) stored[name] = read(stored[name], path)
-      else if (!fields.has(name)) {
+      const field = fields.get(name)
+      // MongoDB and documents of earlier versions can hold null for what is absent.
+      if (field && stored[name] === null && !field.nullable) delete stored[name]
+      else if (field?.read) stored[name] = field.read(stored[name], path)
+      else if (!field) {
         ofNewer ??= {}
         ofNewer[name] = stored[name]
         delete stored[name]

@@ -206,8 +206,8 @@ const bringPaymentToRest = async (services: Services, tenant: Tenant, subscripti
   const asked: RoundAsked = {
     round,
     onSession: onSession ?? false,
-    returnUrl: returnUrl ?? undefined,
-    paymentMethodId: subscription.paymentMethodId ?? undefined,
+    returnUrl: returnUrl,
+    paymentMethodId: subscription.paymentMethodId,
     owed: { lines, creditMinor, amountMinor, period: { start: period.start, end: period.end } },
   }
   const wanted = await withNewestMethod(services, tenant, subscription, payment)

@@ -109,7 +109,7 @@ const make = async (services: Services, tenant: Tenant, id: string, input: Subsc
     const chosen = paymentMethodOf(tenant, storefront, bundle, known, input.paymentMethod, withTrial)
     const { amountMinor, currency } = bundle.pricing
     if (chosen && amountMinor > 0) {
-      const country = known?.country ?? undefined
+      const country = known?.country
       const question = { paymentId: paymentIdOf(tenantId, id, 0), amountMinor: amountMinor * quantity, currency, country, method: chosen }
       checkPayable(storefront, accounts, question)
     }

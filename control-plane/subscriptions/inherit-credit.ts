@@ -37,9 +37,9 @@ const handedOver = (ended: Subscription, to: string, subscriptions: readonly Sub
     ended,
     {
       creditMinor: 0,
-      creditFrom: [] as unknown as Subscription['creditFrom'],
+      creditFrom: [],
       creditGivenMinor: (ended.creditGivenMinor ?? 0) - ended.creditMinor,
-      creditMovedTo: [...moves.filter((one) => !stranded.includes(one)), move] as Subscription['creditMovedTo'],
+      creditMovedTo: [...moves.filter((one) => !stranded.includes(one)), move],
     },
     moment,
     { type: 'credit_moved', why: `to the customer's new subscription ${to}`, amountMinor },
@@ -65,8 +65,8 @@ const asInherited = (inheritances: readonly Inheritance[]): Inherited => {
   return {
     creditMinor,
     creditGivenMinor: creditMinor,
-    creditFrom: joined(lots) as Inherited['creditFrom'],
-    inherited: inheritances.map(({ from, ...rest }) => ({ subscriptionId: from, ...rest })) as Inherited['inherited'],
+    creditFrom: joined(lots),
+    inherited: inheritances.map(({ from, ...rest }) => ({ subscriptionId: from, ...rest })),
     ...(inheritances.length > 0 ? { inheritanceUnchecked: true } : {}),
   }
 }

@@ -69,7 +69,7 @@ export const rollOutBundle = async (services: Services, tenant: Tenant, claimedF
   for (;;) {
     const { rollout } = bundle
     if (!rollout || rollout.finishedAt) break
-    const { data, nextCursor } = await subscriptions.page({ where: { tenantId, storefrontId, bundleId }, limit: BATCH, cursor: rollout.cursor ?? undefined })
+    const { data, nextCursor } = await subscriptions.page({ where: { tenantId, storefrontId, bundleId }, limit: BATCH, cursor: rollout.cursor })
     let moved = 0
     for (const { id } of data) if (await moveSubscription(services, tenant, id, bundle)) moved += 1
     const progress = {

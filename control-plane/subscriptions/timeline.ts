@@ -78,7 +78,7 @@ const merge = (events: SubscriptionEvent[], payments: Payment[]): TimelineEntry[
         own.filter((entry) => !before.includes(entry)),
       )
     }
-    merged.push({ at, type, why, paymentId: paymentId ?? undefined, amountMinor: amountMinor ?? undefined, lines: [] })
+    merged.push({ at, type, why, paymentId, amountMinor, lines: [] })
   }
   // A stable sort: what happened at one instant stays in the order of its causes.
   return [...merged, ...[...waiting.values()].flat().map(({ paid: _, ...entry }) => entry)].sort((a, b) => a.at.getTime() - b.at.getTime())

@@ -65,8 +65,8 @@ interface Place {
 
 interface Work {
   _id: string
-  dueAt?: Date | null
-  repairAt?: Date | null
+  dueAt?: Date
+  repairAt?: Date
 }
 
 /** What moves with time, and charges. */

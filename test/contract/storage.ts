@@ -8,7 +8,7 @@ import type { ApiKey } from '../../control-plane/schemas/api-key.ts'
 import type { Customer } from '../../control-plane/schemas/customer.ts'
 import type { CollectionName } from '../../control-plane/schemas/index.ts'
 import type { DocumentMigration } from '../../control-plane/schemas/migrations.ts'
-import type { Subscription } from '../../control-plane/schemas/subscription.ts'
+import type { Bill, Subscription } from '../../control-plane/schemas/subscription.ts'
 import { rewriteOlder } from '../../control-plane/storage/rewrite-older.ts'
 import { MAX_PAGE, type New, type Storage } from '../../control-plane/storage/storage.ts'
 import { insertOrGet, update } from '../../control-plane/storage/update.ts'
@@ -83,6 +83,21 @@ const subscription = (change: Partial<Subscription> = {}): New<Subscription> => 
   }
 }
 
+const bill: Bill = {
+  paymentId: 'pay_1',
+  seq: 0,
+  reason: 'period',
+  status: 'open',
+  period: { index: 0, start: at, end: at, wholeStart: at, wholeEnd: at },
+  lines: [],
+  creditMinor: 0,
+  amountMinor: 0,
+  openedAt: at,
+  creditableMinor: 0,
+  round: 1,
+  failedRound: 0,
+}
+
 export const testStorage = (test: TestFn, adapter: StorageUnderTest): void => {
   const { open } = adapter
   if (!open) {
@@ -131,6 +146,28 @@ export const testStorage = (test: TestFn, adapter: StorageUnderTest): void => {
     const read = await store.subscriptions.get(stored._id)
     t.false(read.cancelAtPeriodEnd)
     t.false('dueAt' in read)
+  })
+
+  check('what is stored as null is read as absent, at every depth, where null means nothing', async (t, store) => {
+    const made = subscription({
+      trialEnd: null as never,
+      scheduledChange: null as never,
+      bills: [{ ...bill, failedAt: null as never, pricing: null as never }],
+    })
+    await store.subscriptions.insert({ ...made, dueAt: at, clock: `nulls ${made._id}` })
+    const where = { tenantId: made.tenantId }
+    const read = [
+      await store.subscriptions.get(made._id),
+      await store.subscriptions.find(made._id),
+      (await store.subscriptions.page({ where, limit: MAX_PAGE })).data.find(({ _id }) => _id === made._id),
+      (await store.subscriptions.due({ by: 'dueAt', where: { clock: `nulls ${made._id}` }, until: at, limit: 1 }))[0],
+    ]
+    for (const one of read) {
+      t.false(one && 'trialEnd' in one)
+      t.false(one && 'scheduledChange' in one)
+      t.deepEqual(one?.bills, [bill])
+      t.is(one?.entitlements[0]?.limit, null, 'no limit is a limit of null')
+    }
   })
 
   check('what its schema does not allow is not stored', async (t, store) => {
@@ -227,11 +264,11 @@ export const testStorage = (test: TestFn, adapter: StorageUnderTest): void => {
   })
 
   check('counting from two handles at once loses no count', async (t, store, other) => {
-    const { _id } = await store.customers.insert(customer({ metadata: { n: 0 } }))
-    const add = (on: Storage) => update(on.customers, _id, (document) => ({ ...document, metadata: { n: document.metadata.n + 1 } }))
+    const { _id } = await store.customers.insert(customer({ metadata: { n: '0' } }))
+    const add = (on: Storage) => update(on.customers, _id, (document) => ({ ...document, metadata: { n: String(Number(document.metadata?.n) + 1) } }))
     await Promise.all(Array.from({ length: 20 }, (_, n) => add(n % 2 === 0 ? store : other)))
     const { metadata, revision } = await store.customers.get(_id)
-    t.is(metadata.n, 20)
+    t.is(metadata?.n, '20')
     t.is(revision, 21)
   })
 

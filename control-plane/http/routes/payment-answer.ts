@@ -209,7 +209,7 @@ export const toPaymentAnswer = (payment: Payment) => ({
     nextAction: attempt.status === 'requires_action' && attempt.actionUrl ? { type: 'redirect', url: attempt.actionUrl } : null,
     paymentMethod: attempt.paymentMethodId,
     resolution: attempt.resolution ? { by: attempt.resolution.by, reason: attempt.resolution.reason, at: iso(attempt.resolution.at) } : null,
-    why: toWhyAnswer(attempt.why as Route),
+    why: toWhyAnswer(attempt.why),
     at: iso(attempt.at),
   })),
 })

@@ -26,7 +26,7 @@ const expiry = z.strictObject({ month: z.int().min(1).max(12), year: z.int().min
 export const paymentMethodFields = { type: paymentMethodType.default('card'), tokens, expiry: expiry.optional() }
 
 export const toTokens = (byAccount: Record<string, string>): PaymentMethod['tokens'] =>
-  Object.entries(byAccount).map(([name, token]) => ({ account: name, token })) as PaymentMethod['tokens']
+  Object.entries(byAccount).map(([name, token]) => ({ account: name, token }))
 
 export const paymentMethodAnswer = z
   .object({

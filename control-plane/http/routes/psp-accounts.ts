@@ -70,7 +70,7 @@ const toAnswer = (services: Services, tenant: Tenant, account: PspAccount) => ({
   id: account.id,
   provider: account.provider,
   capabilities: account.capabilities,
-  hasCredentials: account.credentials !== undefined && account.credentials !== null,
+  hasCredentials: account.credentials !== undefined,
   hasWebhookSecret: Boolean(account.webhookSecret),
   capture: account.capture ?? 'automatic',
   returnUrl: account.returnUrl ?? null,

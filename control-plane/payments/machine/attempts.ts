@@ -46,7 +46,7 @@ export const startAttempt = (payment: Payment, account: string, paymentMethodId:
           amountMinor: payment.amountMinor,
           paymentMethodId,
           inquiries: 0,
-          why: why as Attempt['why'],
+          why,
           at: now,
         },
       ],

@@ -29,7 +29,7 @@ export const moneyFacts = (payment: Payment): MoneyFact[] => {
         kind: 'refund',
         isGone: status === 'succeeded',
         amountMinor,
-        counted: counted ?? undefined,
+        counted,
         at,
       }),
     ),
@@ -37,7 +37,7 @@ export const moneyFacts = (payment: Payment): MoneyFact[] => {
       // Banks may count in a currency of their own: then it is all that is left of the payment.
       const left = Math.max(0, payment.amountMinor - refunded)
       const disputed = currency === payment.currency ? Math.min(amountMinor, left) : left
-      return { id: `dispute:${id}`, kind: 'dispute', isGone: status === 'lost', amountMinor: disputed, counted: counted ?? undefined, at: openedAt }
+      return { id: `dispute:${id}`, kind: 'dispute', isGone: status === 'lost', amountMinor: disputed, counted, at: openedAt }
     }),
   ]
 }
@@ -70,6 +70,6 @@ export const recordSeen = (payment: Payment, known: readonly ({ id: string } & C
       refunds: payment.refunds.map((refund) => withMark(refund, marks.get(refund.id))),
       ...(payment.disputes ? { disputes: payment.disputes.map((dispute) => withMark(dispute, marks.get(`dispute:${dispute.id}`))) } : {}),
     },
-    payment.repairAt ?? undefined,
+    payment.repairAt,
   )
 }

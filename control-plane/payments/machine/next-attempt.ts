@@ -101,7 +101,7 @@ export const nextAccount = (payment: Payment, paymentMethodId: string, accounts:
 
 /** The last day of the month that is printed on the card, anywhere on earth. */
 export const isExpired = ({ expiry }: Pick<PaymentMethod, 'expiry'>, now: Date): boolean =>
-  expiry !== undefined && expiry !== null && now.getTime() > Date.UTC(expiry.year, expiry.month, 1) + 12 * 3_600_000
+  expiry !== undefined && now.getTime() > Date.UTC(expiry.year, expiry.month, 1) + 12 * 3_600_000
 
 /**
  * The methods that a payment is tried with, in order: its own, then, where the storefront allows it and the payment is
@@ -115,7 +115,7 @@ export const methodsFor = (
   now: Date,
 ): PaymentMethod[] => {
   const own = methods.filter(({ id }) => id === payment.paymentMethodId)
-  const isRenewal = payment.subscriptionId !== undefined && payment.subscriptionId !== null && (payment.seq ?? 0) > 0
+  const isRenewal = payment.subscriptionId !== undefined && (payment.seq ?? 0) > 0
   if (!tryOtherMethods || !isRenewal) return own
   return [...own, ...methods.filter((method) => method.id !== payment.paymentMethodId && !isExpired(method, now))]
 }
@@ -126,9 +126,7 @@ export const methodsFor = (
  */
 const refusedWith = (payment: Payment, paymentMethodId: string): boolean => {
   const last = triedWith(payment, paymentMethodId).at(-1)
-  return (
-    !last || (last.status === 'declined' && last.declineClass !== undefined && last.declineClass !== null && !consequences[last.declineClass].accessUnchanged)
-  )
+  return !last || (last.status === 'declined' && last.declineClass !== undefined && !consequences[last.declineClass].accessUnchanged)
 }
 
 export interface NextAttempt {

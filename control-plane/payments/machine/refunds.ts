@@ -9,7 +9,7 @@ const REFUND_RETRY_MS = HOUR_MS
 /** One that is owed and was refused is not given up, and one that is accepted is looked after: once a day. */
 const REFUND_LATER_MS = DAY_MS
 
-const isTimeTo = (at: Date | null | undefined, now: Date): boolean => !at || at <= now
+const isTimeTo = (at: Date | undefined, now: Date): boolean => !at || at <= now
 
 /** A refund that is to be made, or asked about, now. */
 export const dueRefund = (payment: Payment, now: Date): Refund | undefined =>
@@ -55,7 +55,7 @@ export const attemptIdOfRefund = (reference: string): string => (reference.split
 
 /** Whether the provider may have forgotten that it was asked for this refund before. One that it was never asked for it has not forgotten. */
 export const isBeyond = ({ askedAt }: Pick<Refund, 'askedAt'>, idempotencyMs: number, now: Date): boolean =>
-  Boolean(askedAt) && now.getTime() - (askedAt as Date).getTime() >= idempotencyMs
+  askedAt !== undefined && now.getTime() - askedAt.getTime() >= idempotencyMs
 
 /** Stored before the PSP is asked for it, under the reference that it has now. @returns undefined when that is stored, or it is not due. */
 export const markAsked = (payment: Payment, reference: string, now: Date, repairAt: Date): Payment | undefined => {

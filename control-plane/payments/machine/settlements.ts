@@ -9,7 +9,7 @@ const MAX_SETTLEMENTS = 300
 export const recordSettlement = (payment: Payment, settlement: Settlement): Payment | undefined => {
   const known = payment.settlements ?? []
   if (known.some(({ id }) => id === settlement.id) || known.length >= MAX_SETTLEMENTS) return undefined
-  return marked({ ...payment, settlements: [...known, settlement] }, payment.repairAt ?? undefined)
+  return marked({ ...payment, settlements: [...known, settlement] }, payment.repairAt)
 }
 
 export const isSettled = (payment: Pick<Payment, 'settlements'>): boolean => (payment.settlements ?? []).some(({ kind }) => kind === 'charge')

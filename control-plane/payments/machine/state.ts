@@ -45,11 +45,11 @@ const DEFAULT_ACTION_HOURS = 23
 /** Until when an attempt that was made at `at` waits for the customer to act. */
 export const actBy = ({ actionHours }: Pick<Payment, 'actionHours'>, at: Date): Date => later(at, (actionHours ?? DEFAULT_ACTION_HOURS) * HOUR_MS)
 
-const earliest = (dates: (Date | null | undefined)[]): Date | undefined =>
+const earliest = (dates: (Date | undefined)[]): Date | undefined =>
   dates.reduce<Date | undefined>((first, at) => (at && (!first || at < first) ? at : first), undefined)
 
 /** Somebody else has to see what becomes of it. Not of a one-time payment. */
-export const hasEffects = ({ subscriptionId }: Payment): boolean => subscriptionId !== undefined && subscriptionId !== null
+export const hasEffects = ({ subscriptionId }: Payment): boolean => subscriptionId !== undefined
 
 /** What can be done without waiting for anything: a process that dies leaves it to a sweeper. */
 const hasWork = (payment: Payment): boolean =>

@@ -66,7 +66,7 @@ export const routeOf = (payment: Payment, { storefront, customer }: PaymentParti
     paymentId: payment.id,
     amountMinor: payment.amountMinor,
     currency: payment.currency,
-    country: customer.country ?? undefined,
+    country: customer.country,
     method,
-    stayWith: payment.stayWith ?? undefined,
+    stayWith: payment.stayWith,
   })

@@ -19,7 +19,7 @@ export interface RoutableAccount {
   /** Its circuit is open: it would only be waited for in vain. */
   circuitOpenUntil?: Date | undefined
   /** Absent lists: all. */
-  capabilities: { currencies?: string[] | null; countries?: string[] | null; paymentMethodTypes?: string[] | null }
+  capabilities: { currencies?: string[]; countries?: string[]; paymentMethodTypes?: string[] }
 }
 
 export interface RoutingQuestion {
@@ -53,7 +53,7 @@ export const accountsNamedBy = (routing: Routing): string[] => [
 ]
 
 /** A list that is absent or null admits everything; a country that is unknown passes no list. */
-const admits = (list: string[] | null | undefined, value: string | undefined): boolean => !list || (value !== undefined && list.includes(value))
+const admits = (list: string[] | undefined, value: string | undefined): boolean => !list || (value !== undefined && list.includes(value))
 
 const exclusion = (account: RoutableAccount, question: RoutingQuestion): string | undefined => {
   const { currencies, countries, paymentMethodTypes } = account.capabilities

@@ -38,7 +38,7 @@ const methodOf = async (services: Services, tenant: Tenant, storefront: Storefro
   if (!customer) throw fieldError('unknown_reference', 'customerId', `there is no customer ${JSON.stringify(customerId)} in the storefront`)
   const method = paymentMethod === undefined ? customer.paymentMethods[0] : customer.paymentMethods.find(({ id }) => id === paymentMethod)
   if (!method) throw fieldError('unknown_reference', 'paymentMethod', 'the customer has no such payment method')
-  return { method, country: question.country ?? customer.country ?? undefined }
+  return { method, country: question.country ?? customer.country }
 }
 
 const firstBecause = (route: Route): string => {

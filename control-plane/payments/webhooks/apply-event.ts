@@ -31,8 +31,8 @@ interface ChargeFacts {
 const chargeFactsOf = async (services: Services, tenant: Tenant, event: WebhookEvent): Promise<ChargeFacts | undefined> => {
   const { charge } = event
   if (!charge) return undefined
-  const dispute = (event.dispute ?? undefined) as DisputeFacts | undefined
-  const outcome = (charge.outcome ?? undefined) as ChargeOutcome | undefined
+  const dispute = event.dispute as DisputeFacts | undefined
+  const outcome = charge.outcome as ChargeOutcome | undefined
   if (charge.reference) return { reference: charge.reference, outcome, dispute }
   const opened = await openAccount(services, tenant, event.account)
   if ('unusable' in opened) throw new Error(`the PSP account cannot be used: ${opened.unusable}`)
@@ -46,7 +46,7 @@ const outcomeOf = async (services: Services, tenant: Tenant, payment: Payment, e
   const opened = await openAccount(services, tenant, event.account)
   if ('unusable' in opened) throw new Error(`the PSP account cannot be used: ${opened.unusable}`)
   const { amountMinor, currency } = payment
-  const found = await opened.psp.inquire({ reference: facts.reference, pspReference: event.charge?.pspReference ?? undefined, amountMinor, currency })
+  const found = await opened.psp.inquire({ reference: facts.reference, pspReference: event.charge?.pspReference, amountMinor, currency })
   return found.status === 'not_found' || found.status === 'cannot_tell' ? undefined : found
 }
 
@@ -83,7 +83,7 @@ const applyCharge = async (services: Services, tenant: Tenant, event: WebhookEve
 
 interface RefundFacts {
   reference: string
-  pspReference?: string | null
+  pspReference?: string
   outcome: RefundOutcome
 }
 
@@ -94,7 +94,7 @@ const applyRefund = async (services: Services, tenant: Tenant, event: WebhookEve
   const payment = await payments.find(id)
   if (payment?.attempts.find((one) => one.id === attemptId)?.account !== event.account)
     return { ignored: `there is no refund ${refund.reference} at this account` }
-  const named = refundNamed(payment, refund.reference, refund.pspReference ?? undefined)
+  const named = refundNamed(payment, refund.reference, refund.pspReference)
   if (named === undefined) {
     // Told before the answer to its request was stored: it is applied a little later.
     if (payment.refunds.some(({ status }) => status === 'due')) throw new Error('the refund is not known by this reference yet')

@@ -101,7 +101,7 @@ export const replayEvent = async (
   if ('unusable' in opened) throw new AppError('not_allowed_in_state', `the PSP account cannot be used: ${opened.unusable}`)
   return update(services.storage.webhookEvents, keys.webhookEvent(tenant.tenantId, accountId, eventId), (stored) => {
     check(stored)
-    if (stored.rawBody === undefined || stored.rawBody === null)
+    if (stored.rawBody === undefined)
       throw new AppError('not_allowed_in_state', 'what the event said was erased with its customer: there is nothing left to read anew')
     const request = { headers: { 'webhook-id': stored.eventId }, query: {}, rawBody: stored.rawBody }
     const event = read(opened.psp, request).find(({ id }) => id === stored.eventId)

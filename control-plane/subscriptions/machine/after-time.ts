@@ -51,15 +51,10 @@ const withoutVerdict = (subscription: Subscription, moment: Moment): Subscriptio
 }
 
 const suspend = (subscription: Subscription, at: Date, moment: Moment): Subscription =>
-  changed(
-    subscription,
-    { status: 'suspended', graceUntil: undefined, offSpans: offSpansOf(subscription) as Subscription['offSpans'], suspendedAt: at, resumedAt: undefined },
-    moment,
-    {
-      type: 'suspended',
-      why: 'the period of grace is over and the payment is not made',
-    },
-  )
+  changed(subscription, { status: 'suspended', graceUntil: undefined, offSpans: offSpansOf(subscription), suspendedAt: at, resumedAt: undefined }, moment, {
+    type: 'suspended',
+    why: 'the period of grace is over and the payment is not made',
+  })
 
 const retry = (subscription: Subscription, moment: Moment): Subscription => {
   const failedAt = openBill(subscription, 'period')?.failedAt ?? moment.now
@@ -119,7 +114,7 @@ export const turnPeriod = (before: Subscription, moment: Moment): Subscription =
   const start = nextStart(subscription)
   const period = periodFrom(subscription, start)
   const ahead = offSpansOf(subscription).filter(({ to }) => to > period.start)
-  const pastSuspension = { offSpans: ahead as Subscription['offSpans'], suspendedAt: undefined, resumedAt: undefined }
+  const pastSuspension = { offSpans: ahead, suspendedAt: undefined, resumedAt: undefined }
   const uncharged = (...events: { type: string; why: string }[]) => {
     const currentPeriod = { ...period, ownBill: subscription.billsMade, firstBill: subscription.billsMade, creditableMinor: 0, refunds: [] }
     return changed(subscription, { status: 'active', currentPeriod, ...pastSuspension }, moment, ...changedTerms, ...events)

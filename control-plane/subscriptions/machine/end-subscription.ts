@@ -39,7 +39,7 @@ export const end = (subscription: Subscription, endReason: EndReason, endedAt: D
   const { left } = takenOldest(undone.creditFrom, carriedMinor)
   const squared = {
     creditMinor: undone.creditMinor - carriedMinor,
-    creditFrom: left as Subscription['creditFrom'],
+    creditFrom: left,
     creditGivenMinor: (undone.creditGivenMinor ?? 0) - carriedMinor,
     carriedMinor: 0,
   }
@@ -79,8 +79,8 @@ const credited = (subscription: Subscription, moment: Moment): Subscription => {
     {
       creditMinor: subscription.creditMinor + creditMinor,
       creditGivenMinor: (subscription.creditGivenMinor ?? 0) + creditMinor,
-      creditFrom: joined(subscription.creditFrom, taken) as Subscription['creditFrom'],
-      currentPeriod: { ...currentPeriod, creditableMinor: 0, paidFrom: left as typeof currentPeriod.paidFrom },
+      creditFrom: joined(subscription.creditFrom, taken),
+      currentPeriod: { ...currentPeriod, creditableMinor: 0, paidFrom: left },
       moneyBack: remembersAsCredit(subscription, at),
     },
     moment,

@@ -64,10 +64,10 @@ export const afterMoneyBack = (subscription: Subscription, payment: Payment, mom
     if (known) {
       const back = giveLots(current, origin, known)
       const currentPeriod = { ...back.currentPeriod, refunds: back.currentPeriod.refunds.filter((one) => one !== id) }
-      current = changed(back, { currentPeriod, moneyBack: others as Subscription['moneyBack'] }, moment, ...told)
+      current = changed(back, { currentPeriod, moneyBack: others }, moment, ...told)
     } else {
       const { subscription: taken, took } = takeLots(current, origin, amountMinor, !payment.countsMoneyBack)
-      const moneyBack = [...others, { id, ...took }].slice(-MAX_REMEMBERED) as Subscription['moneyBack']
+      const moneyBack = [...others, { id, ...took }].slice(-MAX_REMEMBERED)
       current = changed(taken, { moneyBack }, moment, ...told)
     }
   }
@@ -98,13 +98,13 @@ export const reconciled = (subscription: Subscription, { from, amountMinor, reca
   const [more, gone] = [amountMinor - (known?.amountMinor ?? 0), recalledMinor - (known?.recalledMinor ?? 0)]
   if (more === 0 && gone === 0) return undefined
   const others = (subscription.inherited ?? []).filter((one) => one !== known)
-  const inherited = [...others, { subscriptionId: from, amountMinor, recalledMinor }] as Subscription['inherited']
+  const inherited = [...others, { subscriptionId: from, amountMinor, recalledMinor }]
   const origin = inheritedFrom(from)
   const arrived: Subscription = {
     ...subscription,
     creditMinor: subscription.creditMinor + more,
     creditGivenMinor: (subscription.creditGivenMinor ?? 0) + more,
-    creditFrom: joined(subscription.creditFrom, [{ paymentId: origin, amountMinor: more }]) as Subscription['creditFrom'],
+    creditFrom: joined(subscription.creditFrom, [{ paymentId: origin, amountMinor: more }]),
   }
   if (gone === 0) return changed(arrived, { inherited }, moment)
   const told: NewEvent = { type: 'credit_recalled', why: `it came from ${from}, whose payment went back`, amountMinor: gone }

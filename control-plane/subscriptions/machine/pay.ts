@@ -48,7 +48,7 @@ export interface PayNow {
  */
 export const payNow = (subscription: Subscription, { paymentId, paymentMethodId, returnUrl }: PayNow, moment: Moment): Subscription => {
   const bill = owedBill(subscription, paymentId)
-  const methodId = paymentMethodId ?? subscription.paymentMethodId ?? undefined
+  const methodId = paymentMethodId ?? subscription.paymentMethodId
   if (methodId === undefined) throw new AppError('not_allowed_in_state', 'the subscription has no payment method; name one in paymentMethod')
   const present = { onSession: true, returnUrl }
   const asked = hasFailed(bill) ? triedAgain(subscription, bill, present, moment) : { ...subscription, ...replaceBill(subscription, { ...bill, ...present }) }

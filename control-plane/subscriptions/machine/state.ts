@@ -22,7 +22,7 @@ export type NewEvent = Pick<SubscriptionEvent, 'type' | 'why'> & Partial<Pick<Su
 
 export const isFinal = (status: SubscriptionStatus): boolean => status === 'canceled' || status === 'expired' || status === 'incomplete_expired'
 
-const earlier = (a: Date | null | undefined, b: Date | null | undefined): Date | undefined => (a && b && b < a ? b : (a ?? b ?? undefined))
+const earlier = (a: Date | undefined, b: Date | undefined): Date | undefined => (a && b && b < a ? b : (a ?? b))
 
 /** When time alone changes the subscription next. */
 export const dueAtOf = (subscription: Subscription): Date | undefined => {
@@ -32,7 +32,7 @@ export const dueAtOf = (subscription: Subscription): Date | undefined => {
     case 'scheduled':
       return subscription.currentPeriod.start
     case 'incomplete':
-      return subscription.payBy ?? undefined
+      return subscription.payBy
     case 'trialing':
     case 'active':
       // While the next period's payment is open its outcome decides, but not for longer than grace would last; and a
@@ -42,9 +42,9 @@ export const dueAtOf = (subscription: Subscription): Date | undefined => {
     case 'past_due':
       return earlier(graceUntil, retryAt)
     case 'suspended':
-      return retryAt ?? undefined
+      return retryAt
     case 'paused':
-      return subscription.resumeAt ?? undefined
+      return subscription.resumeAt
     case 'canceled':
     case 'expired':
     case 'incomplete_expired':

@@ -35,10 +35,10 @@ const changeSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
     // What was credited from the period before is in this one.
     firstBill: samePeriod || unused > 0 ? firstBill : bill.seq,
     refunds,
-    paidFrom: joined(left, broughtBy(bill)) as Subscription['currentPeriod']['paidFrom'],
+    paidFrom: joined(left, broughtBy(bill)),
     ...(keepsPrice && pricing ? { pricing } : {}),
   }
-  const creditFrom = joined(subscription.creditFrom, toCredit) as Subscription['creditFrom']
+  const creditFrom = joined(subscription.creditFrom, toCredit)
   const { scheduledChange, events } = scheduledAfter(subscription, terms)
   const moved = bill.anchor ? { anchor: bill.anchor, billingDay: billingDayOn(subscription, terms), quotaAnchor: fixedQuotaAnchor(subscription) } : {}
   return changed(
@@ -53,7 +53,7 @@ const changeSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
 /** From when its time counts as not served: a suspension; or all of a period that was over before it was paid. */
 const notServedSince = (subscription: Subscription, bill: Bill, now: Date): Date | undefined => {
   const { status, suspendedAt, billMissed } = subscription
-  if (status === 'suspended') return suspendedAt ?? undefined
+  if (status === 'suspended') return suspendedAt
   const late = status === 'paused' || (status === 'incomplete' && !billMissed)
   return late && bill.period.end <= now ? bill.period.start : undefined
 }
@@ -62,7 +62,7 @@ const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
   const { now } = moment
   const since = notServedSince(subscription, bill, now)
   const spans = [...offSpansOf(subscription), ...(since ? [{ from: since, to: now }] : [])]
-  const restored = { offSpans: spans as Subscription['offSpans'], suspendedAt: undefined, resumedAt: undefined }
+  const restored = { offSpans: spans, suspendedAt: undefined, resumedAt: undefined }
   // What is tried in a suspension leaves it out already, up to then.
   const { leftOutUntil } = bill
   const notLeftOut = since ? withoutAccess([{ from: leftOutUntil && leftOutUntil > since ? leftOutUntil : since, to: now }], bill.period) : []
@@ -85,11 +85,11 @@ const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
       creditableMinor: bill.creditableMinor,
       ...(hasOtherPrice(bill, subscription) ? { pricing: bill.pricing } : {}),
       refunds: [],
-      paidFrom: left as Subscription['currentPeriod']['paidFrom'],
+      paidFrom: left,
     },
     creditMinor: subscription.creditMinor + creditMinor,
     creditGivenMinor: (subscription.creditGivenMinor ?? 0) + notServed,
-    creditFrom: joined(subscription.creditFrom, toCredit) as Subscription['creditFrom'],
+    creditFrom: joined(subscription.creditFrom, toCredit),
     accessFrom: subscription.accessFrom ?? bill.period.start,
     payBy: undefined,
     graceUntil: undefined,
@@ -118,7 +118,7 @@ const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
 
 /** A price that was raised while it was being paid is the next period's. */
 const hasOtherPrice = ({ pricing }: Bill, subscription: Subscription): boolean =>
-  pricing !== undefined && pricing !== null && pricing.amountMinor !== subscription.pricing.amountMinor
+  pricing !== undefined && pricing.amountMinor !== subscription.pricing.amountMinor
 
 /** What was charged beyond what the bill came to in the end. */
 const paidTooMuch = ({ bills }: Subscription, bill: Bill): number => {

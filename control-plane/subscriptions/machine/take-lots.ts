@@ -10,7 +10,6 @@ import { pieceOf, shareOfRest } from '../../billing/periods.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import { isFinal } from './state.ts'
 
-type Lots = Subscription['creditFrom']
 export type Took = Pick<NonNullable<Subscription['moneyBack']>[number], 'period' | 'paidMinor' | 'worthMinor' | 'creditMinor' | 'movedMinor'>
 
 /** What the running period was paid with. Of periods of before this was kept all is taken for their own bill's. */
@@ -33,7 +32,7 @@ const offPeriod = (subscription: Subscription, origin: string, wanted: number): 
   const paidFrom = without(before, origin, paidMinor)
   const creditableMinor = worthAfter(currentPeriod.creditableMinor, before, paidFrom)
   return {
-    subscription: { ...subscription, currentPeriod: { ...currentPeriod, paidFrom: paidFrom as typeof currentPeriod.paidFrom, creditableMinor } },
+    subscription: { ...subscription, currentPeriod: { ...currentPeriod, paidFrom: paidFrom, creditableMinor } },
     paidMinor,
     worthMinor: currentPeriod.creditableMinor - creditableMinor,
   }
@@ -44,7 +43,7 @@ const withoutCredit = (bill: Bill, origin: string, amountMinor: number): Bill =>
   const creditFrom = without(bill.creditFrom, origin, amountMinor)
   return {
     ...bill,
-    creditFrom: creditFrom as Bill['creditFrom'],
+    creditFrom: creditFrom,
     creditGoneMinor: (bill.creditGoneMinor ?? 0) + amountMinor,
     creditableMinor: worthAfter(bill.creditableMinor, joined(own, bill.creditFrom), joined(own, creditFrom)),
   }
@@ -70,7 +69,7 @@ const offCredit = (subscription: Subscription, origin: string, wanted: number, u
     subscription: {
       ...subscription,
       creditMinor: subscription.creditMinor - amountMinor,
-      creditFrom: without(subscription.creditFrom, origin, amountMinor) as Lots,
+      creditFrom: without(subscription.creditFrom, origin, amountMinor),
       creditRefundedMinor: subscription.creditRefundedMinor + amountMinor,
     },
     amountMinor,
@@ -83,7 +82,7 @@ const offMoved = (subscription: Subscription, origin: string, wanted: number): {
     const amountMinor = Math.min(left, ofPayment(move.creditFrom, origin))
     left -= amountMinor
     if (amountMinor === 0) return move
-    return { ...move, creditFrom: without(move.creditFrom, origin, amountMinor) as typeof move.creditFrom, recalledMinor: move.recalledMinor + amountMinor }
+    return { ...move, creditFrom: without(move.creditFrom, origin, amountMinor), recalledMinor: move.recalledMinor + amountMinor }
   })
   return { subscription: left === wanted ? subscription : { ...subscription, creditMovedTo }, amountMinor: wanted - left }
 }
@@ -110,18 +109,18 @@ export const giveLots = (subscription: Subscription, origin: string, took: Took)
     const amountMinor = Math.min(left, move.recalledMinor)
     left -= amountMinor
     if (amountMinor === 0) return move
-    const creditFrom = joined(move.creditFrom, [{ paymentId: origin, amountMinor }]) as typeof move.creditFrom
+    const creditFrom = joined(move.creditFrom, [{ paymentId: origin, amountMinor }])
     return { ...move, creditFrom, recalledMinor: move.recalledMinor - amountMinor }
   })
   return {
     ...subscription,
     currentPeriod: {
       ...currentPeriod,
-      ...(paidMinor > 0 ? { paidFrom: joined(currentPeriod.paidFrom, [{ paymentId: origin, amountMinor: paidMinor }]) as typeof currentPeriod.paidFrom } : {}),
+      ...(paidMinor > 0 ? { paidFrom: joined(currentPeriod.paidFrom, [{ paymentId: origin, amountMinor: paidMinor }]) } : {}),
       creditableMinor: currentPeriod.creditableMinor + (isSamePeriod ? took.worthMinor : 0),
     },
     creditMinor: subscription.creditMinor + took.creditMinor,
-    creditFrom: joined(subscription.creditFrom, [{ paymentId: origin, amountMinor: took.creditMinor }]) as Lots,
+    creditFrom: joined(subscription.creditFrom, [{ paymentId: origin, amountMinor: took.creditMinor }]),
     creditRefundedMinor: subscription.creditRefundedMinor - took.creditMinor,
     ...(creditMovedTo ? { creditMovedTo } : {}),
   }
@@ -136,4 +135,4 @@ export const remembersAsCredit = (subscription: Subscription, now: Date): Subscr
     if (one.period !== subscription.currentPeriod.ownBill || one.worthMinor === 0) return one
     const rest = shareOfRest(subscription, one.worthMinor, subscription.currentPeriod, now)
     return { ...one, worthMinor: 0, paidMinor: 0, creditMinor: one.creditMinor + Math.min(rest, one.paidMinor) }
-  }) as Subscription['moneyBack']
+  })
