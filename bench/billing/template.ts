@@ -1,6 +1,8 @@
 /** A business with a daily bundle, and a subscription that was really made, of which copies are renewed. */
+
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { defined } from '../../common/defined.ts'
 import { createBundle } from '../../control-plane/catalog/bundles.ts'
 import { createTenant } from '../../control-plane/catalog/tenants.ts'
 import { keys } from '../../control-plane/keys.ts'
@@ -32,7 +34,7 @@ export const makeTemplate = async (services: Services, tenantId: string): Promis
   const order = { customerId: 'template', bundleId: 'daily', storefrontId: 'shop', paymentMethod: 'good' }
   const { subscription } = await createSubscription(services, tenant, 'template', order)
   const customer = await services.storage.customers.get(keys.customer(tenantId, 'shop', 'template'))
-  return { subscription, customer: { ...customer, repairAt: undefined } }
+  return { subscription, customer: defined({ ...customer, repairAt: undefined }) }
 }
 
 /** Past the control plane, in one transaction: what is timed begins later. */

@@ -36,7 +36,7 @@ export interface Grant {
   bundleId: string
   fromMs: number
   /** Absent: no end is known. */
-  untilMs?: number
+  untilMs?: number | undefined
   /** The subscription gives no access in its present state, whatever the time. */
   inactive: boolean
   terms: Terms

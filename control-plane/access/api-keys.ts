@@ -1,3 +1,4 @@
+import { defined } from '../../common/defined.ts'
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
 import { knownStorefronts } from '../catalog/storefronts.ts'
 import { keys, PLATFORM } from '../keys.ts'
@@ -57,7 +58,7 @@ const hasAdmin = async ({ storage, clock }: Services, tenantId: string): Promise
  */
 const unlessLast = async (services: Services, before: ApiKey, changed: ApiKey): Promise<ApiKey> => {
   if (!isWholeAdmin(before) || !isGood(before, services.clock.now()) || (await hasAdmin(services, before.tenantId))) return changed
-  await update(services.storage.apiKeys, before._id, (latest) => ({ ...latest, revokedAt: undefined }))
+  await update(services.storage.apiKeys, before._id, (latest) => defined({ ...latest, revokedAt: undefined }))
   const why = "it is the tenant's last admin key that does not expire: make another first, or nobody could make one"
   throw new AppError('not_allowed_in_state', why)
 }

@@ -2,6 +2,7 @@
  * Bills: what a subscription owes, from when the obligation arises to when its payment's outcome has taken effect.
  * Opening one takes the customer's credit in the same write; dropping it gives the credit back.
  */
+import { defined } from '../../common/defined.ts'
 import { derivedId } from '../keys.ts'
 import type { Line } from '../schemas/period.ts'
 import type { Bill, Subscription } from '../schemas/subscription.ts'
@@ -104,7 +105,8 @@ export const planBill = (subscription: Subscription, period: Bill['period']): Bi
   const spans = offSpansOf(subscription)
   const amountMinor = billedShare(subscription, price, period, spans)
   const leftOutUntil = withoutAccess(spans, period).at(-1)?.to
-  return { reason: 'period', period, lines: [planLine(subscription, amountMinor, period)], creditableMinor: price, pricing: subscription.pricing, leftOutUntil }
+  const lines = [planLine(subscription, amountMinor, period)]
+  return defined({ reason: 'period' as const, period, lines, creditableMinor: price, pricing: subscription.pricing, leftOutUntil })
 }
 
 export const planLine = (

@@ -1,3 +1,4 @@
+import { defined } from '../../common/defined.ts'
 import { fieldError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { BillingTerms, Routing, Storefront } from '../schemas/storefront.ts'
@@ -22,18 +23,19 @@ export const routingOf = ([primary, ...fallback]: readonly string[]): Routing =>
   rules: [],
 })
 
-export const newStorefront = (tenantId: string, input: StorefrontInput, createdAt: Date): New<Storefront> => ({
-  _id: keys.storefront(tenantId, input.id),
-  tenantId,
-  createdAt,
-  id: input.id,
-  name: input.name,
-  region: input.region,
-  currency: input.currency,
-  timeZone: input.timeZone,
-  routing: input.routing,
-  billing: input.billing,
-})
+export const newStorefront = (tenantId: string, input: StorefrontInput, createdAt: Date): New<Storefront> =>
+  defined({
+    _id: keys.storefront(tenantId, input.id),
+    tenantId,
+    createdAt,
+    id: input.id,
+    name: input.name,
+    region: input.region,
+    currency: input.currency,
+    timeZone: input.timeZone,
+    routing: input.routing,
+    billing: input.billing,
+  })
 
 /** @throws AppError `already_exists`. */
 export const createStorefront = (services: Services, tenantId: string, input: StorefrontInput): Promise<Storefront> =>
@@ -54,7 +56,7 @@ export const changeStorefront = (
     check(storefront)
     // The short form says who is primary and who is next; rules are of the long form alone, and stay.
     const routing = paymentProviders ? { routing: { ...storefront.routing, ...routingOf(paymentProviders), rules: storefront.routing.rules } } : {}
-    return { ...storefront, ...routing, ...change, billing: { ...storefront.billing, ...change.billing } }
+    return { ...storefront, ...routing, ...defined(change), billing: { ...storefront.billing, ...change.billing } }
   })
 
 /** @throws AppError `unknown_reference`. */

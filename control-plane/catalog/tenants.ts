@@ -2,6 +2,7 @@
  * Tenants. Creating one writes several documents; the tenant's own is first and carries the rest as `setup`, so that
  * a crash in between is finished by a sweeper.
  */
+import { defined } from '../../common/defined.ts'
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
 import { hashSecret, hintOf, newSecret, prefixOf } from '../access/secrets.ts'
 import { keys } from '../keys.ts'
@@ -62,7 +63,7 @@ export const finishTenant = async (services: Services, tenant: Tenant): Promise<
     if (!latest.setup && !latest.repairAt) return undefined
     // Someone moved the clock meanwhile: that change's own publication takes its mark away.
     const done = published && latest.testNow?.getTime() === tenant.testNow?.getTime()
-    return { ...latest, setup: undefined, repairAt: done && !latest.ending ? undefined : latest.repairAt }
+    return defined({ ...latest, setup: undefined, repairAt: done && !latest.ending ? undefined : latest.repairAt })
   })
 }
 

@@ -1,3 +1,4 @@
+import { defined } from '../../common/defined.ts'
 import { keys } from '../keys.ts'
 import type { Customer } from '../schemas/customer.ts'
 import type { Tenant } from '../schemas/tenant.ts'
@@ -20,6 +21,6 @@ export const changeCustomer = async (
     tenant,
     await editCustomer(services, keys.customer(tenant.tenantId, storefrontId, id), tenantNow(services, tenant), (customer) => {
       check(customer)
-      return { ...customer, ...change }
+      return defined({ ...customer, ...change })
     }),
   )

@@ -6,6 +6,7 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
+import { defined } from '../../common/defined.ts'
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { AppError, isAppError } from '../../common/errors.ts'
 import { subscriptionsOf } from '../entitlements/sources.ts'
@@ -163,14 +164,14 @@ export const claimForSubscription = async (
       continue
     }
     const method = await choose(known, hasTrial)
-    const claim: Claim = {
+    const claim: Claim = defined({
       subscriptionId: wish.subscriptionId,
       bundleId: wish.bundleId,
       paymentMethodId: method?.id,
       commandId: wish.commandId,
       trial: hasTrial,
       at: now,
-    }
+    })
     const others = claims.filter((one) => !isSame(one, claim))
     if (others.length >= MAX_CLAIMS) {
       throw new AppError('not_allowed_in_state', `${MAX_CLAIMS} subscriptions of the customer are being made at this moment; try again in a moment`)
@@ -192,7 +193,7 @@ export const withdrawClaim = async (
 ): Promise<void> => {
   await update(services.storage.customers, keys.customer(key.tenantId, key.storefrontId, key.customerId), (customer) => {
     const claims = customer.claims?.filter((one) => one.subscriptionId !== subscriptionId || one.commandId !== commandId)
-    return claims?.length === customer.claims?.length ? undefined : { ...customer, claims }
+    return claims === undefined || claims.length === customer.claims?.length ? undefined : { ...customer, claims }
   }).catch((error: unknown) => {
     services.log.warn({ err: error, tenantId: key.tenantId, subscriptionId }, 'a claim could not be withdrawn, and ends by itself')
   })

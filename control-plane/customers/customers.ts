@@ -1,5 +1,7 @@
 /** Customers: unique within their storefront, holding the payment methods that payments are made with. */
+
 import { createHash } from 'node:crypto'
+import { defined } from '../../common/defined.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { publishEntitlements } from '../entitlements/publish-entitlements.ts'
 import { keys } from '../keys.ts'
@@ -29,7 +31,7 @@ const refusePseudonym = (field: string, id: string): void => {
 
 export const newCustomer = (services: Pick<Services, 'clock'>, tenant: Tenant, storefrontId: string, id: string, input: CustomerInput) => {
   refusePseudonym('customerId', id)
-  return {
+  return defined({
     _id: keys.customer(tenant.tenantId, storefrontId, id),
     tenantId: tenant.tenantId,
     createdAt: tenantNow(services, tenant),
@@ -38,7 +40,7 @@ export const newCustomer = (services: Pick<Services, 'clock'>, tenant: Tenant, s
     ...input,
     // Until its (empty) set is published, sidecars do not know the customer.
     repairAt: repairTime(services),
-  }
+  })
 }
 
 /** One that is being erased counts as gone. @throws AppError `not_found`. */
@@ -64,7 +66,7 @@ export const announceCustomer = async (services: Services, tenant: Tenant, custo
   if (!published) return customer
   return update(services.storage.customers, customer._id, (latest) =>
     // What else it is marked for has a reminder in the same place.
-    latest.repairAt && !latest.renewed?.length && !latest.erasing ? { ...latest, repairAt: undefined } : undefined,
+    latest.repairAt && !latest.renewed?.length && !latest.erasing ? defined({ ...latest, repairAt: undefined }) : undefined,
   )
 }
 

@@ -3,8 +3,10 @@
  * methods are kept here, in the write itself: none is taken away that something is paid with, and of one that was
  * renewed it is noted, so that what was refused before is tried again.
  */
+
 import { isDeepStrictEqual } from 'node:util'
 import { ulid } from 'ulid'
+import { defined } from '../../common/defined.ts'
 import { AppError } from '../../common/errors.ts'
 import type { Customer, PaymentMethod } from '../schemas/customer.ts'
 import { repairTime, type Services } from '../services.ts'
@@ -28,9 +30,9 @@ const withRenewals = (services: Services, now: Date | undefined, before: Custome
   const renewed = new Set<string>()
   const paymentMethods = after.paymentMethods.map((method): PaymentMethod => {
     const known = before.paymentMethods.find(({ id }) => id === method.id)
-    if (known && isDeepStrictEqual(facts(known), facts(method))) return { ...method, changedAt: known.changedAt }
+    if (known && isDeepStrictEqual(facts(known), facts(method))) return defined({ ...method, changedAt: known.changedAt })
     if (known) renewed.add(method.id)
-    return { ...method, changedAt: now }
+    return defined({ ...method, changedAt: now })
   })
   if (renewed.size === 0) return { ...after, paymentMethods }
   const others = (after.renewed ?? []).filter(({ methodId }) => !renewed.has(methodId))

@@ -1,4 +1,5 @@
 /** What follows from a change of a customer: at once where somebody waits for it, by the worker where it is more, or a crash came between. */
+import { defined } from '../../common/defined.ts'
 import { isAppError } from '../../common/errors.ts'
 import { openBill } from '../billing/bills.ts'
 import { keys } from '../keys.ts'
@@ -52,7 +53,7 @@ const retryRenewed = async (services: Services, tenant: Tenant, customer: Custom
   }
   await update(services.storage.customers, customer._id, (latest) => {
     const left = (latest.renewed ?? []).filter(({ commandId }) => !renewed.some((one) => one.commandId === commandId))
-    return left.length === latest.renewed?.length ? undefined : { ...latest, renewed: left.length > 0 ? left : undefined }
+    return left.length === latest.renewed?.length ? undefined : defined({ ...latest, renewed: left.length > 0 ? left : undefined })
   })
   return true
 }

@@ -13,7 +13,7 @@ export type UsageEntry = UsageCounters['entries'][number]
 type Paused = Parameters<typeof allowanceAt>[0]
 
 /** Until when a count stands: the end of the allowance that it was taken from, wherever pauses have moved that since. */
-export const countStandsUntil = (entry: Pick<UsageEntry, 'at' | 'per'> & { until: Date }, subscription: Paused, per: Interval): Date => {
+export const countStandsUntil = (entry: { until: Date; at: Date | undefined }, subscription: Paused, per: Interval): Date => {
   const { timeZone, pauses } = subscription
   let until = entry.until
   let at = entry.at ?? new Date(until.getTime() - 1)

@@ -3,7 +3,9 @@
  * is new, was lost, or was filled from a storage that has since gone back to a backup. Any number of control planes do
  * so side by side; one of them fills.
  */
+
 import { setTimeout as sleep } from 'node:timers/promises'
+import { defined } from '../../common/defined.ts'
 import type { FeedKeeper, StorageMark } from '../../common/feed/feed.ts'
 import { installationOf, markOf } from '../catalog/installation.ts'
 import { keys } from '../keys.ts'
@@ -107,12 +109,14 @@ export const startKeepingFeed = (services: Parts): FeedKeeping => {
   const count = async (epoch: string | undefined, sequence: number): Promise<void> => {
     beats += 1
     if (beats % COUNT_EVERY !== 1) return
-    await update(storage.installations, keys.installation, (now) => ({
-      ...now,
-      count: (now.count ?? 0) + 1,
-      feedEpoch: epoch,
-      feedSequence: Math.max(sequence, now.feedEpoch === epoch ? (now.feedSequence ?? 0) : 0),
-    }))
+    await update(storage.installations, keys.installation, (now) =>
+      defined({
+        ...now,
+        count: (now.count ?? 0) + 1,
+        feedEpoch: epoch,
+        feedSequence: Math.max(sequence, now.feedEpoch === epoch ? (now.feedSequence ?? 0) : 0),
+      }),
+    )
   }
 
   const fill = (anew: boolean, mark: StorageMark) => {

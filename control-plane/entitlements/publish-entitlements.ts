@@ -7,6 +7,7 @@
  */
 
 import { isDeepStrictEqual } from 'node:util'
+import { defined } from '../../common/defined.ts'
 import { derive } from '../../common/entitlements/derive.ts'
 import type { CustomerKey, EntitlementSet } from '../../common/entitlements/model.ts'
 import { isAppError } from '../../common/errors.ts'
@@ -27,7 +28,7 @@ const MAX_TRIES = 50
 
 type Contents = Pick<StoredEntitlementSet, 'grants' | 'usage' | 'hidden'>
 
-const contentsOf = ({ grants, hidden, usage }: Contents): Contents => ({ grants, hidden, usage })
+const contentsOf = ({ grants, hidden, usage }: Contents): Contents => defined({ grants, hidden, usage })
 
 /** What the customer's set has to be, from what is stored now. */
 const deriveSet = async (services: Services, customer: CustomerKey, stored: Contents | undefined, changed: Iterable<string>) => {

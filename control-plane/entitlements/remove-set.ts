@@ -1,4 +1,5 @@
 /** A customer is no more: its set goes, from storage, from the feed, and with that from every sidecar. */
+import { defined } from '../../common/defined.ts'
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { keys } from '../keys.ts'
 import type { Tenant } from '../schemas/tenant.ts'
@@ -56,7 +57,7 @@ export const forgetInFeed = async ({ storage, feed }: Services, tombstone: Tombs
   await update(
     storage.tombstones,
     tombstone._id,
-    (latest) => (latest.revision === tombstone.revision ? { ...latest, inFeed: undefined, repairAt: undefined } : undefined),
+    (latest) => (latest.revision === tombstone.revision ? defined({ ...latest, inFeed: undefined, repairAt: undefined }) : undefined),
     tombstone,
   )
 }

@@ -1,4 +1,5 @@
 /** How much of a quota or capacity a customer has used, as its application reports it. */
+import { defined } from '../../common/defined.ts'
 import { decide, isCurrent } from '../../common/entitlements/decide.ts'
 import { deriveGrants } from '../../common/entitlements/derive.ts'
 import type { CustomerKey, Grant } from '../../common/entitlements/model.ts'
@@ -118,7 +119,7 @@ const forgetIfErased = async ({ storage }: Services, id: string): Promise<boolea
 }
 
 const clearMark = (services: Services, id: string) =>
-  update(services.storage.usageCounters, id, (counters) => (counters.repairAt ? { ...counters, repairAt: undefined } : undefined))
+  update(services.storage.usageCounters, id, (counters) => (counters.repairAt ? defined({ ...counters, repairAt: undefined }) : undefined))
 
 /** Publishes what a crash left unpublished. */
 export const announceUsage = async (services: Services, tenant: Tenant, counters: UsageCounters): Promise<void> => {

@@ -6,8 +6,10 @@
  * its way is given and not kept, so that the next repeat looks again. The answer is kept sealed (AES-256-GCM) under a key derived from the
  * caller's own API key and idempotency key, neither of which is stored: an answer may show a secret once.
  */
+
 import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto'
 import { ulid } from 'ulid'
+import { defined } from '../../common/defined.ts'
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
 import type { IdempotencyRecord } from '../schemas/idempotency-record.ts'
 import type { Services } from '../services.ts'
@@ -130,12 +132,17 @@ const unlessGone = async (write: Promise<unknown>): Promise<void> => {
 
 /** Not the lock of a repeat that took over. */
 const release = ({ storage }: Services, locked: IdempotencyRecord): Promise<void> =>
-  unlessGone(storage.idempotencyRecords.replace({ ...locked, lockedUntil: undefined }))
+  unlessGone(storage.idempotencyRecords.replace(defined({ ...locked, lockedUntil: undefined })))
 
 /** Whoever took over, or was taken over, may have kept an answer before: that stays, since it has been given too. */
 const keep = ({ storage }: Services, locked: IdempotencyRecord, answer: Pick<IdempotencyRecord, 'status' | 'sealedAnswer'>): Promise<void> =>
   unlessGone(
-    update(storage.idempotencyRecords, locked._id, (latest) => (latest.sealedAnswer ? undefined : { ...latest, ...answer, lockedUntil: undefined }), locked),
+    update(
+      storage.idempotencyRecords,
+      locked._id,
+      (latest) => (latest.sealedAnswer ? undefined : defined({ ...latest, ...answer, lockedUntil: undefined })),
+      locked,
+    ),
   )
 
 /** Renews the lock until it is stopped, or somebody else has it. */

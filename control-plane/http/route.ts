@@ -2,8 +2,10 @@
  * A route as one value: what it is called, who may call it, what it takes and answers, and what it does. The router,
  * the validation, the OpenAPI document and the table-driven tests are all made from these.
  */
+
 import type { Readable } from 'node:stream'
 import type { z } from 'zod'
+import type { Defined } from '../../common/defined.ts'
 import type { Caller } from '../access/caller.ts'
 import type { Permission } from '../access/permissions.ts'
 import type { OpenId } from '../people/open-id.ts'
@@ -95,7 +97,10 @@ export interface Answer {
   isUnderWay?: boolean | undefined
 }
 
-type Output<T> = T extends z.ZodType ? z.output<T> : undefined
+/** JSON holds no undefined: only the types of Zod would have it in what is left out. */
+export type Given<T> = T extends Date ? T : T extends (infer E)[] ? Given<E>[] : T extends object ? Defined<{ [K in keyof T]: Given<T[K]> }> : T
+
+type Output<T> = T extends z.ZodType ? Given<z.output<T>> : undefined
 
 export interface Route<P extends z.ZodType | undefined, Q extends z.ZodType | undefined, B extends z.ZodType | undefined> {
   method: 'get' | 'post' | 'put' | 'patch' | 'delete'

@@ -1,5 +1,7 @@
 /** Payments as they begin: of a subscription's bill, or on their own. */
+
 import { localDate } from '../../common/calendar.ts'
+import { defined } from '../../common/defined.ts'
 import { AppError, isAppError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { Payment } from '../schemas/payment.ts'
@@ -33,31 +35,32 @@ export const storeNext = async ({ payments }: Pick<Storage, 'payments'>, payment
   }
 }
 
-export const paymentOfBill = (subscription: Subscription, bill: Bill, now: Date, repairAt: Date): New<Payment> => ({
-  ...begun,
-  _id: keys.payment(subscription.tenantId, bill.paymentId),
-  tenantId: subscription.tenantId,
-  createdAt: now,
-  id: bill.paymentId,
-  storefrontId: subscription.storefrontId,
-  customerId: subscription.customerId,
-  subscriptionId: subscription.id,
-  seq: bill.seq,
-  period: { start: bill.period.start, end: bill.period.end },
-  lines: bill.lines,
-  creditMinor: bill.creditMinor,
-  amountMinor: bill.amountMinor,
-  currency: subscription.pricing.currency,
-  description: describe(subscription, bill),
-  paymentMethodId: subscription.paymentMethodId,
-  stayWith: subscription.paidAt,
-  onSession: bill.onSession ?? false,
-  returnUrl: bill.returnUrl,
-  actionHours: subscription.billing.actionHours,
-  status: bill.amountMinor === 0 ? 'succeeded' : 'due',
-  clock: subscription.clock,
-  repairAt: bill.amountMinor === 0 ? undefined : repairAt,
-})
+export const paymentOfBill = (subscription: Subscription, bill: Bill, now: Date, repairAt: Date): New<Payment> =>
+  defined({
+    ...begun,
+    _id: keys.payment(subscription.tenantId, bill.paymentId),
+    tenantId: subscription.tenantId,
+    createdAt: now,
+    id: bill.paymentId,
+    storefrontId: subscription.storefrontId,
+    customerId: subscription.customerId,
+    subscriptionId: subscription.id,
+    seq: bill.seq,
+    period: { start: bill.period.start, end: bill.period.end },
+    lines: bill.lines,
+    creditMinor: bill.creditMinor,
+    amountMinor: bill.amountMinor,
+    currency: subscription.pricing.currency,
+    description: describe(subscription, bill),
+    paymentMethodId: subscription.paymentMethodId,
+    stayWith: subscription.paidAt,
+    onSession: bill.onSession ?? false,
+    returnUrl: bill.returnUrl,
+    actionHours: subscription.billing.actionHours,
+    status: bill.amountMinor === 0 ? ('succeeded' as const) : ('due' as const),
+    clock: subscription.clock,
+    repairAt: bill.amountMinor === 0 ? undefined : repairAt,
+  })
 
 export interface OneTimeInput {
   storefrontId: string
@@ -75,17 +78,18 @@ export const oneTimePayment = (
   clock: string,
   now: Date,
   repairAt: Date,
-): New<Payment> => ({
-  ...begun,
-  _id: keys.payment(tenantId, id),
-  tenantId,
-  createdAt: now,
-  id,
-  ...input,
-  lines: [{ kind: 'one_time', amountMinor: input.amountMinor }],
-  creditMinor: 0,
-  ...method,
-  status: 'due',
-  clock,
-  repairAt,
-})
+): New<Payment> =>
+  defined({
+    ...begun,
+    _id: keys.payment(tenantId, id),
+    tenantId,
+    createdAt: now,
+    id,
+    ...input,
+    lines: [{ kind: 'one_time' as const, amountMinor: input.amountMinor }],
+    creditMinor: 0,
+    ...method,
+    status: 'due' as const,
+    clock,
+    repairAt,
+  })

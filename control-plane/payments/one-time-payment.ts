@@ -1,4 +1,5 @@
 /** Payments that no subscription owes, and refunds of any payment, as callers ask for them. */
+import { defined } from '../../common/defined.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { formatMoney } from '../../common/money.ts'
 import { customerFor, methodNamed } from '../customers/customers.ts'
@@ -42,7 +43,7 @@ export const payOnce = async (
     tenantId,
     id,
     order,
-    { paymentMethodId: method.id, ownMethod },
+    defined({ paymentMethodId: method.id, ownMethod }),
     clockOf(tenant),
     tenantNow(services, tenant),
     repairTime(services),

@@ -2,6 +2,7 @@
  * A one-time payment whose customer is there, and that has not been made: paid again, with the same method or another, or
  * given up. What a subscription owes is paid through the subscription (`subscriptions/change-subscription.ts`).
  */
+import { defined } from '../../common/defined.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { methodNamed } from '../customers/customers.ts'
 import { keys } from '../keys.ts'
@@ -21,7 +22,7 @@ type Method = Pick<Payment, 'paymentMethodId' | 'ownMethod'> & { paymentMethodId
 const loadMethod = async (services: Services, tenant: Tenant, payment: Payment, named: string | undefined): Promise<Method> => {
   const customer = await services.storage.customers.get(keys.customer(tenant.tenantId, payment.storefrontId, payment.customerId))
   const known = methodsOf(payment, customer).find(({ id }) => id === (named ?? payment.paymentMethodId))
-  if (known) return { paymentMethodId: known.id, ownMethod: payment.ownMethod?.id === known.id ? payment.ownMethod : undefined }
+  if (known) return defined({ paymentMethodId: known.id, ownMethod: payment.ownMethod?.id === known.id ? payment.ownMethod : undefined })
   if (named === undefined) throw fieldError('invalid_request', 'paymentMethod', 'is needed: the payment has no payment method that can be charged again')
   const storefront = await services.storage.storefronts.get(keys.storefront(tenant.tenantId, payment.storefrontId))
   const { id, type, tokens } = methodNamed(tenant, storefront, customer, named)
@@ -59,7 +60,7 @@ export const payOneTimeNow = async (
   const asked = { round: payment.round + 1, paymentMethodId, onSession: true, returnUrl }
   const reopened = (latest: Payment): Payment | undefined => {
     const recentCommands = [...(latest.recentCommands ?? []), commandId].slice(-COMMANDS_REMEMBERED)
-    return reopen({ ...latest, ownMethod, recentCommands }, asked, repairTime(services))
+    return reopen(defined({ ...latest, ownMethod, recentCommands }), asked, repairTime(services))
   }
   return collectPayment(services, tenant, await update(payments, payment._id, reopened, payment))
 }

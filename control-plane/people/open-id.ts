@@ -2,6 +2,7 @@
  * Signing in at a tenant's identity provider: OpenID Connect's code flow with PKCE, state and nonce. What a sign-in began with is in
  * the browser alone, sealed, so that nobody who only opens the address makes anything be stored.
  */
+
 import { LRUCache } from 'lru-cache'
 import {
   allowInsecureRequests,
@@ -18,6 +19,7 @@ import {
   randomState,
 } from 'openid-client'
 import { z } from 'zod'
+import { defined } from '../../common/defined.ts'
 import { AppError } from '../../common/errors.ts'
 import { derivedId, keys } from '../keys.ts'
 import { createTransport } from '../outgoing-http.ts'
@@ -135,14 +137,14 @@ export const createOpenId = (services: Services, allowPrivate: boolean): OpenId 
     const id = derivedId('usr', tenantId, issuer, claims.sub)
     const now = clock.now()
     const { role, storefronts } = fitting
-    const facts = {
+    const facts = defined({
       email: claims.email ?? claims.sub,
-      ...(claims.name === undefined ? {} : { name: claims.name }),
+      name: claims.name,
       role,
       storefronts,
       identity: { issuer, subject: claims.sub },
       lastSignInAt: now,
-    }
+    })
     const made = await insertOrGet(storage.users, { _id: keys.user(tenantId, id), tenantId, id, status: 'active', createdAt: now, ...facts })
     const user = made.lastSignInAt?.getTime() === now.getTime() ? made : await update(storage.users, made._id, (latest) => ({ ...latest, ...facts }), made)
     if (user.status === 'disabled') throw new AppError('forbidden', 'you may not sign in here any more')

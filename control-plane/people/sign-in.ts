@@ -2,6 +2,7 @@
  * Signing in without an identity provider: an invitation is taken with a password and an authenticator app, and from then on both
  * are asked for. Whatever is wrong, the answer is the same.
  */
+import { defined } from '../../common/defined.ts'
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
 import { hashSecret, sameSecret } from '../access/secrets.ts'
 import { keys } from '../keys.ts'
@@ -69,7 +70,8 @@ export const takeInvitation = async (services: Services, token: string, password
       const { totp, invitation, ...kept } = latest
       // Wrong tries of others may have been counted meanwhile; taken, or made anew, it must not have been.
       if (!totp || totp.secret !== user.totp?.secret || invitation?.tokenHash !== user.invitation?.tokenHash || kept.status !== 'invited') throw noInvitation()
-      return { ...kept, status: 'active', password: hashed, totp: { ...totp, lastStep: step }, failures: undefined, lastSignInAt: services.clock.now() }
+      const { failures: _, ...known } = kept
+      return { ...known, status: 'active', password: hashed, totp: { ...totp, lastStep: step }, lastSignInAt: services.clock.now() }
     })
   } catch (error) {
     if (isAppError(error, 'not_found')) throw noInvitation()
@@ -90,10 +92,11 @@ export const signIn = async (services: Services, tenantId: string, email: string
   const step = user.totp ? stepOf(sealing.open(user.totp.secret, user._id), code, now.getTime()) : undefined
   // Decided on what is stored: a code is taken once, and each failure counts, however many come at the same moment.
   let isIn = false
-  const stored = await update(storage.users, user._id, (latest) => {
+  const stored = await update(storage.users, user._id, (latest): User => {
     const isSame = latest.password === user.password && latest.status === 'active'
     isIn = knows && isSame && step !== undefined && step > (latest.totp?.lastStep ?? -1) && !(latest.failures?.until && latest.failures.until > now)
-    if (isIn && latest.totp) return { ...latest, failures: undefined, totp: { ...latest.totp, lastStep: step }, lastSignInAt: now }
+    if (isIn && latest.totp && step !== undefined)
+      return defined({ ...latest, failures: undefined, totp: { ...latest.totp, lastStep: step }, lastSignInAt: now })
     const count = (latest.failures?.until && latest.failures.until <= now ? 0 : (latest.failures?.count ?? 0)) + 1
     return { ...latest, failures: { count, ...(count >= MAX_FAILURES ? { until: new Date(now.getTime() + SHUT_OUT_MS) } : {}) } }
   })

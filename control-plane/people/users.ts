@@ -1,5 +1,7 @@
 /** Who may sign in, and as what. */
+
 import { randomBytes } from 'node:crypto'
+import { defined } from '../../common/defined.ts'
 import { AppError } from '../../common/errors.ts'
 import type { Caller } from '../access/caller.ts'
 import type { Permission } from '../access/permissions.ts'
@@ -114,14 +116,14 @@ export const changeUser = async (
     await mayChange(services, caller, latest)
     check(latest)
     const enabled = latest.password || latest.identity ? ('active' as const) : ('invited' as const)
-    return {
+    return defined({
       ...latest,
       ...(name === undefined ? {} : { name: name ?? undefined }),
       ...(role === undefined ? {} : { role }),
       ...(limited === undefined ? {} : { storefronts: limited ?? undefined }),
       ...(disabled === undefined ? {} : { status: disabled ? ('disabled' as const) : enabled }),
       ...(disabled ? { sessionsFrom: services.clock.now() } : {}),
-    }
+    })
   })
 }
 

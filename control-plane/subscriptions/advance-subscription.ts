@@ -81,7 +81,7 @@ export const advanceSubscription = async (
   const chargeable = async (subscription: Subscription): Promise<Subscription> => {
     if (!subscription.dueAt || subscription.dueAt > momentOf(services, tenant).now) return subscription
     limits ??= (await chargeableAt(services, tenant, subscription)).chargeLimits
-    return { ...subscription, chargeLimits: limits }
+    return limits ? { ...subscription, chargeLimits: limits } : subscription
   }
   for (let steps = 0; steps < MAX_STEPS; steps += 1) {
     try {

@@ -50,7 +50,7 @@ const obey = async (
       if (subscription.recentCommands.includes(id)) return undefined
       // Someone else came between.
       if (subscription !== current) check(subscription)
-      const asked = { ...subscription, chargeLimits }
+      const asked = chargeLimits ? { ...subscription, chargeLimits } : subscription
       const decided = decide(asked, momentOf(services, tenant))
       return decided === asked ? undefined : { ...decided, recentCommands: [...subscription.recentCommands, id].slice(-COMMANDS_REMEMBERED) }
     },

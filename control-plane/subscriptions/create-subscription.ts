@@ -2,7 +2,9 @@
  * A customer subscribes to a bundle. Everything that can be wrong is found before the first write; from then on each
  * document leads to the next, and `advanceSubscription` takes them to the end.
  */
+
 import { periodStart, startOfLocalDate } from '../../common/calendar.ts'
+import { defined } from '../../common/defined.ts'
 import { fieldError } from '../../common/errors.ts'
 import { table } from '../../common/table.ts'
 import { paymentIdOf } from '../billing/bills.ts'
@@ -175,7 +177,7 @@ const firstState = (services: Services, tenant: Tenant, storefront: Storefront, 
   const terms = termsOf(bundle, input.quantity ?? 1)
   const { timeZone } = storefront
   const trialEnd = hasTrial ? periodStart({ anchor: start, interval: 'day', count: bundle.trialDays, timeZone }, 1) : undefined
-  const scheduled: Subscription = {
+  const scheduled: Subscription = defined({
     _id: keys.subscription(tenant.tenantId, id),
     tenantId: tenant.tenantId,
     revision: 1,
@@ -185,9 +187,9 @@ const firstState = (services: Services, tenant: Tenant, storefront: Storefront, 
     storefrontId: storefront.id,
     customerId: input.customerId,
     ...terms,
-    status: 'scheduled',
+    status: 'scheduled' as const,
     // Billing periods are counted from where the trial ends.
-    anchor: anchorFrom({ ...terms, timeZone, billingDay: input.billingDay }, trialEnd ?? start),
+    anchor: anchorFrom(defined({ ...terms, timeZone, billingDay: input.billingDay }), trialEnd ?? start),
     billingDay: input.billingDay,
     timeZone,
     currentPeriod: {
@@ -217,7 +219,7 @@ const firstState = (services: Services, tenant: Tenant, storefront: Storefront, 
     eventsMade: 0,
     recentCommands: [],
     clock: clockOf(tenant),
-  }
+  })
   const moment = momentOf(services, tenant)
   const why = `${terms.bundleId} × ${terms.quantity}${start > now ? `, from ${start.toISOString()}` : start < now ? `, as if from ${start.toISOString()}` : ''}`
   const created = changed(scheduled, {}, moment, { type: 'created', why })

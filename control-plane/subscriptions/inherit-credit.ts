@@ -4,6 +4,7 @@
  * in both, and whoever repeats the step finds it. What is recalled later (a refund of where it came from) is a number in
  * the document that it left, which the other one compares with what it has accounted for.
  */
+import { defined } from '../../common/defined.ts'
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { joined, type Lot } from '../billing/lots.ts'
 import { CLAIM_COUNTS_FOR_MS } from '../customers/fresh-claims.ts'
@@ -45,7 +46,7 @@ const handedOver = (ended: Subscription, to: string, subscriptions: readonly Sub
     { type: 'credit_moved', why: `to the customer's new subscription ${to}`, amountMinor },
   )
   // Nothing follows from it: what it grants is over.
-  return { ...next, repairAt: ended.repairAt }
+  return defined({ ...next, repairAt: ended.repairAt })
 }
 
 /** What a subscription has handed over to another, in all. */
@@ -98,7 +99,8 @@ export const checkInheritance = async (services: Services, tenant: Tenant, subsc
     const handed = other.id === subscription.id ? undefined : handedTo(other, subscription.id)
     if (handed) current = reconciled(current, handed, momentOf(services, tenant)) ?? current
   }
-  return { ...current, inheritanceUnchecked: undefined }
+  const { inheritanceUnchecked: _, ...checked } = current
+  return checked
 }
 
 /** Tells those that took credit over what has been recalled of it. @returns the ids of those for whom it was news. */

@@ -2,6 +2,7 @@
  * Moves every subscriber of a bundle to its newest version, in the background. Progress is in the bundle's own
  * document, a batch at a time, so that whoever takes over after a crash goes on from there.
  */
+import { defined } from '../../common/defined.ts'
 import { isAppError } from '../../common/errors.ts'
 import { checkSetFits } from '../entitlements/check-set-fits.ts'
 import { keys } from '../keys.ts'
@@ -82,10 +83,10 @@ export const rollOutBundle = async (services: Services, tenant: Tenant, claimedF
     bundle = await update(bundles, bundle._id, (latest) => {
       // A still newer version was made for all: that rollout began anew.
       if (latest.rollout?.version !== rollout.version) return undefined
-      return { ...latest, rollout: progress, repairAt: lease() }
+      return { ...latest, rollout: defined(progress), repairAt: lease() }
     })
   }
   await update(bundles, bundle._id, (latest) =>
-    latest.repairAt && (!latest.rollout || latest.rollout.finishedAt) ? { ...latest, repairAt: undefined } : undefined,
+    latest.repairAt && (!latest.rollout || latest.rollout.finishedAt) ? defined({ ...latest, repairAt: undefined }) : undefined,
   )
 }

@@ -1,5 +1,7 @@
 /** A customer is erased, and the process dies between any two of the writes and calls that it takes. */
+
 import test, { type ExecutionContext } from 'ava'
+import { defined } from '../../common/defined.ts'
 import { isAppError } from '../../common/errors.ts'
 import { createBundle } from '../../control-plane/catalog/bundles.ts'
 import { changeCustomer } from '../../control-plane/customers/change-customer.ts'
@@ -221,7 +223,7 @@ test('what would be lost is a reason to refuse, and the refusal says what it is 
   const claim = { subscriptionId: 'soon', bundleId: 'daily', trial: false, at: services.clock.now() }
   const claimed = await storage.customers.replace({ ...(await storage.customers.get(key)), claims: [claim] })
   t.regex(await refusal(), /the subscription soon of the customer is just being made/)
-  await storage.customers.replace({ ...claimed, claims: undefined })
+  await storage.customers.replace(defined({ ...claimed, claims: undefined }))
   t.like(await eraseCustomer(services, tenant, name, () => {}, false), { finished: true })
   t.is((await storage.payments.get(keys.payment('t', 'pay_pending'))).refunds.length, 0, 'what had been paid by then stays paid')
   const error = await t.throwsAsync(eraseCustomer(services, tenant, name, () => {}, true))

@@ -1,7 +1,9 @@
 /** Billing periods, for any anchor, billing day, interval and time zone. */
+
 import test from 'ava'
 import fc from 'fast-check'
 import { intervals, localDate } from '../../common/calendar.ts'
+import { defined } from '../../common/defined.ts'
 import { shareOf } from '../../common/money.ts'
 import { anchorFrom, periodContaining, periodFrom, shareFrom } from '../../control-plane/billing/periods.ts'
 
@@ -20,7 +22,7 @@ const anyBilled = fc
     const billingDay = day === undefined || interval === 'day' ? undefined : interval === 'week' ? ((day - 1) % 7) + 1 : day
     const pricing = { amountMinor: 1_000, currency: 'USD', interval, intervalCount }
     const start = new Date(startMs)
-    const based = { pricing, timeZone, billingDay, billing: { ...billing, proration: second ? ('second' as const) : ('day' as const) } }
+    const based = defined({ pricing, timeZone, billingDay, billing: { ...billing, proration: second ? ('second' as const) : ('day' as const) } })
     return { ...based, anchor: anchorFrom(based, start), start }
   })
 

@@ -1,4 +1,5 @@
 import { intervals } from '../../../common/calendar.ts'
+import { defined } from '../../../common/defined.ts'
 import { fieldError } from '../../../common/errors.ts'
 import { type BundleInput, changeBundle, createBundle, editionOf, replaceBundle } from '../../catalog/bundles.ts'
 import { keys } from '../../keys.ts'
@@ -95,7 +96,7 @@ const bundleAnswer = z
   .openapi('Bundle')
 
 /** @param present the bundle as it is now, where an older version of it is shown. */
-const toAnswer = (bundle: Bundle | BundleVersion, { onSale, onePerCustomer, rollout }: Partial<Bundle>) => ({
+const toAnswer = (bundle: Bundle | BundleVersion, { onSale, onePerCustomer, rollout }: Pick<Bundle, 'onSale' | 'onePerCustomer' | 'rollout'>) => ({
   id: bundle.id,
   storefrontId: bundle.storefrontId,
   version: bundle.version,
@@ -179,7 +180,7 @@ export const bundleRoutes = [
       const bundle = await services.storage.bundles.get(keys.bundle(tenant.tenantId, params.storefront, params.bundle))
       if (query.version === undefined || query.version === bundle.version) return answer(bundle)
       const past = await services.storage.bundleVersions.get(keys.bundleVersion(tenant.tenantId, params.storefront, params.bundle, query.version))
-      return { body: toAnswer(past, { onSale: bundle.onSale, onePerCustomer: bundle.onePerCustomer }) }
+      return { body: toAnswer(past, defined({ onSale: bundle.onSale, onePerCustomer: bundle.onePerCustomer })) }
     },
   }),
   route({

@@ -3,7 +3,7 @@ import { keys } from '../../keys.ts'
 import { type BillingTerms, disputeEffects, prorations, type Storefront, trialRules } from '../../schemas/storefront.ts'
 import { amountMinor, country, currency, id, name, pageOf, pageQuery, paymentMethodType, timeZone, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
-import { ofList, ofNewDocument, route } from '../route.ts'
+import { type Given, ofList, ofNewDocument, route } from '../route.ts'
 
 /** More accounts or rules than any storefront has; bounds routing, which looks at them all. */
 const MAX_ROUTING = 50
@@ -120,7 +120,7 @@ export const storefrontBody = z
 
 const patchBody = z.strictObject(editable).refine(hasOneRouting, oneRouting)
 
-export const storefrontInput = (body: z.output<typeof storefrontBody>): StorefrontInput => ({
+export const storefrontInput = (body: Given<z.output<typeof storefrontBody>>): StorefrontInput => ({
   id: body.id,
   name: body.name ?? body.id,
   region: body.region,

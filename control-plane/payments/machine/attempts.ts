@@ -1,4 +1,5 @@
 /** What becomes of a payment's attempts, whoever tells of it, whenever and however often. */
+import { defined } from '../../../common/defined.ts'
 import { AppError } from '../../../common/errors.ts'
 import type { Attempt, Payment } from '../../schemas/payment.ts'
 import type { ChargeOutcome } from '../psp/psp.ts'
@@ -193,7 +194,7 @@ export const recordNeverArrived = (payment: Payment, attemptId: string, now: Dat
 
 /** No account may be tried now. A new payment method, or a retry, reopens it. */
 export const fail = (payment: Payment, failure: string | undefined, repairAt: Date): Payment =>
-  marked({ ...payment, status: 'failed', failure, effectsDue: hasEffects(payment) }, repairAt)
+  marked(defined({ ...payment, status: 'failed' as const, failure, effectsDue: hasEffects(payment) }), repairAt)
 
 /** What an obligation that is asked for again comes to by now. */
 type Owed = Pick<Payment, 'lines' | 'creditMinor' | 'amountMinor' | 'period'>
@@ -211,7 +212,8 @@ export interface RoundAsked {
 /** Another round of attempts. @returns undefined when there is none to make. */
 export const reopen = (payment: Payment, { round, paymentMethodId, onSession, returnUrl, owed }: RoundAsked, repairAt: Date): Payment | undefined => {
   if (payment.status !== 'failed' || payment.abandoned || payment.round >= round) return undefined
-  return marked({ ...payment, ...owed, status: 'due', round, paymentMethodId, onSession, returnUrl, failure: undefined, effectsDue: false }, repairAt)
+  const asked = { round, paymentMethodId, onSession, returnUrl, failure: undefined }
+  return marked(defined({ ...payment, ...owed, ...asked, status: 'due' as const, effectsDue: false }), repairAt)
 }
 
 /** Challenges are open for minutes, at some banks for days: money of one that could not be called off is looked for this long. */

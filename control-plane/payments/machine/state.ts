@@ -8,6 +8,7 @@
  *
  * The rule that outranks all others: while one attempt may still succeed (`isOpen`), no other is made, on any PSP.
  */
+import { defined } from '../../../common/defined.ts'
 import type { Attempt, Payment } from '../../schemas/payment.ts'
 
 export const HOUR_MS = 3_600_000
@@ -67,15 +68,16 @@ const withoutSpentMethod = (payment: Payment): Payment => {
 }
 
 /** The reminders of a payment follow from its parts, so that what happens to one part cannot forget another. */
-export const marked = (payment: Payment, repairAt: Date | undefined): Payment => ({
-  ...withoutSpentMethod(payment),
-  dueAt: earliest([
-    ...payment.attempts.map((attempt) => (isOpen(attempt) || attempt.givenUp?.watchUntil ? attempt.inquireAt : undefined)),
-    ...payment.attempts.filter(({ status }) => status === 'requires_action').map(({ at }) => actBy(payment, at)),
-    ...payment.refunds.filter(({ status }) => status === 'due' || status === 'pending').map((refund) => refund.tryAt),
-  ]),
-  repairAt: hasWork(payment) ? repairAt : undefined,
-})
+export const marked = (payment: Payment, repairAt: Date | undefined): Payment =>
+  defined({
+    ...withoutSpentMethod(payment),
+    dueAt: earliest([
+      ...payment.attempts.map((attempt) => (isOpen(attempt) || attempt.givenUp?.watchUntil ? attempt.inquireAt : undefined)),
+      ...payment.attempts.filter(({ status }) => status === 'requires_action').map(({ at }) => actBy(payment, at)),
+      ...payment.refunds.filter(({ status }) => status === 'due' || status === 'pending').map((refund) => refund.tryAt),
+    ]),
+    repairAt: hasWork(payment) ? repairAt : undefined,
+  })
 
 /** The attempt that waits for the customer to act. */
 export const waitingAttempt = (payment: Payment): Attempt | undefined => payment.attempts.find(({ status }) => status === 'requires_action')

@@ -3,9 +3,11 @@
  * with their payments, what differs is listed. An import that was cut off is made again under the same id: what it has
  * done already is not done twice.
  */
+
 import { pipeline, Readable } from 'node:stream'
 import { CsvError, parse } from 'csv-parse'
 import pMap from 'p-map'
+import { defined } from '../../../common/defined.ts'
 import { AppError, fieldError } from '../../../common/errors.ts'
 import { mustNotBeEnding } from '../../catalog/tenants.ts'
 import { keys } from '../../keys.ts'
@@ -90,7 +92,7 @@ const openReport = async (services: Services, tenant: Tenant, input: ReportInput
     _id,
     tenantId,
     createdAt: tenantNow(services, tenant),
-    ...input,
+    ...defined(input),
     status: 'importing',
     lines: 0,
     matched: 0,
@@ -133,7 +135,7 @@ const importLines = async (services: Services, tenant: Tenant, report: Settlemen
       const { payment, matched, differences } = await settle(line, `${report.id}/${number}`, paymentId)
       if (matched) tally.matched += 1
       for (const [n, difference] of differences.entries()) {
-        await note({ ...difference, line: number, type: line.kind, reference: line.reference, paymentId: payment?.id }, n)
+        await note(defined({ ...difference, line: number, type: line.kind, reference: line.reference, paymentId: payment?.id }), n)
       }
     })
   }
@@ -148,7 +150,7 @@ const importLines = async (services: Services, tenant: Tenant, report: Settlemen
       payment._id,
       (latest) => {
         match = matchLine(line, id, report.account, latest)
-        return match.matched ? recordSettlement(latest, { id, kind, reference, grossMinor, feeMinor, netMinor, currency, settledAt }) : undefined
+        return match.matched ? recordSettlement(latest, defined({ id, kind, reference, grossMinor, feeMinor, netMinor, currency, settledAt })) : undefined
       },
       payment,
     )

@@ -2,6 +2,7 @@
  * Applies a stored event to its payment. Late, repeated and out-of-order events are harmless: what they say is merged
  * into what is known, and never takes back money that moved.
  */
+import { defined } from '../../../common/defined.ts'
 import { keys } from '../../keys.ts'
 import type { Payment } from '../../schemas/payment.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
@@ -116,7 +117,7 @@ export const applyEvent = async (services: Services, tenant: Tenant, event: Webh
 export const markApplied = (services: Services, event: WebhookEvent, { payment, ignored }: Applied): Promise<WebhookEvent> => {
   const result = ignored === undefined ? ({ status: 'applied', why: undefined } as const) : ({ status: 'ignored', why: ignored } as const)
   const mark = (latest: WebhookEvent): WebhookEvent | undefined =>
-    latest.appliedAt ? undefined : { ...latest, ...result, paymentId: payment?.id, appliedAt: services.clock.now(), repairAt: undefined }
+    latest.appliedAt ? undefined : defined({ ...latest, ...result, paymentId: payment?.id, appliedAt: services.clock.now(), repairAt: undefined })
   return update(services.storage.webhookEvents, event._id, mark, event)
 }
 

@@ -2,7 +2,9 @@
  * A PSP's event: verified on the raw body, stored once per account and event id, and only then applied. What is stored
  * is never lost: whatever goes wrong later is tried again by the worker, or by an operator from the inbox.
  */
+
 import { RateLimiterMemory } from 'rate-limiter-flexible'
+import { defined } from '../../../common/defined.ts'
 import { AppError, isAppError } from '../../../common/errors.ts'
 import { keys } from '../../keys.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
@@ -30,7 +32,7 @@ export interface Received {
   events: WebhookEvent[]
 }
 
-const partsOf = ({ charge, refund, dispute }: PspEvent): Pick<WebhookEvent, 'charge' | 'refund' | 'dispute'> => ({ charge, refund, dispute })
+const partsOf = ({ charge, refund, dispute }: PspEvent): Pick<WebhookEvent, 'charge' | 'refund' | 'dispute'> => defined({ charge, refund, dispute })
 
 /** Anybody may send anything here: so many refusals a minute are told of, in one line each, of one account and in all. */
 const [toldOfOne, toldOfAll] = [new RateLimiterMemory({ points: 5, duration: 60 }), new RateLimiterMemory({ points: 60, duration: 60 })]

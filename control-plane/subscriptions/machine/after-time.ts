@@ -1,4 +1,5 @@
 /** What time alone does to a subscription. */
+import { defined } from '../../../common/defined.ts'
 import { fixedQuotaAnchor } from '../../billing/allowance-anchor.ts'
 import { dropBills, openBill, planBill, replaceBill, withBill } from '../../billing/bills.ts'
 import { isScheduleOver, lastWordBy, nextRetryAt, verdictBy } from '../../billing/dunning.ts'
@@ -123,7 +124,7 @@ export const turnPeriod = (before: Subscription, moment: Moment): Subscription =
   if (subscription.collectionPausedAt) {
     return uncharged({ type: 'period_not_charged', why: `collection is paused: the period from ${period.start.toISOString()} is not charged` })
   }
-  const { subscription: billed, bill } = withBill({ ...subscription, ...pastSuspension }, planBill(subscription, period), moment.now)
+  const { subscription: billed, bill } = withBill(defined({ ...subscription, ...pastSuspension }), planBill(subscription, period), moment.now)
   if (bill.status === 'settled') return settled(changed(billed, {}, moment, ...changedTerms), bill, moment)
   if (!subscription.paymentMethodId) {
     const pause = { status: 'paused', pausedAt: subscription.currentPeriod.end, pauseReason: 'no_payment_method' } as const

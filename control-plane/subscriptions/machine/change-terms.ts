@@ -4,6 +4,7 @@
  *
  * A preview calls the same functions on the same document and stores nothing, so its amounts are the change's own.
  */
+import { defined } from '../../../common/defined.ts'
 import { AppError } from '../../../common/errors.ts'
 import { type BillDraft, planLine, withBill } from '../../billing/bills.ts'
 import { anchorFrom, billingDayOn, isSameCycle, periodFrom, priceOf, shareOfRest } from '../../billing/periods.ts'
@@ -55,7 +56,8 @@ const changeBeforeStart = (subscription: Subscription, terms: Terms, moment: Mom
 /** Other terms from a moment on at which no paid period is left: the periods are counted anew from there. */
 export const onTerms = (subscription: Subscription, terms: Terms, from: Date): Terms & Pick<Subscription, 'anchor' | 'billingDay'> => {
   const billingDay = billingDayOn(subscription, terms)
-  return { ...terms, billingDay, anchor: anchorFrom({ ...subscription, ...terms, billingDay }, from) }
+  const cycle = defined({ ...terms, billingDay })
+  return { ...cycle, anchor: anchorFrom({ ...cycle, timeZone: subscription.timeZone }, from) }
 }
 
 const schedule = (subscription: Subscription, terms: Terms, moment: Moment): ChangedTerms => {

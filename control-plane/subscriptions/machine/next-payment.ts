@@ -1,3 +1,4 @@
+import { defined } from '../../../common/defined.ts'
 import { openBill } from '../../billing/bills.ts'
 import { priceOf } from '../../billing/periods.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
@@ -22,7 +23,7 @@ export const nextPaymentOf = (subscription: Subscription): { amountMinor: number
   switch (status) {
     case 'scheduled':
       return answer(
-        billedBy({ ...subscription, billMissed: true, trialEnd: undefined, currentPeriod: startOf(subscription) }, begin, startOf(subscription).start),
+        billedBy(defined({ ...subscription, billMissed: true, trialEnd: undefined, currentPeriod: startOf(subscription) }), begin, startOf(subscription).start),
       )
     case 'incomplete':
     case 'past_due':

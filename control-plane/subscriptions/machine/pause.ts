@@ -65,7 +65,8 @@ const resumeRest = (subscription: Subscription, pausedAt: Date, moment: Moment):
 }
 
 const resumeWithPayment = (subscription: Subscription, moment: Moment, byCaller: boolean): Subscription => {
-  const anchored = { ...subscription, quotaAnchor: fixedQuotaAnchor(subscription), anchor: anchorFrom(subscription, moment.now), resumeAt: undefined }
+  const { resumeAt: _, ...paused } = subscription
+  const anchored = { ...paused, quotaAnchor: fixedQuotaAnchor(subscription), anchor: anchorFrom(subscription, moment.now) }
   const draft = { ...planBill(anchored, periodFrom(anchored, moment.now)), onSession: byCaller }
   const { subscription: billed, bill } = withBill(anchored, draft, moment.now)
   if (bill.status === 'open' && !subscription.paymentMethodId) throw refuse(subscription, 'resumed', 'it has no payment method; PATCH one')

@@ -1,4 +1,5 @@
 /** How a subscription is paid from now on, and what is tried at once because somebody asks for it. */
+import { defined } from '../../../common/defined.ts'
 import { AppError } from '../../../common/errors.ts'
 import { openBill, replaceBill } from '../../billing/bills.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
@@ -51,7 +52,9 @@ export const payNow = (subscription: Subscription, { paymentId, paymentMethodId,
   const methodId = paymentMethodId ?? subscription.paymentMethodId
   if (methodId === undefined) throw new AppError('not_allowed_in_state', 'the subscription has no payment method; name one in paymentMethod')
   const present = { onSession: true, returnUrl }
-  const asked = hasFailed(bill) ? triedAgain(subscription, bill, present, moment) : { ...subscription, ...replaceBill(subscription, { ...bill, ...present }) }
+  const asked = hasFailed(bill)
+    ? triedAgain(subscription, bill, present, moment)
+    : { ...subscription, ...replaceBill(subscription, defined({ ...bill, ...present })) }
   return changed(asked, { paymentMethodId: methodId }, moment, {
     type: 'pay_asked',
     why: methodId === subscription.paymentMethodId ? 'the customer is there to pay' : 'the customer is there to pay, with another payment method',

@@ -8,6 +8,7 @@
  * Every one of them ends in `changed`, so that what follows from a new state, and what a support agent will want to
  * know of it, are in the same write as the state.
  */
+import { defined } from '../../../common/defined.ts'
 import { openBill } from '../../billing/bills.ts'
 import { verdictBy } from '../../billing/dunning.ts'
 import type { Subscription, SubscriptionEvent, SubscriptionStatus } from '../../schemas/subscription.ts'
@@ -59,11 +60,14 @@ const withEvents = (subscription: Subscription, now: Date, events: NewEvent[]): 
   eventsMade: subscription.eventsMade + events.length,
 })
 
+/** What is undefined is taken away. */
+export type Change = { [K in keyof Subscription]?: object extends Pick<Subscription, K> ? Subscription[K] | undefined : Subscription[K] }
+
 /** Every change goes through here: what follows from the new state is marked in the same write. */
-export const changed = (subscription: Subscription, change: Partial<Subscription>, { now, repairAt }: Moment, ...events: NewEvent[]): Subscription => {
-  const next = { ...subscription, ...change, ...withEvents(subscription, now, events) }
-  return { ...next, dueAt: dueAtOf(next), repairAt }
+export const changed = (subscription: Subscription, change: Change, { now, repairAt }: Moment, ...events: NewEvent[]): Subscription => {
+  const next: Subscription = defined({ ...subscription, ...change, ...withEvents(subscription, now, events) })
+  return defined({ ...next, dueAt: dueAtOf(next), repairAt })
 }
 
 /** Everything that followed from the last change is done. */
-export const atRest = (subscription: Subscription): Subscription => ({ ...subscription, repairAt: undefined })
+export const atRest = (subscription: Subscription): Subscription => defined({ ...subscription, repairAt: undefined })

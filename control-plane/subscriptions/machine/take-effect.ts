@@ -5,7 +5,7 @@ import { joined, type Lot, takenNewest } from '../../billing/lots.ts'
 import { billingDayOn, offSpansOf, shareBetween, withoutAccess } from '../../billing/periods.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import { isSameOffer, scheduledAfter, termsIn } from './scheduled-change.ts'
-import { changed, type Moment, type NewEvent } from './state.ts'
+import { type Change, changed, type Moment, type NewEvent } from './state.ts'
 import { paidFromOf, remembersAsCredit } from './take-lots.ts'
 
 /** The bill is paid, or there was nothing to pay: it takes effect. */
@@ -73,7 +73,7 @@ const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
   const creditMinor = notServed + paidTooMuch(subscription, bill)
   const { taken: toCredit, left } = takenNewest(broughtBy(bill), creditMinor)
   const resumed = subscription.status === 'paused' && subscription.pausedAt ? withPause(subscription, subscription.pausedAt, now) : {}
-  const paid: Partial<Subscription> = {
+  const paid: Change = {
     ...done(subscription, bill),
     ...restored,
     ...resumed,
@@ -83,7 +83,7 @@ const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
       ownBill: bill.seq,
       firstBill: bill.seq,
       creditableMinor: bill.creditableMinor,
-      ...(hasOtherPrice(bill, subscription) ? { pricing: bill.pricing } : {}),
+      ...(hasOtherPrice(bill, subscription) && bill.pricing ? { pricing: bill.pricing } : {}),
       refunds: [],
       paidFrom: left,
     },

@@ -84,7 +84,7 @@ const offMoved = (subscription: Subscription, origin: string, wanted: number): {
     if (amountMinor === 0) return move
     return { ...move, creditFrom: without(move.creditFrom, origin, amountMinor), recalledMinor: move.recalledMinor + amountMinor }
   })
-  return { subscription: left === wanted ? subscription : { ...subscription, creditMovedTo }, amountMinor: wanted - left }
+  return { subscription: left === wanted || !creditMovedTo ? subscription : { ...subscription, creditMovedTo }, amountMinor: wanted - left }
 }
 
 export const takeLots = (before: Subscription, origin: string, wanted: number, untold: boolean): { subscription: Subscription; took: Took } => {

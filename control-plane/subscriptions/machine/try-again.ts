@@ -2,13 +2,17 @@
  * A bill whose payment failed is asked for again. Time in a suspension is not billed: what is tried then is the price of
  * the days that had access, and of those that will have it when it is paid now.
  */
+import { defined } from '../../../common/defined.ts'
 import { dropBills, planLine, rebilled, replaceBill, wholePrice, withBill } from '../../billing/bills.ts'
 import { billedShare, periodFrom, shareOfRest } from '../../billing/periods.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import type { Moment } from './state.ts'
 import { settled } from './take-effect.ts'
 
-type Again = Pick<Bill, 'onSession' | 'returnUrl'>
+interface Again {
+  onSession?: boolean | undefined
+  returnUrl?: string | undefined
+}
 
 /** What is owed of the bill's period now; of one that is over and had no access at all, what is left of the one that runs. */
 const owedNow = (subscription: Subscription, bill: Bill, now: Date): { period: Bill['period']; amountMinor: number } => {
@@ -30,7 +34,7 @@ const rebill = (subscription: Subscription, bill: Bill, moment: Moment): { subsc
   if (next.subscription.carriedMinor) return { subscription, bill }
   // Credit covers what is left of it: there is nothing to charge any more.
   const dropped = { ...subscription, ...dropBills(subscription, ({ paymentId }) => paymentId === bill.paymentId) }
-  return withBill(dropped, { ...change, reason: bill.reason, creditableMinor: bill.creditableMinor, pricing: bill.pricing }, moment.now)
+  return withBill(dropped, defined({ ...change, reason: bill.reason, creditableMinor: bill.creditableMinor, pricing: bill.pricing }), moment.now)
 }
 
 /** Another round of attempts is asked for. Whether one makes sense is the payment's to say. */
@@ -38,5 +42,5 @@ export const triedAgain = (subscription: Subscription, bill: Bill, { onSession, 
   const isRebilled = subscription.status === 'suspended' && bill.reason === 'period'
   const { subscription: billed, bill: next } = isRebilled ? rebill(subscription, bill, moment) : { subscription, bill }
   if (next.status === 'settled') return settled(billed, next, moment)
-  return { ...billed, ...replaceBill(billed, { ...next, round: bill.round + 1, onSession, returnUrl }) }
+  return { ...billed, ...replaceBill(billed, defined({ ...next, round: bill.round + 1, onSession, returnUrl })) }
 }
