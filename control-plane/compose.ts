@@ -39,6 +39,7 @@ import type { Services } from './services.ts'
 import { createMongoStorage } from './storage/mongo/storage.ts'
 import { createSqliteStorage } from './storage/sqlite.ts'
 import type { Storage } from './storage/storage.ts'
+import { illegalTransitions } from './subscriptions/machine/transitions.ts'
 import { type ClockGuard, startClockGuard } from './worker/clock-guard.ts'
 import { startWorker, type Worker } from './worker/worker.ts'
 
@@ -191,6 +192,8 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
   if (clock === systemClock) clockGuard = await startClockGuard({ storage, clock, log, maxJumpMs: config.CLOCK_MAX_JUMP_HOURS * 3_600_000 })
   const mayBill = () => clockGuard?.problem() === undefined
   worker = startWorker(services, { pollMs: config.WORKER_POLL_MS, atOnce: config.WORKER_CONCURRENCY, mayBill })
+  const noteIllegal = (transition: unknown) => log.error({ transition }, 'an illegal transition, which is a fault of Tollgate: please report it')
+  illegalTransitions.subscribe(noteIllegal)
   const stopAnswering = await feed.answer((question, tenantId) => answerQuestion(services, question, tenantId))
 
   return {
@@ -199,6 +202,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     close: async () => {
       const drained = draining?.drain()
       stopAnswering()
+      illegalTransitions.unsubscribe(noteIllegal)
       clockGuard?.stop()
       // A provider may take its time: what is cut off is finished by whoever comes next, as after a crash.
       await Promise.race([worker?.stop(), sleep(WORKER_STOPS_WITHIN_MS, undefined, { ref: false })])

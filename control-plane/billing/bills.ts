@@ -7,7 +7,7 @@ import { derivedId } from '../keys.ts'
 import type { Line } from '../schemas/period.ts'
 import type { Bill, Subscription } from '../schemas/subscription.ts'
 import { joined, sumOf, takenOldest } from './lots.ts'
-import { billedShare, offSpansOf, priceOf, withoutAccess } from './periods.ts'
+import { billedShare, priceOf, withoutAccess } from './periods.ts'
 
 /**
  * Computed again by whoever repeats the step, so that paying twice for one bill is impossible. Those of one
@@ -102,7 +102,7 @@ export const rebilled = (
 /** A plan for a period from its start, on the subscription's own terms. */
 export const planBill = (subscription: Subscription, period: Bill['period']): BillDraft => {
   const price = priceOf(subscription)
-  const spans = offSpansOf(subscription)
+  const spans = subscription.offSpans ?? []
   const amountMinor = billedShare(subscription, price, period, spans)
   const leftOutUntil = withoutAccess(spans, period).at(-1)?.to
   const lines = [planLine(subscription, amountMinor, period)]

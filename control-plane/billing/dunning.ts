@@ -1,7 +1,11 @@
 /** When an overdue payment is tried again. Whether a try makes sense at all is the payment machine's to say. */
 import type { BillingTerms } from '../schemas/storefront.ts'
+import type { Bill } from '../schemas/subscription.ts'
 
 const HOUR_MS = 3_600_000
+
+/** What retries are counted from. One that has not failed before fails now. */
+export const firstFailureOf = ({ failedAt }: Pick<Bill, 'failedAt'>, now: Date): Date => failedAt ?? now
 
 /** The first time of the schedule after `now`, counted from the first failure; undefined when there is none left. */
 export const nextRetryAt = ({ retryHours }: Pick<BillingTerms, 'retryHours'>, failedAt: Date, now: Date): Date | undefined =>

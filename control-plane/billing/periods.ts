@@ -70,12 +70,6 @@ export interface OffSpan {
   to: Date
 }
 
-/** Those that are over, the earliest first. Documents of before several were kept have one, as a pair of dates. */
-export const offSpansOf = ({ offSpans, suspendedAt, resumedAt }: Pick<Subscription, 'offSpans' | 'suspendedAt' | 'resumedAt'>): OffSpan[] => [
-  ...(suspendedAt && resumedAt ? [{ from: suspendedAt, to: resumedAt }] : []),
-  ...(offSpans ?? []),
-]
-
 /** What of a period lies in such times. */
 export const withoutAccess = (spans: readonly OffSpan[], { start, end }: Pick<BillingPeriod, 'start' | 'end'>): OffSpan[] =>
   spans.map(({ from, to }) => ({ from: from > start ? from : start, to: to < end ? to : end })).filter(({ from, to }) => from < to)

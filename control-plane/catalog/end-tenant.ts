@@ -10,7 +10,6 @@ import { AppError, isAppError } from '../../common/errors.ts'
 import { removeSet } from '../entitlements/remove-set.ts'
 import { keys } from '../keys.ts'
 import { isUnderWay } from '../payments/erase-payment.ts'
-import { subscriptionStatuses } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
 import { every } from '../storage/every.ts'
@@ -18,7 +17,7 @@ import { removeForGood, removeIfSame } from '../storage/remove.ts'
 import { type Collection, MAX_PAGE, type PageQuery, type StoredDocument } from '../storage/storage.ts'
 import { update } from '../storage/update.ts'
 import { cancelSubscription } from '../subscriptions/change-subscription.ts'
-import { isFinal } from '../subscriptions/machine/state.ts'
+import { livingStatuses } from '../subscriptions/machine/transitions.ts'
 
 /** Longer than any call that had begun by the mark. */
 const SETTLED_AFTER_MS = 2 * 60_000
@@ -26,11 +25,9 @@ const LOOK_AGAIN_MS = 3_600_000
 /** A provider that has not said by then what became of a payment is not waited for. */
 const GIVEN_UP_AFTER_MS = 30 * 86_400_000
 
-const alive = subscriptionStatuses.filter((status) => !isFinal(status))
-
 /** @throws AppError `not_allowed_in_state`. */
 const refuseWhileAlive = async ({ storage }: Services, tenantId: string): Promise<void> => {
-  for (const status of alive) {
+  for (const status of livingStatuses) {
     const { data } = await storage.subscriptions.page({ where: { tenantId, status }, limit: 1 })
     if (data[0])
       throw new AppError(
@@ -58,7 +55,7 @@ export const endTenant = async (services: Services, tenantId: string, check: (te
 
 const endSubscriptions = async (services: Services, tenant: Tenant): Promise<void> => {
   const { tenantId } = tenant
-  for (const status of alive)
+  for (const status of livingStatuses)
     for await (const { id } of every(services.storage.subscriptions, { tenantId, status }))
       await cancelSubscription(services, tenant, { id: 'tenant_ended', subscriptionId: id, check: () => {} }, 'now').catch((error: unknown) => {
         // It has ended by itself meanwhile.

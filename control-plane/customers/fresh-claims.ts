@@ -1,7 +1,7 @@
 /** Claims that may still be carried out. */
 import type { Customer } from '../schemas/customer.ts'
 import type { Subscription } from '../schemas/subscription.ts'
-import { isFinal } from '../subscriptions/machine/state.ts'
+import { isFinal } from '../subscriptions/machine/transitions.ts'
 
 export type Claim = NonNullable<Customer['claims']>[number]
 

@@ -6,7 +6,7 @@ import type { Customer } from '../schemas/customer.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import type { Services } from '../services.ts'
 import { every } from '../storage/every.ts'
-import { isFinal } from '../subscriptions/machine/state.ts'
+import { isFinal } from '../subscriptions/machine/transitions.ts'
 import { freshClaims, isCarriedOut } from './fresh-claims.ts'
 
 /** Every subscription of the customer, a page at a time. */

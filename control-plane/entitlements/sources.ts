@@ -7,12 +7,10 @@
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { keys } from '../keys.ts'
 import type { StoredEntitlementSet, UsageCounters } from '../schemas/entitlement-set.ts'
-import { type Subscription, subscriptionStatuses } from '../schemas/subscription.ts'
+import type { Subscription } from '../schemas/subscription.ts'
 import type { Services } from '../services.ts'
 import { all } from '../storage/every.ts'
-import { isFinal } from '../subscriptions/machine/state.ts'
-
-const living = subscriptionStatuses.filter((status) => !isFinal(status))
+import { livingStatuses } from '../subscriptions/machine/transitions.ts'
 
 /** All of a customer, ended ones too. */
 export const subscriptionsOf = ({ storage }: Pick<Services, 'storage'>, { tenantId, storefrontId, customerId }: CustomerKey): Promise<Subscription[]> =>
@@ -37,7 +35,7 @@ export const sourcesOf = async (
   if (!stored?.hidden) return subscriptionsOf(services, customer)
   const { tenantId, storefrontId, customerId } = customer
   const found = new Map<string, Subscription | undefined>()
-  for (const one of await all(services.storage.subscriptions, { tenantId, storefrontId, customerId, status: living })) found.set(one.id, one)
+  for (const one of await all(services.storage.subscriptions, { tenantId, storefrontId, customerId, status: livingStatuses })) found.set(one.id, one)
   const counted = (counters?.entries ?? []).flatMap(({ subscriptionId }) => subscriptionId ?? [])
   let wanted = [...stored.grants.map(({ subscriptionId }) => subscriptionId), ...stored.hidden, ...changed, ...counted]
   while (wanted.length > 0) {

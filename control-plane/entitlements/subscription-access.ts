@@ -7,9 +7,14 @@ import { graceFrom, verdictBy } from '../billing/dunning.ts'
 import { priceOf } from '../billing/periods.ts'
 import { toEntitlement } from '../schemas/bundle.ts'
 import type { Subscription } from '../schemas/subscription.ts'
+import { isFinal } from '../subscriptions/machine/transitions.ts'
 
 const accessOf = (subscription: Subscription): SubscriptionAccess['access'] => {
   const { status } = subscription
+  if (isFinal(status)) {
+    if (!subscription.accessFrom) return 'never'
+    return subscription.endReason === 'period_end' ? 'ended' : 'revoked'
+  }
   switch (status) {
     case 'trialing':
     case 'active':
@@ -20,12 +25,6 @@ const accessOf = (subscription: Subscription): SubscriptionAccess['access'] => {
     case 'suspended':
     case 'paused':
       return 'off'
-    case 'canceled':
-    case 'expired':
-      if (!subscription.accessFrom) return 'never'
-      return subscription.endReason === 'period_end' ? 'ended' : 'revoked'
-    case 'incomplete_expired':
-      return 'never'
     default:
       return status satisfies never
   }

@@ -1,3 +1,4 @@
+import { defined } from '../../common/defined.ts'
 import { pricingPart, termsFields, termsPart } from './bundle.ts'
 import { disputeStatuses, moneyBackFields } from './payment.ts'
 import { linePart, periodFields, periodPart } from './period.ts'
@@ -21,13 +22,15 @@ export type SubscriptionStatus = (typeof subscriptionStatuses)[number]
 
 export const endReasons = ['canceled', 'period_end', 'payment_not_made', 'unpaid', 'refunded', 'dispute'] as const
 
+const pauseReasons = ['asked', 'no_payment_method', 'dispute'] as const
+
+/** Money of one payment, wherever it is by now. */
+const lot = part({ paymentId: { type: String, required: true }, amountMinor: { type: Number, required: true, min: 0 } })
+
 /**
  * One obligation of the subscription, from when it arises to when its payment's outcome is in the subscription. It
  * holds all that the payment is made from, so that whoever repeats that step makes the same one.
  */
-/** Money of one payment, wherever it is by now. */
-const lot = part({ paymentId: { type: String, required: true }, amountMinor: { type: Number, required: true, min: 0 } })
-
 const bill = part({
   paymentId: { type: String, required: true },
   /** Counts the bills of the subscription. */
@@ -145,10 +148,10 @@ const fields = defineFields({
   suspendedAt: { type: Date },
   /** Such times that are over, and that periods still to be billed may lie in. */
   offSpans: { type: [part({ from: { type: Date, required: true }, to: { type: Date, required: true } })], default: undefined },
-  /** The end of such a time, where the next period has to begin after it. */
+  /** The end of such a time, as documents of before `offSpans` have it beside `suspendedAt`. */
   resumedAt: { type: Date },
   pausedAt: { type: Date },
-  pauseReason: { type: String, enum: ['asked', 'no_payment_method', 'dispute'] },
+  pauseReason: { type: String, enum: pauseReasons },
   /** When a pause ends by itself. */
   resumeAt: { type: Date },
   /** Service goes on and nothing is charged. */
@@ -219,7 +222,95 @@ const fields = defineFields({
   ...workFields,
 })
 
-export type Subscription = DocumentOf<typeof fields>
+type Stored = DocumentOf<typeof fields>
+
+interface Ended {
+  endedAt: Date
+  endReason: (typeof endReasons)[number]
+}
+
+/** What belongs to a state; everything else is common to all. */
+interface Holdings {
+  scheduled: object
+  incomplete: { payBy: Date }
+  trialing: { retryAt?: Date }
+  active: { retryAt?: Date }
+  past_due: { graceUntil: Date; retryAt?: Date }
+  suspended: { suspendedAt: Date; retryAt?: Date }
+  paused: { pausedAt: Date; pauseReason: (typeof pauseReasons)[number]; resumeAt?: Date }
+  canceled: Ended
+  expired: Ended
+  incomplete_expired: Ended
+}
+
+const holdings = ['payBy', 'retryAt', 'graceUntil', 'suspendedAt', 'pausedAt', 'pauseReason', 'resumeAt', 'endedAt', 'endReason'] as const
+type Holding = (typeof holdings)[number]
+
+/** A state with what belongs to it, and with nothing that belongs to others alone. */
+export type Situation = {
+  [S in SubscriptionStatus]: { status: S } & Holdings[S] & { [H in Exclude<Holding, keyof Holdings[S]>]?: never }
+}[SubscriptionStatus]
+
+type Common = Omit<Stored, 'status' | 'resumedAt' | Holding>
+
+/** Stored as it is: the parts of its situation lie beside the others. */
+export type Subscription = Common & Situation
+export type Paused = Extract<Subscription, { status: 'paused' }>
+
+/** A change of what all states have; what is undefined is taken away. */
+export type Change = { [K in keyof Common]?: object extends Pick<Common, K> ? Common[K] | undefined : Common[K] }
+
+const situationless: readonly string[] = ['status', 'resumedAt', ...holdings]
+
+/** The subscription in another situation. What belonged to the one before is gone; what a newer version has written stays. */
+export const inSituation = (subscription: Common, situation: Situation): Subscription => {
+  const common: Common & Record<string, unknown> = { ...subscription }
+  for (const field of situationless) delete common[field]
+  return { ...common, ...situation }
+}
+
+const hoursAfter = (at: Date, hours: number): Date => new Date(at.getTime() + hours * 3_600_000)
+
+/** What a document of before lacks is taken from when it was last written: at the latest then it came to be as it is. */
+const situationOf = (stored: Stored): Situation => {
+  const { status, billing, updatedAt, retryAt, resumeAt } = stored
+  const { endedAt = updatedAt, pausedAt = updatedAt, suspendedAt = updatedAt, pauseReason = 'asked' } = stored
+  switch (status) {
+    case 'scheduled':
+      return { status }
+    case 'incomplete':
+      return { status, payBy: stored.payBy ?? hoursAfter(updatedAt, billing.firstPaymentHours) }
+    case 'trialing':
+    case 'active':
+      return defined({ status, retryAt })
+    case 'past_due':
+      return defined({ status, graceUntil: stored.graceUntil ?? hoursAfter(updatedAt, billing.graceHours), retryAt })
+    case 'suspended':
+      return defined({ status, suspendedAt, retryAt })
+    case 'paused':
+      return defined({ status, pausedAt, pauseReason, resumeAt })
+    case 'canceled':
+    case 'expired':
+      return { status, endedAt, endReason: stored.endReason ?? 'canceled' }
+    case 'incomplete_expired':
+      return { status, endedAt, endReason: stored.endReason ?? 'payment_not_made' }
+    default:
+      return status satisfies never
+  }
+}
+
+/** Time without access that is over, as documents of before several were kept have it: as a pair of dates. */
+const withOffSpans = (stored: Stored): Stored => {
+  const { suspendedAt, resumedAt, offSpans = [], ...kept } = stored
+  return suspendedAt && resumedAt ? { ...kept, offSpans: [{ from: suspendedAt, to: resumedAt }, ...offSpans] } : stored
+}
+
+/** Where a document that was written under other rules becomes one of its state. */
+export const subscriptionFromStored = (stored: Stored): Subscription => {
+  const known = withOffSpans(stored)
+  return inSituation(known, situationOf(known))
+}
+
 export type Bill = Subscription['bills'][number]
 export type SubscriptionEvent = Subscription['events'][number]
 export const subscriptionSchema = defineSchema(fields)

@@ -125,7 +125,14 @@ export interface DocumentCodec {
   fromStored(stored: object): unknown
 }
 
-export const createCodec = (schema: mongoose.Schema, name: string, noun: string, migrations: readonly DocumentMigration[]): DocumentCodec => {
+/** @param refine what else makes a document of one that its schema has read. */
+export const createCodec = (
+  schema: mongoose.Schema,
+  name: string,
+  noun: string,
+  migrations: readonly DocumentMigration[],
+  refine: (document: never) => unknown = (document) => document,
+): DocumentCodec => {
   const [check, read] = [checkObject(schema), readObject(schema)]
   const version = migrations.at(-1)?.to ?? 1
   return {
@@ -137,7 +144,8 @@ export const createCodec = (schema: mongoose.Schema, name: string, noun: string,
       if ((storedAs ?? 1) > version)
         throw new AppError('newer_version', `this ${noun} was stored by a newer version of Tollgate: ask again, and finish the upgrade if the error stays`)
       const older = migrations.filter(({ to }) => to > (storedAs ?? 1))
-      return read(older.length === 0 ? stored : older.reduce((document, { migrate }) => migrate(document), stored as Record<string, unknown>), name)
+      const present = older.reduce((document, { migrate }) => migrate(document), stored as Record<string, unknown>)
+      return refine(read(present, name) as never)
     },
   }
 }

@@ -1,8 +1,9 @@
 /** What both adapters do with documents before and after the store: indexes, cursors, errors. */
 import type mongoose from 'mongoose'
 import { AppError, fieldError } from '../../common/errors.ts'
-import { type CollectionName, schemas } from '../schemas/index.ts'
+import { type CollectionName, type Documents, schemas } from '../schemas/index.ts'
 import { type DocumentMigration, documentMigrations } from '../schemas/migrations.ts'
+import { subscriptionFromStored } from '../schemas/subscription.ts'
 import { createCodec, type DocumentCodec } from './document-codec.ts'
 import { MAX_PAGE, type PageQuery } from './storage.ts'
 
@@ -41,12 +42,16 @@ export const alreadyExists = (name: CollectionName) => new AppError('already_exi
 export const revisionConflict = (name: CollectionName) =>
   new AppError('revision_conflict', `the ${nouns[name]} was changed by someone else meanwhile; read it again`)
 
+/** What else makes a document of what is stored, where its type says more than its schema. */
+const refine: { [K in CollectionName]?: (stored: never) => Documents[K] } = { subscriptions: subscriptionFromStored }
+
 export const codecFor = (name: CollectionName, migrations: readonly DocumentMigration[] = documentMigrations): DocumentCodec =>
   createCodec(
     schemas[name] as mongoose.Schema,
     name,
     nouns[name],
     migrations.filter(({ collection }) => collection === name),
+    refine[name],
   )
 
 export interface DeclaredIndex {

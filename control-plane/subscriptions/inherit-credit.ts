@@ -15,7 +15,8 @@ import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
 import { type Inheritance, inheritedFrom, reconciled } from './machine/money-back.ts'
-import { changed, isFinal, type Moment } from './machine/state.ts'
+import { changed, type Moment } from './machine/state.ts'
+import { isFinal } from './machine/transitions.ts'
 
 type Moved = NonNullable<Subscription['creditMovedTo']>[number]
 

@@ -13,7 +13,7 @@ import { type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
 import { advanceSubscription, momentOf } from './advance-subscription.ts'
 import { moveToVersion } from './machine/move-to-version.ts'
-import { isFinal } from './machine/state.ts'
+import { isFinal } from './machine/transitions.ts'
 import { termsOf } from './terms.ts'
 
 const BATCH = 100

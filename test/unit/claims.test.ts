@@ -2,7 +2,8 @@
 import test from 'ava'
 import { decideClaim, standing } from '../../control-plane/customers/claim.ts'
 import type { Claim } from '../../control-plane/customers/fresh-claims.ts'
-import type { Subscription } from '../../control-plane/schemas/subscription.ts'
+import { type Subscription, subscriptionStatuses } from '../../control-plane/schemas/subscription.ts'
+import { isFinal, livingStatuses } from '../../control-plane/subscriptions/machine/transitions.ts'
 
 const now = new Date('2024-03-15T00:00:00Z')
 const minutes = (n: number) => new Date(now.getTime() - n * 60_000)
@@ -26,8 +27,8 @@ test('a claim counts for ten minutes, or until its subscription says the same', 
 test('one of a bundle: a claim or a subscription that is not over forbids another, and never itself', (t) => {
   const refuses = (claims: Claim[], subscriptions: Subscription[]) => t.throws(() => decideClaim(once, claims, subscriptions), { message: /first/ })
   refuses([claim()], [])
-  for (const status of ['scheduled', 'incomplete', 'trialing', 'active', 'past_due', 'suspended', 'paused'] as const) refuses([], [stored({ status })])
-  for (const status of ['canceled', 'expired', 'incomplete_expired'] as const) t.notThrows(() => decideClaim(once, [], [stored({ status })]))
+  for (const status of livingStatuses) refuses([], [stored({ status })])
+  for (const status of subscriptionStatuses.filter(isFinal)) t.notThrows(() => decideClaim(once, [], [stored({ status })]))
   t.notThrows(() => decideClaim(once, [claim({ subscriptionId: 'second' })], [stored({ id: 'second' })]))
   t.notThrows(() => decideClaim({ ...once, bundleId: 'team' }, [claim()], [stored()]))
   t.notThrows(() => decideClaim({ ...once, onePerCustomer: false }, [claim()], [stored()]))

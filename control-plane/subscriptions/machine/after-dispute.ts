@@ -8,7 +8,8 @@ import type { Dispute, Payment } from '../../schemas/payment.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
 import { end } from './end-subscription.ts'
 import { resume } from './pause.ts'
-import { changed, isFinal, type Moment, type NewEvent } from './state.ts'
+import { become, changed, type Moment, type NewEvent } from './state.ts'
+import { isFinal } from './transitions.ts'
 
 /** More than any subscription sees; the oldest are forgotten, which at worst notes one twice. */
 const MAX_KNOWN = 50
@@ -16,11 +17,9 @@ const MAX_KNOWN = 50
 const pause = (subscription: Subscription, event: NewEvent, moment: Moment): Subscription => {
   // Of one that is overdue, or in its trial, dunning or the trial's end decides.
   if (subscription.status !== 'active') return changed(subscription, {}, moment, event)
-  const paused = { status: 'paused', pausedAt: moment.now, pauseReason: 'dispute', resumeAt: undefined } as const
-  return changed(subscription, { ...paused, ...dropBills(subscription, () => true) }, moment, event, {
-    type: 'paused',
-    why: 'a payment is disputed, and the storefront pauses access meanwhile',
-  })
+  const paused = become(subscription, { status: 'paused', pausedAt: moment.now, pauseReason: 'dispute' })
+  const bills = dropBills(subscription, () => true)
+  return changed(paused, bills, moment, event, { type: 'paused', why: 'a payment is disputed, and the storefront pauses access meanwhile' })
 }
 
 const react = (subscription: Subscription, payment: Payment, dispute: Dispute, moment: Moment): Subscription => {

@@ -1,12 +1,13 @@
 /** What the outcome of a bill's payment does to its subscription. */
+import { defined } from '../../../common/defined.ts'
 import { openBill, replaceBill, withoutBill } from '../../billing/bills.ts'
-import { graceFrom, lastWordBy, nextRetryAt } from '../../billing/dunning.ts'
+import { firstFailureOf, graceFrom, lastWordBy, nextRetryAt } from '../../billing/dunning.ts'
 import { consequences } from '../../payments/machine/decline-classes.ts'
 import { openAttempt } from '../../payments/machine/state.ts'
 import type { Payment } from '../../schemas/payment.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import { dropped, end } from './end-subscription.ts'
-import { changed, type Moment } from './state.ts'
+import { become, changed, type Moment, withRetryAt } from './state.ts'
 import { settled } from './take-effect.ts'
 import { triedAgain } from './try-again.ts'
 
@@ -45,11 +46,11 @@ const isRunning = ({ status }: Subscription): boolean => status === 'active' || 
 
 /** Grace begins, and the retry schedule. */
 export const overdue = (subscription: Subscription, bill: Bill, moment: Moment, why: string): Subscription => {
-  const failedAt = bill.failedAt ?? moment.now
+  const failedAt = firstFailureOf(bill, moment.now)
   const graceUntil = graceFrom(subscription.billing, moment.now)
   const retryAt = nextRetryAt(subscription.billing, failedAt, moment.now)
-  const known = replaceBill(subscription, { ...bill, failedAt })
-  return changed(subscription, { ...known, status: 'past_due', graceUntil, retryAt }, moment, {
+  const pastDue = become(subscription, defined({ status: 'past_due' as const, graceUntil, retryAt }))
+  return changed(pastDue, replaceBill(subscription, { ...bill, failedAt }), moment, {
     type: 'past_due',
     why: `${why}; access until ${graceUntil.toISOString()}, next try ${retryAt?.toISOString() ?? 'never'}`,
     paymentId: bill.paymentId,
@@ -93,13 +94,13 @@ const failed = (subscription: Subscription, bill: Bill, payment: Payment, moment
   if (noted.status !== status) return noted
   if (isRunning(subscription)) {
     // Nobody has refused the customer: access is left alone, and the providers are asked again soon.
-    if (leavesAccess(payment)) return changed(noted, { retryAt: askAgainAt(moment.now, payment.round) }, moment)
+    if (leavesAccess(payment)) return changed(withRetryAt(noted, askAgainAt(moment.now, payment.round)), {}, moment)
     return overdue(noted, openBill(noted, 'period') ?? refused, moment, why)
   }
   if (status === 'past_due' || status === 'suspended') {
-    const retryAt = nextRetryAt(subscription.billing, bill.failedAt ?? moment.now, moment.now)
+    const retryAt = nextRetryAt(subscription.billing, firstFailureOf(bill, moment.now), moment.now)
     if (!retryAt && !another) return end(noted, 'unpaid', moment.now, moment)
-    return changed(noted, { retryAt: retryAt ?? lastWordBy(moment.now) }, moment)
+    return changed(withRetryAt(noted, retryAt ?? lastWordBy(moment.now)), {}, moment)
   }
   // Incomplete: another payment method, or time, decides.
   return noted

@@ -2,23 +2,24 @@
 import { defined } from '../../../common/defined.ts'
 import { fixedQuotaAnchor } from '../../billing/allowance-anchor.ts'
 import { dropBills, openBill, planBill, replaceBill, withBill } from '../../billing/bills.ts'
-import { isScheduleOver, lastWordBy, nextRetryAt, verdictBy } from '../../billing/dunning.ts'
-import { isSameCycle, offSpansOf, periodFrom, priceOf } from '../../billing/periods.ts'
-import type { Subscription } from '../../schemas/subscription.ts'
+import { firstFailureOf, isScheduleOver, lastWordBy, nextRetryAt, verdictBy } from '../../billing/dunning.ts'
+import { isSameCycle, periodFrom, priceOf } from '../../billing/periods.ts'
+import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import { overdue } from './after-payment.ts'
 import { begin } from './begin.ts'
 import { onTerms } from './change-terms.ts'
 import { end } from './end-subscription.ts'
 import { resume } from './pause.ts'
-import { changed, dueAtOf, type Moment } from './state.ts'
+import { become, changed, dueAtOf, type Moment, withRetryAt } from './state.ts'
 import { settled } from './take-effect.ts'
+import { isFinal } from './transitions.ts'
 import { triedAgain } from './try-again.ts'
 
 /** One step; undefined when nothing is due. */
 export const afterTime = (subscription: Subscription, moment: Moment): Subscription | undefined => {
   const due = dueAtOf(subscription)
-  if (!due || moment.now < due) return undefined
   const { status } = subscription
+  if (isFinal(status) || !due || moment.now < due) return undefined
   switch (status) {
     case 'scheduled':
       return begin(subscription, moment)
@@ -29,16 +30,12 @@ export const afterTime = (subscription: Subscription, moment: Moment): Subscript
       if (subscription.cancelAtPeriodEnd) return end(subscription, 'period_end', due, moment)
       return openBill(subscription, 'period') ? withoutVerdict(subscription, moment) : turnPeriod(subscription, moment)
     case 'past_due':
-      if (subscription.graceUntil && subscription.graceUntil <= moment.now) return suspend(subscription, subscription.graceUntil, moment)
-      return retry(subscription, moment)
+      if (subscription.graceUntil <= moment.now) return suspend(subscription, moment)
+      return retry(subscription, due, moment)
     case 'suspended':
-      return retry(subscription, moment)
+      return retry(subscription, due, moment)
     case 'paused':
       return resume(subscription, moment)
-    case 'canceled':
-    case 'expired':
-    case 'incomplete_expired':
-      return undefined
     default:
       return status satisfies never
   }
@@ -51,29 +48,34 @@ const withoutVerdict = (subscription: Subscription, moment: Moment): Subscriptio
   return overdue(subscription, bill, moment, 'no payment provider has said yes or no for as long as grace lasts')
 }
 
-const suspend = (subscription: Subscription, at: Date, moment: Moment): Subscription =>
-  changed(subscription, { status: 'suspended', graceUntil: undefined, offSpans: offSpansOf(subscription), suspendedAt: at, resumedAt: undefined }, moment, {
-    type: 'suspended',
-    why: 'the period of grace is over and the payment is not made',
-  })
+const suspend = (subscription: Extract<Subscription, { status: 'past_due' }>, moment: Moment): Subscription => {
+  const { graceUntil, retryAt } = subscription
+  const suspended = become(subscription, defined({ status: 'suspended' as const, suspendedAt: graceUntil, retryAt }))
+  return changed(suspended, {}, moment, { type: 'suspended', why: 'the period of grace is over and the payment is not made' })
+}
 
-const retry = (subscription: Subscription, moment: Moment): Subscription => {
-  const failedAt = openBill(subscription, 'period')?.failedAt ?? moment.now
-  // By when the step was due: a worker always comes a little later, and that must not cost the last try.
-  if (isScheduleOver(subscription.billing, failedAt, subscription.retryAt ?? moment.now)) return end(subscription, 'unpaid', moment.now, moment)
+/** @param due by when it was to be tried: a worker always comes a little later, and that must not cost the last try. */
+const retry = (subscription: Subscription, due: Date, moment: Moment): Subscription => {
+  const failedAt = firstFailureOf(billOf(subscription), moment.now)
+  if (isScheduleOver(subscription.billing, failedAt, due)) return end(subscription, 'unpaid', moment.now, moment)
   return askAgain(subscription, nextRetryAt(subscription.billing, failedAt, moment.now) ?? lastWordBy(moment.now), moment)
+}
+
+const billOf = (subscription: Subscription): Bill => {
+  const bill = openBill(subscription, 'period')
+  if (!bill) throw new Error(`subscription ${subscription.id} is ${subscription.status} without a bill`)
+  return bill
 }
 
 /** Asks for another round of attempts. Whether one makes sense is the payment's to say. */
 const askAgain = (subscription: Subscription, retryAt: Date | undefined, moment: Moment): Subscription => {
-  const bill = openBill(subscription, 'period')
-  if (!bill) throw new Error(`subscription ${subscription.id} is ${subscription.status} without a bill`)
+  const bill = billOf(subscription)
   // One that still waits for its outcome goes on with the round that runs.
   const isFailed = bill.failedRound === bill.round
   const asked = isFailed ? triedAgain(subscription, bill, {}, moment) : { ...subscription, ...replaceBill(subscription, { ...bill, round: bill.round + 1 }) }
   // Credit covers what is left of it.
   if (isFailed && !openBill(asked, 'period')) return asked
-  return changed(asked, { retryAt }, moment, {
+  return changed(withRetryAt(asked, retryAt), {}, moment, {
     type: 'retry',
     why: `by the retry schedule: round ${bill.round + 1} of attempts`,
     paymentId: bill.paymentId,
@@ -98,7 +100,7 @@ const cannotLeave = (subscription: Subscription): boolean =>
 
 /** Where the next period begins: where the last ended, except that time without service after a suspension is left out. */
 const nextStart = (subscription: Subscription): Date =>
-  offSpansOf(subscription).reduce((start, { from, to }) => (start >= from && start < to ? to : start), subscription.currentPeriod.end)
+  (subscription.offSpans ?? []).reduce((start, { from, to }) => (start >= from && start < to ? to : start), subscription.currentPeriod.end)
 
 /** Ends the current period and begins, or bills, the next. */
 export const turnPeriod = (before: Subscription, moment: Moment): Subscription => {
@@ -114,21 +116,20 @@ export const turnPeriod = (before: Subscription, moment: Moment): Subscription =
     : []
   const start = nextStart(subscription)
   const period = periodFrom(subscription, start)
-  const ahead = offSpansOf(subscription).filter(({ to }) => to > period.start)
-  const pastSuspension = { offSpans: ahead, suspendedAt: undefined, resumedAt: undefined }
+  const offSpans = (subscription.offSpans ?? []).filter(({ to }) => to > period.start)
   const uncharged = (...events: { type: string; why: string }[]) => {
     const currentPeriod = { ...period, ownBill: subscription.billsMade, firstBill: subscription.billsMade, creditableMinor: 0, refunds: [] }
-    return changed(subscription, { status: 'active', currentPeriod, ...pastSuspension }, moment, ...changedTerms, ...events)
+    return changed(become(subscription, { status: 'active' }), { currentPeriod, offSpans }, moment, ...changedTerms, ...events)
   }
   if (priceOf(subscription) === 0) return uncharged()
   if (subscription.collectionPausedAt) {
     return uncharged({ type: 'period_not_charged', why: `collection is paused: the period from ${period.start.toISOString()} is not charged` })
   }
-  const { subscription: billed, bill } = withBill(defined({ ...subscription, ...pastSuspension }), planBill(subscription, period), moment.now)
+  const { subscription: billed, bill } = withBill({ ...subscription, offSpans }, planBill(subscription, period), moment.now)
   if (bill.status === 'settled') return settled(changed(billed, {}, moment, ...changedTerms), bill, moment)
   if (!subscription.paymentMethodId) {
-    const pause = { status: 'paused', pausedAt: subscription.currentPeriod.end, pauseReason: 'no_payment_method' } as const
-    return changed(subscription, pause, moment, ...changedTerms, { type: 'paused', why: 'there is no payment method to charge' })
+    const paused = become(subscription, { status: 'paused', pausedAt: subscription.currentPeriod.end, pauseReason: 'no_payment_method' })
+    return changed(paused, {}, moment, ...changedTerms, { type: 'paused', why: 'there is no payment method to charge' })
   }
   return changed(billed, {}, moment, ...changedTerms)
 }

@@ -1,7 +1,7 @@
 import { planBill, withBill } from '../../billing/bills.ts'
 import { periodContaining, periodFrom, priceOf } from '../../billing/periods.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
-import { changed, type Moment } from './state.ts'
+import { become, changed, type Moment } from './state.ts'
 import { settled } from './take-effect.ts'
 
 const HOUR_MS = 3_600_000
@@ -18,14 +18,14 @@ export const begin = (subscription: Subscription, moment: Moment): Subscription 
   const { trialEnd, currentPeriod } = subscription
   if (trialEnd && now < trialEnd) {
     const event = { type: 'trial_started', why: `a trial until ${trialEnd.toISOString()}` }
-    return changed(subscription, { status: 'trialing', accessFrom: currentPeriod.start }, moment, event)
+    return changed(become(subscription, { status: 'trialing' }), { accessFrom: currentPeriod.start }, moment, event)
   }
   const start = trialEnd ?? currentPeriod.start
   const first = subscription.billMissed ? periodFrom(subscription, start) : periodContaining(subscription, now, start)
   const entered = { ...first, ownBill: subscription.billsMade, firstBill: subscription.billsMade, creditableMinor: 0, refunds: [] }
   if (priceOf(subscription) === 0) {
     const event = { type: 'activated', why: 'the bundle is free' }
-    return changed(subscription, { status: 'active', currentPeriod: entered, accessFrom: first.start }, moment, event)
+    return changed(become(subscription, { status: 'active' }), { currentPeriod: entered, accessFrom: first.start }, moment, event)
   }
   // One that begins when it is made has its customer there; a trial that ends, or a start that was scheduled, has not.
   const draft = { ...planBill(subscription, first), onSession: isMadeNow(subscription) }
@@ -33,7 +33,7 @@ export const begin = (subscription: Subscription, moment: Moment): Subscription 
   // A piece of a period that is too short to cost anything.
   if (bill.status === 'settled') return settled(changed(billed, {}, moment), bill, moment)
   const payBy = new Date(now.getTime() + subscription.billing.firstPaymentHours * HOUR_MS)
-  return changed(billed, { status: 'incomplete', payBy }, moment, {
+  return changed(become(billed, { status: 'incomplete', payBy }), {}, moment, {
     type: 'first_payment_due',
     why: `access begins when it is paid, by ${payBy.toISOString()}`,
     paymentId: bill.paymentId,

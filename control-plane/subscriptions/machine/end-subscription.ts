@@ -5,8 +5,9 @@ import { dropBills, openBill } from '../../billing/bills.ts'
 import { joined, takenNewest, takenOldest } from '../../billing/lots.ts'
 import { shareOfRest } from '../../billing/periods.ts'
 import type { Bill, endReasons, Subscription } from '../../schemas/subscription.ts'
-import { changed, isFinal, type Moment } from './state.ts'
+import { become, changed, type Moment } from './state.ts'
 import { paidFromOf, remembersAsCredit } from './take-lots.ts'
+import { isFinal } from './transitions.ts'
 
 type EndReason = (typeof endReasons)[number]
 
@@ -21,18 +22,6 @@ const whys: Record<EndReason, string> = {
 
 export const end = (subscription: Subscription, endReason: EndReason, endedAt: Date, moment: Moment): Subscription => {
   const status = endReason === 'payment_not_made' ? 'incomplete_expired' : 'canceled'
-  const over = {
-    status,
-    endReason,
-    endedAt,
-    cancelAtPeriodEnd: false,
-    scheduledChange: undefined,
-    graceUntil: undefined,
-    retryAt: undefined,
-    payBy: undefined,
-    resumeAt: undefined,
-    collectionPausedAt: undefined,
-  } as const
   const undone = { ...subscription, ...dropBills(subscription, () => true) }
   // What was still carried is paid by the credit there is; the rest is not collected.
   const carriedMinor = Math.min(undone.carriedMinor ?? 0, undone.creditMinor)
@@ -43,7 +32,8 @@ export const end = (subscription: Subscription, endReason: EndReason, endedAt: D
     creditGivenMinor: (undone.creditGivenMinor ?? 0) - carriedMinor,
     carriedMinor: 0,
   }
-  return changed(undone, { ...over, ...squared }, moment, { type: status, why: whys[endReason] })
+  const nothingToCome = { cancelAtPeriodEnd: false, scheduledChange: undefined, collectionPausedAt: undefined }
+  return changed(become(undone, { status, endReason, endedAt }), { ...nothingToCome, ...squared }, moment, { type: status, why: whys[endReason] })
 }
 
 /** Gives a bill up: its payment is abandoned next, and the subscription goes on as it is. */
@@ -68,9 +58,9 @@ export const refuse = (subscription: Subscription, what: string, hint = ''): App
 
 /** What is left of the paid period, as a change now would credit it. */
 const credited = (subscription: Subscription, moment: Moment): Subscription => {
-  const { currentPeriod, status, pausedAt } = subscription
+  const { currentPeriod, status } = subscription
   // In a pause the time that is left stands still.
-  const at = status === 'paused' ? (pausedAt ?? moment.now) : moment.now
+  const at = status === 'paused' ? subscription.pausedAt : moment.now
   const creditMinor = status === 'active' || status === 'paused' ? shareOfRest(subscription, currentPeriod.creditableMinor, currentPeriod, at) : 0
   if (creditMinor === 0) return subscription
   const { taken, left } = takenNewest(paidFromOf(subscription), creditMinor)

@@ -13,8 +13,9 @@ import { refundableMinor } from '../../payments/machine/refunds.ts'
 import type { Payment } from '../../schemas/payment.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
 import { end } from './end-subscription.ts'
-import { changed, isFinal, type Moment, type NewEvent } from './state.ts'
+import { changed, type Moment, type NewEvent } from './state.ts'
 import { giveLots, paidFromOf, type Took, takeLots } from './take-lots.ts'
+import { isFinal } from './transitions.ts'
 
 /** The payments have them all: here are those that may not be marked there yet, and some more. */
 const MAX_REMEMBERED = 60
@@ -41,7 +42,7 @@ const wasSeenBefore = (subscription: Subscription, payment: Payment, at: Date): 
 const originOf = (subscription: Subscription, payment: Payment): string => {
   const { paidFrom, firstBill } = subscription.currentPeriod
   const [own] = paidFromOf(subscription)
-  return !paidFrom && own && payment.subscriptionId === subscription.id && (payment.seq ?? -1) >= firstBill ? own.paymentId : payment.id
+  return !paidFrom && own && payment.subscriptionId === subscription.id && payment.seq !== undefined && payment.seq >= firstBill ? own.paymentId : payment.id
 }
 
 const tellings = {

@@ -2,7 +2,8 @@ import { isSameCycle } from '../../billing/periods.ts'
 import type { Terms } from '../../schemas/bundle.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
 import { onTerms } from './change-terms.ts'
-import { changed, isFinal, type Moment } from './state.ts'
+import { changed, type Moment } from './state.ts'
+import { isFinal } from './transitions.ts'
 
 /**
  * A newer version of the subscription's own bundle, which its owner applies to all: entitlements at once, the price

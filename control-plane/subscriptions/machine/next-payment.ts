@@ -5,6 +5,7 @@ import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import { turnPeriod } from './after-time.ts'
 import { begin } from './begin.ts'
 import type { Moment } from './state.ts'
+import { isFinal } from './transitions.ts'
 
 /** What would be billed if the subscription's time had come; undefined when nothing would. */
 const billedBy = (subscription: Subscription, step: (from: Subscription, moment: Moment) => Subscription, now: Date): Bill | undefined => {
@@ -20,6 +21,7 @@ const billedBy = (subscription: Subscription, step: (from: Subscription, moment:
 export const nextPaymentOf = (subscription: Subscription): { amountMinor: number; on: Date } | undefined => {
   const answer = (bill: Bill | undefined) => bill && { amountMinor: bill.amountMinor, on: bill.period.start }
   const { status } = subscription
+  if (isFinal(status)) return undefined
   switch (status) {
     case 'scheduled':
       return answer(
@@ -38,9 +40,6 @@ export const nextPaymentOf = (subscription: Subscription): { amountMinor: number
       return answer(billedBy(subscription, turnPeriod, subscription.currentPeriod.end))
     }
     case 'paused':
-    case 'canceled':
-    case 'expired':
-    case 'incomplete_expired':
       return undefined
     default:
       return status satisfies never

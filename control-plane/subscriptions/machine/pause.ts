@@ -3,13 +3,14 @@
  * there again on resumption. Of the collection: access stays on, and periods that begin meanwhile are not charged.
  */
 
+import { defined } from '../../../common/defined.ts'
 import { AppError, fieldError } from '../../../common/errors.ts'
 import { fixedQuotaAnchor, withPause } from '../../billing/allowance-anchor.ts'
 import { planBill, withBill } from '../../billing/bills.ts'
 import { anchorFrom, periodFrom, shifted } from '../../billing/periods.ts'
-import type { Subscription } from '../../schemas/subscription.ts'
+import type { Paused, Subscription } from '../../schemas/subscription.ts'
 import { refuse, refuseWhilePaying } from './end-subscription.ts'
-import { changed, type Moment } from './state.ts'
+import { become, changed, type Moment } from './state.ts'
 import { settled } from './take-effect.ts'
 
 /** @throws AppError `not_allowed_in_state` or `invalid_request`. */
@@ -18,7 +19,8 @@ export const pauseService = (subscription: Subscription, resumeAt: Date | undefi
   refuseWhilePaying(subscription)
   if (resumeAt && resumeAt <= moment.now) throw fieldError('invalid_request', 'resumeAt', `must be after now, which is ${moment.now.toISOString()}`)
   const why = resumeAt ? `somebody asked for it, until ${resumeAt.toISOString()}` : 'somebody asked for it'
-  return changed(subscription, { status: 'paused', pausedAt: moment.now, pauseReason: 'asked', resumeAt }, moment, { type: 'paused', why })
+  const paused = become(subscription, defined({ status: 'paused' as const, pausedAt: moment.now, pauseReason: 'asked' as const, resumeAt }))
+  return changed(paused, {}, moment, { type: 'paused', why })
 }
 
 /** @throws AppError `not_allowed_in_state`. */
@@ -37,35 +39,26 @@ export const pauseCollection = (subscription: Subscription, moment: Moment): Sub
  * @throws AppError `not_allowed_in_state`.
  */
 export const resume = (subscription: Subscription, moment: Moment, byCaller = false): Subscription => {
-  const { status, pausedAt, collectionPausedAt } = subscription
-  if (status !== 'paused') {
-    if (!collectionPausedAt) throw refuse(subscription, 'resumed', 'it is not paused')
+  if (subscription.status !== 'paused') {
+    if (!subscription.collectionPausedAt) throw refuse(subscription, 'resumed', 'it is not paused')
     return changed(subscription, { collectionPausedAt: undefined }, moment, { type: 'collection_resumed', why: 'periods that begin from now on are charged' })
   }
   refuseWhilePaying(subscription)
-  const since = pausedAt ?? moment.now
-  if (since < subscription.currentPeriod.end) return resumeRest(subscription, since, moment)
+  if (subscription.pausedAt < subscription.currentPeriod.end) return resumeRest(subscription, moment)
   return resumeWithPayment(subscription, moment, byCaller)
 }
 
-const resumeRest = (subscription: Subscription, pausedAt: Date, moment: Moment): Subscription => {
-  const { timeZone } = subscription
+const resumeRest = (subscription: Paused, moment: Moment): Subscription => {
+  const { timeZone, pausedAt } = subscription
   const currentPeriod: Subscription['currentPeriod'] = { ...shifted(subscription.currentPeriod, pausedAt, moment.now, timeZone), index: -1 }
-  const restored = {
-    status: 'active',
-    currentPeriod,
-    ...withPause(subscription, pausedAt, moment.now),
-    pausedAt: undefined,
-    pauseReason: undefined,
-    resumeAt: undefined,
-  } as const
-  const anchor = anchorFrom(subscription, currentPeriod.end)
+  const restored = { currentPeriod, ...withPause(subscription, pausedAt, moment.now), anchor: anchorFrom(subscription, currentPeriod.end) }
   const why = `the time that was left of the period runs until ${currentPeriod.end.toISOString()}`
-  return changed(subscription, { ...restored, anchor }, moment, { type: 'resumed', why })
+  return changed(become(subscription, { status: 'active' }), restored, moment, { type: 'resumed', why })
 }
 
-const resumeWithPayment = (subscription: Subscription, moment: Moment, byCaller: boolean): Subscription => {
-  const { resumeAt: _, ...paused } = subscription
+const resumeWithPayment = (subscription: Paused, moment: Moment, byCaller: boolean): Subscription => {
+  const { pausedAt, pauseReason } = subscription
+  const paused = become(subscription, { status: 'paused', pausedAt, pauseReason })
   const anchored = { ...paused, quotaAnchor: fixedQuotaAnchor(subscription), anchor: anchorFrom(subscription, moment.now) }
   const draft = { ...planBill(anchored, periodFrom(anchored, moment.now)), onSession: byCaller }
   const { subscription: billed, bill } = withBill(anchored, draft, moment.now)

@@ -5,7 +5,8 @@ import { openBill, replaceBill } from '../../billing/bills.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import { dropped, refuse } from './end-subscription.ts'
 import { resume } from './pause.ts'
-import { changed, isFinal, type Moment } from './state.ts'
+import { changed, type Moment } from './state.ts'
+import { isFinal } from './transitions.ts'
 import { triedAgain } from './try-again.ts'
 
 const hasFailed = (bill: Bill): boolean => bill.failedRound === bill.round

@@ -5,13 +5,14 @@
  *   begin, after-time, after-payment   what time and payments do
  *   end-subscription, pause, change-terms, pay   what callers do
  *
- * Every one of them ends in `changed`, so that what follows from a new state, and what a support agent will want to
- * know of it, are in the same write as the state.
+ * `become` makes every change of state, and `transitions.ts` says which there may be. Every function ends in `changed`, so
+ * that what follows from a new state, and what a support agent will want to know of it, are in the same write as the state.
  */
 import { defined } from '../../../common/defined.ts'
 import { openBill } from '../../billing/bills.ts'
 import { verdictBy } from '../../billing/dunning.ts'
-import type { Subscription, SubscriptionEvent, SubscriptionStatus } from '../../schemas/subscription.ts'
+import { type Change, inSituation, type Situation, type Subscription, type SubscriptionEvent } from '../../schemas/subscription.ts'
+import { checkTransition, isFinal } from './transitions.ts'
 
 /** When a decision is made, and when a sweeper may finish what follows from it. */
 export interface Moment {
@@ -21,13 +22,12 @@ export interface Moment {
 
 export type NewEvent = Pick<SubscriptionEvent, 'type' | 'why'> & Partial<Pick<SubscriptionEvent, 'paymentId' | 'amountMinor' | 'at'>>
 
-export const isFinal = (status: SubscriptionStatus): boolean => status === 'canceled' || status === 'expired' || status === 'incomplete_expired'
-
 const earlier = (a: Date | undefined, b: Date | undefined): Date | undefined => (a && b && b < a ? b : (a ?? b))
 
 /** When time alone changes the subscription next. */
 export const dueAtOf = (subscription: Subscription): Date | undefined => {
-  const { status, graceUntil, retryAt } = subscription
+  const { status } = subscription
+  if (isFinal(status)) return undefined
   const renewal = openBill(subscription, 'period')
   switch (status) {
     case 'scheduled':
@@ -38,20 +38,35 @@ export const dueAtOf = (subscription: Subscription): Date | undefined => {
     case 'active':
       // While the next period's payment is open its outcome decides, but not for longer than grace would last; and a
       // cancellation does not wait for it.
-      if (subscription.cancelAtPeriodEnd) return subscription.currentPeriod.end
-      return renewal ? earlier(verdictBy(subscription.billing, subscription.currentPeriod.end, renewal.openedAt), retryAt) : subscription.currentPeriod.end
+      if (subscription.cancelAtPeriodEnd || !renewal) return subscription.currentPeriod.end
+      return earlier(verdictBy(subscription.billing, subscription.currentPeriod.end, renewal.openedAt), subscription.retryAt)
     case 'past_due':
-      return earlier(graceUntil, retryAt)
+      return earlier(subscription.graceUntil, subscription.retryAt)
     case 'suspended':
-      return retryAt
+      return subscription.retryAt
     case 'paused':
       return subscription.resumeAt
-    case 'canceled':
-    case 'expired':
-    case 'incomplete_expired':
-      return undefined
     default:
       return status satisfies never
+  }
+}
+
+/** The one door to another state: what belonged to the one before is left behind. */
+export const become = (subscription: Subscription, situation: Situation): Subscription => {
+  checkTransition(subscription.id, subscription.status, situation.status)
+  return inSituation(subscription, situation)
+}
+
+/** When its payment is tried next. Undefined: not by itself. */
+export const withRetryAt = (subscription: Subscription, retryAt: Date | undefined): Subscription => {
+  switch (subscription.status) {
+    case 'trialing':
+    case 'active':
+    case 'past_due':
+    case 'suspended':
+      return defined({ ...subscription, retryAt })
+    default:
+      throw new Error(`subscription ${subscription.id} is ${subscription.status}, in which no payment is tried again`)
   }
 }
 
@@ -59,9 +74,6 @@ const withEvents = (subscription: Subscription, now: Date, events: NewEvent[]): 
   events: [...subscription.events, ...events.map((event, n) => ({ at: now, ...event, seq: subscription.eventsMade + n }))],
   eventsMade: subscription.eventsMade + events.length,
 })
-
-/** What is undefined is taken away. */
-export type Change = { [K in keyof Subscription]?: object extends Pick<Subscription, K> ? Subscription[K] | undefined : Subscription[K] }
 
 /** Every change goes through here: what follows from the new state is marked in the same write. */
 export const changed = (subscription: Subscription, change: Change, { now, repairAt }: Moment, ...events: NewEvent[]): Subscription => {

@@ -2,10 +2,10 @@
 import { fixedQuotaAnchor, withPause } from '../../billing/allowance-anchor.ts'
 import { wholePrice, withoutBill } from '../../billing/bills.ts'
 import { joined, type Lot, takenNewest } from '../../billing/lots.ts'
-import { billingDayOn, offSpansOf, shareBetween, withoutAccess } from '../../billing/periods.ts'
-import type { Bill, Subscription } from '../../schemas/subscription.ts'
+import { billingDayOn, shareBetween, withoutAccess } from '../../billing/periods.ts'
+import type { Bill, Change, Subscription } from '../../schemas/subscription.ts'
 import { isSameOffer, scheduledAfter, termsIn } from './scheduled-change.ts'
-import { type Change, changed, type Moment, type NewEvent } from './state.ts'
+import { become, changed, type Moment, type NewEvent } from './state.ts'
 import { paidFromOf, remembersAsCredit } from './take-lots.ts'
 
 /** The bill is paid, or there was nothing to pay: it takes effect. */
@@ -13,7 +13,7 @@ export const settled = (subscription: Subscription, bill: Bill, moment: Moment):
   bill.reason === 'change' ? changeSettled(subscription, bill, moment) : periodSettled(subscription, bill, moment)
 
 /** One that was never open has its payment still to be stored. */
-const done = (subscription: Subscription, bill: Bill): Partial<Subscription> => (bill.status === 'settled' ? {} : withoutBill(subscription, bill))
+const done = (subscription: Subscription, bill: Bill): Change => (bill.status === 'settled' ? {} : withoutBill(subscription, bill))
 
 /** The money that a bill brings: its own payment's, and that of the credit it used. */
 const broughtBy = (bill: Bill): Lot[] => joined(bill.creditFrom, [{ paymentId: bill.paymentId, amountMinor: bill.amountMinor }])
@@ -52,8 +52,8 @@ const changeSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
 
 /** From when its time counts as not served: a suspension; or all of a period that was over before it was paid. */
 const notServedSince = (subscription: Subscription, bill: Bill, now: Date): Date | undefined => {
-  const { status, suspendedAt, billMissed } = subscription
-  if (status === 'suspended') return suspendedAt
+  const { status, billMissed } = subscription
+  if (status === 'suspended') return subscription.suspendedAt
   const late = status === 'paused' || (status === 'incomplete' && !billMissed)
   return late && bill.period.end <= now ? bill.period.start : undefined
 }
@@ -61,8 +61,7 @@ const notServedSince = (subscription: Subscription, bill: Bill, now: Date): Date
 const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): Subscription => {
   const { now } = moment
   const since = notServedSince(subscription, bill, now)
-  const spans = [...offSpansOf(subscription), ...(since ? [{ from: since, to: now }] : [])]
-  const restored = { offSpans: spans, suspendedAt: undefined, resumedAt: undefined }
+  const offSpans = [...(subscription.offSpans ?? []), ...(since ? [{ from: since, to: now }] : [])]
   // What is tried in a suspension leaves it out already, up to then.
   const { leftOutUntil } = bill
   const notLeftOut = since ? withoutAccess([{ from: leftOutUntil && leftOutUntil > since ? leftOutUntil : since, to: now }], bill.period) : []
@@ -72,12 +71,11 @@ const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
   )
   const creditMinor = notServed + paidTooMuch(subscription, bill)
   const { taken: toCredit, left } = takenNewest(broughtBy(bill), creditMinor)
-  const resumed = subscription.status === 'paused' && subscription.pausedAt ? withPause(subscription, subscription.pausedAt, now) : {}
+  const resumed = subscription.status === 'paused' ? withPause(subscription, subscription.pausedAt, now) : {}
   const paid: Change = {
     ...done(subscription, bill),
-    ...restored,
     ...resumed,
-    status: 'active',
+    offSpans,
     currentPeriod: {
       ...bill.period,
       ownBill: bill.seq,
@@ -91,12 +89,6 @@ const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
     creditGivenMinor: (subscription.creditGivenMinor ?? 0) + notServed,
     creditFrom: joined(subscription.creditFrom, toCredit),
     accessFrom: subscription.accessFrom ?? bill.period.start,
-    payBy: undefined,
-    graceUntil: undefined,
-    retryAt: undefined,
-    pausedAt: undefined,
-    pauseReason: undefined,
-    resumeAt: undefined,
   }
   const type =
     subscription.status === 'active' ? 'renewed' : subscription.status === 'past_due' || subscription.status === 'suspended' ? 'recovered' : 'activated'
@@ -113,7 +105,7 @@ const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
           },
         ]
       : []
-  return changed(subscription, paid, moment, { type, why, paymentId: bill.paymentId, amountMinor: bill.amountMinor }, ...credited)
+  return changed(become(subscription, { status: 'active' }), paid, moment, { type, why, paymentId: bill.paymentId, amountMinor: bill.amountMinor }, ...credited)
 }
 
 /** A price that was raised while it was being paid is the next period's. */

@@ -8,7 +8,7 @@ import { dropBills, paymentIdOf } from '../../billing/bills.ts'
 import { joined, type Lot, ofPayment, sumOf, without } from '../../billing/lots.ts'
 import { pieceOf, shareOfRest } from '../../billing/periods.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
-import { isFinal } from './state.ts'
+import { isFinal } from './transitions.ts'
 
 export type Took = Pick<NonNullable<Subscription['moneyBack']>[number], 'period' | 'paidMinor' | 'worthMinor' | 'creditMinor' | 'movedMinor'>
 
