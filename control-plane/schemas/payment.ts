@@ -1,3 +1,4 @@
+import { defined } from '../../common/defined.ts'
 import { linePart } from './period.ts'
 import { type DocumentOf, defineFields, defineSchema, part, workFields } from './schema.ts'
 
@@ -34,7 +35,7 @@ const why = part({
 
 const resolution = part({ by: { type: String, required: true }, reason: { type: String, required: true }, at: { type: Date, required: true } })
 
-const attempt = part({
+const attemptFields = {
   /** Also the reference and the idempotency key that the PSP is given. */
   id: { type: String, required: true },
   account: { type: String, required: true },
@@ -66,7 +67,8 @@ const attempt = part({
   why: { type: why, required: true },
   at: { type: Date, required: true },
   resolvedAt: { type: Date },
-})
+} as const
+const attempt = part(attemptFields)
 
 /** What money that went back took of its subscription, wherever it lay. */
 export const moneyBackFields = {
@@ -200,8 +202,35 @@ const fields = defineFields({
   ...workFields,
 })
 
-export type Payment = DocumentOf<typeof fields>
-export type Attempt = Payment['attempts'][number]
+type Stored = DocumentOf<typeof fields>
+type StoredAttempt = DocumentOf<typeof attemptFields>
+
+/** A state of an attempt with what belongs to it alone. */
+export type AttemptSituation =
+  | { status: 'declined'; declineClass: DeclineClass; givenUp?: NonNullable<StoredAttempt['givenUp']>; actionUrl?: never }
+  | { status: 'requires_action'; actionUrl?: string; declineClass?: never; givenUp?: never }
+  | { status: Exclude<AttemptStatus, 'declined' | 'requires_action'>; declineClass?: never; givenUp?: never; actionUrl?: never }
+
+type CommonOfAttempts = Omit<StoredAttempt, 'status' | 'declineClass' | 'givenUp' | 'actionUrl'>
+
+export type Attempt = CommonOfAttempts & AttemptSituation
+export type Payment = Omit<Stored, 'attempts'> & { attempts: Attempt[] }
+
+const attemptFromStored = ({ status, declineClass, givenUp, actionUrl, ...common }: StoredAttempt): Attempt => {
+  switch (status) {
+    // All are stored with a class; one without is read as what an operator means who names none.
+    case 'declined':
+      return { ...common, ...defined({ status, declineClass: declineClass ?? ('technical' as const), givenUp }) }
+    case 'requires_action':
+      return { ...common, ...defined({ status, actionUrl }) }
+    default:
+      return { ...common, status }
+  }
+}
+
+/** Where a document that was written under other rules becomes one of its state. */
+export const paymentFromStored = (stored: Stored): Payment => ({ ...stored, attempts: stored.attempts.map(attemptFromStored) })
+
 export type Refund = Payment['refunds'][number]
 export type Dispute = NonNullable<Payment['disputes']>[number]
 export type Settlement = NonNullable<Payment['settlements']>[number]

@@ -4,7 +4,7 @@
  *
  * Conventions: `_id` is the entity's identity path, built by `keys.ts`; `revision` counts writes and is what every
  * compare-and-set compares; optional fields are absent, never null, but for those that a schema calls `nullable`. What is
- * stored may differ (MongoDB and documents of earlier versions can hold null): `read-document.ts` is where that ends.
+ * stored may differ (MongoDB and documents of earlier versions can hold null): `storage/document-codec.ts` is where that ends.
  */
 import mongoose, { type SchemaDefinition } from 'mongoose'
 

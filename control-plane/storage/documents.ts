@@ -3,6 +3,7 @@ import type mongoose from 'mongoose'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { type CollectionName, type Documents, schemas } from '../schemas/index.ts'
 import { type DocumentMigration, documentMigrations } from '../schemas/migrations.ts'
+import { paymentFromStored } from '../schemas/payment.ts'
 import { subscriptionFromStored } from '../schemas/subscription.ts'
 import { createCodec, type DocumentCodec } from './document-codec.ts'
 import { MAX_PAGE, type PageQuery } from './storage.ts'
@@ -43,7 +44,10 @@ export const revisionConflict = (name: CollectionName) =>
   new AppError('revision_conflict', `the ${nouns[name]} was changed by someone else meanwhile; read it again`)
 
 /** What else makes a document of what is stored, where its type says more than its schema. */
-const refine: { [K in CollectionName]?: (stored: never) => Documents[K] } = { subscriptions: subscriptionFromStored }
+const refine: { [K in CollectionName]?: (stored: never) => Documents[K] } = {
+  subscriptions: subscriptionFromStored,
+  payments: paymentFromStored,
+}
 
 export const codecFor = (name: CollectionName, migrations: readonly DocumentMigration[] = documentMigrations): DocumentCodec =>
   createCodec(

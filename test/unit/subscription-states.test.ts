@@ -2,10 +2,11 @@
 import { readFileSync } from 'node:fs'
 import test from 'ava'
 import { defined } from '../../common/defined.ts'
+import { illegalTransitions } from '../../control-plane/illegal-transitions.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
 import { codecFor } from '../../control-plane/storage/documents.ts'
 import { become, withRetryAt } from '../../control-plane/subscriptions/machine/state.ts'
-import { illegalTransitions, isFinal, transitions } from '../../control-plane/subscriptions/machine/transitions.ts'
+import { isFinal, transitions } from '../../control-plane/subscriptions/machine/transitions.ts'
 import { failOnIllegal } from '../support/illegal-transitions.ts'
 
 const [earlier, updatedAt, later] = [new Date('2024-03-01T00:00:00Z'), new Date('2024-03-15T00:00:00Z'), new Date('2024-03-20T00:00:00Z')]
@@ -54,7 +55,7 @@ test.serial('a transition that is in no table is told, and made', (t) => {
   t.is(become(subscription({ status: 'active' }), { status: 'past_due', graceUntil: later }).status, 'past_due')
   t.deepEqual(told, [])
   t.is(become(subscription({ status: 'canceled', endedAt: earlier, endReason: 'unpaid' }), { status: 'active' }).status, 'active')
-  t.deepEqual(told, [{ subscriptionId: 's', from: 'canceled', to: 'active' }])
+  t.deepEqual(told, [{ id: 's', from: 'canceled', to: 'active' }])
 })
 
 test('documents of before: what a state lacks is taken from when they were last written, and what is not of it is left out', (t) => {

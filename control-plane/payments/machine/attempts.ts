@@ -1,11 +1,15 @@
 /** What becomes of a payment's attempts, whoever tells of it, whenever and however often. */
 import { defined } from '../../../common/defined.ts'
 import { AppError } from '../../../common/errors.ts'
-import type { Attempt, Payment } from '../../schemas/payment.ts'
+import { checkTransition } from '../../illegal-transitions.ts'
+import type { Attempt, AttemptSituation, Payment } from '../../schemas/payment.ts'
 import type { ChargeOutcome } from '../psp/psp.ts'
 import type { Route } from '../routing/route-payment.ts'
 import { giveBack } from './refunds.ts'
 import { DAY_MS, HOUR_MS, hasEffects, isOpen, later, marked, openAttempt } from './state.ts'
+import { attemptTransitions } from './transitions.ts'
+
+type AttemptGivenUp = NonNullable<Attempt['givenUp']>
 
 /** When to ask the PSP about an attempt without a final outcome: after 5 minutes, an hour, then daily. */
 const INQUIRY_DELAYS_MS = [5 * 60_000, HOUR_MS, DAY_MS] as const
@@ -74,21 +78,28 @@ export const askForCapture = (payment: Payment, attemptId: string, now: Date, re
 /** The payment that an attempt's id belongs to. */
 export const paymentIdOfAttempt = (attemptId: string): string => attemptId.replace(/-\d+$/, '')
 
-const withOutcome = (attempt: Attempt, outcome: ChargeOutcome, now: Date): Attempt => {
-  const { declineClass: _, actionUrl: __, inquireAt: ___, pspCode: ____, givenUp: _____, ...kept } = attempt
-  const open = isOpen({ ...attempt, status: outcome.status })
-  return {
-    ...kept,
-    status: outcome.status,
-    ...('declineClass' in outcome ? { declineClass: outcome.declineClass } : {}),
-    ...('network' in outcome ? { network: outcome.network } : {}),
-    ...('pspCode' in outcome ? { pspCode: outcome.pspCode } : {}),
-    ...('pspReference' in outcome && outcome.pspReference ? { pspReference: outcome.pspReference } : {}),
-    ...('actionUrl' in outcome ? { actionUrl: outcome.actionUrl } : {}),
-    ...(open
-      ? { inquireAt: attempt.inquireAt && attempt.inquireAt > now ? attempt.inquireAt : later(now, inquiryDelay(attempt.inquiries)) }
-      : { resolvedAt: now }),
+const situationOf = (outcome: ChargeOutcome, givenUp: AttemptGivenUp | undefined): AttemptSituation => {
+  switch (outcome.status) {
+    case 'declined':
+      return defined({ status: outcome.status, declineClass: outcome.declineClass, givenUp })
+    case 'requires_action':
+      return { status: outcome.status, actionUrl: outcome.actionUrl }
+    default:
+      return { status: outcome.status }
   }
+}
+
+/** Every outcome comes in here: what belonged to the state before is left behind. */
+const withOutcome = (attempt: Attempt, outcome: ChargeOutcome, now: Date, givenUp?: AttemptGivenUp): Attempt => {
+  checkTransition(attemptTransitions, attempt.id, attempt.status, outcome.status)
+  const { status: _, declineClass: __, actionUrl: ___, givenUp: ____, inquireAt, pspCode: _____, ...kept } = attempt
+  const said = defined({
+    network: 'network' in outcome ? outcome.network : undefined,
+    pspCode: 'pspCode' in outcome ? outcome.pspCode : undefined,
+    pspReference: 'pspReference' in outcome ? outcome.pspReference || undefined : undefined,
+  })
+  const askAt = inquireAt && inquireAt > now ? inquireAt : later(now, inquiryDelay(attempt.inquiries))
+  return { ...kept, ...said, ...situationOf(outcome, givenUp), ...(isOpen(outcome) ? { inquireAt: askAt } : { resolvedAt: now }) }
 }
 
 /** Whether what a PSP says now adds to what is known of the attempt. */
@@ -237,20 +248,20 @@ export const recordGivenUp = (
 ): Payment | undefined => {
   const attempt = payment.attempts.find(({ id }) => id === attemptId)
   if (attempt?.status !== 'requires_action') return undefined
-  const declined = withOutcome(attempt, { status: 'declined', declineClass: 'action_required', pspCode: 'customer_did_not_act' }, now)
   const watch = sure ? {} : { inquireAt: later(now, HOUR_MS) }
   const givenUp = { at: now, sure, ...(sure ? {} : { watchUntil: later(now, WATCH_MS) }) }
-  const next = withAttempt(payment, { ...declined, ...watch, givenUp }, now)
+  const declined = withOutcome(attempt, { status: 'declined', declineClass: 'action_required', pspCode: 'customer_did_not_act' }, now, givenUp)
+  const next = withAttempt(payment, { ...declined, ...watch }, now)
   return next.status === 'due' && !goOn ? fail(next, why, repairAt) : marked(next, repairAt)
 }
 
 /** What was given up, and may still bring money: asked about, daily in the end. */
-export const isWatched = ({ givenUp, status }: Attempt): boolean => status === 'declined' && Boolean(givenUp?.watchUntil)
+export const isWatched = ({ givenUp }: Attempt): boolean => givenUp?.watchUntil !== undefined
 
 /** It has brought nothing yet. After some time it is believed. @returns undefined when it is not watched. */
 export const recordWatched = (payment: Payment, attemptId: string, now: Date, repairAt: Date): Payment | undefined => {
   const attempt = payment.attempts.find(({ id }) => id === attemptId)
-  if (!attempt?.givenUp?.watchUntil || !isWatched(attempt)) return undefined
+  if (attempt?.status !== 'declined' || !attempt.givenUp?.watchUntil) return undefined
   const inquiries = attempt.inquiries + 1
   const { inquireAt: _, ...rest } = attempt
   const next: Attempt =

@@ -90,7 +90,7 @@ const triedWith = (payment: Payment, paymentMethodId: string): Attempt[] =>
 export const nextAccount = (payment: Payment, paymentMethodId: string, accounts: readonly string[]): string | undefined => {
   const tried = triedWith(payment, paymentMethodId)
   const last = tried.at(-1)
-  if (last?.status === 'declined' && last.declineClass) {
+  if (last?.status === 'declined') {
     const { otherPspNow } = consequences[last.declineClass]
     if (otherPspNow === 'no') return undefined
     const sameClass = tried.filter((attempt) => attempt.declineClass === last.declineClass).length
@@ -126,7 +126,7 @@ export const methodsFor = (
  */
 const refusedWith = (payment: Payment, paymentMethodId: string): boolean => {
   const last = triedWith(payment, paymentMethodId).at(-1)
-  return !last || (last.status === 'declined' && last.declineClass !== undefined && !consequences[last.declineClass].accessUnchanged)
+  return !last || (last.status === 'declined' && !consequences[last.declineClass].accessUnchanged)
 }
 
 export interface NextAttempt {

@@ -17,8 +17,8 @@ export const DAY_MS = 24 * HOUR_MS
 export const later = (at: Date, ms: number): Date => new Date(at.getTime() + ms)
 
 /** Money may have moved, or may still. */
-export const isOpen = (attempt: Attempt): boolean => {
-  switch (attempt.status) {
+export const isOpen = ({ status }: Pick<Attempt, 'status'>): boolean => {
+  switch (status) {
     case 'created':
     case 'sent':
     case 'requires_action':
@@ -31,7 +31,7 @@ export const isOpen = (attempt: Attempt): boolean => {
     case 'not_sent':
       return false
     default:
-      return attempt.status satisfies never
+      return status satisfies never
   }
 }
 

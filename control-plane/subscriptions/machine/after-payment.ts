@@ -66,7 +66,7 @@ const ASK_AGAIN_AT_MOST_MS = 24 * 3_600_000
 const askAgainAt = (now: Date, round: number): Date => new Date(now.getTime() + Math.min(ASK_AGAIN_AFTER_MS * 2 ** (round - 1), ASK_AGAIN_AT_MOST_MS))
 const leavesAccess = (payment: Payment): boolean => {
   const tried = payment.attempts.filter(({ round }) => round === payment.round)
-  return tried.length > 0 && tried.every(({ status, declineClass }) => status === 'not_sent' || (declineClass && consequences[declineClass].accessUnchanged))
+  return tried.length > 0 && tried.every((one) => one.status === 'not_sent' || (one.status === 'declined' && consequences[one.declineClass].accessUnchanged))
 }
 
 const lastWord = (payment: Payment): string => {

@@ -11,8 +11,9 @@
 import { defined } from '../../../common/defined.ts'
 import { openBill } from '../../billing/bills.ts'
 import { verdictBy } from '../../billing/dunning.ts'
+import { checkTransition } from '../../illegal-transitions.ts'
 import { type Change, inSituation, type Situation, type Subscription, type SubscriptionEvent } from '../../schemas/subscription.ts'
-import { checkTransition, isFinal } from './transitions.ts'
+import { isFinal, transitions } from './transitions.ts'
 
 /** When a decision is made, and when a sweeper may finish what follows from it. */
 export interface Moment {
@@ -53,7 +54,7 @@ export const dueAtOf = (subscription: Subscription): Date | undefined => {
 
 /** The one door to another state: what belonged to the one before is left behind. */
 export const become = (subscription: Subscription, situation: Situation): Subscription => {
-  checkTransition(subscription.id, subscription.status, situation.status)
+  checkTransition(transitions, subscription.id, subscription.status, situation.status)
   return inSituation(subscription, situation)
 }
 

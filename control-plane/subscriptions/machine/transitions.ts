@@ -2,7 +2,7 @@
  * The states of a subscription: where each may go, and by what. A state that goes nowhere is final. docs/billing.md
  * has the same table, which a test compares with this one.
  */
-import { channel } from 'node:diagnostics_channel'
+import type { Transitions } from '../../illegal-transitions.ts'
 import { type SubscriptionStatus, subscriptionStatuses } from '../../schemas/subscription.ts'
 
 export const transitions = {
@@ -45,7 +45,7 @@ export const transitions = {
   /** Never made by this version; documents and filters of before may name it. */
   expired: {},
   incomplete_expired: {},
-} as const satisfies Record<SubscriptionStatus, Partial<Record<SubscriptionStatus, string>>>
+} as const satisfies Transitions<SubscriptionStatus>
 
 type FinalStatus = { [S in SubscriptionStatus]: keyof (typeof transitions)[S] extends never ? S : never }[SubscriptionStatus]
 
@@ -55,13 +55,3 @@ export const isFinal = (status: SubscriptionStatus): status is FinalStatus => go
 
 /** Those of subscriptions that are not over. */
 export const livingStatuses = subscriptionStatuses.filter((status) => !goesNowhere(status))
-
-/**
- * What is not in the table is a fault of ours. It is told to whoever listens (the log, and tests, which fail), and not thrown:
- * a customer who has paid is not to go without access for it.
- */
-export const illegalTransitions = channel('tollgate:illegal-transition')
-
-export const checkTransition = (subscriptionId: string, from: SubscriptionStatus, to: SubscriptionStatus): void => {
-  if (from !== to && !(to in transitions[from])) illegalTransitions.publish({ subscriptionId, from, to })
-}
