@@ -68,7 +68,7 @@ export const createServing = async (options: ServingOptions): Promise<Serving> =
   const transport =
     config.SIDECAR_TRANSPORT === 'fast'
       ? createFastTransport({ nowMs: () => clock.nowMs(), certificates, onAnswered, onFault: faults.tell, refused, sharePort: where.sharePort })
-      : createGrpcJsTransport({ certificates })
+      : createGrpcJsTransport({ certificates, onAnswered })
   const server = await startServer({
     transport,
     host: config.HOST,

@@ -1,5 +1,5 @@
 /**
- * The four calls of `entitlement.v1`. A check whose customer is in memory is answered in the same turn of the event
+ * The five calls of `entitlement.v1`. A check whose customer is in memory is answered in the same turn of the event
  * loop; only what has to be fetched or waited for is asynchronous.
  */
 import type { handleUnaryCall, Metadata, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js'

@@ -1,9 +1,41 @@
 /** The reference: grpc-js. */
-import { experimental, Server, ServerCredentials } from '@grpc/grpc-js'
+import { experimental, Server, ServerCredentials, ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js'
 import type { Transport, TransportOptions, Where } from './transport.ts'
 
-export const createGrpcJsTransport = ({ certificates }: Pick<TransportOptions, 'certificates'> = {}): Transport => {
-  const server = new Server()
+/**
+ * Each call is counted once: with the first message of its answer, or with its status when it has none. What the library
+ * refuses by itself (a message that is too large, a deadline that is over) does not come by here.
+ */
+const countedBy =
+  (onAnswered: NonNullable<TransportOptions['onAnswered']>): ServerInterceptor =>
+  ({ path }, call) => {
+    let requestedAt = performance.now()
+    let hasAnswered = false
+    const answered = () => {
+      if (!hasAnswered) onAnswered(path, 1, (performance.now() - requestedAt) / 1000)
+      hasAnswered = true
+    }
+    return new ServerInterceptingCall(call, {
+      start: (next) =>
+        next({
+          onReceiveMessage: (message, pass) => {
+            requestedAt = performance.now()
+            pass(message)
+          },
+        }),
+      sendMessage: (message, next) => {
+        next(message)
+        answered()
+      },
+      sendStatus: (status, next) => {
+        next(status)
+        answered()
+      },
+    })
+  }
+
+export const createGrpcJsTransport = ({ certificates, onAnswered }: Pick<TransportOptions, 'certificates' | 'onAnswered'> = {}): Transport => {
+  const server = new Server(onAnswered ? { interceptors: [countedBy(onAnswered)] } : {})
   const credentialsFor = (where: Where): ServerCredentials => {
     if ('path' in where || !certificates) return ServerCredentials.createInsecure()
     const ca = certificates.current.ca === undefined ? null : certificates

@@ -30,12 +30,16 @@ export interface TransportOptions {
   certificates?: Certificates | undefined
   /** Several processes or threads may listen on one port (SO_REUSEPORT). */
   sharePort?: boolean
-  /** Told how long answers took, from the last byte of the request: `count` of them, `seconds` each. */
+  /**
+   * Told how long answers took, from the last byte of the request: `count` of them, `seconds` each. Of a stream its first
+   * message counts, or its end when there is none; of a stream of requests, from the last that had come. `method` is a
+   * whole path, always one that was added.
+   */
   onAnswered?: (method: string, count: number, seconds: number) => void
   /** Whether a call is refused by what its headers say, before more of its message is kept than the first piece. */
   refused?: (path: string, authorization: string | undefined) => { code: number; details: string } | undefined
   /** Told of what was not foreseen: a call, or a connection, ended by it. */
-  onFault?: (error: unknown, what: string) => void
+  onFault: (error: unknown, what: string) => void
 }
 
 export interface Transport {

@@ -13,12 +13,13 @@ import type { Transport } from '../../sidecar/transport/transport.ts'
 import { makeCertificates } from '../support/certificates.ts'
 import { echoHandlers, echoService } from '../support/echo-service.ts'
 import { eventually } from '../support/eventually.ts'
+import { noFault } from '../support/no-fault.ts'
 import { testTransport } from './transport.ts'
 
 const log = createLog('silent')
 const transports: [name: string, create: (certificates?: Certificates) => Transport][] = [
   ['grpc-js', (certificates) => createGrpcJsTransport({ certificates })],
-  ['fast', (certificates) => createFastTransport({ nowMs: Date.now, certificates })],
+  ['fast', (certificates) => createFastTransport({ nowMs: Date.now, certificates, onFault: noFault })],
 ]
 const made = makeCertificates()
 const { certFile, keyFile, caFile: clientCaFile } = made

@@ -22,7 +22,7 @@ test(`frames at random for ${SECONDS} s`, async (t) => {
   const unexpected: unknown[] = []
   const note = (error: unknown) => unexpected.push(error)
   process.on('uncaughtException', note)
-  const transport = createFastTransport({ nowMs: Date.now })
+  const transport = createFastTransport({ nowMs: Date.now, onFault: note })
   t.teardown(() => transport.close(50))
   transport.addService(echoService, echoHandlers as never)
   const port = await transport.listen({ host: '127.0.0.1', port: 0 })

@@ -9,12 +9,13 @@ import test from 'ava'
 import { createFastTransport } from '../../sidecar/transport/fast/transport.ts'
 import { echoHandlers, echoService } from '../support/echo-service.ts'
 import { findTool } from '../support/find-tool.ts'
+import { noFault } from '../support/no-fault.ts'
 
 const h2spec = findTool('h2spec', 'H2SPEC', '--version')
 const suite = h2spec ? test : test.skip
 
 suite('h2spec: every case of RFC 9113 and RFC 7541 that it has', async (t) => {
-  const transport = createFastTransport({ nowMs: Date.now })
+  const transport = createFastTransport({ nowMs: Date.now, onFault: noFault })
   t.teardown(() => transport.close(100))
   transport.addService(echoService, echoHandlers as never)
   const port = await transport.listen({ host: '127.0.0.1', port: 0 })

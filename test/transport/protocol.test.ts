@@ -6,12 +6,13 @@ import { encodeHeaders } from '../../sidecar/transport/fast/hpack/encoder.ts'
 import { createFastTransport } from '../../sidecar/transport/fast/transport.ts'
 import type { Transport } from '../../sidecar/transport/transport.ts'
 import { echoHandlers, echoService } from '../support/echo-service.ts'
+import { noFault } from '../support/no-fault.ts'
 import { connectRaw, headersFrame, lastData, type RawClient, requestHeaders } from '../support/raw-http2.ts'
 
 let transport: Transport
 let port = 0
 test.before(async () => {
-  transport = createFastTransport({ nowMs: Date.now })
+  transport = createFastTransport({ nowMs: Date.now, onFault: noFault })
   transport.addService(echoService, echoHandlers as never)
   port = await transport.listen({ host: '127.0.0.1', port: 0 })
 })
@@ -120,7 +121,7 @@ test('deadlines that nobody can keep, and timeouts that are none', async (t) => 
 })
 
 test('who drains says so, finishes, and takes no new streams', async (t) => {
-  const another = createFastTransport({ nowMs: Date.now })
+  const another = createFastTransport({ nowMs: Date.now, onFault: noFault })
   another.addService(echoService, echoHandlers as never)
   const client = await connectRaw(await another.listen({ host: '127.0.0.1', port: 0 }))
   client.send(headersFrame(1, requestHeaders('/test.Raw/Echo')))

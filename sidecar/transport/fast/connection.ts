@@ -54,8 +54,10 @@ export interface ConnectionOptions {
   onClose: (connection: Connection) => void
   /** A fault of ours: a stream, or the connection, ended by it. */
   onFault: (error: unknown, what: string) => void
-  /** Answers that were written in place: so many to what one read brought, which took so many seconds together. */
-  onInPlace?: ((count: number, seconds: number) => void) | undefined
+  /** Bytes have come, and are read now. */
+  onReadBegins: () => void
+  /** They have been read, and what they led to at once has been sent. */
+  onReadEnds: () => void
 }
 
 export class Connection {
@@ -103,7 +105,6 @@ export class Connection {
   #cutOffSinceMs: number | undefined
   /** By the clock, when the bytes that are being read came. */
   #nowMs: number
-  #inPlace = 0
 
   constructor(options: ConnectionOptions) {
     this.#options = options
@@ -181,7 +182,6 @@ export class Connection {
     this.#wrote(at + trailers.length)
     this.#sent(stream, end - start)
     stream.localClosed = true
-    this.#inPlace += 1
     this.#endIfDone(stream)
     return true
   }
@@ -258,7 +258,7 @@ export class Connection {
     }
     for (const stream of this.#streams.values()) {
       // The rest of a request is waited for, unless it is a stream of them; and that an answer is taken, always.
-      const waits = stream.queue.length > 0 || (!stream.remoteClosed && stream.onDrain === undefined)
+      const waits = stream.queue.length > 0 || (!stream.remoteClosed && !stream.handler?.isOpenEnded)
       if (waits && late(stream.movedAtMs)) this.#reset(stream, ErrorCode.CANCEL)
     }
     this.#flush()
@@ -267,8 +267,7 @@ export class Connection {
   #onBytes(chunk: Buffer): void {
     if (this.#closed) return
     this.#reading = true
-    this.#inPlace = 0
-    const from = this.#options.onInPlace ? performance.now() : 0
+    this.#options.onReadBegins()
     this.#nowMs = this.#options.nowMs()
     try {
       const bytes = this.#pending ? Buffer.concat([this.#pending, chunk]) : chunk
@@ -282,7 +281,7 @@ export class Connection {
     }
     this.#reading = false
     this.#flush()
-    if (this.#inPlace > 0) this.#options.onInPlace?.(this.#inPlace, (performance.now() - from) / 1000)
+    this.#options.onReadEnds()
   }
 
   /** @returns where the first frame begins that is not complete. */
@@ -410,7 +409,7 @@ export class Connection {
     const { contentLength } = stream
     if (contentLength !== undefined && stream.received > contentLength) throw new StreamError(streamId, ErrorCode.PROTOCOL_ERROR, 'more than content-length')
     if (isLast) this.#closeRemote(stream)
-    if (isFirst && isLast && stream.onWhole?.(stream, bytes, start, end)) {
+    if (isFirst && isLast && stream.handler?.onWhole(bytes, start, end)) {
       this.#giveBack(counted)
       return
     }
@@ -418,7 +417,7 @@ export class Connection {
     if (counted > length) this.consumed(stream, counted - length)
     if (length > 0) stream.addChunk(bytes.subarray(start, end))
     // A message is put together when it is there, not with every piece of it.
-    if (isLast || stream.chunkBytes >= stream.neededBytes) stream.onData?.(stream)
+    if (isLast || stream.chunkBytes >= stream.neededBytes) stream.handler?.onData()
     this.#endIfDone(stream)
   }
 
@@ -465,7 +464,7 @@ export class Connection {
       if (!endStream) throw new StreamError(streamId, ErrorCode.PROTOCOL_ERROR, 'trailers have to end the stream')
       if (headers) checkTrailers(streamId, headers)
       this.#closeRemote(known)
-      known.onData?.(known)
+      known.handler?.onData()
       this.#endIfDone(known)
       return
     }
@@ -516,7 +515,7 @@ export class Connection {
     this.#spendReset()
     stream.remoteClosed = true
     this.#forget(stream)
-    stream.onReset?.()
+    this.#tellReset(stream)
   }
 
   /** Section 6.5. */
@@ -641,7 +640,7 @@ export class Connection {
       this.sendHeaders(stream, block, true)
       return
     }
-    stream.onDrain?.()
+    stream.handler?.onDrain()
   }
 
   /** A frame of DATA takes of both windows, and may be answered by an update of each. */
@@ -662,7 +661,16 @@ export class Connection {
   #reset(stream: Stream, code: ErrorCode): void {
     this.#write(rstStreamFrame(stream.id, code))
     this.#forget(stream)
-    stream.onReset?.()
+    this.#tellReset(stream)
+  }
+
+  /** Also when the socket ends, where nobody would catch what it throws. */
+  #tellReset({ handler }: Stream): void {
+    try {
+      handler?.onReset()
+    } catch (error) {
+      this.#options.onFault(error, 'a call could not be told that it is over')
+    }
   }
 
   #endIfDone(stream: Stream): void {
@@ -679,8 +687,8 @@ export class Connection {
     this.#remember(stream.id, stream.remoteClosed)
     if (stream.chunks.length > 0) {
       // What it held of the connection's window is the connection's again.
-      this.#giveBack(stream.chunks.reduce((sum, { length }) => sum + length, 0))
-      stream.chunks = []
+      this.#giveBack(stream.chunkBytes)
+      stream.takeChunks()
     }
     if (this.#draining && this.#streams.size === 0 && !this.#closed) {
       this.#flush()
@@ -784,7 +792,7 @@ export class Connection {
     this.#pending = undefined
     for (const stream of this.#streams.values()) {
       stream.localClosed = true
-      stream.onReset?.()
+      this.#tellReset(stream)
     }
     this.#streams.clear()
     this.#waitingStreams.clear()

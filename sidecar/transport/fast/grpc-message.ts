@@ -33,6 +33,9 @@ export const readMessage = (bytes: Buffer, maxBytes: number): ReadMessage => {
   return bytes.length < end ? undefined : { message: bytes.subarray(PREFIX_BYTES, end), rest: bytes.subarray(end) }
 }
 
+/** How many bytes there have to be before the message that begins with these can be read on. */
+export const bytesOfNext = (bytes: Buffer): number => (bytes.length < PREFIX_BYTES ? PREFIX_BYTES : PREFIX_BYTES + bytes.readUInt32BE(1))
+
 /** Whether these bytes are one message, complete and not compressed. */
 export const isOneMessage = (bytes: Buffer, start: number, end: number): boolean =>
   end - start >= PREFIX_BYTES && bytes[start] === 0 && bytes.readUInt32BE(start + 1) === end - start - PREFIX_BYTES

@@ -2,9 +2,12 @@
 import { createServer as createTcpServer, type ListenOptions, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
 import type { TransportOptions, Where } from '../transport.ts'
-import { type Methods, serveCall } from './calls.ts'
+import { AnswerTimes } from './answer-times.ts'
 import { Connection } from './connection.ts'
+import { InPlace } from './in-place.ts'
 import { limits } from './limits.ts'
+import type { Methods } from './methods.ts'
+import { serveCall } from './serve-call.ts'
 
 /** How often connections are looked at for what stands still. */
 const SWEEP_MS = 1_000
@@ -12,9 +15,6 @@ const SWEEP_MS = 1_000
 const WEIGH_MS = 250
 /** A handshake of TLS that takes longer is ended. */
 const HANDSHAKE_MS = 10_000
-
-/** The only method that has a short way. */
-const IN_PLACE = '/entitlement.v1.EntitlementService/CheckEntitlement'
 
 export interface FastServerOptions extends TransportOptions {
   methods: Methods
@@ -33,12 +33,14 @@ export const createFastServer = ({
   nowMs,
   certificates,
   sharePort = false,
-  onAnswered,
-  onFault = () => undefined,
+  onAnswered = () => undefined,
+  onFault,
   refused,
 }: FastServerOptions): FastServer => {
   const connections = new Set<Connection>()
   const servers: Server[] = []
+  const answers = new AnswerTimes(onAnswered)
+  const inPlace = new InPlace(onFault)
   let drained = () => {}
 
   const onSocket = (socket: Socket) => {
@@ -51,12 +53,14 @@ export const createFastServer = ({
     // A peer that vanished without a word is noticed by the system.
     socket.setKeepAlive(true, 60_000)
     const peer = socket.remoteAddress ? `${socket.remoteAddress}:${socket.remotePort}` : 'unix'
+    const server = { methods, peer, inPlace, answers, refused, onFault }
     const connection = new Connection({
       socket,
       nowMs,
-      onRequest: (of, stream) => serveCall(of, stream, { methods, nowMs, peer, onAnswered, onFault, refused }),
+      onRequest: (of, stream) => serveCall(of, stream, server),
       onFault,
-      onInPlace: onAnswered && ((count, seconds) => onAnswered(IN_PLACE, count, seconds)),
+      onReadBegins: () => answers.beginRead(),
+      onReadEnds: () => answers.endRead(),
       onClose: (of) => {
         connections.delete(of)
         if (connections.size === 0) drained()

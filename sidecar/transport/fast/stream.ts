@@ -7,6 +7,20 @@ export interface Queued {
   at: number
 }
 
+/** Whoever serves the request of a stream. What it throws is a fault of ours with this one stream. */
+export interface StreamHandler {
+  /** The rest of the request may take as long as it likes: it is a stream of messages. */
+  readonly isOpenEnded: boolean
+  /** The request came whole in one frame, and lies there. @returns false to be told of it by `onData`, as of any other. */
+  onWhole(bytes: Buffer, start: number, end: number): boolean
+  /** More of the request has come, or its end. */
+  onData(): void
+  /** The stream ended before its answer did. */
+  onReset(): void
+  /** What was to be sent has left: there is room for more. */
+  onDrain(): void
+}
+
 /** Nearly no stream has any of either: nobody writes to these. */
 const noChunks = Object.freeze([]) as unknown as Buffer[]
 const noQueue = Object.freeze([]) as unknown as Queued[]
@@ -37,13 +51,7 @@ export class Stream {
   trailers: Buffer | undefined = undefined
   /** When it last got on. */
   movedAtMs: number
-  /** Whoever serves the request keeps here what it knows of it. */
-  context: unknown = undefined
-  /** Told of a request that came whole in one frame, where its bytes lie; false leaves it to `onData`. */
-  onWhole: ((stream: Stream, bytes: Buffer, start: number, end: number) => boolean) | undefined = undefined
-  onData: ((stream: Stream) => void) | undefined = undefined
-  onReset: (() => void) | undefined = undefined
-  onDrain: (() => void) | undefined = undefined
+  handler: StreamHandler | undefined = undefined
 
   constructor(id: number, headers: Field[], contentLength: number | undefined, sendWindow: number, receiveWindow: number, nowMs: number) {
     this.id = id
@@ -67,6 +75,18 @@ export class Stream {
     this.chunkBytes = 0
     this.neededBytes = 0
     return chunks
+  }
+
+  /** What has not been read yet, in one piece; it stays unread. */
+  joined(): Buffer {
+    return this.chunks.length === 1 ? (this.chunks[0] as Buffer) : Buffer.concat(this.chunks)
+  }
+
+  /** @param rest what of it is not read. @param neededBytes how much there has to be before it is worth reading on. */
+  keep(rest: Buffer, neededBytes: number): void {
+    this.chunks = rest.length > 0 ? [rest] : noChunks
+    this.chunkBytes = rest.length
+    this.neededBytes = neededBytes
   }
 
   enqueue(bytes: Buffer): void {

@@ -1,6 +1,6 @@
 /** Our own server side of HTTP/2 as a transport. */
 import type { Transport, TransportOptions } from '../transport.ts'
-import { Methods } from './calls.ts'
+import { Methods } from './methods.ts'
 import { createFastServer } from './server.ts'
 
 export const createFastTransport = (options: TransportOptions): Transport => {
