@@ -66,28 +66,28 @@ export abstract class Call implements StreamHandler {
 
   /** The whole answer, written where it is sent from. @returns false when it could not be: nothing is sent. */
   respondInPlace(maxBytes: number, write: (into: Buffer, at: number) => number): boolean {
-    const isSent = this.#connection.respondInPlace(this.stream, answerHeaders, okTrailers, maxBytes, write)
+    const isSent = this.#connection.sender.respondInPlace(this.stream, answerHeaders, okTrailers, maxBytes, write)
     if (isSent) this.#answered()
     return isSent
   }
 
   /** The whole answer. @param message with its prefix. */
   respond(message: Buffer): void {
-    this.#connection.respond(this.stream, answerHeaders, message, okTrailers)
+    this.#connection.sender.respond(this.stream, answerHeaders, message, okTrailers)
     this.#answered()
   }
 
   /** One of many messages, with its prefix. @returns false when it waits for the caller: `onDrain` tells when there is room. */
   write(message: Buffer): boolean {
-    if (!this.#hasAnswered) this.#connection.sendHeaders(this.stream, answerHeaders, false)
+    if (!this.#hasAnswered) this.#connection.sender.sendHeaders(this.stream, answerHeaders, false)
     this.#answered()
-    return this.#connection.sendData(this.stream, message)
+    return this.#connection.sender.sendData(this.stream, message)
   }
 
   /** The end of the answer, or all of it. */
   end(code: Status, details: string, extra?: Extra): void {
-    if (this.#hasAnswered) this.#connection.sendTrailers(this.stream, trailersOf(code, details, extra))
-    else this.#connection.sendHeaders(this.stream, onlyTrailers(code, details, extra), true)
+    if (this.#hasAnswered) this.#connection.sender.sendTrailers(this.stream, trailersOf(code, details, extra))
+    else this.#connection.sender.sendHeaders(this.stream, onlyTrailers(code, details, extra), true)
     this.#answered()
   }
 

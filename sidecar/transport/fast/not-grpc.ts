@@ -28,9 +28,9 @@ export class NotGrpc implements StreamHandler {
   onData(): void {
     for (const chunk of this.#stream.takeChunks()) this.#connection.consumed(this.#stream, chunk.length)
     if (!this.#stream.remoteClosed) return
-    this.#connection.sendHeaders(this.#stream, headers, false)
-    this.#connection.sendData(this.#stream, TEXT)
-    this.#connection.sendTrailers(this.#stream, trailers)
+    this.#connection.sender.sendHeaders(this.#stream, headers, false)
+    this.#connection.sender.sendData(this.#stream, TEXT)
+    this.#connection.sender.sendTrailers(this.#stream, trailers)
   }
 
   onReset(): void {}

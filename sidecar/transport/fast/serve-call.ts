@@ -47,7 +47,7 @@ export const serveCall = (connection: Connection, stream: Stream, server: CallSe
   const method = server.methods.find(path)
   if (!method) {
     // It is counted nowhere: what a caller makes up must not become a label.
-    connection.sendHeaders(stream, onlyTrailers(Status.UNIMPLEMENTED, `there is no method ${brief(path)}`), true)
+    connection.sender.sendHeaders(stream, onlyTrailers(Status.UNIMPLEMENTED, `there is no method ${brief(path)}`), true)
     return
   }
   const timeoutMs = timeout === undefined ? undefined : timeoutMsOf(timeout)
