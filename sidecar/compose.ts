@@ -12,15 +12,12 @@ import { startSidecarHttp } from './http.ts'
 import { createDecisionLog, type DecisionLog } from './observe/decision-log.ts'
 import { createMetrics } from './observe/metrics.ts'
 import { createObserver } from './observe/observer.ts'
-import type { Told } from './observe/told.ts'
-import { heldOf } from './replica/held-of.ts'
+import { watchReadiness } from './readiness.ts'
+import { basisOf } from './replica/decision-basis.ts'
 import { startReplica, type WritingReplica } from './replica/replica.ts'
 import { openSnapshots } from './replica/snapshots.ts'
 import { createServing } from './serving.ts'
 import { startWorkers } from './workers/pool.ts'
-
-/** How often the health service looks at whether the watch stands. */
-const HEALTH_EVERY_MS = 250
 
 export interface Sidecar {
   /** Of gRPC: `host:port`. */
@@ -37,7 +34,7 @@ export interface Sidecar {
 const openDecisionLog = ({ DECISION_LOG: to, DECISION_LOG_SHARE: share }: Config, log: Log, replica: WritingReplica): DecisionLog | undefined => {
   if (to === undefined) return undefined
   if (to !== 'stdout' && !existsSync(dirname(to))) throw new ConfigError(`DECISION_LOG: there is no folder ${dirname(to)}`)
-  return createDecisionLog({ to, share, log, heldBy: ({ check }) => heldOf(replica, check) })
+  return createDecisionLog({ to, share, log, basisOf: (check) => basisOf(replica, check) })
 }
 
 export const startSidecar = async (options: { config: Config; feed: Feed; clock: Clock; log: Log }): Promise<Sidecar> => {
@@ -56,30 +53,20 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
   const where = { port: config.GRPC_PORT, socketPath: config.GRPC_SOCKET, sharePort: threads > 1 }
   const serving = await createServing({ config, replica, clock, log, faults, observer, onAnswered: metrics.observe, explain, where })
   const port = Number(serving.address.split(':').at(-1))
-  const onTold = (told: Told) => decisionLog?.write(told)
-  const workers = threads > 1 ? await startWorkers({ count: threads - 1, config, port, replica, metrics, explain, onTold, log, faults }) : undefined
-  // Ready once the watch stands or a snapshot was taken, and from then on: without the feed it still answers, and says how old that is.
-  let isReady = snapshots.restored > 0
-  let isServing: boolean | undefined
-  let tellReady = () => {}
-  const ready = new Promise<void>((resolve) => {
-    tellReady = resolve
+  const workers =
+    threads > 1
+      ? await startWorkers({ count: threads - 1, config, port, replica, metrics, explain, onDecision: (event) => decisionLog?.write(event), log, faults })
+      : undefined
+  const { isReady, ready, asOfMs, stop } = watchReadiness({
+    feed: replica,
+    snapshot: snapshots,
+    clock,
+    maxAgeMs: config.STALE_HEALTH === 'not_serving' ? config.MAX_STALENESS_MS : undefined,
+    onServing: (isServing) => {
+      serving.setServing(isServing)
+      workers?.setServing(isServing)
+    },
   })
-  /** Of everything; 0 when nothing is known. */
-  const asOfMs = () => replica.currentAsOfMs() || snapshots.writtenAtMs
-  const look = () => {
-    isReady ||= replica.isLive()
-    if (isReady) tellReady()
-    const tooOld = config.STALE_HEALTH === 'not_serving' && clock.nowMs() - asOfMs() > config.MAX_STALENESS_MS
-    const now = isReady && !tooOld
-    if (now === isServing) return
-    isServing = now
-    serving.setServing(now)
-    workers?.setServing(now)
-  }
-  look()
-  const timer = setInterval(look, HEALTH_EVERY_MS)
-  timer.unref()
   metrics.watch(
     {
       cache: () => replica.cache.stats,
@@ -87,7 +74,7 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
       asOfMs,
       isLive: replica.isLive,
       isDoubtful: replica.isDoubtful,
-      isReady: () => isReady,
+      isReady,
       reconnects: replica.reconnects,
       waiting: replica.waiting,
       behind: replica.missing,
@@ -101,16 +88,16 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
   const http =
     httpPort === undefined
       ? undefined
-      : await startSidecarHttp({ host: config.HOST, port: httpPort, flags, metrics, isReady: () => isReady, nowMs: () => clock.nowMs(), faults })
+      : await startSidecarHttp({ host: config.HOST, port: httpPort, flags, metrics, isReady, nowMs: () => clock.nowMs(), faults })
   if (http) log.info({ url: http.url }, 'sidecar: health, metrics and OFREP over HTTP')
   return {
     address: serving.address,
     httpUrl: http?.url,
     replica,
-    isReady: () => isReady,
+    isReady,
     ready,
     close: async () => {
-      clearInterval(timer)
+      stop()
       await Promise.all([serving.close(), workers?.close()])
       await http?.close()
       await snapshots.close()

@@ -68,7 +68,7 @@ export const startSidecarHttp = async (options: {
 }): Promise<SidecarHttp> => {
   const { flags, metrics, isReady, nowMs, faults } = options
   const router = new Router()
-  const question = (ctx: Koa.Context) => ({
+  const evaluation = (ctx: Koa.Context) => ({
     method: 'ofrep',
     context: (ctx.request.body as { context?: unknown } | undefined)?.context,
     authorization: ctx.get('authorization') || undefined,
@@ -89,10 +89,10 @@ export const startSidecarHttp = async (options: {
   })
   router.post('/ofrep/v1/evaluate/flags/:key', async (ctx) => {
     const { key = '' } = ctx.params as { key?: string }
-    ctx.body = bodyOf(key, await flags.one({ ...question(ctx), key }))
+    ctx.body = bodyOf(key, await flags.one({ ...evaluation(ctx), key }))
   })
   router.post('/ofrep/v1/evaluate/flags', async (ctx) => {
-    const { flags: all, freshness } = await flags.all(question(ctx))
+    const { flags: all, freshness } = await flags.all(evaluation(ctx))
     ctx.body = { flags: all.map(({ key, ...flag }) => bodyOf(key, flag)), metadata: { revision: freshness.revision } }
     // Its content alone: the same flags are the same answer, however often they are asked for.
     ctx.etag = createHash('sha256').update(JSON.stringify(ctx.body)).digest('base64url').slice(0, 27)

@@ -8,7 +8,7 @@ import type { Faults } from '../common/faults.ts'
 import type { Log } from '../common/log.ts'
 import type { Observer } from './observe/observer.ts'
 import { createCallers } from './policy/callers.ts'
-import type { Replica } from './replica/known.ts'
+import type { Replica } from './replica/replica.ts'
 import { type SidecarServer, startServer } from './server.ts'
 import { createDecisions } from './service/decisions.ts'
 import { createDirectChecks } from './service/direct-check.ts'
@@ -74,7 +74,7 @@ export const createServing = async (options: ServingOptions): Promise<Serving> =
     host: config.HOST,
     port: where.port,
     socketPath: where.socketPath,
-    service: createEntitlementService({ decisions, explain, replica, clock, faults }),
+    service: createEntitlementService({ decisions, explain, changes: replica, clock, faults }),
     flagd: createFlagdService({ flags, callers, replica, clock, faults }),
     direct: createDirectChecks(shared),
     reflection: config.GRPC_REFLECTION === 'true',

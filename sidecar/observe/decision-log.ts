@@ -4,15 +4,15 @@
  */
 import { pino } from 'pino'
 import type { DecisionLine } from '../../common/entitlements/decision-line.ts'
-import type { EntitlementSet } from '../../common/entitlements/model.ts'
 import type { Log } from '../../common/log.ts'
+import type { Check, DecisionEvent } from '../check.ts'
+import type { DecisionBasis } from '../replica/decision-basis.ts'
 import { sampler } from './sampler.ts'
-import type { Told } from './told.ts'
 
 export interface DecisionLog {
   /** Whether the next decision is to be written: one of so many. */
   isDue(): boolean
-  write(told: Told): void
+  write(event: DecisionEvent): void
   close(): Promise<void>
 }
 
@@ -21,10 +21,10 @@ export const createDecisionLog = (options: {
   to: string
   share: number
   log: Log
-  /** What the customer holds of the entitlement. */
-  heldBy: (told: Told) => Pick<EntitlementSet, 'grants' | 'usage'> | null
+  /** What a decision about this was made from. */
+  basisOf: (check: Check) => DecisionBasis | null
 }): DecisionLog => {
-  const { to, share, log, heldBy } = options
+  const { to, share, log, basisOf } = options
   const destination = pino.destination({ dest: to === 'stdout' ? 1 : to, append: true, sync: false, minLength: 4096 })
   destination.on('error', (error) => log.error({ err: error }, 'the decision log cannot be written'))
   const timer = setInterval(() => destination.flush(() => undefined), 1_000)
@@ -34,14 +34,13 @@ export const createDecisionLog = (options: {
   if (to !== 'stdout') process.on('SIGHUP', reopen)
   return {
     isDue: sampler(share),
-    write: (told) => {
-      const { check, decision, freshness, nowMs, traceparent } = told
+    write: ({ check, decision, freshness, nowMs, traceparent }) => {
       const line: DecisionLine = {
         at: nowMs,
         ...check.customer,
         entitlement: check.entitlement,
         amount: check.amount,
-        held: heldBy(told),
+        held: basisOf(check),
         decision,
         revision: freshness.revision,
         asOf: freshness.asOfMs,

@@ -6,7 +6,7 @@ import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import type { Reason } from '../../common/entitlements/decide.ts'
 import type { CacheStats } from '../replica/cache/set-cache.ts'
 
-export interface Watched {
+export interface MetricSources {
   cache(): CacheStats
   /** Answered from memory, and not. */
   lookups(): { hits: number; misses: number }
@@ -30,7 +30,7 @@ export interface Metrics {
   /** So many answers that took so many seconds each. */
   observe(method: string, count: number, seconds: number): void
   /** From now on read from these. */
-  watch(watched: Watched, nowMs: () => number): void
+  watch(sources: MetricSources, nowMs: () => number): void
   /** Prometheus' text format. */
   text(): Promise<string>
   contentType: string
@@ -55,23 +55,23 @@ export const createMetrics = (): Metrics => {
   const bounds = Array.from({ length: 20 }, (_, n) => 0.000_005 * 2 ** n)
   /** A histogram of our own: answers come many at once, and the library's counts one by one. */
   const batches = new Map<string, { buckets: Float64Array; sum: number; count: number }>()
-  const gauge = (name: string, help: string, read: (watched: Watched, nowMs: number) => number) => {
-    const made: Gauge = new Gauge({ ...into, name, help, collect: () => (watched ? made.set(read(watched, now())) : undefined) })
+  const gauge = (name: string, help: string, read: (sources: MetricSources, nowMs: number) => number) => {
+    const made: Gauge = new Gauge({ ...into, name, help, collect: () => (sources ? made.set(read(sources, now())) : undefined) })
     return made
   }
-  const counter = (name: string, help: string, read: (watched: Watched) => number) => {
+  const counter = (name: string, help: string, read: (sources: MetricSources) => number) => {
     const made: Counter = new Counter({
       ...into,
       name,
       help,
       collect: () => {
         made.reset()
-        if (watched) made.inc(read(watched))
+        if (sources) made.inc(read(sources))
       },
     })
     return made
   }
-  let watched: Watched | undefined
+  let sources: MetricSources | undefined
   let now = () => 0
   counter('tollgate_cache_hits_total', 'Questions about a customer that were answered from memory.', (of) => of.lookups().hits)
   counter('tollgate_cache_misses_total', 'Questions about a customer for which the feed had to be asked.', (of) => of.lookups().misses)
@@ -99,7 +99,7 @@ export const createMetrics = (): Metrics => {
     help: 'Connections of callers that are open, by thread.',
     labelNames: ['thread'],
     collect: () => {
-      for (const [thread, count] of (watched?.connections() ?? []).entries()) connections.set({ thread }, count)
+      for (const [thread, count] of (sources?.connections() ?? []).entries()) connections.set({ thread }, count)
     },
   })
 
@@ -126,7 +126,7 @@ export const createMetrics = (): Metrics => {
       batch.count += count
     },
     watch: (of, nowMs) => {
-      watched = of
+      sources = of
       now = nowMs
     },
     text: async () => `${await registry.metrics()}\n${histogramText('tollgate_answer_seconds', bounds, batches)}`,

@@ -1,16 +1,19 @@
-/** What is told of answers: every one is counted, denials are logged as often as asked for, decisions are written down. */
+/** What is said of decisions: every one is counted, denials are logged as often as asked for, decisions are written down. */
 import type { Decision, Reason } from '../../common/entitlements/decide.ts'
 import type { Log } from '../../common/log.ts'
+import type { DecisionEvent } from '../check.ts'
 import type { DecisionLog } from './decision-log.ts'
 import type { Metrics } from './metrics.ts'
 import { sampler } from './sampler.ts'
-import type { Told } from './told.ts'
+
+/** Where a decision is written: among the denials, in the decision log, or in both. */
+export type Notice = 'denial' | 'decision' | 'both'
 
 export interface Observer {
   count(method: string, reason: Reason): void
-  /** Whether this answer has to be told in full. Asked once for each. */
-  wants(decision: Decision): boolean
-  tell(told: Told): void
+  /** What is due of this decision, for `write`. Asked once for each, since shares are counted; undefined for nearly all. */
+  noticeOf(decision: Decision): Notice | undefined
+  write(notice: Notice, event: DecisionEvent): void
 }
 
 export const createObserver = (options: {
@@ -20,19 +23,19 @@ export const createObserver = (options: {
   decisions: Pick<DecisionLog, 'isDue' | 'write'> | undefined
 }): Observer => {
   const { log, metrics, decisions } = options
-  const denial = sampler(options.denialsShare)
-  let [isDenial, isLogged] = [false, false]
+  const isDenialDue = sampler(options.denialsShare)
   return {
     count: (method, reason) => metrics.count(method, reason),
-    wants: (decision) => {
-      isDenial = !decision.allowed && denial()
-      isLogged = decisions?.isDue() ?? false
-      return isDenial || isLogged
+    noticeOf: (decision) => {
+      const isDenial = !decision.allowed && isDenialDue()
+      const isLogged = decisions?.isDue() ?? false
+      if (isDenial) return isLogged ? 'both' : 'denial'
+      return isLogged ? 'decision' : undefined
     },
-    tell: (told) => {
-      if (isLogged) decisions?.write(told)
-      if (!isDenial) return
-      const { check, decision, freshness, traceparent } = told
+    write: (notice, event) => {
+      if (notice !== 'denial') decisions?.write(event)
+      if (notice === 'decision') return
+      const { check, decision, freshness, traceparent } = event
       log.info(
         { ...check.customer, entitlement: check.entitlement, reason: decision.reason, revision: freshness.revision, ...(traceparent ? { traceparent } : {}) },
         'denied',

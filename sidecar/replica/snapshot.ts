@@ -56,7 +56,7 @@ const entry = (readAtMs: number, bytes: Uint8Array, behind = false): Buffer => {
 }
 
 /** What a snapshot is of. */
-export interface Held {
+export interface SnapshotSource {
   cache: SetCache
   /** Of sandboxes. */
   clocks(): TestClock[]
@@ -66,7 +66,12 @@ export interface Held {
 }
 
 /** @param key 32 bytes, to encrypt it. @returns how many sets were written. */
-export const writeSnapshot = async (path: string, { cache, clocks, asOfMs, faults }: Held, key: Buffer | undefined, nowMs: number): Promise<number> => {
+export const writeSnapshot = async (
+  path: string,
+  { cache, clocks, asOfMs, faults }: SnapshotSource,
+  key: Buffer | undefined,
+  nowMs: number,
+): Promise<number> => {
   await mkdir(dirname(path), { recursive: true })
   const beside = `${path}.${process.pid}.tmp`
   const nonce = key && randomBytes(NONCE_BYTES)

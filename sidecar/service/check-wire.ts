@@ -3,7 +3,7 @@
  * in `proto/gen` says the same of every message; a test compares the two.
  */
 import type { Decision } from '../../common/entitlements/decide.ts'
-import type { Freshness } from './answered.ts'
+import type { Freshness } from '../check.ts'
 import { kinds, reasons } from './to-wire.ts'
 
 const [VARINT, LENGTH_DELIMITED] = [0, 2]

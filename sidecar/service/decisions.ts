@@ -7,29 +7,36 @@ import { type Decision, decide, decideAll } from '../../common/entitlements/deci
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { answerWhenStale, type StalenessPolicy } from '../../common/entitlements/staleness-policy.ts'
 import { isAppError } from '../../common/errors.ts'
+import type { Check, DecidedCheck, Freshness } from '../check.ts'
 import type { Observer } from '../observe/observer.ts'
 import type { Callers } from '../policy/callers.ts'
-import type { Known, Replica } from '../replica/known.ts'
-import type { Answered, Freshness, Holdings } from './answered.ts'
-import type { Check } from './requests.ts'
+import type { KnownSet } from '../replica/known-set.ts'
+import type { Replica } from '../replica/replica.ts'
 
-/** One question, and how it came. */
-export interface Ask {
+/** A check, and how it came. */
+export interface CheckCall {
   /** For the metrics. */
   method: string
   check: Check
   traceparent: string | undefined
 }
 
+/** Everything that a customer holds. */
+export interface Holdings {
+  decided: { key: string; decision: Decision }[]
+  freshness: Freshness
+  customerKnown: boolean
+}
+
 export interface Decisions {
   /** @throws AppError `unauthenticated` or `forbidden`. */
   mayAsk(authorization: string | undefined, tenantId: string): void
   /** Undefined when something has to be fetched or waited for. */
-  now(ask: Ask): Answered | undefined
+  now(call: CheckCall): DecidedCheck | undefined
   /** As `now`, all of them or none: undefined, and nothing told, when one has to be fetched or waited for. */
-  allNow(asks: readonly Ask[]): Answered[] | undefined
+  allNow(calls: readonly CheckCall[]): DecidedCheck[] | undefined
   /** @throws AppError `unavailable` or `revision_not_reached`; the signal's own reason when it aborts a wait for a revision. */
-  later(ask: Ask, deadlineMs: number, signal?: AbortSignal): Promise<Answered>
+  later(call: CheckCall, deadlineMs: number, signal?: AbortSignal): Promise<DecidedCheck>
   /** @throws as `later`. */
   everything(customer: CustomerKey, minRevision: number, deadlineMs: number, signal?: AbortSignal): Promise<Holdings>
 }
@@ -44,29 +51,30 @@ export interface DecisionsOptions {
 }
 
 /** What is known, and the time that governs it. */
-interface Held {
-  known: Known
+interface TimedSet {
+  known: KnownSet
   nowMs: number
 }
 
 const customerUnknown: Decision = { allowed: false, reason: 'customer_unknown', unlimited: false }
 
 export const createDecisions = ({ replica, clock, maxStalenessMs, policy, callers, observer }: DecisionsOptions): Decisions => {
-  const freshnessOf = (known: Known, asOfMs: number): Freshness => {
+  const freshnessOf = (known: KnownSet, asOfMs: number): Freshness => {
     return { revision: known.set?.revision ?? 0, asOfMs, stale: known.behind === true || replica.isDoubtful() || clock.nowMs() - asOfMs > maxStalenessMs }
   }
-  const told = ({ method, check, traceparent }: Ask, decision: Decision, freshness: Freshness, nowMs: number): Answered => {
+  const decided = ({ method, check, traceparent }: CheckCall, decision: Decision, freshness: Freshness, nowMs: number): DecidedCheck => {
     observer.count(method, decision.reason)
-    if (observer.wants(decision)) observer.tell({ check, decision, freshness, nowMs, traceparent })
+    const notice = observer.noticeOf(decision)
+    if (notice) observer.write(notice, { check, decision, freshness, nowMs, traceparent })
     return { decision, freshness }
   }
-  const answer = (ask: Ask, known: Known, nowMs: number, asOfMs: number): Answered => {
+  const answer = (call: CheckCall, known: KnownSet, nowMs: number, asOfMs: number): DecidedCheck => {
     const freshness = freshnessOf(known, asOfMs)
-    const { entitlement, amount } = ask.check
+    const { entitlement, amount } = call.check
     const instead = freshness.stale ? answerWhenStale(policy, entitlement) : undefined
-    return told(ask, instead ?? (known.set ? decide(known.set, entitlement, amount, nowMs) : customerUnknown), freshness, nowMs)
+    return decided(call, instead ?? (known.set ? decide(known.set, entitlement, amount, nowMs) : customerUnknown), freshness, nowMs)
   }
-  const find = (customer: CustomerKey, minRevision: number, deadlineMs: number, signal?: AbortSignal): Promise<Known> =>
+  const find = (customer: CustomerKey, minRevision: number, deadlineMs: number, signal?: AbortSignal): Promise<KnownSet> =>
     minRevision > 0 ? replica.waitFor(customer, minRevision, deadlineMs, signal) : replica.load(customer)
   /** While something is waited for a newer set may come, which somebody else has been answered from: it counts. */
   const lookUp = async (customer: CustomerKey, minRevision: number, deadlineMs: number, signal?: AbortSignal) => {
@@ -81,52 +89,52 @@ export const createDecisions = ({ replica, clock, maxStalenessMs, policy, caller
     }
     return { known, nowMs, asOfMs }
   }
-  const heldNow = ({ customer, minRevision }: Check): Held | undefined => {
-    const known = replica.peek(customer)
+  const heldNow = ({ customer, minRevision }: Check): TimedSet | undefined => {
+    const known = replica.current(customer)
     if (!known || (known.set?.revision ?? 0) < minRevision) return undefined
-    const nowMs = replica.peekNowMs(known)
+    const nowMs = replica.nowMsFor(known)
     return nowMs === undefined ? undefined : { known, nowMs }
   }
-  const answerHeld = (ask: Ask, { known, nowMs }: Held): Answered => answer(ask, known, nowMs, replica.asOfMs(known))
+  const answerHeld = (call: CheckCall, { known, nowMs }: TimedSet): DecidedCheck => answer(call, known, nowMs, replica.asOfMs(known))
 
   return {
     mayAsk: (authorization, tenantId) => {
       if (callers.areKnown) callers.check(authorization, tenantId)
     },
-    now: (ask) => {
-      const held = heldNow(ask.check)
-      return held && answerHeld(ask, held)
+    now: (call) => {
+      const held = heldNow(call.check)
+      return held && answerHeld(call, held)
     },
-    allNow: (asks) => {
-      const found: { ask: Ask; held: Held }[] = []
-      for (const ask of asks) {
-        const held = heldNow(ask.check)
+    allNow: (calls) => {
+      const found: { call: CheckCall; held: TimedSet }[] = []
+      for (const call of calls) {
+        const held = heldNow(call.check)
         if (!held) return undefined
-        found.push({ ask, held })
+        found.push({ call, held })
       }
       // From what was found: another thread may write meanwhile, and a second look might find nothing.
-      return found.map(({ ask, held }) => answerHeld(ask, held))
+      return found.map(({ call, held }) => answerHeld(call, held))
     },
-    later: async (ask, deadlineMs, signal) => {
-      const { customer, minRevision, entitlement } = ask.check
+    later: async (call, deadlineMs, signal) => {
+      const { customer, minRevision, entitlement } = call.check
       try {
         const { known, nowMs, asOfMs } = await lookUp(customer, minRevision, deadlineMs, signal)
-        return answer(ask, known, nowMs, asOfMs)
+        return answer(call, known, nowMs, asOfMs)
       } catch (error) {
         // The feed cannot be asked: a configured answer is better than none.
         const instead = isAppError(error, 'unavailable') ? answerWhenStale(policy, entitlement) : undefined
         if (!instead) throw error
-        return told(ask, instead, { revision: 0, asOfMs: replica.currentAsOfMs(), stale: true }, clock.nowMs())
+        return decided(call, instead, { revision: 0, asOfMs: replica.currentAsOfMs(), stale: true }, clock.nowMs())
       }
     },
     everything: async (customer, minRevision, deadlineMs, signal) => {
       const { known, nowMs, asOfMs } = await lookUp(customer, minRevision, deadlineMs, signal)
       const freshness = freshnessOf(known, asOfMs)
-      const decided = (known.set ? decideAll(known.set, nowMs) : []).map(({ key, decision }) => ({
+      const all = (known.set ? decideAll(known.set, nowMs) : []).map(({ key, decision }) => ({
         key,
         decision: (freshness.stale ? answerWhenStale(policy, key) : undefined) ?? decision,
       }))
-      return { decided, freshness, customerKnown: known.set !== null }
+      return { decided: all, freshness, customerKnown: known.set !== null }
     },
   }
 }

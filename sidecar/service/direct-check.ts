@@ -5,13 +5,14 @@
  */
 import type { Clock } from '../../common/clock.ts'
 import { type Decision, decide, type Reason } from '../../common/entitlements/decide.ts'
-import type { Observer } from '../observe/observer.ts'
+import type { Freshness } from '../check.ts'
+import type { Notice, Observer } from '../observe/observer.ts'
 import type { Callers } from '../policy/callers.ts'
 import { KeyBytes } from '../replica/cache/set-reader.ts'
 import { isPlainSet, keepWindows, readAtMsOf, readPart, revisionOf } from '../replica/cache/set-record.ts'
-import type { Replica } from '../replica/known.ts'
+import type { FeedState } from '../replica/feed-state.ts'
+import type { Sets } from '../replica/replica.ts'
 import type { DirectCall, DirectMethod } from '../transport/transport.ts'
-import type { Freshness } from './answered.ts'
 import { CheckRequest, isPlain, MAX_ANSWER_BYTES, varint, writeAnswer } from './check-wire.ts'
 import { MAX_BATCH } from './requests.ts'
 
@@ -26,7 +27,8 @@ const LENGTH_BYTES = 2
 const LEAST_CHECK_BYTES = 12
 
 export interface DirectCheckOptions {
-  replica: Replica
+  /** What is held, as bytes, and how current it is. */
+  replica: Pick<Sets, 'cache' | 'countHits'> & Pick<FeedState, 'currentAsOfMs' | 'isDoubtful'>
   clock: Clock
   maxStalenessMs: number
   callers: Callers
@@ -88,10 +90,10 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     return decide(part, entitlement, request.amount, nowMs)
   }
 
-  const tell = (bytes: Buffer, call: DirectCall, entitlement: string, decision: Decision): void => {
+  const write = (notice: Notice, bytes: Buffer, call: DirectCall, entitlement: string, decision: Decision): void => {
     const customer = { tenantId: request.text(bytes, 0), storefrontId: request.text(bytes, 1), customerId: request.text(bytes, 2) }
     const check = { customer, entitlement, amount: request.amount, minRevision: request.minRevision }
-    observer.tell({ check, decision, freshness: { ...freshness }, nowMs, traceparent: call.header('traceparent') })
+    observer.write(notice, { check, decision, freshness: { ...freshness }, nowMs, traceparent: call.header('traceparent') })
   }
 
   const answer = (bytes: Buffer, start: number, end: number, call: DirectCall, into: Buffer, to: number): number => {
@@ -114,7 +116,8 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     freshness.revision = revision
     freshness.asOfMs = asOfMs
     reasons.push(decision.reason)
-    if (observer.wants(decision)) tell(bytes, call, entitlement, decision)
+    const notice = observer.noticeOf(decision)
+    if (notice) write(notice, bytes, call, entitlement, decision)
     return writeAnswer(into, to, decision, freshness)
   }
 

@@ -9,10 +9,10 @@ import type { ExplainQuestion, Explanation } from '../../common/entitlements/exp
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import type { Faults } from '../../common/faults.ts'
 import type { EntitlementServiceServer, WatchEntitlementsRequest, WatchEntitlementsResponse } from '../../proto/gen/entitlement/v1/entitlement.ts'
-import type { Replica } from '../replica/known.ts'
-import type { Answered } from './answered.ts'
-import type { Ask, Decisions } from './decisions.ts'
-import { type Check, readBatch, readCheck, readCustomer } from './requests.ts'
+import type { Check, DecidedCheck } from '../check.ts'
+import type { Changes } from '../replica/changes.ts'
+import type { CheckCall, Decisions } from './decisions.ts'
+import { readBatch, readCheck, readCustomer } from './requests.ts'
 import { deadlineOf, first, hangUpOf, toServiceError } from './service-error.ts'
 import { toCheckResponse, toExplainResponse, toListResponse } from './to-wire.ts'
 import { untilDrained } from './until-drained.ts'
@@ -22,7 +22,7 @@ export interface EntitlementServiceOptions {
   /** Asks the control plane. @throws AppError `unavailable`. */
   explain(question: ExplainQuestion, timeoutMs: number): Promise<Explanation>
   /** Told of changes. */
-  replica: Pick<Replica, 'onChange'>
+  changes: Pick<Changes, 'onChange'>
   clock: Clock
   faults: Faults
 }
@@ -33,7 +33,7 @@ export interface EntitlementService {
   endWatches(): void
 }
 
-type Called = { metadata: Metadata }
+type CallWithMetadata = { metadata: Metadata }
 
 /** How long something may be waited for, and for whom. */
 interface Patience {
@@ -43,12 +43,12 @@ interface Patience {
   signal: AbortSignal
 }
 
-const respond = ({ decision, freshness }: Answered) => toCheckResponse(decision, freshness)
+const respond = ({ decision, freshness }: DecidedCheck) => toCheckResponse(decision, freshness)
 
-export const createEntitlementService = ({ decisions, explain, replica, clock, faults }: EntitlementServiceOptions): EntitlementService => {
+export const createEntitlementService = ({ decisions, explain, changes, clock, faults }: EntitlementServiceOptions): EntitlementService => {
   const watches = new Set<ServerWritableStream<WatchEntitlementsRequest, WatchEntitlementsResponse>>()
 
-  const ask = (method: string, check: Check, call: Called): Ask => {
+  const callOf = (method: string, check: Check, call: CallWithMetadata): CheckCall => {
     decisions.mayAsk(first(call.metadata, 'authorization'), check.customer.tenantId)
     return { method, check, traceparent: first(call.metadata, 'traceparent') }
   }
@@ -56,8 +56,8 @@ export const createEntitlementService = ({ decisions, explain, replica, clock, f
   /** @param now answers without waiting, or undefined; it throws only AppErrors about the request. */
   const unary =
     <Request, Response>(
-      now: (request: Request, call: Called) => Response | undefined,
-      later: (request: Request, patience: Patience, call: Called) => Promise<Response>,
+      now: (request: Request, call: CallWithMetadata) => Response | undefined,
+      later: (request: Request, patience: Patience, call: CallWithMetadata) => Promise<Response>,
     ): handleUnaryCall<Request, Response> =>
     (call, callback: sendUnaryData<Response>) => {
       const fail = (error: unknown) => callback(toServiceError(error, faults), null)
@@ -113,7 +113,7 @@ export const createEntitlementService = ({ decisions, explain, replica, clock, f
     try {
       const { customer, minRevision } = readCustomer(call.request)
       decisions.mayAsk(first(call.metadata, 'authorization'), customer.tenantId)
-      stop = replica.onChange(customer, () => void send(customer, 0))
+      stop = changes.onChange(customer, () => void send(customer, 0))
       void send(customer, minRevision)
     } catch (error) {
       fail(error)
@@ -124,20 +124,21 @@ export const createEntitlementService = ({ decisions, explain, replica, clock, f
     handlers: {
       checkEntitlement: unary(
         (request, call) => {
-          const answered = decisions.now(ask('CheckEntitlement', readCheck(request), call))
-          return answered && respond(answered)
+          const decided = decisions.now(callOf('CheckEntitlement', readCheck(request), call))
+          return decided && respond(decided)
         },
-        async (request, { deadlineMs, signal }, call) => respond(await decisions.later(ask('CheckEntitlement', readCheck(request), call), deadlineMs, signal)),
+        async (request, { deadlineMs, signal }, call) =>
+          respond(await decisions.later(callOf('CheckEntitlement', readCheck(request), call), deadlineMs, signal)),
       ),
       batchCheckEntitlements: unary(
         (request, call) => {
-          const asks = readBatch(request.checks).map((check) => ask('BatchCheckEntitlements', check, call))
-          const answered = decisions.allNow(asks)
-          return answered && { results: answered.map(respond) }
+          const calls = readBatch(request.checks).map((check) => callOf('BatchCheckEntitlements', check, call))
+          const decided = decisions.allNow(calls)
+          return decided && { results: decided.map(respond) }
         },
         async (request, { deadlineMs, signal }, call) => {
-          const asks = readBatch(request.checks).map((check) => ask('BatchCheckEntitlements', check, call))
-          return { results: await Promise.all(asks.map(async (one) => respond(decisions.now(one) ?? (await decisions.later(one, deadlineMs, signal))))) }
+          const calls = readBatch(request.checks).map((check) => callOf('BatchCheckEntitlements', check, call))
+          return { results: await Promise.all(calls.map(async (one) => respond(decisions.now(one) ?? (await decisions.later(one, deadlineMs, signal))))) }
         },
       ),
       listEntitlements: unary(
@@ -151,10 +152,10 @@ export const createEntitlementService = ({ decisions, explain, replica, clock, f
       explainEntitlement: unary(
         () => undefined,
         async (request, { deadlineMs, signal }, call) => {
-          const one = ask('ExplainEntitlement', readCheck(request), call)
-          const answered = decisions.now(one) ?? (await decisions.later(one, deadlineMs, signal))
+          const one = callOf('ExplainEntitlement', readCheck(request), call)
+          const decided = decisions.now(one) ?? (await decisions.later(one, deadlineMs, signal))
           const { customer, entitlement } = one.check
-          return toExplainResponse(answered, await explain({ ...customer, entitlement }, Math.max(1, deadlineMs - clock.nowMs())))
+          return toExplainResponse(decided, await explain({ ...customer, entitlement }, Math.max(1, deadlineMs - clock.nowMs())))
         },
       ),
       watchEntitlements,

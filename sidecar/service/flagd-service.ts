@@ -11,7 +11,7 @@ import type { Faults } from '../../common/faults.ts'
 import * as v1 from '../../proto/gen/flagd/evaluation/v1/evaluation.ts'
 import * as v2 from '../../proto/gen/flagd/evaluation/v2/evaluation.ts'
 import type { Callers } from '../policy/callers.ts'
-import type { Replica } from '../replica/known.ts'
+import type { Replica } from '../replica/replica.ts'
 import type { Flag, Flags } from './flags.ts'
 import { toObject } from './flags.ts'
 import { deadlineOf, first, type ServiceError, toServiceError } from './service-error.ts'
@@ -77,7 +77,7 @@ export const createFlagdService = ({ flags, callers, replica, clock, faults }: F
 
   const fail = (error: unknown): ServiceError =>
     error instanceof WrongType ? { code: Status.INVALID_ARGUMENT, details: error.message } : toServiceError(error, faults)
-  const question = (call: Call) => ({
+  const evaluation = (call: Call) => ({
     method: 'flagd',
     key: call.request.flagKey,
     context: call.request.context,
@@ -91,7 +91,7 @@ export const createFlagdService = ({ flags, callers, replica, clock, faults }: F
     <T>(read: (flag: Flag) => T, nothing: T | undefined, noVariant: string | undefined) =>
     (call: Call, callback: (error: ServiceError | null, response?: object) => void): void => {
       flags
-        .one(question(call))
+        .one(evaluation(call))
         .then((flag) => {
           const { reason, variant, metadata, value } = flag
           const isDefault = value === undefined
@@ -105,7 +105,7 @@ export const createFlagdService = ({ flags, callers, replica, clock, faults }: F
     (noVariant: string | undefined) =>
     (call: Call, callback: (error: ServiceError | null, response?: object) => void): void => {
       flags
-        .all(question(call))
+        .all(evaluation(call))
         .then(({ flags: all }) =>
           callback(null, {
             flags: Object.fromEntries(all.map(({ key, ...flag }) => [key, { ...anyOf(flag), variant: flag.variant ?? noVariant }])),
@@ -114,7 +114,7 @@ export const createFlagdService = ({ flags, callers, replica, clock, faults }: F
         )
         .catch((error: unknown) => callback(fail(error)))
     }
-  const object = (flag: Flag) => toObject(flag.answered)
+  const object = (flag: Flag) => toObject(flag.decided)
 
   const say = (stream: Stream, event: Parameters<Stream['write']>[0]) => {
     try {

@@ -7,8 +7,8 @@ import type { Decision } from '../../common/entitlements/decide.ts'
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { z } from '../../common/zod.ts'
-import type { Answered, Freshness } from './answered.ts'
-import type { Ask, Decisions } from './decisions.ts'
+import type { DecidedCheck, Freshness } from '../check.ts'
+import type { Decisions } from './decisions.ts'
 import { isTooLong, MAX_ID } from './requests.ts'
 
 /** Where the evaluation context says nothing. */
@@ -37,16 +37,17 @@ export interface Flag {
   reason: 'TARGETING_MATCH' | 'DEFAULT' | 'STALE'
   variant: string | undefined
   metadata: Record<string, string | number | boolean>
-  answered: Answered
+  decided: DecidedCheck
 }
 
-export interface Asked {
+/** Whom a flag is evaluated for. */
+interface EvaluationTarget {
   customer: CustomerKey
   amount: number
 }
 
 /** @throws AppError `invalid_request`. */
-const readContext = (given: unknown, { tenantId, storefrontId }: FlagDefaults): Asked => {
+const readContext = (given: unknown, { tenantId, storefrontId }: FlagDefaults): EvaluationTarget => {
   const parsed = context.safeParse(given ?? {})
   if (!parsed.success) {
     const [issue] = parsed.error.issues
@@ -81,17 +82,17 @@ const metadataOf = ({ allowed, bundleId, subscriptionId, remaining }: Decision, 
   stale,
 })
 
-const toFlag = (answered: Answered): Flag => {
-  const { decision, freshness } = answered
+const toFlag = (decided: DecidedCheck): Flag => {
+  const { decision, freshness } = decided
   const metadata = metadataOf(decision, freshness)
   // Nobody knows the customer: that is not a "no", and the caller's default counts. So it does for a value that is not held.
   const isUnknown = decision.reason === 'customer_unknown' || (decision.kind === 'value' && !decision.allowed)
-  if (isUnknown) return { value: undefined, reason: 'DEFAULT', variant: undefined, metadata, answered }
-  return { value: flagValueOf(decision), reason: freshness.stale ? 'STALE' : 'TARGETING_MATCH', variant: decision.reason, metadata, answered }
+  if (isUnknown) return { value: undefined, reason: 'DEFAULT', variant: undefined, metadata, decided }
+  return { value: flagValueOf(decision), reason: freshness.stale ? 'STALE' : 'TARGETING_MATCH', variant: decision.reason, metadata, decided }
 }
 
 /** The decision whole, for a flag that is asked for as an object. Instants as ISO 8601. */
-export const toObject = ({ decision, freshness }: Answered): Record<string, unknown> => {
+export const toObject = ({ decision, freshness }: DecidedCheck): Record<string, unknown> => {
   const { resetsAtMs, validUntilMs, ...rest } = decision
   const at = (ms: number | undefined) => (ms === undefined ? undefined : new Date(ms).toISOString())
   const whole = {
@@ -105,7 +106,7 @@ export const toObject = ({ decision, freshness }: Answered): Record<string, unkn
   return Object.fromEntries(Object.entries(whole).filter(([, value]) => value !== undefined))
 }
 
-export interface FlagQuestion {
+export interface FlagEvaluation {
   method: string
   key: string
   context: unknown
@@ -116,27 +117,28 @@ export interface FlagQuestion {
 
 export interface Flags {
   /** @throws AppError. */
-  one(question: FlagQuestion): Promise<Flag>
+  one(evaluation: FlagEvaluation): Promise<Flag>
   /** Every flag that the customer holds. @throws AppError. */
-  all(question: Omit<FlagQuestion, 'key'>): Promise<{ flags: ({ key: string } & Flag)[]; freshness: Freshness }>
+  all(evaluation: Omit<FlagEvaluation, 'key'>): Promise<{ flags: ({ key: string } & Flag)[]; freshness: Freshness }>
 }
 
 export const createFlags = (decisions: Decisions, defaults: FlagDefaults): Flags => {
-  const read = ({ context: given, authorization }: Pick<FlagQuestion, 'context' | 'authorization'>): Asked => {
-    const asked = readContext(given, defaults)
-    decisions.mayAsk(authorization, asked.customer.tenantId)
-    return asked
+  const read = ({ context: given, authorization }: Pick<FlagEvaluation, 'context' | 'authorization'>): EvaluationTarget => {
+    const target = readContext(given, defaults)
+    decisions.mayAsk(authorization, target.customer.tenantId)
+    return target
   }
   return {
-    one: async (question) => {
-      const { customer, amount } = read(question)
-      if (question.key === '' || isTooLong(question.key)) throw new AppError('invalid_request', `the flag key must have 1 to ${MAX_ID} characters`)
-      const ask: Ask = { method: question.method, check: { customer, entitlement: question.key, amount, minRevision: 0 }, traceparent: question.traceparent }
-      return toFlag(decisions.now(ask) ?? (await decisions.later(ask, question.deadlineMs)))
+    one: async (evaluation) => {
+      const { method, key, traceparent, deadlineMs } = evaluation
+      const { customer, amount } = read(evaluation)
+      if (key === '' || isTooLong(key)) throw new AppError('invalid_request', `the flag key must have 1 to ${MAX_ID} characters`)
+      const call = { method, check: { customer, entitlement: key, amount, minRevision: 0 }, traceparent }
+      return toFlag(decisions.now(call) ?? (await decisions.later(call, deadlineMs)))
     },
-    all: async (question) => {
-      const { customer } = read(question)
-      const { decided, freshness } = await decisions.everything(customer, 0, question.deadlineMs)
+    all: async (evaluation) => {
+      const { customer } = read(evaluation)
+      const { decided, freshness } = await decisions.everything(customer, 0, evaluation.deadlineMs)
       return { flags: decided.map(({ key, decision }) => ({ key, ...toFlag({ decision, freshness }) })), freshness }
     },
   }

@@ -2,20 +2,12 @@
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { fieldError } from '../../common/errors.ts'
 import type { CheckEntitlementRequest } from '../../proto/gen/entitlement/v1/entitlement.ts'
+import type { Check } from '../check.ts'
 
 /** As long as an id may be, in characters (Unicode code points), as at the control plane. */
 export const MAX_ID = 128
 export const isTooLong = (text: string): boolean => text.length > MAX_ID && (text.length > 2 * MAX_ID || [...text].length > MAX_ID)
 export const MAX_BATCH = 1_000
-
-export interface Check {
-  customer: CustomerKey
-  entitlement: string
-  /** 1 or more. */
-  amount: number
-  /** 0: whatever is there. */
-  minRevision: number
-}
 
 const id = (field: string, text: string): string => {
   if (text === '') throw fieldError('invalid_request', field, 'must be set')

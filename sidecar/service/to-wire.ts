@@ -3,7 +3,8 @@ import type { Decision, Reason } from '../../common/entitlements/decide.ts'
 import type { Explanation } from '../../common/entitlements/explanation.ts'
 import type { Kind } from '../../common/entitlements/model.ts'
 import * as wire from '../../proto/gen/entitlement/v1/entitlement.ts'
-import type { Answered, Freshness, Holdings } from './answered.ts'
+import type { DecidedCheck, Freshness } from '../check.ts'
+import type { Holdings } from './decisions.ts'
 
 export const reasons: Record<Reason, wire.Reason> = {
   granted: wire.Reason.REASON_GRANTED,
@@ -65,7 +66,7 @@ export const toListResponse = ({ decided, freshness, customerKnown }: Holdings):
   customerKnown,
 })
 
-export const toExplainResponse = ({ decision, freshness }: Answered, { holdings, offers }: Explanation): wire.ExplainEntitlementResponse => ({
+export const toExplainResponse = ({ decision, freshness }: DecidedCheck, { holdings, offers }: Explanation): wire.ExplainEntitlementResponse => ({
   decision: toCheckResponse(decision, freshness),
   holdings: holdings.map(({ periodStart, periodEnd, paymentId = '', paymentStatus = '', ...holding }) => ({
     ...holding,

@@ -5,10 +5,10 @@ import type { Reason } from '../../common/entitlements/decide.ts'
 import type { ExplainQuestion, Explanation } from '../../common/entitlements/explanation.ts'
 import type { CustomerKey, EntitlementSet } from '../../common/entitlements/model.ts'
 import type { ErrorCode } from '../../common/errors.ts'
-import type { Told } from '../observe/told.ts'
+import type { DecisionEvent } from '../check.ts'
 import type { ByteCacheMemory } from '../replica/cache/byte-cache.ts'
 import type { DictionaryChange } from '../replica/cache/dictionary.ts'
-import type { Known } from '../replica/known.ts'
+import type { KnownSet } from '../replica/known-set.ts'
 
 export const [NOT_LIVE, LIVE, DOUBTFUL] = [0, 1, 2]
 
@@ -24,16 +24,16 @@ export interface WorkerStart {
 }
 
 /** What a worker has to ask for. */
-export type Question =
+export type WorkerQuestion =
   | { of: 'load'; customer: CustomerKey }
   | { of: 'waitFor'; customer: CustomerKey; revision: number; deadlineMs: number }
-  | { of: 'nowMs'; known: Known }
+  | { of: 'nowMs'; known: KnownSet }
   | { of: 'explain'; question: ExplainQuestion; timeoutMs: number }
 
-export type Answer = Known | number | Explanation
+export type WorkerAnswer = KnownSet | number | Explanation
 
 export type ToMain =
-  | { kind: 'ask'; id: number; question: Question }
+  | { kind: 'ask'; id: number; question: WorkerQuestion }
   /** Nobody waits for the answer any more. */
   | { kind: 'forget'; id: number }
   | { kind: 'listen' | 'unlisten'; key: string; customer: CustomerKey }
@@ -47,12 +47,12 @@ export type ToMain =
       connections: number
       faults: number
     }
-  | { kind: 'told'; told: Told }
+  | { kind: 'decision'; event: DecisionEvent }
   | { kind: 'ready' }
   | { kind: 'closed' }
 
 export type ToWorker =
-  | { kind: 'answer'; id: number; answer: Answer }
+  | { kind: 'answer'; id: number; answer: WorkerAnswer }
   | { kind: 'failed'; id: number; code: ErrorCode | undefined; message: string }
   | { kind: 'dictionary'; changes: DictionaryChange[] }
   | { kind: 'changed'; key: string }

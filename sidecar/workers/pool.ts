@@ -6,12 +6,12 @@ import type { ExplainQuestion, Explanation } from '../../common/entitlements/exp
 import { isAppError } from '../../common/errors.ts'
 import type { Faults } from '../../common/faults.ts'
 import type { Log } from '../../common/log.ts'
+import type { DecisionEvent } from '../check.ts'
 import type { Metrics } from '../observe/metrics.ts'
-import type { Told } from '../observe/told.ts'
 import type { DictionaryChange } from '../replica/cache/dictionary.ts'
-import type { Known } from '../replica/known.ts'
+import type { KnownSet } from '../replica/known-set.ts'
 import type { WritingReplica } from '../replica/replica.ts'
-import { type Answer, DOUBTFUL, LIVE, NOT_LIVE, type Question, type ToMain, type ToWorker, type WorkerStart } from './messages.ts'
+import { DOUBTFUL, LIVE, NOT_LIVE, type ToMain, type ToWorker, type WorkerAnswer, type WorkerQuestion, type WorkerStart } from './messages.ts'
 
 /** How old what workers know of the feed's age may be. */
 const AGE_EVERY_MS = 20
@@ -35,13 +35,13 @@ export interface WorkerPoolOptions {
   replica: WritingReplica
   metrics: Metrics
   explain: (question: ExplainQuestion, timeoutMs: number) => Promise<Explanation>
-  onTold: (told: Told) => void
+  onDecision: (event: DecisionEvent) => void
   log: Log
   faults: Faults
 }
 
 export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPool> => {
-  const { count, config, port, replica, metrics, explain, onTold, log, faults } = options
+  const { count, config, port, replica, metrics, explain, onDecision, log, faults } = options
   const asOf = new SharedArrayBuffer(8)
   const live = new SharedArrayBuffer(4)
   const share = () => {
@@ -54,8 +54,8 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
   let closing = false
   let faultCount = 0
 
-  const dated = (known: Known): Known => ({ ...known, asOfMs: replica.asOfMs(known) })
-  const answerTo = async (question: Question, signal: AbortSignal): Promise<Answer> => {
+  const dated = (known: KnownSet): KnownSet => ({ ...known, asOfMs: replica.asOfMs(known) })
+  const answerTo = async (question: WorkerQuestion, signal: AbortSignal): Promise<WorkerAnswer> => {
     switch (question.of) {
       case 'load':
         return replica.load(question.customer).then(dated)
@@ -121,8 +121,8 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
           connections.set(worker, message.connections)
           faultCount += message.faults
           break
-        case 'told':
-          onTold(message.told)
+        case 'decision':
+          onDecision(message.event)
           break
         default:
           // `ready` and `closed` are waited for where they matter.

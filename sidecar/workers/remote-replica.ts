@@ -4,20 +4,28 @@
  */
 import type { MessagePort } from 'node:worker_threads'
 import type { Clock } from '../../common/clock.ts'
-import type { CustomerKey, EntitlementSet } from '../../common/entitlements/model.ts'
+import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { AppError } from '../../common/errors.ts'
 import type { Faults } from '../../common/faults.ts'
-import { setKey } from '../../common/feed/keys.ts'
 import { ByteCacheReader } from '../replica/cache/byte-cache.ts'
 import { DictionaryMirror } from '../replica/cache/dictionary.ts'
 import { SetReader } from '../replica/cache/set-reader.ts'
-import type { Known, Replica } from '../replica/known.ts'
-import { type Answer, DOUBTFUL, LIVE, type Question, type ToMain, type ToWorker, type WorkerStart } from './messages.ts'
+import { createChanges } from '../replica/changes.ts'
+import type { KnownSet } from '../replica/known-set.ts'
+import type { Replica } from '../replica/replica.ts'
+import { DOUBTFUL, LIVE, type ToMain, type ToWorker, type WorkerAnswer, type WorkerQuestion, type WorkerStart } from './messages.ts'
 
 export interface RemoteReplica extends Replica {
+  /** Questions that were answered from memory. */
+  hits(): number
   /** Asks the main thread. @throws AppError as it does; the signal's own reason when it aborts. */
-  ask(question: Question, signal?: AbortSignal): Promise<Answer>
+  ask(question: WorkerQuestion, signal?: AbortSignal): Promise<WorkerAnswer>
   hear(message: ToWorker): void
+}
+
+interface WaitingQuestion {
+  resolve: (answer: WorkerAnswer) => void
+  reject: (error: Error) => void
 }
 
 export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: MessagePort, clock: Clock, faults: Faults): RemoteReplica => {
@@ -25,14 +33,19 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
   const cache = new SetReader(new ByteCacheReader(memory), dictionary)
   const asOfMs = new Float64Array(asOf)
   const isLive = new Int32Array(live)
-  const waiting = new Map<number, { resolve: (answer: Answer) => void; reject: (error: Error) => void }>()
-  const listeners = new Map<string, Set<() => void>>()
-  const anyListeners = new Set<(set: EntitlementSet) => void>()
+  const waiting = new Map<number, WaitingQuestion>()
   let lastId = 0
   let hits = 0
   const say = (message: ToMain) => port.postMessage(message)
+  const changes = createChanges({
+    faults,
+    onFirst: (customer, key) => say({ kind: 'listen', key, customer }),
+    onLast: (customer, key) => say({ kind: 'unlisten', key, customer }),
+    onFirstOfAll: () => say({ kind: 'listenToAll' }),
+    onLastOfAll: () => say({ kind: 'unlistenToAll' }),
+  })
 
-  const ask = (question: Question, signal?: AbortSignal): Promise<Answer> =>
+  const ask = (question: WorkerQuestion, signal?: AbortSignal): Promise<WorkerAnswer> =>
     new Promise((resolve, reject) => {
       lastId += 1
       const id = lastId
@@ -44,84 +57,54 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
         reject(signal.reason)
       })
     })
+  const settle = (id: number, act: (question: WaitingQuestion) => void) => {
+    const question = waiting.get(id)
+    waiting.delete(id)
+    if (question) act(question)
+  }
 
   /** The age is read before the set: the thread that holds the feed may replace the set, and then move the age on. */
-  const held = (customer: CustomerKey): Known | undefined => {
+  const held = (customer: CustomerKey): KnownSet | undefined => {
     const beforeMs = asOfMs[0] as number
-    const known: Known | undefined = cache.get(customer)
+    const known: KnownSet | undefined = cache.get(customer)
     if (known) known.asOfMs = known.restored || known.behind ? known.readAtMs : Math.max(known.readAtMs, beforeMs)
     return known
   }
-  const peek = (customer: CustomerKey): Known | undefined => {
+  const current = (customer: CustomerKey): KnownSet | undefined => {
     const known = held(customer)
     if (!known || (known.restored && isLive[0] === LIVE)) return undefined
     hits += 1
     return known
   }
-  const peekNowMs = ({ set }: Known): number | undefined => (set?.sandbox ? undefined : clock.nowMs())
-
-  const newest = (customer: CustomerKey, answered: Known): Known => {
+  const newest = (customer: CustomerKey, answered: KnownSet): KnownSet => {
     const here = held(customer)
     return here?.set && !here.restored && here.set.revision >= (answered.set?.revision ?? 0) ? here : answered
   }
-
-  /** What one listener cannot take, others still hear of. */
-  const call = (act: () => void) => {
-    try {
-      act()
-    } catch (error) {
-      faults.tell(error, 'a change of a set could not be told')
-    }
-  }
-
-  const settle = (id: number, act: (of: { resolve: (answer: Answer) => void; reject: (error: Error) => void }) => void) => {
-    const of = waiting.get(id)
-    waiting.delete(id)
-    if (of) act(of)
-  }
+  const nowMsFor = ({ set }: KnownSet): number | undefined => (set?.sandbox ? undefined : clock.nowMs())
 
   return {
     cache,
+    countHits: (count) => {
+      hits += count
+    },
+    hits: () => hits,
     ask,
     held,
-    peek,
-    load: async (customer) => peek(customer) ?? newest(customer, (await ask({ of: 'load', customer })) as Known),
+    current,
+    load: async (customer) => current(customer) ?? newest(customer, (await ask({ of: 'load', customer })) as KnownSet),
     waitFor: async (customer, revision, deadlineMs, signal) => {
-      const known = peek(customer)
-      if ((known?.set?.revision ?? 0) >= revision) return known as Known
-      return newest(customer, (await ask({ of: 'waitFor', customer, revision, deadlineMs }, signal)) as Known)
+      const known = current(customer)
+      if ((known?.set?.revision ?? 0) >= revision) return known as KnownSet
+      return newest(customer, (await ask({ of: 'waitFor', customer, revision, deadlineMs }, signal)) as KnownSet)
     },
-    onChange: (customer, listener) => {
-      const key = setKey(customer)
-      const ofKey = listeners.get(key) ?? new Set()
-      if (ofKey.size === 0) say({ kind: 'listen', key, customer })
-      listeners.set(key, ofKey.add(listener))
-      return () => {
-        ofKey.delete(listener)
-        if (ofKey.size > 0 || listeners.get(key) !== ofKey) return
-        listeners.delete(key)
-        say({ kind: 'unlisten', key, customer })
-      }
-    },
-    onAnyChange: (listener) => {
-      if (anyListeners.size === 0) say({ kind: 'listenToAll' })
-      anyListeners.add(listener)
-      return () => {
-        if (anyListeners.delete(listener) && anyListeners.size === 0) say({ kind: 'unlistenToAll' })
-      }
-    },
-    peekNowMs,
-    loadNowMs: async (known) => peekNowMs(known) ?? ((await ask({ of: 'nowMs', known })) as number),
+    onChange: changes.onChange,
+    onAnyChange: changes.onAnyChange,
+    nowMsFor,
+    loadNowMs: async (known) => nowMsFor(known) ?? ((await ask({ of: 'nowMs', known })) as number),
     asOfMs: (known) => known.asOfMs ?? known.readAtMs,
     currentAsOfMs: () => asOfMs[0] as number,
     isLive: () => isLive[0] === LIVE,
     isDoubtful: () => isLive[0] === DOUBTFUL,
-    reconnects: () => 0,
-    lookups: () => ({ hits, misses: 0 }),
-    countHits: (count) => {
-      hits += count
-    },
-    close: async () => undefined,
     hear: (message) => {
       switch (message.kind) {
         case 'answer':
@@ -134,10 +117,10 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
           for (const change of message.changes) dictionary.apply(change)
           break
         case 'changed':
-          for (const listener of [...(listeners.get(message.key) ?? [])]) call(listener)
+          changes.changed(message.key)
           break
         case 'set':
-          for (const listener of anyListeners) call(() => listener(message.set))
+          changes.anyChanged(message.set)
           break
         default:
           // About the server, not about sets.

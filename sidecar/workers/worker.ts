@@ -36,7 +36,7 @@ const observer = createObserver({
   log,
   metrics: counting,
   denialsShare: config.DENIALS_SHARE,
-  decisions: config.DECISION_LOG === undefined ? undefined : { isDue: sampler(config.DECISION_LOG_SHARE), write: (told) => say({ kind: 'told', told }) },
+  decisions: config.DECISION_LOG === undefined ? undefined : { isDue: sampler(config.DECISION_LOG_SHARE), write: (event) => say({ kind: 'decision', event }) },
 })
 const serving = await createServing({
   config,
@@ -53,7 +53,7 @@ const serving = await createServing({
 let toldHits = 0
 let toldFaults = 0
 const tell = () => {
-  const { hits } = replica.lookups()
+  const hits = replica.hits()
   say({
     kind: 'counts',
     decisions: [...decisions].flatMap(([method, reasons]) => [...reasons].map(([reason, count]): [string, Reason, number] => [method, reason, count])),

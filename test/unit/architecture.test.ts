@@ -69,6 +69,16 @@ test('capabilities know nothing of HTTP, and schemas, storage and services nothi
   }
 })
 
+test('what the sidecar holds and observes knows nothing of the calls that ask for it', (t) => {
+  for (const { from, to } of edges) {
+    if (!['sidecar/observe', 'sidecar/replica', 'sidecar/policy'].some((folder) => under(from, folder))) continue
+    t.false(
+      ['sidecar/service', 'sidecar/transport', 'sidecar/workers'].some((folder) => under(to, folder)),
+      `${from} imports ${to}`,
+    )
+  }
+})
+
 test('adapters are chosen where processes are put together, and nowhere else', (t) => {
   for (const { from, to } of edges) {
     if (!adapters.some((adapter) => under(to, adapter))) continue

@@ -31,7 +31,7 @@ test('a set is never said to be current at a time when another thread had replac
     age[0] = 2_000
     return found
   }
-  const known = replica.peek(customer)
+  const known = replica.current(customer)
   t.is(known?.set?.revision, 1)
   t.is(known && replica.asOfMs(known), 1_000)
   const next = replica.held(customer)

@@ -1,0 +1,79 @@
+/** Who is told when sets change. What one listener cannot take, others still hear of. */
+import type { CustomerKey, EntitlementSet } from '../../common/entitlements/model.ts'
+import type { Faults } from '../../common/faults.ts'
+import { customerOf, setKey } from '../../common/feed/keys.ts'
+
+export interface Changes {
+  /** Calls back whenever the customer's set changes. @returns what ends that. */
+  onChange(customer: CustomerKey, listener: () => void): () => void
+  /** Calls back with every set that the feed brings, and with each that is found to be behind. @returns what ends that. */
+  onAnyChange(listener: (set: EntitlementSet) => void): () => void
+}
+
+/** The side that tells. Keys are those of `setKey`. */
+export interface Telling {
+  changed(key: string): void
+  anyChanged(set: EntitlementSet): void
+  /** Every set may have changed. */
+  allChanged(): void
+  /** Somebody listens to this customer. */
+  isListenedTo(key: string): boolean
+  /** Somebody listens to all of them. */
+  isAllListenedTo(): boolean
+}
+
+/** Called when the first listener comes, and when the last goes. */
+export interface ChangesOptions {
+  faults: Faults
+  onFirst?(customer: CustomerKey, key: string): void
+  onLast?(customer: CustomerKey, key: string): void
+  onFirstOfAll?(): void
+  onLastOfAll?(): void
+}
+
+export const createChanges = ({ faults, onFirst, onLast, onFirstOfAll, onLastOfAll }: ChangesOptions): Changes & Telling => {
+  const listeners = new Map<string, Set<() => void>>()
+  const listenersToAll = new Set<(set: EntitlementSet) => void>()
+
+  const call = (act: () => void, key: string) => {
+    try {
+      act()
+    } catch (error) {
+      faults.tell(error, 'a change of a set could not be told', { ...customerOf(key) })
+    }
+  }
+  const changed = (key: string) => {
+    for (const listener of [...(listeners.get(key) ?? [])]) call(listener, key)
+  }
+
+  return {
+    onChange: (customer, listener) => {
+      const key = setKey(customer)
+      const ofKey = listeners.get(key) ?? new Set()
+      if (ofKey.size === 0) onFirst?.(customer, key)
+      listeners.set(key, ofKey.add(listener))
+      return () => {
+        ofKey.delete(listener)
+        if (ofKey.size > 0 || listeners.get(key) !== ofKey) return
+        listeners.delete(key)
+        onLast?.(customer, key)
+      }
+    },
+    onAnyChange: (listener) => {
+      if (listenersToAll.size === 0) onFirstOfAll?.()
+      listenersToAll.add(listener)
+      return () => {
+        if (listenersToAll.delete(listener) && listenersToAll.size === 0) onLastOfAll?.()
+      }
+    },
+    changed,
+    anyChanged: (set) => {
+      for (const listener of listenersToAll) call(() => listener(set), setKey(set))
+    },
+    allChanged: () => {
+      for (const key of [...listeners.keys()]) changed(key)
+    },
+    isListenedTo: (key) => listeners.has(key),
+    isAllListenedTo: () => listenersToAll.size > 0,
+  }
+}

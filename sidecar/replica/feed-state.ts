@@ -1,0 +1,20 @@
+/** How the feed is, and how current what came by it. */
+import type { FeedWatch } from '../../common/feed/feed.ts'
+import type { KnownSet } from './known-set.ts'
+
+export interface FeedState {
+  /** When what is known was last known to be current. */
+  asOfMs(known: KnownSet): number
+  /** Everything that was stored by then is applied. */
+  currentAsOfMs(): number
+  isLive(): boolean
+  /** The feed has been lost, or is being filled anew: what is held may be old, however young. */
+  isDoubtful(): boolean
+}
+
+export const feedStateOf = (watch: Pick<FeedWatch, 'currentAsOfMs' | 'isLive' | 'isDoubtful'>): FeedState => ({
+  asOfMs: ({ restored, behind, readAtMs }) => (restored || behind ? readAtMs : Math.max(readAtMs, watch.currentAsOfMs())),
+  currentAsOfMs: () => watch.currentAsOfMs(),
+  isLive: () => watch.isLive(),
+  isDoubtful: () => watch.isDoubtful(),
+})
