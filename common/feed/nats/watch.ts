@@ -15,8 +15,10 @@ import type { FeedListener, FeedWatch } from '../feed.ts'
 import { customerOf, FORGOTTEN_KEY, isClockKey, isSetKey, tenantOfKey } from '../keys.ts'
 import { decodeClockMessage, decodeMessage, type Message } from '../message.ts'
 import type { Signing } from '../signing.ts'
+import { Beats } from './beats.ts'
 import { type Bucket, live, NoBucketError } from './bucket.ts'
 import { orUnavailable, unavailable } from './connection.ts'
+import { FillingTrust } from './filling-trust.ts'
 import type { FollowedEntry, Following } from './follow.ts'
 import { BEAT_KEY, type BucketState, decodeBeat, decodeState, STATE_KEY } from './state.ts'
 
@@ -26,16 +28,12 @@ const BEAT_LATE_MS = 3_000
 const ASK_EVERY_MS = 1_000
 /** Of those who read some tenants alone each question makes a consumer. */
 const ASK_NARROW_EVERY_MS = 5_000
-/** Beats that wait until what came before them has been delivered; there is one a second from each control plane. */
-const MAX_BEATS = 64
 /**
  * In a cluster any server may answer who reads some tenants alone, also one that is behind. What was stored last is therefore
  * shown to its reads before the first: a server that is further behind than this would be a broken one.
  */
 const SHOWN_BEFORE = 10_000
 const [SHOWN_WITHIN_MS, SHOWN_AGAIN_MS] = [10_000, 10]
-/** So long control planes may take to see what a watch has seen. */
-const DISTRUST_MS = 30_000
 
 /** @returns the sequence of the latest removal that was taken out of the stream; 0 for bytes that do not say. */
 export const forgottenUpTo = (bytes: Uint8Array): number => {
@@ -60,6 +58,32 @@ export interface WatchParts {
   onState(state: BucketState | undefined): void
 }
 
+/** From where the stream is followed. */
+interface Run {
+  /** What had been delivered when it was begun. */
+  after: number
+  /** The stream's last sequence then: the watch is live when it has delivered up to there. */
+  liveFrom: number
+  /** What is not later than this is shown, and not delivered: it was stored before the watch was asked for. */
+  shownOnlyTo: number
+}
+
+/**
+ * What the watch is doing; `setState` alone changes it. An attempt to begin belongs to the state that it was made in, and
+ * comes to nothing once that is over.
+ */
+type State =
+  /** It is being begun for the first time. */
+  | { is: 'opening'; after: number }
+  /** It delivers: it catches up until it has delivered `liveFrom`, and is live from then on. */
+  | { is: 'following'; following: Following; liveFrom: number }
+  /** The connection is gone. What may still come is delivered; when there is a connection again, it is resumed. */
+  | { is: 'lost'; following: Following }
+  | { is: 'lost'; after: number }
+  /** It is being begun again, as often as it takes. */
+  | { is: 'resuming'; after: number }
+  | { is: 'stopped' }
+
 export const startWatch = async (parts: WatchParts, listener: FeedListener): Promise<FeedWatch> => {
   const { connection, bucket, signing, tenants, clock, log, faults } = parts
   const readState = async (): Promise<BucketState | undefined> => {
@@ -71,7 +95,7 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
   /** As `look`; when there is no bucket any more, what is held is all that there is. */
   const lookAgain = async () => {
     try {
-      return await look(seenSequence)
+      return await look(seen.sequence)
     } catch (error) {
       if (error instanceof NoBucketError) applyState(undefined)
       throw error
@@ -79,34 +103,23 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
   }
 
   const first = await look()
-  let { created, lastSequence: seenSequence } = first
-  /** Of what was read: undefined before it was complete for the first time. */
-  let epoch: string | undefined
-  let isComplete = false
-  /** A filling of which the stream has lost what came last: control planes see that too, and fill it anew. */
-  let distrusted: string | undefined
-  let distrustedMs = 0
-  /** The watch is live when it has seen this sequence. */
-  let liveFromSequence = seenSequence
-  /** What had been seen when the watch was begun, last. */
-  let resumedAfter = seenSequence
-  /** What was stored before the watch was asked for is not delivered. */
-  let shownOnlyTo = seenSequence
-  let connected = true
+  /** Of which bucket, and up to where, something has been delivered or is known to be there. */
+  const seen = { created: first.created, sequence: first.lastSequence }
+  const trust = new FillingTrust()
+  const beats = new Beats()
+  let state: State = { is: 'opening', after: seen.sequence }
   let asOfMs = clock.nowMs()
-  let heardMs = clock.nowMs()
-  let following: Following | undefined
-  /** Of those that may count once everything before them has been delivered. */
-  let beats: { sequence: number; atMs: number }[] = []
-  let askedMs = 0
-  let stopped = false
-  let restarting = false
+  /** When a control plane was last heard, and when the stream was last asked instead. */
+  let [heardMs, askedMs] = [clock.nowMs(), 0]
   let reconnects = 0
-  /** Interrupted again while restarting: what was begun may already be cut off. */
-  let interrupted = false
 
-  const isThere = () => following !== undefined && following.deliveredTo() >= liveFromSequence
-  const isLive = () => !stopped && connected && !restarting && isComplete && isThere()
+  const setState = (next: State) => {
+    const followed = 'following' in state ? state.following : undefined
+    state = next
+    if (followed && !('following' in next && next.following === followed)) followed.stop()
+  }
+  const hasCaughtUp = (): boolean => state.is === 'following' && state.following.deliveredTo() >= state.liveFrom
+  const isLive = () => trust.isComplete && hasCaughtUp()
 
   const reset = () => {
     try {
@@ -117,33 +130,28 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
   }
 
   const applyState = (said: BucketState | undefined) => {
-    const state = said && said.epoch === distrusted ? undefined : said
-    const was = isComplete
-    isComplete = state?.isComplete === true
-    if (state && isComplete) {
-      if (epoch !== undefined && epoch !== state.epoch) {
-        log.warn({ bucket: bucket.name }, 'feed: the bucket was filled anew; everything read before is forgotten')
-        reset()
-      }
-      epoch = state.epoch
-    } else if (was) {
+    const { state: counts, news } = trust.apply(said)
+    if (news === 'refilled') {
+      log.warn({ bucket: bucket.name }, 'feed: the bucket was filled anew; everything read before is forgotten')
+      reset()
+    } else if (news === 'lost') {
       log.warn({ bucket: bucket.name }, 'feed: the bucket is not complete; what is held is answered from as stale, until it is')
     }
-    parts.onState(state)
+    parts.onState(counts)
   }
   applyState(first.state)
 
   const isWatched = (key: string): boolean => tenants === undefined || tenants.includes(tenantOfKey(key) ?? '')
 
-  const deliver = (entry: FollowedEntry) => {
-    seenSequence = Math.max(seenSequence, entry.revision)
+  const deliver = (entry: FollowedEntry, run: Run) => {
+    seen.sequence = Math.max(seen.sequence, entry.revision)
     const { key, value } = entry
     if (isSetKey(key) || isClockKey(key)) parts.onShown(key, entry.revision)
-    if (entry.operation !== 'PUT' || entry.revision <= shownOnlyTo) return
+    if (entry.operation !== 'PUT' || entry.revision <= run.shownOnlyTo) return
     try {
       if (key === BEAT_KEY) deliverBeat(entry)
       else if (key === STATE_KEY) applyState(decodeState(value, signing))
-      else if (key === FORGOTTEN_KEY) deliverForgotten(entry)
+      else if (key === FORGOTTEN_KEY) deliverForgotten(entry, run)
       else if (isClockKey(key) && isWatched(key)) deliverClock(key, value)
       else if (isSetKey(key) && isWatched(key)) deliverSet(key, value)
     } catch (error) {
@@ -162,21 +170,20 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
     // One whose clock is not ours says nothing of how current this is: the stream is asked then.
     if (!beat || Math.abs(nowMs - beat.atMs) > BEAT_LATE_MS) return
     heardMs = nowMs
-    if (beats.length < MAX_BEATS) beats.push({ sequence: revision, atMs: Math.min(beat.atMs, nowMs) })
+    beats.add(revision, Math.min(beat.atMs, nowMs))
   }
 
-  /** Beats count once what was stored before them has been delivered. */
-  const countBeats = () => {
-    if (!following || beats.length === 0) return
-    const deliveredTo = following.deliveredTo()
-    if (isLive()) asOfMs = beats.reduce((latest, { sequence, atMs }) => (sequence <= deliveredTo ? Math.max(latest, atMs) : latest), asOfMs)
-    beats = beats.filter(({ sequence }) => sequence > deliveredTo)
+  /** More has been delivered: beats may count now. */
+  const onProgress = () => {
+    if (!('following' in state)) return
+    const countedMs = beats.take(state.following.deliveredTo())
+    if (countedMs !== undefined && isLive()) asOfMs = Math.max(asOfMs, countedMs)
   }
 
   /** Of a removal that came and was forgotten while this watch was away nothing is left to be delivered. */
-  const deliverForgotten = ({ revision, value }: FollowedEntry) => {
+  const deliverForgotten = ({ revision, value }: FollowedEntry, { after, liveFrom }: Run) => {
     parts.onForgotten(forgottenUpTo(value))
-    if (revision > liveFromSequence || forgottenUpTo(value) <= resumedAfter) return
+    if (revision > liveFrom || forgottenUpTo(value) <= after) return
     log.info({ bucket: bucket.name }, 'feed: customers were removed while it was away, everything read before is forgotten')
     reset()
   }
@@ -198,142 +205,132 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
     else listener.onSet(message.set)
   }
 
-  /** @param after what has been delivered: what came since is. @param lastSequence of the stream, just now. */
-  const begin = async (after: number, lastSequence: number) => {
+  /** Follows the stream from now on, unless the state is another one by then. @param from after which sequence. */
+  const begin = async (run: Run, from = run.after) => {
+    const begunIn = state
     let own: Following | undefined
     let hasEnded = false
-    const isOurs = () => !stopped && following !== undefined && following === own
+    const isOurs = () => (own === undefined ? state === begunIn : 'following' in state && state.following === own)
     own = await bucket.follow(
-      { after, lastSequence },
+      { after: from, lastSequence: run.liveFrom },
       {
         onEntry: (entry) => {
-          if (!stopped && (own === undefined || isOurs())) deliver(entry)
+          if (isOurs()) deliver(entry, run)
         },
-        onProgress: countBeats,
+        onProgress,
         onEnd: (error) => {
           hasEnded = true
           // While there is no connection, that there is one again is what begins it again.
-          if (!isOurs() || !connected) return
+          if (own === undefined || !isOurs() || state.is !== 'following') return
           if (error) faults.tell(error, 'feed: the watch has ended')
-          void restart()
+          void resume()
         },
       },
     )
-    if (stopped || hasEnded) own.stop()
-    else following = own
+    if (state !== begunIn || hasEnded) own.stop()
+    else setState({ is: 'following', following: own, liveFrom: run.liveFrom })
     if (hasEnded) throw new Error('feed: the watch ended as it began')
   }
 
-  /** Begins again after what was seen, as often as it takes. */
-  const restart = async () => {
-    interrupted = true
-    if (restarting) return
-    restarting = true
-    while (interrupted && !stopped) {
+  /** Begins again after what was delivered, as often as it takes. */
+  const resume = async () => {
+    if (state.is === 'stopped') return
+    const resuming = { is: 'resuming' as const, after: 'following' in state ? state.following.resumeAfter() : state.after }
+    setState(resuming)
+    while (state === resuming) {
       try {
-        interrupted = false
-        const resumeAfter = following?.resumeAfter() ?? resumedAfter
-        following?.stop()
-        following = undefined
-        beats = []
-        resumedAfter = resumeAfter
+        beats.clear()
         const found = await lookAgain()
-        if (found.created !== created || found.lastSequence < seenSequence) {
+        if (state !== resuming) return
+        if (found.created !== seen.created || found.lastSequence < seen.sequence) {
           log.warn({ bucket: bucket.name }, 'feed: the bucket was made anew, or has lost what came last')
-          resumedAfter = found.created === created ? Math.min(resumedAfter, found.lastSequence) : found.lastSequence
-          created = found.created
-          seenSequence = found.lastSequence
-          distrusted = epoch
-          distrustedMs = clock.nowMs()
+          resuming.after = found.created === seen.created ? Math.min(resuming.after, found.lastSequence) : found.lastSequence
+          seen.created = found.created
+          seen.sequence = found.lastSequence
+          trust.distrust(clock.nowMs())
         }
         applyState(found.state)
-        liveFromSequence = found.lastSequence
-        shownOnlyTo = 0
-        await begin(resumedAfter, found.lastSequence)
+        await begin({ after: resuming.after, liveFrom: found.lastSequence, shownOnlyTo: 0 })
       } catch (error) {
-        interrupted = true
+        if (state !== resuming) return
         log.warn({ err: error }, 'feed: the watch could not be resumed, trying again')
         await sleep(RETRY_WATCH_AFTER_MS)
       }
     }
     heardMs = clock.nowMs()
-    restarting = false
   }
 
   const isOfMany = bucket.isNarrow && connection.info?.cluster !== undefined
-  await orUnavailable(() => begin(Math.max(0, seenSequence - (isOfMany ? SHOWN_BEFORE : 0)), seenSequence))
+  const opened = { after: seen.sequence, liveFrom: seen.sequence, shownOnlyTo: seen.sequence }
+  await orUnavailable(() => begin(opened, Math.max(0, seen.sequence - (isOfMany ? SHOWN_BEFORE : 0))))
   const begunMs = performance.now()
-  while (!isThere()) {
+  while (!hasCaughtUp()) {
     if (performance.now() - begunMs > SHOWN_WITHIN_MS) {
-      stopped = true
-      following?.stop()
+      setState({ is: 'stopped' })
       throw unavailable(new Error('what was stored last is not delivered'))
     }
     await sleep(SHOWN_AGAIN_MS)
   }
 
+  /** An attempt to resume is cut off, too. */
+  const lose = () => {
+    if (state.is === 'following') setState({ is: 'lost', following: state.following })
+    else if (state.is === 'resuming') setState({ is: 'lost', after: state.after })
+  }
   const followConnection = async () => {
     for await (const status of connection.status()) {
-      if (stopped) return
-      if (status.type === 'disconnect' || status.type === 'staleConnection') connected = false
+      if (state.is === 'stopped') return
+      if (status.type === 'disconnect' || status.type === 'staleConnection') lose()
       if (status.type === 'reconnect') {
-        connected = true
         reconnects += 1
-        void restart()
+        void resume()
       }
     }
   }
   followConnection().catch((error: unknown) => {
     // From here on it would not be noticed that the server is gone: nothing is claimed to be current.
-    connected = false
+    lose()
     faults.tell(error, 'feed: the connection is not followed any more')
   })
 
   /** No control plane beats, or nothing comes through: the stream knows which. */
   const askStream = async () => {
-    if (stopped || !connected || restarting) return
-    if (distrusted !== undefined && distrusted !== epoch) distrusted = undefined
-    if (distrusted !== undefined && clock.nowMs() - distrustedMs > DISTRUST_MS) {
-      // Nobody has noticed: what is there is believed, and what was read before is not.
-      distrusted = undefined
-      epoch = ''
-      applyState((await lookAgain()).state)
-    }
+    if (state.is !== 'following') return
+    if (trust.mustBelieve(clock.nowMs())) applyState((await lookAgain()).state)
     if (clock.nowMs() - heardMs < BEAT_LATE_MS || (bucket.isNarrow && clock.nowMs() - askedMs < ASK_NARROW_EVERY_MS)) return
     askedMs = clock.nowMs()
-    const { created: now, lastSequence } = await lookAgain()
-    if (stopped || restarting) return
-    if (now !== created || lastSequence < seenSequence) void restart()
+    const { created, lastSequence } = await lookAgain()
+    if (state.is !== 'following') return
+    if (created !== seen.created || lastSequence < seen.sequence) void resume()
     else if (bucket.isNarrow) {
       // It counts as a beat does, when everything before it has been delivered. Consumers that are gone say so themselves.
-      following?.reached(lastSequence)
-      if (beats.length < MAX_BEATS) beats.push({ sequence: lastSequence, atMs: askedMs })
-    } else if (lastSequence === seenSequence) {
+      state.following.reached(lastSequence)
+      beats.add(lastSequence, askedMs)
+    } else if (lastSequence === seen.sequence) {
       if (isLive()) asOfMs = Math.max(asOfMs, askedMs)
-    } else if (clock.nowMs() - heardMs > 2 * BEAT_LATE_MS) void restart()
+    } else if (clock.nowMs() - heardMs > 2 * BEAT_LATE_MS) void resume()
   }
-  let asking = false
+  let isAsking = false
   const timer = setInterval(() => {
-    if (asking) return
-    asking = true
+    if (isAsking) return
+    isAsking = true
     askStream()
       // Not confirmed: as_of stays where it was, and says so.
       .catch(() => undefined)
       .finally(() => {
-        asking = false
+        isAsking = false
       })
   }, ASK_EVERY_MS)
   timer.unref()
 
   return {
     isLive,
-    isDoubtful: () => !isComplete,
+    isDoubtful: () => !trust.isComplete,
     currentAsOfMs: () => asOfMs,
     reconnects: () => reconnects,
     stop: async () => {
-      stopped = true
       clearInterval(timer)
-      following?.stop()
+      setState({ is: 'stopped' })
     },
   }
 }
