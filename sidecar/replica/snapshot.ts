@@ -124,7 +124,7 @@ export const writeSnapshot = async (
   return sets
 }
 
-interface Opened {
+interface OpenSnapshot {
   header: Header
   start: Buffer
   end: Buffer
@@ -133,7 +133,7 @@ interface Opened {
   to: number
 }
 
-const openSnapshot = async (path: string, key: Buffer | undefined): Promise<Opened> => {
+const openSnapshot = async (path: string, key: Buffer | undefined): Promise<OpenSnapshot> => {
   const { size } = await stat(path)
   const file = await open(path, 'r')
   try {
@@ -174,7 +174,7 @@ interface Entry {
 }
 
 /** The body's entries. What is damaged shows at the end: nothing is to be believed before. */
-async function* entriesOf(path: string, key: Buffer | undefined, { header, start, end, from, to }: Opened): AsyncGenerator<Entry> {
+async function* entriesOf(path: string, key: Buffer | undefined, { header, start, end, from, to }: OpenSnapshot): AsyncGenerator<Entry> {
   const file = to < from ? Readable.from([]) : createReadStream(path, { start: from, end: to })
   const digest = createHash('sha256').update(start)
   const decipher =
@@ -218,14 +218,15 @@ async function* entriesOf(path: string, key: Buffer | undefined, { header, start
   if (pending.length > 0) throw new SnapshotError('it is cut off')
 }
 
-export interface Restored {
+export interface SnapshotSummary {
   sets: number
   /** Those that this version cannot read: they are left out, and asked for when they are needed. */
   unread: number
   writtenAtMs: number
 }
 
-export interface Take {
+/** Whoever is given what a snapshot holds. */
+export interface SnapshotTaker {
   set(set: CachedSet): void
   clock(clock: TestClock): void
 }
@@ -234,7 +235,7 @@ export interface Take {
  * Reads it twice: once to its end to know that it is whole, then into `take`.
  * @returns undefined when there is none. @throws SnapshotError when it is not to be believed: nothing was taken.
  */
-export const readSnapshot = async (path: string, key: Buffer | undefined, take: Take): Promise<Restored | undefined> => {
+export const readSnapshot = async (path: string, key: Buffer | undefined, take: SnapshotTaker): Promise<SnapshotSummary | undefined> => {
   const opened = await openSnapshot(path, key).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined
     throw error

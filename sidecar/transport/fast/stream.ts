@@ -2,7 +2,7 @@
 import type { Field } from './request-headers.ts'
 
 /** Something to send that waits for a window. */
-export interface Queued {
+export interface PendingBytes {
   bytes: Buffer
   at: number
 }
@@ -23,7 +23,7 @@ export interface StreamHandler {
 
 /** Nearly no stream has any of either: nobody writes to these. */
 const noChunks = Object.freeze([]) as unknown as Buffer[]
-const noQueue = Object.freeze([]) as unknown as Queued[]
+const noQueue = Object.freeze([]) as unknown as PendingBytes[]
 
 /** A class, so that V8 does not take it for something that lasts, as a watch does: nearly all go at once. */
 export class Stream {
@@ -45,7 +45,7 @@ export class Stream {
   sendWindow: number
   /** What the peer may still send. */
   receiveWindow: number
-  queue: Queued[] = noQueue
+  queue: PendingBytes[] = noQueue
   queuedBytes = 0
   /** Sent after the queue: the trailers that end the stream. */
   trailers: Buffer | undefined = undefined
