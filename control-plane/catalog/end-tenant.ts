@@ -42,15 +42,16 @@ const refuseWhileAlive = async ({ storage }: Services, tenantId: string): Promis
  * @param cancel ends subscriptions; without, one that lives is a reason to refuse.
  * @throws AppError `not_found` or `not_allowed_in_state`; what `check` throws.
  */
-export const endTenant = async (services: Services, tenantId: string, check: (tenant: Tenant) => void, cancel: boolean): Promise<Tenant> => {
+export const endTenant = async (services: Services, tenantId: string, check: (tenant: Tenant) => void, cancel: boolean): Promise<Tenant & { ending: Date }> => {
   const { clock, storage } = services
-  return update(storage.tenants, keys.tenant(tenantId), async (tenant) => {
+  const ended = await update(storage.tenants, keys.tenant(tenantId), async (tenant) => {
     if (tenant.ended) throw new AppError('not_found', 'no such tenant')
     if (tenant.ending) return undefined
     check(tenant)
     if (!cancel) await refuseWhileAlive(services, tenantId)
     return { ...tenant, ending: clock.now(), repairAt: clock.now() }
   })
+  return { ...ended, ending: ended.ending ?? clock.now() }
 }
 
 const endSubscriptions = async (services: Services, tenant: Tenant): Promise<void> => {

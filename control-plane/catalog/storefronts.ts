@@ -1,5 +1,6 @@
 import { defined } from '../../common/defined.ts'
 import { fieldError } from '../../common/errors.ts'
+import { present } from '../../common/present.ts'
 import { keys } from '../keys.ts'
 import type { BillingTerms, Routing, Storefront } from '../schemas/storefront.ts'
 import type { Services } from '../services.ts'
@@ -15,6 +16,25 @@ export interface StorefrontInput {
   routing: Routing
   billing: BillingTerms
 }
+
+/** How subscriptions are billed where the storefront does not say otherwise. */
+export const defaultBilling = {
+  graceHours: 72,
+  retryHours: [24, 72, 168],
+  firstPaymentHours: 23,
+  proration: 'day',
+  actionHours: 23,
+  maxAttemptsPerDay: 10,
+  maxAttempts: 15,
+  maxAttemptsDays: 30,
+  tryOtherMethods: false,
+  onDispute: 'nothing',
+  onDisputeLost: 'cancel',
+  trialOncePer: 'bundle',
+} satisfies BillingTerms
+
+/** The rules of billing as they hold, those that have a default included. */
+export const billingOf = ({ billing }: Pick<Storefront, 'billing'>) => ({ ...defaultBilling, ...present(billing) })
 
 /** What `paymentProviders: [a, b, c]` says in full: a is primary, the rest are fallbacks in order. */
 export const routingOf = ([primary, ...fallback]: readonly string[]): Routing => ({

@@ -3,7 +3,7 @@ import { extendZodWithOpenApi } from '@asteasolutions/zod-to-openapi'
 import { isTimeZone } from '../../common/calendar.ts'
 import { isCurrency, MAX_AMOUNT_MINOR } from '../../common/money.ts'
 import { z } from '../../common/zod.ts'
-import { MAX_PAGE } from '../storage/storage.ts'
+import { MAX_PAGE, type Page } from '../storage/storage.ts'
 
 extendZodWithOpenApi(z)
 
@@ -103,7 +103,12 @@ export const pageQuery = {
   cursor: z.string().max(2_000).optional(),
 }
 
-export const pageOf = (item: z.ZodType) => z.object({ data: z.array(item), nextCursor: z.string().optional() })
+export const pageOf = <I extends z.ZodType>(item: I) => z.object({ data: z.array(item), nextCursor: z.string().optional() })
+
+/** A page of storage, as a list answers it. */
+export const pageAnswer = <D, B>({ data, nextCursor }: Page<D>, toAnswer: (document: D) => B): { body: { data: B[]; nextCursor?: string } } => ({
+  body: { data: data.map(toAnswer), ...(nextCursor === undefined ? {} : { nextCursor }) },
+})
 
 /** Dates leave as ISO 8601 instants in UTC. */
 export const iso = (date: Date): string => date.toISOString()

@@ -86,6 +86,7 @@ export interface Cookie {
   maxAgeMs: number
 }
 
+/** What a handler answers, whatever its route declares. */
 export interface Answer {
   body?: unknown
   /** The document's revision: answered as `ETag`. */
@@ -97,12 +98,40 @@ export interface Answer {
   isUnderWay?: boolean | undefined
 }
 
+/** The same, of a route whose answers have this body: a field that its schema lacks or has otherwise does not compile. */
+export interface AnswerWith<Body> extends Answer {
+  body: Body
+  location?: never
+}
+
+interface EmptyAnswer extends Answer {
+  body?: never
+  location?: never
+}
+
+interface Redirect extends Answer {
+  body?: never
+  location: string
+}
+
 /** JSON holds no undefined: only the types of Zod would have it in what is left out. */
 export type Given<T> = T extends Date ? T : T extends (infer E)[] ? Given<E>[] : T extends object ? Defined<{ [K in keyof T]: Given<T[K]> }> : T
 
 type Output<T> = T extends z.ZodType ? Given<z.output<T>> : undefined
 
-export interface Route<P extends z.ZodType | undefined, Q extends z.ZodType | undefined, B extends z.ZodType | undefined> {
+type Status = 200 | 201 | 204 | 302
+
+/** What the status of success and the schema of the answer allow a handler to answer. */
+type AnswerOf<S extends Status, A> = S extends 204 ? EmptyAnswer : S extends 302 ? Redirect : AnswerWith<A extends z.ZodType ? z.output<A> : Readable>
+
+/** An answer is described by its schema, or has another type than JSON, or has no body. */
+type Described<S extends Status, A> = S extends 204 | 302
+  ? { answer?: never; gives?: never }
+  : A extends z.ZodType
+    ? { answer: A; gives?: never }
+    : { answer?: never; gives: 'application/jsonl' }
+
+interface RouteFacts {
   method: 'get' | 'post' | 'put' | 'patch' | 'delete'
   /** OpenAPI style: `/v1/storefronts/{storefront}`. */
   path: string
@@ -114,27 +143,50 @@ export interface Route<P extends z.ZodType | undefined, Q extends z.ZodType | un
   ifMatch: IfMatchRule
   /** False for the few routes that are not about one tenant. */
   ofTenant?: boolean
+  /** A type of body other than JSON, which is handed on as it arrives. Its answer is not kept for repeats. */
+  takes?: 'text/csv'
+}
+
+interface RouteDefinition<
+  S extends Status,
+  A extends z.ZodType | undefined,
+  P extends z.ZodObject | undefined,
+  Q extends z.ZodObject | undefined,
+  B extends z.ZodType | undefined,
+> extends RouteFacts {
   params?: P
   query?: Q
   body?: B
-  /** A type of body other than JSON, which is handed on as it arrives. Its answer is not kept for repeats. */
-  takes?: 'text/csv'
-  /** A type of answer other than JSON: its body is a stream. */
-  gives?: 'application/jsonl'
-  /** The status of success, and the answer's schema; absent for an empty answer. */
-  status: 200 | 201 | 204 | 302
-  answer?: z.ZodType
-  handle(call: Call<Output<P>, Output<Q>, Output<B>>): Promise<Answer>
+  /** Of success. */
+  status: S
+  answer?: A
+  handle(call: Call<Output<P>, Output<Q>, Output<B>>): Promise<AnswerOf<S, A>>
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: routes of different shapes share one table; each is checked where it is made.
-export type AnyRoute = Route<any, any, any>
+/** Routes of different shapes share one table; each is checked where it is made. */
+export interface AnyRoute extends RouteFacts {
+  params?: z.ZodObject | undefined
+  query?: z.ZodObject | undefined
+  body?: z.ZodType | undefined
+  status: Status
+  answer?: z.ZodType | undefined
+  /** A type of answer other than JSON: its body is a stream. */
+  gives?: 'application/jsonl' | undefined
+  // biome-ignore lint/suspicious/noExplicitAny: the chain hands on what the route's own schemas have made.
+  handle(call: Call<any, any, any>): Promise<Answer>
+}
 
 export const isKeyed = ({ access }: AnyRoute): boolean => access !== 'public'
 
 /** Whether a repeat under the same Idempotency-Key is answered as the first time. What only looks may be done twice, and is not written down. */
 export const takesIdempotencyKey = (route: AnyRoute): boolean => isKeyed(route) && route.method === 'post' && !route.access.endsWith(':read') && !route.takes
 
-export const route = <P extends z.ZodType | undefined = undefined, Q extends z.ZodType | undefined = undefined, B extends z.ZodType | undefined = undefined>(
-  definition: Route<P, Q, B>,
+export const route = <
+  S extends Status,
+  A extends z.ZodType | undefined = undefined,
+  P extends z.ZodObject | undefined = undefined,
+  Q extends z.ZodObject | undefined = undefined,
+  B extends z.ZodType | undefined = undefined,
+>(
+  definition: RouteDefinition<S, A, P, Q, B> & Described<S, A>,
 ): AnyRoute => definition

@@ -1,9 +1,11 @@
 /**
  * Every answer that a test sees, held against the OpenAPI document of who gave it: its status, its type and its body.
- * What the document does not say, clients that are made from it do not understand.
+ * What the document does not say, clients that are made from it do not understand; a field that it does not name is one of them.
  */
+import { isDeepStrictEqual } from 'node:util'
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 import formats from 'ajv-formats'
+import { routes } from '../../control-plane/http/routes/index.ts'
 import type { HttpAnswer } from './http-client.ts'
 
 interface Schemas {
@@ -53,6 +55,10 @@ const checkOf = (document: Document): Check => {
     const at = name === undefined ? ['paths', path, method.toLowerCase(), 'responses', String(answer.status)] : ['components', 'responses', name]
     const validate = validatorOf(`/${[...at, 'content', type, 'schema'].map(escaped).join('/')}`)
     if (!validate(answer.body)) fail(JSON.stringify(validate.errors))
+    const route = routes.find((one) => one.path === path && one.method === method.toLowerCase())
+    if (!route?.answer || answer.status !== route.status) return
+    const known = route.answer.safeParse(answer.body)
+    if (!known.success || !isDeepStrictEqual(known.data, answer.body)) fail(`it has more than its schema: ${JSON.stringify(known.data ?? known.error)}`)
   }
 }
 

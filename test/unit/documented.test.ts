@@ -20,6 +20,7 @@ const answerings = async (answer: (response: ServerResponse) => void) => {
 const wrong: [what: string, status: number, type: string, body: unknown, path: string, found: RegExp | undefined][] = [
   ['as it is documented', 200, 'application/json', { now: '2024-03-15T00:00:00.000Z' }, '/test-clock', undefined],
   ['a field that is no instant', 200, 'application/json', { now: 'noon' }, '/test-clock', /date-time/],
+  ['a field that the schema does not name', 200, 'application/json', { now: '2024-03-15T00:00:00.000Z', later: 1 }, '/test-clock', /more than its schema/],
   ['a field that is missing', 200, 'application/json', {}, '/test-clock', /required/],
   ['a status that the route has not', 202, 'application/json', { now: '2024-03-15T00:00:00.000Z' }, '/test-clock', /status 202/],
   ['another type', 200, 'text/html', { now: '2024-03-15T00:00:00.000Z' }, '/test-clock', /text\/html/],

@@ -4,7 +4,7 @@ import { checkRole, mayGive, permissionsOf } from '../../access/roles.ts'
 import { keys } from '../../keys.ts'
 import type { ApiKey } from '../../schemas/api-key.ts'
 import type { Services } from '../../services.ts'
-import { id, instant, iso, isoOrNull, name, pageOf, pageQuery, role, storefronts, z } from '../fields.ts'
+import { id, instant, iso, isoOrNull, name, pageAnswer, pageOf, pageQuery, role, storefronts, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
 
@@ -26,7 +26,7 @@ const apiKeyAnswer = z
 
 const withSecret = apiKeyAnswer.extend({ secret: z.string().openapi({ description: 'Shown this once.' }) })
 
-const toAnswer = (key: ApiKey) => ({
+const toAnswer = (key: ApiKey): z.output<typeof apiKeyAnswer> => ({
   id: key.id,
   role: key.role,
   storefronts: key.storefronts ?? null,
@@ -79,10 +79,8 @@ export const apiKeyRoutes = [
     query: z.strictObject(pageQuery),
     status: 200,
     answer: pageOf(apiKeyAnswer),
-    handle: async ({ services, tenant, query }) => {
-      const page = await services.storage.apiKeys.page({ where: { tenantId: tenant.tenantId }, ...query })
-      return { body: { ...page, data: page.data.map(toAnswer) } }
-    },
+    handle: async ({ services, tenant, query }) =>
+      pageAnswer(await services.storage.apiKeys.page({ where: { tenantId: tenant.tenantId }, ...query }), toAnswer),
   }),
   route({
     method: 'get',

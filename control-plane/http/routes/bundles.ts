@@ -4,7 +4,7 @@ import { fieldError } from '../../../common/errors.ts'
 import { type BundleInput, changeBundle, createBundle, editionOf, replaceBundle } from '../../catalog/bundles.ts'
 import { keys } from '../../keys.ts'
 import { type Bundle, type BundleVersion, toEntitlement } from '../../schemas/bundle.ts'
-import { amountMinor, currency, id, instant, iso, isoOrNull, name, pageOf, pageQuery, z } from '../fields.ts'
+import { amountMinor, currency, id, instant, iso, isoOrNull, name, pageAnswer, pageOf, pageQuery, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
 import { entitlementAnswer, entitlementsInput } from './entitlement-input.ts'
@@ -96,7 +96,10 @@ const bundleAnswer = z
   .openapi('Bundle')
 
 /** @param present the bundle as it is now, where an older version of it is shown. */
-const toAnswer = (bundle: Bundle | BundleVersion, { onSale, onePerCustomer, rollout }: Pick<Bundle, 'onSale' | 'onePerCustomer' | 'rollout'>) => ({
+const toAnswer = (
+  bundle: Bundle | BundleVersion,
+  { onSale, onePerCustomer, rollout }: Pick<Bundle, 'onSale' | 'onePerCustomer' | 'rollout'>,
+): z.output<typeof bundleAnswer> => ({
   id: bundle.id,
   storefrontId: bundle.storefrontId,
   version: bundle.version,
@@ -115,7 +118,7 @@ const toAnswer = (bundle: Bundle | BundleVersion, { onSale, onePerCustomer, roll
   rollout: rollout
     ? {
         version: rollout.version,
-        status: rollout.finishedAt ? ('finished' as const) : ('running' as const),
+        status: rollout.finishedAt ? 'finished' : 'running',
         seen: rollout.seen,
         moved: rollout.moved,
         startedAt: iso(rollout.startedAt),
@@ -162,7 +165,7 @@ export const bundleRoutes = [
       const { tenantId } = tenant
       await services.storage.storefronts.get(keys.storefront(tenantId, params.storefront))
       const page = await services.storage.bundles.page({ where: { tenantId, storefrontId: params.storefront }, ...query })
-      return { body: { ...page, data: page.data.map((bundle) => toAnswer(bundle, bundle)) } }
+      return pageAnswer(page, (bundle) => toAnswer(bundle, bundle))
     },
   }),
   route({

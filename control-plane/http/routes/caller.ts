@@ -23,7 +23,15 @@ export const callerRoutes = [
       })
       .openapi('Caller'),
     handle: async ({ caller: { kind, id, name, tenantId, role, permissions, storefronts } }) => ({
-      body: { kind, id, name: name ?? null, tenantId: tenantId ?? null, role, permissions: [...permissions].sort(), storefronts: storefronts ?? null },
+      body: {
+        kind,
+        id,
+        name: name ?? null,
+        tenantId: tenantId ?? null,
+        role,
+        permissions: [...permissions].sort(),
+        storefronts: storefronts ? [...storefronts] : null,
+      },
     }),
   }),
 ]

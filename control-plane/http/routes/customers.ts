@@ -7,7 +7,7 @@ import { reportUsage } from '../../entitlements/report-usage.ts'
 import { keys } from '../../keys.ts'
 import type { Customer, PaymentMethod } from '../../schemas/customer.ts'
 import { tenantNow } from '../../services.ts'
-import { country, id, instant, iso, isoOrNull, metadata, name, pageOf, pageQuery, z } from '../fields.ts'
+import { country, id, instant, iso, isoOrNull, metadata, name, pageAnswer, pageOf, pageQuery, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
 import { paymentMethodAnswer, paymentMethodFields, toPaymentMethodAnswers, toTokens } from './payment-methods.ts'
@@ -56,7 +56,7 @@ const customerAnswer = z
   })
   .openapi('Customer')
 
-export const toCustomerAnswer = (customer: Customer, now: Date) => ({
+export const toCustomerAnswer = (customer: Customer, now: Date): z.output<typeof customerAnswer> => ({
   id: customer.id,
   storefrontId: customer.storefrontId,
   email: customer.email ?? null,
@@ -124,7 +124,8 @@ export const customerRoutes = [
       const { tenantId } = tenant
       await services.storage.storefronts.get(keys.storefront(tenantId, params.storefront))
       const page = await services.storage.customers.page({ where: { tenantId, storefrontId: params.storefront }, ...query })
-      return { body: { ...page, data: page.data.filter(({ erasing }) => !erasing).map((customer) => toCustomerAnswer(customer, tenantNow(services, tenant))) } }
+      const data = page.data.filter(({ erasing }) => !erasing)
+      return pageAnswer({ ...page, data }, (customer) => toCustomerAnswer(customer, tenantNow(services, tenant)))
     },
   }),
   route({

@@ -25,7 +25,7 @@ export const whyAnswer = z
   })
   .openapi('Route')
 
-export const toWhyAnswer = (why: Route) => ({
+export const toWhyAnswer = (why: Route): z.output<typeof whyAnswer> => ({
   rule: why.rule,
   slot: why.slot ?? null,
   split: why.split ?? null,
@@ -68,7 +68,7 @@ export const lineAnswer = z
   })
   .openapi('Line')
 
-export const toLineAnswer = (line: Line) => ({
+export const toLineAnswer = (line: Line): z.output<typeof lineAnswer> => ({
   kind: line.kind,
   bundleId: line.bundleId ?? null,
   bundleVersion: line.bundleVersion ?? null,
@@ -155,7 +155,7 @@ export const paymentWithRevision = (payment: Payment) => ({
   isUnderWay: isUnderWay(payment),
 })
 
-export const toPaymentAnswer = (payment: Payment) => ({
+export const toPaymentAnswer = (payment: Payment): z.output<typeof paymentAnswer> => ({
   id: payment.id,
   status: payment.status,
   facts: factsOf(payment),

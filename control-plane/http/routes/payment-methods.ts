@@ -40,7 +40,7 @@ export const paymentMethodAnswer = z
   .openapi('PaymentMethod')
 
 /** Tokens can be charged with: where there is one is said, what it is never. */
-export const toPaymentMethodAnswers = (customer: Pick<Customer, 'paymentMethods'>, now: Date) =>
+export const toPaymentMethodAnswers = (customer: Pick<Customer, 'paymentMethods'>, now: Date): z.output<typeof paymentMethodAnswer>[] =>
   customer.paymentMethods.map((method, n) => ({
     id: method.id,
     type: method.type,

@@ -11,7 +11,7 @@ import type { Services } from '../../services.ts'
 import type { PageQuery } from '../../storage/storage.ts'
 import { payBill, withdrawChange } from '../../subscriptions/change-subscription.ts'
 import { resumePayment } from '../../subscriptions/resume-payment.ts'
-import { amountMinor, currency, id, keysOf, pageOf, pageQuery, token, z } from '../fields.ts'
+import { amountMinor, currency, id, keysOf, pageAnswer, pageOf, pageQuery, token, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
 import { mustBeOfStorefront, mustBeWithin } from '../storefront-scope.ts'
@@ -126,8 +126,7 @@ export const paymentRoutes = [
               : within
                 ? { storefrontId: within }
                 : {}
-      const page = await services.storage.payments.page({ where: { tenantId: tenant.tenantId, ...of }, ...pages })
-      return { body: { ...page, data: page.data.map(toPaymentAnswer) } }
+      return pageAnswer(await services.storage.payments.page({ where: { tenantId: tenant.tenantId, ...of }, ...pages }), toPaymentAnswer)
     },
   }),
   route({

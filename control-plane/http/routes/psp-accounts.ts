@@ -1,9 +1,10 @@
+import { present } from '../../../common/present.ts'
 import { changePspAccount, createPspAccount } from '../../catalog/psp-accounts.ts'
 import { keys } from '../../keys.ts'
 import { captureModes, type PspAccount, pspProviders } from '../../schemas/psp-account.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
 import type { Services } from '../../services.ts'
-import { country, currency, id, instant, isoOrNull, keysOf, pageOf, pageQuery, paymentMethodType, z } from '../fields.ts'
+import { country, currency, id, instant, isoOrNull, keysOf, pageAnswer, pageOf, pageQuery, paymentMethodType, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
 
@@ -59,14 +60,18 @@ const pspAccountAnswer = z
   })
   .openapi('PspAccount')
 
-const statusOf = (services: Services, tenant: Tenant, account: PspAccount) => {
+const statusOf = (
+  services: Services,
+  tenant: Tenant,
+  account: PspAccount,
+): Pick<z.output<typeof pspAccountAnswer>, 'problem' | 'webhookProblem' | 'circuit'> => {
   const opened = services.psps.open(tenant, account.id, account)
   if ('unusable' in opened) return { problem: opened.unusable, webhookProblem: null, circuit: { state: 'closed', openUntil: null } }
   const { state, openUntil } = opened.circuit?.view() ?? { state: 'closed', openUntil: undefined }
   return { problem: null, webhookProblem: opened.webhookProblem ?? null, circuit: { state, openUntil: isoOrNull(openUntil) } }
 }
 
-const toAnswer = (services: Services, tenant: Tenant, account: PspAccount) => ({
+const toAnswer = (services: Services, tenant: Tenant, account: PspAccount): z.output<typeof pspAccountAnswer> => ({
   id: account.id,
   provider: account.provider,
   capabilities: account.capabilities,
@@ -107,7 +112,7 @@ export const pspAccountRoutes = [
     answer: pageOf(pspAccountAnswer),
     handle: async ({ services, tenant, query }) => {
       const page = await services.storage.pspAccounts.page({ where: { tenantId: tenant.tenantId }, ...query })
-      return { body: { ...page, data: page.data.map((account) => toAnswer(services, tenant, account)) } }
+      return pageAnswer(page, (account) => toAnswer(services, tenant, account))
     },
   }),
   route({

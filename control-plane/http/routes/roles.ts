@@ -3,7 +3,7 @@ import { isPreset, type Permission, permissions, permissionTexts, presetNames, p
 import { changeRole, createRole, removeRole } from '../../access/roles.ts'
 import { keys } from '../../keys.ts'
 import type { Role } from '../../schemas/role.ts'
-import { id, name, pageOf, pageQuery, z } from '../fields.ts'
+import { id, name, pageAnswer, pageOf, pageQuery, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
 
@@ -14,8 +14,8 @@ const permissionList = z
 
 const roleAnswer = z.object({ id: z.string(), name: z.string(), preset: z.boolean(), permissions: z.array(z.string()) }).openapi('Role')
 
-const toAnswer = (role: Role) => ({ id: role.id, name: role.name, preset: false, permissions: role.permissions })
-const presetAnswer = (id: keyof typeof presets) => ({ id, name: id, preset: true, permissions: [...presets[id]] })
+const toAnswer = (role: Role): z.output<typeof roleAnswer> => ({ id: role.id, name: role.name, preset: false, permissions: role.permissions })
+const presetAnswer = (id: keyof typeof presets): z.output<typeof roleAnswer> => ({ id, name: id, preset: true, permissions: [...presets[id]] })
 const answer = (role: Role) => ({ body: toAnswer(role), revision: role.revision })
 const params = z.object({ role: id })
 
@@ -63,7 +63,8 @@ export const roleRoutes = [
     answer: pageOf(roleAnswer),
     handle: async ({ services, tenant, query }) => {
       const page = await services.storage.roles.page({ where: { tenantId: tenant.tenantId }, ...query })
-      return { body: { ...page, data: [...(query.cursor === undefined ? presetNames.map(presetAnswer) : []), ...page.data.map(toAnswer)] } }
+      const { body } = pageAnswer(page, toAnswer)
+      return { body: { ...body, data: [...(query.cursor === undefined ? presetNames.map(presetAnswer) : []), ...body.data] } }
     },
   }),
   route({

@@ -5,7 +5,7 @@ import { formatOf, reportFormats } from '../../payments/settlement/formats.ts'
 import { importCsv, importLinesOf } from '../../payments/settlement/import-report.ts'
 import { settlementKinds } from '../../schemas/payment.ts'
 import { differenceKinds, reportStatuses, type SettlementDifference, type SettlementReport } from '../../schemas/settlement-report.ts'
-import { currency, id, instant, iso, isoOrNull, pageOf, pageQuery, z } from '../fields.ts'
+import { currency, id, instant, iso, isoOrNull, pageAnswer, pageOf, pageQuery, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, route } from '../route.ts'
 
@@ -51,7 +51,7 @@ const reportAnswer = z
   })
   .openapi('SettlementReport')
 
-const toAnswer = (report: SettlementReport) => ({
+const toAnswer = (report: SettlementReport): z.output<typeof reportAnswer> => ({
   id: report.id,
   account: report.account,
   status: report.status,
@@ -75,7 +75,7 @@ const differenceAnswer = z
   })
   .openapi('SettlementDifference')
 
-const toDifferenceAnswer = (difference: SettlementDifference) => ({
+const toDifferenceAnswer = (difference: SettlementDifference): z.output<typeof differenceAnswer> => ({
   line: difference.line ?? null,
   kind: difference.kind,
   why: difference.why,
@@ -160,8 +160,7 @@ export const settlementReportRoutes = [
     answer: pageOf(reportAnswer),
     handle: async ({ services, tenant, query: { account, ...pages } }) => {
       const where = { tenantId: tenant.tenantId, ...(account === undefined ? {} : { account }) }
-      const page = await services.storage.settlementReports.page({ where, ...pages })
-      return { body: { ...page, data: page.data.map(toAnswer) } }
+      return pageAnswer(await services.storage.settlementReports.page({ where, ...pages }), toAnswer)
     },
   }),
   route({
@@ -190,8 +189,7 @@ export const settlementReportRoutes = [
     handle: async ({ services, tenant, params, query }) => {
       const { tenantId } = tenant
       await services.storage.settlementReports.get(keys.settlementReport(tenantId, params.report))
-      const page = await services.storage.settlementDifferences.page({ where: { tenantId, reportId: params.report }, ...query })
-      return { body: { ...page, data: page.data.map(toDifferenceAnswer) } }
+      return pageAnswer(await services.storage.settlementDifferences.page({ where: { tenantId, reportId: params.report }, ...query }), toDifferenceAnswer)
     },
   }),
 ]

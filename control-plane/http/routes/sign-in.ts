@@ -5,7 +5,7 @@ import { beginSession, csrfTokenOf, endSession, SESSION_MS } from '../../people/
 import { lookAtInvitation, signIn, takeInvitation } from '../../people/sign-in.ts'
 import type { User } from '../../schemas/user.ts'
 import { id, z } from '../fields.ts'
-import { type Answer, type Call, type IfMatchRule, route } from '../route.ts'
+import { type AnswerWith, type Call, type IfMatchRule, route } from '../route.ts'
 
 const noDocument: IfMatchRule = { refused: 'a session is no document, and has no ETag' }
 
@@ -22,7 +22,10 @@ const signedIn = z
   })
   .openapi('SignedIn')
 
-const enter = async ({ services, tellOf }: Pick<Call<unknown, unknown, unknown>, 'services' | 'tellOf'>, user: User): Promise<Answer> => {
+const enter = async (
+  { services, tellOf }: Pick<Call<unknown, unknown, unknown>, 'services' | 'tellOf'>,
+  user: User,
+): Promise<AnswerWith<z.output<typeof signedIn>>> => {
   await tellOf(user)
   const { token, csrfToken } = await beginSession(services, user)
   return { body: { userId: user.id, tenantId: user.tenantId, csrfToken }, cookies: [{ name: 'session', value: token, maxAgeMs: SESSION_MS }] }
@@ -129,8 +132,10 @@ export const signInRoutes = [
     answer: signedIn,
     handle: async ({ caller, cookie }) => {
       const token = cookie('session')
-      if (caller.kind !== 'user' || token === undefined) throw new AppError('not_found', 'this is no session: GET /v1/caller says whose key it is')
-      return { body: { userId: caller.id, tenantId: caller.tenantId, csrfToken: csrfTokenOf(token) } }
+      const { kind, tenantId } = caller
+      if (kind !== 'user' || tenantId === undefined || token === undefined)
+        throw new AppError('not_found', 'this is no session: GET /v1/caller says whose key it is')
+      return { body: { userId: caller.id, tenantId, csrfToken: csrfTokenOf(token) } }
     },
   }),
   route({

@@ -1,7 +1,8 @@
-import { changeStorefront, createStorefront, routingOf, type StorefrontInput } from '../../catalog/storefronts.ts'
+import { present } from '../../../common/present.ts'
+import { billingOf, changeStorefront, createStorefront, defaultBilling, routingOf, type StorefrontInput } from '../../catalog/storefronts.ts'
 import { keys } from '../../keys.ts'
-import { type BillingTerms, disputeEffects, prorations, type Storefront, trialRules } from '../../schemas/storefront.ts'
-import { amountMinor, country, currency, id, name, pageOf, pageQuery, paymentMethodType, timeZone, z } from '../fields.ts'
+import { disputeEffects, prorations, type Storefront, trialRules } from '../../schemas/storefront.ts'
+import { amountMinor, country, currency, id, name, pageAnswer, pageOf, pageQuery, paymentMethodType, timeZone, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { type Given, ofList, ofNewDocument, route } from '../route.ts'
 
@@ -18,7 +19,7 @@ const retryHours = z
   .max(MAX_RETRIES)
   .refine((hours) => hours.every((hour, n) => n === 0 || hour > (hours[n - 1] ?? 0)), 'must rise from try to try')
 
-/** Each with its default; what a PATCH leaves out stays as it is. */
+/** `catalog/storefronts.ts` has the defaults; what a PATCH leaves out stays as it is. */
 const billingFields = {
   graceHours: z.int().min(0).max(MAX_GRACE_HOURS).openapi({ description: 'How long an overdue subscription keeps its access. Default 72.' }),
   retryHours: retryHours.openapi({
@@ -53,25 +54,6 @@ const billingFields = {
   }),
 }
 const billing = z.strictObject(billingFields)
-const defaultBilling = {
-  graceHours: 72,
-  retryHours: [24, 72, 168],
-  firstPaymentHours: 23,
-  proration: 'day',
-  actionHours: 23,
-  maxAttemptsPerDay: 10,
-  maxAttempts: 15,
-  maxAttemptsDays: 30,
-  tryOtherMethods: false,
-  onDispute: 'nothing',
-  onDisputeLost: 'cancel',
-  trialOncePer: 'bundle',
-} satisfies BillingTerms
-
-/** What is left out is absent, so that it replaces nothing. */
-const said = (partial: z.output<ReturnType<typeof billing.partial>> | undefined): Partial<BillingTerms> =>
-  Object.fromEntries(Object.entries(partial ?? {}).filter(([, value]) => value !== undefined))
-
 const accounts = z
   .array(id)
   .max(MAX_ROUTING)
@@ -127,7 +109,7 @@ export const storefrontInput = (body: Given<z.output<typeof storefrontBody>>): S
   currency: body.currency,
   timeZone: body.timeZone ?? 'UTC',
   routing: body.routing ?? routingOf(body.paymentProviders ?? []),
-  billing: { ...defaultBilling, ...said(body.billing) },
+  billing: { ...defaultBilling, ...present(body.billing ?? {}) },
 })
 
 export const storefrontAnswer = z
@@ -143,7 +125,7 @@ export const storefrontAnswer = z
   })
   .openapi('Storefront')
 
-export const toStorefrontAnswer = (storefront: Storefront) => ({
+export const toStorefrontAnswer = (storefront: Storefront): z.output<typeof storefrontAnswer> => ({
   id: storefront.id,
   name: storefront.name,
   region: storefront.region ?? null,
@@ -156,8 +138,12 @@ export const toStorefrontAnswer = (storefront: Storefront) => ({
       ...storefront.routing.rules.flatMap(({ use }) => use),
     ]),
   ],
-  routing: storefront.routing,
-  billing: { ...defaultBilling, ...storefront.billing },
+  routing: {
+    split: storefront.routing.split,
+    fallback: storefront.routing.fallback,
+    rules: storefront.routing.rules.map((one) => ({ name: one.name, when: present(one.when), use: one.use })),
+  },
+  billing: billingOf(storefront),
 })
 
 const answer = (storefront: Storefront) => ({ body: toStorefrontAnswer(storefront), revision: storefront.revision })
@@ -190,10 +176,9 @@ export const storefrontRoutes = [
       const { tenantId } = tenant
       if (within) {
         const own = await Promise.all(within.map((id) => services.storage.storefronts.find(keys.storefront(tenantId, id))))
-        return { body: { data: own.filter((one) => one !== undefined).map(toStorefrontAnswer) } }
+        return pageAnswer({ data: own.filter((one) => one !== undefined) }, toStorefrontAnswer)
       }
-      const page = await services.storage.storefronts.page({ where: { tenantId }, ...query })
-      return { body: { ...page, data: page.data.map(toStorefrontAnswer) } }
+      return pageAnswer(await services.storage.storefronts.page({ where: { tenantId }, ...query }), toStorefrontAnswer)
     },
   }),
   route({
@@ -221,7 +206,7 @@ export const storefrontRoutes = [
     answer: storefrontAnswer,
     handle: async ({ services, tenant, params, body, ifMatch }) => {
       const { paymentProviders, billing, ...fields } = body
-      const change = { ...fields, ...(paymentProviders ? { paymentProviders } : {}), billing: said(billing) }
+      const change = { ...fields, ...(paymentProviders ? { paymentProviders } : {}), billing: present(billing ?? {}) }
       return answer(await changeStorefront(services, tenant.tenantId, params.storefront, mustMatch(ifMatch), change))
     },
   }),

@@ -4,6 +4,7 @@ import { endReasons, type Subscription, subscriptionStatuses } from '../../schem
 import type { AdvancedSubscription } from '../../subscriptions/advance-subscription.ts'
 import { nextPaymentOf } from '../../subscriptions/machine/next-payment.ts'
 import { instant, iso, isoOrNull, metadata, z } from '../fields.ts'
+import type { AnswerWith } from '../route.ts'
 import { isUnderWay, paymentAnswer, toPaymentAnswer } from './payment-answer.ts'
 
 export const nextPaymentAnswer = z
@@ -50,12 +51,12 @@ export const changedAnswer = subscriptionAnswer.extend({
   payment: z.union([paymentAnswer, z.null()]).openapi({ description: 'The payment that this call made or waits for.' }),
 })
 
-export const toNextPayment = (subscription: Subscription) => {
+export const toNextPayment = (subscription: Subscription): z.output<typeof nextPaymentAnswer> => {
   const next = nextPaymentOf(subscription)
   return next ? { amount: next.amountMinor, currency: subscription.pricing.currency, on: localDate(next.on, subscription.timeZone) } : null
 }
 
-export const toSubscriptionAnswer = (subscription: Subscription) => {
+export const toSubscriptionAnswer = (subscription: Subscription): z.output<typeof subscriptionAnswer> => {
   const { scheduledChange: next } = subscription
   return {
     id: subscription.id,
@@ -90,7 +91,7 @@ export const toSubscriptionAnswer = (subscription: Subscription) => {
 
 const paymentOrNull = (payment: Payment | undefined) => (payment ? toPaymentAnswer(payment) : null)
 
-export const changedSubscription = ({ subscription, payment, entitlementRevision }: AdvancedSubscription) => ({
+export const changedSubscription = ({ subscription, payment, entitlementRevision }: AdvancedSubscription): AnswerWith<z.output<typeof changedAnswer>> => ({
   body: { ...toSubscriptionAnswer(subscription), entitlementRevision, payment: paymentOrNull(payment) },
   revision: subscription.revision,
   isUnderWay: payment !== undefined && isUnderWay(payment),

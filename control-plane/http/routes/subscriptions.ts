@@ -13,7 +13,7 @@ import {
 } from '../../subscriptions/change-subscription.ts'
 import { billingCycles, createSubscription } from '../../subscriptions/create-subscription.ts'
 import { timelineOf } from '../../subscriptions/timeline.ts'
-import { dateOrInstant, id, instant, iso, metadata, pageOf, pageQuery, token, z } from '../fields.ts'
+import { dateOrInstant, id, instant, iso, metadata, pageAnswer, pageOf, pageQuery, token, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
 import { mustBeWithin } from '../storefront-scope.ts'
@@ -134,8 +134,7 @@ export const subscriptionRoutes = [
           (entry): entry is [string, string | string[]] => entry[1] !== undefined,
         ),
       )
-      const page = await services.storage.subscriptions.page({ where, limit, cursor })
-      return { body: { ...page, data: page.data.map(toSubscriptionAnswer) } }
+      return pageAnswer(await services.storage.subscriptions.page({ where, limit, cursor }), toSubscriptionAnswer)
     },
   }),
   route({

@@ -5,7 +5,7 @@ import { keys } from '../../keys.ts'
 import type { Storefront } from '../../schemas/storefront.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
 import { tenantModes } from '../../schemas/tenant.ts'
-import { id, instant, isoOrNull, name, z } from '../fields.ts'
+import { id, instant, iso, isoOrNull, name, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofNewDocument, route } from '../route.ts'
 import { isWithin } from '../storefront-scope.ts'
@@ -35,7 +35,7 @@ const tenantAnswer = z
   })
   .openapi('Tenant')
 
-const toAnswer = (tenant: Tenant, storefronts: Storefront[]) => ({
+const toAnswer = (tenant: Tenant, storefronts: Storefront[]): z.output<typeof tenantAnswer> => ({
   id: tenant.tenantId,
   name: tenant.name,
   mode: tenant.mode,
@@ -103,8 +103,8 @@ export const tenantRoutes = [
       .object({ id: z.string(), endingSince: instant })
       .openapi('EndingTenant', { description: 'Everything is removed once no money is under way any more, and 30 days later at the latest.' }),
     handle: async ({ services, params, query, ifMatch }) => {
-      const tenant = await endTenant(services, params.tenant, mustMatch(ifMatch), query.cancel === 'now')
-      return { body: { id: tenant.tenantId, endingSince: isoOrNull(tenant.ending) }, revision: tenant.revision }
+      const { tenantId, ending, revision } = await endTenant(services, params.tenant, mustMatch(ifMatch), query.cancel === 'now')
+      return { body: { id: tenantId, endingSince: iso(ending) }, revision }
     },
   }),
 ]

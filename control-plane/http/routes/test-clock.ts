@@ -1,15 +1,15 @@
 import { AppError } from '../../../common/errors.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
 import { moveTestClock } from '../../worker/move-test-clock.ts'
-import { dateOrInstant, instant, isoOrNull, z } from '../fields.ts'
+import { dateOrInstant, instant, iso, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
-import { route } from '../route.ts'
+import { type AnswerWith, route } from '../route.ts'
 
 const clockAnswer = z.object({ now: instant }).openapi('TestClock')
 
-const toAnswer = (tenant: Tenant) => {
-  if (tenant.mode !== 'sandbox') throw new AppError('not_allowed_in_state', 'only a sandbox tenant has a test clock')
-  return { body: { now: isoOrNull(tenant.testNow) }, revision: tenant.revision }
+const toAnswer = ({ testNow, revision }: Tenant): AnswerWith<z.output<typeof clockAnswer>> => {
+  if (!testNow) throw new AppError('not_allowed_in_state', 'only a sandbox tenant has a test clock')
+  return { body: { now: iso(testNow) }, revision }
 }
 
 export const testClockRoutes = [

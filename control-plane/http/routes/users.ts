@@ -1,7 +1,7 @@
 import { keys } from '../../keys.ts'
 import { changeUser, type Invited, inviteAgain, inviteUser, removeUser } from '../../people/users.ts'
 import { type User, userStatuses } from '../../schemas/user.ts'
-import { id, instant, iso, isoOrNull, name, pageOf, pageQuery, role, storefronts, z } from '../fields.ts'
+import { id, instant, iso, isoOrNull, name, pageAnswer, pageOf, pageQuery, role, storefronts, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
 
@@ -24,14 +24,14 @@ const invitedAnswer = userAnswer.extend({
   invitation: z.string().openapi({ description: 'What they sign in with the first time; shown this once. Good for seven days.' }),
 })
 
-const toAnswer = (user: User) => ({
+const toAnswer = (user: User): z.output<typeof userAnswer> => ({
   id: user.id,
   email: user.email,
   name: user.name ?? null,
   role: user.role,
   storefronts: user.storefronts ?? null,
   status: user.status,
-  signsInAt: user.identity ? ('identity_provider' as const) : ('tollgate' as const),
+  signsInAt: user.identity ? 'identity_provider' : 'tollgate',
   invitedUntil: isoOrNull(user.invitation?.expiresAt),
   lastSignInAt: isoOrNull(user.lastSignInAt),
   createdAt: iso(user.createdAt),
@@ -64,10 +64,7 @@ export const userRoutes = [
     query: z.strictObject(pageQuery),
     status: 200,
     answer: pageOf(userAnswer),
-    handle: async ({ services, tenant, query }) => {
-      const page = await services.storage.users.page({ where: { tenantId: tenant.tenantId }, ...query })
-      return { body: { ...page, data: page.data.map(toAnswer) } }
-    },
+    handle: async ({ services, tenant, query }) => pageAnswer(await services.storage.users.page({ where: { tenantId: tenant.tenantId }, ...query }), toAnswer),
   }),
   route({
     method: 'get',

@@ -2,7 +2,7 @@ import { keys } from '../../keys.ts'
 import { replayEvent } from '../../payments/webhooks/receive-webhook.ts'
 import { type WebhookEvent, webhookStatuses } from '../../schemas/webhook-event.ts'
 import { processWebhook } from '../../worker/work.ts'
-import { id, instant, iso, isoOrNull, pageOf, pageQuery, z } from '../fields.ts'
+import { id, instant, iso, isoOrNull, pageAnswer, pageOf, pageQuery, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, route } from '../route.ts'
 
@@ -24,7 +24,7 @@ const eventAnswer = z
   })
   .openapi('WebhookEvent')
 
-export const toWebhookEventAnswer = (event: WebhookEvent) => ({
+export const toWebhookEventAnswer = (event: WebhookEvent): z.output<typeof eventAnswer> => ({
   account: event.account,
   id: event.eventId,
   type: event.type,
@@ -55,8 +55,7 @@ export const webhookEventRoutes = [
     answer: pageOf(eventAnswer),
     handle: async ({ services, tenant, query: { account, status, ...pages } }) => {
       const where = { tenantId: tenant.tenantId, ...(account === undefined ? {} : { account }), ...(status === undefined ? {} : { status }) }
-      const page = await services.storage.webhookEvents.page({ where, ...pages })
-      return { body: { ...page, data: page.data.map(toWebhookEventAnswer) } }
+      return pageAnswer(await services.storage.webhookEvents.page({ where, ...pages }), toWebhookEventAnswer)
     },
   }),
   route({

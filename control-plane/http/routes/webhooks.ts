@@ -20,7 +20,7 @@ export const webhookRoutes = [
       const request = { headers, query: query as Record<string, string | undefined>, rawBody }
       const { tenant, events } = await receiveWebhook(services, params.tenant, params.account, request)
       for (const event of events) await processWhileWaiting(services, tenant, event)
-      return { body: { received: true } }
+      return { body: { received: true as const } }
     },
   }),
 ]
