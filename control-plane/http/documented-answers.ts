@@ -1,8 +1,10 @@
 /** What the OpenAPI document says of answers apart from their bodies: which statuses a route can have, and which headers. */
 import { STATUS_CODES } from 'node:http'
 import type { OpenAPIRegistry, ResponseConfig } from '@asteasolutions/zod-to-openapi'
+import type { ErrorCode } from '../../common/errors.ts'
 import { z } from './fields.ts'
 import { statuses } from './problem.ts'
+import { comparedWith, refusalsOf } from './refusals.ts'
 import { type AnyRoute, isKeyed, ofNewDocument, takesIdempotencyKey } from './route.ts'
 
 const headers = {
@@ -47,27 +49,6 @@ const problem = z
   })
   .openapi('Problem')
 
-/** What `If-Match` is compared with; undefined where it is refused. */
-export const comparedWith = ({ ifMatch }: AnyRoute): string | undefined => {
-  if (ifMatch === 'answer') return 'what is answered'
-  return 'document' in ifMatch ? ifMatch.document : undefined
-}
-
-/** What the chain of every route answers, and what its handler may. */
-const failuresOf = (route: AnyRoute): number[] => {
-  const takesBody = route.body !== undefined || route.takes !== undefined
-  // Whatever is wrong with a provider's event, or with who would sign in, is told as little as can be.
-  if (!isKeyed(route)) return [400, 401, 409, 429, 431, 503, ...(takesBody ? [413, 415] : [404]), ...(route.guesses ? [403] : [])]
-  return [
-    ...[400, 401, 403, 429, 431, 503],
-    ...(route.params || route.ofTenant !== false || route.method === 'get' ? [404] : []),
-    // A tenant that is ending refuses reads, too.
-    ...(route.method !== 'get' || route.ofTenant !== false ? [409] : []),
-    ...(comparedWith(route) === undefined ? [] : [412]),
-    ...(takesBody ? [413, 415, 422] : []),
-  ]
-}
-
 /** RateLimit is counted once it is known who calls. */
 const headersOfFailure = (status: number): HeaderName[] => [
   ...(status === 401 ? (['WWW-Authenticate'] as const) : []),
@@ -75,27 +56,35 @@ const headersOfFailure = (status: number): HeaderName[] => [
   ...([409, 429, 503].includes(status) ? (['Retry-After'] as const) : []),
 ]
 
-const codesOf = (status: number): string[] => Object.entries(statuses).flatMap(([code, its]) => (its === status ? [code] : []))
+/** `not_found` is `NotFound`. */
+const nameOf = (codes: readonly ErrorCode[]): string =>
+  codes.map((code) => code.replaceAll(/(?:^|_)([a-z])/g, (_, letter: string) => letter.toUpperCase())).join('Or')
 
 export const documentedAnswers = (registry: OpenAPIRegistry) => {
   const refs = Object.fromEntries(Object.entries(headers).map(([name, header]) => [name, registry.registerComponent('headers', name, header).ref]))
   const said = (...names: HeaderName[]) => Object.fromEntries(names.map((name) => [name, refs[name] ?? {}]))
 
   registry.register('Problem', problem)
-  const content = { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } }
-  const problemOf = (name: string, description: string, names: HeaderName[]) =>
-    registry.registerComponent('responses', name, { description, headers: said('X-Request-Id', ...names), content }).ref
-  const problems = new Map(
-    [...new Set(Object.values(statuses))].sort().map((status) => {
-      const title = STATUS_CODES[status] ?? ''
-      return [status, problemOf(title.replaceAll(' ', ''), `${title}; code: ${codesOf(status).join(', ')}.`, headersOfFailure(status))]
-    }),
-  )
-  const anyProblem = problemOf('Problem', 'What went wrong (RFC 9457).', ['Retry-After'])
-  const failures = (codes: number[]) => ({
-    ...Object.fromEntries(codes.map((status) => [status, problems.get(status) ?? anyProblem])),
-    default: anyProblem,
-  })
+  const anyProblem = { $ref: '#/components/schemas/Problem' }
+  const problemOf = (name: string, description: string, schema: object, names: HeaderName[]) =>
+    registry.registerComponent('responses', name, { description, headers: said('X-Request-Id', ...names), content: { 'application/problem+json': { schema } } })
+      .ref
+  const other = problemOf('Problem', 'What any call can be answered before its route is reached, or by a fault of ours (RFC 9457).', anyProblem, [
+    'Retry-After',
+  ])
+  const byName = new Map<string, ReturnType<typeof problemOf>>()
+  /** Routes that refuse with the same codes share the answer. */
+  const problemWith = (status: number, codes: ErrorCode[]) => {
+    const name = nameOf(codes)
+    const schema = { allOf: [anyProblem, { properties: { status: { const: status }, code: { enum: codes } } }] }
+    const ref = byName.get(name) ?? problemOf(name, `${STATUS_CODES[status]}; code: ${codes.join(', ')}.`, schema, headersOfFailure(status))
+    byName.set(name, ref)
+    return ref
+  }
+  const failures = (codes: readonly ErrorCode[]) => {
+    const byStatus = Object.groupBy([...codes].sort(), (code) => statuses[code])
+    return { ...Object.fromEntries(Object.entries(byStatus).map(([status, some = []]) => [status, problemWith(Number(status), some)])), default: other }
+  }
 
   return {
     failures,
@@ -118,7 +107,7 @@ export const documentedAnswers = (registry: OpenAPIRegistry) => {
       const content = gives ? { [gives]: { schema: { type: 'string' as const } } } : answer ? { 'application/json': { schema: answer } } : undefined
       return {
         [status]: { description: 'Done.', headers: said(...names), ...(content ? { content } : {}) },
-        ...failures(failuresOf(route)),
+        ...failures(refusalsOf(route)),
       }
     },
   }

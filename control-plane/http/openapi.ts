@@ -1,11 +1,12 @@
 /** The OpenAPI 3.1 document, from the routes and the zod schemas that validate their requests. */
 import { OpenAPIRegistry, OpenApiGeneratorV31, type RouteConfig } from '@asteasolutions/zod-to-openapi'
 import { type Permission, presetNames, presets } from '../access/permissions.ts'
-import { comparedWith, documentedAnswers } from './documented-answers.ts'
+import { documentedAnswers } from './documented-answers.ts'
 import { z } from './fields.ts'
 import { MAX_KEY_LENGTH } from './idempotency.ts'
 import { operationId } from './operation-id.ts'
 import { IF_MATCH } from './precondition.ts'
+import { comparedWith } from './refusals.ts'
 import { type AccessRule, type AnyRoute, isKeyed, takesIdempotencyKey } from './route.ts'
 
 /** A body that may be left out is one that may be `{}`. */
@@ -38,7 +39,10 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
   alone(
     '/metrics',
     "Prometheus' text format, for a platform key",
-    { 200: answers.plain('The metrics.', { 'text/plain': { schema: { type: 'string' } } }), ...answers.failures([401, 403, 429, 431, 503]) },
+    {
+      200: answers.plain('The metrics.', { 'text/plain': { schema: { type: 'string' } } }),
+      ...answers.failures(['unauthenticated', 'forbidden', 'rate_limited', 'headers_too_large', 'unavailable']),
+    },
     { security: [{ [bearer.name]: [] }] },
   )
   for (const definition of routes) {

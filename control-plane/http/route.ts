@@ -6,6 +6,7 @@
 import type { Readable } from 'node:stream'
 import type { z } from 'zod'
 import type { Defined } from '../../common/defined.ts'
+import type { ErrorCode } from '../../common/errors.ts'
 import type { Caller } from '../access/caller.ts'
 import type { Permission } from '../access/permissions.ts'
 import type { OpenId } from '../people/open-id.ts'
@@ -143,6 +144,8 @@ interface RouteFacts {
   ifMatch: IfMatchRule
   /** False for the few routes that are not about one tenant. */
   ofTenant?: boolean
+  /** The codes that its own work refuses with, beside those that follow from what is said here (`refusals.ts`). */
+  refusals?: readonly ErrorCode[]
   /** A type of body other than JSON, which is handed on as it arrives. Its answer is not kept for repeats. */
   takes?: 'text/csv'
 }

@@ -25,6 +25,14 @@ const wrong: [what: string, status: number, type: string, body: unknown, path: s
   ['a status that the route has not', 202, 'application/json', { now: '2024-03-15T00:00:00.000Z' }, '/test-clock', /status 202/],
   ['another type', 200, 'text/html', { now: '2024-03-15T00:00:00.000Z' }, '/test-clock', /text\/html/],
   ['a problem without its code', 404, 'application/problem+json', { type: 't', title: 't', status: 404, detail: 'd', requestId: 'r' }, '/payments/p', /code/],
+  [
+    'a code that the route does not have',
+    409,
+    'application/problem+json',
+    { type: 't', title: 't', status: 409, code: 'already_exists', detail: 'd', requestId: 'r' },
+    '/payments/p',
+    /enum/,
+  ],
   ['what is at no path of it', 200, 'text/html', {}, '/nowhere', undefined],
 ]
 

@@ -79,8 +79,19 @@ test('a body may be left out where {} says as much', (t) => {
 test('it says which failures a route can have', (t) => {
   const statuses = (at: string) => Object.keys(find(at).responses)
   t.deepEqual(statuses('get /v1/payments'), ['200', '400', '401', '403', '404', '409', '429', '431', '503', 'default'])
-  for (const status of ['409', '412', '413', '415', '422']) t.true(statuses('patch /v1/storefronts/{storefront}').includes(status), status)
+  for (const status of ['409', '412', '413', '415']) t.true(statuses('patch /v1/storefronts/{storefront}').includes(status), status)
   t.false(statuses('post /v1/tenants').includes('404'))
+})
+
+test('it says with which codes', (t) => {
+  const codes = (at: string, status: number): string[] => {
+    const name = find(at).responses[status]?.$ref?.split('/').at(-1) ?? ''
+    return document.components.responses[name].content['application/problem+json'].schema.allOf[1].properties.code.enum
+  }
+  t.deepEqual(codes('get /v1/payments', 409), ['not_allowed_in_state'])
+  t.deepEqual(codes('post /v1/storefronts', 409), ['already_exists', 'idempotency_in_progress', 'not_allowed_in_state', 'revision_conflict'])
+  t.deepEqual(codes('post /v1/subscriptions', 422), ['idempotency_key_reused', 'no_eligible_psp', 'set_too_large', 'unknown_reference'])
+  t.is(find('patch /v1/storefronts/{storefront}').responses[422], undefined)
 })
 
 test('nothing that has a name may be null: what may be says so where it is used', (t) => {

@@ -61,6 +61,7 @@ export const apiKeyRoutes = [
       name: name.optional().openapi({ description: 'What it is for.' }),
       expiresAt: instant.optional().openapi({ description: 'From then on it is refused. Left out: never.' }),
     }),
+    refusals: ['unknown_reference'],
     status: 201,
     answer: withSecret,
     handle: async ({ services, tenant, caller, body, newId }) => {

@@ -145,6 +145,7 @@ export const bundleRoutes = [
     storefront: 'body',
     ifMatch: ofNewDocument,
     body: postBody,
+    refusals: ['already_exists', 'unknown_reference'],
     status: 201,
     answer: bundleAnswer,
     handle: async ({ services, tenant, body, newId }) =>

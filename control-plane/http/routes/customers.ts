@@ -101,6 +101,7 @@ export const customerRoutes = [
     storefront: 'body',
     ifMatch: ofNewDocument,
     body: z.strictObject({ id: id.optional(), storefrontId: id, ...facts }).openapi('NewCustomer'),
+    refusals: ['already_exists', 'unknown_reference'],
     status: 201,
     answer: customerAnswer,
     handle: async ({ services, tenant, body, newId }) => {
@@ -239,6 +240,7 @@ export const customerRoutes = [
         path: ['amount'],
       })
       .openapi({ oneOf: [{ required: ['amount'] }, { required: ['used'] }] }),
+    refusals: ['unknown_reference'],
     status: 201,
     answer: z.object({ used: z.int(), limit: z.int().nullable(), remaining: z.int().nullable(), resetsAt: instant.nullable(), entitlementRevision: z.int() }),
     handle: async ({ services, tenant, body, newId }) => {

@@ -68,6 +68,7 @@ export const identityProviderRoutes = [
         clientSecret: z.string().min(1).max(2_000).optional().openapi({ description: 'Never answered. Left out: the one that is there stays, or none.' }),
       })
       .openapi('NewIdentityProvider'),
+    refusals: ['unknown_reference'],
     status: 200,
     answer: providerAnswer,
     handle: async ({ services, tenant, caller, body, ifMatch, origin }) =>

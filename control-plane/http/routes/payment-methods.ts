@@ -71,6 +71,7 @@ export const paymentMethodRoutes = [
     ifMatch: { document: 'the customer' },
     params,
     body: z.strictObject({ id: id.optional(), ...paymentMethodFields, position: position.optional() }).openapi('NewPaymentMethod'),
+    refusals: ['already_exists'],
     status: 201,
     answer,
     handle: async ({ services, tenant, params, body, ifMatch, newId }) => {

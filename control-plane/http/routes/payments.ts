@@ -79,6 +79,7 @@ export const paymentRoutes = [
     storefront: 'body',
     ifMatch: ofNewDocument,
     body: postBody,
+    refusals: ['unknown_reference', 'no_eligible_psp'],
     status: 201,
     answer: paymentAnswer,
     handle: async ({ services, tenant, body, newId }) => {

@@ -1,4 +1,3 @@
-import { present } from '../../../common/present.ts'
 import { changePspAccount, createPspAccount } from '../../catalog/psp-accounts.ts'
 import { keys } from '../../keys.ts'
 import { captureModes, type PspAccount, pspProviders } from '../../schemas/psp-account.ts'
@@ -95,6 +94,7 @@ export const pspAccountRoutes = [
     storefront: 'all',
     ifMatch: ofNewDocument,
     body: z.strictObject({ id, provider: z.enum(pspProviders), ...editable }),
+    refusals: ['already_exists'],
     status: 201,
     answer: pspAccountAnswer,
     handle: async ({ services, tenant, body }) =>

@@ -46,6 +46,7 @@ export const roleRoutes = [
     storefront: 'all',
     ifMatch: ofNewDocument,
     body: z.strictObject({ id, name: name.optional(), permissions: permissionList }).openapi('NewRole'),
+    refusals: ['already_exists'],
     status: 201,
     answer: roleAnswer,
     handle: async ({ services, tenant, caller, body }) =>

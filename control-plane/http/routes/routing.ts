@@ -28,6 +28,7 @@ export const routingRoutes = [
     storefront: 'body',
     ifMatch: { refused: 'it answers from no stored document' },
     body,
+    refusals: ['unknown_reference'],
     status: 200,
     answer: whyAnswer.extend({
       paymentId: z.string(),

@@ -108,6 +108,7 @@ export const settlementReportRoutes = [
     body: z
       .strictObject({ id: id.openapi({ description: "For example the payout's." }), account: id, ...range, lines: z.array(line).max(MAX_LINES) })
       .openapi('NewSettlementReport'),
+    refusals: ['already_exists', 'unknown_reference'],
     status: 201,
     answer: reportAnswer,
     handle: async ({ services, tenant, body, ifMatch, headers }) => {
@@ -137,6 +138,7 @@ export const settlementReportRoutes = [
       ...range,
     }),
     takes: 'text/csv',
+    refusals: ['already_exists', 'unknown_reference'],
     status: 201,
     answer: reportAnswer,
     handle: async ({ services, tenant, params, query, ifMatch, headers, stream }) => {

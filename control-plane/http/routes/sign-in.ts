@@ -95,6 +95,7 @@ export const signInRoutes = [
     ifMatch: noDocument,
     params,
     query: z.strictObject({ returnTo }),
+    refusals: ['not_found', 'unauthenticated'],
     status: 302,
     handle: async ({ openId, params, query, origin }) => {
       const { location, kept } = await openId.begin(params.tenant, `${origin}/v1/sign-in/${encodeURIComponent(params.tenant)}/callback`, query.returnTo)
@@ -111,6 +112,7 @@ export const signInRoutes = [
     ifMatch: noDocument,
     params,
     query: z.looseObject({}),
+    refusals: ['not_found', 'forbidden'],
     status: 302,
     handle: async ({ services, openId, params, query, origin, cookie, tellOf }) => {
       const url = new URL(`${origin}/v1/sign-in/${encodeURIComponent(params.tenant)}/callback`)
@@ -128,6 +130,7 @@ export const signInRoutes = [
     storefront: 'none',
     ifMatch: noDocument,
     ofTenant: false,
+    refusals: ['not_found'],
     status: 200,
     answer: signedIn,
     handle: async ({ caller, cookie }) => {

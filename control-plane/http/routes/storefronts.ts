@@ -158,6 +158,7 @@ export const storefrontRoutes = [
     storefront: 'all',
     ifMatch: ofNewDocument,
     body: storefrontBody,
+    refusals: ['already_exists'],
     status: 201,
     answer: storefrontAnswer,
     handle: async ({ services, tenant, body }) => answer(await createStorefront(services, tenant.tenantId, storefrontInput(body))),

@@ -109,6 +109,7 @@ export const subscriptionRoutes = [
     storefront: 'body',
     ifMatch: ofNewDocument,
     body: postBody,
+    refusals: ['unknown_reference', 'no_eligible_psp', 'set_too_large'],
     status: 201,
     answer: changedAnswer,
     handle: async ({ services, tenant, body, newId }) => changedSubscription(await createSubscription(services, tenant, newId('sub'), body)),
@@ -269,6 +270,7 @@ export const subscriptionRoutes = [
     ifMatch: { document: 'the subscription' },
     params,
     body: changeBody,
+    refusals: ['unknown_reference', 'set_too_large'],
     status: 200,
     answer: changedAnswer,
     handle: async (call) => changedSubscription(await changeSubscription(call.services, call.tenant, commandOf(call), call.body)),
@@ -282,6 +284,7 @@ export const subscriptionRoutes = [
     ifMatch: 'answer',
     params,
     body: changeBody,
+    refusals: ['unknown_reference', 'set_too_large'],
     status: 200,
     answer: previewAnswer,
     handle: async ({ services, tenant, params, body }) => {

@@ -54,6 +54,7 @@ export const tenantRoutes = [
     ifMatch: ofNewDocument,
     ofTenant: false,
     body,
+    refusals: ['already_exists'],
     status: 201,
     answer: tenantAnswer.extend({ apiKey: z.string().openapi({ description: 'Shown this once.' }) }),
     handle: async ({ services, body, newId }) => {
@@ -98,6 +99,7 @@ export const tenantRoutes = [
     query: z.strictObject({
       cancel: z.literal('now').optional().openapi({ description: 'Ends subscriptions at once; without, one that lives is a reason to refuse.' }),
     }),
+    refusals: ['not_allowed_in_state'],
     status: 200,
     answer: z
       .object({ id: z.string(), endingSince: instant })

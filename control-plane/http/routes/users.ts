@@ -50,6 +50,7 @@ export const userRoutes = [
     storefront: 'all',
     ifMatch: ofNewDocument,
     body: z.strictObject({ email: z.email().max(254), name: name.optional(), role, storefronts: storefronts.optional() }).openapi('NewUser'),
+    refusals: ['already_exists', 'unknown_reference'],
     status: 201,
     answer: invitedAnswer,
     handle: async ({ services, tenant, caller, body }) => shownOnce(await inviteUser(services, tenant.tenantId, caller, body)),
@@ -87,6 +88,7 @@ export const userRoutes = [
     ifMatch: { document: 'the user' },
     params,
     body: z.strictObject({ name: name.nullish(), role: role.optional(), storefronts: storefronts.nullish(), disabled: z.boolean().optional() }),
+    refusals: ['unknown_reference'],
     status: 200,
     answer: userAnswer,
     handle: async ({ services, tenant, caller, params, body, ifMatch }) =>

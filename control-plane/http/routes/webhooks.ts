@@ -14,6 +14,7 @@ export const webhookRoutes = [
     params: z.object({ tenant: id, account: id }),
     query: z.looseObject({}),
     body: z.unknown(),
+    refusals: ['signature_invalid'],
     status: 200,
     answer: z.object({ received: z.literal(true) }),
     handle: async ({ services, params, query, headers, rawBody }) => {
