@@ -6,6 +6,7 @@
 /** By what is permitted, as the OpenAPI document and `GET /v1/permissions` tell it. */
 export const permissionTexts = {
   'tenant:read': 'Read the tenant, and the time of a sandbox',
+  'tenant:write': 'Rename the tenant',
   'tenant:end': 'End the tenant, with everything of it',
   'test-clock:move': 'Move a sandbox forward in time',
   'catalog:read': 'Read storefronts and bundles, and ask how a payment would be routed',

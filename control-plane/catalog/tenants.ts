@@ -4,6 +4,7 @@
  */
 import { defined } from '../../common/defined.ts'
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
+import { present } from '../../common/present.ts'
 import { hashSecret, hintOf, newSecret, prefixOf } from '../access/secrets.ts'
 import { keys } from '../keys.ts'
 import type { Storefront } from '../schemas/storefront.ts'
@@ -39,6 +40,15 @@ export const createTenant = async (services: Services, input: TenantInput, apiKe
   })
   return { tenant: await finishTenant(services, created), apiKey: secret }
 }
+
+/** @throws AppError `not_found`, also for one that has ended, or `not_allowed_in_state` for one that is ending; what `check` throws. */
+export const changeTenant = (services: Services, tenantId: string, check: (tenant: Tenant) => void, change: { name?: string | undefined }): Promise<Tenant> =>
+  update(services.storage.tenants, keys.tenant(tenantId), (tenant) => {
+    if (tenant.ended) throw new AppError('not_found', 'no such tenant')
+    mustNotBeEnding(tenant)
+    check(tenant)
+    return { ...tenant, ...present(change) }
+  })
 
 /** Does what is still marked in the tenant's document; harmless to repeat. */
 export const finishTenant = async (services: Services, tenant: Tenant): Promise<Tenant> => {

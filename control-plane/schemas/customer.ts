@@ -59,4 +59,5 @@ export type Customer = DocumentOf<typeof fields>
 export type PaymentMethod = Customer['paymentMethods'][number]
 export const customerSchema = defineSchema(fields)
 customerSchema.index({ tenantId: 1, storefrontId: 1, createdAt: 1, _id: 1 })
+customerSchema.index({ tenantId: 1, storefrontId: 1, email: 1, createdAt: 1, _id: 1 })
 customerSchema.index({ repairAt: 1, _id: 1 })

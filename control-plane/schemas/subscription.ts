@@ -321,6 +321,7 @@ subscriptionSchema.index({ tenantId: 1, storefrontId: 1, status: 1, createdAt: 1
 subscriptionSchema.index({ tenantId: 1, storefrontId: 1, customerId: 1, createdAt: 1, _id: 1 })
 subscriptionSchema.index({ tenantId: 1, storefrontId: 1, customerId: 1, status: 1, createdAt: 1, _id: 1 })
 subscriptionSchema.index({ tenantId: 1, storefrontId: 1, bundleId: 1, createdAt: 1, _id: 1 })
+subscriptionSchema.index({ tenantId: 1, storefrontId: 1, bundleId: 1, status: 1, createdAt: 1, _id: 1 })
 subscriptionSchema.index({ clock: 1, dueAt: 1, _id: 1 })
 subscriptionSchema.index({ clock: 1, tenantId: 1, dueAt: 1, _id: 1 })
 subscriptionSchema.index({ repairAt: 1, _id: 1 })

@@ -47,6 +47,10 @@ const badInput: [method: string, path: string, body: unknown, status: number, co
   ['POST', '/tenants', { ...tenantDocument, storefronts: [{ id: 'x', currency: 'DOLLARS' }] }, 400, 'invalid_request', 'storefronts[0].currency'],
   ['POST', '/tenants', { ...tenantDocument, storefronts: [storefront, storefront] }, 400, 'invalid_request', 'storefronts'],
   ['POST', '/tenants', { ...tenantDocument, colour: 'red' }, 400, 'invalid_request', 'colour'],
+  ['GET', '/tenants?limit=0', undefined, 400, 'invalid_request', 'limit'],
+  ['PATCH', '/tenants/none', { name: 'None' }, 404, 'not_found', undefined],
+  ['PATCH', '/tenants/{tenant}', { name: '' }, 400, 'invalid_request', 'name'],
+  ['PATCH', '/tenants/{tenant}', { mode: 'live' }, 400, 'invalid_request', 'mode'],
   ['POST', '/api-keys', {}, 400, 'invalid_request', 'role'],
   ['POST', '/api-keys', { role: 'platform' }, 400, 'invalid_request', 'role'],
   ['POST', '/api-keys', { role: 'read', name: '' }, 400, 'invalid_request', 'name'],
@@ -218,6 +222,11 @@ const badInput: [method: string, path: string, body: unknown, status: number, co
   ['POST', '/subscriptions', { ...subscriptionDocument, paymentMethod: undefined }, 400, 'invalid_request', 'paymentMethod'],
   ['POST', '/subscriptions', { ...subscriptionDocument, paymentMethod: 7 }, 400, 'invalid_request', 'paymentMethod'],
   ['GET', '/subscriptions?customerId=c', undefined, 400, 'invalid_request', 'storefrontId'],
+  ['GET', '/storefronts/none/customers?email=a@example.com', undefined, 404, 'not_found', undefined],
+  ['GET', '/storefronts/us-store/customers?email=example.com', undefined, 400, 'invalid_request', 'email'],
+  ['GET', '/storefronts/us-store/customers?email=a@example.com&paymentId={pay}', undefined, 400, 'invalid_request', 'paymentId'],
+  ['GET', '/subscriptions?bundleId=pro-plan', undefined, 400, 'invalid_request', 'storefrontId'],
+  ['GET', '/subscriptions?storefrontId=us-store&bundleId=pro-plan&customerId=c', undefined, 400, 'invalid_request', 'bundleId'],
   ['GET', '/subscriptions?status=asleep', undefined, 400, 'invalid_request', 'status'],
   ['GET', '/subscriptions/none', undefined, 404, 'not_found', undefined],
   ['PATCH', '/subscriptions/none', {}, 404, 'not_found', undefined],
@@ -320,10 +329,10 @@ inWorlds(test, (story) => {
     const before = await everything(shop)
     const platform = httpClient(tollgate.http)
     for (const [method, path, body, status, code, field] of badInput) {
-      const api = path === '/tenants' ? platform : shop.api
+      const api = /^\/tenants(\?|$)/.test(path) ? platform : shop.api
       isProblem(
         t,
-        await api.call(method, path.replace('{sub}', sub).replaceAll('{pay}', payment.id), body),
+        await api.call(method, path.replace('{tenant}', shop.tenantId).replace('{sub}', sub).replaceAll('{pay}', payment.id), body),
         status,
         code,
         field,
@@ -350,6 +359,7 @@ inWorlds(test, (story) => {
     for (const { method, path, body, access } of routes) {
       if (!body || access === 'public') continue
       const where = path
+        .replace('{tenant}', shop.tenantId)
         .replace('{storefront}', 'us-store')
         .replace('{bundle}', 'pro-plan')
         .replace('{subscription}', sub)

@@ -2,6 +2,7 @@
 import test from 'ava'
 import { Reason } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import { eventually } from '../support/eventually.ts'
+import { httpClient } from '../support/http-client.ts'
 import { inWorlds } from '../support/in-worlds.ts'
 import { openShop } from '../support/shop.ts'
 
@@ -23,6 +24,37 @@ inWorlds(test, (story) => {
     t.is((await api.patch(at, { paymentMethods: null })).body.field, 'paymentMethods')
     t.is((await api.post('/customers', { id: 'd', storefrontId: 'us-store', email: null })).body.field, 'email')
     t.is((await api.patch(at, { email: 'new@example.com' })).body.email, 'new@example.com')
+  })
+
+  story('a customer is found by e-mail address, and by payment; until it is erased', async ({ t, tollgate }) => {
+    const { api, subscribe } = await openShop(t, tollgate)
+    const find = async (query: string, storefront = 'us-store', by = api) => (await by.get(`/storefronts/${storefront}/customers?${query}`)).body.data
+    const idsOf = async (email: string) => (await find(`email=${encodeURIComponent(email)}`)).map(({ id }: { id: string }) => id)
+    for (const [id, email] of Object.entries({ c: 'John+Shop@Example.com', d: 'john+shop@example.com', e: 'john@example.com' }))
+      t.is((await api.post('/customers', { id, storefrontId: 'us-store', email })).status, 201)
+    t.deepEqual(await idsOf('John+Shop@Example.com'), ['c', 'd'], 'as it is stored, or in small letters')
+    t.deepEqual(await idsOf('john+shop@example.com'), ['d'])
+    t.is((await find('email=John%2BShop@Example.com'))[0].email, 'John+Shop@Example.com')
+    t.deepEqual(await idsOf('ohn@example.com'), [], 'the whole address')
+    t.deepEqual(await find('email=john@example.com', 'eu-store'), [])
+    await api.patch('/storefronts/us-store/customers/d', { email: 'jane@example.com' })
+    await api.patch('/storefronts/us-store/customers/e', { email: null })
+    t.deepEqual([await idsOf('John+Shop@Example.com'), await idsOf('Jane@example.com'), await idsOf('john@example.com')], [['c'], ['d'], []])
+    const first = await api.get('/storefronts/us-store/customers?email=jane@example.com&limit=1')
+    t.deepEqual([first.body.data.length, first.body.nextCursor], [1, undefined])
+
+    const { payment } = (await subscribe('c')).body
+    const made = (await find(`paymentId=${payment.id}`)).map(({ id }: { id: string }) => id)
+    t.deepEqual(made, ['c'])
+    t.deepEqual(await find(`paymentId=${payment.id}`, 'eu-store'), [])
+    t.deepEqual(await find('paymentId=none'), [])
+
+    const limited = httpClient(tollgate.http, { key: (await api.post('/api-keys', { role: 'read', storefronts: ['eu-store'] })).body.secret })
+    t.is((await limited.get('/storefronts/us-store/customers?email=jane@example.com')).status, 403)
+    t.deepEqual(await find(`paymentId=${payment.id}`, 'eu-store', limited), [])
+
+    t.is((await api.call('DELETE', '/storefronts/us-store/customers/c?cancel=now')).status, 200)
+    t.deepEqual([await idsOf('John+Shop@Example.com'), await find(`paymentId=${payment.id}`)], [[], []])
   })
 
   story('a customer is erased everywhere, its books are kept under another name, and the id may be used anew', async ({ t, tollgate, grpc }) => {

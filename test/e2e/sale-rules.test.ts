@@ -41,6 +41,20 @@ inWorlds(test, (story) => {
     t.is((await buy(shop, 'late')).status, 201)
   })
 
+  story('who has a bundle is listed, also by status', async ({ t, tollgate }) => {
+    const shop = await openShop(t, tollgate)
+    await shop.api.post('/bundles', { ...bundleDocument, id: 'basic' })
+    const [first, second] = [(await buy(shop, 'a')).body, (await buy(shop, 'b')).body]
+    const other = (await buy(shop, 'c', { bundleId: 'basic' })).body
+    await shop.api.post(`/subscriptions/${first.id}/cancel`, { at: 'now' })
+    const list = async (query: string) => (await shop.api.get(`/subscriptions?storefrontId=us-store&${query}`)).body.data.map(({ id }: { id: string }) => id)
+    t.deepEqual(await list('bundleId=pro-plan'), [first.id, second.id])
+    t.deepEqual(await list('bundleId=pro-plan&status=active'), [second.id])
+    t.deepEqual(await list('bundleId=pro-plan&status=canceled'), [first.id])
+    t.deepEqual(await list('bundleId=basic'), [other.id])
+    t.deepEqual(await list('bundleId=none'), [])
+  })
+
   story('a bundle may be made off sale, and be offered to nobody', async ({ t, tollgate, grpc }) => {
     const shop = await openShop(t, tollgate)
     const soon = { ...bundleDocument, id: 'soon', entitlements: [{ type: 'feature_flag', value: 'soon' }], onSale: false }

@@ -27,8 +27,39 @@ inWorlds(test, (story) => {
     await eventually(async () => (await grpc.check(question)).reason === Reason.REASON_CUSTOMER_UNKNOWN)
     const platform = httpClient(tollgate.http)
     t.is((await platform.post('/tenants', { id: shop.tenantId, name: 'Again' })).status, 409)
+    t.is((await platform.patch(path, { name: 'Again' })).status, 409)
     const [told] = (await platform.get('/platform/audit-log?limit=1&action=delete%20/v1/tenants/{tenant}')).body.data
     t.like(told, { event: 'done', resource: { tenant: shop.tenantId } })
+  })
+
+  story('tenants are listed, and renamed', async ({ t, tollgate }) => {
+    const [shop, other] = [await openShop(t, tollgate), await openShop(t, tollgate)]
+    const platform = httpClient(tollgate.http)
+    const listed = async () => {
+      const found: { id: string }[] = []
+      for (let cursor = ''; ; ) {
+        const { body } = await platform.get(`/tenants?limit=2${cursor}`)
+        found.push(...body.data)
+        if (body.nextCursor === undefined) return found
+        cursor = `&cursor=${encodeURIComponent(body.nextCursor)}`
+      }
+    }
+    const path = `/tenants/${shop.tenantId}`
+    const ids = (await listed()).map(({ id }) => id)
+    t.true(ids.indexOf(shop.tenantId) >= 0 && ids.indexOf(shop.tenantId) < ids.indexOf(other.tenantId))
+    t.is((await shop.api.get('/tenants')).status, 403)
+
+    const { body: before, headers } = await shop.api.get(path)
+    const renamed = await shop.api.patch(path, { name: 'Renamed' }, { 'if-match': headers.get('etag') ?? '' })
+    t.deepEqual([renamed.status, renamed.body], [200, { ...before, name: 'Renamed' }])
+    t.is((await platform.patch(path, { name: 'Again' })).body.name, 'Again')
+    t.like(
+      (await listed()).find(({ id }) => id === shop.tenantId),
+      { name: 'Again', mode: 'sandbox' },
+    )
+    t.is((await other.api.patch(path, { name: 'Theirs' })).status, 404)
+    const billing = httpClient(tollgate.http, { key: (await shop.api.post('/api-keys', { role: 'billing' })).body.secret })
+    t.is((await billing.patch(path, { name: 'Theirs' })).status, 403)
   })
 
   story('everything that is kept of a customer is exported, and nothing that could be charged with', async ({ t, tollgate }) => {

@@ -68,6 +68,8 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
   const list = (path: string) => ({ path })
   return {
     'post /v1/tenants': { path: '/v1/tenants', body: { ...tenantDocument, id: 'other' }, headers: { authorization: `Bearer ${PLATFORM_KEY}` } },
+    'get /v1/tenants': { path: '/v1/tenants', headers: { authorization: `Bearer ${PLATFORM_KEY}` } },
+    'patch /v1/tenants/{tenant}': document(`/v1/tenants/${shop.tenantId}`, { name: 'Changed' }),
     'get /v1/tenants/{tenant}': document(`/v1/tenants/${shop.tenantId}`),
     'get /v1/caller': list('/v1/caller'),
     'get /v1/permissions': list('/v1/permissions'),

@@ -2,6 +2,7 @@ import { decideAll } from '../../../common/entitlements/decide.ts'
 import { changeCustomer } from '../../customers/change-customer.ts'
 import { createCustomer, getCustomer, MAX_PAYMENT_METHODS } from '../../customers/customers.ts'
 import { eraseCustomer } from '../../customers/erase-customer.ts'
+import { findCustomers } from '../../customers/find-customers.ts'
 import { toEntitlementSet } from '../../entitlements/publish-entitlements.ts'
 import { reportUsage } from '../../entitlements/report-usage.ts'
 import { keys } from '../../keys.ts'
@@ -113,21 +114,28 @@ export const customerRoutes = [
   route({
     method: 'get',
     path: '/v1/storefronts/{storefront}/customers',
-    summary: 'List the customers of a storefront',
+    summary: 'List the customers of a storefront, or find who is behind an e-mail address or a payment',
     access: 'customers:read',
     storefront: 'path',
     ifMatch: ofList,
     params: z.object({ storefront: id }),
-    query: z.strictObject(pageQuery),
+    query: z
+      .strictObject({
+        email: email
+          .optional()
+          .openapi({
+            description: 'The whole address as it is stored; one in capitals also finds an address in small letters. Several customers may have the same.',
+          }),
+        paymentId: id.optional().openapi({ description: 'Whose payment it is: one customer, or none.' }),
+        ...pageQuery,
+      })
+      .refine(({ email, paymentId }) => email === undefined || paymentId === undefined, { message: 'does not go with email', path: ['paymentId'] }),
     status: 200,
     answer: pageOf(customerAnswer),
-    handle: async ({ services, tenant, params, query }) => {
-      const { tenantId } = tenant
-      await services.storage.storefronts.get(keys.storefront(tenantId, params.storefront))
-      const page = await services.storage.customers.page({ where: { tenantId, storefrontId: params.storefront }, ...query })
-      const data = page.data.filter(({ erasing }) => !erasing)
-      return pageAnswer({ ...page, data }, (customer) => toCustomerAnswer(customer, tenantNow(services, tenant)))
-    },
+    handle: async ({ services, tenant, params, query: { email, paymentId, ...pages } }) =>
+      pageAnswer(await findCustomers(services, tenant.tenantId, params.storefront, { email, paymentId }, pages), (customer) =>
+        toCustomerAnswer(customer, tenantNow(services, tenant)),
+      ),
   }),
   route({
     method: 'get',

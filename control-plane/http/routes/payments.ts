@@ -1,14 +1,14 @@
-import { AppError, fieldError, isAppError } from '../../../common/errors.ts'
+import { AppError, isAppError } from '../../../common/errors.ts'
 import { keys } from '../../keys.ts'
 import { cancelAttempt } from '../../payments/give-up-attempt.ts'
 import { completeAttempt } from '../../payments/inquire-attempt.ts'
+import { listPayments } from '../../payments/list-payments.ts'
 import { payOnce, refundPayment } from '../../payments/one-time-payment.ts'
 import { cancelOneTime, payOneTimeNow } from '../../payments/present-customer.ts'
 import { resolveAttemptByHand, resolveRefundByHand } from '../../payments/resolve-by-hand.ts'
 import { declineClasses, type Payment, paymentStatuses } from '../../schemas/payment.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
 import type { Services } from '../../services.ts'
-import type { PageQuery } from '../../storage/storage.ts'
 import { payBill, withdrawChange } from '../../subscriptions/change-subscription.ts'
 import { resumePayment } from '../../subscriptions/resume-payment.ts'
 import { amountMinor, currency, id, keysOf, pageAnswer, pageOf, pageQuery, token, z } from '../fields.ts'
@@ -104,30 +104,10 @@ export const paymentRoutes = [
     }),
     status: 200,
     answer: pageOf(paymentAnswer),
-    handle: async ({ services, tenant, within, query }) => {
-      const { subscriptionId, storefrontId, customerId, status, ...pages } = query
-      if (within && status !== undefined) throw fieldError('invalid_request', 'status', 'is not for callers that are limited to some storefronts')
-      if (storefrontId !== undefined) mustBeWithin(within, storefrontId)
-      if (subscriptionId !== undefined) await mustBeOfStorefront(services, 'subscription', tenant.tenantId, subscriptionId, within)
-      if (status !== undefined && (subscriptionId ?? customerId ?? storefrontId) !== undefined)
-        throw fieldError('invalid_request', 'status', 'filters all payments of the tenant; leave the other filters out')
-      if ((storefrontId === undefined) !== (customerId === undefined)) {
-        const [missing, because] = storefrontId === undefined ? ['storefrontId', 'customerId'] : ['customerId', 'storefrontId']
-        throw fieldError('invalid_request', missing, `is needed with ${because}`)
-      }
-      if (subscriptionId !== undefined && customerId !== undefined)
-        throw fieldError('invalid_request', 'customerId', 'says nothing more with subscriptionId; leave it out')
-      const of: PageQuery['where'] =
-        status !== undefined
-          ? { status }
-          : subscriptionId !== undefined
-            ? { subscriptionId }
-            : storefrontId !== undefined && customerId !== undefined
-              ? { storefrontId, customerId }
-              : within
-                ? { storefrontId: within }
-                : {}
-      return pageAnswer(await services.storage.payments.page({ where: { tenantId: tenant.tenantId, ...of }, ...pages }), toPaymentAnswer)
+    handle: async ({ services, tenant, within, query: { limit, cursor, ...filter } }) => {
+      if (filter.storefrontId !== undefined) mustBeWithin(within, filter.storefrontId)
+      if (filter.subscriptionId !== undefined) await mustBeOfStorefront(services, 'subscription', tenant.tenantId, filter.subscriptionId, within)
+      return pageAnswer(await listPayments(services, tenant.tenantId, within, filter, { limit, cursor }), toPaymentAnswer)
     },
   }),
   route({

@@ -1,4 +1,3 @@
-import { fieldError } from '../../../common/errors.ts'
 import { subscriptionStatuses } from '../../schemas/subscription.ts'
 import { readSubscription } from '../../subscriptions/advance-subscription.ts'
 import {
@@ -12,6 +11,7 @@ import {
   resumeSubscription,
 } from '../../subscriptions/change-subscription.ts'
 import { billingCycles, createSubscription } from '../../subscriptions/create-subscription.ts'
+import { listSubscriptions } from '../../subscriptions/list-subscriptions.ts'
 import { timelineOf } from '../../subscriptions/timeline.ts'
 import { dateOrInstant, id, instant, iso, metadata, pageAnswer, pageOf, pageQuery, token, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
@@ -121,21 +121,18 @@ export const subscriptionRoutes = [
     access: 'subscriptions:read',
     storefront: 'within',
     ifMatch: ofList,
-    query: z.strictObject({ storefrontId: id.optional(), customerId: id.optional(), status: z.enum(subscriptionStatuses).optional(), ...pageQuery }),
+    query: z.strictObject({
+      storefrontId: id.optional(),
+      customerId: id.optional(),
+      bundleId: id.optional(),
+      status: z.enum(subscriptionStatuses).optional(),
+      ...pageQuery,
+    }),
     status: 200,
     answer: pageOf(subscriptionAnswer),
-    handle: async ({ services, tenant, within, query }) => {
-      const { limit, cursor, ...filters } = query
-      if (filters.storefrontId !== undefined) mustBeWithin(within, filters.storefrontId)
-      if (filters.customerId !== undefined && filters.storefrontId === undefined) {
-        throw fieldError('invalid_request', 'storefrontId', 'is needed with customerId: a customer is unique within its storefront only')
-      }
-      const where = Object.fromEntries(
-        Object.entries({ tenantId: tenant.tenantId, storefrontId: within, ...filters }).filter(
-          (entry): entry is [string, string | string[]] => entry[1] !== undefined,
-        ),
-      )
-      return pageAnswer(await services.storage.subscriptions.page({ where, limit, cursor }), toSubscriptionAnswer)
+    handle: async ({ services, tenant, within, query: { limit, cursor, ...filter } }) => {
+      if (filter.storefrontId !== undefined) mustBeWithin(within, filter.storefrontId)
+      return pageAnswer(await listSubscriptions(services, tenant.tenantId, within, filter, { limit, cursor }), toSubscriptionAnswer)
     },
   }),
   route({

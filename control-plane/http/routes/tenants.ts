@@ -1,13 +1,13 @@
 import { AppError } from '../../../common/errors.ts'
 import { endTenant } from '../../catalog/end-tenant.ts'
-import { createTenant, storefrontsOf } from '../../catalog/tenants.ts'
+import { changeTenant, createTenant, storefrontsOf } from '../../catalog/tenants.ts'
 import { keys } from '../../keys.ts'
 import type { Storefront } from '../../schemas/storefront.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
 import { tenantModes } from '../../schemas/tenant.ts'
-import { id, instant, iso, isoOrNull, name, z } from '../fields.ts'
+import { id, instant, iso, isoOrNull, name, pageAnswer, pageOf, pageQuery, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
-import { ofNewDocument, route } from '../route.ts'
+import { ofList, ofNewDocument, route } from '../route.ts'
 import { isWithin } from '../storefront-scope.ts'
 import { storefrontAnswer, storefrontBody, storefrontInput, toStorefrontAnswer } from './storefronts.ts'
 
@@ -35,13 +35,19 @@ const tenantAnswer = z
   })
   .openapi('Tenant')
 
-const toAnswer = (tenant: Tenant, storefronts: Storefront[]): z.output<typeof tenantAnswer> => ({
+const listedAnswer = tenantAnswer.omit({ storefronts: true }).openapi('ListedTenant')
+
+const toListed = (tenant: Tenant): z.output<typeof listedAnswer> => ({
   id: tenant.tenantId,
   name: tenant.name,
   mode: tenant.mode,
   testClock: isoOrNull(tenant.testNow),
-  storefronts: storefronts.map(toStorefrontAnswer),
   endingSince: isoOrNull(tenant.ending),
+})
+
+const toAnswer = (tenant: Tenant, storefronts: Storefront[]): z.output<typeof tenantAnswer> => ({
+  ...toListed(tenant),
+  storefronts: storefronts.map(toStorefrontAnswer),
 })
 
 export const tenantRoutes = [
@@ -61,6 +67,22 @@ export const tenantRoutes = [
       const input = { id: body.id ?? newId('tn'), name: body.name, mode: body.mode, storefronts: body.storefronts.map(storefrontInput) }
       const { tenant, apiKey } = await createTenant(services, input, newId('key'))
       return { body: { ...toAnswer(tenant, await storefrontsOf(services, tenant.tenantId)), apiKey }, revision: tenant.revision }
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/tenants',
+    summary: 'List tenants; a page may be short, or empty, while there is more',
+    access: 'platform',
+    storefront: 'none',
+    ifMatch: ofList,
+    ofTenant: false,
+    query: z.strictObject(pageQuery),
+    status: 200,
+    answer: pageOf(listedAnswer),
+    handle: async ({ services, query }) => {
+      const page = await services.storage.tenants.page({ where: {}, ...query })
+      return pageAnswer({ ...page, data: page.data.filter(({ ended }) => !ended) }, toListed)
     },
   }),
   route({
@@ -85,6 +107,24 @@ export const tenantRoutes = [
         ),
         revision: tenant.revision,
       }
+    },
+  }),
+  route({
+    method: 'patch',
+    path: '/v1/tenants/{tenant}',
+    summary: 'Rename a tenant; its id and its mode stay',
+    access: 'tenant:write',
+    storefront: 'all',
+    ifMatch: { document: 'the tenant' },
+    ofTenant: false,
+    params: z.object({ tenant: id }),
+    body: z.strictObject({ name: name.optional() }),
+    refusals: ['not_allowed_in_state'],
+    status: 200,
+    answer: tenantAnswer,
+    handle: async ({ services, params, body, ifMatch }) => {
+      const tenant = await changeTenant(services, params.tenant, mustMatch(ifMatch), body)
+      return { body: toAnswer(tenant, await storefrontsOf(services, tenant.tenantId)), revision: tenant.revision }
     },
   }),
   route({
