@@ -4,10 +4,14 @@ WORKDIR /tollgate
 COPY package.json package-lock.json .npmrc ./
 # The image has Node 24 itself, so the packages that bring it to other machines are left out.
 RUN npm ci --omit=dev --omit=optional --ignore-scripts
-# What is in the image and was written by others: their licences, and the list as CycloneDX.
+# What is in the image, or in a bundle in it, and was written by others: their licences, and the list as CycloneDX.
 COPY common ./common
 COPY cli ./cli
 RUN node cli/third-party.ts THIRD-PARTY-LICENSES.txt && node cli/sbom.ts sbom.cdx.json
+# Of the reference at /docs, the bundle that browsers load is all that is needed; what it was made of (300 MB) is in it.
+RUN cp -r node_modules/@scalar/api-reference /reference && npm uninstall --omit=dev --omit=optional --ignore-scripts @scalar/api-reference \
+  && mkdir -p node_modules/@scalar/api-reference/dist/browser && cd node_modules/@scalar/api-reference \
+  && cp /reference/package.json . && cp /reference/dist/index.js dist && cp /reference/dist/browser/standalone.js dist/browser
 
 FROM node:24-bookworm-slim
 WORKDIR /tollgate

@@ -22,6 +22,7 @@ import { audited, deniedEntry, signInEntry } from './audited.ts'
 import { cookieOf, setCookie } from './cookies.ts'
 import { type GivenAnswer, onceAKey, type StoredAnswer } from './idempotency.ts'
 import { openApiDocument } from './openapi.ts'
+import { addPages } from './pages.ts'
 import { checkAnswer, ifMatchOf } from './precondition.ts'
 import { toProblem, validationError } from './problem.ts'
 import { bodyOf, checkText, metered, readBody } from './request-body.ts'
@@ -66,10 +67,7 @@ export const createHttpApp = (options: HttpAppOptions): Koa => {
     context.type = options.metrics.contentType
     context.body = await options.metrics.text()
   })
-  const document = openApiDocument(routes)
-  router.get('/openapi.json', (context) => {
-    context.body = document
-  })
+  addPages(router, openApiDocument(routes))
   for (const definition of routes) {
     router[definition.method](definition.path.replace(/\{(\w+)\}/g, ':$1'), (context) => serve(context, definition, options))
   }

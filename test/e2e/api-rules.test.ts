@@ -352,6 +352,37 @@ inWorlds(test, (story) => {
     t.regex((await api.post('/tenants', {})).body.detail, /^name: is needed/)
   })
 
+  story('who comes with a browser finds a reference, all of which comes from here', async ({ t, tollgate }) => {
+    const get = (path: string, headers: Record<string, string> = {}) => fetch(`${tollgate.http}${path}`, { headers })
+    const page = await get('/docs')
+    t.is(page.status, 200)
+    t.is(page.headers.get('content-type'), 'text/html; charset=utf-8')
+    const policy = page.headers.get('content-security-policy') ?? ''
+    t.regex(policy, /^default-src 'none'; script-src 'self'; /)
+    for (const source of policy.replaceAll(';', ' ').split(/\s+/)) t.notRegex(source, /[.*]|^https?:|^ws|unsafe-eval/, 'no other host, and no text as code')
+    t.false(/script-src[^;]*unsafe-inline/.test(policy))
+    const html = await page.text()
+    const assets = [...html.matchAll(/\s(?:src|href)="([^"]*)"/g)].map(([, address]) => address ?? '')
+    t.deepEqual(assets, ['/openapi.json', '/docs/scalar.js', '/docs/start.js'])
+    for (const asset of assets) {
+      const { status, headers } = await get(asset)
+      t.is(status, 200, asset)
+      t.is(headers.get('cache-control'), 'public, no-cache', asset)
+      const again = await get(asset, { 'if-none-match': headers.get('etag') ?? '', 'cache-control': 'max-age=0' })
+      t.deepEqual([again.status, await again.text()], [304, ''], asset)
+    }
+    const start = await (await get('/docs/start.js')).text()
+    t.deepEqual([start.includes('"telemetry":false'), start.includes('"withDefaultFonts":false'), /https?:/.test(start)], [true, true, false])
+    t.regex(await (await get('/docs/scalar.js')).text(), /createApiReference/)
+
+    const welcome = await get('/', { accept: 'text/html,*/*;q=0.8' })
+    t.is(welcome.headers.get('content-type'), 'text/html; charset=utf-8')
+    t.regex(await welcome.text(), /href="\/docs"[\s\S]*href="\/openapi.json"/)
+    const told = await get('/', { accept: 'application/json' })
+    t.is(told.headers.get('vary'), 'Accept, Accept-Encoding')
+    t.like(await told.json(), { name: 'Tollgate', links: { '/docs': 'the reference of the HTTP API, to browse' } })
+  })
+
   story('every route that takes a body refuses what is not JSON, is too large, or has another type', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     const sub = (await shop.subscribe('c')).body.id
