@@ -8,11 +8,15 @@ import { operationId } from './operation-id.ts'
 import { IF_MATCH } from './precondition.ts'
 import { comparedWith } from './refusals.ts'
 import { type AccessRule, type AnyRoute, isKeyed, takesIdempotencyKey } from './route.ts'
+import { routeGroups } from './routes/index.ts'
 
 /** A body that may be left out is one that may be `{}`. */
 const isNeeded = (body: z.ZodType): boolean => !body.safeParse({}).success
 
 const state = (...values: [string, ...string[]]) => ({ 'application/json': { schema: z.object({ status: z.enum(values) }) } })
+
+/** What is no route: for those who run the process. */
+const OPERATION = 'Operation'
 
 /** As the document says it. */
 const whoMay = (access: AccessRule): string => {
@@ -29,7 +33,7 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
   const session = registry.registerComponent('securitySchemes', 'session', { type: 'apiKey', in: 'cookie', name: 'tollgate-session' })
   const answers = documentedAnswers(registry)
   const alone = (path: string, summary: string, responses: RouteConfig['responses'], more: Partial<RouteConfig> = {}) =>
-    registry.registerPath({ method: 'get', path, operationId: operationId('get', path), summary, responses, ...more })
+    registry.registerPath({ method: 'get', path, operationId: operationId('get', path), summary, tags: [OPERATION], responses, ...more })
   alone('/healthz', 'The process is up', { 200: answers.plain('Up.', state('ok')) })
   alone('/readyz', 'Everything it needs can be reached', {
     200: answers.plain('Ready.', state('ready')),
@@ -83,7 +87,7 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
       operationId: operationId(method, path),
       summary,
       description: whoMay(definition.access),
-      tags: [path.split('/')[2] ?? ''],
+      tags: routeGroups.filter((group) => group.routes.includes(definition)).map(({ tag }) => tag),
       ...(needsKey ? { security: [{ [bearer.name]: [] }, { [session.name]: [] }] } : {}),
       request: {
         ...(params ? { params } : {}),
@@ -98,5 +102,9 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
   return new OpenApiGeneratorV31(registry.definitions).generateDocument({
     openapi: '3.1.0',
     info: { title: 'Tollgate', version: '1', description: 'Subscription access: what is sold, who bought it, whether they paid, and what they may use.' },
+    tags: [
+      ...routeGroups.map(({ tag, about }) => ({ name: tag, description: about })),
+      { name: OPERATION, description: 'Whether the process is well, and this document.' },
+    ],
   })
 }

@@ -9,6 +9,8 @@ interface Header {
 }
 interface Operation {
   operationId?: string
+  summary?: string
+  tags?: string[]
   parameters?: { name: string; in: string }[]
   requestBody?: { required?: boolean }
   responses: Record<string, { $ref?: string; headers?: Record<string, Header> }>
@@ -37,6 +39,19 @@ test('every operation has a name of its own, that a program can have', (t) => {
     names.filter((name, n) => names.indexOf(name) !== n),
     [],
   )
+})
+
+test('every operation says what it does, and is in one group of those that are told of', (t) => {
+  const known = (document.tags as { name: string; description: string }[]).map(({ name }) => name)
+  for (const { at, operation } of operations) {
+    t.regex(operation.summary ?? '', /^\S.{3,}/, at)
+    t.deepEqual(
+      operation.tags?.map((tag) => known.includes(tag)),
+      [true],
+      at,
+    )
+  }
+  t.is(new Set(routes).size, routes.length)
 })
 
 test('the name follows from the method and the path', (t) => {

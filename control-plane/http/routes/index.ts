@@ -1,3 +1,4 @@
+import type { AnyRoute } from '../route.ts'
 import { apiKeyRoutes } from './api-keys.ts'
 import { auditLogRoutes } from './audit-log.ts'
 import { bundleRoutes } from './bundles.ts'
@@ -20,26 +21,32 @@ import { userRoutes } from './users.ts'
 import { webhookEventRoutes } from './webhook-events.ts'
 import { webhookRoutes } from './webhooks.ts'
 
-export const routes = [
-  ...tenantRoutes,
-  ...callerRoutes,
-  ...roleRoutes,
-  ...auditLogRoutes,
-  ...userRoutes,
-  ...identityProviderRoutes,
-  ...signInRoutes,
-  ...apiKeyRoutes,
-  ...storefrontRoutes,
-  ...pspAccountRoutes,
-  ...bundleRoutes,
-  ...customerRoutes,
-  ...customerExportRoutes,
-  ...paymentMethodRoutes,
-  ...subscriptionRoutes,
-  ...paymentRoutes,
-  ...routingRoutes,
-  ...settlementReportRoutes,
-  ...webhookRoutes,
-  ...webhookEventRoutes,
-  ...testClockRoutes,
+interface RouteGroup {
+  /** In the reference. */
+  tag: string
+  about: string
+  routes: AnyRoute[]
+}
+
+/** In the order in which a newcomer meets them. */
+export const routeGroups: RouteGroup[] = [
+  { tag: 'Tenants', about: 'The businesses that sell here, each apart from the others.', routes: tenantRoutes },
+  { tag: 'Storefronts', about: 'Where a tenant sells: with a currency, a time zone, routing of payments and rules of billing.', routes: storefrontRoutes },
+  { tag: 'PSP accounts', about: 'Accounts at payment service providers, which payments are routed over.', routes: [...pspAccountRoutes, ...routingRoutes] },
+  { tag: 'Bundles', about: 'What is sold: a price and entitlements, in versions.', routes: bundleRoutes },
+  {
+    tag: 'Customers',
+    about: 'Who buys, with payment methods; what they may use, and how much of it they have used.',
+    routes: [...customerRoutes, ...customerExportRoutes, ...paymentMethodRoutes],
+  },
+  { tag: 'Subscriptions', about: 'Who has bought what, and what happens to it.', routes: subscriptionRoutes },
+  { tag: 'Payments', about: 'Obligations to pay, with their attempts, refunds and disputes.', routes: paymentRoutes },
+  { tag: 'Settlement', about: 'What providers have paid out, matched to payments.', routes: settlementReportRoutes },
+  { tag: 'Webhooks', about: 'Events of providers, as they come in and as they are kept.', routes: [...webhookRoutes, ...webhookEventRoutes] },
+  { tag: 'Test clock', about: 'The time of a sandbox tenant.', routes: testClockRoutes },
+  { tag: 'Keys and roles', about: 'API keys, what they may do, and whose a key is.', routes: [...callerRoutes, ...apiKeyRoutes, ...roleRoutes] },
+  { tag: 'People', about: 'Who may sign in with a browser, and how they do.', routes: [...userRoutes, ...identityProviderRoutes, ...signInRoutes] },
+  { tag: 'Audit log', about: 'Who changed what.', routes: auditLogRoutes },
 ]
+
+export const routes: AnyRoute[] = routeGroups.flatMap((group) => group.routes)
