@@ -3,6 +3,7 @@
  * handle), one error mapping around all, and nothing about the business.
  */
 import { randomUUID } from 'node:crypto'
+import type { Readable } from 'node:stream'
 import Router, { type RouterContext } from '@koa/router'
 import Koa from 'koa'
 import helmet from 'koa-helmet'
@@ -16,9 +17,8 @@ import { derivedId, PLATFORM } from '../keys.ts'
 import type { Metrics } from '../metrics.ts'
 import { IdentityProviderAwayError, type OpenId } from '../people/open-id.ts'
 import type { Tenant } from '../schemas/tenant.ts'
-import type { User } from '../schemas/user.ts'
 import type { Services } from '../services.ts'
-import { audited, deniedEntry, signInEntry } from './audited.ts'
+import { type Asked, audited, deniedEntry, signInEntry } from './audited.ts'
 import { cookieOf, setCookie } from './cookies.ts'
 import { type GivenAnswer, onceAKey, type StoredAnswer } from './idempotency.ts'
 import { openApiDocument } from './openapi.ts'
@@ -26,7 +26,7 @@ import { addPages } from './pages.ts'
 import { checkAnswer, ifMatchOf } from './precondition.ts'
 import { toProblem, validationError } from './problem.ts'
 import { bodyOf, checkText, metered, readBody } from './request-body.ts'
-import { type AnyRoute, type Call, type CookieName, takesIdempotencyKey } from './route.ts'
+import { type AnyRoute, type Call, isKeyed, takesIdempotencyKey } from './route.ts'
 import { routes } from './routes/index.ts'
 import { checkStorefront } from './storefront-scope.ts'
 import { RateLimitedError } from './throttle.ts'
@@ -117,10 +117,11 @@ const validate = (schema: z.ZodType | undefined, value: unknown, part: 'body' | 
   return parsed.data
 }
 
+const askedOf = (context: RouterContext): Asked => ({ requestId: context.response.get('x-request-id'), from: context.ip })
+
 /** What was refused after its `begun` has its `done`: this is of what was refused before. */
 const tellOfDenial = async (context: RouterContext, definition: AnyRoute, { services, trail }: HttpAppOptions, caller: Caller): Promise<void> => {
-  const asked = { requestId: context.response.get('x-request-id'), from: context.ip }
-  const entry = context.state.isToldOf ? undefined : deniedEntry(services, caller, definition, asked)
+  const entry = context.state.isToldOf ? undefined : deniedEntry(services, caller, definition, askedOf(context))
   if (!entry || caller.tenantId === undefined) return
   await trail.append(caller.tenantId, entry).catch((error: unknown) => services.log.error({ err: error }, 'the audit log could not be told of a denial'))
 }
@@ -154,62 +155,88 @@ const mustNotContradict = ({ tenant }: { tenant?: string }, own: string | undefi
     throw fieldError('invalid_request', 'x-tn', `names another tenant than the path, which is about ${tenant}: leave it out`)
 }
 
-const answerCall = async (context: RouterContext, definition: AnyRoute, options: HttpAppOptions, caller: Caller): Promise<void> => {
-  const { services, trail } = options
-  const headers = headersOf(context)
-  const isPublic = definition.access === 'public'
-  // Who may not ask is not read.
+type AnyCall = Call<unknown, unknown, unknown>
+type NewId = AnyCall['newId']
+
+/** As received. */
+const rawBodyOf = ({ request }: RouterContext): string => (request as { rawBody?: string }).rawBody ?? ''
+
+/** The body, within its bounds, and of the type that the route takes. @throws AppError. @returns the stream of one that is handed on as it arrives. */
+const takeBody = async (context: RouterContext, definition: AnyRoute, { throttle }: HttpAppOptions, caller: Caller): Promise<Readable | undefined> => {
+  const keyed = isKeyed(definition)
   await readBody(context)
-  const rawBytes = (context.request as { rawBody?: string }).rawBody?.length ?? 0
-  if (!isPublic) await options.throttle.took(caller, rawBytes)
-  if (!isPublic || definition.guesses) checkText(context)
+  if (keyed) await throttle.took(caller, rawBodyOf(context).length)
+  if (keyed || definition.guesses) checkText(context)
   const streams = context.is('text/csv') === 'text/csv'
   if (streams && definition.takes !== 'text/csv') throw new AppError('unsupported_media_type', 'the body must be JSON: send Content-Type: application/json')
   if (!streams && definition.takes) throw new AppError('unsupported_media_type', `the body must be ${definition.takes}: send Content-Type: ${definition.takes}`)
-  if (!isPublic) mustNotContradict(context.params as { tenant?: string }, caller.tenantId, headers['x-tn'])
-  const tenant = isPublic || definition.ofTenant === false ? undefined : await tenantOfCall(services, caller, headers['x-tn'])
-  const asked = { requestId: context.response.get('x-request-id'), from: context.ip }
-  const call = {
-    services,
+  return streams ? metered(context.req, (bytes) => throttle.took(caller, bytes)) : undefined
+}
+
+/** The tenant that the call is about; undefined for the routes that are about none. @throws AppError. */
+const tenantOf = async (context: RouterContext, definition: AnyRoute, { services }: HttpAppOptions, caller: Caller): Promise<Tenant | undefined> => {
+  if (!isKeyed(definition)) return undefined
+  const named = headersOf(context)['x-tn']
+  mustNotContradict(context.params as { tenant?: string }, caller.tenantId, named)
+  return definition.ofTenant === false ? undefined : tenantOfCall(services, caller, named)
+}
+
+/** What the handler is given, once each part is as its schema has it. @throws AppError `invalid_request`. */
+const validated = (
+  context: RouterContext,
+  definition: AnyRoute,
+  options: HttpAppOptions,
+  { caller, tenant, stream }: Pick<AnyCall, 'caller' | 'stream'> & { tenant: Tenant | undefined },
+): Omit<AnyCall, 'newId'> => {
+  const headers = headersOf(context)
+  return {
+    services: options.services,
     caller,
     within: caller.storefronts,
+    // A route that is about no tenant does not look at it.
     tenant: tenant as Tenant,
     params: validate(definition.params, context.params, 'path'),
     query: validate(definition.query, context.query, 'query'),
     body: validate(definition.body, bodyOf(context), 'body'),
     ifMatch: ifMatchOf(definition.ifMatch, headers['if-match']),
     headers,
-    rawBody: (context.request as { rawBody?: string }).rawBody ?? '',
-    stream: streams ? metered(context.req, (bytes) => options.throttle.took(caller, bytes)) : undefined,
+    rawBody: rawBodyOf(context),
+    stream,
     origin: options.publicUrl(),
-    cookie: (name: CookieName) => cookieOf(context, options, name),
+    cookie: (name) => cookieOf(context, options, name),
     openId: options.openId,
-    tellOf: (user: User) => trail.append(user.tenantId, signInEntry(services, user, definition, asked)),
+    tellOf: (user) => options.trail.append(user.tenantId, signInEntry(options.services, user, definition, askedOf(context))),
     gone: () => goneSignal(context),
   }
-  await checkStorefront(services, definition.storefront, call as Call<unknown, unknown, unknown>)
-  const work = async (newId: Call<unknown, unknown, unknown>['newId']): Promise<GivenAnswer> => {
-    const whole = { ...call, newId } as Call<unknown, unknown, unknown>
-    // From here on it is told of by itself.
-    context.state.isToldOf = true
-    const answer = await audited(trail, definition, whole, asked, () => definition.handle(whole as never))
-    checkAnswer(definition.ifMatch, call.ifMatch, answer)
-    const { body, revision, isUnderWay, cookies = [], location } = answer
-    for (const cookie of cookies) setCookie(context, options, cookie)
-    if (location !== undefined) context.set('location', location)
-    return { status: definition.status, body, isUnderWay, ...(revision === undefined ? {} : { revision }) }
-  }
+}
 
-  const key = takesIdempotencyKey(definition) ? headers['idempotency-key'] : undefined
-  if (key === undefined) {
-    write(context, await work((prefix) => `${prefix}_${ulid(services.clock.nowMs())}`), definition.gives)
-    return
-  }
+/** What the route is for, told to the audit log. */
+const handled = async (context: RouterContext, definition: AnyRoute, options: HttpAppOptions, call: AnyCall): Promise<GivenAnswer> => {
+  // From here on it is told of by itself.
+  context.state.isToldOf = true
+  const answer = await audited(options.trail, definition, call, askedOf(context), () => definition.handle(call))
+  checkAnswer(definition.ifMatch, call.ifMatch, answer)
+  const { body, revision, isUnderWay, cookies = [], location } = answer
+  for (const cookie of cookies) setCookie(context, options, cookie)
+  if (location !== undefined) context.set('location', location)
+  return { status: definition.status, body, isUnderWay, ...(revision === undefined ? {} : { revision }) }
+}
+
+/** Once per Idempotency-Key, where there is one. */
+const onceAKeyOf = async (
+  context: RouterContext,
+  definition: AnyRoute,
+  { services }: HttpAppOptions,
+  call: Omit<AnyCall, 'newId'>,
+  work: (newId: NewId) => Promise<GivenAnswer>,
+): Promise<StoredAnswer> => {
+  const key = takesIdempotencyKey(definition) ? call.headers['idempotency-key'] : undefined
+  if (key === undefined) return work((prefix) => `${prefix}_${ulid(services.clock.nowMs())}`)
   const request = {
     key,
-    callerId: caller.id,
-    secret: secretIn(headers.authorization) ?? call.cookie('session') ?? '',
-    tenantId: tenant?.tenantId ?? PLATFORM,
+    callerId: call.caller.id,
+    secret: secretIn(call.headers.authorization) ?? call.cookie('session') ?? '',
+    tenantId: (call.tenant as Tenant | undefined)?.tenantId ?? PLATFORM,
     fingerprint: JSON.stringify([definition.method, context.path, call.body]),
   }
   const answer = await onceAKey(services, request, (seed) => {
@@ -220,7 +247,17 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, options:
     })
   })
   if (answer.replayed) context.set('idempotent-replayed', 'true')
-  write(context, answer)
+  return answer
+}
+
+/** The chain, once it is known that the caller may come here. */
+const answerCall = async (context: RouterContext, definition: AnyRoute, options: HttpAppOptions, caller: Caller): Promise<void> => {
+  const stream = await takeBody(context, definition, options, caller)
+  const tenant = await tenantOf(context, definition, options, caller)
+  const call = validated(context, definition, options, { caller, tenant, stream })
+  await checkStorefront(options.services, definition.storefront, call)
+  const answer = await onceAKeyOf(context, definition, options, call, (newId) => handled(context, definition, options, { ...call, newId }))
+  write(context, answer, definition.gives)
 }
 
 /** Nobody waits for the answer any more: long work that can be gone on with later stops. */

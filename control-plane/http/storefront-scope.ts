@@ -31,7 +31,7 @@ export const mustBeOfStorefront = async (
 type Named = Record<string, string | undefined>
 
 /** @throws AppError `forbidden` or `not_found`, as above. */
-export const checkStorefront = async (services: Services, rule: StorefrontRule, call: Call<unknown, unknown, unknown>): Promise<void> => {
+export const checkStorefront = async (services: Services, rule: StorefrontRule, call: Omit<Call<unknown, unknown, unknown>, 'newId'>): Promise<void> => {
   const { within } = call
   if (!within) return
   const [params, body] = [call.params as Named, call.body as Named]
