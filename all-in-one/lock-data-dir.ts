@@ -24,7 +24,7 @@ export const lockDataDir = (dataDir: string): { release(): void } => {
     lock.close()
     if (!(error instanceof Error && 'errcode' in error && error.errcode === BUSY)) throw toCannotStart(path, error)
     throw new ConfigError(
-      `DATA_DIR ${dataDir} is in use by another Tollgate. Stop that one, give this one a DATA_DIR of its own, or run several with NATS_URL (docs/operating.md).`,
+      `DATA_DIR ${dataDir} is in use by another Tollgate. Stop it, set another DATA_DIR for this one, or set NATS_URL to run several on the same data (docs/operating.md).`,
     )
   }
   return { release: () => lock.close() }

@@ -8,7 +8,7 @@ import { describeAnswer, describeExplanation } from './describe-answer.ts'
 import { sidecarToAsk } from './sidecar.ts'
 
 const USAGE =
-  'usage: npm run check -- [--explain] <tenant> <storefront> <customer> <entitlement> [amount]\nThe sidecar is the one at HOST:GRPC_PORT (127.0.0.1:50051) or GRPC_SOCKET; if it has SIDECAR_KEYS, give one of them in CALLER_KEY;\nif it serves TLS, its CA in CALLER_TLS_CA_FILE, and where it asks who you are CALLER_TLS_CERT_FILE and CALLER_TLS_KEY_FILE.'
+  'usage: npm run check -- [--explain] <tenant> <storefront> <customer> <entitlement> [amount]\nAsks the sidecar at HOST:GRPC_PORT (127.0.0.1:50051) or GRPC_SOCKET. If it has SIDECAR_KEYS, set CALLER_KEY to one of them.\nIf it serves TLS, set CALLER_TLS_CA_FILE to its CA; for mTLS, also set CALLER_TLS_CERT_FILE and CALLER_TLS_KEY_FILE.'
 
 const readArgs = () => {
   try {
@@ -21,7 +21,7 @@ const readArgs = () => {
 const run = async (): Promise<void> => {
   const { values, positionals } = readArgs()
   const [tenantId, storefrontId, customerId, entitlement, amount = '1', ...rest] = positionals
-  if (!/^\d{1,15}$/.test(amount)) throw new ConfigError(`amount must be a whole number from 0, and is ${JSON.stringify(amount)}`)
+  if (!/^\d{1,15}$/.test(amount)) throw new ConfigError(`amount must be a whole number, 0 or more, but is ${JSON.stringify(amount)}`)
   if (!tenantId || !storefrontId || !customerId || !entitlement || rest.length > 0) throw new ConfigError(USAGE)
   const sidecar = sidecarToAsk()
   try {

@@ -19,7 +19,8 @@ interface Subscribed {
 
 const run = async (): Promise<void> => {
   const { HOST, HTTP_PORT, PLATFORM_API_KEY } = readConfig()
-  if (!PLATFORM_API_KEY) throw new ConfigError('PLATFORM_API_KEY must be set, to the key that the server printed at its first start or was given.')
+  if (!PLATFORM_API_KEY)
+    throw new ConfigError("PLATFORM_API_KEY must be set to the server's key: the one that you gave it, or that it printed at its first start.")
   const base = `http://${HOST}:${HTTP_PORT}`
 
   /** @returns the answer; undefined when what was to be made is there already. */
@@ -30,7 +31,7 @@ const run = async (): Promise<void> => {
       headers: { authorization: `Bearer ${PLATFORM_API_KEY}`, 'content-type': 'application/json', ...(tenant ? { 'x-tn': tenant } : {}) },
     }).catch((error: Error) => {
       throw new ConfigError(
-        `no Tollgate answers at ${base} (${error.cause instanceof Error ? error.cause.message : error.message}); start one with npm start, or say where it is with HOST and HTTP_PORT`,
+        `no Tollgate answers at ${base} (${error.cause instanceof Error ? error.cause.message : error.message}); start one with npm start, or set HOST and HTTP_PORT to its address`,
       )
     })
     const said = (await answer.json()) as { detail?: string }

@@ -3,14 +3,14 @@ import { type CheckEntitlementResponse, type ExplainEntitlementResponse, Kind, t
 const words: Record<Reason, string> = {
   [Reason.REASON_UNSPECIFIED]: 'the sidecar gave no reason',
   [Reason.REASON_GRANTED]: 'granted',
-  [Reason.REASON_NOT_GRANTED]: 'nothing the customer bought has it',
-  [Reason.REASON_DISABLED]: 'it is switched off in the bundle',
+  [Reason.REASON_NOT_GRANTED]: 'nothing that the customer bought contains it',
+  [Reason.REASON_DISABLED]: 'the bundle switches it off',
   [Reason.REASON_EXPIRED]: 'its time is over',
   [Reason.REASON_LIMIT_EXCEEDED]: 'the limit is reached',
-  [Reason.REASON_CUSTOMER_UNKNOWN]: 'the sidecar knows no such customer; is the tenant, storefront or customer spelt otherwise?',
-  [Reason.REASON_SUBSCRIPTION_INACTIVE]: 'the subscription that has it gives no access at present',
-  [Reason.REASON_FALLBACK]: 'the configured fallback answered',
-  [Reason.UNRECOGNIZED]: 'a reason that this version does not know',
+  [Reason.REASON_CUSTOMER_UNKNOWN]: 'the sidecar knows no such customer; check the spelling of tenant, storefront and customer',
+  [Reason.REASON_SUBSCRIPTION_INACTIVE]: 'the subscription that contains it gives no access at present',
+  [Reason.REASON_FALLBACK]: 'the configured fallback was used',
+  [Reason.UNRECOGNIZED]: 'the sidecar gave a reason that this version does not know',
 }
 
 /** A sidecar's answer as a person wants to read it; several lines. */
@@ -22,7 +22,7 @@ export const describeAnswer = (answer: CheckEntitlementResponse): string => {
   if (answer.resetsAt) lines.push(`  resets     ${answer.resetsAt.toISOString()}`)
   if (answer.validUntil) lines.push(`  until      ${answer.validUntil.toISOString()}, unless something happens before`)
   if (answer.bundleId) lines.push(`  through    bundle ${answer.bundleId}, subscription ${answer.subscriptionId}`)
-  const asOf = answer.asOf?.getTime() ? `known to be current at ${answer.asOf.toISOString()} (system time)` : 'never known to be current'
+  const asOf = answer.asOf?.getTime() ? `last known to be current at ${answer.asOf.toISOString()} (system time)` : 'never known to be current'
   lines.push(`  revision   ${answer.revision}, ${asOf}${answer.stale ? ' (STALE)' : ''}`)
   return lines.join('\n')
 }
@@ -42,5 +42,5 @@ export const describeExplanation = ({ holdings, offers }: ExplainEntitlementResp
     return `  held       ${subscriptionId} of ${bundleId}, ${status}, ${day(periodStart)} to ${day(periodEnd)}, ${paid}`
   })
   lines.push(...offers.map((offer) => `  offered    ${offer.bundleId} (${offer.name}) ${grantOf(offer)}`))
-  return lines.length > 0 ? lines.join('\n') : '  held       nothing that has it, and no bundle of the storefront does'
+  return lines.length > 0 ? lines.join('\n') : '  held       nothing that contains it, and no bundle of the storefront offers it'
 }

@@ -10,7 +10,7 @@ import { runCommand } from '../common/process.ts'
 import { writeNatsConfig } from './nats-config/write.ts'
 
 const USAGE =
-  'usage: npm run nats:config -- --out DIR [--sidecar NAME=TENANT,TENANT]... [--remove NAME]... [--bucket NAME] [--tls CERT KEY CA]\nNAME=* is a sidecar of all tenants. CERT and KEY are the server’s, CA is whom programs trust: paths of PEM files.'
+  'usage: npm run nats:config -- --out DIR [--sidecar NAME=TENANT,TENANT]... [--remove NAME]... [--bucket NAME] [--tls CERT KEY CA]\nNAME=* is a sidecar of all tenants. CERT, KEY and CA are paths of PEM files: the server’s certificate and key, and the CA that clients trust.'
 
 const readArgs = () => {
   try {
@@ -38,8 +38,8 @@ const sidecarOf = (text: string): { name: string; tenants: string[] | undefined 
   if (name === undefined || tenants === undefined)
     throw new ConfigError(`--sidecar ${text}: must be NAME=TENANT,TENANT or NAME=*; a name has letters, digits, _ and -\n${USAGE}`)
   const ids = tenants.split(',').map((id) => id.trim())
-  if (ids.includes('')) throw new ConfigError(`--sidecar ${text}: a tenant has no id`)
-  if (ids.includes('*') && ids.length > 1) throw new ConfigError(`--sidecar ${text}: * is all tenants, and stands alone`)
+  if (ids.includes('')) throw new ConfigError(`--sidecar ${text}: a tenant id is empty`)
+  if (ids.includes('*') && ids.length > 1) throw new ConfigError(`--sidecar ${text}: * means all tenants, so name no others`)
   return { name, tenants: ids[0] === '*' ? undefined : [...new Set(ids)] }
 }
 

@@ -19,7 +19,7 @@ const readLine = (text: string, number: number): DecisionLine => {
   } catch {
     // Said below.
   }
-  throw new Error(`line ${number} is not one of a decision log`)
+  throw new Error(`line ${number} is not from a decision log`)
 }
 
 /** @param lines JSON, as the decision log has them. What a fallback answered was not decided, and is taken as it is. @throws Error that names a line which is none. */

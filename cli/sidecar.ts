@@ -31,9 +31,9 @@ const read = (variable: string, path: string): Buffer => {
 
 /** Plaintext without a CA; with one, TLS, and a certificate if there is one to show. @throws ConfigError */
 const credentialsOf = ({ CALLER_TLS_CA_FILE: ca, CALLER_TLS_CERT_FILE: cert, CALLER_TLS_KEY_FILE: key }: Config): ChannelCredentials => {
-  if ((cert === undefined) !== (key === undefined)) throw new ConfigError('CALLER_TLS_CERT_FILE and CALLER_TLS_KEY_FILE have to be set together')
+  if ((cert === undefined) !== (key === undefined)) throw new ConfigError('CALLER_TLS_CERT_FILE and CALLER_TLS_KEY_FILE must be set together')
   if (ca === undefined) {
-    if (cert !== undefined) throw new ConfigError('CALLER_TLS_CERT_FILE is of use only together with CALLER_TLS_CA_FILE: set that to the CA of the sidecar')
+    if (cert !== undefined) throw new ConfigError("CALLER_TLS_CERT_FILE needs CALLER_TLS_CA_FILE: set it to the sidecar's CA")
     return credentials.createInsecure()
   }
   const trusted = read('CALLER_TLS_CA_FILE', ca)
@@ -42,18 +42,20 @@ const credentialsOf = ({ CALLER_TLS_CA_FILE: ca, CALLER_TLS_CERT_FILE: cert, CAL
     return credentials.createSsl(trusted, read('CALLER_TLS_KEY_FILE', key), read('CALLER_TLS_CERT_FILE', cert))
   } catch (error) {
     if (error instanceof ConfigError) throw error
-    throw new ConfigError(`the CALLER_TLS_ files cannot be used: ${(error as Error).message}`)
+    throw new ConfigError(`the files named by CALLER_TLS_… cannot be used: ${(error as Error).message}`)
   }
 }
 
 const whatFailed = ({ code, details }: ServiceError, { CALLER_TLS_CA_FILE: ca, CALLER_TLS_CERT_FILE: cert, CALLER_KEY: key }: Config): string => {
-  if (code === Status.UNAUTHENTICATED) return `${details}; ${key === undefined ? 'set CALLER_KEY to it' : 'CALLER_KEY is none that it takes'}`
+  if (code === Status.UNAUTHENTICATED) return `${details}; ${key === undefined ? 'set CALLER_KEY to one of its keys' : 'CALLER_KEY is not one of its keys'}`
   if (code !== Status.UNAVAILABLE || !details.startsWith('No connection established')) return details
-  if (/ECONNREFUSED|ENOENT/.test(details)) return 'nobody listens there. Start one with npm start, or say where it is with HOST and GRPC_PORT, or GRPC_SOCKET'
-  const trust = ca === undefined ? 'set CALLER_TLS_CA_FILE to its CA' : 'CALLER_TLS_CA_FILE has to be its CA'
+  if (/ECONNREFUSED|ENOENT/.test(details)) return 'nothing listens there. Start one with npm start, or set HOST and GRPC_PORT, or GRPC_SOCKET, to its address'
+  const trust = ca === undefined ? 'set CALLER_TLS_CA_FILE to its CA' : 'CALLER_TLS_CA_FILE must be its CA'
   const shown =
-    cert === undefined ? '; if it asks who calls, set CALLER_TLS_CERT_FILE and CALLER_TLS_KEY_FILE too' : ', and its CA has to have signed CALLER_TLS_CERT_FILE'
-  return `no connection came about. If it serves TLS, ${trust}${shown}`
+    cert === undefined
+      ? '; if it requires a client certificate, also set CALLER_TLS_CERT_FILE and CALLER_TLS_KEY_FILE'
+      : ', and CALLER_TLS_CERT_FILE must be signed by the CA that it trusts'
+  return `could not connect. If it serves TLS, ${trust}${shown}`
 }
 
 /** @throws ConfigError when the environment is wrong. */
@@ -69,7 +71,7 @@ export const sidecarToAsk = (): SidecarToAsk => {
   const told = <T>(act: (done: (error: ServiceError | null, answer: T) => void) => void): Promise<T> =>
     new Promise((resolve, reject) => {
       act((error, answer) => {
-        if (error) reject(new ConfigError(`the sidecar at ${address} did not answer the question: ${whatFailed(error, config)}`))
+        if (error) reject(new ConfigError(`the sidecar at ${address} did not answer: ${whatFailed(error, config)}`))
         else resolve(answer)
       })
     })

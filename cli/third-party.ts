@@ -48,7 +48,7 @@ if (import.meta.main)
   await runCommand(async () => {
     const rule = '-'.repeat(80)
     const parts = thirdParties(process.cwd()).map(({ name, version, license, text }) => `${name} ${version}: ${license}\n${text && `\n${text}\n`}`)
-    const whole = `What Tollgate runs with, and was written by others.\n${rule}\n${parts.join(`${rule}\n`)}`
+    const whole = `Third-party software that Tollgate runs with.\n${rule}\n${parts.join(`${rule}\n`)}`
     const [, , file] = process.argv
     if (file === undefined) process.stdout.write(whole)
     else writeFileSync(file, whole)

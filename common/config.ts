@@ -16,7 +16,7 @@ const milliseconds = (fallback: number) => z.coerce.number().int().min(1).defaul
 const bytes = (fallback: number) =>
   z
     .string()
-    .regex(/^\d{1,15} ?([KMG]iB)?$/, 'must be a number of bytes, or one with KiB, MiB or GiB')
+    .regex(/^\d{1,15} ?([KMG]iB)?$/, 'must be a number of bytes, such as 1048576, 256MiB or 1GiB')
     .transform((text) => Number.parseInt(text, 10) * 1024 ** ['', 'K', 'M', 'G'].indexOf(/([KMG])iB$/.exec(text)?.[1] ?? ''))
     .refine((count) => count >= 1024 * 1024 && count <= 4 * 1024 ** 3, 'must be between 1MiB and 4GiB')
     .default(fallback)
@@ -77,7 +77,7 @@ const environment = z.object({
   /** Where JetStream is asked, for users of an account that imports it. */
   NATS_API_PREFIX: z
     .string()
-    .regex(/^[A-Za-z0-9_$-]+(\.[A-Za-z0-9_$-]+)*$/, 'must be a subject without wildcards, as tollgate.js or $JS.hub.API')
+    .regex(/^[A-Za-z0-9_$-]+(\.[A-Za-z0-9_$-]+)*$/, 'must be a subject without wildcards, such as tollgate.js or $JS.hub.API')
     .optional(),
   NATS_REPLICAS: z.coerce.number().int().min(1).max(5).optional(),
   NATS_PLACEMENT_CLUSTER: z.string().min(1).optional(),
@@ -90,7 +90,7 @@ const environment = z.object({
   SIDECAR_TENANTS: z
     .string()
     .transform((text) => text.split(',').map((one) => one.trim()))
-    .refine((ids) => ids.every((id) => id !== ''), 'must be ids of tenants, separated by commas')
+    .refine((ids) => ids.every((id) => id !== ''), 'must be tenant ids, separated by commas')
     .optional(),
   /** `production` makes a start refuse what is unsafe; storage on MongoDB does as well. */
   NODE_ENV: z.string().optional(),
@@ -98,9 +98,9 @@ const environment = z.object({
   PLATFORM_API_KEY: z
     .string()
     .transform((text) => text.split(','))
-    .refine((all) => all.length <= 2, 'must be one key, or two separated by a comma while one takes the place of the other')
+    .refine((all) => all.length <= 2, 'must be one key, or two separated by a comma while you change it')
     .refine((all) => all.every((one) => one.length >= 16), 'must have at least 16 characters')
-    .refine((all) => all.every((one) => new Set(one).size >= 8), 'is easily guessed: make one with openssl rand -base64 32')
+    .refine((all) => all.every((one) => new Set(one).size >= 8), 'is easily guessed; create one with openssl rand -base64 32')
     .optional(),
   ALLOW_PLAIN_SECRETS: yesOrNo,
   SIDECAR_OPEN: yesOrNo,
@@ -143,7 +143,7 @@ const environment = z.object({
   WORKER_CONCURRENCY: z.coerce.number().int().min(1).max(2_000).default(128),
   CACHE_MAX_BYTES: bytes(256 * 1024 * 1024),
   MAX_STALENESS_MS: milliseconds(60_000),
-  GRPC_SOCKET: z.string().min(1).max(100, 'must not be longer than 100 characters: systems allow no longer paths of sockets').optional(),
+  GRPC_SOCKET: z.string().min(1).max(100, 'must not be longer than 100 characters: operating systems limit the paths of sockets').optional(),
   TLS_CERT_FILE: z.string().min(1).optional(),
   TLS_KEY_FILE: z.string().min(1).optional(),
   TLS_CLIENT_CA_FILE: z.string().min(1).optional(),
@@ -187,9 +187,9 @@ export const sqliteFileOf = ({ DATA_DIR }: Pick<Config, 'DATA_DIR'>): string => 
 /** Why a port could not be listened on, in words that name the variable. */
 export const cannotListen = (variable: string, port: number, cause: NodeJS.ErrnoException): Error => {
   if (cause.code === 'EADDRINUSE')
-    return new ConfigError(`${variable}: port ${port} is in use by another process; set ${variable} to another, or to 0 for any that is free`)
-  if (cause.code === 'EACCES') return new ConfigError(`${variable}: this user may not listen on port ${port}`)
-  if (cause.code === 'EADDRNOTAVAIL') return new ConfigError('HOST: this machine has no such address')
+    return new ConfigError(`${variable}: port ${port} is in use by another process; set ${variable} to another port, or to 0 for any free port`)
+  if (cause.code === 'EACCES') return new ConfigError(`${variable}: this user is not allowed to listen on port ${port}; choose another port`)
+  if (cause.code === 'EADDRNOTAVAIL') return new ConfigError('HOST: this machine has no such address; choose one of its own')
   return cause
 }
 
@@ -212,7 +212,7 @@ const withSecretFiles = (env: Record<string, string | undefined>, lines: string[
   for (const name of secrets) {
     const file = env[`${name}_FILE`]
     if (file === undefined) continue
-    if (env[name] !== undefined) lines.push(`  ${name}: is set, and ${name}_FILE too: set one of them`)
+    if (env[name] !== undefined) lines.push(`  ${name}: is set, and so is ${name}_FILE; set only one of them`)
     try {
       read[name] = readFileSync(file, 'utf8').trim()
       if (read[name] === '') lines.push(`  ${name}_FILE: the file is empty`)
@@ -231,7 +231,7 @@ export const readConfig = (env: NodeJS.ProcessEnv = process.env): Config => {
   const parsed = environment.safeParse(withSecretFiles(present, lines))
   if (parsed.success && lines.length === 0) return parsed.data
   lines.push(...(parsed.error?.issues ?? []).map((issue) => `  ${issue.path.join('.')}: ${issue.message}`))
-  throw new ConfigError(`The environment is not usable:\n${lines.join('\n')}`)
+  throw new ConfigError(`These environment variables are wrong:\n${lines.join('\n')}`)
 }
 
 /** How many letters may be wrong, of names so long at least. */

@@ -27,7 +27,7 @@ export const createFaults = (log: Pick<Log, 'error'>, clock: Pick<Clock, 'nowMs'
       count += 1
       const now = Math.floor(clock.nowMs() / MINUTE_MS)
       if (now !== minute) {
-        if (untold > 0) log.error({ faults: untold }, 'as many more faults as that were not logged')
+        if (untold > 0) log.error({ faults: untold }, 'this many more faults were not logged')
         minute = now
         told = 0
         untold = 0

@@ -33,7 +33,7 @@ export const formatMoney = (amountMinor: number, currency: string): string => {
  * @throws RangeError unless all three are whole numbers and `whole` is above zero.
  */
 export const shareOf = (amountMinor: number, part: number, whole: number): number => {
-  if (whole <= 0) throw new RangeError(`not a whole to take a part of: ${whole}`)
+  if (whole <= 0) throw new RangeError(`cannot take a part of ${whole}`)
   const [scaled, divisor] = [BigInt(amountMinor) * BigInt(part), BigInt(whole)]
   const magnitude = scaled < 0n ? -scaled : scaled
   const rounded = Number((2n * magnitude + divisor) / (2n * divisor))

@@ -13,7 +13,7 @@ export interface Running {
 
 /** What was meant for us and is read by nobody would go unnoticed. */
 export const warnOfMisspelt = (): void => {
-  for (const { name, meant } of misspelt()) process.stderr.write(`WARNING: the variable ${name} is not read; is ${meant} meant?\n`)
+  for (const { name, meant } of misspelt()) process.stderr.write(`WARNING: Tollgate does not read the variable ${name}; did you mean ${meant}?\n`)
 }
 
 /** A command that does one thing and ends: what goes wrong is one line on standard error, and the exit code. */

@@ -16,12 +16,13 @@ export const checkControlPlaneIsSafe = (config: Config, log: Log): void => {
   if (isProduction(config)) {
     if (isPlain)
       why.push(
-        '  CREDENTIALS_KEY: must be set, or the secrets of payment providers are stored as they are: npm run keys:init makes one (ALLOW_PLAIN_SECRETS=true says that this is meant)',
+        '  CREDENTIALS_KEY: must be set, or the secrets of payment providers are stored unencrypted; npm run keys:init creates one (ALLOW_PLAIN_SECRETS=true allows a start without it)',
       )
     if (config.PLATFORM_API_KEY?.some((key) => key.length < LEAST_PLATFORM_KEY))
-      why.push(`  PLATFORM_API_KEY: must have at least ${LEAST_PLATFORM_KEY} characters in production: openssl rand -base64 32 makes one`)
-  } else if (isPlain) log.warn('CREDENTIALS_KEY is not set: the secrets of payment providers are stored as they are, which is for trying things out')
-  if (why.length > 0) throw new ConfigError(`This would not be safe in production (NODE_ENV=production, or storage on MongoDB):\n${why.join('\n')}`)
+      why.push(`  PLATFORM_API_KEY: must have at least ${LEAST_PLATFORM_KEY} characters in production; openssl rand -base64 32 creates one`)
+  } else if (isPlain)
+    log.warn('CREDENTIALS_KEY is not set: the secrets of payment providers are stored unencrypted, which is acceptable only for trying Tollgate out')
+  if (why.length > 0) throw new ConfigError(`These settings are not safe in production (NODE_ENV=production, or storage on MongoDB):\n${why.join('\n')}`)
 }
 
 const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
@@ -35,10 +36,10 @@ export const checkSidecarIsSafe = (config: Config): void => {
   if (config.TLS_CLIENT_CA_FILE !== undefined && config.SIDECAR_HTTP_PORT === undefined) return
   throw new ConfigError(
     [
-      `HOST is ${config.HOST}, so that whoever reaches this sidecar could ask about every customer. One of these has to be said:`,
-      '  SIDECAR_KEYS: who may ask, and about which tenants; or',
-      '  TLS_CLIENT_CA_FILE: whose certificates callers show (without SIDECAR_HTTP_PORT, where none are asked for); or',
-      '  HOST=127.0.0.1, or GRPC_SOCKET, where only this machine reaches it; or',
+      `HOST is ${config.HOST}, so anyone who can reach this sidecar could ask about every customer. Set one of these:`,
+      '  SIDECAR_KEYS: which keys may ask, and about which tenants; or',
+      "  TLS_CLIENT_CA_FILE: the CA that signs callers' certificates (without SIDECAR_HTTP_PORT, which asks for none); or",
+      '  HOST=127.0.0.1, or GRPC_SOCKET: only this machine can reach it; or',
       '  SIDECAR_OPEN=true: everybody may ask.',
     ].join('\n'),
   )

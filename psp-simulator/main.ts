@@ -8,7 +8,7 @@ import { startPspSimulator } from './server.ts'
 
 await runProcess(async () => {
   const config = readConfig()
-  if (!config.SIMULATOR_WEBHOOK_SECRET) throw new ConfigError('SIMULATOR_WEBHOOK_SECRET must be set to what the control planes have')
+  if (!config.SIMULATOR_WEBHOOK_SECRET) throw new ConfigError('SIMULATOR_WEBHOOK_SECRET must be set to the same value as at the control planes')
   const simulator = await startPspSimulator({
     host: config.HOST,
     port: config.SIMULATOR_PORT,

@@ -94,7 +94,7 @@ export const startPspSimulator = async (options: PspSimulatorOptions): Promise<P
     const known = ledger.find(account, body.reference)
     if (known && (known.amount !== body.amount || known.currency !== body.currency)) {
       context.status = 422
-      context.body = { error: 'this reference was used for another charge' }
+      context.body = { error: 'this reference was already used for another charge' }
       return
     }
     const behaviour = behaviourOf(body.token, name, body.authenticate)
@@ -155,11 +155,11 @@ export const startPspSimulator = async (options: PspSimulatorOptions): Promise<P
     const refund = charge && bank.refund(charge, reference, amount, bank.momentFor(charge, body.now))
     if (refund && (refund.amount !== amount || refund.chargeReference !== chargeReference)) {
       context.status = 422
-      context.body = { error: 'this reference was used for another refund' }
+      context.body = { error: 'this reference was already used for another refund' }
     } else if (refund) answerRefund(context, refund)
     else {
       context.status = 422
-      context.body = { error: 'the charge has not that much left to refund' }
+      context.body = { error: 'the amount is more than what is left of the charge' }
     }
   })
   router.get('/v1/accounts/:tenant/:account/refunds/:reference', (context) => {

@@ -62,7 +62,7 @@ export const startWebhookSender = (options: { ledger: Ledger; bank: Bank; secret
           waiting.add(about)
           continue
         }
-        log.warn({ event: event.id }, 'simulator: webhook given up')
+        log.warn({ event: event.id }, 'simulator: gave up on a webhook')
       }
       tries.delete(event.id)
       ledger.removeEvent(event.id)

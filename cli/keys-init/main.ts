@@ -21,14 +21,14 @@ const secretsOf = (seeds: { controlPlane: string; sidecar: string }): Secret[] =
   const caller = random('base64url')
   const feed = generateKeyPairSync('ed25519')
   return [
-    ['PLATFORM_API_KEY', 'stands above all tenants: whoever has it may do everything', `tgp_${random('base64url')}`],
-    ['CREDENTIALS_KEY', 'seals the secrets of payment providers: without it they cannot be opened, so keep a copy elsewhere', random()],
-    ['FEED_SIGNING_KEY', 'signs what control planes tell sidecars', feed.privateKey.export({ type: 'pkcs8', format: 'der' }).toString('base64')],
-    ['FEED_VERIFY_KEYS', 'which signatures sidecars believe', feed.publicKey.export({ type: 'spki', format: 'der' }).toString('base64')],
-    ['SNAPSHOT_KEY', "seals a sidecar's snapshot file", random()],
-    ['SIMULATOR_WEBHOOK_SECRET', 'signs what the payment simulator of sandbox tenants tells', `whsec_${random()}`],
+    ['PLATFORM_API_KEY', 'the platform key: its holder may do everything, for every tenant', `tgp_${random('base64url')}`],
+    ['CREDENTIALS_KEY', 'encrypts the secrets of payment providers: without it they are lost, so keep a copy elsewhere', random()],
+    ['FEED_SIGNING_KEY', 'signs what control planes publish to sidecars', feed.privateKey.export({ type: 'pkcs8', format: 'der' }).toString('base64')],
+    ['FEED_VERIFY_KEYS', 'the keys whose signatures sidecars accept', feed.publicKey.export({ type: 'spki', format: 'der' }).toString('base64')],
+    ['SNAPSHOT_KEY', "encrypts a sidecar's snapshot file", random()],
+    ['SIMULATOR_WEBHOOK_SECRET', 'signs the webhooks of the payment simulator of sandbox tenants', `whsec_${random()}`],
     ['CALLER_KEY', 'the key that your applications send to sidecars', caller],
-    ['SIDECAR_KEYS', 'which keys a sidecar takes, and for which tenants', `{"${caller}": ["*"]}`],
+    ['SIDECAR_KEYS', 'the keys that a sidecar accepts, and for which tenants', `{"${caller}": ["*"]}`],
     ['MONGODB_ROOT_PASSWORD', "the password of MongoDB's root user", random('hex')],
     ['MONGODB_PASSWORD', "the password of the control planes' user at MongoDB", random('hex')],
     ['NATS_CLUSTER_PASSWORD', "the password of the NATS servers' cluster", random('hex')],
@@ -48,7 +48,7 @@ const writeVariables = (file: string, secrets: Secret[]): string[] => {
   const known = existsSync(file) ? readFileSync(file, 'utf8') : ''
   const isThere = (name: string) => new RegExp(`^${name}=`, 'm').test(known)
   for (const [one, other] of PAIRS)
-    if (isThere(one) !== isThere(other)) throw new ConfigError(`${file} has one of ${one} and ${other}, which belong together: set both, or neither`)
+    if (isThere(one) !== isThere(other)) throw new ConfigError(`${file} has only one of ${one} and ${other}, which belong together: set both, or neither`)
   const missing = secrets.filter(([name]) => !isThere(name))
   const to = openSync(file, 'a', 0o600)
   if (known !== '' && !known.endsWith('\n')) writeSync(to, '\n')
@@ -92,7 +92,7 @@ const writeCertificates = async (folder: string): Promise<string[]> => {
 const seedIn = (file: string): string => /^SU[A-Z0-9]+$/m.exec(readFileSync(file, 'utf8'))?.[0] ?? ''
 
 const USAGE = `usage: npm run keys:init -- [--env FILE] [--secrets FOLDER]
-Makes what a production installation needs, once: secrets in FILE (.env), certificates and users in FOLDER (deploy/secrets).`
+Creates what a production installation needs, once: secrets in FILE (.env), certificates and users in FOLDER (deploy/secrets).`
 
 const readArgs = (): { file: string; folder: string } => {
   try {
@@ -116,7 +116,7 @@ await runCommand(async () => {
   const made = [...variables.map((name) => `${name} in ${file}`), ...[...certificates, ...(isNew ? ['nats/'] : [])].map((name) => join(folder, name))]
   process.stdout.write(
     made.length === 0
-      ? `${file} and ${folder} have everything already\n`
-      : `made:\n${made.map((one) => `  ${one}\n`).join('')}Keep them secret, and keep a copy somewhere safe.\n`,
+      ? `${file} and ${folder} already have everything\n`
+      : `created:\n${made.map((one) => `  ${one}\n`).join('')}Keep them secret, and keep a copy somewhere safe.\n`,
   )
 })

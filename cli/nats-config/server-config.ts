@@ -67,7 +67,7 @@ const sidecarLines = (bucket: string, sidecar: SidecarUser): string[] => {
 export const accountsConfig = (bucket: string, controlPlaneKey: string, sidecars: readonly SidecarUser[]): string => {
   const { publish, subscribe } = controlPlaneAccess(bucket, controlPlaneKey)
   return [
-    '# Made by npm run nats:config, which writes over it. No secret is in it: of NKeys, these are the public halves.',
+    '# Written by npm run nats:config, which overwrites it. It contains no secret: these are the public halves of NKeys.',
     ...block(
       'accounts: {',
       [
@@ -87,17 +87,17 @@ export const accountsConfig = (bucket: string, controlPlaneKey: string, sidecars
 /** A whole configuration, to begin with. @param tls paths of PEM files. */
 export const serverConfig = (usersFile: string, tls: { cert: string; key: string } | undefined): string =>
   [
-    '# A nats-server for Tollgate: nats-server -c nats.conf. Made once by npm run nats:config; it is yours to change.',
+    '# A nats-server for Tollgate: nats-server -c nats.conf. npm run nats:config created this file once; you may change it.',
     'listen: "0.0.0.0:4222"',
-    '# What a customer may hold is one message: leave it at a mebibyte or more.',
+    '# All entitlements of a customer travel as one message: keep this at one mebibyte or more.',
     'max_payload: 1MB',
     'jetstream { store_dir: "./data" }',
     ...(tls
       ? [
           `tls { cert_file: ${quoted(tls.cert)}, key_file: ${quoted(tls.key)} }`,
-          '# To ask programs for a certificate too (NATS_CERT_FILE), add to it: ca_file: "…", verify: true',
+          '# To require client certificates too (NATS_CERT_FILE), add to it: ca_file: "…", verify: true',
         ]
-      : ['# Without TLS whoever listens on the network reads what travels: npm run nats:config -- --tls CERT KEY CA']),
+      : ['# Without TLS, anyone on the network can read the traffic; for TLS: npm run nats:config -- --tls CERT KEY CA']),
     `include ${quoted(usersFile)}`,
     '',
   ].join('\n')

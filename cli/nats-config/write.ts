@@ -42,7 +42,7 @@ const readKnown = (folder: string): Known | undefined => {
   try {
     return known.parse(JSON.parse(readFileSync(file, 'utf8')))
   } catch {
-    throw new ConfigError(`${file} cannot be understood: put back the one that npm run nats:config wrote`)
+    throw new ConfigError(`${file} cannot be parsed: restore the file that npm run nats:config wrote`)
   }
 }
 
@@ -59,7 +59,7 @@ const keyOf = (folder: string, name: string): string => {
   if (!existsSync(file)) {
     const pair = nkeys.createUser()
     const seed = Buffer.from(pair.getSeed()).toString()
-    writeFileSync(file, `# Who ${name} is at NATS: name this file in NATS_CREDS, and keep it to yourself.\n${seed}\n`, { mode: 0o600, flag: 'wx' })
+    writeFileSync(file, `# The NATS credentials of ${name}: set NATS_CREDS to this file, and keep it secret.\n${seed}\n`, { mode: 0o600, flag: 'wx' })
   }
   return readIdentity(file).publicKey
 }
@@ -75,7 +75,7 @@ export const writeNatsConfig = ({ folder: to, sidecars: asked, remove, bucket: w
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const before = readKnown(folder)
   const bucket = wanted ?? before?.bucket ?? 'tollgate'
-  if (before && before.bucket !== bucket) throw new ConfigError(`--bucket: ${folder} is for the bucket ${before.bucket}: take another folder`)
+  if (before && before.bucket !== bucket) throw new ConfigError(`--bucket: ${folder} is for the bucket ${before.bucket}; use another folder`)
   const names = asked.map(({ name }) => name)
   if (new Set(names).size < names.length) throw new ConfigError('--sidecar: a name is given twice')
   if (names.includes(CONTROL_PLANE)) throw new ConfigError(`--sidecar: ${CONTROL_PLANE} is the control planes' own name`)
@@ -101,9 +101,9 @@ export const writeNatsConfig = ({ folder: to, sidecars: asked, remove, bucket: w
   if (isNew) replace(folder, SERVER, serverConfig(ACCOUNTS, tls && { cert: resolve(tls.cert), key: resolve(tls.key) }))
   return [
     `${folder}: ${ACCOUNTS} is written, for ${['control planes', ...users.map(({ name }) => `sidecar ${name}`)].join(', ')}`,
-    isNew ? `${SERVER} is an example that includes it: nats-server -c ${join(folder, SERVER)}` : `${SERVER} was there, and is as it was`,
+    isNew ? `${SERVER} is an example that includes it: nats-server -c ${join(folder, SERVER)}` : `${SERVER} already existed and was not changed`,
     'each process reads the variables of its .env file',
-    ...(before ? ['a server that runs takes the change by nats-server --signal reload, twice: a new account has its imports after the second'] : []),
+    ...(before ? ['to apply this to a running server, run nats-server --signal reload twice: a new account gets its imports with the second reload'] : []),
     '',
   ].join('\n')
 }

@@ -46,7 +46,7 @@ const fromTerms = (terms: wire.Grant['terms']): Terms => {
     case 'value':
       return { kind: 'value', value: terms.value.value }
     case undefined:
-      throw new TypeError('feed: a grant of a kind that this version does not know')
+      throw new TypeError('feed: a grant has a kind that this version does not know')
     default:
       return terms satisfies never
   }

@@ -26,7 +26,7 @@ export class MissingSetError extends AppError {
   readonly missing: MissingSet
 
   constructor(missing: MissingSet, options?: ErrorOptions) {
-    super('unavailable', "the customer's entitlements cannot be read from the feed: the control plane's log, or the sidecar's, says why", [], options)
+    super('unavailable', "the customer's entitlements cannot be read from the feed; the log of the control plane or the sidecar says why", [], options)
     this.missing = missing
   }
 }

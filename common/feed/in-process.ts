@@ -42,7 +42,7 @@ export const createInProcessFeed = (options: { clock: Clock; log?: Log; lookup?:
         to(listener)
       } catch (error) {
         const { tenantId } = about
-        faults.tell(error, 'feed: a change could not be taken', { tenantId, ...('customerId' in about ? { customerId: about.customerId } : {}) })
+        faults.tell(error, 'feed: a change could not be applied', { tenantId, ...('customerId' in about ? { customerId: about.customerId } : {}) })
       }
     }
   }
@@ -137,7 +137,7 @@ export const createInProcessFeed = (options: { clock: Clock; log?: Log; lookup?:
     ask: async (tenantId, question) => {
       ensureOpen()
       const [handler] = answerers
-      if (!handler) throw new AppError('unavailable', 'no control plane is there to answer')
+      if (!handler) throw new AppError('unavailable', 'no control plane is running to answer')
       return handler(question, tenantId)
     },
     answer: async (handler) => {

@@ -29,7 +29,7 @@ export const createLateFeed = (options: { open: () => Promise<Feed>; log: Log })
       try {
         return await work()
       } catch (error) {
-        if (tries++ % TELL_EVERY === 0) log.warn({ err: error }, `feed: not there yet, trying again: ${error instanceof Error ? error.message : error}`)
+        if (tries++ % TELL_EVERY === 0) log.warn({ err: error }, `feed: not available yet, trying again: ${error instanceof Error ? error.message : error}`)
         await new Promise((resolve) => setTimeout(resolve, AGAIN_AFTER_MS))
       }
     }

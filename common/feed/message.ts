@@ -30,7 +30,7 @@ export const encodeMessage = (set: EntitlementSet, maxBytes = MAX_SET_BYTES): Ui
   } catch (error) {
     throw new AppError('internal', `the set cannot be published: ${error instanceof Error ? error.message : error}`, [], { cause: error })
   }
-  if (bytes.length > maxBytes) throw new AppError('set_too_large', `the set has ${bytes.length} bytes; the feed takes ${maxBytes}`)
+  if (bytes.length > maxBytes) throw new AppError('set_too_large', `the set has ${bytes.length} bytes; the feed takes at most ${maxBytes}`)
   return bytes
 }
 
@@ -44,7 +44,7 @@ export const encodeMissing = (customer: CustomerKey, revision: number): Uint8Arr
 export const decodeMessage = (key: string, bytes: Uint8Array): Message => {
   const missing = isMissing(bytes)
   const set = decodeSet(missing ? bytes.subarray(MISSING.length) : bytes)
-  if (setKey(set) !== key) throw new TypeError('feed: a set under the key of another customer')
+  if (setKey(set) !== key) throw new TypeError("feed: a set was stored under another customer's key")
   checkUsable(set)
   if (!missing) return { set }
   const { tenantId, storefrontId, customerId, revision } = set
@@ -81,7 +81,7 @@ export const encodeClockMessage = (clock: TestClock): Uint8Array => {
 /** @throws TypeError for bytes that are not a clock, or another tenant's. */
 export const decodeClockMessage = (key: string, bytes: Uint8Array): TestClock => {
   const clock = decodeClock(bytes)
-  if (clockKey(clock.tenantId) !== key) throw new TypeError('feed: a clock under the key of another tenant')
+  if (clockKey(clock.tenantId) !== key) throw new TypeError("feed: a clock was stored under another tenant's key")
   checkUsableClock(clock)
   return clock
 }

@@ -62,7 +62,7 @@ const read = (variable: string, text: string, make: (der: Buffer) => KeyObject):
     // Said below, without the value.
   }
   if (key?.asymmetricKeyType !== 'ed25519')
-    throw new ConfigError(`${variable}: must be Ed25519 keys in base64, separated by commas: npm run keys:init makes them`)
+    throw new ConfigError(`${variable}: must be Ed25519 keys in base64, separated by commas; npm run keys:init creates them`)
   return key
 }
 
@@ -100,7 +100,7 @@ export const createSigning = (bucket: string, keys: { signing?: string | undefin
     return verify(null, taken.message, taken.by, taken.signature) ? undefined : MISMATCH
   }
   const refuse = (reason: string | undefined): void => {
-    if (reason) throw new TypeError(`feed: an entry is not believed: ${reason}`)
+    if (reason) throw new TypeError(`feed: an entry was rejected: ${reason}`)
   }
   return {
     sign: (key, bytes) => (first && firstId ? Buffer.concat([bytes, HEAD, firstId, sign(null, signed(key, bytes), first)]) : bytes),

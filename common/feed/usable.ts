@@ -59,7 +59,7 @@ const wrongUsage = ({ key, used, untilMs, subscriptionId }: Usage): string | und
 
 /** @throws TypeError that says what is wrong with it. */
 export const checkUsable = (set: EntitlementSet): void => {
-  if (!Number.isSafeInteger(set.revision) || set.revision < 1) throw new TypeError('feed: a set without a usable revision')
+  if (!Number.isSafeInteger(set.revision) || set.revision < 1) throw new TypeError('feed: a set has no usable revision')
   for (const grant of set.grants) {
     const wrong = wrongGrant(grant)
     if (wrong !== undefined) throw new TypeError(`feed: a grant of ${JSON.stringify(grant.key)} has no usable ${wrong}`)
@@ -72,5 +72,5 @@ export const checkUsable = (set: EntitlementSet): void => {
 
 /** @throws TypeError. */
 export const checkUsableClock = ({ revision, nowMs }: TestClock): void => {
-  if (!Number.isSafeInteger(revision) || !isInstant(nowMs)) throw new TypeError('feed: a clock without a usable time')
+  if (!Number.isSafeInteger(revision) || !isInstant(nowMs)) throw new TypeError('feed: a clock has no usable time')
 }

@@ -372,7 +372,7 @@ for (const { name, missing, path } of servers) {
     const seed = Buffer.from(nkeys.createUser().getSeed()).toString()
     writeFileSync(file, `${seed}\n`)
     for (const credentials of [{ NATS_CREDS: file }, {}] as Record<string, string>[]) {
-      const said = await whatSidecarSays(t, { NATS_URL: server.url, SIDECAR_TENANTS: 'acme', ...credentials }, /refuses who this is \(NATS_CREDS/)
+      const said = await whatSidecarSays(t, { NATS_URL: server.url, SIDECAR_TENANTS: 'acme', ...credentials }, /refuses who this is; check NATS_CREDS/)
       t.false(said.includes(seed))
       t.is(said.match(/refuses who this is/g)?.length, 1, 'once, and not at every try')
     }
@@ -395,7 +395,7 @@ for (const { name, missing, path } of servers) {
     await sidecar.close()
     const env = accounts.variablesOf('sidecar-shop')
     for (const NATS_CA_FILE of [others.caFile, ''])
-      t.regex(await whatSidecarSays(t, { NATS_URL: server.url.replace('nats:', 'tls:'), ...env, NATS_CA_FILE }, /no NATS server is reached/), /certificate/)
+      t.regex(await whatSidecarSays(t, { NATS_URL: server.url.replace('nats:', 'tls:'), ...env, NATS_CA_FILE }, /no NATS server can be reached/), /certificate/)
   })
 
   run(titled('a cluster of three: a sidecar of a tenant reads it, and no read goes back behind what its watch has shown'), async (t) => {
@@ -462,19 +462,19 @@ test.serial('what cannot be used is said at the start, with the variable and wit
   }
   const seed = Buffer.from(nkeys.createUser().getSeed()).toString()
   refuse({ NATS_CREDS: join(accounts.folder, 'nothing') }, /^NATS_CREDS: .*nothing cannot be read \(ENOENT\)/)
-  refuse({ NATS_CREDS: file('rubbish') }, /^NATS_CREDS: .* has no seed/)
-  refuse({ NATS_CREDS: file(`${seed.slice(0, -1)}${seed.endsWith('A') ? 'B' : 'A'}`) }, /^NATS_CREDS: .* has no seed/)
-  refuse({ NATS_CREDS: file(Buffer.from(nkeys.createAccount().getSeed()).toString()) }, /^NATS_CREDS: .* has no seed of a user/)
+  refuse({ NATS_CREDS: file('rubbish') }, /^NATS_CREDS: .* contains no NKey seed/)
+  refuse({ NATS_CREDS: file(`${seed.slice(0, -1)}${seed.endsWith('A') ? 'B' : 'A'}`) }, /^NATS_CREDS: .* contains no NKey seed/)
+  refuse({ NATS_CREDS: file(Buffer.from(nkeys.createAccount().getSeed()).toString()) }, /^NATS_CREDS: .* contains no NKey seed of a user/)
   const jwt = ['{}', JSON.stringify({ sub: nkeys.createUser().getPublicKey() }), ''].map((part) => Buffer.from(part).toString('base64url')).join('.')
-  refuse({ NATS_CREDS: file(credentialsOf(jwt, seed)) }, /^NATS_CREDS: .* the JWT is not the one of the seed/)
-  refuse({ NATS_CREDS: join(accounts.folder, 'sidecar-shop.nk'), NATS_URL: 'nats://user:secret@host' }, /^NATS_CREDS: NATS_URL names a user too/)
+  refuse({ NATS_CREDS: file(credentialsOf(jwt, seed)) }, /^NATS_CREDS: .* the JWT and the seed belong to different users/)
+  refuse({ NATS_CREDS: join(accounts.folder, 'sidecar-shop.nk'), NATS_URL: 'nats://user:secret@host' }, /^NATS_CREDS is set, and NATS_URL names a user too/)
   refuse({ NATS_CERT_FILE: file('x') }, /NATS_CERT_FILE and NATS_KEY_FILE/)
   refuse({ NATS_CA_FILE: file('x') }, /^NATS_CA_FILE: .* is not PEM/)
   for (const [args, message] of [
     [['--sidecar', 'shop'], /NAME=TENANT/],
     [['--sidecar', 'control-plane=*'], /control planes' own/],
-    [['--sidecar', 'a=*,b'], /stands alone/],
-    [['--bucket', 'another'], /take another folder/],
+    [['--sidecar', 'a=*,b'], /name no others/],
+    [['--bucket', 'another'], /use another folder/],
     [['--remove', 'nobody'], /there is no sidecar nobody/],
     [['--tls', 'cert'], /usage/],
   ] as const)

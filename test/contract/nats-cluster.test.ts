@@ -184,7 +184,7 @@ onNats(`a bucket on one server of a cluster is warned of, and is spread when NAT
   >
   const url = cluster.servers[0]?.url ?? ''
   const single = await openOn(cluster, 0, { log })
-  t.true(told.some((message) => message.includes('on one server of a cluster (NATS_REPLICAS)')))
+  t.true(told.some((message) => message.includes('on only one server of the cluster')))
   const reader = await openReader({ url: cluster.servers[1]?.url ?? '' })
   await single.putSet(setOf(1, 1))
   t.is((await reader.getSet(customer(1)))?.revision, 1)

@@ -47,7 +47,7 @@ test('a secret may be in a file, and not in both', (t) => {
   const file = join(mkdtempSync(join(tmpdir(), 'tollgate-secret-')), 'key')
   writeFileSync(file, `${secret}\n`)
   t.is(readConfig({ CREDENTIALS_KEY_FILE: file }).CREDENTIALS_KEY, secret)
-  t.throws(() => readConfig({ CREDENTIALS_KEY_FILE: file, CREDENTIALS_KEY: secret }), { message: /set one of them/ })
+  t.throws(() => readConfig({ CREDENTIALS_KEY_FILE: file, CREDENTIALS_KEY: secret }), { message: /set only one of them/ })
   t.throws(() => readConfig({ CREDENTIALS_KEY_FILE: `${file}.none` }), { message: /CREDENTIALS_KEY_FILE: cannot be read \(ENOENT\)/ })
   writeFileSync(file, '\n')
   t.throws(() => readConfig({ CREDENTIALS_KEY_FILE: file }), { message: /the file is empty/ })

@@ -91,7 +91,7 @@ const isGone = (error: unknown): boolean =>
 /** The server is there, and has no such bucket. */
 export class NoBucketError extends AppError {
   constructor(name: string, options?: ErrorOptions) {
-    const why = 'the name is misspelt, or no control plane has made it yet'
+    const why = 'check the name, or start a control plane, which creates it'
     super('unavailable', `NATS_BUCKET: this NATS server has no bucket ${JSON.stringify(name)}: ${why}`, [], options)
   }
 }
@@ -119,16 +119,16 @@ const shapeBucket = async (
     // Users who read some tenants alone can be allowed no other reads than direct ones.
     const made = { history: 1, allow_direct: true, ...(replicas ? { replicas } : {}), ...(placement ? { placement } : {}) }
     await kvm.create(name, made as Parameters<Kvm['create']>[1])
-    log.warn({ bucket: name, replicas: replicas ?? 1 }, 'feed: there was no bucket; it was made')
+    log.warn({ bucket: name, replicas: replicas ?? 1 }, 'feed: the bucket did not exist and was created')
   } else {
     const wanted = replicas ?? replicasOf(found)
     if (replicasOf(found) !== wanted || found.config.allow_direct !== true) {
       await manager.streams.update(streamOf(name), { ...found.config, num_replicas: wanted, allow_direct: true, ...(placement ? { placement } : {}) } as never)
-      log.info({ bucket: name, replicas: wanted }, 'feed: the bucket has another shape from now on')
+      log.info({ bucket: name, replicas: wanted }, 'feed: the settings of the bucket were changed')
     }
   }
   if (connection.info?.cluster !== undefined && (replicas ?? (found ? replicasOf(found) : 1)) === 1)
-    log.warn({ bucket: name }, 'feed: the bucket is on one server of a cluster (NATS_REPLICAS): without that server nothing is published')
+    log.warn({ bucket: name }, 'feed: the bucket is on only one server of the cluster; if that server fails, nothing can be published (set NATS_REPLICAS)')
 }
 
 /** @throws AppError `unavailable`. */
@@ -165,14 +165,14 @@ export const openBucket = async (connection: NatsConnection, options: BucketOpti
   await position()
   const isOld = !isServerFrom(connection, SETS_AS_ONE)
   if (make && isReplicated && isOld)
-    log.warn({ server: connection.info?.version }, 'feed: this nats-server does not compare and set as one in a replicated bucket; 2.10 and later do')
+    log.warn({ server: connection.info?.version }, 'feed: compare-and-set is not atomic in a replicated bucket on this nats-server; use 2.10 or later')
 
   const getNarrow = async (key: string): Promise<KvEntry | null> => {
     try {
       return await direct.get(key)
     } catch (error) {
       if (!(error instanceof RequestError && error.isNoResponders())) throw error
-      throw new AppError('unavailable', 'the bucket cannot be read directly: it is gone, or no control plane of this version has been there yet', [], {
+      throw new AppError('unavailable', 'the bucket cannot be read directly: it is gone, or no control plane of this version has run yet', [], {
         cause: error,
       })
     }

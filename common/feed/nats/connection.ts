@@ -56,7 +56,7 @@ export const connectionOptions = (url: string, waitMs: number, access: NatsAcces
 
 const isRefusal = (error: unknown): boolean => error instanceof AuthorizationError || error instanceof UserAuthenticationExpiredError
 
-const REFUSED = 'feed: the NATS server refuses who this is (NATS_CREDS, or the user in NATS_URL); trying again, until it does not'
+const REFUSED = 'feed: the NATS server refuses who this is; check NATS_CREDS, or the user in NATS_URL; trying again'
 
 /** Connects, however long that takes, and says why it is not connected yet: nobody else would. */
 export const connectAloud = async (connecting: ConnectionOptions, log: Log): Promise<NatsConnection> => {
@@ -72,7 +72,7 @@ export const connectAloud = async (connecting: ConnectionOptions, log: Log): Pro
       const refused = isRefusal(error)
       if (performance.now() >= warnAtMs || (refused && !wasRefused)) {
         warnAtMs = performance.now() + WARN_EVERY_MS
-        log.warn({ servers, reason: (error as Error).message }, refused ? REFUSED : 'feed: no NATS server is reached; trying again, until one is')
+        log.warn({ servers, reason: (error as Error).message }, refused ? REFUSED : 'feed: no NATS server can be reached; trying again')
       }
       wasRefused = refused
     }
@@ -95,7 +95,7 @@ const seldom = () => {
 export const tellOfLosses = async (connection: NatsConnection, log: Log): Promise<void> => {
   const isNews = seldom()
   for await (const status of connection.status()) {
-    if (status.type === 'disconnect') log.warn({ server: status.server }, 'feed: the NATS server is lost; trying to reach one again, until one is')
+    if (status.type === 'disconnect') log.warn({ server: status.server }, 'feed: the connection to the NATS server was lost; trying to connect again')
     if (status.type === 'reconnect') log.info({ server: status.server }, 'feed: reconnected')
     if (status.type !== 'error') continue
     const { error } = status
@@ -103,7 +103,7 @@ export const tellOfLosses = async (connection: NatsConnection, log: Log): Promis
     if (error instanceof PermissionViolationError && isNews(`${error.operation} ${error.subject.split('.').slice(0, 5).join('.')}`))
       log.error(
         { operation: error.operation, subject: error.subject },
-        'feed: the NATS server does not allow this user what it needs; a sidecar has in SIDECAR_TENANTS the tenants of its NATS user, and no others',
+        "feed: the NATS server does not allow this user what it needs; a sidecar's SIDECAR_TENANTS must be exactly the tenants of its NATS user",
       )
   }
 }

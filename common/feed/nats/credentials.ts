@@ -57,8 +57,8 @@ const parse = (path: string): { publicKey: string; seed: Uint8Array; jwt: string
     // Said below, without what is there.
   }
   if (publicKey === undefined)
-    throw new ConfigError(`NATS_CREDS: ${path} has no seed of a user's NKey (SU…): npm run nats:config writes one, and nsc one with a JWT`)
-  if (jwt !== undefined && subjectOf(jwt) !== publicKey) throw new ConfigError(`NATS_CREDS: in ${path} the JWT is not the one of the seed beside it`)
+    throw new ConfigError(`NATS_CREDS: ${path} contains no NKey seed of a user (SU…); npm run nats:config writes one, and nsc writes one with a JWT`)
+  if (jwt !== undefined && subjectOf(jwt) !== publicKey) throw new ConfigError(`NATS_CREDS: in ${path}, the JWT and the seed belong to different users`)
   return { publicKey, seed, jwt }
 }
 
@@ -87,7 +87,7 @@ export const readIdentity = (path: string): NatsIdentity => {
 
 /** Undefined where nothing asks for TLS. The files are read again at every connection. @throws ConfigError. */
 export const tlsOf = ({ caFile, certFile, keyFile }: NatsAccess): TlsOptions | undefined => {
-  if ((certFile === undefined) !== (keyFile === undefined)) throw new ConfigError('NATS_CERT_FILE and NATS_KEY_FILE have to be set together')
+  if ((certFile === undefined) !== (keyFile === undefined)) throw new ConfigError('NATS_CERT_FILE and NATS_KEY_FILE must be set together')
   const files = { NATS_CA_FILE: caFile, NATS_CERT_FILE: certFile, NATS_KEY_FILE: keyFile }
   for (const [variable, path] of Object.entries(files))
     if (path !== undefined && !read(variable, path).includes('-----BEGIN ')) throw new ConfigError(`${variable}: ${path} is not PEM`)
@@ -100,7 +100,7 @@ type NatsVariables = Pick<Config, 'NATS_URL' | 'NATS_CREDS' | 'NATS_CA_FILE' | '
 /** @throws ConfigError when what the variables name cannot be used: at the start, not at some later connection. */
 export const natsAccessOf = ({ NATS_URL: url, NATS_CREDS: credentialsFile, ...files }: NatsVariables): NatsAccess => {
   if (credentialsFile !== undefined && url?.split(',').some((one) => new URL(one).username !== ''))
-    throw new ConfigError('NATS_CREDS: NATS_URL names a user too: set one of them')
+    throw new ConfigError('NATS_CREDS is set, and NATS_URL names a user too; use only one of them')
   const { NATS_CA_FILE: caFile, NATS_CERT_FILE: certFile, NATS_KEY_FILE: keyFile, NATS_API_PREFIX: apiPrefix } = files
   const access = { credentialsFile, caFile, certFile, keyFile, apiPrefix }
   if (credentialsFile !== undefined) readIdentity(credentialsFile)

@@ -50,7 +50,7 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
   const connecting = connectionOptions(options.url, options.reconnectWaitMs ?? 250, options.access)
   const connection = await connectAloud(connecting, log)
   const faults = createFaults(log, clock)
-  tellOfLosses(connection, log).catch((error: unknown) => faults.tell(error, 'feed: it is not heard any more whether the server is lost'))
+  tellOfLosses(connection, log).catch((error: unknown) => faults.tell(error, 'feed: the status of the NATS connection is no longer followed'))
   let bucket: Bucket
   try {
     const { bucket: name, keeps: make, tenants } = options
@@ -92,9 +92,9 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
       const found = await bucket.get(STATE_KEY)
       const state = live(found) ? decodeState(found.value, signing) : undefined
       if (state?.isComplete && (believed === undefined || believed.epoch === state.epoch)) return undefined
-      throw new AppError('unavailable', 'the feed is being filled: it cannot say yet that there is none')
+      throw new AppError('unavailable', 'the feed is being filled, so a missing entry does not mean anything yet; try again')
     }
-    throw new AppError('unavailable', 'the feed answers what is older than it has shown')
+    throw new AppError('unavailable', 'the feed answered with older data than before; try again')
   }
 
   /** A server may take less than is usual; then that is the limit. It may be another one after each reconnect. */
@@ -102,7 +102,7 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
   if (maxSetBytes() < MAX_SET_BYTES)
     log.warn(
       { maxPayload: connection.info?.max_payload },
-      'feed: the NATS server takes smaller messages (max_payload) than sets may have; larger sets are not published',
+      'feed: the NATS server accepts only messages that are smaller than the largest set (max_payload); larger sets will not be published',
     )
 
   /**

@@ -165,7 +165,7 @@ export const followKeys =
       throw failed.reason
     }
     const watchdog = setInterval(() => {
-      if (followers.some((follower) => !follower.isAlive())) end(new Error('feed: a consumer is not heard of any more'))
+      if (followers.some((follower) => !follower.isAlive())) end(new Error('feed: a consumer has stopped sending'))
     }, WATCHDOG_MS)
     watchdog.unref()
     return {

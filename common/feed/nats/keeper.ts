@@ -69,7 +69,7 @@ export const createKeeper = (options: { bucket: Bucket; signing: Signing; clock:
         }
         log.warn(
           { bucket: bucket.name, epoch, anew },
-          'feed: the bucket is being filled from storage; sidecars answer from what they hold, as stale, until it is',
+          'feed: the bucket is being filled from storage; until it is complete, sidecars answer from what they hold, as stale',
         )
         return filling(epoch, written)
       }),

@@ -42,6 +42,6 @@ export const answer = (
   const listen = async () => {
     for await (const message of subscription) reply(message).catch((error: unknown) => faults.tell(error, 'feed: an answer could not be sent'))
   }
-  listen().catch((error: unknown) => faults.tell(error, 'feed: questions are not heard any more'))
+  listen().catch((error: unknown) => faults.tell(error, 'feed: questions are no longer received'))
   return () => subscription.unsubscribe()
 }

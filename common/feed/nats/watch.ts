@@ -125,7 +125,7 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
     try {
       listener.onReset()
     } catch (error) {
-      faults.tell(error, 'feed: what was read before could not be forgotten')
+      faults.tell(error, 'feed: older data could not be dropped')
     }
   }
 
@@ -155,7 +155,7 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
       else if (isClockKey(key) && isWatched(key)) deliverClock(key, value)
       else if (isSetKey(key) && isWatched(key)) deliverSet(key, value)
     } catch (error) {
-      faults.tell(error, 'feed: an entry could not be taken', { key })
+      faults.tell(error, 'feed: an entry could not be applied', { key })
     }
   }
 
@@ -197,7 +197,7 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
       signing.check(key, value)
       message = decodeMessage(key, value)
     } catch (error) {
-      faults.tell(error, 'feed: an entry could not be read; what is held of the customer is old from now on', { key, ...customer })
+      faults.tell(error, 'feed: an entry could not be read; answers about this customer are stale from now on', { key, ...customer })
       if (customer) listener.onMissing({ ...customer, revision: undefined })
       return
     }
