@@ -41,7 +41,7 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
   const { config, feed, clock, log } = options
   checkSidecarIsSafe(config)
   const threads = config.SIDECAR_WORKERS
-  if (threads > 1 && config.SIDECAR_TRANSPORT !== 'fast') throw new ConfigError('SIDECAR_WORKERS: only the transport `fast` has more than one')
+  if (threads > 1 && config.SIDECAR_TRANSPORT !== 'fast') throw new ConfigError('SIDECAR_WORKERS: only SIDECAR_TRANSPORT=fast supports more than one')
   const metrics = createMetrics()
   const faults = createFaults(log, clock)
   const replica = await startReplica({ feed, clock, maxBytes: config.CACHE_MAX_BYTES, faults })

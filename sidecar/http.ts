@@ -37,7 +37,7 @@ const errorCodeOf = (error: AppError): string => {
 }
 
 const detailsOf = (status: number): string => {
-  if (status === 415) return 'content-type has to be application/json'
+  if (status === 415) return 'content-type must be application/json'
   return status < 500 ? 'the body is not JSON' : 'something went wrong on our side'
 }
 
@@ -81,7 +81,7 @@ export const startSidecarHttp = async (options: {
   })
   router.get('/readyz', (ctx) => {
     ctx.status = isReady() ? 200 : 503
-    ctx.body = { status: isReady() ? 'ready' : 'waiting for the feed, or a snapshot' }
+    ctx.body = { status: isReady() ? 'ready' : 'waiting for the feed or a snapshot' }
   })
   router.get('/metrics', async (ctx) => {
     ctx.type = metrics.contentType
@@ -137,7 +137,7 @@ export const startSidecarHttp = async (options: {
     server.listen(options.port, options.host, resolve)
   })
   // Of one connection that could not be taken; others still can.
-  server.on('error', (error) => faults.tell(error, 'an HTTP connection could not be taken'))
+  server.on('error', (error) => faults.tell(error, 'an HTTP connection could not be accepted'))
   app.on('error', (error) => faults.tell(error, 'an HTTP answer could not be sent'))
   return {
     url: `http://${options.host}:${(server.address() as AddressInfo).port}`,

@@ -11,7 +11,8 @@ import { startSidecar } from './compose.ts'
 
 await runProcess(async () => {
   const config = readConfig()
-  if (!config.NATS_URL) throw new ConfigError('NATS_URL must be set: a sidecar alone is fed by NATS. Without it, npm start runs everything in one process.')
+  if (!config.NATS_URL)
+    throw new ConfigError('NATS_URL must be set: a sidecar gets its data from NATS. To run without NATS, use npm start, which runs everything in one process.')
   const log = createLog(config.LOG_LEVEL)
   const { NATS_URL: url, NATS_BUCKET: bucket, SIDECAR_TENANTS: tenants } = config
   const access = natsAccessOf(config)

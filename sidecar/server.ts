@@ -48,10 +48,10 @@ const listenOnPath = async (transport: Transport, path: string): Promise<void> =
       resolve(true)
     }).once('error', () => resolve(false))
   })
-  if (isTaken) throw new ConfigError('GRPC_SOCKET: another process listens on this path')
+  if (isTaken) throw new ConfigError('GRPC_SOCKET: another process listens on this path; choose another')
   rmSync(path, { force: true })
   await transport.listen({ path }).catch((error: NodeJS.ErrnoException) => {
-    throw new ConfigError(`GRPC_SOCKET: cannot be listened on (${error.code})`)
+    throw new ConfigError(`GRPC_SOCKET: the sidecar cannot listen on this path (${error.code})`)
   })
 }
 

@@ -41,8 +41,8 @@ export interface Serving extends SidecarServer {
 
 const openCertificates = ({ TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile, TLS_CLIENT_CA_FILE: clientCaFile }: Config, log: Log): Certificates | undefined => {
   if (certFile === undefined && keyFile === undefined && clientCaFile === undefined) return undefined
-  if (certFile === undefined && keyFile === undefined) throw new ConfigError('TLS_CLIENT_CA_FILE needs TLS_CERT_FILE and TLS_KEY_FILE beside it')
-  if (certFile === undefined || keyFile === undefined) throw new ConfigError('TLS_CERT_FILE and TLS_KEY_FILE have to be set together')
+  if (certFile === undefined && keyFile === undefined) throw new ConfigError('TLS_CLIENT_CA_FILE needs TLS_CERT_FILE and TLS_KEY_FILE: set all three')
+  if (certFile === undefined || keyFile === undefined) throw new ConfigError('TLS_CERT_FILE and TLS_KEY_FILE must be set together')
   return new Certificates({ certFile, keyFile, clientCaFile }, log)
 }
 

@@ -44,7 +44,7 @@ export const createMetrics = (): Metrics => {
   const decisions: Counter<'method' | 'reason'> = new Counter({
     ...into,
     name: 'tollgate_decisions_total',
-    help: 'Decisions, by the call that asked and the reason that was given.',
+    help: 'Decisions, by call and reason.',
     labelNames: ['method', 'reason'],
     collect: () => {
       decisions.reset()
@@ -74,29 +74,29 @@ export const createMetrics = (): Metrics => {
   let sources: MetricSources | undefined
   let now = () => 0
   counter('tollgate_cache_hits_total', 'Questions about a customer that were answered from memory.', (of) => of.lookups().hits)
-  counter('tollgate_cache_misses_total', 'Questions about a customer for which the feed had to be asked.', (of) => of.lookups().misses)
-  counter('tollgate_cache_evictions_total', 'Sets that were let go for lack of room.', (of) => of.cache().evictions)
-  counter('tollgate_feed_reconnects_total', 'Times that the connection to the feed was made again.', (of) => of.reconnects())
-  counter('tollgate_faults_total', 'Faults of ours: calls that failed with INTERNAL, and changes that could not be taken.', (of) => of.faults())
-  gauge('tollgate_sets_behind', 'Customers whose newest sets could not be read, as far as they were asked for.', (of) => of.behind())
-  gauge('tollgate_cache_sets', 'Customers whose sets are held.', (of) => of.cache().sets)
-  gauge('tollgate_cache_bytes', 'Bytes that sets take.', (of) => of.cache().usedBytes)
-  gauge('tollgate_cache_max_bytes', 'Bytes that sets may take (CACHE_MAX_BYTES).', (of) => of.cache().maxBytes)
-  gauge('tollgate_feed_complete', '0 while the feed is lost or being filled anew: answers are stale, unknown customers unavailable.', (of) =>
+  counter('tollgate_cache_misses_total', 'Questions about a customer that needed the feed.', (of) => of.lookups().misses)
+  counter('tollgate_cache_evictions_total', 'Sets evicted because memory was full.', (of) => of.cache().evictions)
+  counter('tollgate_feed_reconnects_total', 'How often the sidecar has reconnected to the feed.', (of) => of.reconnects())
+  counter('tollgate_faults_total', 'Faults of the sidecar or its data: calls that failed with INTERNAL, and changes that could not be applied.', (of) =>
+    of.faults(),
+  )
+  gauge('tollgate_sets_behind', 'Customers whose newest set could not be read, among those that were asked for.', (of) => of.behind())
+  gauge('tollgate_cache_sets', 'Sets that are held in memory, one per customer.', (of) => of.cache().sets)
+  gauge('tollgate_cache_bytes', 'Bytes that sets use.', (of) => of.cache().usedBytes)
+  gauge('tollgate_cache_max_bytes', 'Bytes that sets may use (CACHE_MAX_BYTES).', (of) => of.cache().maxBytes)
+  gauge('tollgate_feed_complete', '0 while the feed is lost or being refilled: answers are stale, and unknown customers unavailable.', (of) =>
     Number(!of.isDoubtful()),
   )
-  gauge('tollgate_feed_live', '1 while changes arrive as they are made.', (of) => Number(of.isLive()))
-  gauge(
-    'tollgate_feed_lag_seconds',
-    'How long ago everything was last known to be applied: the age of an answer (its as_of). +Inf: nothing ever was.',
-    (of, nowMs) => (of.asOfMs() === 0 ? Number.POSITIVE_INFINITY : Math.max(0, (nowMs - of.asOfMs()) / 1000)),
+  gauge('tollgate_feed_live', '1 while the sidecar receives changes as they are made.', (of) => Number(of.isLive()))
+  gauge('tollgate_feed_lag_seconds', 'Age of the known data, which is the age of as_of in answers. +Inf: nothing is known yet.', (of, nowMs) =>
+    of.asOfMs() === 0 ? Number.POSITIVE_INFINITY : Math.max(0, (nowMs - of.asOfMs()) / 1000),
   )
   gauge('tollgate_ready', '1 once the feed, or a snapshot, has been applied.', (of) => Number(of.isReady()))
-  gauge('tollgate_waiting_calls', 'Calls that wait for a revision (min_revision) now.', (of) => of.waiting())
+  gauge('tollgate_waiting_calls', 'Calls that are waiting for a revision (min_revision).', (of) => of.waiting())
   const connections: Gauge<'thread'> = new Gauge({
     ...into,
     name: 'tollgate_connections',
-    help: 'Connections of callers that are open, by thread.',
+    help: 'Open connections of callers, by thread.',
     labelNames: ['thread'],
     collect: () => {
       for (const [thread, count] of (sources?.connections() ?? []).entries()) connections.set({ thread }, count)
@@ -139,7 +139,7 @@ const histogramText = (
   batches: ReadonlyMap<string, { buckets: Float64Array; sum: number; count: number }>,
 ): string => {
   const lines = [
-    `# HELP ${name} From the last byte of a request to its answer. Answers to what came together leave together, and count alike.`,
+    `# HELP ${name} Time from the last byte of a request to its answer. Requests that arrive together are answered together and count the same time.`,
     `# TYPE ${name} histogram`,
   ]
   for (const [method, { buckets, sum, count }] of batches) {

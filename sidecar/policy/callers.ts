@@ -44,8 +44,8 @@ export const createCallers = (keys: CallerKeys): Callers => {
 
   const checkKnown = (authorization: string | undefined): void => {
     if (!areKnown) return
-    if (authorization === undefined) throw new AppError('unauthenticated', 'this sidecar takes calls with a key: authorization: Bearer <key>')
-    if (!tenantsOf(authorization)) throw new AppError('unauthenticated', 'the key in authorization is not one of this sidecar')
+    if (authorization === undefined) throw new AppError('unauthenticated', 'this sidecar requires a key: send it as authorization: Bearer <key>')
+    if (!tenantsOf(authorization)) throw new AppError('unauthenticated', "the key in authorization is not one of this sidecar's keys")
   }
 
   return {

@@ -142,7 +142,7 @@ const openSnapshot = async (path: string, key: Buffer | undefined): Promise<Open
       if (bytesRead !== bytes) throw new SnapshotError('it is cut off')
       return buffer
     }
-    if (!(await read(0, MAGIC.length)).equals(MAGIC)) throw new SnapshotError('it is none, or of another version')
+    if (!(await read(0, MAGIC.length)).equals(MAGIC)) throw new SnapshotError('it is not a snapshot, or has another version')
     const length = (await read(MAGIC.length, 4)).readUInt32BE()
     if (length > MAX_HEADER_BYTES) throw new SnapshotError('its header is damaged')
     const start = await read(0, MAGIC.length + 4 + length)
@@ -186,7 +186,7 @@ async function* entriesOf(path: string, key: Buffer | undefined, { header, start
       if (!decipher) digest.update(chunk)
       yield chunk
     }
-    if (!decipher && !digest.digest().equals(end)) throw new SnapshotError('its checksum does not agree')
+    if (!decipher && !digest.digest().equals(end)) throw new SnapshotError('its checksum does not match')
   }
   const inflate = createInflate()
   const done = (decipher ? pipeline(file, hashed, decipher as unknown as Transform, inflate) : pipeline(file, hashed, inflate)).then(
@@ -211,16 +211,17 @@ async function* entriesOf(path: string, key: Buffer | undefined, { header, start
       pending = pending.subarray(at)
     }
   } catch (error) {
-    throw error instanceof SnapshotError ? error : new SnapshotError('it is damaged, or SNAPSHOT_KEY is another', { cause: error })
+    throw error instanceof SnapshotError ? error : new SnapshotError('it is damaged, or was encrypted with another SNAPSHOT_KEY', { cause: error })
   }
   const error = await done
-  if (error !== undefined) throw error instanceof SnapshotError ? error : new SnapshotError('it is damaged, or SNAPSHOT_KEY is another', { cause: error })
+  if (error !== undefined)
+    throw error instanceof SnapshotError ? error : new SnapshotError('it is damaged, or was encrypted with another SNAPSHOT_KEY', { cause: error })
   if (pending.length > 0) throw new SnapshotError('it is cut off')
 }
 
 export interface SnapshotSummary {
   sets: number
-  /** Those that this version cannot read: they are left out, and asked for when they are needed. */
+  /** Those that this version cannot read: they are skipped, and fetched from the feed when needed. */
   unread: number
   writtenAtMs: number
 }

@@ -18,7 +18,7 @@ export const openSnapshots = async (options: { config: Config; replica: WritingR
   const { config, replica, clock, log, faults } = options
   const { SNAPSHOT_FILE: path, SNAPSHOT_EVERY_MS: everyMs } = config
   if (path === undefined) {
-    if (config.SNAPSHOT_KEY !== undefined) throw new ConfigError('SNAPSHOT_KEY is of use only together with SNAPSHOT_FILE')
+    if (config.SNAPSHOT_KEY !== undefined) throw new ConfigError('SNAPSHOT_KEY needs SNAPSHOT_FILE: set both, or neither')
     return { restored: 0, writtenAtMs: 0, close: async () => undefined }
   }
   const key = config.SNAPSHOT_KEY === undefined ? undefined : Buffer.from(config.SNAPSHOT_KEY, 'base64')
@@ -32,12 +32,12 @@ export const openSnapshots = async (options: { config: Config; replica: WritingR
       })
       if (!found) return nothing
       if (found.unread > 0)
-        log.error({ sets: found.unread }, 'the snapshot has sets that this version cannot read; they are left out, and asked for when they are needed')
-      log.info({ sets: found.sets, writtenAt: new Date(found.writtenAtMs).toISOString() }, 'the snapshot was taken')
+        log.error({ sets: found.unread }, 'the snapshot has sets that this version cannot read; they are skipped, and fetched from the feed when needed')
+      log.info({ sets: found.sets, writtenAt: new Date(found.writtenAtMs).toISOString() }, 'the snapshot was read')
       return found
     } catch (error) {
       const why = error instanceof SnapshotError ? error.message : 'it cannot be read'
-      log.error({ err: error, file: path }, `the snapshot is not believed: ${why}; it is left out`)
+      log.error({ err: error, file: path }, `the snapshot is ignored: ${why}`)
       return nothing
     }
   }
@@ -47,7 +47,7 @@ export const openSnapshots = async (options: { config: Config; replica: WritingR
       const sets = await writeSnapshot(path, { cache: replica.cache, clocks: replica.clocks, asOfMs: replica.asOfMs, faults }, key, clock.nowMs())
       log.debug({ sets }, 'a snapshot was written')
     } catch (error) {
-      log.error({ err: error, file: path }, 'no snapshot could be written')
+      log.error({ err: error, file: path }, 'the snapshot could not be written')
     }
   }
   /** One at a time. */

@@ -161,7 +161,7 @@ export const createEntitlementService = ({ decisions, explain, changes, clock, f
       watchEntitlements,
     },
     endWatches: () => {
-      for (const call of watches) call.emit('error', { code: Status.UNAVAILABLE, details: 'the sidecar is shutting down; watch again elsewhere' })
+      for (const call of watches) call.emit('error', { code: Status.UNAVAILABLE, details: 'the sidecar is shutting down; watch at another one' })
       watches.clear()
     },
   }

@@ -46,15 +46,15 @@ export interface FlagdService {
 class WrongType extends Error {}
 
 const boolean = ({ value }: Flag): boolean => {
-  if (typeof value !== 'boolean') throw new WrongType('the entitlement is not a flag: ask for its number, string or object')
+  if (typeof value !== 'boolean') throw new WrongType('the entitlement is not a flag: request it as a number, string or object')
   return value
 }
 const string = ({ value }: Flag): string => {
-  if (typeof value !== 'string') throw new WrongType('the entitlement is not a value: ask for its boolean, number or object')
+  if (typeof value !== 'string') throw new WrongType('the entitlement is not a value: request it as a boolean, number or object')
   return value
 }
 const number = ({ value }: Flag): number => {
-  if (typeof value !== 'number') throw new WrongType('the entitlement is not a quota or capacity: ask for its boolean, string or object')
+  if (typeof value !== 'number') throw new WrongType('the entitlement is not a quota or capacity: request it as a boolean, string or object')
   return value
 }
 const int = (flag: Flag): bigint => BigInt(number(flag))
@@ -120,7 +120,7 @@ export const createFlagdService = ({ flags, callers, replica, clock, faults }: F
     try {
       stream.write(event)
     } catch (error) {
-      faults.tell(error, 'a change of flags could not be told')
+      faults.tell(error, 'a watcher could not be told about a change of flags')
     }
   }
 

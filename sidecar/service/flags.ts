@@ -60,8 +60,8 @@ const readContext = (given: unknown, { tenantId, storefrontId }: FlagDefaults): 
     customerId: read.customerId || read.targetingKey || '',
   }
   if (customer.customerId === '') throw fieldError('invalid_request', 'context.targetingKey', "must be set: it is the customer's id")
-  if (customer.tenantId === '') throw fieldError('invalid_request', 'context.tenantId', 'must be set, or FLAG_TENANT at the sidecar')
-  if (customer.storefrontId === '') throw fieldError('invalid_request', 'context.storefrontId', 'must be set, or FLAG_STOREFRONT at the sidecar')
+  if (customer.tenantId === '') throw fieldError('invalid_request', 'context.tenantId', 'must be set, here or as FLAG_TENANT at the sidecar')
+  if (customer.storefrontId === '') throw fieldError('invalid_request', 'context.storefrontId', 'must be set, here or as FLAG_STOREFRONT at the sidecar')
   return { customer, amount: read.amount ?? 1 }
 }
 

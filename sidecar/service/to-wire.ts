@@ -33,7 +33,7 @@ const countOf = (count = 0): bigint => {
 /** @throws RangeError for what is no time. */
 const timeOf = (ms: number): Date => {
   const date = new Date(ms)
-  if (Number.isNaN(date.getTime())) throw new RangeError(`${ms} is no time`)
+  if (Number.isNaN(date.getTime())) throw new RangeError(`${ms} is not a valid time`)
   return date
 }
 const dateOf = (ms: number | undefined): Date | undefined => (ms === undefined ? undefined : timeOf(ms))

@@ -43,7 +43,7 @@ const readAll = ({ certFile, keyFile, clientCaFile }: CertificateFiles): Certifi
   try {
     createSecureContext(bytes)
   } catch {
-    throw new ConfigError('TLS_CERT_FILE, TLS_KEY_FILE: these are not a certificate in PEM and the key that belongs to it')
+    throw new ConfigError('TLS_CERT_FILE, TLS_KEY_FILE: the files must be a PEM certificate and the key that belongs to it')
   }
   return bytes
 }
@@ -62,7 +62,7 @@ export class Certificates implements experimental.CertificateProvider {
       try {
         this.#take(readAll(files), log)
       } catch (error) {
-        log.warn({ err: error }, 'TLS: the certificate files are not usable now; the last ones stay')
+        log.warn({ err: error }, 'TLS: the certificate files cannot be used; the previous ones stay in use')
       }
     }, lookEveryMs)
     this.#timer.unref()
@@ -118,7 +118,7 @@ export class Certificates implements experimental.CertificateProvider {
     })
     if (same) return
     this.#bytes = bytes
-    log.info('TLS: the certificates were renewed')
+    log.info('TLS: new certificates were loaded')
     for (const listener of this.#listeners) listener(bytes)
   }
 }

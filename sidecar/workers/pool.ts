@@ -133,7 +133,7 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
       try {
         hear(message)
       } catch (error) {
-        faults.tell(error, 'a message of a worker could not be taken')
+        faults.tell(error, "a worker's message could not be processed")
       }
     })
     // A worker that falls takes the process with it: whoever runs it starts it again, whole.

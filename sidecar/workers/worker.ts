@@ -15,7 +15,7 @@ import { createRemoteReplica } from './remote-replica.ts'
 const TELL_EVERY_MS = 500
 
 const port = parentPort
-if (!port) throw new Error('this is a worker of the sidecar; start sidecar/main.ts')
+if (!port) throw new Error('this file is a worker of the sidecar; start sidecar/main.ts instead')
 const start = workerData as WorkerStart
 const { config } = start
 const log = createLog(config.LOG_LEVEL)
@@ -73,7 +73,7 @@ port.on('message', async (message: ToWorker) => {
   try {
     replica.hear(message)
   } catch (error) {
-    faults.tell(error, 'a message of the main thread could not be taken')
+    faults.tell(error, 'a message of the main thread could not be processed')
   }
   if (message.kind === 'serving') serving.setServing(message.serving)
   if (message.kind !== 'close') return

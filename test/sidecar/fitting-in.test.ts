@@ -124,7 +124,7 @@ test.serial('OFREP: the real provider reads flags over HTTP; bulk answers have a
   t.like(await (await post('/ofrep/v1/evaluate/flags/sso', '{')).json(), { errorCode: 'PARSE_ERROR' })
   t.is((await fetch(`${sidecar.httpUrl}/ofrep/v1/evaluate/flags/sso`)).status, 405)
   const untyped = await fetch(`${sidecar.httpUrl}/ofrep/v1/evaluate/flags/sso`, { method: 'POST', body: JSON.stringify({ context }) })
-  t.like({ status: untyped.status, ...((await untyped.json()) as object) }, { status: 415, errorDetails: 'content-type has to be application/json' })
+  t.like({ status: untyped.status, ...((await untyped.json()) as object) }, { status: 415, errorDetails: 'content-type must be application/json' })
   // What probes and proxies send along is no body; and a path that is no text is the key as it came.
   for (const path of ['/healthz', '/readyz', '/metrics']) {
     const status = await new Promise((resolve) =>

@@ -193,7 +193,7 @@ export class Connection {
 
   #dispatch(type: number, flags: number, streamId: number, bytes: Buffer, start: number, end: number): void {
     if (!this.#settingsSeen && (type !== FrameType.SETTINGS || (flags & Flag.ACK) !== 0)) {
-      throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'the first frame has to be SETTINGS')
+      throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'the first frame must be SETTINGS')
     }
     if (this.#block && (type !== FrameType.CONTINUATION || streamId !== this.#block.streamId)) {
       throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'a header block is interrupted')
@@ -264,7 +264,8 @@ export class Connection {
     stream.received += length
     stream.movedAtMs = this.#nowMs
     const { contentLength } = stream
-    if (contentLength !== undefined && stream.received > contentLength) throw new StreamError(streamId, ErrorCode.PROTOCOL_ERROR, 'more than content-length')
+    if (contentLength !== undefined && stream.received > contentLength)
+      throw new StreamError(streamId, ErrorCode.PROTOCOL_ERROR, 'the body is longer than content-length')
     if (isLast) this.#closeRemote(stream)
     if (isFirst && isLast && stream.handler?.onWhole(bytes, start, end)) {
       this.#giveBack(counted)
@@ -313,7 +314,7 @@ export class Connection {
     const known = this.#streams.get(streamId)
     if (known) {
       if (known.remoteClosed) throw new StreamError(streamId, ErrorCode.STREAM_CLOSED, 'the stream is closed')
-      if (!endStream) throw new StreamError(streamId, ErrorCode.PROTOCOL_ERROR, 'trailers have to end the stream')
+      if (!endStream) throw new StreamError(streamId, ErrorCode.PROTOCOL_ERROR, 'trailers must end the stream')
       if (headers) checkTrailers(streamId, headers)
       this.#closeRemote(known)
       known.handler?.onData()
@@ -337,7 +338,7 @@ export class Connection {
   #closeRemote(stream: Stream): void {
     stream.remoteClosed = true
     if (stream.contentLength !== undefined && stream.received !== stream.contentLength) {
-      throw new StreamError(stream.id, ErrorCode.PROTOCOL_ERROR, 'less than content-length')
+      throw new StreamError(stream.id, ErrorCode.PROTOCOL_ERROR, 'the body is shorter than content-length')
     }
   }
 
@@ -457,7 +458,7 @@ export class Connection {
   }
 
   #spendControl(): void {
-    if (!this.#control.spend(this.#options.nowMs())) throw new ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, 'too many frames that bring nothing')
+    if (!this.#control.spend(this.#options.nowMs())) throw new ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, 'too many frames without effect')
   }
 
   #fail(error: unknown): void {

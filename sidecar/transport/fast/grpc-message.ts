@@ -24,11 +24,11 @@ export type ReadMessage = { message: Buffer; rest: Buffer } | { wrong: { code: S
 export const readMessage = (bytes: Buffer, maxBytes: number): ReadMessage => {
   if (bytes.length < PREFIX_BYTES) return undefined
   if (bytes[0] !== 0) {
-    const details = bytes[0] === 1 ? 'compressed messages are not taken; send them as they are' : 'the message has no valid prefix'
+    const details = bytes[0] === 1 ? 'compressed messages are not supported; send them uncompressed' : 'the message has no valid prefix'
     return { wrong: { code: bytes[0] === 1 ? Status.UNIMPLEMENTED : Status.INTERNAL, details } }
   }
   const length = bytes.readUInt32BE(1)
-  if (length > maxBytes) return { wrong: { code: Status.RESOURCE_EXHAUSTED, details: `the message has ${length} bytes; at most ${maxBytes} are taken` } }
+  if (length > maxBytes) return { wrong: { code: Status.RESOURCE_EXHAUSTED, details: `the message has ${length} bytes; at most ${maxBytes} are allowed` } }
   const end = PREFIX_BYTES + length
   return bytes.length < end ? undefined : { message: bytes.subarray(PREFIX_BYTES, end), rest: bytes.subarray(end) }
 }

@@ -59,7 +59,7 @@ const faultOf = (name: string, value: string, kind: number): string | undefined 
   }
   // biome-ignore lint/suspicious/noControlCharactersInRegex: what may not be in a name (section 8.2.1).
   if (name === '' || /[\u0000-\u0020A-Z\u007f-\u00ff:]/.test(name)) return 'the name of a field is not in lower case'
-  if (/[\0\r\n]/.test(value)) return 'a field has a line break in it'
+  if (/[\0\r\n]/.test(value)) return 'a field contains a line break'
   if (CONNECTION_SPECIFIC.has(name)) return `${name} has no meaning in HTTP/2`
   return name === 'te' && value !== 'trailers' ? 'te is trailers or nothing' : undefined
 }
@@ -86,7 +86,7 @@ export const checkRequestHeaders = (streamId: number, fields: readonly Field[]):
     if ((pseudo & (1 << kind)) !== 0) throw malformed(streamId, `${name} comes twice`)
     pseudo |= 1 << kind
   }
-  if ((pseudo & REQUIRED) !== REQUIRED) throw malformed(streamId, 'a pseudo field is missing: :method, :scheme and :path have to be there')
+  if ((pseudo & REQUIRED) !== REQUIRED) throw malformed(streamId, 'a pseudo field is missing: :method, :scheme and :path are required')
 }
 
 /** @throws StreamError. */
@@ -103,7 +103,7 @@ export const contentLengthOf = (streamId: number, fields: readonly Field[]): num
   for (let n = 0; n < fields.length; n += 1) {
     const { kind, value } = fields[n] as Field
     if (kind !== Kind.CONTENT_LENGTH) continue
-    if (!/^\d{1,15}$/.test(value) || (length !== undefined && length !== Number(value))) throw malformed(streamId, 'content-length is no number')
+    if (!/^\d{1,15}$/.test(value) || (length !== undefined && length !== Number(value))) throw malformed(streamId, 'content-length is not a number')
     length = Number(value)
   }
   return length

@@ -98,7 +98,10 @@ export const createFastServer = ({
       held -= bytes
       ended += 1
     }
-    onFault(new Error(`${ended} connections were ended: together they made this process hold more than it has room for`), 'too much is held for peers')
+    onFault(
+      new Error(`${ended} connections were closed because all connections together used too much memory`),
+      'too much data is held for all connections together',
+    )
   }, WEIGH_MS)
   scales.unref()
 
@@ -109,7 +112,7 @@ export const createFastServer = ({
         servers.push(server)
         server.once('error', reject)
         // Of one connection that could not be taken; others still can.
-        server.on('error', (error) => onFault(error, 'a connection could not be taken'))
+        server.on('error', (error) => onFault(error, 'a connection could not be accepted'))
         // The system balances the connections of those that share a port.
         server.listen((sharePort && 'port' in where ? { ...where, reusePort: true } : where) as ListenOptions, () => {
           const address = server.address()
