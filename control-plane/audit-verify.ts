@@ -17,12 +17,12 @@ import { all } from './storage/every.ts'
 const expectation = (text: string): [tenantId: string, at: { seq: number; hash: string }] => {
   const [, tenantId, seq, hash] = /^(.+)@(\d+):([0-9a-f]{64})( .*)?$/.exec(text) ?? []
   if (tenantId === undefined || hash === undefined)
-    throw new ConfigError('--expect takes what an earlier run printed, TENANT@SEQ:HASH, where HASH has 64 hexadecimal digits')
+    throw new ConfigError('--expect must be what an earlier run printed: TENANT@SEQ:HASH, where HASH has 64 hexadecimal digits')
   return [tenantId, { seq: Number(seq), hash }]
 }
 
 const USAGE = `usage: npm run audit:verify -- [TENANT]... [--expect TENANT@SEQ:HASH]...
-Verifies all tenants, and * (what is of no tenant), or those that are named. --expect takes what an earlier run printed.`
+Verifies all tenants and * (entries that belong to no tenant), or only those that you name. --expect takes what an earlier run printed.`
 
 const readArgs = () => {
   try {
@@ -51,10 +51,10 @@ const run = async () => {
     if (head) process.stdout.write(`${tenantId}@${head.seq}:${head.hash} ${problems.length === 0 ? 'unchanged, ' : ''}${blocks} blocks\n`)
     else if (named.length > 0) {
       wrong += 1
-      process.stdout.write(`${tenantId} has no audit log: is that its id?\n`)
+      process.stdout.write(`${tenantId} has no audit log: check the tenant's id\n`)
     }
   }
-  if (wrong > 0) throw new Error('the audit log is not what was written')
+  if (wrong > 0) throw new Error('the audit log was changed after it was written')
 }
 
 await runCommand(run)

@@ -18,7 +18,7 @@ const check = (file: string): void => {
     const result = database.prepare('PRAGMA integrity_check').get() as { integrity_check: string }
     if (result.integrity_check !== 'ok') throw new ConfigError(`${file} is damaged: ${result.integrity_check}`)
     if (!database.prepare("SELECT name FROM sqlite_master WHERE name = 'tenants'").get())
-      throw new ConfigError(`${file} is no storage of Tollgate: it has no tenants`)
+      throw new ConfigError(`${file} is not a Tollgate database: it has no tenants`)
   } catch (error) {
     throw error instanceof ConfigError ? error : new ConfigError(`${file} cannot be read as a database: ${(error as Error).message}`)
   } finally {
@@ -32,7 +32,7 @@ const settle = (file: string): void => {
   try {
     // Only whoever is alone may change it.
     const { journal_mode: mode } = database.prepare('PRAGMA journal_mode = DELETE').get() as { journal_mode: string }
-    if (mode !== 'delete') throw new Error('it is open')
+    if (mode !== 'delete') throw new Error('another process has it open')
   } catch (error) {
     throw new ConfigError(`${file} is in use: stop every control plane on it first (${(error as Error).message})`)
   } finally {
@@ -43,11 +43,11 @@ const settle = (file: string): void => {
 const run = async (): Promise<void> => {
   const [what, file] = process.argv.slice(2)
   const config = readConfig()
-  if (config.MONGODB_URL) throw new ConfigError('MONGODB_URL is set: MongoDB has tools of its own for this (docs/operating.md)')
-  if ((what !== 'backup' && what !== 'restore') || !file) throw new ConfigError('say which file: npm run backup -- FILE, or npm run restore -- FILE')
+  if (config.MONGODB_URL) throw new ConfigError("MONGODB_URL is set: use MongoDB's own tools instead (docs/operating.md)")
+  if ((what !== 'backup' && what !== 'restore') || !file) throw new ConfigError('name the file: npm run backup -- FILE, or npm run restore -- FILE')
   const storage = sqliteFileOf(config)
   if (what === 'backup') {
-    if (existsSync(file)) throw new ConfigError(`${file} is there already: give the copy another name`)
+    if (existsSync(file)) throw new ConfigError(`${file} already exists: choose another name for the copy`)
     check(storage)
     const database = new DatabaseSync(storage, { readOnly: true })
     await backup(database, file).finally(() => database.close())
@@ -57,7 +57,7 @@ const run = async (): Promise<void> => {
   }
   check(file)
   const before = `${storage}.before-restore`
-  if (existsSync(before)) throw new ConfigError(`${before} is there already, from an earlier restore: take it away first`)
+  if (existsSync(before)) throw new ConfigError(`${before} already exists, from an earlier restore: move it away first`)
   if (existsSync(storage)) settle(storage)
   const next = `${storage}.restoring`
   rmSync(next, { force: true })
@@ -69,7 +69,7 @@ const run = async (): Promise<void> => {
   if (existsSync(storage)) linkSync(storage, before)
   for (const part of ['-wal', '-shm']) rmSync(`${storage}${part}`, { force: true })
   renameSync(next, storage)
-  say(`${storage} is what ${file} has; what it was before is in ${before}`)
+  say(`${storage} was restored from ${file}; the previous data is in ${before}`)
 }
 
 process.umask(0o077)

@@ -58,7 +58,7 @@ export const openFeed = (config: Config, clock: Clock, log: Log, storage: Storag
     const { NATS_URL: url, NATS_BUCKET: bucket, NATS_REPLICAS: replicas, NATS_PLACEMENT_CLUSTER: cluster, NATS_PLACEMENT_TAGS: tags } = config
     const placement = cluster === undefined && tags === undefined ? undefined : { cluster, tags }
     if (config.FEED_VERIFY_KEYS && !config.FEED_SIGNING_KEY)
-      throw new ConfigError('FEED_SIGNING_KEY must be set beside FEED_VERIFY_KEYS: a control plane that does not sign would not believe what it has published')
+      throw new ConfigError('FEED_SIGNING_KEY must be set if FEED_VERIFY_KEYS is: without it, a control plane would reject what it has published itself')
     const signing = createSigning(bucket, { signing: config.FEED_SIGNING_KEY, verify: config.FEED_VERIFY_KEYS })
     return createNatsFeed({ url, access: natsAccessOf(config), bucket, keeps: { replicas, placement }, signing, clock, log })
   }

@@ -11,5 +11,5 @@ await runCommand(async () => {
   const storage = await openStorage(config, systemClock, createLog(config.LOG_LEVEL))
   const at = await confirmClock({ storage, clock: systemClock })
   await storage.close()
-  process.stdout.write(`confirmed: it is ${at.toISOString()}; what has become due since is done within seconds\n`)
+  process.stdout.write(`confirmed: it is ${at.toISOString()}; work that is due by then runs within seconds\n`)
 })

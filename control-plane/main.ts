@@ -9,7 +9,7 @@ import { showNewPlatformKey } from './show-platform-key.ts'
 await runProcess(async () => {
   const config = readConfig()
   if (!config.NATS_URL)
-    throw new ConfigError('NATS_URL must be set: a control plane alone publishes to NATS. Without it, npm start runs everything in one process.')
+    throw new ConfigError('NATS_URL must be set: a control plane publishes to NATS. To run without NATS, use npm start, which runs everything in one process.')
   const clock = systemClock
   const log = createLog(config.LOG_LEVEL)
   const storage = await openStorage(config, clock, log)

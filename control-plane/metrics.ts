@@ -21,23 +21,23 @@ export const createMetrics = ({ access, feed, clock, worker }: Watched): Metrics
   const gauge = (name: string, help: string, read: () => number): void => {
     const made: Gauge = new Gauge({ registers, name, help, collect: () => made.set(read()) })
   }
-  gauge('tollgate_feed_complete', '1 while sidecars may believe the feed; 0 while it is being filled, or is away.', () => Number(feed.isComplete()))
-  gauge('tollgate_feed_filled_sets', 'Sets that the last filling of the feed by this process has put so far.', feed.filled)
+  gauge('tollgate_feed_complete', '1 while sidecars can trust the feed; 0 while it is being filled or cannot be reached.', () => Number(feed.isComplete()))
+  gauge('tollgate_feed_filled_sets', 'Sets that this process has put into the feed so far in its latest filling.', feed.filled)
   gauge('tollgate_feed_fillings', 'Fillings of the feed that this process has completed.', feed.fillings)
   const failures: Counter = new Counter({
     registers,
     name: 'tollgate_authentication_failures_total',
-    help: 'Requests with a key that is not known here, or not any more.',
+    help: 'Requests with an unknown or revoked key.',
     collect: () => {
       failures.reset()
       failures.inc(access.failures())
     },
   })
-  gauge('tollgate_clock_believed', '0 while nothing is billed, since the time cannot be believed.', () => Number(clock.problem() === undefined))
+  gauge('tollgate_clock_believed', '0 while nothing is billed because the time cannot be trusted.', () => Number(clock.problem() === undefined))
   const work: Counter<'lane'> = new Counter({
     registers,
     name: 'tollgate_work_total',
-    help: 'Documents that the worker has taken further, by what it looked for.',
+    help: 'Documents that the worker has processed, by kind of work.',
     labelNames: ['lane'],
     collect: () => {
       work.reset()

@@ -25,8 +25,8 @@ const buildMongoIndexes = async (url: string, log: Log): Promise<void> => {
       say(`${n + 1} of ${toBuild.length}: ${report.collection}, ${report.missing.length} indexes: ${report.missing.map(({ name }) => name).join(', ')}`)
       await buildIndexes(database, report)
     }
-    for (const { collection, surplus } of reports) for (const name of surplus) say(`not used by this version, left as it is: ${collection}: ${name}`)
-    say(toBuild.length === 0 ? 'every index is there' : 'every index is built')
+    for (const { collection, surplus } of reports) for (const name of surplus) say(`not used by this version, and not changed: ${collection}: ${name}`)
+    say(toBuild.length === 0 ? 'every index exists' : 'every index is built')
   } finally {
     await connection.close()
   }

@@ -35,7 +35,7 @@ class NotPublicError extends Error {
   readonly code = 'ENOTPUBLIC'
   readonly syscall = 'getaddrinfo'
   constructor(hostname: string) {
-    super(`${hostname} is not, or not only, on the internet`)
+    super(`${hostname} does not resolve only to addresses on the internet`)
   }
 }
 

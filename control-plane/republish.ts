@@ -19,7 +19,7 @@ const MAX_CLAIMS = 30
 const run = async () => {
   const afterRestore = process.argv.includes('--after-restore')
   const config = readConfig()
-  if (!config.NATS_URL) throw new ConfigError('NATS_URL must be set: the in-process feed is never lost, since it reads from storage.')
+  if (!config.NATS_URL) throw new ConfigError('NATS_URL must be set: the in-process feed reads from storage, so it never needs to be filled.')
   const log = createLog(config.LOG_LEVEL)
   await using opened = new AsyncDisposableStack()
   const storage = await openStorage(config, systemClock, log)

@@ -16,7 +16,7 @@ const say = (line: string) => process.stdout.write(`${line}\n`)
 
 const run = async () => {
   const config = readConfig()
-  if (!config.CREDENTIALS_KEY) throw new ConfigError('CREDENTIALS_KEY must be set: its first key is what secrets are sealed with.')
+  if (!config.CREDENTIALS_KEY) throw new ConfigError('CREDENTIALS_KEY must be set: secrets are encrypted with its first key.')
   const sealing = createSealing(config.CREDENTIALS_KEY)
   const storage = await openStorage(config, systemClock, createLog(config.LOG_LEVEL))
   const before = new Map<string, number>()
@@ -36,7 +36,7 @@ const run = async () => {
       sealed += 1
     } catch (error) {
       lost += 1
-      say(`${what} cannot be opened: ${error instanceof Error ? error.message : String(error)}`)
+      say(`${what} cannot be decrypted: ${error instanceof Error ? error.message : String(error)}`)
     }
   }
   try {
@@ -60,9 +60,9 @@ const run = async () => {
   } finally {
     await storage.close()
   }
-  for (const [key, count] of before) say(`${count} secrets were ${key === 'plain' ? 'stored as they are' : `sealed with key ${key}`}`)
-  say(`${sealed} secrets were sealed anew; ${lost === 0 ? 'all are' : `${lost} are not, and the rest are`} on key ${sealing.keyId}`)
-  if (lost > 0) throw new Error('Add the keys that these were sealed with to CREDENTIALS_KEY, after the first and separated by commas, and run this again.')
+  for (const [key, count] of before) say(`${count} secrets were ${key === 'plain' ? 'not encrypted' : `encrypted with key ${key}`}`)
+  say(`${sealed} secrets were re-encrypted; ${lost === 0 ? 'all are' : `${lost} are not, and the rest are`} on key ${sealing.keyId}`)
+  if (lost > 0) throw new Error('Add the keys that these were encrypted with to CREDENTIALS_KEY, after the first and separated by commas, and run this again.')
 }
 
 await runCommand(run)

@@ -90,7 +90,7 @@ export const rotateApiKey = async (
   const { apiKeys } = services.storage
   const old = await apiKeys.get(keys.apiKey(tenant.tenantId, oldId))
   check(old)
-  if (!isGood(old, services.clock.now())) throw new AppError('not_allowed_in_state', 'the key opens nothing any more: make a new one')
+  if (!isGood(old, services.clock.now())) throw new AppError('not_allowed_in_state', 'the key is expired or revoked: create a new one')
   const made = await createApiKey(services, tenant, id, {
     role: old.role,
     name: old.name,

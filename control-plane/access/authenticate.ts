@@ -14,9 +14,9 @@ import { permissions } from './permissions.ts'
 import { permissionsOf } from './roles.ts'
 import { hashSecret, sameSecret } from './secrets.ts'
 
-const refused = () => new AppError('unauthenticated', 'an API key is needed: send it as "Authorization: Bearer <key>"')
+const refused = () => new AppError('unauthenticated', 'this call needs an API key: send it as "Authorization: Bearer <key>"')
 
-const unknown = () => new AppError('unauthenticated', 'this API key is not known here, or was revoked')
+const unknown = () => new AppError('unauthenticated', 'this API key is unknown or was revoked')
 
 /** The key that a caller shows, however the word before it is spelt; undefined when it shows none. */
 export const secretIn = (authorization: string | undefined): string | undefined => /^Bearer ([^\s]+)$/i.exec(authorization ?? '')?.[1]
@@ -49,10 +49,10 @@ export const authenticate = async (services: Services, platformKeys: readonly st
 export const tenantOfCall = async (services: Services, caller: Caller, named: string | undefined): Promise<Tenant> => {
   // The same answer whether or not the other tenant exists.
   if (caller.tenantId !== undefined && named !== undefined && named !== caller.tenantId) {
-    throw new AppError('forbidden', 'this key belongs to another tenant than x-tn names')
+    throw new AppError('forbidden', 'this key belongs to another tenant than the one in x-tn')
   }
   const tenantId = caller.tenantId ?? named
-  if (tenantId === undefined) throw fieldError('invalid_request', 'x-tn', 'a platform key has to name the tenant in this header')
+  if (tenantId === undefined) throw fieldError('invalid_request', 'x-tn', 'is needed: with a platform key, this header names the tenant')
   const tenant = await services.storage.tenants.find(keys.tenant(tenantId))
   if (!tenant || tenant.ended) throw new AppError('not_found', 'no such tenant')
   mustNotBeEnding(tenant)

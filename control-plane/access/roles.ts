@@ -19,7 +19,8 @@ export const permissionsOf = async ({ storage }: Pick<Services, 'storage'>, tena
 /** @throws AppError `forbidden` naming what the caller lacks. */
 export const mayGive = (caller: Caller, given: Iterable<Permission>): void => {
   const lacking = [...given].filter((one) => !caller.permissions.has(one))
-  if (lacking.length > 0) throw new AppError('forbidden', `nobody can give, or take from others, what they may not do themselves: ${lacking.join(', ')}`)
+  if (lacking.length > 0)
+    throw new AppError('forbidden', `you can only grant or remove permissions that you have yourself; you do not have: ${lacking.join(', ')}`)
 }
 
 /** That the role is there, and is not more than the caller's own. @throws AppError `invalid_request` on the field, or `forbidden`. */
@@ -36,7 +37,7 @@ export interface RoleInput {
 
 /** @throws AppError `already_exists`, `forbidden`, or `invalid_request` on `id` for the name of a preset. */
 export const createRole = async (services: Services, tenantId: string, caller: Caller, id: string, input: RoleInput): Promise<Role> => {
-  if (isPreset(id) || id === 'platform') throw fieldError('invalid_request', 'id', 'is the name of a role that every tenant has; choose another')
+  if (isPreset(id) || id === 'platform') throw fieldError('invalid_request', 'id', 'is the name of a built-in role; choose another')
   mayGive(caller, input.permissions)
   return services.storage.roles.insert({ _id: keys.role(tenantId, id), tenantId, id, ...input, createdAt: services.clock.now() })
 }
@@ -77,6 +78,6 @@ export const removeRole = async (services: Services, tenantId: string, caller: C
   check(role)
   mayGive(caller, role.permissions as Permission[])
   const holder = await holderOf(services, tenantId, id)
-  if (holder) throw new AppError('not_allowed_in_state', `${holder} has this role: revoke the key, or give the user another role, first`)
+  if (holder) throw new AppError('not_allowed_in_state', `${holder} has this role; first revoke the key, or give the user another role`)
   await services.storage.roles.remove(role)
 }

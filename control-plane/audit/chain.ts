@@ -15,10 +15,10 @@ export const wrongWith = (block: AuditBlock, before: AuditBlock | undefined, now
   if (hashOf(block) !== block.hash) return `block ${block.seq} was changed`
   if (!before) {
     if (block.seq === 1) return undefined
-    return block.previousExpiresAt && block.previousExpiresAt <= now ? undefined : `block ${block.seq - 1} was removed before its time`
+    return block.previousExpiresAt && block.previousExpiresAt <= now ? undefined : `block ${block.seq - 1} was removed too early`
   }
   if (block.seq !== before.seq + 1) return `${missing(before.seq + 1, block.seq - 1)} removed`
-  if (block.previous !== before.hash) return `block ${block.seq} does not follow block ${before.seq}: one of them was put in another's place`
+  if (block.previous !== before.hash) return `block ${block.seq} does not follow block ${before.seq}: one of them was replaced`
   return undefined
 }
 

@@ -8,7 +8,7 @@ export interface AuditEntry {
    */
   event: 'begun' | 'done'
   actor: { kind: string; id: string; name: string | null; role: string }
-  /** The address that the call came from. */
+  /** The IP address that the call came from. */
   from: string
   /** The route: `post /v1/payments/{payment}/refund`. */
   action: string

@@ -33,11 +33,11 @@ export const verifyChain = async (
     if (!before && expected && expected.seq < block.seq) isExpectedThere = true
     if (block.seq === expected?.seq) {
       isExpectedThere = true
-      if (block.hash !== expected.hash) note(`block ${block.seq} is not the one that was expected: it, or one before it, was changed`)
+      if (block.hash !== expected.hash) note(`block ${block.seq} does not have the expected hash: it, or an earlier block, was changed`)
     }
     before = block
     blocks += 1
   }
-  if (!isExpectedThere) note(`block ${expected?.seq}, which was expected, is not there`)
+  if (!isExpectedThere) note(`the expected block ${expected?.seq} is missing`)
   return { blocks, head: before && { seq: before.seq, hash: before.hash }, problems }
 }

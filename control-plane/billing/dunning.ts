@@ -1,4 +1,4 @@
-/** When an overdue payment is tried again. Whether a try makes sense at all is the payment machine's to say. */
+/** When an overdue payment is retried. Whether a try makes sense at all is the payment machine's to say. */
 import type { BillingTerms } from '../schemas/storefront.ts'
 import type { Bill } from '../schemas/subscription.ts'
 

@@ -28,7 +28,7 @@ export interface SaleTerms {
 
 /** Who has the bundle keeps it. @throws AppError `not_allowed_in_state` for whoever is about to come to it. */
 export const checkOnSale = ({ id, onSale }: Pick<Bundle, 'id' | 'onSale'>): void => {
-  if (onSale === false) throw new AppError('not_allowed_in_state', `the bundle ${id} is not on sale: only who has it already keeps it`)
+  if (onSale === false) throw new AppError('not_allowed_in_state', `the bundle ${id} is not on sale: only existing subscribers keep it`)
 }
 
 const saleTermsOf = ({ onSale, onePerCustomer }: SaleTerms): Partial<Pick<Bundle, 'onSale' | 'onePerCustomer'>> => ({
@@ -95,7 +95,7 @@ export const replaceBundle = async (
   return update(services.storage.bundles, current._id, (bundle) => {
     check(bundle)
     // Another writer made a version meanwhile, and this one was not stored: the caller has to look first.
-    if (bundle.version !== current.version) throw fieldError('revision_conflict', 'version', `is ${bundle.version} by now; read the bundle again`)
+    if (bundle.version !== current.version) throw fieldError('revision_conflict', 'version', `is now ${bundle.version}; read the bundle again`)
     const version = bundle.version + 1
     const next = { ...bundle, ...input, ...saleTermsOf(sale), version, edition: editionOf(bundle) + 1 }
     if (applyTo === 'new') {

@@ -144,7 +144,7 @@ export const finishEnding = async (services: Services, tenant: Tenant): Promise<
   if (passedMs < SETTLED_AFTER_MS) return again(SETTLED_AFTER_MS - passedMs)
   if (passedMs < GIVEN_UP_AFTER_MS && (await hasMoneyUnderWay(services, tenant))) return again(LOOK_AGAIN_MS)
   await removeEverything(services, tenant)
-  log.info({ tenantId }, 'a tenant has ended: nothing of it is kept but its audit log')
+  log.info({ tenantId }, 'a tenant has ended: only its audit log is kept')
   const now = clock.now()
   return update(storage.tenants, _id, ({ testNow: _, setup: __, ...kept }) => ({
     ...kept,

@@ -42,7 +42,9 @@ const checkKinds = (
     // What a bundle has had since before this rule it may keep.
     if (!known || known.kind === kind || present.some((one) => one.key === key && one.kind === kind)) return []
     const where = known.bundleId === bundleId ? 'this bundle has' : `the bundle ${known.bundleId} has`
-    return [{ field: `entitlements[${n}].kind`, message: `must be ${known.kind}: ${where} ${key} as that, and a key keeps its kind; use another key` }]
+    return [
+      { field: `entitlements[${n}].kind`, message: `must be ${known.kind}: ${where} ${key} with that kind, and a key has one kind only; use another key` },
+    ]
   })
   if (errors.length > 0) throw new AppError('invalid_request', errors.map(({ field, message }) => `${field}: ${message}`).join('; '), errors)
 }

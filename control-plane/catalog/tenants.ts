@@ -26,7 +26,7 @@ export const createTenant = async (services: Services, input: TenantInput, apiKe
   const secret = newSecret(prefixOf(input.mode))
   const now = services.clock.now()
   if ((await services.storage.tenants.find(keys.tenant(input.id)))?.ended)
-    throw new AppError('already_exists', 'this id was that of a tenant that has ended, and cannot be used again')
+    throw new AppError('already_exists', 'this id belonged to a tenant that has ended, and cannot be used again; choose another')
   const created = await services.storage.tenants.insert({
     _id: keys.tenant(input.id),
     tenantId: input.id,
@@ -91,7 +91,7 @@ const publishClock = async (services: Services, tenant: Tenant): Promise<boolean
 
 /** For work that goes on for long: it may have begun before. @throws AppError `not_allowed_in_state`. */
 export const mustNotBeEnding = ({ ending }: Pick<Tenant, 'ending'>): void => {
-  if (ending) throw new AppError('not_allowed_in_state', 'the tenant is being ended: nothing of it can be read or changed any more')
+  if (ending) throw new AppError('not_allowed_in_state', 'the tenant is being ended: nothing of it can be read or changed')
 }
 
 export const storefrontsOf = async (services: Services, tenantId: string): Promise<Storefront[]> =>
@@ -148,4 +148,4 @@ export const setTestClock = async (
 }
 
 const movedOn = (latest: Tenant) =>
-  new AppError('revision_conflict', `somebody else moved the test clock to ${latest.testNow?.toISOString()} meanwhile; read it again`)
+  new AppError('revision_conflict', `somebody else has moved the test clock to ${latest.testNow?.toISOString()}; read it again`)

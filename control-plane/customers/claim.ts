@@ -51,7 +51,7 @@ const LOOK_AGAIN_AFTER_MS = 50
 
 /** Nobody is charged for what may turn out to be a free trial. */
 const trialInTheMaking = () =>
-  new AppError('not_allowed_in_state', 'another subscription of the customer that begins with a trial is just being made; try again in a few minutes')
+  new AppError('not_allowed_in_state', 'another subscription of the customer with a trial is being created right now; try again in a few minutes')
 
 /** Each conflict means that another claim was written: as many as there may be. */
 const MAX_TRIES = MAX_CLAIMS
@@ -97,7 +97,7 @@ export const decideClaim = (wish: Wish, claims: readonly Claim[], subscriptions:
   if (same) {
     throw new AppError(
       'not_allowed_in_state',
-      `the customer has a subscription of ${wish.bundleId} already, ${same.subscriptionId}, and the bundle is sold once per customer: change that subscription, or end it first (cancel with at: now)`,
+      `the customer already has the subscription ${same.subscriptionId} to ${wish.bundleId}, which is sold once per customer: change that subscription, or end it first (cancel with at: now)`,
     )
   }
   switch (wish.trialOncePer) {
@@ -174,7 +174,7 @@ export const claimForSubscription = async (
     })
     const others = claims.filter((one) => !isSame(one, claim))
     if (others.length >= MAX_CLAIMS) {
-      throw new AppError('not_allowed_in_state', `${MAX_CLAIMS} subscriptions of the customer are being made at this moment; try again in a moment`)
+      throw new AppError('not_allowed_in_state', `${MAX_CLAIMS} subscriptions of the customer are being created right now; try again in a moment`)
     }
     try {
       const customer = await write(services, tenant, key, known, [...others, claim], method)
@@ -195,7 +195,7 @@ export const withdrawClaim = async (
     const claims = customer.claims?.filter((one) => one.subscriptionId !== subscriptionId || one.commandId !== commandId)
     return claims === undefined || claims.length === customer.claims?.length ? undefined : { ...customer, claims }
   }).catch((error: unknown) => {
-    services.log.warn({ err: error, tenantId: key.tenantId, subscriptionId }, 'a claim could not be withdrawn, and ends by itself')
+    services.log.warn({ err: error, tenantId: key.tenantId, subscriptionId }, 'a claim could not be withdrawn; it expires by itself')
   })
 }
 

@@ -26,7 +26,7 @@ export interface CustomerInput {
 
 /** @throws AppError `invalid_request`. */
 const refusePseudonym = (field: string, id: string): void => {
-  if (isPseudonym(id)) throw fieldError('invalid_request', field, 'is a name that customers get when they are erased; choose another')
+  if (isPseudonym(id)) throw fieldError('invalid_request', field, 'is reserved for erased customers; choose another id')
 }
 
 export const newCustomer = (services: Pick<Services, 'clock'>, tenant: Tenant, storefrontId: string, id: string, input: CustomerInput) => {
@@ -91,7 +91,7 @@ export const methodNamed = (tenant: Tenant, storefront: Storefront, customer: Pi
   const primary = storefront.routing.split[0]?.account ?? storefront.routing.fallback[0]
   const account = tenant.mode === 'sandbox' ? '*' : primary
   if (account === undefined)
-    throw fieldError('invalid_request', 'paymentMethod', 'is no payment method of the customer, and as a token it needs a storefront with payment providers')
+    throw fieldError('invalid_request', 'paymentMethod', "is not one of the customer's payment methods; a token needs a storefront with payment providers")
   // The id must not show the token, and the same token must not be added twice.
   const id = `pm_${createHash('sha256').update(named).digest('hex').slice(0, 24)}`
   return customer?.paymentMethods.find((method) => method.id === id) ?? { id, type: 'card', tokens: [{ account, token: named }] }
@@ -101,7 +101,7 @@ export const methodNamed = (tenant: Tenant, storefront: Storefront, customer: Pi
 export const withMethod = (customer: Customer, method: PaymentMethod): Customer => {
   if (customer.paymentMethods.some(({ id }) => id === method.id)) return customer
   if (customer.paymentMethods.length >= MAX_PAYMENT_METHODS)
-    throw fieldError('invalid_request', 'paymentMethod', `the customer has ${MAX_PAYMENT_METHODS} payment methods already`)
+    throw fieldError('invalid_request', 'paymentMethod', `the customer already has ${MAX_PAYMENT_METHODS} payment methods; remove one first`)
   return { ...customer, paymentMethods: [...customer.paymentMethods, method] }
 }
 

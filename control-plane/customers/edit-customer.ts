@@ -15,7 +15,8 @@ import { refuseIfUsed } from './methods-in-use.ts'
 
 /** Nothing begins with a customer that is being erased. @throws AppError `not_allowed_in_state`. */
 export const refuseErased = (customer: Pick<Customer, 'erasing'>): void => {
-  if (customer.erasing) throw new AppError('not_allowed_in_state', 'the customer is being erased; once it is gone, the same id can be made anew')
+  if (customer.erasing)
+    throw new AppError('not_allowed_in_state', 'the customer is being erased; when that is done, you can create a customer with the same id')
 }
 
 /** What a card is charged by. */

@@ -38,7 +38,7 @@ const paymentsOf = ({ storage }: Services, tenantId: string, storefrontId: strin
 const refuseWhileOneIsMade = async (services: Services, customer: Customer): Promise<void> => {
   for (const { subscriptionId } of freshClaims(customer.claims, services.clock.now())) {
     if (await services.storage.subscriptions.find(keys.subscription(customer.tenantId, subscriptionId))) continue
-    throw new AppError('not_allowed_in_state', `the subscription ${subscriptionId} of the customer is just being made; try again in a few minutes`)
+    throw new AppError('not_allowed_in_state', `the customer's subscription ${subscriptionId} is being created right now; try again in a few minutes`)
   }
 }
 
@@ -59,11 +59,11 @@ const refuseWhileAlive = async (services: Services, customer: Customer): Promise
   if (subscriptions.length === 0 && payments.length === 0 && credited.length === 0) return
   const alive = [
     ...(subscriptions.length > 0 ? [`subscriptions that have not ended: ${named(subscriptions)}`] : []),
-    ...(credited.length > 0 ? [`credit left of ${named(credited)}, which would be lost`] : []),
-    ...(payments.length > 0 ? [`payments or refunds under way: ${named(payments)}`] : []),
+    ...(credited.length > 0 ? [`credit left from ${named(credited)}, which would be lost`] : []),
+    ...(payments.length > 0 ? [`payments or refunds in progress: ${named(payments)}`] : []),
   ]
   const how =
-    'cancel them and wait for their outcome, and refund what is owed; or DELETE with ?cancel=now, which ends subscriptions at once and gives payments up (what still arrives goes back)'
+    'cancel them and wait for their outcome, and refund what is owed; or DELETE with ?cancel=now, which ends subscriptions at once and gives payments up (money that still arrives is refunded)'
   throw new AppError('not_allowed_in_state', `the customer has ${alive.join('; and ')}. ${how}`)
 }
 
@@ -150,7 +150,7 @@ export const eraseCustomer = async (
     await finishErasure(services, tenant, marked, keptAs)
     return { keptAs, finished: true }
   } catch (error) {
-    services.log.warn({ err: error, tenantId: tenant.tenantId, keptAs }, 'an erasure was cut off, and is left to the worker')
+    services.log.warn({ err: error, tenantId: tenant.tenantId, keptAs }, 'an erasure was interrupted; the worker will finish it')
     return { keptAs, finished: false }
   }
 }

@@ -71,7 +71,7 @@ export const afterChange = async (services: Services, tenant: Tenant, customer: 
   try {
     if (await retryRenewed(services, tenant, customer, RETRIES_WAITED_FOR)) await announceCustomer(services, tenant, customer)
   } catch (error) {
-    services.log.warn({ err: error, tenantId: tenant.tenantId }, 'what could not be paid with a renewed method is left to the worker')
+    services.log.warn({ err: error, tenantId: tenant.tenantId }, 'a payment with a renewed method failed; the worker will try it again')
   }
   return services.storage.customers.get(customer._id)
 }

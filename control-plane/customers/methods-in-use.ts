@@ -22,7 +22,7 @@ export const refuseIfUsed = async (services: Services, customer: Customer, metho
   if (methodIds.length === 0) return
   for await (const { id, status, paymentMethodId } of subscriptionsOf(services, customer)) {
     if (isFinal(status) || !paymentMethodId || !methodIds.includes(paymentMethodId)) continue
-    const why = `${paymentMethodId} cannot be taken away: the subscription ${id} is paid with it; PATCH another paymentMethod there first`
+    const why = `${paymentMethodId} cannot be removed: the subscription ${id} is paid with it; first PATCH the subscription with another paymentMethod`
     throw new AppError('not_allowed_in_state', why)
   }
   for (const claim of freshClaims(customer.claims, services.clock.now())) {
@@ -33,7 +33,7 @@ export const refuseIfUsed = async (services: Services, customer: Customer, metho
     if (isCarriedOut(claim, subscription)) {
       if (subscription?.paymentMethodId !== paymentMethodId || isFinal(subscription.status)) continue
     }
-    const why = `${paymentMethodId} cannot be taken away: the subscription ${subscriptionId} is just being paid with it; try again in a few minutes`
+    const why = `${paymentMethodId} cannot be removed: the subscription ${subscriptionId} is being paid with it right now; try again in a few minutes`
     throw new AppError('not_allowed_in_state', why)
   }
 }

@@ -32,9 +32,9 @@ export const addMethod = (
   editCustomer(services, keyOf(tenant, name), tenantNow(services, tenant), (customer) => {
     check(customer)
     const { paymentMethods } = customer
-    if (paymentMethods.some(({ id }) => id === method.id)) throw new AppError('already_exists', 'the customer has a payment method of this id')
+    if (paymentMethods.some(({ id }) => id === method.id)) throw new AppError('already_exists', 'the customer already has a payment method with this id')
     if (paymentMethods.length >= MAX_PAYMENT_METHODS) {
-      throw fieldError('invalid_request', 'id', `the customer has ${MAX_PAYMENT_METHODS} payment methods already`)
+      throw fieldError('invalid_request', 'id', `the customer already has ${MAX_PAYMENT_METHODS} payment methods; remove one first`)
     }
     return { ...customer, paymentMethods: placed(paymentMethods, method, position ?? paymentMethods.length) }
   })

@@ -61,6 +61,6 @@ export const checkSetFits = async (services: Pick<Services, 'storage'>, customer
   if (bytes < setBytesAtMost(customer, deriveGrants(stored.map(accessOfSubscription)))) return
   throw new AppError(
     'set_too_large',
-    `the customer would hold ${grants.length} entitlements of ${subscriptions.length} subscriptions: ${bytes} bytes, of which ${MAX_SET_BYTES} can be sent to sidecars; end subscriptions that are not needed, or sell fewer entitlements in one bundle`,
+    `the customer would hold ${grants.length} entitlements from ${subscriptions.length} subscriptions: ${bytes} bytes, but at most ${MAX_SET_BYTES} can be sent to sidecars; end subscriptions that are not needed, or sell fewer entitlements in one bundle`,
   )
 }

@@ -19,11 +19,15 @@ interface Allowance {
 }
 
 const tooMany = (change: UsageChange) =>
-  fieldError('invalid_request', 'set' in change ? 'used' : 'amount', `would count more than ${MAX_COUNT}, the largest number that is kept exactly`)
+  fieldError(
+    'invalid_request',
+    'set' in change ? 'used' : 'amount',
+    `would bring the used amount above ${MAX_COUNT}, the largest number that can be stored exactly`,
+  )
 
 const totalAfter = (used: number, change: UsageChange): number => {
   const total = 'set' in change ? change.set : used + change.add
-  if (total < 0) throw fieldError('invalid_request', 'amount', `would leave less than nothing used: ${used} is used now`)
+  if (total < 0) throw fieldError('invalid_request', 'amount', `would bring the used amount below zero: ${used} is used now`)
   if (total > MAX_COUNT) throw tooMany(change)
   return total
 }

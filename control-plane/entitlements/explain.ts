@@ -68,6 +68,6 @@ const explain = async (services: Services, { entitlement, ...customer }: Explain
  */
 export const answerQuestion = async (services: Services, question: string, mayAsk: string | undefined): Promise<string> => {
   const asked = explainQuestion.parse(JSON.parse(question))
-  if (mayAsk !== undefined && asked.tenantId !== mayAsk) throw new AppError('forbidden', 'a question about another tenant than it was let in for')
+  if (mayAsk !== undefined && asked.tenantId !== mayAsk) throw new AppError('forbidden', 'the question is about another tenant than its NATS subject allows')
   return JSON.stringify(await explain(services, asked))
 }

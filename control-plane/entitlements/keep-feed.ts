@@ -62,7 +62,7 @@ export const fillFeed = async (
     const done = await republish(storage, feed, log, async (count) => {
       sets = count
       how.onProgress?.(count)
-      if (lost) throw new Error('the claim to the filling was lost')
+      if (lost) throw new Error('another process has taken over the filling of the feed')
     })
     clearInterval(timer)
     await renewing
@@ -129,7 +129,7 @@ export const startKeepingFeed = (services: Parts): FeedKeeping => {
       .then((done) => {
         if (done) fillings += 1
       })
-      .catch((error: unknown) => warn({ err: error }, 'feed: it could not be filled, and is tried again'))
+      .catch((error: unknown) => warn({ err: error }, 'feed: it could not be filled; trying again'))
       .finally(() => {
         isFilling = false
       })
@@ -144,19 +144,19 @@ export const startKeepingFeed = (services: Parts): FeedKeeping => {
     previous = installation
     isComplete = seen.isComplete
     if (!installation) {
-      warn({}, 'storage has lost what it says of this installation: if a backup is being restored, stop control planes meanwhile')
+      warn({}, 'storage has lost the record of this installation; if you are restoring a backup, stop the control planes first')
       return
     }
     const mark = markOf(installation)
     if (seen.storage && seen.storage.id !== mark.id) {
-      const said = 'NATS_BUCKET: the bucket belongs to another installation, with another storage: give each a name of its own, or run'
+      const said = 'NATS_BUCKET: the bucket belongs to another installation, with another storage: give each installation its own bucket name, or run'
       warn({ theirs: seen.storage.id, ours: mark.id }, `${said} npm run restore:finish if this storage is to take its place`)
       return
     }
     if (seen.storage && seen.storage.count > mark.count) {
       // One that was deposed, and does not know it, may answer with what was: a write says whether it still leads.
       await storage.installations.replace(installation)
-      log.warn({ feed: seen.storage.count, storage: mark.count }, 'storage has gone back: a backup was restored; the feed is filled anew from it')
+      log.warn({ feed: seen.storage.count, storage: mark.count }, 'storage has gone back because a backup was restored; refilling the feed from it')
       fill(true, mark)
       return
     }
@@ -167,7 +167,10 @@ export const startKeepingFeed = (services: Parts): FeedKeeping => {
     // Twice: between the two readings another control plane may have filled it.
     others = isOther ? others + 1 : 0
     if (seen.sequence < witness || others > 1) {
-      log.warn({ sequence: seen.sequence, before: witness, isOther }, 'the feed has lost what was stored last, or was put back; it is filled anew from storage')
+      log.warn(
+        { sequence: seen.sequence, before: witness, isOther },
+        'the feed has lost its latest changes, or was put back to an older state; refilling it from storage',
+      )
       lostEpoch = seen.epoch
     }
     last = { epoch: seen.epoch, sequence: await keeper.beat(mark) }
@@ -183,7 +186,7 @@ export const startKeepingFeed = (services: Parts): FeedKeeping => {
     running = keep()
       .catch(async (error: unknown) => {
         isComplete = false
-        warn({ err: error }, 'feed: it could not be kept, and is tried again')
+        warn({ err: error }, 'feed: its state could not be checked; trying again')
         await keeper.remake().catch(() => undefined)
       })
       .then(() => {

@@ -75,10 +75,10 @@ export const createHttpApp = (options: HttpAppOptions): Koa => {
     await next()
     if (context.status === 405 || context.status === 501) {
       const allow = context.response.get('allow')
-      throw new AppError('method_not_allowed', `${context.path} takes ${allow || 'no such method'}; GET /openapi.json lists what there is`)
+      throw new AppError('method_not_allowed', `${context.path} supports ${allow || 'no such method'}; GET /openapi.json lists all routes`)
     }
     if (context.status === 404 && context.body === undefined) {
-      throw new AppError('not_found', `there is nothing at ${context.path}; GET /openapi.json lists what there is`)
+      throw new AppError('not_found', `there is nothing at ${context.path}; GET /openapi.json lists all routes`)
     }
   })
   app.use(router.routes())
@@ -123,7 +123,7 @@ const askedOf = (context: RouterContext): Asked => ({ requestId: context.respons
 const tellOfDenial = async (context: RouterContext, definition: AnyRoute, { services, trail }: HttpAppOptions, caller: Caller): Promise<void> => {
   const entry = context.state.isToldOf ? undefined : deniedEntry(services, caller, definition, askedOf(context))
   if (!entry || caller.tenantId === undefined) return
-  await trail.append(caller.tenantId, entry).catch((error: unknown) => services.log.error({ err: error }, 'the audit log could not be told of a denial'))
+  await trail.append(caller.tenantId, entry).catch((error: unknown) => services.log.error({ err: error }, 'a denial could not be recorded in the audit log'))
 }
 
 const serve = async (context: RouterContext, definition: AnyRoute, options: HttpAppOptions): Promise<void> => {
@@ -152,7 +152,7 @@ const mustNotContradict = ({ tenant }: { tenant?: string }, own: string | undefi
   // Whether another tenant exists is nobody's business.
   if (tenant !== undefined && own !== undefined && own !== tenant) throw new AppError('not_found', 'no such tenant')
   if (tenant !== undefined && named !== undefined && named !== tenant)
-    throw fieldError('invalid_request', 'x-tn', `names another tenant than the path, which is about ${tenant}: leave it out`)
+    throw fieldError('invalid_request', 'x-tn', `names another tenant than the path, which is about ${tenant}: leave the header out`)
 }
 
 type AnyCall = Call<unknown, unknown, unknown>
@@ -264,7 +264,7 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, options:
 const goneSignal = ({ res }: RouterContext): AbortSignal => {
   const gone = new AbortController()
   res.once('close', () => {
-    if (!res.writableFinished) gone.abort(new AppError('unavailable', 'the caller has gone before the answer'))
+    if (!res.writableFinished) gone.abort(new AppError('unavailable', 'the caller has hung up before the answer'))
   })
   return gone.signal
 }

@@ -97,7 +97,7 @@ const boundedInput = (input: unknown): unknown =>
 
 export interface Asked {
   requestId: string
-  /** The address that the call came from. */
+  /** The IP address that the call came from. */
   from: string
 }
 
@@ -150,7 +150,7 @@ export const audited = async (trail: AuditTrail, route: AnyRoute, call: AnyCall,
       await tell({ event: 'done', ...result }, made)
     } catch (error) {
       // It has been done, or refused, and its beginning is told: the caller is not told otherwise.
-      services.log.error({ err: error, requestId: asked.requestId }, 'the audit log could not be told what became of a call')
+      services.log.error({ err: error, requestId: asked.requestId }, 'the outcome of a call could not be recorded in the audit log')
     }
   }
   try {

@@ -8,11 +8,11 @@ import { toProblem } from './problem.ts'
 const meaningOf = (code: string | undefined): AppError => {
   switch (code) {
     case 'HPE_HEADER_OVERFLOW':
-      return new AppError('headers_too_large', 'the address and the headers are larger than 16 KiB together')
+      return new AppError('headers_too_large', 'the address and the headers together are larger than 16 KiB')
     case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
-      return new AppError('body_too_large', 'the extensions of a chunk of the body are too large')
+      return new AppError('body_too_large', 'the chunk extensions of the body are too large')
     case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return new AppError('request_timeout', 'the request did not end in time')
+      return new AppError('request_timeout', 'the request was not complete in time')
     default:
       return new AppError('invalid_request', 'this is not an HTTP request')
   }

@@ -9,27 +9,27 @@ import { type AnyRoute, isKeyed, ofNewDocument, takesIdempotencyKey } from './ro
 
 const headers = {
   'X-Request-Id': {
-    description: 'Names this call in the log.',
+    description: 'Identifies this call in the log.',
     required: true,
     schema: { type: 'string', pattern: '^req_[0-9a-f-]{36}$' },
   },
   ETag: {
-    description: 'The revision of what is answered, where it has one: for If-Match.',
+    description: 'The revision of the answered document, if it has one; send it in If-Match.',
     schema: { type: 'string', pattern: '^"[0-9]+"$' },
   },
   'Idempotent-Replayed': {
-    description: 'This is the answer that the first call under the Idempotency-Key was given; nothing was done again.',
+    description: 'This answer is the one to the first call with this Idempotency-Key; nothing was done again.',
     schema: { type: 'string', const: 'true' },
   },
-  'Retry-After': { description: 'Seconds after which to come again.', schema: { type: 'integer', minimum: 1 } },
-  Location: { description: 'Where to go.', schema: { type: 'string' } },
-  'WWW-Authenticate': { description: 'How to say who calls.', schema: { type: 'string', const: 'Bearer' } },
+  'Retry-After': { description: 'Seconds to wait before trying again.', schema: { type: 'integer', minimum: 1 } },
+  Location: { description: 'The address to go to.', schema: { type: 'string' } },
+  'WWW-Authenticate': { description: 'How to authenticate.', schema: { type: 'string', const: 'Bearer' } },
   RateLimit: {
-    description: 'What is left (r) of the quota of the key, and for how many seconds (t); not for a platform key.',
+    description: 'The remaining quota of the key (r), and the seconds until it resets (t); not for a platform key.',
     schema: { type: 'string', example: '"key";r=199;t=1' },
   },
   'RateLimit-Policy': {
-    description: 'The quota of the key (q) in each window of so many seconds (w); not for a platform key.',
+    description: 'The quota of the key (q) per window, and the length of the window in seconds (w); not for a platform key.',
     schema: { type: 'string', example: '"key";q=200;w=1' },
   },
 } as const
@@ -41,7 +41,7 @@ const problem = z
     type: z.string(),
     title: z.string(),
     status: z.int(),
-    code: z.string().openapi({ description: 'Stable; what programs should look at.' }),
+    code: z.string().openapi({ description: 'Stable; programs should use this field.' }),
     detail: z.string(),
     field: z.string().optional(),
     errors: z.array(z.object({ field: z.string(), message: z.string() })).optional(),

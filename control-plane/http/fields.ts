@@ -19,7 +19,7 @@ const idRule = "must be 1 to 128 letters (with their marks), digits or . _ @ + :
 
 /** Ids are compared as they are written, and the same letters can be written in several ways: two spellings would be two customers. */
 export const isNormal = (text: string): boolean => text === text.normalize('NFC')
-export const normalRule = "must be in Unicode's normal form NFC; this looks the same and is spelt otherwise: normalize it first"
+export const normalRule = 'must be in Unicode normal form NFC; this text looks the same but is encoded differently: normalize it first'
 
 export const id = z
   .string()
@@ -33,18 +33,18 @@ export const name = z
   .trim()
   .min(1, 'must not be empty')
   .max(200)
-  .refine((text) => !/\p{Cc}/u.test(text), 'must not hold control characters')
+  .refine((text) => !/\p{Cc}/u.test(text), 'must not contain control characters')
   // \p{Cc} in other words, which generators of requests understand.
   .openapi({ pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]+$' })
 
 export const currency = z
   .string()
-  .refine(isCurrency, 'must be an ISO 4217 currency code in capitals, such as USD')
+  .refine(isCurrency, 'must be an ISO 4217 currency code in capital letters, such as USD')
   .openapi({ example: 'USD', pattern: '^[A-Z]{3}$' })
 
 export const country = z
   .string()
-  .regex(/^[A-Z]{2}$/, 'must be an ISO 3166-1 country code of two capitals, such as US')
+  .regex(/^[A-Z]{2}$/, 'must be an ISO 3166-1 country code of two capital letters, such as US')
   .openapi({ example: 'US' })
 
 export const timeZone = z.string().refine(isTimeZone, 'must be an IANA time zone, such as Europe/Berlin').openapi({ example: 'Europe/Berlin' })
@@ -75,7 +75,7 @@ export const token = z
   .string()
   .min(1)
   .max(500)
-  .refine((text) => !isCardNumber(text), "looks like a card number, which must never be sent here: send the provider's token for it")
+  .refine((text) => !isCardNumber(text), "looks like a card number, which must never be sent here: send the provider's token instead")
 
 export const role = id.openapi({ description: 'admin, billing, read, sidecar, or the id of a role of the tenant.', example: 'read' })
 
@@ -85,7 +85,7 @@ export const storefronts = z
   .min(1)
   .max(100)
   .refine((list) => new Set(list).size === list.length, 'must not name a storefront twice')
-  .openapi({ description: 'Limits it to these storefronts. Left out: to none.' })
+  .openapi({ description: 'Limits it to these storefronts. Default: no limit.' })
 
 /** What the keys of a record look like, which the generator of the document does not say by itself. */
 export const keysOf = (pattern: RegExp): object => ({ propertyNames: { pattern: pattern.source } })

@@ -69,7 +69,8 @@ const unseal = (request: IdempotentRequest, text: string): StoredAnswer => {
     opened = Buffer.concat([decipher.update(bytes.subarray(28)), decipher.final()])
   } catch (error) {
     // A platform key that was changed since: the caller is the same, and its key is not.
-    const why = 'this Idempotency-Key was used with an API key that has been changed since, and its answer cannot be read with this one; use a new one'
+    const why =
+      'this Idempotency-Key was used with an API key that has changed since, and the stored answer cannot be read with the current one; use a new Idempotency-Key'
     throw new AppError('idempotency_key_reused', why, [], { cause: error })
   }
   return JSON.parse(opened.toString()) as StoredAnswer
@@ -103,7 +104,8 @@ export const onceAKey = async (
     lockedUntil,
     expiresAt: new Date(nowMs + REMEMBERED_MS),
   })
-  if (record.requestHash !== requestHash) throw new AppError('idempotency_key_reused', 'this Idempotency-Key was used for another request; use a new one')
+  if (record.requestHash !== requestHash)
+    throw new AppError('idempotency_key_reused', 'this Idempotency-Key was already used for another request; use a new one')
   if (record.sealedAnswer) return { ...unseal(request, record.sealedAnswer), replayed: true }
   const lock = holdLock(services, record.seed === seed ? record : await takeOver(services, record, lockedUntil))
   let given: GivenAnswer

@@ -35,7 +35,7 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
   const alone = (path: string, summary: string, responses: RouteConfig['responses'], more: Partial<RouteConfig> = {}) =>
     registry.registerPath({ method: 'get', path, operationId: operationId('get', path), summary, tags: [OPERATION], responses, ...more })
   alone('/healthz', 'The process is up', { 200: answers.plain('Up.', state('ok')) })
-  alone('/readyz', 'Everything it needs can be reached', {
+  alone('/readyz', 'Storage, feed and sidecar can be reached', {
     200: answers.plain('Ready.', state('ready')),
     503: answers.plain('Not ready.', state('not ready')),
   })
@@ -61,7 +61,7 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
               .string()
               .regex(IF_MATCH)
               .optional()
-              .openapi({ description: `The ETag of ${compared}: 412 if it is another by now.` }),
+              .openapi({ description: `The ETag of ${compared}; 412 if it has changed since.` }),
           }
         : {}),
       ...(takesIdempotencyKey(definition)
@@ -71,13 +71,13 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
               .min(1)
               .max(MAX_KEY_LENGTH)
               .optional()
-              .openapi({ description: 'A repeat under the same key within 24 hours is answered as the first time, and not done again.' }),
+              .openapi({ description: 'If you repeat the request with the same key within 24 hours, you get the first answer, and nothing is done again.' }),
           }
         : {}),
       ...(needsKey && method !== 'get'
         ? {
-            'x-reason': z.string().max(500).optional().openapi({ description: 'Why; kept in the audit log.' }),
-            'x-csrf-token': z.string().optional().openapi({ description: 'For a session: what GET /v1/session answers.' }),
+            'x-reason': z.string().max(500).optional().openapi({ description: 'The reason for the change, for the audit log.' }),
+            'x-csrf-token': z.string().optional().openapi({ description: 'For a session: the token that GET /v1/session returns.' }),
           }
         : {}),
     })

@@ -6,8 +6,7 @@ import type { Answer, IfMatchRule } from './route.ts'
 export const mustMatch =
   (ifMatch: number | undefined) =>
   ({ revision }: { revision: number }): void => {
-    if (ifMatch !== undefined && ifMatch !== revision)
-      throw new AppError('precondition_failed', `the document is at revision ${revision} by now; read it again`)
+    if (ifMatch !== undefined && ifMatch !== revision) throw new AppError('precondition_failed', `the document is now at revision ${revision}; read it again`)
   }
 
 /** One of our own ETags, weak or strong, or any. */
@@ -20,15 +19,15 @@ export const IF_MATCH = /^(?:\*|(?:W\/)?"(\d+)")$/
  */
 export const ifMatchOf = (rule: IfMatchRule, header: string | undefined): number | undefined => {
   if (header === undefined) return undefined
-  if (typeof rule === 'object' && 'refused' in rule) throw fieldError('invalid_request', 'If-Match', `cannot be honoured here: ${rule.refused}; leave it out`)
+  if (typeof rule === 'object' && 'refused' in rule) throw fieldError('invalid_request', 'If-Match', `does not apply here: ${rule.refused}; leave it out`)
   const match = IF_MATCH.exec(header)
-  if (!match) throw fieldError('invalid_request', 'If-Match', 'must be an ETag that a GET has answered, such as "3"')
+  if (!match) throw fieldError('invalid_request', 'If-Match', 'must be an ETag that a GET has returned, such as "3"')
   return match[1] === undefined ? undefined : Number(match[1])
 }
 
 /** For routes that compare it with what they answer. @throws AppError `precondition_failed`, or `invalid_request` for an answer without an ETag. */
 export const checkAnswer = (rule: IfMatchRule, ifMatch: number | undefined, { revision }: Answer): void => {
   if (rule !== 'answer' || ifMatch === undefined) return
-  if (revision === undefined) throw fieldError('invalid_request', 'If-Match', 'cannot be honoured here: this answer has no ETag; leave it out')
+  if (revision === undefined) throw fieldError('invalid_request', 'If-Match', 'does not apply here: this answer has no ETag; leave it out')
   mustMatch(ifMatch)({ revision })
 }

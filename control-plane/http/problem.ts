@@ -45,7 +45,7 @@ export interface Problem {
 export const toProblem = (error: unknown, requestId: string): Problem => {
   // What we did not foresee is told to the log, not to the caller.
   const { code, message, errors } =
-    error instanceof AppError ? error : new AppError('internal', 'something went wrong on our side; the request id finds it in the log')
+    error instanceof AppError ? error : new AppError('internal', 'something went wrong on our side; search the log for the request id')
   const field = errors[0]?.field
   return {
     type: `urn:tollgate:error:${code}`,

@@ -54,7 +54,7 @@ export const checkText = (context: Koa.Context): void => {
   // Nearly no body has any; those that may are looked through.
   if (!rawBody || !/\\u[dD][89a-fA-F]/.test(rawBody)) return
   const field = illFormed(body)
-  if (field !== undefined) throw fieldError('invalid_request', field, 'holds half of a character (an unpaired surrogate): send whole Unicode characters')
+  if (field !== undefined) throw fieldError('invalid_request', field, 'contains half of a character (an unpaired surrogate): send complete Unicode characters')
 }
 
 /** No body is taken as an empty object, so that what is missing is named; `null` is a body, and a wrong one. */

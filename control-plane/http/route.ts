@@ -45,7 +45,7 @@ export type IfMatchRule =
   | { refused: string }
 
 export const ofList: IfMatchRule = { refused: 'a list has no ETag' }
-export const ofNewDocument: IfMatchRule = { refused: 'what is made here has no ETag yet' }
+export const ofNewDocument: IfMatchRule = { refused: 'a new document has no ETag yet' }
 
 export interface Call<Params, Query, Body> {
   services: Services

@@ -40,7 +40,7 @@ export const checkStorefront = async (services: Services, rule: StorefrontRule, 
     case 'within':
       return
     case 'all':
-      throw new AppError('forbidden', `this is about the whole tenant, and this caller is limited to the storefronts ${within.join(', ')}`)
+      throw new AppError('forbidden', `this route is about the whole tenant, but this caller is limited to the storefronts ${within.join(', ')}`)
     case 'path':
       return mustBeWithin(within, params.storefront)
     case 'body':

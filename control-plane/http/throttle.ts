@@ -87,8 +87,8 @@ export const createThrottle = ({ requestsPerSecond, atOnce, bytesPerSecond, open
       throw counted
     })
     // The first, and the one from which on none is looked up: a line each, whatever is sent.
-    if (consumedPoints === 1) log.warn({ address }, 'a request came with a key or password that is not right')
-    if (consumedPoints === wrongKeysPerMinute) log.warn({ address }, 'too many wrong keys from one address: for a minute few are looked up')
+    if (consumedPoints === 1) log.warn({ address }, 'a request had a wrong key or password')
+    if (consumedPoints === wrongKeysPerMinute) log.warn({ address }, 'too many wrong keys from one address: for a minute, only a few keys are checked')
   }
 
   /** @returns what is to be thrown at one more that is wrong. @throws RateLimitedError for who tries too often even so. */
@@ -118,7 +118,7 @@ export const createThrottle = ({ requestsPerSecond, atOnce, bytesPerSecond, open
   const looking = new Map<string, { limit: LimitFunction; users: number }>()
   const inTurn = async <T>(address: string, work: () => Promise<T>): Promise<T> => {
     const turns = looking.get(address) ?? { limit: pLimit(Math.min(wrongKeysPerMinute, AT_ONCE)), users: 0 }
-    if (turns.users >= MAX_WAITING) throw new RateLimitedError('too many keys or passwords of this address are being looked at; try again later', 1)
+    if (turns.users >= MAX_WAITING) throw new RateLimitedError('too many keys or passwords from this address are being checked; try again later', 1)
     looking.set(address, turns)
     turns.users += 1
     try {
@@ -159,7 +159,7 @@ export const createThrottle = ({ requestsPerSecond, atOnce, bytesPerSecond, open
       if (tenantId === PLATFORM) return { end: () => {}, headers: {} }
       const key = `${tenantId}/${kind}/${id}`
       const now = running.get(key) ?? 0
-      if (now >= atOnce) throw new RateLimitedError(`this key has ${now} requests running, as many as one may have at once (KEY_CONCURRENCY)`, 1)
+      if (now >= atOnce) throw new RateLimitedError(`this key has ${now} requests running, which is the limit (KEY_CONCURRENCY); wait for one to end`, 1)
       running.set(key, now + 1)
       const end = () => {
         const left = (running.get(key) ?? 1) - 1
@@ -174,21 +174,21 @@ export const createThrottle = ({ requestsPerSecond, atOnce, bytesPerSecond, open
       } catch (counted) {
         end()
         if (!(counted instanceof RateLimiterRes)) throw counted
-        throw new RateLimitedError(`this key may send ${requestsPerSecond} requests a second (KEY_REQUESTS_PER_SECOND)`, secondsOf(counted))
+        throw new RateLimitedError(`this key may send ${requestsPerSecond} requests per second (KEY_REQUESTS_PER_SECOND)`, secondsOf(counted))
       }
     },
     took: async ({ kind, id, tenantId = PLATFORM }, count) => {
       if (tenantId === PLATFORM || count === 0) return
       await bytes.consume(`${tenantId}/${kind}/${id}`, count).catch((counted: unknown) => {
         if (!(counted instanceof RateLimiterRes)) throw counted
-        throw new RateLimitedError(`this key may send ${bytesPerSecond} bytes a second (KEY_BYTES_PER_SECOND)`, secondsOf(counted))
+        throw new RateLimitedError(`this key may send ${bytesPerSecond} bytes per second (KEY_BYTES_PER_SECOND)`, secondsOf(counted))
       })
     },
     open: async (ip) => {
       await open.consume(asOne(ip)).catch((counted: unknown) => {
         if (!(counted instanceof RateLimiterRes)) throw counted
         throw new RateLimitedError(
-          `one address may send ${openRequestsPerSecond} requests a second without a key (OPEN_REQUESTS_PER_SECOND)`,
+          `one address may send ${openRequestsPerSecond} requests per second without a key (OPEN_REQUESTS_PER_SECOND)`,
           secondsOf(counted),
         )
       })

@@ -43,7 +43,7 @@ const take = (services: Services, tenant: Tenant, payment: Payment, step: Exclud
     case 'attempt':
       return makeAttempt(services, tenant, payment)
     case 'give_up':
-      return giveUpAttempt(services, tenant, payment, step.attempt, { why: 'what it pays for is off', goOn: false })
+      return giveUpAttempt(services, tenant, payment, step.attempt, { why: 'what it pays for was canceled', goOn: false })
     case 'capture':
     case 'release':
       return askPspTo(services, tenant, payment, step.kind, step.attempt)
@@ -77,7 +77,7 @@ const makeAttempt = async (services: Services, tenant: Tenant, payment: Payment)
   const outcome = (await sendCharge(opened, parties, started, attempt)) ?? ({ status: 'not_sent', pspCode: 'account_or_token_removed' } as const)
   if (outcome.status === 'declined' && outcome.declineClass === 'config') {
     const { tenantId, id: paymentId } = payment
-    services.log.error({ tenantId, paymentId, account: attempt.account, pspCode: outcome.pspCode }, 'a PSP account refuses for want of configuration')
+    services.log.error({ tenantId, paymentId, account: attempt.account, pspCode: outcome.pspCode }, 'a PSP account declines because of its configuration')
   }
   return storeOutcome(services, tenant, started, attempt.id, outcome)
 }

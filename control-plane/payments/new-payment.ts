@@ -31,7 +31,7 @@ export const storeNext = async ({ payments }: Pick<Storage, 'payments'>, payment
     return await payments.insert(made)
   } catch (error) {
     if (!isAppError(error, 'already_exists')) throw error
-    throw new AppError('revision_conflict', 'the payment was made by someone else meanwhile; read it again', [], { cause: error })
+    throw new AppError('revision_conflict', 'someone else has made the payment; read it again', [], { cause: error })
   }
 }
 

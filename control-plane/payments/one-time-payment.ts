@@ -72,11 +72,11 @@ export const refundPayment = async (
     if (payment.refunds.some(({ id }) => id === refundId)) return undefined
     check(payment)
     const left = refundableMinor(payment)
-    if (left === 0) throw new AppError('not_allowed_in_state', `the payment is ${payment.status} and has nothing left to give back`)
+    if (left === 0) throw new AppError('not_allowed_in_state', `the payment is ${payment.status} and has nothing left to refund`)
     if (payment.effectsDue) throw new AppError('not_allowed_in_state', 'the payment is still taking effect; try again in a moment')
     const amount = amountMinor ?? left
     if (payment.refunds.length >= MAX_REFUNDS - 1 && amount < left) {
-      throw new AppError('not_allowed_in_state', `the payment has ${payment.refunds.length} refunds already: only all that is left can be given back`)
+      throw new AppError('not_allowed_in_state', `the payment already has ${payment.refunds.length} refunds: leave amount out to refund all that is left`)
     }
     if (amount > left) throw fieldError('invalid_request', 'amount', `must not be more than what is left, which is ${formatMoney(left, payment.currency)}`)
     return requestRefund(payment, refundId, amount, tenantNow(services, tenant), repairTime(services))

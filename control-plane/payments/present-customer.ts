@@ -31,7 +31,7 @@ const loadMethod = async (services: Services, tenant: Tenant, payment: Payment, 
 
 const refusal = (payment: Payment): string | undefined => {
   if (payment.status === 'succeeded') return 'the payment has succeeded'
-  if (payment.abandoned || payment.status === 'canceled') return 'the payment was given up; make a new one'
+  if (payment.abandoned || payment.status === 'canceled') return 'the payment was given up; create a new one'
   return undefined
 }
 
@@ -53,7 +53,7 @@ export const payOneTimeNow = async (
   if (refused !== undefined) throw new AppError('not_allowed_in_state', refused)
   const { paymentMethodId, ownMethod } = await loadMethod(services, tenant, payment, paymentMethod)
   const waiting = waitingAttempt(payment)
-  if (!waiting && openAttempt(payment)) throw new AppError('not_allowed_in_state', 'an attempt of the payment is on its way; wait for its outcome')
+  if (!waiting && openAttempt(payment)) throw new AppError('not_allowed_in_state', 'an attempt of the payment is in progress; wait for its outcome')
   if (waiting && paymentMethodId !== waiting.paymentMethodId) {
     payment = await giveUpAttempt(services, tenant, payment, waiting, { why: 'another payment method was given', goOn: false })
   }

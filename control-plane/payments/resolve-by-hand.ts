@@ -39,7 +39,7 @@ const outcomeOf = ({ outcome, declineClass, pspReference }: Decision, known: str
 const PENDING_FOR_MS = 3 * 24 * 3_600_000
 
 const hasAnswered = (status: string) =>
-  new AppError('not_allowed_in_state', `the provider has been asked once more, and says ${status}: that is what is noted now`)
+  new AppError('not_allowed_in_state', `Tollgate asked the provider once more, and it says ${status}: that outcome is now recorded`)
 
 /** What the provider itself says counts for more than what was read in its books. @throws AppError `not_allowed_in_state` when the provider has an answer. */
 const askFirst = async (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt): Promise<{ mayResolvePending: boolean }> => {
@@ -120,7 +120,7 @@ export const resolveRefundByHand = async (
     const refund = payment.refunds.find(({ id }) => id === refundId)
     if (!refund) throw new AppError('not_found', 'the payment has no such refund')
     if (refund.status !== 'due' && refund.status !== 'pending') {
-      throw new AppError('not_allowed_in_state', `the refund has ${refund.status}: there is nothing to resolve`)
+      throw new AppError('not_allowed_in_state', `the refund is ${refund.status}: there is nothing to resolve`)
     }
     const now = tenantNow(services, tenant)
     const said = outcome === 'succeeded' ? ({ status: 'succeeded' } as const) : ({ status: 'failed', pspCode: 'resolved_by_operator' } as const)

@@ -62,7 +62,7 @@ const cut = (most: number) => z.string().transform((text) => text.slice(0, most)
 /** https://openid.net/specs/openid-connect-core-1_0.html#IDToken: a subject has 255 characters at most. */
 const claimed = z.looseObject({ sub: z.string().min(1).max(255), email: cut(254).optional(), name: cut(200).optional() })
 
-const anew = (cause?: unknown) => new AppError('unauthenticated', 'the sign-in was not begun here, took too long, or was refused: begin anew', [], { cause })
+const anew = (cause?: unknown) => new AppError('unauthenticated', 'the sign-in did not start here, took too long, or was refused: start again', [], { cause })
 
 /** Errors carry what was sent and answered, which holds codes and tokens: of them this much is told. */
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error)).slice(0, 200)
@@ -70,7 +70,7 @@ const messageOf = (error: unknown): string => (error instanceof Error ? error.me
 /** It is not answered, or is none; told of once, and not asked again for a while. */
 export class IdentityProviderAwayError extends AppError {
   constructor(options?: ErrorOptions) {
-    super('unavailable', 'the identity provider cannot be reached at its issuer, or is none; one in your own network needs OIDC_PRIVATE_URLS=true', [], options)
+    super('unavailable', 'the issuer cannot be reached, or is not an identity provider; one in your own network needs OIDC_PRIVATE_URLS=true', [], options)
   }
 }
 
@@ -87,7 +87,7 @@ export const createOpenId = (services: Services, allowPrivate: boolean): OpenId 
     await mustBeOpen(services, tenantId)
     const provider = await storage.identityProviders.find(keys.identityProvider(tenantId))
     // Whether there is such a tenant is nobody's business.
-    if (!provider) throw new AppError('not_found', 'there is no identity provider to sign in at')
+    if (!provider) throw new AppError('not_found', 'the tenant has no identity provider')
     return provider
   }
 
@@ -111,7 +111,7 @@ export const createOpenId = (services: Services, allowPrivate: boolean): OpenId 
       known.set(key, found)
       return found
     } catch (error) {
-      log.warn({ why: messageOf(error), tenantId: provider.tenantId }, 'an identity provider could not be asked about itself')
+      log.warn({ why: messageOf(error), tenantId: provider.tenantId }, "an identity provider's configuration could not be read")
       away.set(key, true)
       throw new IdentityProviderAwayError({ cause: error })
     }
@@ -132,7 +132,7 @@ export const createOpenId = (services: Services, allowPrivate: boolean): OpenId 
     const theirs = claims[provider.groupsClaim]
     const groups = Array.isArray(theirs) ? theirs : [theirs]
     const fitting = provider.groups.find(({ group }) => groups.includes(group))
-    if (!fitting) throw new AppError('forbidden', 'none of your groups has a role here: ask whoever looks after this tenant')
+    if (!fitting) throw new AppError('forbidden', 'none of your groups has a role here: ask an administrator of this tenant')
     // As it spells itself, however the tenant does.
     const id = derivedId('usr', tenantId, issuer, claims.sub)
     const now = clock.now()
@@ -147,7 +147,7 @@ export const createOpenId = (services: Services, allowPrivate: boolean): OpenId 
     })
     const made = await insertOrGet(storage.users, { _id: keys.user(tenantId, id), tenantId, id, status: 'active', createdAt: now, ...facts })
     const user = made.lastSignInAt?.getTime() === now.getTime() ? made : await update(storage.users, made._id, (latest) => ({ ...latest, ...facts }), made)
-    if (user.status === 'disabled') throw new AppError('forbidden', 'you may not sign in here any more')
+    if (user.status === 'disabled') throw new AppError('forbidden', 'your account is disabled: ask an administrator of this tenant')
     return user
   }
 

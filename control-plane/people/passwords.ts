@@ -18,7 +18,7 @@ const inTurn = pLimit(AT_ONCE)
 
 /** @throws AppError `unavailable`. */
 const derive = async (password: string, salt: Buffer, memory: number, passes: number): Promise<Buffer> => {
-  if (inTurn.pendingCount >= MAX_WAITING) throw new AppError('unavailable', 'too many people are signing in at this moment; try again shortly')
+  if (inTurn.pendingCount >= MAX_WAITING) throw new AppError('unavailable', 'too many people are signing in right now; try again shortly')
   return inTurn(() => hash('argon2id', { message: password.normalize('NFKC'), nonce: salt, parallelism: 1, tagLength: TAG_BYTES, memory, passes }))
 }
 

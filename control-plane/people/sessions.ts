@@ -38,7 +38,7 @@ export const beginSession = async ({ storage, clock }: Services, { tenantId, id:
   return { token, csrfToken: csrfTokenOf(token) }
 }
 
-const over = () => new AppError('unauthenticated', 'the session is over: sign in again')
+const over = () => new AppError('unauthenticated', 'the session has ended: sign in again')
 
 /** Whether the session still opens anything. */
 const isGood = (session: Session, user: User | undefined, now: Date): user is User =>
@@ -81,7 +81,7 @@ export const callerOfSession = async (services: Services, token: string): Promis
 /** @param shown the header `X-CSRF-Token`. @throws AppError `forbidden`. */
 export const checkCsrf = (token: string, shown: string | undefined): void => {
   if (shown !== undefined && sameSecret(shown, csrfTokenOf(token))) return
-  throw new AppError('forbidden', 'a change by a session needs the header X-CSRF-Token: GET /v1/session answers it')
+  throw new AppError('forbidden', 'a change by a session needs the header X-CSRF-Token: GET /v1/session returns it')
 }
 
 /** Harmless to repeat. */

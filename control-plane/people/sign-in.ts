@@ -21,10 +21,10 @@ const SHUT_OUT_MS = 15 * 60_000
 const refused = () =>
   new AppError(
     'unauthenticated',
-    'the tenant, the address, the password or the code is not right, or there were too many wrong tries: after five, wait for 15 minutes',
+    'the tenant, the address, the password or the code is wrong, or there were too many wrong attempts: after five, wait for 15 minutes',
   )
 
-const noInvitation = () => new AppError('unauthenticated', 'this invitation is not known, was taken, or is over: ask for another')
+const noInvitation = () => new AppError('unauthenticated', 'this invitation is unknown, was used, or has expired: ask for another')
 
 /** @throws AppError `unauthenticated`. */
 const invited = async ({ storage, clock }: Services, token: string): Promise<User> => {
@@ -61,7 +61,7 @@ export const lookAtInvitation = async (services: Services, token: string): Promi
  */
 export const takeInvitation = async (services: Services, token: string, password: string, code: string): Promise<User> => {
   const user = await invited(services, token)
-  if (password.toLowerCase().includes(user.email.toLowerCase())) throw fieldError('invalid_request', 'password', 'must not be made of your address')
+  if (password.toLowerCase().includes(user.email.toLowerCase())) throw fieldError('invalid_request', 'password', 'must not contain your address')
   const step = user.totp ? stepOf(services.sealing.open(user.totp.secret, user._id), code, services.clock.nowMs()) : undefined
   if (!user.totp || step === undefined) throw fieldError('invalid_request', 'code', 'is not the code that the authenticator app shows now')
   const hashed = await hashPassword(password)

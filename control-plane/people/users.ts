@@ -55,7 +55,7 @@ export const inviteUser = async (services: Services, tenantId: string, caller: C
   const id = userIdOf(tenantId, input.email)
   const { token, invitation } = newInvitation(services, tenantId, id)
   const known = await services.storage.users.find(keys.user(tenantId, id))
-  if (known) throw new AppError('already_exists', `${input.email} is ${known.status} already (${id}): POST /v1/users/${id}/invitation invites again`)
+  if (known) throw new AppError('already_exists', `${input.email} is already ${known.status} (${id}): POST /v1/users/${id}/invitation invites again`)
   const user = await services.storage.users.insert({
     _id: keys.user(tenantId, id),
     tenantId,
@@ -84,7 +84,7 @@ export const inviteAgain = async (services: Services, tenantId: string, caller: 
   const user = await update(services.storage.users, keys.user(tenantId, id), async (latest): Promise<User> => {
     await mayChange(services, caller, latest)
     check(latest)
-    if (latest.identity) throw new AppError('not_allowed_in_state', 'they sign in at the identity provider, where passwords are set')
+    if (latest.identity) throw new AppError('not_allowed_in_state', 'this person signs in at the identity provider: set the password there')
     const { password: _, totp: __, failures: ___, ...kept } = latest
     return { ...kept, status: 'invited', invitation, sessionsFrom: services.clock.now() }
   })

@@ -67,7 +67,7 @@ const checkObject = (schema: mongoose.Schema): Convert => {
     if (typeof value !== 'object' || value === null) throw invalid(path, 'is not an object')
     const given = value as Values
     const result: Values = {}
-    for (const name in given) if (!fields.has(name) && given[name] !== undefined) throw invalid(`${path}.${name}`, 'is in no schema')
+    for (const name in given) if (!fields.has(name) && given[name] !== undefined) throw invalid(`${path}.${name}`, 'is not in the schema')
     for (const [name, { check, required, makeDefault }] of fields) {
       const said = given[name] === undefined ? makeDefault?.() : given[name]
       if (said === undefined || said === null) {

@@ -41,7 +41,7 @@ const nouns: Record<CollectionName, string> = {
 export const notFound = (name: CollectionName) => new AppError('not_found', `no such ${nouns[name]}`)
 export const alreadyExists = (name: CollectionName) => new AppError('already_exists', `this ${nouns[name]} already exists`)
 export const revisionConflict = (name: CollectionName) =>
-  new AppError('revision_conflict', `the ${nouns[name]} was changed by someone else meanwhile; read it again`)
+  new AppError('revision_conflict', `the ${nouns[name]} has been changed by someone else; read it again`)
 
 /** What else makes a document of what is stored, where its type says more than its schema. */
 const refine: { [K in CollectionName]?: (stored: never) => Documents[K] } = {

@@ -4,8 +4,8 @@ import { ConfigError } from '../../common/config.ts'
 import { AppError } from '../../common/errors.ts'
 
 const words: Readonly<Record<number, string>> = {
-  5: 'it is held by another process',
-  6: 'it is held by another process',
+  5: 'another process has locked it',
+  6: 'another process has locked it',
   8: 'its file, or the folder of it, cannot be written',
   10: 'its disk cannot be read or written',
   11: 'its file is damaged',
@@ -39,11 +39,13 @@ export const toCannotStart = (path: string, error: unknown): unknown => {
   const code = codeOf(error)
   const system = error instanceof Error && 'code' in error ? String(error.code) : ''
   if (code !== undefined && DAMAGED.includes(code))
-    return new ConfigError(`DATA_DIR: ${path} is damaged, or is no SQLite file. Put a backup in its place (docs/operating.md), or move it away to begin anew.`)
+    return new ConfigError(
+      `DATA_DIR: ${path} is damaged, or is not an SQLite file. Restore a backup (docs/operating.md), or move the file away to start with an empty database.`,
+    )
   const why =
     code === undefined ? { EACCES: words[8], EPERM: words[8], EROFS: words[8], ENOENT: words[8], ENOTDIR: words[14], ENOSPC: words[13] }[system] : words[code]
   if (why === undefined) return error
-  return new ConfigError(`DATA_DIR: ${path} cannot be used: ${why}. Make room, or give DATA_DIR a folder that this user may write.`)
+  return new ConfigError(`DATA_DIR: ${path} cannot be used: ${why}. Make room on the disk, or set DATA_DIR to a folder that this user can write to.`)
 }
 
 /** @throws ConfigError; what `run` throws otherwise. */
@@ -70,6 +72,6 @@ export const createFileCheck = (path: string): (() => void) => {
     } catch {
       now = undefined
     }
-    if (now !== opened) throw away('its file was taken away, or replaced, while it was open; restart on the right one')
+    if (now !== opened) throw away('its file was removed or replaced while it was open; restart with the right file')
   }
 }

@@ -178,7 +178,7 @@ const termsAskedFor = async (
 /** Needed unless what is owed is nothing. */
 const checkPayable = (subscription: Subscription, bill: Bill | undefined): void => {
   if (bill?.status !== 'open' || subscription.paymentMethodId) return
-  throw new AppError('not_allowed_in_state', 'the change has to be paid and the subscription has no payment method; PATCH one')
+  throw new AppError('not_allowed_in_state', 'the change must be paid, and the subscription has no payment method; PATCH one')
 }
 
 /** @throws AppError `not_found`, `unknown_reference` or `not_allowed_in_state`. */

@@ -127,7 +127,7 @@ const checkBillingCycle = (bundle: Bundle, billingCycle: string | undefined): vo
   const { interval, intervalCount } = bundle.pricing
   if (cycleNames[billingCycle] === interval && intervalCount === 1) return
   const every = intervalCount === 1 ? interval : `${intervalCount} ${interval}s`
-  throw fieldError('invalid_request', 'billingCycle', `the bundle is billed every ${every}; leave billingCycle out, or name that`)
+  throw fieldError('invalid_request', 'billingCycle', `the bundle is billed every ${every}; leave billingCycle out, or send that`)
 }
 
 const checkBillingDay = ({ pricing: { interval } }: Bundle, billingDay: number | undefined): void => {
@@ -157,7 +157,7 @@ const paymentMethodOf = (
   const first = customer?.paymentMethods[0]
   if (first) return first
   if (bundle.pricing.amountMinor === 0 || hasTrial) return undefined
-  const why = bundle.trialDays > 0 ? 'the customer has used their free trial already' : 'the bundle costs something from the start'
+  const why = bundle.trialDays > 0 ? 'the customer has already used their free trial' : 'the bundle costs something from the start'
   throw fieldError('invalid_request', 'paymentMethod', `is needed: ${why}, and the customer has no payment method`)
 }
 

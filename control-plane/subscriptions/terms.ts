@@ -16,6 +16,6 @@ export const termsOf = (bundle: Bundle, quantity: number): Terms => ({
 /** @throws AppError `invalid_request` on `quantity` when a period would cost more than can be counted. */
 export const checkPrice = (terms: Terms): Terms => {
   if (priceOf(terms) > MAX_AMOUNT_MINOR)
-    throw fieldError('invalid_request', 'quantity', `is too many: a period would cost more than ${MAX_AMOUNT_MINOR} minor units`)
+    throw fieldError('invalid_request', 'quantity', `is too large: a period would cost more than ${MAX_AMOUNT_MINOR} minor units`)
   return terms
 }

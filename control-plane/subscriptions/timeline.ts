@@ -1,5 +1,5 @@
 /**
- * What happened to a subscription, when, why and with what money, oldest first: enough to answer "why was I charged
+ * What happened to a subscription, when, why, and which money moved, oldest first: enough to answer "why was I charged
  * this?" from it alone. Made when it is asked for, from the subscription's own events and from its payments.
  */
 
@@ -53,7 +53,7 @@ const ofPayment = (payment: Payment): PaymentEntry[] => {
   const refunds = payment.refunds.map((refund) => ({
     at: refund.at,
     type: 'refund',
-    why: `${{ not_wanted: 'what it paid for was off when it arrived', paid_twice: 'it was paid twice', requested: 'somebody asked for it' }[refund.reason]}: ${refund.status}`,
+    why: `${{ not_wanted: 'what it paid for was canceled before it arrived', paid_twice: 'it was paid twice', requested: 'somebody asked for it' }[refund.reason]}: ${refund.status}`,
     paymentId,
     amountMinor: refund.amountMinor,
     lines: [],

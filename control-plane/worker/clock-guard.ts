@@ -65,7 +65,7 @@ export const startClockGuard = async ({ storage, clock, log, maxJumpMs, monotoni
     const aheadMs = installation.seenAt ? nowMs - installation.seenAt.getTime() : 0
     // Two clocks that agree are believed: then it is the control planes that were down.
     if (!theirs && aheadMs > maxJumpMs)
-      return `it is ${hours(aheadMs)} later than when a control plane was last seen; if that is so, run "npm run clock:confirm" (CLOCK_MAX_JUMP_HOURS is the bound)`
+      return `it is ${hours(aheadMs)} later than when a control plane last ran; if that is right, run "npm run clock:confirm" (CLOCK_MAX_JUMP_HOURS is the bound)`
     await update(storage.installations, keys.installation, (now) => ({ ...now, seenAt: clock.now() }), installation)
     return undefined
   }
@@ -81,9 +81,9 @@ export const startClockGuard = async ({ storage, clock, log, maxJumpMs, monotoni
     }
     if (problem && clock.nowMs() - toldMs > TELL_EVERY_MS) {
       toldMs = clock.nowMs()
-      log.error({ problem }, 'the time cannot be believed: nothing is billed, renewed or expired until it can')
+      log.error({ problem }, 'the time cannot be trusted: until it can, nothing is billed, renewed or expired')
     }
-    if (!problem && before && toldMs > 0) log.info('the time can be believed again')
+    if (!problem && before && toldMs > 0) log.info('the time can be trusted again')
   }
   await look()
   const timer = setInterval(() => void look(), LOOK_EVERY_MS)

@@ -29,7 +29,7 @@ export const processWebhook = async (services: Services, tenant: Tenant, event: 
     if (applied.payment) await advancePayment(services, tenant, applied.payment)
     await eraseIfErased(services, await markApplied(services, event, applied))
   } catch (error) {
-    await markFailed(services, event, 'the provider could not be asked, or Tollgate failed; it is tried again')
+    await markFailed(services, event, 'the provider could not be asked, or Tollgate failed; it will be retried')
     throw error
   }
 }
@@ -49,7 +49,7 @@ export const processWhileWaiting = async (services: Services, tenant: Tenant, ev
     await processWebhook(services, tenant, event)
   } catch (error) {
     if (tenant.mode === 'sandbox') throw error
-    log.warn({ err: error, event: event._id }, 'a webhook could not be applied, and is left to the worker')
+    log.warn({ err: error, event: event._id }, 'a webhook could not be applied; the worker will try it again')
   } finally {
     webhooksInHand.count -= 1
   }

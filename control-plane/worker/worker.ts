@@ -115,8 +115,8 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
       await (collection === 'bundles' ? work : Promise.race([work, tooLong]))
       counts.set(lane, (counts.get(lane) ?? 0) + 1)
     } catch (error) {
-      if (isAppError(error, 'newer_version')) log.info({ collection, id: document._id }, 'work that a newer version of Tollgate has to do is left to it')
-      else log.error({ err: error, collection, id: document._id }, 'work failed, and is set aside')
+      if (isAppError(error, 'newer_version')) log.info({ collection, id: document._id }, 'work was left to a newer version of Tollgate')
+      else log.error({ err: error, collection, id: document._id }, 'work failed, and was postponed')
       setAside.set(id, clock.nowMs() + SET_ASIDE_MS)
     } finally {
       ended.abort()

@@ -102,14 +102,14 @@ for (const { name, open, missing } of [
         const changed = { ...of(blocks, 3), entries: '[]' }
         await storage.auditBlocks.replace({ ...changed, hash: hashOf(changed) })
       }),
-      ["block 4 does not follow block 3: one of them was put in another's place"],
+      ['block 4 does not follow block 3: one of them was replaced'],
     )
     t.deepEqual(await after((storage, blocks) => storage.auditBlocks.remove(of(blocks, 4))), ['block 4 was removed'])
-    t.deepEqual(await after((storage, blocks) => storage.auditBlocks.remove(of(blocks, 1))), ['block 1 was removed before its time'])
+    t.deepEqual(await after((storage, blocks) => storage.auditBlocks.remove(of(blocks, 1))), ['block 1 was removed too early'])
     // Who cuts the end off leaves a chain that is whole: it shows to whoever has kept its head.
     const cut = async (storage: Storage, blocks: AuditBlock[]) => storage.auditBlocks.remove(blocks.at(-1) as AuditBlock)
     t.deepEqual(await after(cut), [])
-    t.regex((await after(cut, true))[0] ?? '', /^block \d+, which was expected, is not there$/)
+    t.regex((await after(cut, true))[0] ?? '', /^the expected block \d+ is missing$/)
     // So does who writes all of it anew.
     const anew = async (storage: Storage, blocks: AuditBlock[]) => {
       let before: AuditBlock | undefined
@@ -119,7 +119,7 @@ for (const { name, open, missing } of [
       }
     }
     t.deepEqual(await after(anew), [])
-    t.regex((await after(anew, true))[0] ?? '', /is not the one that was expected/)
+    t.regex((await after(anew, true))[0] ?? '', /does not have the expected hash/)
   })
 
   test(`the audit log on ${name}: what is past its time goes in its order, and the newest stays`, async (t) => {
@@ -157,7 +157,7 @@ for (const { name, open, missing } of [
       for (const block of blocks.slice(0, 3)) await a.auditBlocks.remove(block)
       t.deepEqual((await verifyChain(a, TENANT, then)).problems, [])
       // Before its time it may not.
-      t.deepEqual((await verifyChain(a, TENANT, new Date(then.getTime() - 7 * DAY_MS))).problems, ['block 3 was removed before its time'])
+      t.deepEqual((await verifyChain(a, TENANT, new Date(then.getTime() - 7 * DAY_MS))).problems, ['block 3 was removed too early'])
       // It is gone on with where it ended.
       await createAuditTrail({ storage: a, clock: systemClock }, 7).append(TENANT, entry('last'))
       t.truthy(await a.auditBlocks.find(keys.auditBlock(TENANT, blocks.length + 1)))

@@ -114,7 +114,7 @@ test('a claim whose maker has died holds the method for ten minutes, and no long
   await update(storage.customers, _id, (customer) => ({ ...customer, claims: [claim] }))
   const remove = (one: string) => removeMethod(services, tenant, { storefront: 'shop', customer: 'c', method: one }, () => {})
   const refusal = await t.throwsAsync(remove('pm'))
-  t.regex(refusal?.message ?? '', /the subscription never is just being paid with it; try again in a few minutes/)
+  t.regex(refusal?.message ?? '', /the subscription never is being paid with it right now; try again in a few minutes/)
   t.is((await remove('other')).paymentMethods.length, 1, 'another method is free')
   laboratory.pass(10 * 60_000)
   t.deepEqual((await remove('pm')).paymentMethods, [])
@@ -132,10 +132,10 @@ test('a method that a stored subscription is just being given is held by the cla
   laboratory.pass(1_000)
   const claim = { subscriptionId: 's', bundleId: 'daily', paymentMethodId: 'other', commandId: 'cmd', trial: false, at: services.clock.now() }
   await update(storage.customers, keys.customer('t', 'shop', 'c'), (customer) => ({ ...customer, claims: [...(customer.claims ?? []), claim] }))
-  t.regex((await t.throwsAsync(remove('other')))?.message ?? '', /just being paid with it/)
-  t.regex((await t.throwsAsync(remove('pm')))?.message ?? '', /PATCH another/)
+  t.regex((await t.throwsAsync(remove('other')))?.message ?? '', /being paid with it right now/)
+  t.regex((await t.throwsAsync(remove('pm')))?.message ?? '', /PATCH the subscription with another/)
   await editSubscription(services, tenant, { id: 'cmd', subscriptionId: 's', check: () => {} }, { paymentMethod: 'other' })
-  t.regex((await t.throwsAsync(remove('other')))?.message ?? '', /PATCH another/)
+  t.regex((await t.throwsAsync(remove('other')))?.message ?? '', /PATCH the subscription with another/)
   t.deepEqual(
     (await remove('pm')).paymentMethods.map(({ id }) => id),
     ['other'],

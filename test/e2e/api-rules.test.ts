@@ -346,9 +346,9 @@ inWorlds(test, (story) => {
     const api = httpClient(tollgate.http)
     const answer = await api.get('/bundles')
     t.is(answer.headers.get('allow'), 'POST')
-    t.regex(answer.body.detail, /takes POST/)
-    t.regex((await api.get('/storefronts', { authorization: '' })).body.detail, /is needed/)
-    t.regex((await api.get('/storefronts', { authorization: 'Bearer wrong' })).body.detail, /not known/)
+    t.regex(answer.body.detail, /supports POST/)
+    t.regex((await api.get('/storefronts', { authorization: '' })).body.detail, /needs an API key/)
+    t.regex((await api.get('/storefronts', { authorization: 'Bearer wrong' })).body.detail, /is unknown/)
     t.regex((await api.post('/tenants', {})).body.detail, /^name: is needed/)
   })
 

@@ -175,6 +175,6 @@ inWorlds(test, (story) => {
     await t.throwsAsync(verify('no-such-tenant'))
     const other = head.replace(/.$/, (last) => (last === '0' ? '1' : '0'))
     const { stdout } = (await t.throwsAsync<Error & { stdout: string }>(verify('--expect', other))) as Error & { stdout: string }
-    t.regex(stdout, /is not the one that was expected/)
+    t.regex(stdout, /does not have the expected hash/)
   })
 })

@@ -29,12 +29,12 @@ inWorlds(test, (story) => {
       other.body.errors.map(({ field }: { field: string }) => field),
       ['entitlements[1].kind', 'entitlements[2].kind'],
     )
-    t.regex(other.body.detail, /the bundle a has seats as that/)
+    t.regex(other.body.detail, /the bundle a has seats with that kind/)
     t.is((await api.post('/bundles', bundle('b', [quota('new')]))).status, 201, 'what is refused names no key')
 
     const next = await api.put('/storefronts/us-store/bundles/a', bundle('a', [quota('seats')]))
     t.like(next.body, { code: 'invalid_request', field: 'entitlements[0].kind' })
-    t.regex(next.body.detail, /this bundle has seats as that/)
+    t.regex(next.body.detail, /this bundle has seats with that kind/)
     t.is((await api.put('/storefronts/us-store/bundles/a', bundle('a', [quota('calls')]))).status, 200)
     t.is((await api.put('/storefronts/us-store/bundles/a', bundle('a', [quota('seats')]))).status, 400, 'a key that it has lost keeps its kind')
     t.is((await api.post('/bundles', bundle('a', [quota('seats')], 'eu-store'))).status, 201, 'another storefront has keys of its own')

@@ -22,7 +22,7 @@ inWorlds(test, (story) => {
       const refused = await door()
       t.is(refused.status, 409, name)
       t.is(refused.body.code, 'not_allowed_in_state', name)
-      t.regex(refused.body.detail, new RegExp(`visa cannot be taken away: the subscription ${subscription.id} is paid with it; PATCH`), name)
+      t.regex(refused.body.detail, new RegExp(`visa cannot be removed: the subscription ${subscription.id} is paid with it; first PATCH`), name)
     }
     t.is((await api.get(at)).body.paymentMethods.length, 2)
     t.is((await api.call('DELETE', `${at}/payment-methods/none`)).status, 404)

@@ -41,7 +41,7 @@ test('with no other clock to ask: a jump beyond the bound bills nobody until an 
   const before = bank.charges().length
   t.is(before, 3 + 2 * 3)
   laboratory.pass(400 * DAY_MS)
-  t.regex((await clockNow()) ?? '', /later than when a control plane was last seen; if that is so, run "npm run clock:confirm"/)
+  t.regex((await clockNow()) ?? '', /later than when a control plane last ran; if that is right, run "npm run clock:confirm"/)
   t.is(bank.charges().length, before)
   await confirmClock(services)
   t.is(await clockNow(), undefined)

@@ -216,9 +216,9 @@ test('what would be lost is a reason to refuse, and the refusal says what it is 
   const { services, storage } = laboratory
   const tenant = await openBusiness(laboratory)
   const refusal = async () => (await t.throwsAsync(eraseCustomer(services, tenant, name, () => {}, false)))?.message ?? ''
-  t.regex(await refusal(), /subscriptions that have not ended: running; and payments or refunds under way: pay_pending\. .*\?cancel=now/)
+  t.regex(await refusal(), /subscriptions that have not ended: running; and payments or refunds in progress: pay_pending\. .*\?cancel=now/)
   await cancelSubscription(services, tenant, { id: 'now', subscriptionId: 'running', check: () => {} }, 'now')
-  t.regex(await refusal(), /^the customer has payments or refunds under way: pay_pending/)
+  t.regex(await refusal(), /^the customer has payments or refunds in progress: pay_pending/)
   await laboratory.bank.deliver('a', { id: 'evt', type: 'x', charge: { reference: 'pay_pending-1', outcome: { status: 'succeeded', pspReference: 'ch' } } })
   const claim = { subscriptionId: 'soon', bundleId: 'daily', trial: false, at: services.clock.now() }
   const claimed = await storage.customers.replace({ ...(await storage.customers.get(key)), claims: [claim] })

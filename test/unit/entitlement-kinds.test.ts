@@ -38,7 +38,7 @@ const open = async () => {
 test('an older bundle gives its keys their kinds when another names them first', async (t) => {
   const { older, post, put } = await open()
   await older('a', 'flag')
-  await t.throwsAsync(post('b', 'capacity'), { message: /the bundle a has k as that/ })
+  await t.throwsAsync(post('b', 'capacity'), { message: /the bundle a has k with that kind/ })
   await post('b', 'flag')
   await t.throwsAsync(put('a', 'capacity'), { message: /must be flag/ })
 })
@@ -48,7 +48,7 @@ test('two older bundles that have a key as two kinds keep them, and what is new 
   await older('a', 'flag')
   await older('b', 'capacity')
   await t.notThrowsAsync(put('b', 'capacity'))
-  await t.throwsAsync(post('c', 'capacity'), { message: /the bundle a has k as that/ })
+  await t.throwsAsync(post('c', 'capacity'), { message: /the bundle a has k with that kind/ })
   await t.notThrowsAsync(put('a', 'flag'))
   await t.notThrowsAsync(put('b', 'flag'), 'it may join the others')
   await t.throwsAsync(put('b', 'capacity'), { message: /must be flag/ })

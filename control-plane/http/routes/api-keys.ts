@@ -14,17 +14,17 @@ const apiKeyAnswer = z
   .object({
     id: z.string(),
     role: z.string(),
-    storefronts: z.array(z.string()).nullable().openapi({ description: 'To which it is limited; null: to none.' }),
+    storefronts: z.array(z.string()).nullable().openapi({ description: 'The storefronts that it is limited to; null: no limit.' }),
     name: z.string().nullable(),
-    hint: z.string().nullable().openapi({ description: 'What the secret begins with.' }),
+    hint: z.string().nullable().openapi({ description: 'The first characters of the secret.' }),
     createdAt: instant,
     expiresAt: instant.nullable(),
-    lastUsedAt: instant.nullable().openapi({ description: 'To the hour.' }),
+    lastUsedAt: instant.nullable().openapi({ description: 'Accurate to the hour.' }),
     revokedAt: instant.nullable(),
   })
   .openapi('ApiKey')
 
-const withSecret = apiKeyAnswer.extend({ secret: z.string().openapi({ description: 'Shown this once.' }) })
+const withSecret = apiKeyAnswer.extend({ secret: z.string().openapi({ description: 'Shown only once.' }) })
 
 const toAnswer = (key: ApiKey): z.output<typeof apiKeyAnswer> => ({
   id: key.id,
@@ -51,15 +51,15 @@ export const apiKeyRoutes = [
   route({
     method: 'post',
     path: '/v1/api-keys',
-    summary: 'Make an API key of the tenant',
+    summary: 'Create an API key of the tenant',
     access: 'api-keys:write',
     storefront: 'all',
     ifMatch: ofNewDocument,
     body: z.strictObject({
       role,
       storefronts: storefronts.optional(),
-      name: name.optional().openapi({ description: 'What it is for.' }),
-      expiresAt: instant.optional().openapi({ description: 'From then on it is refused. Left out: never.' }),
+      name: name.optional().openapi({ description: 'What the key is for.' }),
+      expiresAt: instant.optional().openapi({ description: 'When the key expires. Default: never.' }),
     }),
     refusals: ['unknown_reference'],
     status: 201,
@@ -101,13 +101,13 @@ export const apiKeyRoutes = [
   route({
     method: 'post',
     path: '/v1/api-keys/{key}/rotate',
-    summary: 'Make another secret of the same role, and let the old one expire',
+    summary: 'Create a new secret for the key, and let the old one expire',
     access: 'api-keys:write',
     storefront: 'all',
     ifMatch: { document: 'the API key' },
     params: z.object({ key: id }),
     body: z.strictObject({
-      overlapHours: z.number().min(0).max(MAX_OVERLAP_HOURS).default(24).openapi({ description: 'How long the old one goes on. 0: not at all.' }),
+      overlapHours: z.number().min(0).max(MAX_OVERLAP_HOURS).default(24).openapi({ description: 'How long the old secret stays valid. 0: not at all.' }),
     }),
     status: 201,
     answer: withSecret,
@@ -119,7 +119,7 @@ export const apiKeyRoutes = [
   route({
     method: 'delete',
     path: '/v1/api-keys/{key}',
-    summary: "Revoke an API key, at once; not the tenant's last of role admin",
+    summary: "Revoke an API key at once; the tenant's last key of role admin cannot be revoked",
     access: 'api-keys:write',
     storefront: 'all',
     ifMatch: { document: 'the API key' },

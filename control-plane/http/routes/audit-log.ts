@@ -15,15 +15,15 @@ const entryAnswer = z
     requestId: z.string(),
     event: z
       .enum(['begun', 'done'])
-      .openapi({ description: 'begun is written before a change is made, done afterwards; a begun without a done is of a process that died in between.' }),
+      .openapi({ description: 'begun is written before a change is made, done afterwards; a begun without a done means that the process died in between.' }),
     actor: z.object({ kind: z.string(), id: z.string(), name: z.string().nullable(), role: z.string() }),
-    from: z.string().openapi({ description: 'The address that the call came from.' }),
+    from: z.string().openapi({ description: 'The IP address that the call came from.' }),
     action: z.string(),
     resource: z.record(z.string(), z.string()),
-    reason: z.string().nullable().openapi({ description: 'As the caller said it, in X-Reason or in the body.' }),
-    input: z.unknown().optional().openapi({ description: 'With begun: what was asked, without secrets and personal data.' }),
+    reason: z.string().nullable().openapi({ description: 'The reason that the caller gave, in X-Reason or in the body.' }),
+    input: z.unknown().optional().openapi({ description: 'With begun: the request, without secrets and personal data.' }),
     status: z.int().optional(),
-    code: z.string().optional().openapi({ description: 'Why it was refused.' }),
+    code: z.string().optional().openapi({ description: 'The code of the refusal.' }),
     changes: z.array(z.object({ field: z.string(), before: z.unknown().optional(), after: z.unknown().optional() })).optional(),
   })
   .openapi('AuditEntry')
@@ -36,7 +36,7 @@ const filters = {
   requestId: id.optional(),
   event: z.enum(['begun', 'done']).optional(),
   storefrontId: id.optional(),
-  customerId: id.optional().openapi({ description: 'With storefrontId. Entries name customers by a name that is computed from both.' }),
+  customerId: id.optional().openapi({ description: 'Needs storefrontId. Entries name a customer by a hash of both.' }),
 }
 
 const pageFilters = z.strictObject({ ...filters, ...pageQuery })
@@ -50,7 +50,7 @@ const exporting = new Map<string, number>()
 /** @throws AppError `rate_limited`. */
 const exported = (tenantId: string, lines: AsyncIterable<string>): Readable => {
   const now = exporting.get(tenantId) ?? 0
-  if (now >= MAX_EXPORTS) throw new RateLimitedError(`${now} exports of this tenant are running, as many as may at once`, 10)
+  if (now >= MAX_EXPORTS) throw new RateLimitedError(`${now} exports of this tenant are running, which is the limit; wait for one to end`, 10)
   exporting.set(tenantId, now + 1)
   const stream = Readable.from(lines, { highWaterMark: 1 })
   stream.once('close', () => {
@@ -114,12 +114,12 @@ export const auditLogRoutes = [
   route({
     method: 'get',
     path: '/v1/platform/audit-log',
-    summary: 'The same, of what is of no tenant (tenants that were made or ended), or of a tenant, also after its end',
+    summary: 'The same for entries that belong to no tenant (tenants that were created or ended), or for one tenant, even after it has ended',
     access: 'platform',
     storefront: 'none',
     ifMatch: ofList,
     ofTenant: false,
-    query: pageFilters.extend({ tenant: id.optional().openapi({ description: 'Left out: what is of no tenant.' }) }),
+    query: pageFilters.extend({ tenant: id.optional().openapi({ description: 'Default: entries that belong to no tenant.' }) }),
     status: 200,
     answer: pageOf(entryAnswer),
     handle: async ({ services, query: { tenant = PLATFORM, ...query } }) => pageOfLog(services, tenant, query),
@@ -127,7 +127,7 @@ export const auditLogRoutes = [
   route({
     method: 'get',
     path: '/v1/audit-log/export',
-    summary: 'The same, oldest first and whole, as JSON lines',
+    summary: 'The whole log, oldest first, as JSON lines',
     access: 'audit-log:read',
     storefront: 'all',
     ifMatch: ofList,

@@ -17,11 +17,8 @@ const intervalCount = z.int().min(1).max(MAX_INTERVAL_COUNT)
 
 /** Of the bundle itself, in whichever version: what is left out stays as it is. */
 const saleTerms = {
-  onSale: z.boolean().optional().openapi({ description: 'false: no new subscriptions, and no change to it; who has it keeps it. true when nothing is said.' }),
-  onePerCustomer: z
-    .boolean()
-    .optional()
-    .openapi({ description: 'Whether a customer may have only one subscription of it that is not over. false when nothing is said.' }),
+  onSale: z.boolean().optional().openapi({ description: 'false: nobody can subscribe or change to it; existing subscribers keep it. Default true.' }),
+  onePerCustomer: z.boolean().optional().openapi({ description: 'Whether a customer may have only one subscription to it that has not ended. Default false.' }),
 }
 
 const content = {
@@ -32,7 +29,7 @@ const content = {
     interval: z.enum(intervals),
     intervalCount: intervalCount.optional(),
   }),
-  intervalCount: intervalCount.optional().openapi({ description: 'Bill every so many intervals; the same as pricing.intervalCount. 1 when left out.' }),
+  intervalCount: intervalCount.optional().openapi({ description: 'Bill every intervalCount intervals; the same as pricing.intervalCount. Default 1.' }),
   entitlements: entitlementsInput,
   trialDays: z.int().min(0).max(MAX_TRIAL_DAYS).default(0),
   refundEndsAccess: z.boolean().default(false).openapi({ description: "Whether refunding a period's payment in full ends the subscription." }),
@@ -43,7 +40,7 @@ interface Counted {
   intervalCount?: number | undefined
   pricing: { intervalCount?: number | undefined }
 }
-const oneCount = { message: 'differs from pricing.intervalCount; say it once', path: ['intervalCount'] }
+const oneCount = { message: 'differs from pricing.intervalCount; send only one of them', path: ['intervalCount'] }
 const hasOneCount = ({ intervalCount: outer, pricing: { intervalCount: inner } }: Counted) => outer === undefined || inner === undefined || outer === inner
 
 const postBody = z
@@ -58,7 +55,7 @@ const putBody = z
     applyTo: z
       .enum(['new', 'all'])
       .default('new')
-      .openapi({ description: 'all: subscribers are moved too, in the background: entitlements at once, the price from their next period.' }),
+      .openapi({ description: 'all: existing subscribers are moved too, in the background: entitlements at once, the price from their next period.' }),
   })
   .refine(hasOneCount, oneCount)
   .openapi('NewBundleVersion')
@@ -91,7 +88,7 @@ const bundleAnswer = z
     rollout: z
       .object({ version: z.int(), status: z.enum(['running', 'finished']), seen: z.int(), moved: z.int(), startedAt: instant, finishedAt: instant.nullable() })
       .nullable()
-      .openapi({ description: 'How far the last PUT with applyTo: all has come.' }),
+      .openapi({ description: 'The progress of the last PUT with applyTo: all.' }),
   })
   .openapi('Bundle')
 
@@ -140,7 +137,7 @@ export const bundleRoutes = [
   route({
     method: 'post',
     path: '/v1/bundles',
-    summary: 'Make a bundle of a storefront',
+    summary: 'Create a bundle in a storefront',
     access: 'catalog:write',
     storefront: 'body',
     ifMatch: ofNewDocument,
@@ -172,7 +169,7 @@ export const bundleRoutes = [
   route({
     method: 'get',
     path: '/v1/storefronts/{storefront}/bundles/{bundle}',
-    summary: 'Read a bundle in its newest version, or in the one that is asked for',
+    summary: 'Read the newest version of a bundle, or the version that you name',
     access: 'catalog:read',
     storefront: 'path',
     ifMatch: 'answer',
@@ -190,7 +187,7 @@ export const bundleRoutes = [
   route({
     method: 'put',
     path: '/v1/storefronts/{storefront}/bundles/{bundle}',
-    summary: 'Make a new version of a bundle, for new subscriptions or for all',
+    summary: 'Create a new version of a bundle, for new subscriptions or for all',
     access: 'catalog:write',
     storefront: 'path',
     ifMatch: { document: 'the bundle' },
@@ -207,7 +204,7 @@ export const bundleRoutes = [
   route({
     method: 'patch',
     path: '/v1/storefronts/{storefront}/bundles/{bundle}',
-    summary: 'Take a bundle off sale or put it on again, sell it once per customer, or rename it; makes no new version',
+    summary: 'Take a bundle off sale or put it back, sell it once per customer, or rename it; creates no new version',
     access: 'catalog:write',
     storefront: 'path',
     ifMatch: { document: 'the bundle' },

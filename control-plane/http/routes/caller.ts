@@ -5,10 +5,10 @@ export const callerRoutes = [
   route({
     method: 'get',
     path: '/v1/caller',
-    summary: 'Who calls, and what they may do',
+    summary: 'Read who is calling, and what they may do',
     access: 'everybody',
     storefront: 'none',
-    ifMatch: { refused: 'it is about the caller, and has no ETag' },
+    ifMatch: { refused: 'the answer is about the caller, and has no ETag' },
     ofTenant: false,
     status: 200,
     answer: z
@@ -19,7 +19,7 @@ export const callerRoutes = [
         tenantId: z.string().nullable().openapi({ description: 'null for a platform key, which names the tenant in x-tn.' }),
         role: z.string(),
         permissions: z.array(z.string()),
-        storefronts: z.array(z.string()).nullable().openapi({ description: 'To which it is limited; null: to none.' }),
+        storefronts: z.array(z.string()).nullable().openapi({ description: 'The storefronts that it is limited to; null: no limit.' }),
       })
       .openapi('Caller'),
     handle: async ({ caller: { kind, id, name, tenantId, role, permissions, storefronts } }) => ({

@@ -49,7 +49,7 @@ export const customerExportRoutes = [
   route({
     method: 'get',
     path: '/v1/storefronts/{storefront}/customers/{customer}/export',
-    summary: 'Everything that is kept of a customer, as JSON lines: {kind, data}',
+    summary: 'Export all stored data about a customer as JSON lines: {kind, data}',
     access: 'customers:export',
     storefront: 'path',
     ifMatch: ofList,

@@ -19,7 +19,7 @@ const email = z.email().max(254)
 const paymentMethods = z
   .array(paymentMethod)
   .max(MAX_PAYMENT_METHODS)
-  .refine((list) => new Set(list.map((one) => one.id)).size === list.length, 'must not have two methods of the same id')
+  .refine((list) => new Set(list.map((one) => one.id)).size === list.length, 'must not have two methods with the same id')
 
 const facts = {
   email: email.optional(),
@@ -30,7 +30,7 @@ const facts = {
 }
 
 const changes = z.strictObject({
-  email: email.nullish().openapi({ description: 'null clears it, as it does with the other fields.' }),
+  email: email.nullish().openapi({ description: 'null clears the field, here and in the other fields.' }),
   name: name.nullish(),
   country: country.nullish(),
   metadata: metadata.nullish(),
@@ -97,7 +97,7 @@ export const customerRoutes = [
   route({
     method: 'post',
     path: '/v1/customers',
-    summary: 'Make a customer of a storefront',
+    summary: 'Create a customer in a storefront',
     access: 'customers:write',
     storefront: 'body',
     ifMatch: ofNewDocument,
@@ -170,7 +170,7 @@ export const customerRoutes = [
   route({
     method: 'delete',
     path: '/v1/storefronts/{storefront}/customers/{customer}',
-    summary: 'Erase a customer; payments and ended subscriptions are kept under a name that says nothing of it',
+    summary: 'Erase a customer; payments and ended subscriptions are kept under a pseudonym',
     access: 'customers:erase',
     storefront: 'path',
     ifMatch: { document: 'the customer' },
@@ -179,7 +179,7 @@ export const customerRoutes = [
       cancel: z
         .literal('now')
         .optional()
-        .openapi({ description: 'Ends subscriptions at once and gives payments under way up; without, these are a reason to refuse.' }),
+        .openapi({ description: 'Ends subscriptions at once and gives up payments in progress. Without it, either is a reason to refuse.' }),
     }),
     status: 200,
     answer: z
@@ -187,7 +187,7 @@ export const customerRoutes = [
         keptAs: z.string().openapi({ description: 'The customerId of the payments and subscriptions that are kept.' }),
         finished: z
           .boolean()
-          .openapi({ description: 'false: something could not be reached, and the erasure goes on by itself. Until then the id cannot be used.' }),
+          .openapi({ description: 'false: something could not be reached, and the erasure continues by itself. Until it is done, the id cannot be used.' }),
       })
       .openapi('ErasedCustomer'),
     handle: async ({ services, tenant, params, query, ifMatch }) => ({
@@ -197,7 +197,7 @@ export const customerRoutes = [
   route({
     method: 'get',
     path: '/v1/storefronts/{storefront}/customers/{customer}/entitlements',
-    summary: 'What a customer may use, as sidecars are told, decided now',
+    summary: 'Read what a customer may use now, by the same rules as a sidecar',
     access: 'entitlements:read',
     storefront: 'path',
     ifMatch: 'answer',
@@ -234,17 +234,17 @@ export const customerRoutes = [
     summary: 'Report how much of a quota or capacity a customer has used',
     access: 'usage:report',
     storefront: 'body',
-    ifMatch: { refused: 'usage is counted whatever else is reported meanwhile, and has no ETag' },
+    ifMatch: { refused: 'usage reports add up in any order, so there is no ETag' },
     body: z
       .strictObject({
         storefrontId: id,
         customerId: id,
         entitlement: z.string().min(1).max(128),
-        amount: z.int().optional().openapi({ description: 'Adds to what is used; below zero gives back.' }),
-        used: z.int().min(0).optional().openapi({ description: 'Sets what is used.' }),
+        amount: z.int().optional().openapi({ description: 'Added to the used amount; a negative number gives back.' }),
+        used: z.int().min(0).optional().openapi({ description: 'Sets the used amount.' }),
       })
       .refine((body) => (body.amount === undefined) !== (body.used === undefined), {
-        message: 'say either amount (to add) or used (to set)',
+        message: 'send either amount (to add) or used (to set)',
         path: ['amount'],
       })
       .openapi({ oneOf: [{ required: ['amount'] }, { required: ['used'] }] }),

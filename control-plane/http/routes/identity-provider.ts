@@ -13,15 +13,15 @@ const facts = {
   issuer: z
     .url({ protocol: /^https?$/, error: 'must be the https address of the issuer' })
     .max(2_000)
-    .openapi({ description: 'Where /.well-known/openid-configuration is below.', example: 'https://login.example.com' }),
+    .openapi({ description: 'The address under which /.well-known/openid-configuration is found.', example: 'https://login.example.com' }),
   clientId: z.string().min(1).max(500),
   scopes: z
     .array(word)
     .max(20)
     .default(['openid', 'email', 'profile'])
-    .refine((list) => list.includes('openid'), 'must have openid'),
-  groupsClaim: word.default('groups').openapi({ description: 'The claim, of the ID token or else of userinfo, that lists the groups of who signs in.' }),
-  groups: z.array(group).min(1).max(200).openapi({ description: 'The first that somebody is in counts. Who is in none may not sign in.' }),
+    .refine((list) => list.includes('openid'), 'must contain openid'),
+  groupsClaim: word.default('groups').openapi({ description: "The claim that lists the person's groups, in the ID token or else in userinfo." }),
+  groups: z.array(group).min(1).max(200).openapi({ description: 'The first group that a person belongs to counts. A person in none of them cannot sign in.' }),
 }
 
 const providerAnswer = z
@@ -33,7 +33,7 @@ const providerAnswer = z
     groupsClaim: z.string(),
     groups: z.array(z.object({ group: z.string(), role: z.string(), storefronts: z.array(z.string()).nullable() })),
     signInUrl: z.string().openapi({ description: 'Where people go to sign in.' }),
-    redirectUri: z.string().openapi({ description: 'What the identity provider has to know as the address to come back to.' }),
+    redirectUri: z.string().openapi({ description: 'Register this address at the identity provider as the redirect URI.' }),
   })
   .openapi('IdentityProvider')
 
@@ -58,14 +58,14 @@ export const identityProviderRoutes = [
   route({
     method: 'put',
     path: '/v1/identity-provider',
-    summary: "Say where the tenant's people sign in (OpenID Connect), and which groups there have which role",
+    summary: "Set where the tenant's people sign in (OpenID Connect), and which role each of their groups has",
     access: 'users:write',
     storefront: 'all',
     ifMatch: { document: 'the identity provider' },
     body: z
       .strictObject({
         ...facts,
-        clientSecret: z.string().min(1).max(2_000).optional().openapi({ description: 'Never answered. Left out: the one that is there stays, or none.' }),
+        clientSecret: z.string().min(1).max(2_000).optional().openapi({ description: 'Answers never contain it. Default: the current one stays.' }),
       })
       .openapi('NewIdentityProvider'),
     refusals: ['unknown_reference'],
@@ -88,7 +88,7 @@ export const identityProviderRoutes = [
   route({
     method: 'delete',
     path: '/v1/identity-provider',
-    summary: 'Forget it: nobody signs in there any more',
+    summary: 'Remove the identity provider: nobody can sign in there any more',
     access: 'users:write',
     storefront: 'all',
     ifMatch: { document: 'the identity provider' },

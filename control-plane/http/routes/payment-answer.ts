@@ -18,9 +18,9 @@ import { instant, iso, isoOrNull, z } from '../fields.ts'
 export const whyAnswer = z
   .object({
     rule: z.string().openapi({ description: 'The name of the routing rule; `renewal`, `split` or `fallback`.' }),
-    slot: z.int().nullable().openapi({ description: 'Of the split: hash(payment id) mod total weight, counted through `split`.' }),
+    slot: z.int().nullable().openapi({ description: 'The slot in the split: hash(payment id) mod total weight, counted through `split`.' }),
     split: z.array(z.object({ account: z.string(), weight: z.int() })).nullable(),
-    candidates: z.array(z.string()).openapi({ description: 'In the order of trying.' }),
+    candidates: z.array(z.string()).openapi({ description: 'In the order in which they are tried.' }),
     excluded: z.array(z.object({ account: z.string(), reason: z.string() })),
   })
   .openapi('Route')
@@ -41,7 +41,7 @@ const attemptAnswer = z.object({
   network: z
     .enum(cardNetworks)
     .nullable()
-    .openapi({ description: 'The card network of a card that was refused, where the provider says it: its limits on tries then hold.' }),
+    .openapi({ description: "The network of a declined card, if the provider names it; the network's own limits on attempts then apply." }),
   pspCode: z.string().nullable(),
   pspReference: z.string().nullable(),
   nextAction: z.object({ type: z.literal('redirect'), url: z.string() }).nullable(),
@@ -49,7 +49,7 @@ const attemptAnswer = z.object({
   resolution: z
     .object({ by: z.string(), reason: z.string(), at: instant })
     .nullable()
-    .openapi({ description: 'Where an operator said what became of it: with which key, from what knowledge, and when.' }),
+    .openapi({ description: 'If an operator recorded the outcome: with which key, for which reason, and when.' }),
   why: whyAnswer,
   at: instant,
 })
@@ -58,7 +58,7 @@ export const lineAnswer = z
   .object({
     kind: z.enum(lineKinds).openapi({
       description:
-        'plan; unused: what was paid and is credited, below zero; one_time; carried: too little for a charge of its own, from the bill before or (below zero) to the next.',
+        'plan; unused: paid time that is credited (negative); one_time; carried: an amount too small for a charge of its own, from the previous bill or (negative) to the next.',
     }),
     bundleId: z.string().nullable(),
     bundleVersion: z.int().nullable(),
@@ -84,10 +84,10 @@ export const paymentAnswer = z
     id: z.string(),
     status: z.enum(paymentStatuses),
     facts: z.array(z.enum(facts)).openapi({ description: 'What has happened to it since it succeeded.' }),
-    amount: z.int().openapi({ description: 'What is charged: the sum of the lines less the credit. Nothing is charged for 0.' }),
+    amount: z.int().openapi({ description: 'The charged amount: the sum of the lines minus the credit. If it is 0, nothing is charged.' }),
     currency: z.string(),
     lines: z.array(lineAnswer),
-    creditApplied: z.int().openapi({ description: 'Paid from the credit balance; below zero: added to it.' }),
+    creditApplied: z.int().openapi({ description: 'Paid from the credit balance; negative: added to it.' }),
     refundedAmount: z.int(),
     refunds: z.array(
       z.object({
@@ -122,8 +122,8 @@ export const paymentAnswer = z
           settledAt: instant.nullable(),
         }),
       )
-      .openapi({ description: 'Lines of settlement reports. Amounts are signed: what each adds to the payout.' }),
-    failure: z.string().nullable().openapi({ description: 'Why no attempt was made, where none was.' }),
+      .openapi({ description: 'Lines of settlement reports. Amounts are signed: positive amounts add to the payout.' }),
+    failure: z.string().nullable().openapi({ description: 'If no attempt was made: why not.' }),
     subscriptionId: z.string().nullable(),
     storefrontId: z.string(),
     customerId: z.string(),
@@ -131,7 +131,7 @@ export const paymentAnswer = z
     description: z.string().nullable(),
     createdAt: instant,
     attempts: z.array(attemptAnswer),
-    attemptsLeftOut: z.int().openapi({ description: 'Attempts that never left for a provider, and are not kept: the oldest, beyond a hundred.' }),
+    attemptsLeftOut: z.int().openapi({ description: 'How many attempts that never reached a provider are no longer listed: the oldest, beyond a hundred.' }),
   })
   .openapi('Payment')
 

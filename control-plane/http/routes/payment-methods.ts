@@ -12,13 +12,13 @@ const account = z.union([id, z.literal('*')], 'must be the id of a PSP account, 
 
 const tokens = z
   .record(account, token)
-  .refine((all) => Object.keys(all).length > 0, 'must have a token of at least one account')
-  .refine((all) => Object.keys(all).length <= 50, 'must not have tokens of more than 50 accounts')
+  .refine((all) => Object.keys(all).length > 0, 'must have a token for at least one account')
+  .refine((all) => Object.keys(all).length <= 50, 'must not have tokens for more than 50 accounts')
   .openapi({
     ...keysOf(new RegExp(`^\\*$|${ID.source}`, 'u')),
     minProperties: 1,
     maxProperties: 50,
-    description: 'By PSP account: what that account knows the method by; `*`: a portable token, good at every account. Never answered.',
+    description: "The method's token at each PSP account; `*`: a portable token, which every account accepts. Answers never contain tokens.",
   })
 
 const expiry = z.strictObject({ month: z.int().min(1).max(12), year: z.int().min(2000).max(2200) }).openapi({ description: 'As printed on the card.' })
@@ -32,7 +32,7 @@ export const paymentMethodAnswer = z
   .object({
     id: z.string(),
     type: z.string(),
-    default: z.boolean().openapi({ description: 'The first in order: what is charged where nothing else is said.' }),
+    default: z.boolean().openapi({ description: 'The first in order: charged unless another method is named.' }),
     expiry: z.object({ month: z.int(), year: z.int() }).nullable(),
     expired: z.boolean(),
     accounts: z.array(z.string()),
@@ -54,7 +54,7 @@ const position = z
   .int()
   .min(0)
   .max(MAX_PAYMENT_METHODS - 1)
-  .openapi({ description: 'Its place in the order of trying; 0 makes it the default.' })
+  .openapi({ description: 'Its position in the order in which methods are tried; 0 makes it the default.' })
 
 const params = z.object({ storefront: id, customer: id })
 const oneParams = params.extend({ method: id })
@@ -65,7 +65,7 @@ export const paymentMethodRoutes = [
   route({
     method: 'post',
     path,
-    summary: 'Give a customer another payment method',
+    summary: 'Add a payment method to a customer',
     access: 'customers:write',
     storefront: 'path',
     ifMatch: { document: 'the customer' },
@@ -83,7 +83,7 @@ export const paymentMethodRoutes = [
   route({
     method: 'patch',
     path: `${path}/{method}`,
-    summary: 'Change a payment method: its tokens (by account; others stay), its expiry, its place in the order',
+    summary: 'Change a payment method: its tokens (by account; others stay), its expiry, its position',
     access: 'customers:write',
     storefront: 'path',
     ifMatch: { document: 'the customer' },
@@ -99,7 +99,7 @@ export const paymentMethodRoutes = [
   route({
     method: 'delete',
     path: `${path}/{method}`,
-    summary: 'Take a payment method away; not one that a subscription is paid with',
+    summary: 'Remove a payment method; one that a subscription is paid with cannot be removed',
     access: 'customers:write',
     storefront: 'path',
     ifMatch: { document: 'the customer' },

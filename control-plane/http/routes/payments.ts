@@ -23,7 +23,7 @@ const postBody = z
     customerId: id,
     amount: amountMinor.min(1),
     currency,
-    paymentMethod: token.optional().openapi({ description: "The id of one of the customer's methods, or a PSP's token. Left out: the customer's first." }),
+    paymentMethod: token.optional().openapi({ description: "The id of one of the customer's methods, or a PSP's token. Default: the customer's first." }),
     description: z.string().trim().min(1).max(200).optional(),
   })
   .openapi('NewPayment')
@@ -31,20 +31,20 @@ const postBody = z
 const resolveReason = z
   .string()
   .trim()
-  .min(3, 'must say in a few words from what you know it')
+  .min(3, 'must say in a few words how you know the outcome')
   .max(500)
-  .openapi({ description: 'From what you know it; kept with what it is about.' })
+  .openapi({ description: 'How you know the outcome; stored with it.' })
 
 const resolveBody = z
   .strictObject({
-    outcome: z.enum(['succeeded', 'declined', 'not_sent']).openapi({ description: "As the provider's own books have it." }),
-    declineClass: z.enum(declineClasses).optional().openapi({ description: 'With `declined`. Left out: technical, after which other accounts are tried.' }),
-    pspReference: z.string().min(1).max(255).optional().openapi({ description: "With `succeeded`: the provider's reference, where Tollgate has none yet." }),
+    outcome: z.enum(['succeeded', 'declined', 'not_sent']).openapi({ description: "The outcome in the provider's own books." }),
+    declineClass: z.enum(declineClasses).optional().openapi({ description: 'With `declined`. Default: technical, after which other accounts are tried.' }),
+    pspReference: z.string().min(1).max(255).optional().openapi({ description: "With `succeeded`: the provider's reference, if Tollgate has none yet." }),
     reason: resolveReason,
     tryElsewhere: z
       .boolean()
       .default(true)
-      .openapi({ description: 'Whether the payment is then tried at other accounts at once, where the class allows it. false: it has failed.' }),
+      .openapi({ description: 'Whether the payment is then tried at other accounts at once, if the class allows it. false: the payment fails.' }),
   })
   .openapi('Resolution')
 
@@ -53,7 +53,7 @@ const DETAIL = /^[A-Za-z0-9_.-]{1,60}$/
 const returnUrl = z
   .url({ protocol: /^https?$/, error: 'must be an http or https address' })
   .max(2_000)
-  .openapi({ description: 'Where the customer comes back to after having acted; left out: the returnUrl of the account.' })
+  .openapi({ description: "Where the customer comes back to after having acted. Default: the account's returnUrl." })
 
 /**
  * For what is done in several writes: the payment is written as it is, at the revision that the caller names, so that of
@@ -66,7 +66,7 @@ const claimRevision = async (services: Services, tenant: Tenant, paymentId: stri
   mustMatch(ifMatch)(payment)
   return payments.replace(payment).catch((error: unknown) => {
     if (!isAppError(error, 'revision_conflict')) throw error
-    throw new AppError('precondition_failed', 'somebody else was first; read it again')
+    throw new AppError('precondition_failed', 'somebody else changed it first; read it again')
   })
 }
 
@@ -128,12 +128,12 @@ export const paymentRoutes = [
   route({
     method: 'post',
     path: '/v1/payments/{payment}/refund',
-    summary: 'Give back part of a payment, or all that is left of it',
+    summary: 'Refund part of a payment, or all that is left of it',
     access: 'payments:refund',
     storefront: 'payment',
     ifMatch: { document: 'the payment' },
     params: z.object({ payment: id }),
-    body: z.strictObject({ amount: amountMinor.min(1).optional().openapi({ description: 'Left out: all that is left.' }) }),
+    body: z.strictObject({ amount: amountMinor.min(1).optional().openapi({ description: 'Default: all that is left.' }) }),
     status: 200,
     answer: paymentAnswer,
     handle: async ({ services, tenant, params, body, ifMatch, newId }) => {
@@ -146,13 +146,13 @@ export const paymentRoutes = [
   route({
     method: 'post',
     path: '/v1/payments/{payment}/pay',
-    summary: 'The customer is there and pays: with the same method, which may ask them to act (nextAction), or with another',
+    summary: 'Pay with the customer present: with the same method, which may ask them to act (nextAction), or with another',
     access: 'payments:write',
     storefront: 'payment',
     ifMatch: { document: 'the payment' },
     params: z.object({ payment: id }),
     body: z.strictObject({
-      paymentMethod: token.optional().openapi({ description: "The id of one of the customer's methods, or a PSP's token. Left out: the payment's own." }),
+      paymentMethod: token.optional().openapi({ description: "The id of one of the customer's methods, or a PSP's token. Default: the payment's own method." }),
       returnUrl: returnUrl.optional(),
     }),
     status: 200,
@@ -168,7 +168,7 @@ export const paymentRoutes = [
   route({
     method: 'post',
     path: '/v1/payments/{payment}/cancel',
-    summary: 'Give up a payment that is not made: a one-time payment, or that of a change, which then does not happen',
+    summary: 'Give up an open payment: a one-time payment, or the payment of a change, which then does not happen',
     access: 'payments:write',
     storefront: 'payment',
     ifMatch: { document: 'the payment' },
@@ -186,7 +186,7 @@ export const paymentRoutes = [
   route({
     method: 'post',
     path: '/v1/payments/{payment}/attempts/{attempt}/cancel',
-    summary: 'Give up an attempt that waits for the customer to act; the provider is told where it can be',
+    summary: 'Give up an attempt that waits for the customer to act; the provider is told if possible',
     access: 'payments:write',
     storefront: 'payment',
     ifMatch: { document: 'the payment' },
@@ -203,7 +203,7 @@ export const paymentRoutes = [
   route({
     method: 'post',
     path: '/v1/payments/{payment}/attempts/{attempt}/complete',
-    summary: 'The customer has come back from having to act: see at once what became of it',
+    summary: 'Complete an attempt when the customer has come back: shows the outcome at once',
     access: 'payments:write',
     storefront: 'payment',
     ifMatch: { document: 'the payment' },
@@ -230,7 +230,7 @@ export const paymentRoutes = [
   route({
     method: 'post',
     path: '/v1/payments/{payment}/refunds/{refund}/resolve',
-    summary: 'Say what became of a refund that the provider does not answer for',
+    summary: 'Record the outcome of a refund by hand when the provider cannot tell',
     access: 'payments:resolve',
     storefront: 'payment',
     ifMatch: { document: 'the payment' },
@@ -247,7 +247,7 @@ export const paymentRoutes = [
   route({
     method: 'post',
     path: '/v1/payments/{payment}/attempts/{attempt}/resolve',
-    summary: 'Say what became of an attempt that the provider does not answer for',
+    summary: 'Record the outcome of an attempt by hand when the provider cannot tell',
     access: 'payments:resolve',
     storefront: 'payment',
     ifMatch: { document: 'the payment' },

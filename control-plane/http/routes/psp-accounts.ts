@@ -13,7 +13,7 @@ const capabilities = z
     countries: z.array(country).min(1).max(250).optional(),
     paymentMethodTypes: z.array(paymentMethodType).min(1).max(50).optional(),
   })
-  .openapi({ description: 'What the account can take; a list that is left out admits everything.' })
+  .openapi({ description: 'What the account accepts; without a list, it accepts everything.' })
 
 const CREDENTIAL = /^[A-Za-z0-9_]{1,60}$/
 
@@ -23,13 +23,14 @@ const editable = {
     .optional()
     .openapi({
       ...keysOf(CREDENTIAL),
-      description: "What the provider's library needs, by its own names. Never answered. A PATCH replaces those that it names; the others stay.",
+      description:
+        "The credentials, by the names that the provider's library uses. Answers never contain them. A PATCH replaces those that it names; the others stay.",
     }),
   webhookSecret: z.string().min(8).max(500).optional().openapi({ description: 'Never answered.' }),
   capture: z
     .enum(captureModes)
     .optional()
-    .openapi({ description: 'separate: charges are authorized, and captured by a second call at once. Default automatic.' }),
+    .openapi({ description: 'separate: charges are authorized, and captured at once by a second call. Default automatic.' }),
   returnUrl: z
     .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
     .max(2_000)
@@ -47,15 +48,15 @@ const pspAccountAnswer = z
     hasWebhookSecret: z.boolean(),
     capture: z.enum(captureModes),
     returnUrl: z.string().nullable(),
-    webhookPath: z.string().openapi({ description: 'Where the provider has to send its events, after the public URL of this control plane.' }),
+    webhookPath: z.string().openapi({ description: 'Where the provider must send its events: append it to the public URL of this control plane.' }),
     problem: z.string().nullable().openapi({ description: 'Why the account cannot be used yet, for example that a credential is missing.' }),
     webhookProblem: z
       .string()
       .nullable()
-      .openapi({ description: 'Why events of the provider would be refused. Payments are made all the same, and their outcome asked for.' }),
-    circuit: z
-      .object({ state: z.enum(['closed', 'open', 'half_open']), openUntil: instant.nullable() })
-      .openapi({ description: 'Of the process that answers: open after several technical failures in a row, when payments go elsewhere or wait.' }),
+      .openapi({ description: "Why the provider's events would be refused. Payments are still made, and Tollgate asks for their outcome." }),
+    circuit: z.object({ state: z.enum(['closed', 'open', 'half_open']), openUntil: instant.nullable() }).openapi({
+      description: 'The circuit of the process that answers. It opens after several technical failures in a row; payments then go elsewhere or wait.',
+    }),
   })
   .openapi('PspAccount')
 
@@ -89,7 +90,7 @@ export const pspAccountRoutes = [
   route({
     method: 'post',
     path: '/v1/psp-accounts',
-    summary: 'Make an account at a payment service provider known',
+    summary: 'Register an account at a payment service provider',
     access: 'psp-accounts:write',
     storefront: 'all',
     ifMatch: ofNewDocument,

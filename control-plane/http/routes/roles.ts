@@ -8,7 +8,7 @@ import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
 
 const permissionList = z
-  .array(z.enum(permissions, 'is no permission: GET /v1/permissions lists them'))
+  .array(z.enum(permissions, 'is not a permission: GET /v1/permissions lists them'))
   .min(1)
   .refine((list) => new Set(list).size === list.length, 'must not name a permission twice')
 
@@ -21,15 +21,14 @@ const params = z.object({ role: id })
 
 /** @throws AppError `not_allowed_in_state`. */
 const mustBeOwn = (role: string): void => {
-  if (isPreset(role))
-    throw new AppError('not_allowed_in_state', `${role} is a role that every tenant has, and cannot be changed: make your own with POST /v1/roles`)
+  if (isPreset(role)) throw new AppError('not_allowed_in_state', `${role} is a built-in role and cannot be changed: create your own with POST /v1/roles`)
 }
 
 export const roleRoutes = [
   route({
     method: 'get',
     path: '/v1/permissions',
-    summary: 'List what a role can permit',
+    summary: 'List the permissions that a role can have',
     access: 'roles:read',
     storefront: 'none',
     ifMatch: ofList,
@@ -41,7 +40,7 @@ export const roleRoutes = [
   route({
     method: 'post',
     path: '/v1/roles',
-    summary: "Make a role of the tenant's own, of permissions that the caller has",
+    summary: "Create a role of the tenant's own, from permissions that the caller has",
     access: 'roles:write',
     storefront: 'all',
     ifMatch: ofNewDocument,
@@ -55,7 +54,7 @@ export const roleRoutes = [
   route({
     method: 'get',
     path: '/v1/roles',
-    summary: 'List the roles: first, on the first page, those that every tenant has',
+    summary: 'List the roles; the first page begins with the built-in roles',
     access: 'roles:read',
     storefront: 'all',
     ifMatch: ofList,
@@ -84,7 +83,7 @@ export const roleRoutes = [
   route({
     method: 'patch',
     path: '/v1/roles/{role}',
-    summary: "Change a role of the tenant's own, at once for all who have it",
+    summary: "Change a role of the tenant's own; it takes effect at once for everyone who has it",
     access: 'roles:write',
     storefront: 'all',
     ifMatch: { document: 'the role' },

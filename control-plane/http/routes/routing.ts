@@ -9,13 +9,17 @@ const body = z
   .strictObject({
     storefrontId: id,
     amount: amountMinor.min(1),
-    currency: currency.optional().openapi({ description: 'Left out: that of the storefront.' }),
-    country: country.optional().openapi({ description: 'Left out: that of the customer.' }),
-    customerId: id.optional().openapi({ description: 'With it, the payment method is one of theirs, and only accounts that hold its token are tried.' }),
-    paymentMethod: id.optional().openapi({ description: "The id of one of the customer's methods. Left out: their first." }),
-    paymentMethodType: paymentMethodType.optional().openapi({ description: 'Without a customer: such a method, with a token at every account. Default card.' }),
-    paymentId: id.optional().openapi({ description: 'Decides the slot of the split. Left out: one that is made up, so the slot is any.' }),
-    renewalAt: id.optional().openapi({ description: 'As a renewal of a subscription whose last payment was made at this account.' }),
+    currency: currency.optional().openapi({ description: "Default: the storefront's." }),
+    country: country.optional().openapi({ description: "Default: the customer's." }),
+    customerId: id
+      .optional()
+      .openapi({ description: "If it is given, one of the customer's payment methods is used, and only accounts that hold its token are tried." }),
+    paymentMethod: id.optional().openapi({ description: "The id of one of the customer's methods. Default: the first." }),
+    paymentMethodType: paymentMethodType
+      .optional()
+      .openapi({ description: 'Without a customer: the type of the method, which is taken to have a token at every account. Default card.' }),
+    paymentId: id.optional().openapi({ description: 'Decides the slot of the split. Default: a random id, so the slot is random.' }),
+    renewalAt: id.optional().openapi({ description: 'Treats the payment as a renewal of a subscription whose last payment was made at this account.' }),
   })
   .openapi('RoutingQuestion')
 
@@ -23,10 +27,10 @@ export const routingRoutes = [
   route({
     method: 'post',
     path: '/v1/routing/simulate',
-    summary: 'Which accounts would be tried for a payment, in which order, and why; nothing is charged',
+    summary: 'Read which accounts would be tried for a payment, in which order, and why; charges nothing',
     access: 'catalog:read',
     storefront: 'body',
-    ifMatch: { refused: 'it answers from no stored document' },
+    ifMatch: { refused: 'the answer comes from no stored document' },
     body,
     refusals: ['unknown_reference'],
     status: 200,
@@ -34,7 +38,7 @@ export const routingRoutes = [
       paymentId: z.string(),
       accounts: z
         .array(z.object({ account: z.string(), position: z.int().nullable(), because: z.string() }))
-        .openapi({ description: 'Every account that the storefront names: as which one it would be tried (1 is the first; null: not), and because of what.' }),
+        .openapi({ description: 'Every account that the storefront names: its position in the order (1 is the first; null: not tried), and why.' }),
       behindOpenCircuit: z.array(z.string()).openapi({ description: 'Accounts that would be tried if their circuit were closed.' }),
     }),
     handle: async ({ services, tenant, body, newId }) => {

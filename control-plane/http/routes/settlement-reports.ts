@@ -22,11 +22,11 @@ const line = z
       .min(1)
       .max(255)
       .optional()
-      .openapi({ description: 'Ours: the id of the attempt, or of the refund as the provider was given it. Charges, refunds and disputes need it.' }),
+      .openapi({ description: 'Our reference: the id of the attempt or of the refund, as the provider received it. Charges, refunds and disputes need it.' }),
     currency,
-    gross: signedMinor.openapi({ description: 'In minor units, signed: what it adds to the payout before fees.' }),
-    fee: signedMinor.default(0).openapi({ description: 'What the provider keeps of it.' }),
-    net: signedMinor.openapi({ description: 'gross less fee.' }),
+    gross: signedMinor.openapi({ description: 'In minor units, signed: the amount that it adds to the payout before fees.' }),
+    fee: signedMinor.default(0).openapi({ description: 'The amount that the provider keeps.' }),
+    net: signedMinor.openapi({ description: 'gross minus fee.' }),
     settledAt: instant.optional(),
   })
   .openapi('SettlementLine')
@@ -101,12 +101,12 @@ export const settlementReportRoutes = [
   route({
     method: 'post',
     path: '/v1/settlement-reports',
-    summary: "Take a provider's settlement report in, and match it to payments",
+    summary: "Import a provider's settlement report, and match it to payments",
     access: 'settlements:write',
     storefront: 'all',
-    ifMatch: { document: 'the report, where its import is begun anew' },
+    ifMatch: { document: 'the report, if its import is repeated' },
     body: z
-      .strictObject({ id: id.openapi({ description: "For example the payout's." }), account: id, ...range, lines: z.array(line).max(MAX_LINES) })
+      .strictObject({ id: id.openapi({ description: 'For example the id of the payout.' }), account: id, ...range, lines: z.array(line).max(MAX_LINES) })
       .openapi('NewSettlementReport'),
     refusals: ['already_exists', 'unknown_reference'],
     status: 201,
@@ -127,14 +127,14 @@ export const settlementReportRoutes = [
   route({
     method: 'post',
     path: '/v1/settlement-reports/{report}/csv',
-    summary: 'Take a settlement report in as CSV, of any length: send it with Content-Type: text/csv',
+    summary: 'Import a settlement report as CSV of any length: send it with Content-Type: text/csv',
     access: 'settlements:write',
     storefront: 'all',
-    ifMatch: { document: 'the report, where its import is begun anew' },
+    ifMatch: { document: 'the report, if its import is repeated' },
     params,
     query: z.strictObject({
       account: id,
-      format: z.enum(reportFormats).optional().openapi({ description: "Left out: that of the account's provider." }),
+      format: z.enum(reportFormats).optional().openapi({ description: "Default: the format of the account's provider." }),
       ...range,
     }),
     takes: 'text/csv',
@@ -168,7 +168,7 @@ export const settlementReportRoutes = [
   route({
     method: 'get',
     path: '/v1/settlement-reports/{report}',
-    summary: 'Read a settlement report: what it sums to, and how much of it agrees',
+    summary: 'Read a settlement report: its totals, and how much of it agrees',
     access: 'settlements:read',
     storefront: 'all',
     ifMatch: 'answer',
@@ -180,7 +180,7 @@ export const settlementReportRoutes = [
   route({
     method: 'get',
     path: '/v1/settlement-reports/{report}/differences',
-    summary: 'List what of a settlement report does not agree with the books, and what it lacks',
+    summary: 'List the lines of a settlement report that do not agree with the books, and the payments that it lacks',
     access: 'settlements:read',
     storefront: 'all',
     ifMatch: ofList,

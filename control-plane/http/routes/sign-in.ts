@@ -7,7 +7,7 @@ import type { User } from '../../schemas/user.ts'
 import { id, z } from '../fields.ts'
 import { type AnswerWith, type Call, type IfMatchRule, route } from '../route.ts'
 
-const noDocument: IfMatchRule = { refused: 'a session is no document, and has no ETag' }
+const noDocument: IfMatchRule = { refused: 'a session is not a document, and has no ETag' }
 
 /** https://pages.nist.gov/800-63-4/sp800-63b.html: long, and of whatever characters. */
 const newPassword = z.string().min(12, 'must have at least 12 characters').max(200)
@@ -18,7 +18,7 @@ const signedIn = z
   .object({
     userId: z.string(),
     tenantId: z.string(),
-    csrfToken: z.string().openapi({ description: 'Every change by the session shows it in X-CSRF-Token.' }),
+    csrfToken: z.string().openapi({ description: 'Every change by the session must send it in X-CSRF-Token.' }),
   })
   .openapi('SignedIn')
 
@@ -44,7 +44,7 @@ export const signInRoutes = [
   route({
     method: 'post',
     path: '/v1/sign-in/invitation',
-    summary: 'Look at an invitation: what the authenticator app needs',
+    summary: 'Read an invitation: the secret for the authenticator app',
     access: 'public',
     guesses: true,
     storefront: 'none',
@@ -57,7 +57,7 @@ export const signInRoutes = [
   route({
     method: 'post',
     path: '/v1/sign-in/invitation/take',
-    summary: 'Take an invitation: choose a password, and show that the authenticator app works',
+    summary: 'Accept an invitation: choose a password, and prove that the authenticator app works',
     access: 'public',
     guesses: true,
     storefront: 'none',
@@ -125,7 +125,7 @@ export const signInRoutes = [
   route({
     method: 'get',
     path: '/v1/session',
-    summary: 'Who has signed in, and the token that changes have to show',
+    summary: 'Read who has signed in, and the token that changes must send',
     access: 'everybody',
     storefront: 'none',
     ifMatch: noDocument,

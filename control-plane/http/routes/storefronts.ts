@@ -17,13 +17,14 @@ const retryHours = z
   .array(z.int().min(1).max(MAX_GRACE_HOURS))
   .min(1)
   .max(MAX_RETRIES)
-  .refine((hours) => hours.every((hour, n) => n === 0 || hour > (hours[n - 1] ?? 0)), 'must rise from try to try')
+  .refine((hours) => hours.every((hour, n) => n === 0 || hour > (hours[n - 1] ?? 0)), 'must increase from retry to retry')
 
 /** `catalog/storefronts.ts` has the defaults; what a PATCH leaves out stays as it is. */
 const billingFields = {
   graceHours: z.int().min(0).max(MAX_GRACE_HOURS).openapi({ description: 'How long an overdue subscription keeps its access. Default 72.' }),
   retryHours: retryHours.openapi({
-    description: 'When a failed renewal is tried again, in hours after its first failure; after the last the subscription is canceled. Default [24, 72, 168].',
+    description:
+      'When a failed renewal is retried, in hours after its first failure; after the last retry the subscription is canceled. Default [24, 72, 168].',
   }),
   firstPaymentHours: z.int().min(1).max(MAX_GRACE_HOURS).openapi({ description: 'How long a first payment may take. Default 23.' }),
   proration: z.enum(prorations).openapi({ description: 'Whether the day or the second of a change belongs to the new plan. Default day.' }),
@@ -87,12 +88,12 @@ const editable = {
   name: name.optional(),
   region: z.string().min(1).max(50).optional(),
   timeZone: timeZone.optional(),
-  paymentProviders: accounts.optional().openapi({ description: 'The first is primary, the rest are fallbacks in order. In full: routing.' }),
+  paymentProviders: accounts.optional().openapi({ description: 'The first is primary; the others are fallbacks, in order. Short form of routing.' }),
   routing: routing.optional(),
   billing: billing.partial().optional(),
 }
 
-const oneRouting = { message: 'say either paymentProviders or routing', path: ['routing'] }
+const oneRouting = { message: 'send either paymentProviders or routing', path: ['routing'] }
 const hasOneRouting = (body: { paymentProviders?: unknown; routing?: unknown }) => body.paymentProviders === undefined || body.routing === undefined
 
 export const storefrontBody = z
@@ -153,7 +154,7 @@ export const storefrontRoutes = [
   route({
     method: 'post',
     path: '/v1/storefronts',
-    summary: 'Make a storefront',
+    summary: 'Create a storefront',
     access: 'catalog:write',
     storefront: 'all',
     ifMatch: ofNewDocument,

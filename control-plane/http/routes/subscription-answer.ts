@@ -26,12 +26,14 @@ export const subscriptionAnswer = z
     quantity: z.int(),
     currentPeriod: z.object({ start: instant, end: instant }),
     nextPayment: nextPaymentAnswer,
-    creditBalance: z.int().openapi({ description: 'Owed to the customer in minor units, and used before the card is.' }),
-    carriedBalance: z.int().openapi({ description: 'Owed by the customer in minor units: too little for a charge of its own, it comes with the next one.' }),
+    creditBalance: z.int().openapi({ description: 'Owed to the customer in minor units; used before the card.' }),
+    carriedBalance: z
+      .int()
+      .openapi({ description: 'Owed by the customer in minor units: too little for a charge of its own, so it is added to the next one.' }),
     scheduledChange: z.object({ bundleId: z.string(), bundleVersion: z.int(), quantity: z.int(), on: instant }).nullable(),
     trialEnd: instant.nullable(),
     graceUntil: instant.nullable(),
-    retryAt: instant.nullable().openapi({ description: 'When an overdue payment is tried again.' }),
+    retryAt: instant.nullable().openapi({ description: 'When an overdue payment is retried.' }),
     pausedAt: instant.nullable(),
     resumeAt: instant.nullable(),
     collectionPausedAt: instant.nullable(),
@@ -46,7 +48,7 @@ export const subscriptionAnswer = z
   .openapi('Subscription')
 
 export const changedAnswer = subscriptionAnswer.extend({
-  entitlementRevision: z.int().openapi({ description: 'Give it to CheckEntitlement as min_revision to see this change.' }),
+  entitlementRevision: z.int().openapi({ description: 'To see this change at a sidecar, send it to CheckEntitlement as min_revision.' }),
   // Not `nullable()`, with which the document would say that every Payment may be null.
   payment: z.union([paymentAnswer, z.null()]).openapi({ description: 'The payment that this call made or waits for.' }),
 })

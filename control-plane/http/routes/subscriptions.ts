@@ -31,17 +31,17 @@ const postBody = z
     billingCycle: z
       .enum(billingCycles as [string, ...string[]])
       .optional()
-      .openapi({ description: "Must be the bundle's own; a check for the caller." }),
+      .openapi({ description: "Must be the bundle's own interval; lets the caller verify it." }),
     startDate: dateOrInstant.optional().openapi({
       description:
-        "A date is its first instant in the storefront's time zone. Left out: now. In the future: scheduled. In the past: the period that contains now is billed.",
+        "A date means its first instant in the storefront's time zone. Default: now. In the future: scheduled. In the past: the period that contains now is billed.",
     }),
-    quantity: quantity.optional().openapi({ description: 'Seats: the price and every quota and capacity count this many times. Default 1.' }),
+    quantity: quantity.optional().openapi({ description: 'The number of seats: multiplies the price and every quota and capacity. Default 1.' }),
     billingDay: z.int().min(1).max(31).optional().openapi({
-      description: 'Periods begin on this day of the month (31: the last), or of the week (1: Monday); a first piece of a period is charged pro rata.',
+      description: 'Periods begin on this day of the month (31: the last), or of the week (1: Monday); a partial first period is charged pro rata.',
     }),
-    billMissed: z.boolean().optional().openapi({ description: 'With a startDate in the past: bill the periods that are over, too, each once.' }),
-    paymentMethod: token.optional().openapi({ description: "The id of one of the customer's methods, or a PSP's token. Left out: the customer's first." }),
+    billMissed: z.boolean().optional().openapi({ description: 'With a startDate in the past: also bill the periods that are over, once each.' }),
+    paymentMethod: token.optional().openapi({ description: "The id of one of the customer's methods, or a PSP's token. Default: the customer's first." }),
     metadata: metadata.optional(),
   })
   .openapi('NewSubscription')
@@ -51,16 +51,16 @@ const params = z.object({ subscription: id })
 const changeBody = z
   .strictObject({ bundleId: id.optional(), quantity: quantity.optional(), at: z.enum(['now', 'period_end']).default('now') })
   .refine(({ bundleId, quantity }) => bundleId !== undefined || quantity !== undefined, {
-    message: 'say what changes: a bundleId, a quantity, or both',
+    message: 'send what changes: a bundleId, a quantity, or both',
     path: ['bundleId'],
   })
   .openapi({ anyOf: [{ required: ['bundleId'] }, { required: ['quantity'] }] })
 
 const previewAnswer = z
   .object({
-    lines: z.array(lineAnswer).openapi({ description: 'What the change is made of; empty when nothing is billed for it.' }),
-    creditApplied: z.int().openapi({ description: 'Paid from the credit balance; below zero: added to it.' }),
-    amount: z.int().openapi({ description: 'What is charged for the change.' }),
+    lines: z.array(lineAnswer).openapi({ description: 'The lines of the change; empty if nothing is billed for it.' }),
+    creditApplied: z.int().openapi({ description: 'Paid from the credit balance; negative: added to it.' }),
+    amount: z.int().openapi({ description: 'The amount charged for the change.' }),
     currency: z.string(),
     creditBalance: z.int().openapi({ description: 'After the change.' }),
     currentPeriod: z.object({ start: instant, end: instant }).openapi({ description: 'After the change.' }),
@@ -150,7 +150,7 @@ export const subscriptionRoutes = [
   route({
     method: 'get',
     path: '/v1/subscriptions/{subscription}/timeline',
-    summary: 'What happened to a subscription, when, why and with what money',
+    summary: 'Read what happened to a subscription, when, why, and which money moved',
     access: 'subscriptions:read',
     storefront: 'subscription',
     ifMatch: ofList,
@@ -199,10 +199,10 @@ export const subscriptionRoutes = [
         credit: z
           .enum(['none', 'prorate'])
           .default('none')
-          .openapi({ description: 'With `now`: whether what is left of the paid period becomes credit. Default none: what was paid is kept.' }),
+          .openapi({ description: 'With `now`: whether the rest of the paid period becomes credit. Default none: no credit.' }),
       })
       .refine(({ at, credit }) => at === 'now' || credit === 'none', {
-        message: 'goes with at: now; a period that runs to its end leaves nothing to credit',
+        message: 'needs at: now; a period that runs to its end leaves nothing to credit',
         path: ['credit'],
       }),
     status: 200,
@@ -212,7 +212,7 @@ export const subscriptionRoutes = [
   route({
     method: 'post',
     path: '/v1/subscriptions/{subscription}/reactivate',
-    summary: 'Take a cancellation at period end back',
+    summary: "Undo a cancellation at the period's end",
     access: 'subscriptions:write',
     storefront: 'subscription',
     ifMatch: { document: 'the subscription' },
@@ -225,7 +225,7 @@ export const subscriptionRoutes = [
   route({
     method: 'post',
     path: '/v1/subscriptions/{subscription}/pause',
-    summary: 'Pause the service (and what is left of the period is kept), or only the collection',
+    summary: 'Pause the service (the rest of the period is kept), or only the collection',
     access: 'subscriptions:write',
     storefront: 'subscription',
     ifMatch: { document: 'the subscription' },
@@ -235,9 +235,9 @@ export const subscriptionRoutes = [
         what: z.enum(['service', 'collection']).default('service').openapi({ description: 'collection: access stays on, and new periods are not charged.' }),
         resumeAt: dateOrInstant
           .optional()
-          .openapi({ description: "When a service pause ends by itself. A date is its first instant in the storefront's time zone." }),
+          .openapi({ description: "When a service pause ends by itself. A date means its first instant in the storefront's time zone." }),
       })
-      .refine(({ what, resumeAt }) => what === 'service' || resumeAt === undefined, { message: 'goes with a service pause only', path: ['resumeAt'] }),
+      .refine(({ what, resumeAt }) => what === 'service' || resumeAt === undefined, { message: 'is possible only with a service pause', path: ['resumeAt'] }),
     status: 200,
     answer: changedAnswer,
     handle: async (call) => {
@@ -275,7 +275,7 @@ export const subscriptionRoutes = [
   route({
     method: 'post',
     path: '/v1/subscriptions/{subscription}/preview-change',
-    summary: 'The amounts that the same change would make now; changes nothing',
+    summary: 'Preview the amounts that the same change would cost now; changes nothing',
     access: 'subscriptions:read',
     storefront: 'subscription',
     ifMatch: 'answer',

@@ -20,7 +20,7 @@ const body = z
       .array(storefrontBody)
       .max(100)
       .default([])
-      .refine((list) => new Set(list.map((one) => one.id)).size === list.length, 'must not have two storefronts of the same id'),
+      .refine((list) => new Set(list.map((one) => one.id)).size === list.length, 'must not have two storefronts with the same id'),
   })
   .openapi('NewTenant')
 
@@ -31,7 +31,7 @@ const tenantAnswer = z
     mode: z.enum(tenantModes),
     testClock: instant.nullable().openapi({ description: "A sandbox tenant's own time." }),
     storefronts: z.array(storefrontAnswer),
-    endingSince: instant.nullable().openapi({ description: 'When somebody ended it. Then it is worked off, and is gone.' }),
+    endingSince: instant.nullable().openapi({ description: 'When somebody ended the tenant. Its data is then removed in the background.' }),
   })
   .openapi('Tenant')
 
@@ -54,7 +54,7 @@ export const tenantRoutes = [
   route({
     method: 'post',
     path: '/v1/tenants',
-    summary: 'Make a tenant, with its storefronts and its first admin key',
+    summary: 'Create a tenant with its storefronts and its first admin key',
     access: 'platform',
     storefront: 'none',
     ifMatch: ofNewDocument,
@@ -62,7 +62,7 @@ export const tenantRoutes = [
     body,
     refusals: ['already_exists'],
     status: 201,
-    answer: tenantAnswer.extend({ apiKey: z.string().openapi({ description: 'Shown this once.' }) }),
+    answer: tenantAnswer.extend({ apiKey: z.string().openapi({ description: 'Shown only once.' }) }),
     handle: async ({ services, body, newId }) => {
       const input = { id: body.id ?? newId('tn'), name: body.name, mode: body.mode, storefronts: body.storefronts.map(storefrontInput) }
       const { tenant, apiKey } = await createTenant(services, input, newId('key'))
@@ -130,20 +130,23 @@ export const tenantRoutes = [
   route({
     method: 'delete',
     path: '/v1/tenants/{tenant}',
-    summary: 'End a tenant, with everything of it but its audit log; its id is never used again',
+    summary: 'End a tenant and remove everything of it except its audit log; its id can never be used again',
     access: 'tenant:end',
     storefront: 'all',
     ifMatch: { document: 'the tenant' },
     ofTenant: false,
     params: z.object({ tenant: id }),
     query: z.strictObject({
-      cancel: z.literal('now').optional().openapi({ description: 'Ends subscriptions at once; without, one that lives is a reason to refuse.' }),
+      cancel: z
+        .literal('now')
+        .optional()
+        .openapi({ description: 'Ends subscriptions at once. Without it, a subscription that has not ended is a reason to refuse.' }),
     }),
     refusals: ['not_allowed_in_state'],
     status: 200,
     answer: z
       .object({ id: z.string(), endingSince: instant })
-      .openapi('EndingTenant', { description: 'Everything is removed once no money is under way any more, and 30 days later at the latest.' }),
+      .openapi('EndingTenant', { description: 'Everything is removed when no payment is in progress any more, at the latest after 30 days.' }),
     handle: async ({ services, params, query, ifMatch }) => {
       const { tenantId, ending, revision } = await endTenant(services, params.tenant, mustMatch(ifMatch), query.cancel === 'now')
       return { body: { id: tenantId, endingSince: iso(ending) }, revision }

@@ -32,7 +32,7 @@ export const testClockRoutes = [
     storefront: 'all',
     ifMatch: { document: 'the test clock' },
     body: z.strictObject({
-      now: dateOrInstant.openapi({ description: 'A date is its first instant in UTC, since the clock is of all storefronts. At most the year 2200.' }),
+      now: dateOrInstant.openapi({ description: 'A date means its first instant in UTC, since all storefronts share the clock. The latest year is 2200.' }),
     }),
     status: 200,
     answer: clockAnswer,

@@ -21,7 +21,7 @@ const userAnswer = z
   .openapi('User')
 
 const invitedAnswer = userAnswer.extend({
-  invitation: z.string().openapi({ description: 'What they sign in with the first time; shown this once. Good for seven days.' }),
+  invitation: z.string().openapi({ description: 'The token for the first sign-in; shown only once. Valid for seven days.' }),
 })
 
 const toAnswer = (user: User): z.output<typeof userAnswer> => ({
@@ -70,7 +70,7 @@ export const userRoutes = [
   route({
     method: 'get',
     path: '/v1/users/{user}',
-    summary: 'Read who somebody is, and what they may do',
+    summary: 'Read a person, and what they may do',
     access: 'users:read',
     storefront: 'all',
     ifMatch: 'answer',
@@ -82,7 +82,8 @@ export const userRoutes = [
   route({
     method: 'patch',
     path: '/v1/users/{user}',
-    summary: 'Change what somebody may do, or whether they may sign in; counts at once. Who signs in at the identity provider gets its groups’ role again then',
+    summary:
+      'Change what a person may do, or whether they may sign in; takes effect at once. People who sign in at the identity provider get their groups’ role again at the next sign-in',
     access: 'users:write',
     storefront: 'all',
     ifMatch: { document: 'the user' },
@@ -97,7 +98,7 @@ export const userRoutes = [
   route({
     method: 'post',
     path: '/v1/users/{user}/invitation',
-    summary: 'Invite somebody again, who has lost their password or phone; what they had open is over',
+    summary: 'Invite a person again who has lost their password or phone; ends their sessions',
     access: 'users:write',
     storefront: 'all',
     ifMatch: { document: 'the user' },
@@ -111,7 +112,7 @@ export const userRoutes = [
   route({
     method: 'delete',
     path: '/v1/users/{user}',
-    summary: 'Remove somebody; what they had open is over',
+    summary: 'Remove a person; ends their sessions',
     access: 'users:write',
     storefront: 'all',
     ifMatch: { document: 'the user' },

@@ -20,7 +20,7 @@ const eventAnswer = z
     replays: z.int(),
     receivedAt: instant,
     appliedAt: instant.nullable(),
-    erasedAt: instant.nullable().openapi({ description: 'When what it said was erased, with the customer that it was about.' }),
+    erasedAt: instant.nullable().openapi({ description: 'When its content was erased, together with the customer that it was about.' }),
   })
   .openapi('WebhookEvent')
 
@@ -38,7 +38,7 @@ export const toWebhookEventAnswer = (event: WebhookEvent): z.output<typeof event
 })
 
 const wholeAnswer = eventAnswer.extend({
-  body: z.string().nullable().openapi({ description: 'As received; null once it was erased, and without the permission webhook-events:bodies.' }),
+  body: z.string().nullable().openapi({ description: 'The body as received; null if it was erased, or without the permission webhook-events:bodies.' }),
 })
 const params = z.object({ account: id, event: eventId })
 
@@ -78,7 +78,7 @@ export const webhookEventRoutes = [
   route({
     method: 'post',
     path: '/v1/webhook-events/{account}/{event}/replay',
-    summary: 'Read an event anew and apply it again; harmless when it was applied before',
+    summary: 'Read an event again and apply it; harmless if it was applied before',
     access: 'webhook-events:replay',
     storefront: 'all',
     ifMatch: { document: 'the event' },
@@ -91,7 +91,7 @@ export const webhookEventRoutes = [
       try {
         await processWebhook(services, tenant, due)
       } catch (error) {
-        services.log.warn({ err: error, event: due._id }, 'a replayed webhook could not be applied, and is left to the worker')
+        services.log.warn({ err: error, event: due._id }, 'a replayed webhook could not be applied; the worker will try it again')
       }
       const event = await services.storage.webhookEvents.get(due._id)
       return { body: toWebhookEventAnswer(event), revision: event.revision }

@@ -7,10 +7,10 @@ export const webhookRoutes = [
   route({
     method: 'post',
     path: '/v1/webhooks/psp/{tenant}/{account}',
-    summary: "A payment service provider's own event, with its own signature",
+    summary: "Receive a payment service provider's event, with the provider's signature",
     access: 'public',
     storefront: 'none',
-    ifMatch: { refused: 'events of providers are taken as they come' },
+    ifMatch: { refused: "providers' events are accepted as they come" },
     params: z.object({ tenant: id, account: id }),
     query: z.looseObject({}),
     body: z.unknown(),

@@ -172,18 +172,20 @@ export const resolveByOperator = (
   const attempt = payment.attempts.find(({ id }) => id === attemptId)
   if (!attempt) throw new AppError('not_found', 'the payment has no such attempt')
   if (!isOpen(attempt)) throw new AppError('not_allowed_in_state', `the attempt is ${attempt.status}: there is nothing to resolve`)
-  if (attempt.status === 'sent') throw new AppError('not_allowed_in_state', 'the attempt has just been sent; wait for the answer of the provider')
+  if (attempt.status === 'sent') throw new AppError('not_allowed_in_state', "the attempt has just been sent; wait for the provider's answer")
   const isStuck = (attempt.status === 'pending' || attempt.status === 'authorized') && mayResolvePending
   if (attempt.status !== 'unknown' && !isStuck) {
     const way =
       attempt.status === 'requires_action'
         ? 'the customer has to act: POST …/complete when they have, or …/cancel to give it up'
-        : 'the provider will say; after three days, or when its account cannot be used any more, it may be resolved by hand'
-    throw new AppError('not_allowed_in_state', `the attempt is ${attempt.status}, and not unknown: ${way}`)
+        : 'the provider will report the outcome; after three days, or if its account can no longer be used, you can resolve it by hand'
+    throw new AppError('not_allowed_in_state', `the attempt is ${attempt.status}, not unknown: ${way}`)
   }
   const resolved: Attempt = { ...withOutcome(attempt, outcome, now), resolution: { by, reason, at: now } }
   const next = withAttempt(payment, resolved, now)
-  return next.status === 'due' && !tryElsewhere ? fail(next, 'an operator resolved its last attempt, and asked for no other', repairAt) : marked(next, repairAt)
+  return next.status === 'due' && !tryElsewhere
+    ? fail(next, 'an operator resolved its last attempt, and wanted no other one', repairAt)
+    : marked(next, repairAt)
 }
 
 /** An inquiry that brought no final outcome: ask again later. */

@@ -34,7 +34,7 @@ export const barrier = (payment: Payment, method: Pick<PaymentMethod, 'id' | 'ch
   // A customer who is there can do what their bank asks for.
   const canAct = payment.onSession === true && last?.declineClass === 'action_required'
   if (last?.declineClass && last.round < payment.round && !consequences[last.declineClass].laterUnchanged && !canAct) {
-    const hint = last.declineClass === 'action_required' ? '; POST …/pay when the customer is there to act' : ''
+    const hint = last.declineClass === 'action_required' ? '; POST …/pay when the customer is present to act' : ''
     return `the payment method was declined (${last.declineClass}) and nothing has changed since${hint}`
   }
   return capReached(payment, method, limits, now)
@@ -77,7 +77,7 @@ const capReached = (payment: Payment, { id }: Pick<PaymentMethod, 'id'>, limits:
   for (const { most, days } of windows) {
     const since = later(now, -days * DAY_MS)
     const counted = reached.filter(({ at }) => at > since).length
-    if (counted >= most) return `it was tried ${counted} times in ${days === 1 ? 'a day' : `${days} days`}`
+    if (counted >= most) return `it was already tried ${counted} times in ${days === 1 ? 'a day' : `${days} days`}`
   }
   return undefined
 }

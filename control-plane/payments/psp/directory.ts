@@ -88,7 +88,7 @@ export const createPspDirectory = (options: PspDirectoryOptions): PspDirectory =
         webhookSecret: webhookSecret ? options.sealing.open(webhookSecret, _id) : undefined,
       }
     } catch {
-      return { unusable: 'its secrets cannot be opened: CREDENTIALS_KEY is not the one that they were sealed with' }
+      return { unusable: 'its secrets cannot be decrypted: CREDENTIALS_KEY does not contain the key that they were encrypted with' }
     }
   }
 
@@ -144,7 +144,7 @@ export const createPspDirectory = (options: PspDirectoryOptions): PspDirectory =
       const circuit = options.circuitOf(account._id)
       if (account.provider === 'simulator') {
         if (!options.simulatorInLive)
-          return { unusable: 'the simulator takes no real money, so no live tenant pays by it in production; SIMULATOR_IN_LIVE=true says that this is meant' }
+          return { unusable: 'the simulator takes no real money, so live tenants cannot use it in production; SIMULATOR_IN_LIVE=true allows it' }
         const secrets = openSecrets(account)
         if ('unusable' in secrets) return secrets
         return {

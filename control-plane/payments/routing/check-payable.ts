@@ -9,6 +9,6 @@ export const checkPayable = ({ routing }: Storefront, accounts: readonly Routabl
   if (route.candidates.length > 0 || behindOpenCircuit.length > 0) return
   const reasons = route.excluded.map(({ account, reason }) => `${account} ${reason}`).join('; ')
   throw new AppError('no_eligible_psp', `no payment provider of the storefront can take this payment: ${reasons || 'it has none'}`, [
-    { field: 'paymentMethod', message: 'is usable at no payment provider of the storefront' },
+    { field: 'paymentMethod', message: 'cannot be used at any payment provider of the storefront' },
   ])
 }

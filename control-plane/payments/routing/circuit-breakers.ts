@@ -42,11 +42,11 @@ const createCircuit = (account: string, { failures, openMs }: CircuitBreakerSett
   let openUntil: Date | undefined
   policy.onBreak(() => {
     openUntil = new Date(clock.nowMs() + openMs)
-    log.error({ account, openUntil }, 'the circuit of a PSP account opens: its payments go elsewhere or wait')
+    log.error({ account, openUntil }, 'the circuit of a PSP account opened: its payments go elsewhere or wait')
   })
   policy.onReset(() => {
     openUntil = undefined
-    log.info({ account }, 'the circuit of a PSP account closes')
+    log.info({ account }, 'the circuit of a PSP account closed')
   })
   return {
     view: () => {

@@ -31,7 +31,7 @@ const ordinary = (type: string): Pick<PaymentMethod, 'type' | 'tokens'> => ({ ty
 const methodOf = async (services: Services, tenant: Tenant, storefront: Storefront, question: SimulationQuestion) => {
   const { customerId, paymentMethod, paymentMethodType } = question
   if (customerId === undefined) {
-    if (paymentMethod !== undefined) throw fieldError('invalid_request', 'paymentMethod', 'needs the customerId whose it is')
+    if (paymentMethod !== undefined) throw fieldError('invalid_request', 'paymentMethod', 'needs the customerId of its owner')
     return { method: ordinary(paymentMethodType ?? 'card'), country: question.country }
   }
   const customer = await services.storage.customers.find(keys.customer(tenant.tenantId, storefront.id, customerId))

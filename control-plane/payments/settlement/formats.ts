@@ -86,7 +86,7 @@ const amount = (row: Row, column: string, currency: string): number => {
   const written = /^-?\d{1,3}(,\d{3})+(\.\d*)?$/.test(given) ? given.replaceAll(',', '') : given
   const minor = written === '' ? 0 : fromDecimal(written, currency)
   if (minor === undefined) throw new Malformed(`${column} is not an amount of ${currency}`)
-  if (Math.abs(minor) > MAX_AMOUNT_MINOR) throw new Malformed(`${column} is larger than any amount that is taken`)
+  if (Math.abs(minor) > MAX_AMOUNT_MINOR) throw new Malformed(`${column} is larger than any amount that Tollgate accepts`)
   return minor
 }
 const dateIn = (row: Row, column: string): Date | undefined => {

@@ -77,8 +77,8 @@ const openReport = async (services: Services, tenant: Tenant, input: ReportInput
   const begun = await settlementReports.find(_id)
   const mayGoOn = (report: SettlementReport): void => {
     check(report)
-    if (report.status === 'done') throw new AppError('already_exists', 'a settlement report of this id was imported already')
-    if (report.account !== input.account) throw fieldError('invalid_request', 'account', `must be ${report.account}, as when this import was begun`)
+    if (report.status === 'done') throw new AppError('already_exists', 'a settlement report with this id was already imported')
+    if (report.account !== input.account) throw fieldError('invalid_request', 'account', `must be ${report.account}, as when this import began`)
   }
   if (begun) {
     // Of two that begin it anew from the same revision one is told.
@@ -87,7 +87,7 @@ const openReport = async (services: Services, tenant: Tenant, input: ReportInput
       return { ...report, status: 'importing' as const }
     })
   }
-  if (mustExist) throw new AppError('precondition_failed', 'there is no settlement report of this id')
+  if (mustExist) throw new AppError('precondition_failed', 'there is no settlement report with this id')
   const report = await insertOrGet(settlementReports, {
     _id,
     tenantId,
@@ -261,7 +261,7 @@ async function* readCsv(csv: Readable, format: ReportFormat): AsyncGenerator<Rea
   const rows = parse({
     columns: (header: string[]) => {
       const missing = missingColumns(format, header)
-      if (missing.length > 0) throw new WrongFile(`it lacks the columns ${missing.join(', ')} of the format ${format}; another is named by ?format=`)
+      if (missing.length > 0) throw new WrongFile(`it lacks the columns ${missing.join(', ')} of the format ${format}; name another format with ?format=`)
       return header
     },
     bom: true,

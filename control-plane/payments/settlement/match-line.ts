@@ -53,24 +53,24 @@ export const matchLine = (line: SettlementLine, id: string, account: string, pay
   const wrongSum: Difference[] =
     line.grossMinor - line.feeMinor === line.netMinor
       ? []
-      : [{ kind: 'net_differs', why: `${money(line.grossMinor)} less ${money(line.feeMinor)} is not ${money(line.netMinor)}` }]
+      : [{ kind: 'net_differs', why: `${money(line.grossMinor)} minus ${money(line.feeMinor)} is not ${money(line.netMinor)}` }]
   if (line.reference === undefined) {
     return {
       matched: false,
-      differences: needsReference(line) ? [{ kind: 'no_reference', why: `a ${line.kind} that names no payment` }, ...wrongSum] : wrongSum,
+      differences: needsReference(line) ? [{ kind: 'no_reference', why: `the ${line.kind} names no payment` }, ...wrongSum] : wrongSum,
     }
   }
   const attemptId = line.kind === 'refund' ? attemptIdOfRefund(line.reference) : line.reference
   const attempt = payment?.attempts.find((one) => one.id === attemptId)
   if (!payment || !attempt)
-    return { matched: false, differences: [{ kind: 'unknown_reference', why: `there is no payment of ${line.reference}` }, ...wrongSum] }
+    return { matched: false, differences: [{ kind: 'unknown_reference', why: `there is no payment with the reference ${line.reference}` }, ...wrongSum] }
   const differences = [...wrongSum]
   if (attempt.account !== account) differences.push({ kind: 'other_account', why: `it was made at ${attempt.account}` })
-  if (line.kind !== 'charge' && isKept(line, id, payment)) differences.push({ kind: 'settled_twice', why: 'another report has brought the same line' })
+  if (line.kind !== 'charge' && isKept(line, id, payment)) differences.push({ kind: 'settled_twice', why: 'another report has the same line' })
   if (line.kind === 'charge') {
     if (attempt.status !== 'succeeded') differences.push({ kind: 'not_succeeded', why: `the attempt is ${attempt.status} in our books` })
     const twice = (payment.settlements ?? []).some((one) => one.kind === 'charge' && one.reference === line.reference && one.id !== id)
-    if (twice) differences.push({ kind: 'settled_twice', why: 'another line has settled it already' })
+    if (twice) differences.push({ kind: 'settled_twice', why: 'another line has already settled it' })
   }
   const expected = expectedMinor(line, payment)
   if (expected !== undefined && expected !== line.grossMinor) {

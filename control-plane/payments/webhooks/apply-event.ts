@@ -65,7 +65,7 @@ const applyCharge = async (services: Services, tenant: Tenant, event: WebhookEve
   if (attempt.status === 'succeeded' && outcome?.status === 'declined' && !dispute) {
     // Events come late and out of order, so this one may only be older: the books stay, and whoever reads the inbox may look.
     const { tenantId } = tenant
-    services.log.warn({ tenantId, paymentId: payment.id, attempt: reference, pspCode: outcome.pspCode }, 'a provider declines a payment that it had made')
+    services.log.warn({ tenantId, paymentId: payment.id, attempt: reference, pspCode: outcome.pspCode }, 'a provider declined a payment that had succeeded')
     return {
       payment,
       ignored: `the attempt ${reference} had succeeded before; if the provider's own books say otherwise, refund the payment or cancel by hand`,
@@ -98,7 +98,7 @@ const applyRefund = async (services: Services, tenant: Tenant, event: WebhookEve
   const named = refundNamed(payment, refund.reference, refund.pspReference)
   if (named === undefined) {
     // Told before the answer to its request was stored: it is applied a little later.
-    if (payment.refunds.some(({ status }) => status === 'due')) throw new Error('the refund is not known by this reference yet')
+    if (payment.refunds.some(({ status }) => status === 'due')) throw new Error('no refund has this reference yet')
     return { ignored: `there is no refund ${refund.reference}` }
   }
   const record = (latest: Payment) => recordRefund(latest, named, refund.outcome, tenantNow(services, tenant), repairTime(services), 'event')
@@ -110,7 +110,7 @@ export const applyEvent = async (services: Services, tenant: Tenant, event: Webh
   if (event.refund) return applyRefund(services, tenant, event, event.refund as RefundFacts)
   const facts = await chargeFactsOf(services, tenant, event)
   if (facts) return applyCharge(services, tenant, event, facts)
-  return { ignored: event.charge ? 'the charge is none of Tollgate' : 'it names no payment of Tollgate, or is of a type from which nothing follows' }
+  return { ignored: event.charge ? 'the charge does not belong to Tollgate' : 'it names no payment of Tollgate, or its type has no effect' }
 }
 
 /** The event's work is done, or there was none. */

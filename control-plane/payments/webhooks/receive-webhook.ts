@@ -50,7 +50,7 @@ const refuse = async ({ log }: Services, tenantId: string, account: string, why:
       () => false,
     )
   if (isNews) log.warn({ tenantId, account, why }, 'a webhook was refused')
-  throw new AppError('signature_invalid', 'the event is not one that this account takes: its signature does not verify')
+  throw new AppError('signature_invalid', 'the event is not for this account: its signature does not verify')
 }
 
 /** @throws AppError `signature_invalid` or `invalid_request`. */
@@ -107,7 +107,7 @@ export const replayEvent = async (
       throw new AppError('not_allowed_in_state', 'what the event said was erased with its customer: there is nothing left to read anew')
     const request = { headers: { 'webhook-id': stored.eventId }, query: {}, rawBody: stored.rawBody }
     const event = read(opened.psp, request).find(({ id }) => id === stored.eventId)
-    if (!event) throw new AppError('not_allowed_in_state', 'the stored body does not hold this event any more')
+    if (!event) throw new AppError('not_allowed_in_state', 'the stored body no longer contains this event')
     const { why: _, appliedAt: __, ...kept } = stored
     return { ...kept, ...partsOf(event), type: event.type, status: 'received', replays: (stored.replays ?? 0) + 1, repairAt: repairTime(services) }
   })

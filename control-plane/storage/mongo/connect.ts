@@ -13,7 +13,7 @@ const SOCKET_MS = 15_000
 /** @param endless for commands that may take hours: building indexes. */
 export const connectMongo = async (text: string, log: Log, { endless = false } = {}): Promise<Connection> => {
   const { url, database, ignored } = parseMongodbUrl(text)
-  if (ignored.length > 0) log.warn({ ignored }, 'MONGODB_URL: these options are left out; Tollgate reads from the primary, and writes to a majority')
+  if (ignored.length > 0) log.warn({ ignored }, 'MONGODB_URL: these options are ignored; Tollgate reads from the primary, and writes to a majority')
   const options: ConnectOptions = {
     dbName: database,
     bufferCommands: false,

@@ -71,7 +71,10 @@ export const createMongoStorage = async (options: MongoStorageOptions): Promise<
 const warnOfKnownFaults = async (database: Database, log: Log): Promise<void> => {
   const { ferretdbVersion } = await database.command({ buildInfo: 1 })
   if (typeof ferretdbVersion !== 'string' || !/^v?[01]\./.test(ferretdbVersion)) return
-  log.warn({ ferretdbVersion }, 'FerretDB 1 does not update atomically: two writers of one document may both be told that they won; not for production')
+  log.warn(
+    { ferretdbVersion },
+    'FerretDB 1 does not update atomically: two writers of one document may both be told that they won; do not use it in production',
+  )
 }
 
 const whereIn = (where: PageQuery['where']) =>

@@ -52,7 +52,7 @@ export const overdue = (subscription: Subscription, bill: Bill, moment: Moment, 
   const pastDue = become(subscription, defined({ status: 'past_due' as const, graceUntil, retryAt }))
   return changed(pastDue, replaceBill(subscription, { ...bill, failedAt }), moment, {
     type: 'past_due',
-    why: `${why}; access until ${graceUntil.toISOString()}, next try ${retryAt?.toISOString() ?? 'never'}`,
+    why: `${why}; access until ${graceUntil.toISOString()}, next retry ${retryAt?.toISOString() ?? 'never'}`,
     paymentId: bill.paymentId,
     amountMinor: bill.amountMinor,
   })

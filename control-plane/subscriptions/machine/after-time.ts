@@ -45,7 +45,7 @@ export const afterTime = (subscription: Subscription, moment: Moment): Subscript
 const withoutVerdict = (subscription: Subscription, moment: Moment): Subscription => {
   const bill = openBill(subscription, 'period')
   if (!bill || moment.now < verdictBy(subscription.billing, subscription.currentPeriod.end, bill.openedAt)) return askAgain(subscription, undefined, moment)
-  return overdue(subscription, bill, moment, 'no payment provider has said yes or no for as long as grace lasts')
+  return overdue(subscription, bill, moment, 'no payment provider has accepted or declined the payment for as long as grace lasts')
 }
 
 const suspend = (subscription: Extract<Subscription, { status: 'past_due' }>, moment: Moment): Subscription => {
@@ -107,7 +107,7 @@ export const turnPeriod = (before: Subscription, moment: Moment): Subscription =
   const current = cannotLeave(before)
     ? changed(before, { scheduledChange: undefined }, moment, {
         type: 'change_taken_back',
-        why: `there is no payment method for ${before.scheduledChange?.bundleId}, so the free plan goes on`,
+        why: `there is no payment method for ${before.scheduledChange?.bundleId}, so the free plan continues`,
       })
     : before
   const subscription = onNextTerms({ ...current, ...dropBills(current, ({ reason }) => reason === 'change') })

@@ -35,7 +35,7 @@ export const begin = (subscription: Subscription, moment: Moment): Subscription 
   const payBy = new Date(now.getTime() + subscription.billing.firstPaymentHours * HOUR_MS)
   return changed(become(billed, { status: 'incomplete', payBy }), {}, moment, {
     type: 'first_payment_due',
-    why: `access begins when it is paid, by ${payBy.toISOString()}`,
+    why: `access begins when it is paid; payment is due by ${payBy.toISOString()}`,
     paymentId: bill.paymentId,
   })
 }

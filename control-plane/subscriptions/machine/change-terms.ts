@@ -27,12 +27,12 @@ const describe = (terms: Terms): string => `to ${terms.bundleId} × ${terms.quan
 export const changeTerms = (subscription: Subscription, terms: Terms, at: 'now' | 'period_end', moment: Moment): ChangedTerms => {
   const { status } = subscription
   if (status === 'scheduled') return changeBeforeStart(subscription, terms, moment)
-  if (status === 'past_due' || status === 'suspended' || status === 'incomplete') throw refuse(subscription, 'changed', 'its overdue payment comes first')
+  if (status === 'past_due' || status === 'suspended' || status === 'incomplete') throw refuse(subscription, 'changed', 'pay the overdue payment first')
   if (status === 'paused') throw refuse(subscription, 'changed', 'resume it first')
-  if (status !== 'active' && status !== 'trialing') throw refuse(subscription, 'changed', 'it is over; make a new one')
+  if (status !== 'active' && status !== 'trialing') throw refuse(subscription, 'changed', 'it has ended; create a new one')
   refuseWhilePaying(subscription)
   if (at === 'period_end') return schedule(subscription, terms, moment)
-  if (isSameTerms(subscription, terms)) throw new AppError('not_allowed_in_state', 'the subscription has these terms already')
+  if (isSameTerms(subscription, terms)) throw new AppError('not_allowed_in_state', 'the subscription already has these terms')
   if (status === 'trialing') {
     const { scheduledChange, events } = scheduledAfter(subscription, terms)
     const event = { type: 'changed', why: `${describe(terms)}, in the trial, which ends as agreed` }
@@ -47,7 +47,7 @@ export const changeTerms = (subscription: Subscription, terms: Terms, at: 'now' 
 }
 
 const changeBeforeStart = (subscription: Subscription, terms: Terms, moment: Moment): ChangedTerms => {
-  if (isSameTerms(subscription, terms)) throw new AppError('not_allowed_in_state', 'the subscription has these terms already')
+  if (isSameTerms(subscription, terms)) throw new AppError('not_allowed_in_state', 'the subscription already has these terms')
   const start = subscription.trialEnd ?? subscription.currentPeriod.start
   const event = { type: 'changed', why: `${describe(terms)}, before its start` }
   return { subscription: changed(subscription, { ...onTerms(subscription, terms, start), scheduledChange: undefined }, moment, event) }
@@ -61,9 +61,9 @@ export const onTerms = (subscription: Subscription, terms: Terms, from: Date): T
 }
 
 const schedule = (subscription: Subscription, terms: Terms, moment: Moment): ChangedTerms => {
-  if (subscription.cancelAtPeriodEnd) throw new AppError('not_allowed_in_state', 'the subscription is going to end with its period; reactivate it first')
+  if (subscription.cancelAtPeriodEnd) throw new AppError('not_allowed_in_state', 'the subscription will end with its period; reactivate it first')
   if (isSameTerms(subscription, terms)) {
-    if (!subscription.scheduledChange) throw new AppError('not_allowed_in_state', 'the subscription has these terms already')
+    if (!subscription.scheduledChange) throw new AppError('not_allowed_in_state', 'the subscription already has these terms')
     const event = { type: 'change_taken_back', why: 'it stays on its terms' }
     return { subscription: changed(subscription, { scheduledChange: undefined }, moment, event) }
   }

@@ -13,11 +13,11 @@ type EndReason = (typeof endReasons)[number]
 
 const whys: Record<EndReason, string> = {
   canceled: 'somebody asked for it',
-  period_end: 'it was going to end with its period',
+  period_end: "it was canceled at its period's end",
   payment_not_made: 'the first payment was not made in time',
   unpaid: 'the last retry of an overdue payment failed',
-  dispute: 'a payment was disputed, and the storefront ends access then',
-  refunded: 'its period was refunded in full, and the bundle ends access then',
+  dispute: 'a payment was disputed, and the storefront ends access after a dispute',
+  refunded: 'its period was refunded in full, and the bundle ends access after a full refund',
 }
 
 export const end = (subscription: Subscription, endReason: EndReason, endedAt: Date, moment: Moment): Subscription => {
@@ -50,7 +50,7 @@ export const refuseWhilePaying = (subscription: Subscription): void => {
   if (!bill) return
   const { paymentId } = bill
   const wayOut = bill.reason === 'change' ? `, or give it up (POST /v1/payments/${paymentId}/cancel)` : ''
-  throw new AppError('not_allowed_in_state', `a payment of the subscription is on its way, ${paymentId}; wait for its outcome${wayOut}`)
+  throw new AppError('not_allowed_in_state', `the payment ${paymentId} of the subscription is in progress; wait for its outcome${wayOut}`)
 }
 
 export const refuse = (subscription: Subscription, what: string, hint = ''): AppError =>
@@ -91,7 +91,7 @@ export const cancel = (subscription: Subscription, at: 'now' | 'period_end', mom
 
 /** Takes a cancellation at period end back. @throws AppError `not_allowed_in_state`. */
 export const reactivate = (subscription: Subscription, moment: Moment): Subscription => {
-  if (isFinal(subscription.status)) throw refuse(subscription, 'reactivated', 'make a new one')
-  if (!subscription.cancelAtPeriodEnd) throw new AppError('not_allowed_in_state', 'the subscription is not going to be canceled at its period end')
+  if (isFinal(subscription.status)) throw refuse(subscription, 'reactivated', 'create a new one')
+  if (!subscription.cancelAtPeriodEnd) throw new AppError('not_allowed_in_state', "the subscription is not set to be canceled at its period's end")
   return changed(subscription, { cancelAtPeriodEnd: false }, moment, { type: 'cancel_taken_back', why: 'somebody asked for it' })
 }

@@ -46,7 +46,7 @@ const originOf = (subscription: Subscription, payment: Payment): string => {
 }
 
 const tellings = {
-  refund: { gone: { type: 'refunded', why: 'a refund was asked for' }, back: { type: 'refund_failed', why: 'the bank of the customer sent it back' } },
+  refund: { gone: { type: 'refunded', why: 'a refund was asked for' }, back: { type: 'refund_failed', why: "the customer's bank sent it back" } },
   dispute: { gone: undefined, back: undefined },
 } satisfies Record<string, { gone: NewEvent | undefined; back: NewEvent | undefined }>
 
@@ -108,7 +108,7 @@ export const reconciled = (subscription: Subscription, { from, amountMinor, reca
     creditFrom: joined(subscription.creditFrom, [{ paymentId: origin, amountMinor: more }]),
   }
   if (gone === 0) return changed(arrived, { inherited }, moment)
-  const told: NewEvent = { type: 'credit_recalled', why: `it came from ${from}, whose payment went back`, amountMinor: gone }
+  const told: NewEvent = { type: 'credit_recalled', why: `it came from ${from}, whose payment was refunded or lost`, amountMinor: gone }
   const next =
     gone > 0
       ? takeLots(arrived, origin, gone, false).subscription

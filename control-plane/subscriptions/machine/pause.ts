@@ -15,7 +15,7 @@ import { settled } from './take-effect.ts'
 
 /** @throws AppError `not_allowed_in_state` or `invalid_request`. */
 export const pauseService = (subscription: Subscription, resumeAt: Date | undefined, moment: Moment): Subscription => {
-  if (subscription.status !== 'active') throw refuse(subscription, 'paused', 'only one that is active can')
+  if (subscription.status !== 'active') throw refuse(subscription, 'paused', 'only an active subscription can')
   refuseWhilePaying(subscription)
   if (resumeAt && resumeAt <= moment.now) throw fieldError('invalid_request', 'resumeAt', `must be after now, which is ${moment.now.toISOString()}`)
   const why = resumeAt ? `somebody asked for it, until ${resumeAt.toISOString()}` : 'somebody asked for it'
@@ -26,8 +26,8 @@ export const pauseService = (subscription: Subscription, resumeAt: Date | undefi
 /** @throws AppError `not_allowed_in_state`. */
 export const pauseCollection = (subscription: Subscription, moment: Moment): Subscription => {
   const { status, collectionPausedAt } = subscription
-  if (status !== 'active' && status !== 'trialing') throw refuse(subscription, 'left uncharged', 'only one that is active or in its trial can')
-  if (collectionPausedAt) throw new AppError('not_allowed_in_state', 'collection is paused already')
+  if (status !== 'active' && status !== 'trialing') throw refuse(subscription, 'left uncharged', 'only an active subscription or one in its trial can')
+  if (collectionPausedAt) throw new AppError('not_allowed_in_state', 'collection is already paused')
   refuseWhilePaying(subscription)
   return changed(subscription, { collectionPausedAt: moment.now }, moment, { type: 'collection_paused', why: 'somebody asked for it; access stays on' })
 }
@@ -63,6 +63,6 @@ const resumeWithPayment = (subscription: Paused, moment: Moment, byCaller: boole
   const draft = { ...planBill(anchored, periodFrom(anchored, moment.now)), onSession: byCaller }
   const { subscription: billed, bill } = withBill(anchored, draft, moment.now)
   if (bill.status === 'open' && !subscription.paymentMethodId) throw refuse(subscription, 'resumed', 'it has no payment method; PATCH one')
-  const asked = changed(billed, {}, moment, { type: 'resuming', why: 'it goes on when its next period is paid', paymentId: bill.paymentId })
+  const asked = changed(billed, {}, moment, { type: 'resuming', why: 'it continues when its next period is paid', paymentId: bill.paymentId })
   return bill.status === 'settled' ? settled(asked, bill, moment) : asked
 }

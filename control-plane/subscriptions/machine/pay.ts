@@ -14,7 +14,7 @@ const hasFailed = (bill: Bill): boolean => bill.failedRound === bill.round
 const owedBill = ({ bills }: Subscription, paymentId: string): Bill => {
   const bill = bills.find((one) => one.paymentId === paymentId && one.status === 'open')
   if (bill) return bill
-  throw new AppError('not_allowed_in_state', 'the payment is not owed any more: what it was for is paid or given up; ask for that again')
+  throw new AppError('not_allowed_in_state', 'the payment is no longer owed: what it was for is paid or given up; request that again')
 }
 
 /**
@@ -31,7 +31,7 @@ export const withPaymentMethod = (subscription: Subscription, paymentMethodId: s
   const again = failed ? triedAgain(subscription, bill, {}, moment) : subscription
   const paying = changed(again, { paymentMethodId }, moment, {
     type: 'payment_method',
-    why: paymentMethodId === subscription.paymentMethodId ? 'somebody asked to try it again' : 'somebody set another payment method',
+    why: paymentMethodId === subscription.paymentMethodId ? 'somebody asked for a retry' : 'somebody set another payment method',
   })
   return subscription.pauseReason === 'no_payment_method' && !bill ? resume(paying, moment) : paying
 }
@@ -58,7 +58,7 @@ export const payNow = (subscription: Subscription, { paymentId, paymentMethodId,
     : { ...subscription, ...replaceBill(subscription, defined({ ...bill, ...present })) }
   return changed(asked, { paymentMethodId: methodId }, moment, {
     type: 'pay_asked',
-    why: methodId === subscription.paymentMethodId ? 'the customer is there to pay' : 'the customer is there to pay, with another payment method',
+    why: methodId === subscription.paymentMethodId ? 'the customer is present to pay' : 'the customer is present to pay, with another payment method',
     paymentId,
   })
 }

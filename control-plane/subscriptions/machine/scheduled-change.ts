@@ -29,9 +29,9 @@ export const scheduledAfter = (subscription: Subscription, terms: Terms): { sche
   if (!scheduled) return { scheduledChange: undefined, events: [] }
   const what = `the change to ${scheduled.bundleId} × ${scheduled.quantity} that was scheduled for the period's end`
   if (terms.bundleId !== subscription.bundleId) {
-    return { scheduledChange: undefined, events: [{ type: 'change_taken_back', why: `${what} gives way to this one` }] }
+    return { scheduledChange: undefined, events: [{ type: 'change_taken_back', why: `${what} is replaced by this one` }] }
   }
   const next = { ...scheduled, quantity: scheduled.quantity === subscription.quantity ? terms.quantity : scheduled.quantity }
-  if (isSameTerms(next, terms)) return { scheduledChange: undefined, events: [{ type: 'change_taken_back', why: `${what} is made by this one already` }] }
-  return { scheduledChange: next, events: [{ type: 'change_kept', why: `${what} stands, for ${next.quantity} then` }] }
+  if (isSameTerms(next, terms)) return { scheduledChange: undefined, events: [{ type: 'change_taken_back', why: `${what} is already made by this one` }] }
+  return { scheduledChange: next, events: [{ type: 'change_kept', why: `${what} stands, with quantity ${next.quantity}` }] }
 }

@@ -99,7 +99,7 @@ const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
       ? [
           {
             type: 'suspension_credited',
-            why: 'time without access is not billed: what was paid for it is credit',
+            why: 'time without access is not billed: the money paid for it becomes credit',
             paymentId: bill.paymentId,
             amountMinor: creditMinor,
           },

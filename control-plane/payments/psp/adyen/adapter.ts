@@ -87,13 +87,13 @@ const notification = z.object({
 
 const readItems = (rawBody: string): AdyenNotification[] => {
   const parsed = notification.safeParse(JSON.parse(rawBody))
-  if (!parsed.success) throw new AppError('invalid_request', 'the body is not a standard webhook of Adyen')
+  if (!parsed.success) throw new AppError('invalid_request', 'the body is not an Adyen standard webhook')
   return parsed.data.notificationItems.map(({ NotificationRequestItem }) => NotificationRequestItem as unknown as AdyenNotification)
 }
 
 export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvider<z.infer<typeof credentials>> => ({
   credentials,
-  webhookProblem: (_, secret) => (secret && /^([0-9a-fA-F]{2}){16,}$/.test(secret) ? undefined : 'webhookSecret has to be the HMAC key, in hexadecimal'),
+  webhookProblem: (_, secret) => (secret && /^([0-9a-fA-F]{2}){16,}$/.test(secret) ? undefined : 'webhookSecret must be the HMAC key, in hexadecimal'),
   create: ({ credentials: account, webhookSecret, returnUrl, timeoutMs, capture }): Psp => {
     const separate = capture === 'separate'
     const { merchantAccount } = account
@@ -255,7 +255,7 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
         }
         const items = readItems(rawBody)
         if (items.length === 0 || !items.every((item) => isValid(item) && item.merchantAccountCode === merchantAccount))
-          throw new AppError('signature_invalid', 'the HMAC signature does not verify, or is of another merchant account')
+          throw new AppError('signature_invalid', 'the HMAC signature does not verify, or belongs to another merchant account')
       },
       readEvents: ({ rawBody }) => readItems(rawBody).map((item) => toEvent(item, separate)),
       lookUp: async () => undefined,

@@ -37,13 +37,13 @@ const SECRET_RULE = 'must be whsec_ followed by at least 24 bytes in base64'
 const credentialsFor = (allowPrivate: boolean) =>
   z.strictObject({
     url: z
-      .string('is needed: where the bank takes requests')
+      .string('is needed: the URL where the bank accepts requests')
       .refine((text) => URL.canParse(text) && ['http:', 'https:'].includes(new URL(text).protocol), 'must be a URL')
       .refine(
         (text) => allowPrivate || !URL.canParse(text) || isPublicUrl(new URL(text)),
         'must be an https URL of a public host; LOCAL_PSP_PRIVATE_URLS=true allows others',
       ),
-    secret: z.string('is needed: what requests are signed with').regex(SECRET, SECRET_RULE),
+    secret: z.string('is needed: the secret that requests are signed with').regex(SECRET, SECRET_RULE),
   })
 
 type Answer = { status: number; body: unknown }

@@ -70,7 +70,7 @@ const event = z.object({
 
 export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | undefined }): PspProvider<z.infer<typeof credentials>> => ({
   credentials,
-  webhookProblem: (_, secret) => (secret ? undefined : "webhookSecret has to be the application's signature key"),
+  webhookProblem: (_, secret) => (secret ? undefined : "webhookSecret must be the application's signature key"),
   create: ({ credentials: { accessToken }, webhookSecret, returnUrl, timeoutMs }): Psp => {
     if (deps.baseUrl !== undefined) Object.assign(AppConfig, { BASE_URL: deps.baseUrl.replace(/\/$/, '') })
     const bounded = boundedOptions(timeoutMs)
@@ -111,7 +111,7 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
       const [customer = '', card, brand] = token.split('/')
       if (card === undefined) return { token }
       const made = await new CardToken(config()).create({ body: { customer_id: customer, card_id: card } })
-      if (!made.id) throw new Error('no card token was answered')
+      if (!made.id) throw new Error('the answer has no card token')
       return { token: made.id, payer: { type: 'customer', id: customer }, ...(brand ? { payment_method_id: brand } : {}) }
     }
 
@@ -196,7 +196,7 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
           })
           const ageMs = Math.abs(deps.clock.nowMs() - signedAtMs(headers['x-signature'] ?? ''))
           if (!(ageMs <= WEBHOOK_TOLERANCE_S * 1000)) throw new Error('the event is too old')
-          if (dataId !== dataIdOf(rawBody)) throw new Error('the signature is of another payment')
+          if (dataId !== dataIdOf(rawBody)) throw new Error('the signature belongs to another payment')
         } catch (error) {
           const why = error instanceof InvalidWebhookSignatureError ? error.reason : 'see the log'
           throw new AppError('signature_invalid', `the x-signature does not verify, or is older than 5 minutes (${why})`, [], { cause: error })
@@ -204,7 +204,7 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
       },
       readEvents: ({ rawBody }) => {
         const parsed = event.safeParse(JSON.parse(rawBody))
-        if (!parsed.success) throw new AppError('invalid_request', 'the body is not a webhook of MercadoPago')
+        if (!parsed.success) throw new AppError('invalid_request', 'the body is not a MercadoPago webhook')
         return [toEvent(parsed.data as MercadopagoEvent)]
       },
       lookUp: async (pspReference) => {

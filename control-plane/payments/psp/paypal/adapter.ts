@@ -315,12 +315,12 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
           })
         } catch (error) {
           if (isAppError(error, 'unavailable')) throw error
-          throw new AppError('signature_invalid', 'the signature of PayPal does not verify', [], { cause: error })
+          throw new AppError('signature_invalid', "PayPal's signature does not verify", [], { cause: error })
         }
       },
       readEvents: ({ rawBody }) => {
         const parsed = event.safeParse(JSON.parse(rawBody))
-        if (!parsed.success) throw new AppError('invalid_request', 'the body is not an event of PayPal')
+        if (!parsed.success) throw new AppError('invalid_request', 'the body is not a PayPal event')
         return [toEvent(parsed.data as PaypalEvent)]
       },
       lookUp: async (pspReference) => {

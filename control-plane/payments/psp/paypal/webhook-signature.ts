@@ -42,12 +42,12 @@ const fetches = new RateLimiterMemory({ points: 20, duration: 60 })
 const fetchCertificate = async (url: URL, webhookId: string, transport: Transport): Promise<X509Certificate> => {
   // Neither says that the signature is wrong: PayPal sends the event again.
   await fetches.consume(webhookId).catch(() => {
-    throw new AppError('unavailable', 'too many certificates that are not known were asked for within a minute; send the event again later')
+    throw new AppError('unavailable', 'too many unknown certificates were requested within a minute; send the event again later')
   })
   const text = await transport.fetch(url).then(
     (answer) => (answer.ok ? answer.text() : ''),
     (error: unknown) => {
-      throw new AppError('unavailable', "PayPal's certificate cannot be fetched at present; send the event again later", [], { cause: error })
+      throw new AppError('unavailable', "PayPal's certificate cannot be fetched right now; send the event again later", [], { cause: error })
     },
   )
   return new X509Certificate(text)
@@ -65,7 +65,7 @@ export const verifyPaypalSignature = async ({ headers, rawBody, webhookId, trust
   if (!(Math.abs(ageMs) <= TOLERANCE_MS)) throw new Error('the event is too old')
   if (header('auth-algo') !== 'SHA256withRSA') throw new Error('the algorithm is not SHA256withRSA')
   const certUrl = new URL(header('cert-url'))
-  if (!isTrusted(certUrl, trustedOrigin)) throw new Error('the certificate is not at PayPal')
+  if (!isTrusted(certUrl, trustedOrigin)) throw new Error("the certificate's address is not at PayPal")
   const certificate = certificates.get(certUrl.href) ?? (await fetchCertificate(certUrl, webhookId, transport))
   if (nowMs < certificate.validFromDate.getTime() || nowMs > certificate.validToDate.getTime()) throw new Error('the certificate is not valid at this time')
   const signed = `${header('transmission-id')}|${time}|${webhookId}|${crc32(rawBody)}`

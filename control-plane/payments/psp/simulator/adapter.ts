@@ -106,7 +106,7 @@ export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
       try {
         return [toEvent(headers['webhook-id'] ?? '', JSON.parse(rawBody))]
       } catch (error) {
-        throw new AppError('invalid_request', 'the event is not one of the simulator', [], { cause: error })
+        throw new AppError('invalid_request', 'the event does not come from the simulator', [], { cause: error })
       }
     },
     lookUp: async () => undefined,
@@ -125,7 +125,7 @@ export const createSandboxTime = (options: { url(): string; timeoutMs: number; l
       const { next } = simulatedClock.parse(await answer.json())
       return next ? new Date(next) : undefined
     } catch (error) {
-      options.log.warn({ err: error, tenantId }, 'the PSP simulator cannot be asked about its time')
+      options.log.warn({ err: error, tenantId }, "the PSP simulator's time cannot be read")
       return undefined
     }
   }

@@ -62,7 +62,7 @@ const tokenParts = (token: string): { payment_method: string; customer?: string 
 
 export const stripeProvider = (deps: { clock: Clock; baseUrl: string | undefined }): PspProvider<z.infer<typeof credentials>> => ({
   credentials,
-  webhookProblem: (_, secret) => (secret?.startsWith('whsec_') ? undefined : "webhookSecret has to be the endpoint's whsec_…"),
+  webhookProblem: (_, secret) => (secret?.startsWith('whsec_') ? undefined : "webhookSecret must be the endpoint's whsec_…"),
   create: ({ credentials: { secretKey }, webhookSecret, returnUrl, timeoutMs }): Psp => {
     const { fetch } = createTransport({ timeoutMs, baseUrl: deps.baseUrl })
     const stripe = new Stripe(secretKey, {
@@ -181,7 +181,7 @@ export const stripeProvider = (deps: { clock: Clock; baseUrl: string | undefined
           await stripe.webhooks.constructEventAsync(rawBody, signature, webhookSecret, WEBHOOK_TOLERANCE_S)
           // The library looks at the past alone.
           const signedS = Number(/(?:^|,)t=(\d+)/.exec(signature)?.[1])
-          if (signedS > deps.clock.nowMs() / 1_000 + WEBHOOK_TOLERANCE_S) throw new Error('the event is signed for a time to come')
+          if (signedS > deps.clock.nowMs() / 1_000 + WEBHOOK_TOLERANCE_S) throw new Error("the signature's time is in the future")
         } catch (error) {
           throw new AppError('signature_invalid', 'the Stripe-Signature does not verify, or is older than 5 minutes', [], { cause: error })
         }
@@ -189,7 +189,7 @@ export const stripeProvider = (deps: { clock: Clock; baseUrl: string | undefined
       readEvents: ({ rawBody }) => {
         const event = JSON.parse(rawBody) as Stripe.Event
         if (event.object !== 'event' || typeof event.id !== 'string' || typeof event.type !== 'string' || typeof event.data?.object !== 'object')
-          throw new AppError('invalid_request', 'the body is not an event of Stripe')
+          throw new AppError('invalid_request', 'the body is not a Stripe event')
         return [toEvent(event)]
       },
       lookUp: async (pspReference) => {
