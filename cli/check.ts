@@ -29,7 +29,7 @@ const run = async (): Promise<void> => {
     const explained = values.explain ? await sidecar.explain(request) : undefined
     const answer = explained?.decision ?? (await sidecar.check(request))
     process.stdout.write(`${describeAnswer(answer)}\n${explained ? `${describeExplanation(explained)}\n` : ''}`)
-    // As test(1) does, so that scripts can ask.
+    // The exit status is that of test(1), so that scripts can use it.
     process.exitCode = answer.allowed ? 0 : 1
   } finally {
     sidecar.close()

@@ -35,7 +35,7 @@ const grantOf = ({ kind, limit, unlimited, value }: Offer): string => {
   return unlimited ? 'grants it without limit' : `grants ${limit}`
 }
 
-/** What is behind the answer: what the customer holds, and what it could buy. */
+/** Describes what the answer was based on: what the customer holds, and what they could buy. */
 export const describeExplanation = ({ holdings, offers }: ExplainEntitlementResponse): string => {
   const lines = holdings.map(({ subscriptionId, bundleId, status, periodStart, periodEnd, paymentId, paymentStatus }) => {
     const paid = paymentId ? `payment ${paymentId}, ${paymentStatus}` : 'without a payment'

@@ -19,9 +19,9 @@ export interface ThirdParty {
   name: string
   version: string
   license: string
-  /** As the lock file has it. */
+  /** The integrity hash from the lock file. */
   integrity: string | undefined
-  /** Of its licence and notices, as it brings them; empty where it brings none. */
+  /** The text of the package's licence and notices; empty if it has none. */
   text: string
 }
 

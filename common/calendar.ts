@@ -90,7 +90,7 @@ export const lastOnDay = (from: Date, interval: Exclude<Interval, 'day'>, count:
  */
 export const anchorOnDay = (anchor: Date, interval: Interval, day: number | undefined, timeZone: string): Date => {
   if (day === undefined || interval === 'day' || interval === 'week' || inZone(anchor, timeZone).day >= day) return anchor
-  // Of years there may be none: those that begin in a shorter month stay on its last day.
+  // For yearly intervals there may be none: periods that begin in a shorter month stay on its last day.
   for (let n = 1; n <= 12; n += 1) {
     const earlier = periodStart({ anchor, interval, count: 1, timeZone, day }, -n)
     if (inZone(earlier, timeZone).day === day) return earlier

@@ -12,7 +12,7 @@ import { z } from './zod.ts'
 const yesOrNo = z.enum(['true', 'false'], 'must be true or false').default('false')
 const port = (fallback: number) => z.coerce.number().int().min(0).max(65535).default(fallback)
 const milliseconds = (fallback: number) => z.coerce.number().int().min(1).default(fallback)
-/** As a number of bytes, or with KiB, MiB or GiB. */
+/** A size, as a number of bytes or with KiB, MiB or GiB. */
 const bytes = (fallback: number) =>
   z
     .string()
@@ -151,9 +151,9 @@ const environment = z.object({
     z.record(z.string().min(16, 'a key must have at least 16 characters'), z.array(z.string().min(1)).min(1)),
     'must be JSON: {"<key>": ["<tenant>", …]}',
   ).optional(),
-  /** With which our own commands ask a sidecar that has SIDECAR_KEYS. */
+  /** The key that our own commands send to a sidecar with SIDECAR_KEYS. */
   CALLER_KEY: z.string().min(1).optional(),
-  /** With which they trust one that serves TLS, and show who they are to one that asks for that. */
+  /** The CA that our own commands trust for a TLS sidecar, and the certificate that they present for mTLS. */
   CALLER_TLS_CA_FILE: z.string().min(1).optional(),
   CALLER_TLS_CERT_FILE: z.string().min(1).optional(),
   CALLER_TLS_KEY_FILE: z.string().min(1).optional(),
@@ -193,7 +193,7 @@ export const cannotListen = (variable: string, port: number, cause: NodeJS.Errno
   return cause
 }
 
-/** What nobody should read in a list of processes or an image: each may be in a file, named by the variable with _FILE. */
+/** Variables that must not appear in a process list or an image. Each may be in a file, named by the variable with _FILE. */
 const secrets = [
   'PLATFORM_API_KEY',
   'CREDENTIALS_KEY',

@@ -1,6 +1,6 @@
 /**
- * What went wrong on our side and is not to end anything, in the log. One customer's data may make every call of it
- * fail: of many faults only the first of a minute are told, and then how many were not.
+ * Logs faults that must not stop the process. One customer's data may make every call about that customer fail, so only the
+ * first faults of each minute are logged, and then how many were not.
  */
 import type { Clock } from './clock.ts'
 import type { Log } from './log.ts'

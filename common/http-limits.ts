@@ -9,7 +9,7 @@ const SENT_WITHIN_MS = 30_000
 const STREAMED_WITHIN_MS = 3_600_000
 const MAX_CONNECTIONS = 10_000
 
-/** What is left of a body that nobody reads, once the answer is given. */
+/** How long the rest of an unread body may take to arrive once the answer is sent. */
 const UNREAD_WITHIN_MS = 5_000
 
 const isStreamed = ({ headers }: IncomingMessage): boolean => headers['content-type']?.startsWith('text/csv') ?? false

@@ -4,7 +4,7 @@ export type Log = Logger
 
 /**
  * JSON lines on standard error; standard output is kept for the `ready` line and for commands' answers.
- * What could carry a secret is removed by name here as a second line of defence: callers do not log it at all.
+ * Fields that could carry a secret are removed here by name, as a second line of defence: callers do not log them at all.
  */
 export const createLog = (level: string): Log =>
   pino(

@@ -25,7 +25,7 @@ const OURS = [
 
 export interface MongodbUrl {
   url: string
-  /** That its path names; `tollgate` when it names none. */
+  /** The database that the URL's path names; `tollgate` if it names none. */
   database: string
   /** The options that were left out of `url`, by name. */
   ignored: string[]

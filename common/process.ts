@@ -1,17 +1,17 @@
-/** What every process of Tollgate does alike: one `ready` line, a clean end on SIGTERM and SIGINT, a clear last word. */
+/** The parts that every process of Tollgate shares: one `ready` line, a clean end on SIGTERM and SIGINT, a clear last message. */
 import { ConfigError, misspelt } from './config.ts'
 
 /** After this a drain that hangs is ended; orchestrators send SIGKILL after 10 s. */
 const DRAIN_LIMIT_MS = 9_000
 
 export interface Running {
-  /** What follows `ready` on standard output: the addresses served. */
+  /** The addresses served, which follow `ready` on standard output. */
   ready: string
   /** Stops taking work, finishes what runs, lets go of everything. */
   close(): Promise<void>
 }
 
-/** What was meant for us and is read by nobody would go unnoticed. */
+/** Warns of variables whose names look misspelled: otherwise nobody would notice that they have no effect. */
 export const warnOfMisspelt = (): void => {
   for (const { name, meant } of misspelt()) process.stderr.write(`WARNING: Tollgate does not read the variable ${name}; did you mean ${meant}?\n`)
 }
@@ -27,7 +27,7 @@ export const runCommand = async (run: () => Promise<void>): Promise<void> => {
 }
 
 export const runProcess = async (start: () => Promise<Running>): Promise<void> => {
-  // What it stores is nobody else's to read.
+  // Only the owner may read the files that it stores.
   process.umask(0o077)
   warnOfMisspelt()
   let running: Running | undefined

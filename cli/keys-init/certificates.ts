@@ -1,5 +1,5 @@
 /** A certificate authority of one installation's own, and certificates of the servers that it runs. */
-// What @peculiar/x509 stands on asks for it, and it has to be first.
+// A dependency of @peculiar/x509 needs this import, and needs it first.
 import 'reflect-metadata'
 import { webcrypto } from 'node:crypto'
 import {
@@ -23,7 +23,7 @@ cryptoProvider.set(webcrypto as never)
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
 const DAY_MS = 86_400_000
 const CA_DAYS = 3_650
-/** As long as browsers believed one; who takes the files away and runs the command again has new ones. */
+/** The longest validity that browsers used to accept. To renew a certificate, remove its files and run the command again. */
 const SERVER_DAYS = 825
 /** A server's clock may be a little behind. */
 const BEFORE_MS = 3_600_000

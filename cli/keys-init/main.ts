@@ -37,7 +37,7 @@ const secretsOf = (seeds: { controlPlane: string; sidecar: string }): Secret[] =
   ]
 }
 
-/** What belongs together is there together, or not at all. */
+/** Variables that belong together: either both are set, or neither is. */
 const PAIRS = [
   ['CALLER_KEY', 'SIDECAR_KEYS'],
   ['FEED_SIGNING_KEY', 'FEED_VERIFY_KEYS'],
@@ -72,7 +72,7 @@ const writeCertificates = async (folder: string): Promise<string[]> => {
   const authority = isAuthorityThere
     ? { certificate: readFileSync(join(folder, 'ca.pem'), 'utf8'), key: readFileSync(join(folder, 'ca.key'), 'utf8') }
     : await newAuthority(systemClock.now())
-  // Whom to trust is no secret: processes in containers read it as another user.
+  // The CA certificate is not a secret: processes in containers read it as another user.
   unlessThere('ca.pem', authority.certificate, 0o644)
   unlessThere('ca.key', authority.key)
   if (!existsSync(join(folder, 'nats.pem')) || !existsSync(join(folder, 'nats.key'))) {

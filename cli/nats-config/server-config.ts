@@ -5,12 +5,12 @@ import { controlPlaneAccess, IMPORTED_API, OWN_API, sidecarAccess } from '../../
 export interface SidecarUser {
   name: string
   publicKey: string
-  /** That it reads and asks about; undefined: all. */
+  /** The tenants that it reads and asks about; undefined: all. */
   tenants: readonly string[] | undefined
 }
 
 const ACCOUNT = 'TOLLGATE'
-/** Of a sidecar's own: names of accounts and the server's own words do not meet. */
+/** The name of a sidecar's account; the prefix keeps it apart from the server's own keywords. */
 const accountOf = ({ name }: SidecarUser): string => `TOLLGATE_${name}`
 
 const quoted = (text: string): string => JSON.stringify(text)
@@ -63,7 +63,7 @@ const sidecarLines = (bucket: string, sidecar: SidecarUser): string[] => {
   )
 }
 
-/** What a nats-server's configuration includes: the accounts. */
+/** The file that a nats-server's configuration includes: the accounts. */
 export const accountsConfig = (bucket: string, controlPlaneKey: string, sidecars: readonly SidecarUser[]): string => {
   const { publish, subscribe } = controlPlaneAccess(bucket, controlPlaneKey)
   return [

@@ -17,7 +17,7 @@ export interface NatsConfigRequest {
   sidecars: { name: string; tenants: string[] | undefined }[]
   /** Names of sidecars that are to be none any more. */
   remove: string[]
-  /** As it is, or `tollgate`, without. */
+  /** The bucket's name. Default: the existing one, or `tollgate`. */
   bucket: string | undefined
   /** Paths of PEM files. */
   tls: { cert: string; key: string; ca: string } | undefined

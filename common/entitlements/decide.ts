@@ -43,7 +43,7 @@ const decided = (allowed: boolean, reason: Reason, by: Grant | undefined, validU
 export const isCurrent = (grant: Grant, nowMs: number): boolean =>
   !grant.inactive && grant.fromMs <= nowMs && (grant.untilMs === undefined || nowMs < grant.untilMs)
 
-/** As `filter`; the same array when it is all of them, as it nearly always is where this is asked most. */
+/** Like `filter`, but returns the same array if every grant passes, which is nearly always so on the hot path. */
 const those = (grants: readonly Grant[], is: (grant: Grant) => boolean): readonly Grant[] => {
   for (let n = 0; n < grants.length; n += 1) if (!is(grants[n] as Grant)) return grants.filter(is)
   return grants
@@ -66,11 +66,11 @@ const latestEnd = (grants: readonly Grant[]): number | undefined => {
 /** Counts stop at the largest that is exact. */
 const plus = (a: number, b: number): number => Math.min(MAX_COUNT, a + b)
 
-/** What is counted of a quota has an end, what is counted of a capacity has none: a key that once was the other is not taken for it. */
+/** Usage of a quota has an end, and usage of a capacity has none, so usage from before a key changed its kind does not count. */
 const runs = (entry: Usage, key: string, nowMs: number): entry is Usage & { untilMs: number } =>
   entry.key === key && entry.untilMs !== undefined && nowMs < entry.untilMs
 
-/** What is left and used of all quotas of a key, each in its own period. */
+/** The sums of what is left and used in all quotas of a key, each in its own period. */
 const countQuotas = (decision: Decision, usage: readonly Usage[], key: string, quotas: readonly Grant[], nowMs: number): void => {
   let [limit, used, remaining, resetsAtMs] = [0, 0, 0, Infinity]
   for (const { subscriptionId, terms } of quotas) {

@@ -9,7 +9,7 @@ export interface DecisionLine {
   customerId: string
   entitlement: string
   amount: number
-  /** What the customer held of this entitlement; null when no such customer was known. */
+  /** The customer's grants of this entitlement; null if the customer was unknown. */
   held: Pick<EntitlementSet, 'grants' | 'usage'> | null
   decision: Decision
   revision: number

@@ -6,7 +6,7 @@
 import type { Interval } from '../calendar.ts'
 import type { Entitlement, Grant, Terms } from './model.ts'
 
-/** What a subscription says about access; the control plane maps its states onto this. */
+/** The facts about a subscription that decide access; the control plane maps its states onto this. */
 export interface SubscriptionAccess {
   subscriptionId: string
   bundleId: string
@@ -17,7 +17,7 @@ export interface SubscriptionAccess {
   access: 'on' | 'off' | 'ended' | 'revoked' | 'never'
   fromMs: number
   untilMs?: number
-  /** What the periods of quotas `per` so long are counted from. */
+  /** The instant from which the periods of a quota with this interval are counted. */
   anchorMs(per: Interval): number
   timeZone: string
   entitlements: readonly Entitlement[]
@@ -54,8 +54,8 @@ export interface Derived {
 
 /**
  * Grants of all of a customer's subscriptions, ordered by key, then oldest subscription first.
- * Of subscriptions that have ended only the last one of each key is kept, and only where no living one grants
- * the key: it is what lets a sidecar say "expired", and keeping more would let a set grow for ever.
+ * For each key, only the last ended subscription is kept, and only if no living one grants the key. It lets a sidecar say
+ * "expired"; keeping more would let a set grow for ever.
  */
 export const derive = (subscriptions: readonly SubscriptionAccess[]): Derived => {
   const living: Grant[] = []

@@ -11,7 +11,7 @@ const holding = z.object({
   status: z.string(),
   periodStart: date,
   periodEnd: date,
-  /** Of the bill that began the period; absent for a period that cost nothing. */
+  /** The payment of the bill that began the period; absent for a period that cost nothing. */
   paymentId: z.string().optional(),
   paymentStatus: z.string().optional(),
 })
@@ -21,7 +21,7 @@ const offer = z.object({
   bundleId: z.string(),
   name: z.string(),
   kind: z.enum(['flag', 'quota', 'capacity', 'value']),
-  /** Of a quota or capacity; null is unlimited. */
+  /** The limit of a quota or capacity; null is unlimited. */
   limit: z.number().nullable().optional(),
   value: z.string().optional(),
 })

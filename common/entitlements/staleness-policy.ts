@@ -1,7 +1,7 @@
 /**
- * What is answered when the sidecar's knowledge is older than it should be, or when it has none and the feed cannot be
- * asked: by entitlement. `serve` answers as it last knew, marked as stale; `deny` refuses; a fallback is the answer
- * itself. What is denied or answered so has the reason `fallback`.
+ * Decides, per entitlement, how to answer when the sidecar's data is too old, or when it has none and the feed cannot be
+ * asked. `serve` answers with the last known data, marked as stale; `deny` refuses; a fallback is the answer itself. Both
+ * kinds of answer, a denial and a fallback, carry the reason `fallback`.
  */
 
 import { z } from '../zod.ts'
@@ -9,9 +9,9 @@ import type { Decision } from './decide.ts'
 
 const fallback = z.strictObject({
   allowed: z.boolean(),
-  /** Of a value. */
+  /** The answer for a value. */
   value: z.string().optional(),
-  /** Of a quota or capacity. */
+  /** The limit for a quota or capacity. */
   limit: z.number().int().min(0).optional(),
 })
 const rule = z.union([z.enum(['serve', 'deny'], 'must be "serve", "deny" or {"fallback": {"allowed": …}}'), z.strictObject({ fallback })])

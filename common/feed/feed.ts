@@ -17,7 +17,7 @@ export const MAX_SET_BYTES = (1024 - 8) * 1024
 
 /** Word of a set that is not there to be read. */
 export interface MissingSet extends CustomerKey {
-  /** Of the set that is missing; undefined when not even that can be read. */
+  /** The revision of the missing set; undefined if not even that can be read. */
   revision: number | undefined
 }
 
@@ -31,7 +31,7 @@ export class MissingSetError extends AppError {
   }
 }
 
-/** Which storage the feed is filled from, and a count that grows while control planes run on it. */
+/** Identifies the storage that the feed is filled from, with a count that grows while control planes run on it. */
 export interface StorageMark {
   id: string
   count: number
@@ -48,7 +48,7 @@ export interface Filling {
 
 /** How control planes keep a feed that can be lost. All methods reject with AppError `unavailable`. */
 export interface FeedKeeper {
-  /** Whether the feed is complete, since which filling, which storage it was last kept from, and the sequence of the last beat (0: none). */
+  /** Reads whether the feed is complete, its epoch, the storage that it was last kept from, and the sequence of the last beat (0: none). */
   look(): Promise<{ isComplete: boolean; epoch: string | undefined; storage: StorageMark | undefined; sequence: number }>
   /**
    * To be called every second: whoever is delivered it has been delivered everything stored before.
@@ -105,10 +105,10 @@ export interface Feed {
    */
   forgetSet(customer: CustomerKey): Promise<void>
 
-  /** As `putSet`, for a tenant's test clock. @throws AppError `unavailable`. */
+  /** Like `putSet`, for a tenant's test clock. @throws AppError `unavailable`. */
   putClock(clock: TestClock): Promise<void>
 
-  /** As `getSet`, for a tenant's test clock. @throws AppError `unavailable`. */
+  /** Like `getSet`, for a tenant's test clock. @throws AppError `unavailable`. */
   getClock(tenantId: string): Promise<TestClock | undefined>
 
   /**
@@ -137,22 +137,22 @@ export interface Feed {
   /** Resolves when the feed can be reached, and is there. @throws AppError `unavailable`. */
   ping(): Promise<void>
 
-  /** Of control planes; undefined where there is nothing to keep, and of readers. */
+  /** The keeper of a control plane's feed; undefined for readers, and for a feed that needs no keeping. */
   readonly keeper: FeedKeeper | undefined
 
   /** Ends all watches. Idempotent. */
   close(): Promise<void>
 }
 
-/** What a listener throws is logged, and reaches neither who publishes nor what is delivered next. */
+/** An error that a listener throws is logged. It reaches neither the publisher nor the next delivery. */
 export interface FeedListener {
   onSet(set: EntitlementSet): void
-  /** Whether anybody here asks about the customer: what is not wanted may be left out. Without it everything is. */
+  /** Says whether anybody here asks about the customer, so that other sets may be left out. Without it, every set is wanted. */
   isWanted?(customer: CustomerKey, key: string): boolean
   /** The customer has a newer set that cannot be read: what is held of it is old from now on. */
   onMissing(missing: MissingSet): void
   onClock(clock: TestClock): void
-  /** What was read before may be gone or older than what the reader holds: forget it. */
+  /** Tells the reader to drop everything that it holds: the feed may have lost it, or have gone back. */
   onReset(): void
 }
 

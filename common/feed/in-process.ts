@@ -47,7 +47,7 @@ export const createInProcessFeed = (options: { clock: Clock; log?: Log; lookup?:
     }
   }
 
-  /** What is stored may be older than the rules for what is stored: a set that could not be put is not got either. */
+  /** Stored sets may be older than the rules for sets, so a set that could not be put today cannot be read either. */
   const lookUp = async (lookup: FeedLookup, customer: CustomerKey): Promise<EntitlementSet | undefined> => {
     const set = await lookup.getSet(customer)
     try {

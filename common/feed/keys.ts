@@ -30,5 +30,5 @@ export const clockKey = (tenantId: string): string => `clock.${keyPart(tenantId)
 
 export const isClockKey = (key: string): boolean => key.startsWith('clock.')
 
-/** Of the message that says up to where the stream has been forgotten. */
+/** The key of the message that says up to which sequence the stream has been purged. */
 export const FORGOTTEN_KEY = 'forgotten'

@@ -7,7 +7,7 @@ import type { Log } from '../log.ts'
 import type { Feed, FeedListener, FeedWatch } from './feed.ts'
 
 const AGAIN_AFTER_MS = 500
-/** Of so many tries one is told of. */
+/** One in this many tries is logged. */
 const TELL_EVERY = 60
 
 export interface LateFeed extends Feed {

@@ -1,6 +1,6 @@
 /**
- * What travels in the feed under a customer's key: its set, or word that it has one that cannot travel. Pure. A message
- * is believed only under the key of the customer that it names, and if an answer can be made from it.
+ * The message in the feed under a customer's key: the customer's set, or a marker that the set cannot travel. Pure. A reader
+ * accepts a message only under the key of the customer that it names, and only if an answer can be made from it.
  */
 import * as wire from '../../proto/gen/tollgate/feed/v1/feed.ts'
 import type { CustomerKey, EntitlementSet, TestClock } from '../entitlements/model.ts'
@@ -11,9 +11,9 @@ import { clockKey, setKey } from './keys.ts'
 import { checkUsable, checkUsableClock } from './usable.ts'
 
 /**
- * What word of a missing set begins with; a set without grants follows, for its ids and revision. No protobuf message
- * begins so (field 1 of wire type 7, of which there is none): a reader that does not know of it refuses it, where it
- * would take a set without grants for "nothing is granted".
+ * The first bytes of the marker for a missing set; a set without grants follows, for its ids and revision. No protobuf
+ * message begins like this (field 1 of wire type 7, which does not exist), so a reader that does not know the marker refuses
+ * it. A plain set without grants would mean "nothing is granted" to it.
  */
 const MISSING = Uint8Array.of(0x0f, 0x01)
 
@@ -52,9 +52,9 @@ export const decodeMessage = (key: string, bytes: Uint8Array): Message => {
 }
 
 /**
- * Of two messages under one key the one of the higher rank stays: the higher revision, and a set before the word that
- * it is missing. Bytes that say nothing have the lowest rank, so that they are mended; those of a newer version, with
- * kinds that this one does not know, have their own.
+ * The rank that decides which of two messages under one key stays: the higher revision wins, and a set wins over the marker
+ * that it is missing. Unreadable bytes have the lowest rank, so that they are replaced. Sets of a newer version, with kinds
+ * that this one does not know, keep the rank of their revision.
  */
 export const rankOf = (key: string, bytes: Uint8Array): number => {
   const missing = isMissing(bytes)

@@ -20,15 +20,15 @@ export interface Signing {
   sign(key: string, bytes: Uint8Array): Uint8Array
   /** @throws TypeError unless one of the known keys has signed it for this place; nothing without any known key. */
   check(key: string, bytes: Uint8Array): void
-  /** As `check`, on another thread: for whoever waits for the feed anyway. */
+  /** Like `check`, but on another thread: for callers that wait for the feed anyway. */
   checkLater(key: string, bytes: Uint8Array): Promise<void>
-  /** As `check`, in one word. */
+  /** Like `check`, but returns a boolean. */
   isOurs(key: string, bytes: Uint8Array): boolean
   /** The message without its signature, if it has one. @throws TypeError as `check`. */
   open(key: string, bytes: Uint8Array): Uint8Array
-  /** Whether this process signs; what others put unsigned, or under keys that it does not know, it takes for nothing. */
+  /** Says whether this process signs. If it does, it ignores values without a signature by a known key. */
   readonly signs: boolean
-  /** Whether it is signed as this process would sign it: with its first key. */
+  /** Says whether a value is signed as this process would sign it: with its first key. */
   isCurrent(bytes: Uint8Array): boolean
 }
 

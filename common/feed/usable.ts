@@ -1,12 +1,12 @@
 /**
- * Whether a set is one that an answer can be made from, whatever it was read from: a reader that found out only when it
- * is asked would have nothing to say then. Limits and what is used may be of any size; whoever decides knows what to do.
+ * Checks that an answer can be made from a set, whatever it was read from: a reader that found out only during a call would
+ * have nothing to answer. Limits and usage may have any size; the decision handles that.
  */
 import { LRUCache } from 'lru-cache'
 import { intervals, isTimeZone } from '../calendar.ts'
 import type { EntitlementSet, Grant, TestClock, Usage } from '../entitlements/model.ts'
 
-/** Of `Date`: https://tc39.es/ecma262/#sec-time-values-and-time-range. */
+/** The largest time of `Date`: https://tc39.es/ecma262/#sec-time-values-and-time-range. */
 const MAX_INSTANT_MS = 8.64e15
 /** The longest name in the time zone database has 32 characters. */
 const MAX_ZONE = 64

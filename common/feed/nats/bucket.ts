@@ -30,7 +30,7 @@ const SETS_AS_ONE = [2, 10] as const
 
 /** How control planes make it. What is left out stays as it is. */
 export interface BucketShape {
-  /** Of how many servers each holds all of it. */
+  /** The number of servers that each hold the whole bucket. */
   replicas?: number | undefined
   placement?: { cluster?: string | undefined; tags?: string[] | undefined } | undefined
 }
@@ -39,7 +39,7 @@ export interface Bucket {
   readonly name: string
   /** It is read for some tenants alone, by what a user of theirs may ask for (`permissions.ts`). */
   readonly isNarrow: boolean
-  /** What delivers its changes. */
+  /** Delivers the bucket's changes. */
   follow: Follow
   /**
    * The last value; null when there is none. From the server that leads, none behind it is asked; but a narrow one asks any,
@@ -56,7 +56,7 @@ export interface Bucket {
   forget(key: string, before?: number): Promise<void>
   /** It is replicated, by servers that do not compare and set as one (`SETS_AS_ONE`). */
   mayReorder(): boolean
-  /** Of control planes: makes it if it is gone, and gives it the shape that was asked for. */
+  /** For control planes: creates the bucket if it is gone, and applies the requested settings. */
   reshape(): Promise<void>
   /** @param atLeast where it is known to have been. @throws AppError `unavailable`, also when it is gone. */
   position(atLeast?: number): Promise<Position>
@@ -64,9 +64,9 @@ export interface Bucket {
 
 export interface BucketOptions {
   name: string
-  /** Of control planes: the bucket is made if it is not there. */
+  /** For control planes: the bucket is created if it does not exist. */
   make?: BucketShape | undefined
-  /** Who reads these tenants alone; undefined: all. */
+  /** The tenants that this reader is limited to; undefined: all. */
   tenants?: readonly string[] | undefined
   /** Under which answers come; the usual one without. */
   inboxPrefix?: string | undefined

@@ -16,7 +16,7 @@ import { inboxOf } from './names.ts'
 /** Longer than a local round trip by three orders of magnitude, short enough for a caller to wait for. */
 export const REQUEST_TIMEOUT_MS = 2_000
 const WARN_EVERY_MS = 30_000
-/** Of subjects that were refused, so many are told of; the same is told again after `WARN_EVERY_MS`. */
+/** At most this many refused subjects are logged; the same one is logged again after `WARN_EVERY_MS`. */
 const MAX_TOLD = 100
 
 /**
@@ -39,7 +39,7 @@ export const connectionOptions = (url: string, waitMs: number, access: NatsAcces
     servers: urls.map((one) => one.host),
     ...(tls ? { tls } : {}),
     ...credentials,
-    // Of its own, so that no other user can listen to what it is answered.
+    // An inbox prefix of its own, so that no other user can listen to its answers.
     ...(identity ? { authenticator: identity.authenticator, inboxPrefix: inboxOf(identity.publicKey) } : {}),
     // A feed that is away is waited for, for ever: sidecars answer from memory meanwhile.
     maxReconnectAttempts: -1,
@@ -118,7 +118,7 @@ export const orUnavailable = async <T>(work: () => Promise<T>): Promise<T> => {
   }
 }
 
-/** Whether the server is of this version or a later one. */
+/** Says whether the server has this version or a later one. */
 export const isServerFrom = (connection: NatsConnection, [major, minor]: readonly [number, number]): boolean => {
   const [ofMajor = 0, ofMinor = 0] = (connection.info?.version ?? '').split('.').map(Number)
   return ofMajor > major || (ofMajor === major && ofMinor >= minor)

@@ -1,6 +1,6 @@
 /**
- * Who this process is at NATS, and whom it trusts there: what NATS_CREDS and the TLS variables name. Nothing of what is in
- * these files is ever in an error.
+ * Reads the credentials of this process at NATS, and the CA that it trusts there, from the files that NATS_CREDS and the TLS
+ * variables name. No error ever contains any content of these files.
  */
 import { readFileSync } from 'node:fs'
 import { type Authenticator, jwtAuthenticator, nkeyAuthenticator, nkeys, type TlsOptions } from '@nats-io/transport-node'
@@ -18,7 +18,7 @@ export interface NatsAccess {
 }
 
 export interface NatsIdentity {
-  /** Of its NKey: `U` and 55 more. */
+  /** The public half of its NKey: `U` and 55 more characters. */
   publicKey: string
   authenticator: Authenticator
 }
@@ -35,7 +35,7 @@ const read = (variable: string, path: string): string => {
   }
 }
 
-/** Whose a JWT is; undefined for one that cannot be read. */
+/** The subject of a JWT; undefined if the JWT cannot be read. */
 const subjectOf = (jwt: string): unknown => {
   try {
     return JSON.parse(Buffer.from(jwt.split('.')[1] ?? '', 'base64url').toString()).sub

@@ -18,7 +18,7 @@ import { answer, ask } from './questions.ts'
 import { type BucketState, decodeState, STATE_KEY } from './state.ts'
 import { forgottenUpTo, startWatch } from './watch.ts'
 
-/** What a message takes beside its bytes: the headers of a compare-and-set, far below this. */
+/** Room in a message besides its bytes: the headers of a compare-and-set need far less. */
 const HEADERS_BYTES = 1024
 /** Keys whose last sequences are remembered: a read is behind by milliseconds, in which no more are shown. */
 const MAX_SHOWN = 65_536
@@ -29,17 +29,17 @@ const READ_AGAIN_MS = 25
 export interface NatsFeedOptions {
   /** One or several nats:// or tls:// URLs, comma-separated; a user and password or a token may be part of each. */
   url: string
-  /** Who this is there, and whom it trusts, where the URL does not say. */
+  /** The credentials of this process, and the CA that it trusts, unless the URL has them. */
   access?: NatsAccess | undefined
   /** The bucket's name: installations that share a NATS server each have their own. */
   bucket: string
   clock: Clock
   log: Log
-  /** Of control planes, which make the bucket and keep it. Without, it has to be there. */
+  /** For control planes, which create the bucket and keep it. Without it, the bucket must exist. */
   keeps?: BucketShape
-  /** Of readers: only what a NATS user of these tenants may is asked for, and the server leaves out all others. */
+  /** For readers: limits requests to what a NATS user of these tenants may do; the server sends nothing about others. */
   tenants?: readonly string[] | undefined
-  /** What is put is signed, and what is read is believed by it; without, neither. */
+  /** Signs values that are put, and verifies values that are read. Without it, neither happens. */
   signing?: Signing | undefined
   /** Between two tries to reach a server again, with as much again of jitter; 250 without. */
   reconnectWaitMs?: number
@@ -66,7 +66,7 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
   /** The sequences that watches have shown last, by key: no read may answer what is older. */
   const shown = new LRUCache<string, number>({ max: MAX_SHOWN })
   let forgotten = 0
-  /** As watches have it; readers without one ask. */
+  /** The state that watches have seen; readers without a watch ask for it. */
   let believed: BucketState | undefined
 
   const onState = (state: BucketState | undefined) => {
@@ -74,7 +74,7 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
     believed = state
   }
 
-  /** What was taken out of the stream on purpose is not missed. */
+  /** A missing entry is not behind if it was removed from the stream on purpose. */
   const isBehind = (key: string, entry: KvEntry | null): boolean => {
     const sequence = shown.get(key) ?? 0
     return entry ? entry.revision < sequence : sequence > forgotten
@@ -106,8 +106,8 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
     )
 
   /**
-   * What is not ours is of the lowest rank: it is written over, whatever it says. What is signed with a key that is on its way
-   * out is a little below the same with the present one, so that to publish it again changes the signature.
+   * A value without our signature has the lowest rank: it is overwritten, whatever it says. A value signed with an outgoing key
+   * ranks slightly below the same value signed with the current key, so publishing it again changes the signature.
    */
   const ranked =
     (of: typeof rankOf, lowest: number) =>
@@ -147,7 +147,7 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
         if (!live(entry) || !decodeMessage(key, entry.value).set?.removed) return
         // First, so that whoever is away meanwhile learns that there was something to hear.
         await bucket.putIfNewer(FORGOTTEN_KEY, Buffer.from(String(entry.revision)), entry.revision, (_, bytes) => forgottenUpTo(bytes))
-        // Of the stream, not of the bucket: that would leave a marker, and the customer's name with it. What is newer stays.
+        // This purges the stream, not the bucket's key: that would leave a marker with the customer's name. Newer entries stay.
         await bucket.forget(key, entry.revision + 1)
         forgotten = Math.max(forgotten, entry.revision)
       }),

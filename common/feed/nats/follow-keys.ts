@@ -32,7 +32,7 @@ interface Parts {
   keys: readonly string[]
 }
 
-/** Of the subject to which a message would be acknowledged: `$JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<time>.<pending>`. */
+/** Parses the subject on which a message would be acknowledged: `$JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<time>.<pending>`. */
 const deliveryOf = (message: Msg): { sequence: number; count: number; pending: number } => {
   const parts = message.reply?.split('.') ?? []
   // Where there is a domain or several accounts, two more come after `$JS.ACK`, and one at the end.
@@ -51,7 +51,7 @@ interface Follower {
   stop(): void
 }
 
-/** What several followers share: up to where the stream is known to have come. */
+/** Shared by several followers: the last sequence that the stream is known to have. */
 interface Known {
   sequence: number
 }
@@ -64,7 +64,7 @@ const followKey = async (
   handlers: FollowHandlers,
 ): Promise<Follower> => {
   let [received, lastSeen, deliveredTo, knownBefore] = [0, from.after, from.after, from.lastSequence]
-  /** What was known at two moments in which it had nothing left, of which the earlier was long enough before the later. */
+  /** The known sequence at two moments at which nothing was left to deliver; the earlier was long enough before the later. */
   let [settled, settling] = [from.after, { sequence: from.after, atMs: performance.now() }]
   let heardMs = performance.now()
 

@@ -1,13 +1,13 @@
 /**
- * What delivers the changes of a bucket to a watch. One who reads everything has one ordered consumer; one who reads some
- * tenants alone has one for each filter (`follow-keys.ts`), since that is what a server can allow and refuse.
+ * Delivers the changes of a bucket to a watch. A reader of everything has one ordered consumer. A reader of some tenants has
+ * one consumer per filter (`follow-keys.ts`), since a server can allow or refuse only that.
  */
 import type { KV, KvWatchEntry } from '@nats-io/kv'
 
 export type FollowedEntry = Pick<KvWatchEntry, 'key' | 'value' | 'revision' | 'operation'>
 
 export interface FollowFrom {
-  /** What came after this sequence is delivered, */
+  /** Entries after this sequence are delivered, */
   after: number
   /** and this was the stream's last when it was asked. */
   lastSequence: number

@@ -13,7 +13,7 @@ const CLAIM_MS = 15_000
 
 export const createKeeper = (options: { bucket: Bucket; signing: Signing; clock: Clock; log: Log }): FeedKeeper => {
   const { bucket, signing, clock, log } = options
-  /** Of this process. */
+  /** Identifies this process. */
   const by = randomUUID()
   const readState = async (): Promise<{ state: BucketState | undefined; sequence: number }> => {
     const entry = await bucket.get(STATE_KEY)

@@ -1,4 +1,4 @@
-/** What is called how at NATS: what a user may do there is said by these names (`permissions.ts`). */
+/** Names of streams, subjects and consumers at NATS; permissions of users are built from them (`permissions.ts`). */
 import { keyPart } from '../keys.ts'
 
 /** The stream that a bucket is. */

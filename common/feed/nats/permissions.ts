@@ -1,14 +1,14 @@
 /**
- * What users of NATS have to be allowed for the feed, and no more. Pure; `npm run nats:config` writes it down, and a test holds
- * it against real servers.
+ * The permissions that users of NATS need for the feed, and no more. Pure. `npm run nats:config` writes them, and a test checks
+ * them against real servers.
  *
  * **An account for each sidecar, and imports.** Permissions alone would not do: whoever may ask JetStream anything names the
  * subject that is answered to, and the server, which may everything, publishes there: a key of another tenant, or the
  * request that deletes the stream. An account of its own has neither, and what is imported is answered into it.
  *
- * Of who reads some tenants alone every subject names a tenant, or a key of the bucket itself. It may not ask for the
- * stream's state, which lists the keys of all; nor for messages by sequence, nor for a consumer whose filter is in the body of
- * the request alone, which read anything.
+ * For a reader of some tenants, every subject names a tenant, or a key of the bucket itself. Such a reader may not ask for the
+ * stream's state, which lists everybody's keys. It may not ask for messages by sequence, nor for a consumer whose filter is only
+ * in the body of the request: both could read anything.
  */
 import { clockKey, FORGOTTEN_KEY, keysOfTenant } from '../keys.ts'
 import { allQuestions, inboxOf, olderQuestions, questionsOf, streamOf, subjectOfKey } from './names.ts'
@@ -22,7 +22,7 @@ export const IMPORTED_API = 'tollgate.js'
 /** Keys that say of the bucket how it is, and nothing of anybody. */
 const BUCKET_KEYS = [STATE_KEY, BEAT_KEY, FORGOTTEN_KEY]
 
-/** What a watch of these tenants follows. */
+/** The keys that a watch of these tenants follows. */
 export const keysOfTenants = (tenants: readonly string[]): string[] => [
   ...tenants.flatMap((tenantId) => [keysOfTenant(tenantId), clockKey(tenantId)]),
   ...BUCKET_KEYS,
@@ -46,7 +46,7 @@ const requestsOfTenants = (bucket: string, tenants: readonly string[]): string[]
   return [...subjects.map((subject) => `DIRECT.GET.${stream}.${subject}`), ...subjects.map((subject) => `CONSUMER.CREATE.${stream}.*.${subject}`)]
 }
 
-/** What a consumer asks to be answered before it goes on. */
+/** The subject on which a reader answers a consumer's flow control, before the consumer continues. */
 const flowControl = (bucket: string): string => `$JS.FC.${streamOf(bucket)}.>`
 
 export interface SidecarAccess {
@@ -54,7 +54,7 @@ export interface SidecarAccess {
   requests: string[]
   /** Other subjects that it publishes to. */
   subjects: string[]
-  /** To which it is delivered. */
+  /** The subject on which the sidecar receives answers and deliveries. */
   inbox: string
 }
 
@@ -65,7 +65,7 @@ export const sidecarAccess = (bucket: string, publicKey: string, tenants: readon
   inbox: `${inboxOf(publicKey)}.>`,
 })
 
-/** Of control planes, and of `npm start` with NATS_URL. It answers whoever asks it besides. */
+/** The permissions of control planes, and of `npm start` with NATS_URL. They may also answer questions. */
 export const controlPlaneAccess = (bucket: string, publicKey: string): { publish: string[]; subscribe: string[] } => {
   const stream = streamOf(bucket)
   const requests = [`STREAM.CREATE.${stream}`, `STREAM.UPDATE.${stream}`, `STREAM.PURGE.${stream}`, ...requestsOfAll(bucket)]

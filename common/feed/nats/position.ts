@@ -7,7 +7,7 @@ import { BEAT_KEY } from './state.ts'
 
 /** A server of a cluster may be behind for a moment: it is asked again so often, and so long after. */
 const [ASK_AGAIN_TIMES, ASK_AGAIN_MS] = [20, 100]
-/** What only asks how far the stream is, is taken away by the server so soon after. */
+/** After this time, the server removes a consumer that only asks for the stream's position. */
 const PROBE_MS = 1_000
 
 /** How far the stream is. */

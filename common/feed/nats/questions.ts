@@ -14,7 +14,7 @@ export const ask = async (connection: NatsConnection, subject: string, question:
 }
 
 /**
- * What answers go to: inboxes, and what a server makes of those of other accounts. A control plane may publish to more than who
+ * The subjects that answers go to: inboxes, and the names that a server gives to inboxes of other accounts. A control plane may publish to more than who
  * asks it; asked to answer to a key of the bucket, it would write there for them.
  */
 const ANSWERED = /^(_INBOX|_R_)\./

@@ -1,5 +1,5 @@
 /**
- * What the bucket says of itself, under keys of its own: whether all that is stored is in it, and that it lives.
+ * The bucket's own state, under keys of its own: whether it holds everything that is stored, and that it is kept up to date.
  *
  * `state`: an epoch, and whether its filling is complete. Another epoch means that the bucket was filled anew, with
  * revisions that owe nothing to the earlier ones: what was read before is forgotten.
@@ -17,15 +17,15 @@ const state = z.object({
   /** While it is not: whose claim it is to fill it, and when that was last renewed, in epoch milliseconds. */
   by: z.string().optional(),
   claimedAtMs: z.number().optional(),
-  /** What is there is wrong, and has not been taken out yet. */
+  /** The bucket's content is wrong, and has not been removed yet. */
   isWrong: z.boolean().optional(),
 })
 export type BucketState = z.infer<typeof state>
 
 const beat = z.object({
-  /** When it was made, in epoch milliseconds. */
+  /** The time at which the beat was made, in epoch milliseconds. */
   atMs: z.number(),
-  /** Of the storage that the bucket is filled from: which it is, and a count that only grows. */
+  /** The id of the storage that the bucket is filled from, and a count that only grows. */
   storage: z.object({ id: z.string(), count: z.number() }).optional(),
 })
 export type Beat = z.infer<typeof beat>

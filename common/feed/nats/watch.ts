@@ -26,7 +26,7 @@ const RETRY_WATCH_AFTER_MS = 250
 /** Beats come every second; without one for so long the stream is asked. */
 const BEAT_LATE_MS = 3_000
 const ASK_EVERY_MS = 1_000
-/** Of those who read some tenants alone each question makes a consumer. */
+/** For readers of some tenants, who ask less often: each of their questions creates a consumer. */
 const ASK_NARROW_EVERY_MS = 5_000
 /**
  * In a cluster any server may answer who reads some tenants alone, also one that is behind. What was stored last is therefore
@@ -92,7 +92,7 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
   }
   /** `created` identifies the bucket: another one of the same name starts its sequences again. */
   const look = (atLeast?: number) => orUnavailable(async () => ({ ...(await bucket.position(atLeast)), state: await readState() }))
-  /** As `look`; when there is no bucket any more, what is held is all that there is. */
+  /** Like `look`; but if the bucket is gone, the reader keeps what it holds. */
   const lookAgain = async () => {
     try {
       return await look(seen.sequence)
