@@ -7,7 +7,7 @@
 export const permissionTexts = {
   'tenant:read': 'Read the tenant, and the time of a sandbox',
   'tenant:write': 'Rename the tenant',
-  'tenant:end': 'End the tenant, with everything of it',
+  'tenant:end': 'End the tenant and remove everything that belongs to it',
   'test-clock:move': 'Move a sandbox forward in time',
   'catalog:read': 'Read storefronts and bundles, and ask how a payment would be routed',
   'catalog:write': 'Create and change storefronts, routing and bundles',

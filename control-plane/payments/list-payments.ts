@@ -14,7 +14,7 @@ export interface PaymentFilter {
 /** @param within the storefronts that the caller is limited to. @throws AppError `invalid_request`. */
 const whereOf = (within: readonly string[] | undefined, { subscriptionId, storefrontId, customerId, status }: PaymentFilter): PageQuery['where'] => {
   if (status !== undefined) {
-    if (within) throw fieldError('invalid_request', 'status', 'is not for callers that are limited to some storefronts')
+    if (within) throw fieldError('invalid_request', 'status', 'cannot be used by a caller that is limited to some storefronts')
     if ((subscriptionId ?? customerId ?? storefrontId) !== undefined)
       throw fieldError('invalid_request', 'status', 'filters all payments of the tenant; leave the other filters out')
     return { status }
@@ -22,7 +22,7 @@ const whereOf = (within: readonly string[] | undefined, { subscriptionId, storef
   if (customerId !== undefined && storefrontId === undefined) throw fieldError('invalid_request', 'storefrontId', 'is needed with customerId')
   if (storefrontId !== undefined && customerId === undefined) throw fieldError('invalid_request', 'customerId', 'is needed with storefrontId')
   if (subscriptionId !== undefined) {
-    if (customerId !== undefined) throw fieldError('invalid_request', 'customerId', 'says nothing more with subscriptionId; leave it out')
+    if (customerId !== undefined) throw fieldError('invalid_request', 'customerId', 'is not needed with subscriptionId; leave it out')
     return { subscriptionId }
   }
   if (storefrontId !== undefined && customerId !== undefined) return { storefrontId, customerId }

@@ -39,7 +39,7 @@ export const createChanges = ({ faults, onFirst, onLast, onFirstOfAll, onLastOfA
     try {
       act()
     } catch (error) {
-      faults.tell(error, 'a change of a set could not be told', { ...customerOf(key) })
+      faults.tell(error, 'a watcher could not be told about a change', { ...customerOf(key) })
     }
   }
   const changed = (key: string) => {

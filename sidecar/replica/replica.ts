@@ -139,7 +139,7 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
     missing: () => sets.missingCount,
     reconnects: () => followed.reconnects(),
     close: async () => {
-      waits.endAll(new AppError('unavailable', 'the sidecar is shutting down; try again elsewhere'))
+      waits.endAll(new AppError('unavailable', 'the sidecar is shutting down; try another one'))
       await followed.stop()
     },
   }

@@ -44,7 +44,7 @@ export const createRevisionWaits = (options: {
       const held = current(customer)
       if (isReached(held)) return held
       signal?.throwIfAborted()
-      if (waits.size >= MAX_WAITING) throw new AppError('unavailable', 'too many calls wait for a revision at once; try again')
+      if (waits.size >= MAX_WAITING) throw new AppError('unavailable', 'too many calls are waiting for a revision; try again')
       return new Promise<KnownSet>((resolve, reject) => {
         const tooLate = () =>
           fail(new AppError('revision_not_reached', `the customer's set is not at revision ${revision} yet; it is at ${current(customer)?.set?.revision ?? 0}`))

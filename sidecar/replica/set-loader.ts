@@ -44,7 +44,7 @@ export const createSetLoader = (options: {
     const begunIn = generation
     try {
       const fetched = await queue.run(() => feed.getSet(customer))
-      if (begunIn !== generation) throw new AppError('unavailable', 'the feed was filled anew while it was asked; try again')
+      if (begunIn !== generation) throw new AppError('unavailable', 'the feed was refilled during the call; try again')
       const { newest } = fetch
       const set = newest && newest.revision > (fetched?.revision ?? 0) ? newest : (fetched ?? null)
       return held.take(customer, { set, readAtMs })

@@ -132,10 +132,10 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
   const applyState = (said: BucketState | undefined) => {
     const { state: counts, news } = trust.apply(said)
     if (news === 'refilled') {
-      log.warn({ bucket: bucket.name }, 'feed: the bucket was filled anew; everything read before is forgotten')
+      log.warn({ bucket: bucket.name }, 'feed: the bucket was refilled; older data is dropped')
       reset()
     } else if (news === 'lost') {
-      log.warn({ bucket: bucket.name }, 'feed: the bucket is not complete; what is held is answered from as stale, until it is')
+      log.warn({ bucket: bucket.name }, 'feed: the bucket is not complete; until it is, answers are stale')
     }
     parts.onState(counts)
   }
@@ -184,7 +184,7 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
   const deliverForgotten = ({ revision, value }: FollowedEntry, { after, liveFrom }: Run) => {
     parts.onForgotten(forgottenUpTo(value))
     if (revision > liveFrom || forgottenUpTo(value) <= after) return
-    log.info({ bucket: bucket.name }, 'feed: customers were removed while it was away, everything read before is forgotten')
+    log.info({ bucket: bucket.name }, 'feed: customers were removed while this process was disconnected; older data is dropped')
     reset()
   }
 
@@ -229,7 +229,7 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
     )
     if (state !== begunIn || hasEnded) own.stop()
     else setState({ is: 'following', following: own, liveFrom: run.liveFrom })
-    if (hasEnded) throw new Error('feed: the watch ended as it began')
+    if (hasEnded) throw new Error('feed: the watch ended right after it started')
   }
 
   /** Begins again after what was delivered, as often as it takes. */
@@ -243,7 +243,7 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
         const found = await lookAgain()
         if (state !== resuming) return
         if (found.created !== seen.created || found.lastSequence < seen.sequence) {
-          log.warn({ bucket: bucket.name }, 'feed: the bucket was made anew, or has lost what came last')
+          log.warn({ bucket: bucket.name }, 'feed: the bucket was recreated, or has lost its latest changes')
           resuming.after = found.created === seen.created ? Math.min(resuming.after, found.lastSequence) : found.lastSequence
           seen.created = found.created
           seen.sequence = found.lastSequence
@@ -253,7 +253,7 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
         await begin({ after: resuming.after, liveFrom: found.lastSequence, shownOnlyTo: 0 })
       } catch (error) {
         if (state !== resuming) return
-        log.warn({ err: error }, 'feed: the watch could not be resumed, trying again')
+        log.warn({ err: error }, 'feed: the watch could not be resumed; trying again')
         await sleep(RETRY_WATCH_AFTER_MS)
       }
     }
@@ -267,7 +267,7 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
   while (!hasCaughtUp()) {
     if (performance.now() - begunMs > SHOWN_WITHIN_MS) {
       setState({ is: 'stopped' })
-      throw unavailable(new Error('what was stored last is not delivered'))
+      throw unavailable(new Error('the latest change was not delivered'))
     }
     await sleep(SHOWN_AGAIN_MS)
   }
@@ -290,7 +290,7 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
   followConnection().catch((error: unknown) => {
     // From here on it would not be noticed that the server is gone: nothing is claimed to be current.
     lose()
-    faults.tell(error, 'feed: the connection is not followed any more')
+    faults.tell(error, 'feed: the connection is no longer followed')
   })
 
   /** No control plane beats, or nothing comes through: the stream knows which. */

@@ -121,11 +121,9 @@ export const customerRoutes = [
     params: z.object({ storefront: id }),
     query: z
       .strictObject({
-        email: email
-          .optional()
-          .openapi({
-            description: 'The whole address as it is stored; one in capitals also finds an address in small letters. Several customers may have the same.',
-          }),
+        email: email.optional().openapi({
+          description: 'The whole address as it is stored; one in capitals also finds an address in small letters. Several customers may have the same.',
+        }),
         paymentId: id.optional().openapi({ description: 'Whose payment it is: one customer, or none.' }),
         ...pageQuery,
       })

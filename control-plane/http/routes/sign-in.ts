@@ -137,7 +137,7 @@ export const signInRoutes = [
       const token = cookie('session')
       const { kind, tenantId } = caller
       if (kind !== 'user' || tenantId === undefined || token === undefined)
-        throw new AppError('not_found', 'this is no session: GET /v1/caller says whose key it is')
+        throw new AppError('not_found', 'this call needs a session; for a key, use GET /v1/caller')
       return { body: { userId: caller.id, tenantId, csrfToken: csrfTokenOf(token) } }
     },
   }),

@@ -68,7 +68,7 @@ const applyCharge = async (services: Services, tenant: Tenant, event: WebhookEve
     services.log.warn({ tenantId, paymentId: payment.id, attempt: reference, pspCode: outcome.pspCode }, 'a provider declined a payment that had succeeded')
     return {
       payment,
-      ignored: `the attempt ${reference} had succeeded before; if the provider's own books say otherwise, refund the payment or cancel by hand`,
+      ignored: `the attempt ${reference} had succeeded before; if the provider's own books differ, refund the payment or cancel by hand`,
     }
   }
   const record = (latest: Payment): Payment | undefined => {

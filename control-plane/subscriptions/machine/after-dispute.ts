@@ -19,7 +19,7 @@ const pause = (subscription: Subscription, event: NewEvent, moment: Moment): Sub
   if (subscription.status !== 'active') return changed(subscription, {}, moment, event)
   const paused = become(subscription, { status: 'paused', pausedAt: moment.now, pauseReason: 'dispute' })
   const bills = dropBills(subscription, () => true)
-  return changed(paused, bills, moment, event, { type: 'paused', why: 'a payment is disputed, and the storefront pauses access meanwhile' })
+  return changed(paused, bills, moment, event, { type: 'paused', why: 'a payment is disputed, and the storefront pauses access during a dispute' })
 }
 
 const react = (subscription: Subscription, payment: Payment, dispute: Dispute, moment: Moment): Subscription => {

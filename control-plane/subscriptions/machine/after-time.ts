@@ -51,7 +51,7 @@ const withoutVerdict = (subscription: Subscription, moment: Moment): Subscriptio
 const suspend = (subscription: Extract<Subscription, { status: 'past_due' }>, moment: Moment): Subscription => {
   const { graceUntil, retryAt } = subscription
   const suspended = become(subscription, defined({ status: 'suspended' as const, suspendedAt: graceUntil, retryAt }))
-  return changed(suspended, {}, moment, { type: 'suspended', why: 'the period of grace is over and the payment is not made' })
+  return changed(suspended, {}, moment, { type: 'suspended', why: 'the grace period is over and the payment was not made' })
 }
 
 /** @param due by when it was to be tried: a worker always comes a little later, and that must not cost the last try. */

@@ -325,7 +325,7 @@ export class Connection {
       this.#spendControl()
       return
     }
-    if (this.#draining || this.#streams.size >= limits.concurrentStreams) throw new StreamError(streamId, ErrorCode.REFUSED_STREAM, 'no more streams')
+    if (this.#draining || this.#streams.size >= limits.concurrentStreams) throw new StreamError(streamId, ErrorCode.REFUSED_STREAM, 'too many streams are open')
     if (!headers) throw new StreamError(streamId, ErrorCode.ENHANCE_YOUR_CALM, 'the header list is too long')
     checkRequestHeaders(streamId, headers)
     const stream = new Stream(streamId, headers, contentLengthOf(streamId, headers), this.sender.window.initial, limits.streamWindow, this.#nowMs)

@@ -41,7 +41,8 @@ export class FrameReader {
     let at = 0
     if (!this.#isPrefaceRead) {
       const had = Math.min(bytes.length, PREFACE.length)
-      if (!bytes.subarray(0, had).equals(PREFACE.subarray(0, had))) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'this is not the preface of HTTP/2')
+      if (!bytes.subarray(0, had).equals(PREFACE.subarray(0, had)))
+        throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'the connection does not begin with the HTTP/2 preface')
       if (bytes.length < PREFACE.length) return 0
       this.#isPrefaceRead = true
       at = PREFACE.length

@@ -9,7 +9,7 @@ export interface ServiceError {
   message?: string
 }
 
-export const tooLate: ServiceError = { code: Status.DEADLINE_EXCEEDED, details: 'the deadline is over' }
+export const tooLate: ServiceError = { code: Status.DEADLINE_EXCEEDED, details: 'the deadline has passed' }
 export const ourFault: ServiceError = { code: Status.INTERNAL, details: 'something went wrong on our side' }
 
 export const codeOf = (error: ServiceError): Status => (typeof error.code === 'number' && error.code in Status ? error.code : Status.UNKNOWN)

@@ -8,7 +8,7 @@ const headers = encodeHeaders([
   [':status', '415'],
   ['content-type', 'text/plain'],
 ])
-const TEXT = Buffer.from('This is a gRPC server: content-type has to be application/grpc.\n')
+const TEXT = Buffer.from('This is a gRPC server: content-type must be application/grpc.\n')
 const trailers = encodeHeaders([['grpc-status', String(Status.UNKNOWN)]])
 
 export class NotGrpc implements StreamHandler {

@@ -46,14 +46,14 @@ export class OneMessageCall extends Call {
     // It came in several frames: whole now, it may be answered in place as well.
     if (!this.#needsHandler && this.onWhole(bytes, 0, bytes.length)) return
     if (!read || read.rest.length > 0) {
-      this.end(Status.INTERNAL, read ? 'the call takes one message' : 'the call ended before its message did')
+      this.end(Status.INTERNAL, read ? 'this method takes exactly one message' : 'the call ended before its message was complete')
       return
     }
     let request: object
     try {
       request = method.definition.requestDeserialize(read.message)
     } catch {
-      this.end(Status.INTERNAL, 'the message is not of the type that the method takes')
+      this.end(Status.INTERNAL, 'the message is not of the type that this method takes')
       return
     }
     this.requested()

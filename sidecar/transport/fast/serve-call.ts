@@ -55,7 +55,7 @@ export const serveCall = (connection: Connection, stream: Stream, server: CallSe
     ? new MessageStreamCall(connection, stream, method, timeoutMs, authorization, server)
     : new OneMessageCall(connection, stream, method, timeoutMs, authorization, server)
   stream.handler = call
-  if (encoding !== 'identity') call.end(Status.UNIMPLEMENTED, `grpc-encoding ${brief(encoding)} is not taken`, identityOnly)
-  else if (timeout !== undefined && timeoutMs === undefined) call.end(Status.INTERNAL, 'grpc-timeout is not a timeout')
+  if (encoding !== 'identity') call.end(Status.UNIMPLEMENTED, `grpc-encoding ${brief(encoding)} is not supported`, identityOnly)
+  else if (timeout !== undefined && timeoutMs === undefined) call.end(Status.INTERNAL, 'grpc-timeout is not a valid timeout')
   else call.start()
 }
