@@ -19,7 +19,8 @@ export interface Billing {
   /** As `tell`, expecting to be refused with this status. @returns the problem. */
   refused(id: string, command: string, body: object, status?: number): Promise<Body>
   pay(id: string, paymentMethod: string): Promise<Body>
-  clock(now: string): Promise<void>
+  /** Moves the clock. @param news types of the timeline's new entries, of each subscription in turn: these happened, and nothing else. */
+  clock(now: string, news?: string[]): Promise<void>
   /** Each payment as `[period start, amount, status]`. */
   payments(id: string): Promise<[string, number, string][]>
   /** Each payment in full, oldest first. */
@@ -56,11 +57,20 @@ export const openBilling = async ({ t, tollgate, grpc }: InWorld, options: Billi
     ok(await api.post('/bundles', { ...content, id, ...change }))
   }
   const bills = async (id: string): Promise<Body[]> => ok(await api.get(`/payments?subscriptionId=${id}&limit=500`)).data
+  const events = async (id: string): Promise<string[]> =>
+    ok(await api.get(`/subscriptions/${id}/timeline?limit=500`)).data.map(({ type }: { type: string }) => type)
+  const bought: string[] = []
+  const recorded = () => Promise.all(bought.map(events))
   return {
     shop,
     t,
-    buy: async (change = {}) =>
-      ok(await api.post('/subscriptions', { customerId: 'c', bundleId: 'pro-plan', storefrontId: 'us-store', paymentMethod: 'pm_card', ...change })),
+    buy: async (change = {}) => {
+      const subscription = ok(
+        await api.post('/subscriptions', { customerId: 'c', bundleId: 'pro-plan', storefrontId: 'us-store', paymentMethod: 'pm_card', ...change }),
+      )
+      bought.push(subscription.id)
+      return subscription
+    },
     read: async (id) => ok(await api.get(`/subscriptions/${id}`)),
     tell: async (id, command, body = {}) => ok(await api.post(`/subscriptions/${id}/${command}`, body)),
     refused: async (id, command, body, status = 409) => {
@@ -71,8 +81,17 @@ export const openBilling = async ({ t, tollgate, grpc }: InWorld, options: Billi
       return answer.body
     },
     pay: async (id, paymentMethod) => ok(await api.patch(`/subscriptions/${id}`, { paymentMethod })),
-    clock: async (at) => {
+    clock: async (at, news) => {
+      const before = news ? await recorded() : []
       ok(await shop.setClock(at))
+      if (news === undefined) return
+      const after = await recorded()
+      for (const [nth, types] of before.entries()) t.deepEqual(after[nth]?.slice(0, types.length), types, 'what is past does not change')
+      t.deepEqual(
+        after.flatMap((types, nth) => types.slice(before[nth]?.length)),
+        news,
+        `what happened until ${at}`,
+      )
     },
     payments: async (id) => (await bills(id)).map((payment) => [payment.period.start.slice(0, 10), payment.amount, payment.status]),
     bills,
@@ -84,6 +103,6 @@ export const openBilling = async ({ t, tollgate, grpc }: InWorld, options: Billi
     },
     access: (allowed, customerId = 'c') =>
       eventually(async () => (await grpc.check({ tenantId, storefrontId: 'us-store', customerId, entitlement: 'analytics_dashboard' })).allowed === allowed),
-    events: async (id) => ok(await api.get(`/subscriptions/${id}/timeline`)).data.map(({ type }: { type: string }) => type),
+    events,
   }
 }

@@ -11,7 +11,7 @@ inWorlds(test, (story) => {
     const { t, buy, clock, tell, bills, kept } = await openBilling(world, { now: '2024-06-01T00:00:00Z', bundles })
     const { id } = await buy({ bundleId: 'basic' })
     // Fifteen of June's thirty days are left.
-    await clock('2024-06-16')
+    await clock('2024-06-16', [])
     const changed = await tell(id, 'change', { bundleId: 'plus', at: 'now' })
     t.like(changed, { bundleId: 'plus', creditBalance: 0, nextPayment: { amount: 2_000, on: '2024-07-01' }, payment: { status: 'succeeded', amount: 500 } })
     const [, change] = await bills(id)
@@ -63,7 +63,7 @@ inWorlds(test, (story) => {
       scheduledChange: { bundleId: 'basic', on: '2024-02-01T00:00:00.000Z' },
       nextPayment: { amount: 1_000, on: '2024-02-01' },
     })
-    await clock('2024-02-01')
+    await clock('2024-02-01', ['changed', 'payment', 'attempt', 'renewed'])
     t.like(await read(id), { bundleId: 'basic', scheduledChange: null })
     t.deepEqual(await payments(id), [
       ['2024-01-01', 2_000, 'succeeded'],
@@ -85,7 +85,7 @@ inWorlds(test, (story) => {
     await clock('2024-06-16')
     const changed = await tell(id, 'change', { bundleId: 'basic', at: 'now' })
     t.like(changed, { bundleId: 'basic', creditBalance: 1_500, payment: { amount: 0, creditApplied: -1_500 }, nextPayment: { amount: 0, on: '2024-07-01' } })
-    await clock('2024-08-02')
+    await clock('2024-08-02', ['payment', 'renewed', 'payment', 'attempt', 'renewed'])
     const made = (await bills(id)).map(({ amount, creditApplied, status }) => [amount, creditApplied, status])
     t.deepEqual(made, [
       [4_000, 0, 'succeeded'],
@@ -123,7 +123,7 @@ inWorlds(test, (story) => {
     const { t, buy, clock, tell, read } = await openBilling(world, { now: '2024-01-31T00:00:00Z', bundles })
     const { id } = await buy({ bundleId: 'basic' })
     await tell(id, 'change', { bundleId: 'yearly', at: 'period_end' })
-    await clock('2024-03-01')
+    await clock('2024-03-01', ['changed', 'payment', 'attempt', 'renewed'])
     t.like(await read(id), { currentPeriod: { start: '2024-02-29T00:00:00.000Z', end: '2025-02-28T00:00:00.000Z' } })
   })
 
@@ -237,7 +237,7 @@ inWorlds(test, (story) => {
       nextPayment: { amount: 4_000, on: '2024-01-11' },
       payment: null,
     })
-    await clock('2024-01-11')
+    await clock('2024-01-11', ['payment', 'attempt', 'activated'])
     t.deepEqual(await payments(id), [['2024-01-11', 4_000, 'succeeded']])
   })
 
@@ -246,10 +246,10 @@ inWorlds(test, (story) => {
     const { id } = await buy()
     const bundle = { name: 'Pro Plan', pricing: { amount: 3_900, currency: 'USD', interval: 'month' }, entitlements: [] }
     t.is((await shop.api.put('/storefronts/us-store/bundles/pro-plan', bundle)).status, 200)
-    await clock('2024-02-01')
+    await clock('2024-02-01', ['payment', 'attempt', 'renewed'])
     t.like(await tell(id, 'change', { bundleId: 'pro-plan', quantity: 2 }), { bundleVersion: 1, quantity: 2 })
     t.like(await tell(id, 'change', { bundleId: 'pro-plan' }), { bundleVersion: 2, nextPayment: { amount: 7_800 } })
-    await clock('2024-03-01')
+    await clock('2024-03-01', ['payment', 'attempt', 'renewed'])
     t.deepEqual((await payments(id)).at(-1), ['2024-03-01', 7_800, 'succeeded'])
   })
 })

@@ -5,13 +5,16 @@ import { inWorlds } from '../../support/in-worlds.ts'
 
 const every = (interval: string, amount: number) => ({ pricing: { amount, currency: 'USD', interval } })
 
+// Timeline entries of one try that a provider declined.
+const declined = ['attempt', 'payment_failed']
+
 inWorlds(test, (story) => {
   story('a month that is recovered on its seventh day costs the days that had, and will have, access', async (world) => {
     const { t, buy, clock, pay, payments, read, kept } = await openBilling(world, { bundle: every('month', 2_900) })
     const { id } = await buy()
     await pay(id, 'pm_decline_funds')
     // Overdue on the 1st, suspended on the 4th, paid on the 7th: three of 29 days.
-    await clock('2024-02-07')
+    await clock('2024-02-07', ['payment', ...declined, 'past_due', 'retry', ...declined, 'suspended', 'retry', ...declined])
     t.like(await pay(id, 'pm_good'), { status: 'active', creditBalance: 0, currentPeriod: { end: '2024-03-01T00:00:00.000Z' } })
     t.deepEqual((await payments(id)).at(-1), ['2024-02-01', 2_600, 'succeeded'])
     t.is(await kept(), 2_900 + 2_600)
@@ -26,7 +29,7 @@ inWorlds(test, (story) => {
     const { id } = await buy()
     await pay(id, 'pm_decline_funds')
     // Overdue on the 8th, suspended on the 11th; the week ends on the 15th, the next on the 22nd.
-    await clock('2024-01-18')
+    await clock('2024-01-18', ['payment', 'attempt', 'payment_failed', 'past_due', 'retry', 'attempt', 'payment_failed', 'suspended'])
     await pay(id, 'pm_good')
     t.deepEqual(await payments(id), [
       ['2024-01-01', 700, 'succeeded'],
@@ -40,11 +43,11 @@ inWorlds(test, (story) => {
     const { t, buy, clock, pay, read, payments, bills } = await openBilling(world, { bundle: every('day', 100), billing: { graceHours: 0 } })
     const { id } = await buy()
     await pay(id, 'pm_decline_funds')
-    await clock('2024-01-03T12:00:00Z')
+    await clock('2024-01-03T12:00:00Z', ['payment', 'attempt', 'payment_failed', 'past_due', 'suspended', 'retry', 'attempt', 'payment_failed'])
     t.is((await read(id)).status, 'suspended')
-    await clock('2024-01-04')
+    await clock('2024-01-04', [])
     t.is((await bills(id)).length, 2)
-    await clock('2024-01-09')
+    await clock('2024-01-09', ['retry', 'attempt', 'payment_failed', 'retry', 'attempt', 'payment_failed', 'canceled'])
     t.like(await read(id), { status: 'canceled', endReason: 'unpaid' })
     t.deepEqual((await payments(id)).filter(([, , status]) => status === 'succeeded').length, 1)
   })
@@ -53,7 +56,7 @@ inWorlds(test, (story) => {
     const { t, buy, clock, pay, read, bills, kept } = await openBilling(world, { bundle: every('month', 2_900), billing: { actionHours: 24 * 30 } })
     const { id } = await buy()
     await pay(id, 'pm_pending_6d')
-    await clock('2024-02-07')
+    await clock('2024-02-07', ['payment', 'attempt', 'past_due', 'retry', 'suspended', 'retry', 'recovered'])
     t.like(await read(id), { status: 'active' })
     t.is((await bills(id))[1].amount, 2_900)
     const { creditBalance } = await read(id)
