@@ -1,3 +1,5 @@
+import { join } from 'node:path'
+
 export default {
   files: ['test/**/*.test.ts'],
   extensions: ['ts'],
@@ -6,4 +8,6 @@ export default {
   // Two cores are what CI has; more files at once only make each slower.
   concurrency: 2,
   timeout: '2m',
+  // Each file is a process of its own, and what Node compiled for one serves the next: a quarter of the time of unit tests.
+  environmentVariables: { NODE_COMPILE_CACHE: join(import.meta.dirname, '.cache/compiled') },
 }
