@@ -1,0 +1,212 @@
+/** Each rule of `decide` by its smallest example: which grants count, which usage counts against them, and until when. */
+import test from 'ava'
+import { type Decision, decide, decideAll } from '../../common/entitlements/decide.ts'
+import type { Grant, Terms, Usage } from '../../common/entitlements/model.ts'
+import { quotaWindow } from '../../common/entitlements/quota-window.ts'
+
+const at = Date.parse('2024-03-15T00:00:00Z')
+const HOUR = 3_600_000
+const monthEnd = Date.parse('2024-04-01T00:00:00Z')
+
+let made = 0
+const grant = (terms: Terms, change: Partial<Grant> = {}): Grant => {
+  made += 1
+  return { key: 'k', subscriptionId: `s${made}`, bundleId: `b${made}`, fromMs: 0, inactive: false, terms, ...change }
+}
+const flag = (enabled: boolean): Terms => ({ kind: 'flag', enabled })
+const value = (text: string): Terms => ({ kind: 'value', value: text })
+const capacity = (limit: number | null): Terms => ({ kind: 'capacity', limit })
+const quota = (limit: number | null): Terms => ({ kind: 'quota', limit, per: 'month', anchorMs: Date.parse('2024-01-01T00:00:00Z'), timeZone: 'UTC' })
+const of = (subscriptionId: string): Partial<Grant> => ({ subscriptionId })
+
+interface Case {
+  title: string
+  grants: Grant[]
+  usage?: Usage[]
+  amount?: number
+  is: Partial<Decision>
+}
+
+/** Usage of the key `k` that runs for two more hours. */
+const used = (count: number, change: Partial<Usage> = {}): Usage => ({ key: 'k', used: count, untilMs: at + 2 * HOUR, ...change })
+/** Usage of a capacity, which has no end. */
+const taken = (count: number, key = 'k'): Usage => ({ key, used: count })
+
+const cases: Case[] = [
+  { title: 'a value is granted as it is', grants: [grant(value('gold'))], is: { allowed: true, reason: 'granted', kind: 'value', value: 'gold' } },
+  { title: 'of two values the youngest counts', grants: [grant(value('gold')), grant(value('blue'))], is: { value: 'blue' } },
+  {
+    title: 'a flag that is off names the bundle that says so',
+    grants: [grant(flag(false), { bundleId: 'off' })],
+    is: { allowed: false, reason: 'disabled', bundleId: 'off', kind: 'flag' },
+  },
+  {
+    title: 'a flag that is on in any bundle names that bundle',
+    grants: [grant(flag(true), { bundleId: 'on' }), grant(flag(false), { bundleId: 'off' })],
+    is: { allowed: true, reason: 'granted', bundleId: 'on' },
+  },
+  {
+    title: 'a flag that is off says nothing against a value of the same key',
+    grants: [grant(value('gold')), grant(flag(false))],
+    is: { allowed: true, kind: 'value', value: 'gold' },
+  },
+  {
+    title: 'a flag that is on does, if it is the youngest',
+    grants: [grant(value('gold')), grant(flag(true), { untilMs: at + HOUR })],
+    is: { allowed: true, kind: 'flag', value: undefined, validUntilMs: at + HOUR },
+  },
+  {
+    title: 'a value that is the youngest counts before a flag, and lasts as long as itself',
+    grants: [grant(flag(true)), grant(value('gold'), { untilMs: at + HOUR })],
+    is: { kind: 'value', value: 'gold', validUntilMs: at + HOUR },
+  },
+  {
+    title: 'access lasts as long as the longest of its grants',
+    grants: [grant(flag(true), { untilMs: at + 2 * HOUR }), grant(flag(true), { untilMs: at + HOUR })],
+    is: { validUntilMs: at + 2 * HOUR },
+  },
+  {
+    title: 'one grant without an end is access without an end',
+    grants: [grant(flag(true)), grant(flag(true), { untilMs: at + HOUR })],
+    is: { validUntilMs: undefined },
+  },
+
+  { title: 'a capacity that is free is granted', grants: [grant(capacity(3))], is: { allowed: true, reason: 'granted', limit: 3, used: 0, remaining: 3 } },
+  {
+    title: 'a capacity to the last one',
+    grants: [grant(capacity(3))],
+    usage: [taken(2)],
+    is: { allowed: true, reason: 'granted', limit: 3, used: 2, remaining: 1, unlimited: false },
+  },
+  { title: 'and not beyond', grants: [grant(capacity(3))], usage: [taken(2)], amount: 2, is: { allowed: false, reason: 'limit_exceeded', remaining: 1 } },
+  { title: 'a capacity that has shrunk has nothing left', grants: [grant(capacity(3))], usage: [taken(5)], is: { used: 5, remaining: 0 } },
+  {
+    title: 'a capacity counts its own key alone, and nothing that a quota of the key once counted',
+    grants: [grant(capacity(3))],
+    usage: [taken(1), taken(1, 'other'), used(1), used(1, { key: 'other' })],
+    is: { used: 1, remaining: 2 },
+  },
+  {
+    title: 'one unlimited capacity makes all unlimited, and goes on counting',
+    grants: [grant(capacity(3)), grant(capacity(null))],
+    usage: [taken(7)],
+    amount: 100,
+    is: { allowed: true, unlimited: true, used: 7, limit: undefined, remaining: undefined },
+  },
+  { title: 'a quota is older than the capacity that counts now', grants: [grant(quota(5)), grant(capacity(3))], is: { kind: 'capacity', limit: 3 } },
+
+  {
+    title: 'a quota that nothing is used of is reset when its period ends',
+    grants: [grant(quota(5))],
+    is: { allowed: true, reason: 'granted', kind: 'quota', limit: 5, used: 0, remaining: 5, resetsAtMs: monthEnd },
+  },
+  {
+    title: 'what is counted for a subscription is taken from its quota, until the end that was stored with it',
+    grants: [grant(quota(5), of('a'))],
+    usage: [used(2, { subscriptionId: 'a' })],
+    is: { limit: 5, used: 2, remaining: 3, resetsAtMs: at + 2 * HOUR },
+  },
+  {
+    title: 'several counts of one subscription add up, and the first to end is when some of it is reset',
+    grants: [grant(quota(5), of('a'))],
+    usage: [used(1, { subscriptionId: 'a', untilMs: at + 3 * HOUR }), used(1, { subscriptionId: 'a', untilMs: at + HOUR }), used(1, { subscriptionId: 'a' })],
+    is: { used: 3, remaining: 2, resetsAtMs: at + HOUR },
+  },
+  {
+    title: 'a count of nothing says nothing about the period',
+    grants: [grant(quota(5), of('a'))],
+    usage: [used(0, { subscriptionId: 'a' })],
+    is: { used: 0, remaining: 5, resetsAtMs: monthEnd },
+  },
+  {
+    title: 'what is over, of another key, or of another kind, is not counted',
+    grants: [grant(quota(5), of('a'))],
+    usage: [
+      used(1, { subscriptionId: 'a', untilMs: at }),
+      used(1, { subscriptionId: 'a', key: 'other' }),
+      { key: 'k', used: 1, subscriptionId: 'a' },
+      used(1, { untilMs: at }),
+      used(1, { key: 'other' }),
+      taken(1),
+    ],
+    is: { used: 0, remaining: 5, resetsAtMs: monthEnd },
+  },
+  {
+    title: 'each subscription uses up its own quota',
+    grants: [grant(quota(2), of('a')), grant(quota(3), of('b'))],
+    usage: [used(9, { subscriptionId: 'a' }), used(1, { subscriptionId: 'b', untilMs: at + HOUR })],
+    is: { limit: 5, used: 10, remaining: 2, resetsAtMs: at + HOUR },
+  },
+  {
+    title: 'what is counted for no subscription is taken from all that is left',
+    grants: [grant(quota(2), of('a')), grant(quota(3), of('b'))],
+    usage: [used(1, { subscriptionId: 'a' }), used(3)],
+    is: { limit: 5, used: 4, remaining: 1, resetsAtMs: at + 2 * HOUR },
+  },
+  {
+    title: 'and a count for no subscription is the period of the only quota',
+    grants: [grant(quota(5), of('a'))],
+    usage: [used(1, { untilMs: monthEnd + HOUR })],
+    is: { used: 1, remaining: 4, resetsAtMs: monthEnd + HOUR },
+  },
+  {
+    title: 'of several quotas, the one that ends first',
+    grants: [grant(quota(5), of('a')), grant(quota(5), of('b'))],
+    usage: [used(1, { untilMs: monthEnd + HOUR })],
+    is: { used: 1, remaining: 9, resetsAtMs: monthEnd },
+  },
+  {
+    title: 'a count of nothing for no subscription says nothing about the period',
+    grants: [grant(quota(5), of('a'))],
+    usage: [used(0)],
+    is: { used: 0, remaining: 5, resetsAtMs: monthEnd },
+  },
+  {
+    title: 'more than all of it leaves nothing',
+    grants: [grant(quota(5), of('a'))],
+    usage: [used(7)],
+    is: { allowed: false, reason: 'limit_exceeded', used: 7, remaining: 0 },
+  },
+  {
+    title: 'one unlimited quota makes all unlimited, and goes on counting',
+    grants: [grant(quota(1), of('a')), grant(quota(null), of('b'))],
+    usage: [used(7, { subscriptionId: 'b' })],
+    amount: 100,
+    is: { allowed: true, reason: 'granted', unlimited: true, used: 7, limit: undefined, remaining: undefined },
+  },
+]
+
+for (const { title, grants, usage = [], amount = 1, is } of cases) test(title, (t) => t.like(decide({ grants, usage }, 'k', amount, at), is))
+
+test('decideAll decides each key once, for an amount of 1', (t) => {
+  const grants = [grant(capacity(1), { key: 'seats' }), grant(flag(true), { key: 'sso' }), grant(capacity(1), { key: 'seats' })]
+  const usage = [taken(2, 'seats')]
+  const set = { tenantId: 't', storefrontId: 's', customerId: 'c', revision: 1, sandbox: false, grants, usage }
+  const decided = decideAll(set, at)
+  t.deepEqual(
+    decided.map(({ key }) => key),
+    ['seats', 'sso'],
+  )
+  for (const { key, decision } of decided) t.deepEqual(decision, decide(set, key, 1, at))
+  t.like(decided[0]?.decision, { allowed: false, used: 2, limit: 2 })
+})
+
+test('a quota period contains its start and not its end, whether or not it was worked out before', (t) => {
+  const start = Date.parse('2024-03-01T00:00:00Z')
+  const terms = (change: object = {}) => ({ ...(quota(1) as Extract<Terms, { kind: 'quota' }>), ...change })
+  // Twice each, since what was worked out is remembered.
+  for (let n = 0; n < 2; n += 1) {
+    t.deepEqual(quotaWindow(terms(), start), { startMs: start, endMs: monthEnd })
+    t.deepEqual(quotaWindow(terms(), monthEnd - 1), { startMs: start, endMs: monthEnd })
+    t.is(quotaWindow(terms(), monthEnd).startMs, monthEnd)
+    t.is(quotaWindow(terms(), start - 1).endMs, start)
+    t.is(quotaWindow(terms({ per: 'year' }), at).endMs, Date.parse('2025-01-01T00:00:00Z'))
+    t.is(quotaWindow(terms({ timeZone: 'America/New_York' }), at).endMs, monthEnd - HOUR, 'an hour is lost there in March')
+    t.is(quotaWindow(terms({ anchorMs: start + HOUR }), at).startMs, start + HOUR)
+  }
+  const kept = { startMs: start, endMs: monthEnd }
+  t.is(quotaWindow(terms({ window: kept }), at), kept, 'what the terms bring is not worked out again')
+  t.is(quotaWindow(terms({ window: kept }), monthEnd).startMs, monthEnd, 'unless time has left it')
+  const [once, again] = [quotaWindow(terms(), at), quotaWindow(terms(), at + HOUR)]
+  t.is(once, again, 'what was worked out is remembered')
+})
