@@ -1,6 +1,6 @@
 /**
  * One error class for everything that a caller can be told. `http/` maps a code to a status, the sidecar's
- * server maps it to a gRPC status; nothing else looks at it. Any other thrown value is a fault of ours and is
+ * server maps it to a gRPC status. Code that retries a compare-and-set looks for its codes too. Any other thrown value is a fault of ours and is
  * answered as `internal` with no detail.
  */
 export type ErrorCode =

@@ -1,6 +1,6 @@
 /**
- * Identity: the `_id` of every document is the path that identifies it, tenant first, so that no read by id can
- * cross tenants. Parts are escaped, so that no choice of ids can make two paths equal.
+ * Identity: the `_id` of a document is the path that identifies it, tenant first, so that no read by id can cross tenants (records of
+ * idempotency have a hash of theirs). Parts are escaped, so that no choice of ids can make two paths equal.
  */
 import { createHash } from 'node:crypto'
 import type { CustomerKey } from '../common/entitlements/model.ts'

@@ -2,7 +2,7 @@ import { intervals } from '../../common/calendar.ts'
 import { type Entitlement, kinds } from '../../common/entitlements/model.ts'
 import { type DocumentOf, defineFields, defineSchema, part, workFields } from './schema.ts'
 
-/** Which of the optional fields a kind has is checked where bundles come in, in `catalog/entitlement-input.ts`. */
+/** Which of the optional fields a kind has is checked where bundles come in, in `http/routes/entitlement-input.ts`. */
 const entitlement = part({
   key: { type: String, required: true },
   kind: { type: String, enum: kinds, required: true },

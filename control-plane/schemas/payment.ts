@@ -21,7 +21,7 @@ export type CardNetwork = (typeof cardNetworks)[number]
 
 /** Why an account was chosen; stored with each attempt so that it can be answered for ever. */
 const why = part({
-  /** The routing rule's name, `split`, or `fallback`. */
+  /** The routing rule's name, `split`, `fallback`, or `renewal`, which stays with the account of the last payment. */
   rule: { type: String, required: true },
   /** Of the weighted split: hash(payment id) mod total weight. */
   slot: { type: Number },

@@ -42,7 +42,7 @@ const billingTermsFields = {
   maxAttemptsDays: { type: Number, required: true, min: 1 },
   /** Whether a renewal that is refused is tried with the customer's other payment methods. Absent: no. */
   tryOtherMethods: { type: Boolean },
-  /** What a dispute of the current period's payment does to access when it opens, and when it is lost. */
+  /** What a dispute of any payment of a subscription does to its access when it opens, and when it is lost. */
   onDispute: { type: String, enum: disputeEffects },
   onDisputeLost: { type: String, enum: disputeEffects },
   /** Absent: bundle. The storefront's present rule decides when a subscription is made; a subscription's copy decides nothing. */
