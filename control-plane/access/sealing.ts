@@ -2,11 +2,10 @@
  * Secrets at rest: with a key they are stored encrypted (AES-256-GCM), bound to the document that they belong to.
  * Without one they are stored as they are, which is for trying things out.
  */
-import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
+import { decrypt, encrypt } from './aes-gcm.ts'
 
 const VERSION = 'sealed.v1'
-const IV_BYTES = 12
-const TAG_BYTES = 16
 
 export interface Sealing {
   /** @param owner the document's `_id`: the secret opens nowhere else. */
@@ -41,10 +40,7 @@ export const createSealing = (keys: string | undefined): Sealing => {
     keyId: first?.id ?? 'plain',
     seal: (text, owner) => {
       if (!first) return text
-      const iv = randomBytes(IV_BYTES)
-      const cipher = createCipheriv('aes-256-gcm', first.bytes, iv).setAAD(Buffer.from(owner))
-      const sealed = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()])
-      return [VERSION, first.id, Buffer.concat([iv, cipher.getAuthTag(), sealed]).toString('base64')].join(':')
+      return [VERSION, first.id, encrypt(first.bytes, text, owner)].join(':')
     },
     open: (stored, owner) => {
       const [version, id, data] = stored.split(':')

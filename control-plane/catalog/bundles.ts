@@ -2,6 +2,7 @@
  * Bundles, in versions. A bundle's document is its newest version; before it moves on, the version it leaves is
  * stored under an id derived from it. Subscriptions carry their own copy of the terms, so nobody's change.
  */
+
 import type { Entitlement } from '../../common/entitlements/model.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
@@ -11,6 +12,7 @@ import { type Services, tenantNow } from '../services.ts'
 import type { New } from '../storage/storage.ts'
 import { insertOrGet, update } from '../storage/update.ts'
 import { claimKinds } from './entitlement-kinds.ts'
+import { storefrontNamed } from './storefronts.ts'
 
 export interface BundleInput {
   name: string
@@ -40,8 +42,7 @@ const saleTermsOf = ({ onSale, onePerCustomer }: SaleTerms): Partial<Pick<Bundle
 export const editionOf = ({ edition, version }: Pick<Bundle, 'edition' | 'version'>): number => edition ?? version
 
 const checkCurrency = async (services: Services, tenantId: string, storefrontId: string, input: BundleInput): Promise<void> => {
-  const storefront = await services.storage.storefronts.find(keys.storefront(tenantId, storefrontId))
-  if (!storefront) throw fieldError('unknown_reference', 'storefrontId', `there is no storefront ${JSON.stringify(storefrontId)}`)
+  const storefront = await storefrontNamed(services, tenantId, storefrontId)
   if (storefront.currency !== input.pricing.currency) {
     throw fieldError('invalid_request', 'pricing.currency', `must be ${storefront.currency}, the currency of the storefront`)
   }

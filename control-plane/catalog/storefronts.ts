@@ -79,6 +79,13 @@ export const changeStorefront = (
     return { ...storefront, ...routing, ...defined(change), billing: { ...storefront.billing, ...change.billing } }
   })
 
+/** The storefront that a caller's `storefrontId` names. @throws AppError `unknown_reference`. */
+export const storefrontNamed = async ({ storage }: Pick<Services, 'storage'>, tenantId: string, storefrontId: string): Promise<Storefront> => {
+  const storefront = await storage.storefronts.find(keys.storefront(tenantId, storefrontId))
+  if (!storefront) throw fieldError('unknown_reference', 'storefrontId', `there is no storefront ${JSON.stringify(storefrontId)}`)
+  return storefront
+}
+
 /** @throws AppError `unknown_reference`. */
 export const knownStorefronts = async ({ storage }: Services, tenantId: string, ids: string[]): Promise<string[]> => {
   for (const [n, id] of ids.entries())

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto'
 import { defined } from '../../common/defined.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
+import { storefrontNamed } from '../catalog/storefronts.ts'
 import { publishEntitlements } from '../entitlements/publish-entitlements.ts'
 import { keys } from '../keys.ts'
 import type { Customer, PaymentMethod } from '../schemas/customer.ts'
@@ -53,8 +54,7 @@ export const getCustomer = async ({ storage }: Services, id: string): Promise<Cu
 /** @throws AppError `unknown_reference` or `already_exists`. */
 export const createCustomer = async (services: Services, tenant: Tenant, storefrontId: string, id: string, input: CustomerInput): Promise<Customer> => {
   refusePseudonym('id', id)
-  const storefront = await services.storage.storefronts.find(keys.storefront(tenant.tenantId, storefrontId))
-  if (!storefront) throw fieldError('unknown_reference', 'storefrontId', `there is no storefront ${JSON.stringify(storefrontId)}`)
+  await storefrontNamed(services, tenant.tenantId, storefrontId)
   const created = await services.storage.customers.insert(newCustomer(services, tenant, storefrontId, id, input))
   return announceCustomer(services, tenant, created)
 }

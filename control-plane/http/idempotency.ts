@@ -11,6 +11,7 @@ import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } f
 import { ulid } from 'ulid'
 import { defined } from '../../common/defined.ts'
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
+import { decrypt, encrypt } from '../access/aes-gcm.ts'
 import type { IdempotencyRecord } from '../schemas/idempotency-record.ts'
 import type { Services } from '../services.ts'
 import { insertOrGet, update } from '../storage/update.ts'
@@ -53,27 +54,19 @@ const sha256 = (...parts: string[]): string => createHash('sha256').update(JSON.
 const sealingKey = (request: IdempotentRequest): Buffer =>
   Buffer.from(hkdfSync('sha256', `${request.secret}\n${request.key}`, 'tollgate', 'idempotency answer', 32))
 
-const seal = (request: IdempotentRequest, answer: StoredAnswer): string => {
-  const iv = randomBytes(12)
-  const cipher = createCipheriv('aes-256-gcm', sealingKey(request), iv)
-  const sealed = Buffer.concat([cipher.update(JSON.stringify(answer)), cipher.final()])
-  return Buffer.concat([iv, cipher.getAuthTag(), sealed]).toString('base64')
-}
+const seal = (request: IdempotentRequest, answer: StoredAnswer): string => encrypt(sealingKey(request), JSON.stringify(answer))
 
 const unseal = (request: IdempotentRequest, text: string): StoredAnswer => {
-  const bytes = Buffer.from(text, 'base64')
-  const decipher = createDecipheriv('aes-256-gcm', sealingKey(request), bytes.subarray(0, 12))
-  decipher.setAuthTag(bytes.subarray(12, 28))
-  let opened: Buffer
+  let opened: string
   try {
-    opened = Buffer.concat([decipher.update(bytes.subarray(28)), decipher.final()])
+    opened = decrypt(sealingKey(request), text)
   } catch (error) {
     // A platform key that was changed since: the caller is the same, and its key is not.
     const why =
       'this Idempotency-Key was used with an API key that has changed since, and the stored answer cannot be read with the current one; use a new Idempotency-Key'
     throw new AppError('idempotency_key_reused', why, [], { cause: error })
   }
-  return JSON.parse(opened.toString()) as StoredAnswer
+  return JSON.parse(opened) as StoredAnswer
 }
 
 /**

@@ -2,6 +2,7 @@
 import { defined } from '../../common/defined.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { formatMoney } from '../../common/money.ts'
+import { storefrontNamed } from '../catalog/storefronts.ts'
 import { customerFor, methodNamed } from '../customers/customers.ts'
 import { keys } from '../keys.ts'
 import type { Payment } from '../schemas/payment.ts'
@@ -23,13 +24,12 @@ export const payOnce = async (
   input: OneTimeInput & { paymentMethod?: string | undefined },
 ): Promise<Payment> => {
   const { tenantId } = tenant
-  const { storefronts, customers, payments } = services.storage
+  const { customers, payments } = services.storage
   const { paymentMethod: named, ...order } = input
   // A repeat goes on with what it made: what would be refused by now was not then.
   const made = await payments.find(keys.payment(tenantId, id))
   if (made) return collectPayment(services, tenant, made)
-  const storefront = await storefronts.find(keys.storefront(tenantId, input.storefrontId))
-  if (!storefront) throw fieldError('unknown_reference', 'storefrontId', `there is no storefront ${JSON.stringify(input.storefrontId)}`)
+  const storefront = await storefrontNamed(services, tenantId, input.storefrontId)
   if (input.currency !== storefront.currency) throw fieldError('invalid_request', 'currency', `must be ${storefront.currency}, the currency of the storefront`)
   const known = await customers.find(keys.customer(tenantId, input.storefrontId, input.customerId))
   const method = named === undefined ? known?.paymentMethods[0] : methodNamed(tenant, storefront, known, named)

@@ -10,6 +10,7 @@ import { table } from '../../common/table.ts'
 import { paymentIdOf } from '../billing/bills.ts'
 import { anchorFrom } from '../billing/periods.ts'
 import { checkOnSale } from '../catalog/bundles.ts'
+import { storefrontNamed } from '../catalog/storefronts.ts'
 import { claimForSubscription } from '../customers/claim.ts'
 import { methodNamed } from '../customers/customers.ts'
 import { checkSetFits } from '../entitlements/check-set-fits.ts'
@@ -83,9 +84,8 @@ export const createSubscription = async (services: Services, tenant: Tenant, id:
 const make = async (services: Services, tenant: Tenant, id: string, input: SubscriptionInput): Promise<Subscription> => {
   const { tenantId } = tenant
   const { storefrontId, customerId, quantity = 1 } = input
-  const { storefronts, bundles, subscriptions } = services.storage
-  const storefront = await storefronts.find(keys.storefront(tenantId, storefrontId))
-  if (!storefront) throw fieldError('unknown_reference', 'storefrontId', `there is no storefront ${JSON.stringify(storefrontId)}`)
+  const { bundles, subscriptions } = services.storage
+  const storefront = await storefrontNamed(services, tenantId, storefrontId)
   const bundle = await bundles.find(keys.bundle(tenantId, storefrontId, input.bundleId))
   if (!bundle) throw fieldError('unknown_reference', 'bundleId', `the storefront has no bundle ${JSON.stringify(input.bundleId)}`)
   checkOnSale(bundle)

@@ -1,5 +1,4 @@
-import { fieldError } from '../../../common/errors.ts'
-import { keys } from '../../keys.ts'
+import { storefrontNamed } from '../../catalog/storefronts.ts'
 import { simulateRouting } from '../../payments/routing/simulate-routing.ts'
 import { amountMinor, country, currency, id, paymentMethodType, z } from '../fields.ts'
 import { route } from '../route.ts'
@@ -42,8 +41,7 @@ export const routingRoutes = [
       behindOpenCircuit: z.array(z.string()).openapi({ description: 'Accounts that would be tried if their circuit were closed.' }),
     }),
     handle: async ({ services, tenant, body, newId }) => {
-      const storefront = await services.storage.storefronts.find(keys.storefront(tenant.tenantId, body.storefrontId))
-      if (!storefront) throw fieldError('unknown_reference', 'storefrontId', `there is no storefront ${JSON.stringify(body.storefrontId)}`)
+      const storefront = await storefrontNamed(services, tenant.tenantId, body.storefrontId)
       const { amount, ...rest } = body
       const question = { ...rest, amountMinor: amount, paymentId: body.paymentId ?? newId('pay') }
       const { route: found, behindOpenCircuit, accounts } = await simulateRouting(services, tenant, storefront, question)
