@@ -3,6 +3,8 @@
  * that, and `at_<account>` limits its effects to one account: `pm_decline_issuer_soft_at_stripe`. One word says what
  * becomes of the charge; others say what follows from it later, and a token may carry several of them.
  */
+import { DAY_MS, HOUR_MS } from '../common/durations.ts'
+
 const declineClasses = ['technical', 'issuer_soft', 'funds', 'action_required', 'credential', 'hard', 'config'] as const
 type DeclineClass = (typeof declineClasses)[number]
 
@@ -47,9 +49,6 @@ export const actsLate = (token: string, account: string): boolean => token.inclu
 
 /** The money is held, and cannot be taken. */
 export const captureFails = (token: string, account: string): boolean => token.includes('capture_fails') && applies(token, account)
-
-const HOUR_MS = 3_600_000
-const DAY_MS = 24 * HOUR_MS
 
 /** What becomes of the charge's refunds. All parts absent: each is made at once, for good. Times are of the tenant's test clock. */
 export interface RefundBehaviour {

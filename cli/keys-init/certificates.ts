@@ -21,12 +21,11 @@ cryptoProvider.set(webcrypto as never)
 
 /** P-256: what every TLS of MongoDB and NATS takes. */
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
-const DAY_MS = 86_400_000
 const CA_DAYS = 3_650
 /** The longest validity that browsers used to accept. To renew a certificate, remove its files and run the command again. */
 const SERVER_DAYS = 825
 /** A server's clock may be a little behind. */
-const BEFORE_MS = 3_600_000
+const BEFORE_MS = HOUR_MS
 
 export interface Pair {
   certificate: string

@@ -97,7 +97,7 @@ export const rotateApiKey = async (
     storefronts: old.storefronts,
     expiresAt: old.expiresAt,
   })
-  const until = new Date(services.clock.nowMs() + overlapHours * 3_600_000)
+  const until = new Date(services.clock.nowMs() + overlapHours * HOUR_MS)
   await update(apiKeys, old._id, (latest) =>
     latest.revokedAt || (latest.expiresAt && latest.expiresAt <= until) ? undefined : { ...latest, expiresAt: until },
   )
@@ -105,7 +105,7 @@ export const rotateApiKey = async (
 }
 
 /** So often it is noted that a key is used. */
-const NOTED_EVERY_MS = 3_600_000
+const NOTED_EVERY_MS = HOUR_MS
 
 const beingNoted = new Set<string>()
 

@@ -2,7 +2,9 @@
  * Appends to tenants' audit logs. Entries that come while a block is being stored are the next block together; of two control
  * planes that append at the same moment the insert of a block's own number lets one go first. Nothing is ever replaced.
  */
+
 import { LRUCache } from 'lru-cache'
+import { DAY_MS } from '../../common/durations.ts'
 import { isAppError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { AuditBlock } from '../schemas/audit-block.ts'
@@ -19,7 +21,6 @@ const MAX_BYTES = 256 * 1024
 const MAX_TRIES = 50
 /** Whose newest block is remembered; another's is looked for. */
 const MAX_TENANTS = 10_000
-const DAY_MS = 86_400_000
 
 export interface AuditTrail {
   /** Resolves when the entry is stored. @throws AppError `unavailable`. */

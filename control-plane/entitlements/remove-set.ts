@@ -10,7 +10,7 @@ import { insertOrGet, update } from '../storage/update.ts'
 import { removalOf, toEntitlementSet } from './publish-entitlements.ts'
 
 /** Longer than a sidecar is away without anybody's looking: one that comes back within it hears of the removal. */
-const KEPT_IN_FEED_MS = 24 * 3_600_000
+const KEPT_IN_FEED_MS = DAY_MS
 
 /** The last revision is known to be used before anything of it is gone. */
 const bury = async ({ storage, clock }: Services, customer: CustomerKey, lastRevision: number): Promise<void> => {

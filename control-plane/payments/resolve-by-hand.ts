@@ -1,4 +1,5 @@
 /** An operator says what became of an attempt, or a refund, that no provider answers for. Kept with it: who, when and why. */
+import { DAY_MS } from '../../common/durations.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { Attempt, DeclineClass, Payment, Refund } from '../schemas/payment.ts'
@@ -36,7 +37,7 @@ const outcomeOf = ({ outcome, declineClass, pspReference }: Decision, known: str
 }
 
 /** An attempt that has been pending for so long may never come to its end. */
-const PENDING_FOR_MS = 3 * 24 * 3_600_000
+const PENDING_FOR_MS = 3 * DAY_MS
 
 const hasAnswered = (status: string) =>
   new AppError('not_allowed_in_state', `Tollgate asked the provider once more, and it says ${status}: that outcome is now recorded`)

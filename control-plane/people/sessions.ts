@@ -2,7 +2,9 @@
  * Sessions of people in a browser: a cookie that scripts cannot read, and a token that only scripts of the same origin can, which
  * every change has to show.
  */
+
 import { createHmac, randomBytes } from 'node:crypto'
+import { HOUR_MS } from '../../common/durations.ts'
 import { AppError, isAppError } from '../../common/errors.ts'
 import type { Caller } from '../access/caller.ts'
 import { permissionsOf } from '../access/roles.ts'
@@ -13,9 +15,9 @@ import type { Services } from '../services.ts'
 import { removeForGood } from '../storage/remove.ts'
 
 /** A working day: then they sign in again, whatever they do. */
-export const SESSION_MS = 12 * 3_600_000
+export const SESSION_MS = 12 * HOUR_MS
 /** Nobody has been there for so long. */
-const IDLE_MS = 3_600_000
+const IDLE_MS = HOUR_MS
 const NOTED_EVERY_MS = 5 * 60_000
 
 /** A session's token: whose it is, and 256 random bits. */

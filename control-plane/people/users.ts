@@ -14,7 +14,7 @@ import type { Services } from '../services.ts'
 import { update } from '../storage/update.ts'
 
 /** An invitation is read within a few days, or made anew. */
-const INVITATION_MS = 7 * 86_400_000
+const INVITATION_MS = 7 * DAY_MS
 
 export interface UserInput {
   email: string

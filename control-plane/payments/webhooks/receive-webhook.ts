@@ -16,7 +16,6 @@ import { openAccount } from '../routing/load-route.ts'
 
 /** Longer than any provider sends an event again, so that none is applied twice; and they may name payers. */
 const KEPT_DAYS = 30
-const DAY_MS = 86_400_000
 
 const read = (psp: Psp, request: WebhookRequest): PspEvent[] => {
   try {

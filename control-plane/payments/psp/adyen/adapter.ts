@@ -7,7 +7,9 @@
  * Adyen cannot be asked about a payment by our reference: the same request under the same key brings the first one's
  * outcome (https://docs.adyen.com/development-resources/api-idempotency: for at least 7 days), and webhooks do.
  */
+
 import type { Client as AdyenClient, EnvironmentEnum } from '@adyen/api-library'
+import { DAY_MS } from '../../../../common/durations.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
 import { createTransport } from '../../../outgoing-http.ts'
@@ -32,7 +34,7 @@ const credentials = z
     path: ['liveEndpointUrlPrefix'],
   })
 
-const IDEMPOTENCY_MS = 7 * 24 * 3_600_000
+const IDEMPOTENCY_MS = 7 * DAY_MS
 
 /** 0.9 s to load, so only when somebody has an account there. */
 const loadLibrary = async () => (await import('@adyen/api-library')).default

@@ -5,10 +5,12 @@
  *
  * The library knows one base URL for the whole process, so ours is set where it keeps it.
  */
+
 import { CardToken, InvalidWebhookSignatureError, MercadoPagoConfig, Payment, PaymentRefund, WebhookSignatureValidator } from 'mercadopago'
 import { AppConfig } from 'mercadopago/dist/utils/config/index.js'
 import { MercadoPagoError, MPConnectionError } from 'mercadopago/dist/utils/errors/index.js'
 import type { Clock } from '../../../../common/clock.ts'
+import { DAY_MS } from '../../../../common/durations.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
 import { boundedOptions } from '../../../outgoing-http.ts'
@@ -32,7 +34,7 @@ import {
 
 const credentials = z.strictObject({ accessToken: z.string('is needed: the access token of the application').min(1) })
 
-const IDEMPOTENCY_MS = 24 * 3_600_000
+const IDEMPOTENCY_MS = DAY_MS
 /** As for Stripe; MercadoPago sends events again for days, each time signed anew. */
 const WEBHOOK_TOLERANCE_S = 300
 

@@ -7,8 +7,10 @@
  * a repeated PayPal-Request-Id with the first one's outcome for 6 hours, and refuses a second payment of an invoice id
  * for good. It cannot be asked about an order by our reference.
  */
+
 import { ApiError, CheckoutPaymentIntent, Client, Environment, OrdersController, PatchOp, PaymentsController } from '@paypal/paypal-server-sdk'
 import type { Clock } from '../../../../common/clock.ts'
+import { HOUR_MS } from '../../../../common/durations.ts'
 import { AppError, isAppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
 import { createTransport } from '../../../outgoing-http.ts'
@@ -29,7 +31,7 @@ const credentials = z.strictObject({
   environment: z.enum(['sandbox', 'live']).default('sandbox'),
 })
 
-const IDEMPOTENCY_MS = 6 * 3_600_000
+const IDEMPOTENCY_MS = 6 * HOUR_MS
 const WHOLE = 'return=representation'
 
 const errorBody = z.object({ name: z.string().optional(), details: z.array(z.object({ issue: z.string() })).optional() })

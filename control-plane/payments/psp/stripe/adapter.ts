@@ -6,8 +6,10 @@
  * https://docs.stripe.com/api/payment_intents, https://docs.stripe.com/api/refunds, https://docs.stripe.com/webhooks,
  * https://docs.stripe.com/api/idempotent_requests (keys are kept for at least 24 hours).
  */
+
 import Stripe from 'stripe'
 import type { Clock } from '../../../../common/clock.ts'
+import { HOUR_MS } from '../../../../common/durations.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { z } from '../../../../common/zod.ts'
 import { createTransport } from '../../../outgoing-http.ts'
@@ -23,7 +25,6 @@ import { classOf, REFERENCE, toEvent, toOutcome, toRefundOutcome } from './mappi
 
 const credentials = z.strictObject({ secretKey: z.string('is needed: the secret key of the Stripe account').min(1) })
 
-const HOUR_MS = 3_600_000
 const IDEMPOTENCY_MS = 24 * HOUR_MS
 /** https://docs.stripe.com/webhooks#replay-attacks */
 const WEBHOOK_TOLERANCE_S = 300
