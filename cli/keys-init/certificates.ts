@@ -16,6 +16,7 @@ import {
   X509Certificate,
   X509CertificateGenerator,
 } from '@peculiar/x509'
+import { DAY_MS, HOUR_MS } from '../../common/durations.ts'
 
 cryptoProvider.set(webcrypto as never)
 

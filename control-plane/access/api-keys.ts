@@ -1,4 +1,5 @@
 import { defined } from '../../common/defined.ts'
+import { HOUR_MS } from '../../common/durations.ts'
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
 import { knownStorefronts } from '../catalog/storefronts.ts'
 import { keys, PLATFORM } from '../keys.ts'

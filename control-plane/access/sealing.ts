@@ -47,10 +47,7 @@ export const createSealing = (keys: string | undefined): Sealing => {
       if (version !== VERSION || data === undefined) return stored
       const key = all.find((one) => one.id === id)
       if (!key) throw new Error('it was encrypted with a key that CREDENTIALS_KEY does not contain')
-      const bytes = Buffer.from(data, 'base64')
-      const decipher = createDecipheriv('aes-256-gcm', key.bytes, bytes.subarray(0, IV_BYTES)).setAAD(Buffer.from(owner))
-      decipher.setAuthTag(bytes.subarray(IV_BYTES, IV_BYTES + TAG_BYTES))
-      return Buffer.concat([decipher.update(bytes.subarray(IV_BYTES + TAG_BYTES)), decipher.final()]).toString('utf8')
+      return decrypt(key.bytes, data, owner)
     },
   }
 }

@@ -1,8 +1,7 @@
 /** When an overdue payment is retried. Whether a try makes sense at all is the payment machine's to say. */
+import { HOUR_MS } from '../../common/durations.ts'
 import type { BillingTerms } from '../schemas/storefront.ts'
 import type { Bill } from '../schemas/subscription.ts'
-
-const HOUR_MS = 3_600_000
 
 /** What retries are counted from. One that has not failed before fails now. */
 export const firstFailureOf = ({ failedAt }: Pick<Bill, 'failedAt'>, now: Date): Date => failedAt ?? now

@@ -1,5 +1,7 @@
 /** A customer is no more: its set goes, from storage, from the feed, and with that from every sidecar. */
+
 import { defined } from '../../common/defined.ts'
+import { DAY_MS } from '../../common/durations.ts'
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { keys } from '../keys.ts'
 import type { Tenant } from '../schemas/tenant.ts'

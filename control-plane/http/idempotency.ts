@@ -7,7 +7,7 @@
  * caller's own API key and idempotency key, neither of which is stored: an answer may show a secret once.
  */
 
-import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto'
+import { createHash, hkdfSync } from 'node:crypto'
 import { ulid } from 'ulid'
 import { defined } from '../../common/defined.ts'
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'

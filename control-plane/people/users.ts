@@ -2,6 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { defined } from '../../common/defined.ts'
+import { DAY_MS } from '../../common/durations.ts'
 import { AppError } from '../../common/errors.ts'
 import type { Caller } from '../access/caller.ts'
 import type { Permission } from '../access/permissions.ts'

@@ -6,7 +6,7 @@
  * version must not act on a document, because a field has got another meaning or a state is new to it, add a migration
  * here. Documents are then stored with the new `schemaVersion`, and an older control plane leaves them alone.
  *
- * decisions/0020-two-versions-side-by-side.md.
+ * docs/decisions/0020-two-versions-side-by-side.md.
  */
 import type { CollectionName } from './index.ts'
 

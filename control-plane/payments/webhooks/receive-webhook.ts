@@ -5,6 +5,7 @@
 
 import { RateLimiterMemory } from 'rate-limiter-flexible'
 import { defined } from '../../../common/defined.ts'
+import { DAY_MS } from '../../../common/durations.ts'
 import { AppError, isAppError } from '../../../common/errors.ts'
 import { keys } from '../../keys.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
