@@ -7,6 +7,7 @@ import { isAppError } from '../../common/errors.ts'
 import type { Attempt, Payment } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { attemptRepairTime, repairTime, type Services, tenantNow } from '../services.ts'
+import { nameOf, storeOutcome, unknown } from './attempt-outcome.ts'
 import { stoppedByErasure } from './erase-payment.ts'
 import { giveUpAttempt } from './give-up-attempt.ts'
 import { askForCapture, fail, recordOutcome, startAttempt } from './machine/attempts.ts'
@@ -14,8 +15,9 @@ import { methodsFor, nextAttempt, nextStep, type Step } from './machine/next-att
 import { makeRefunds } from './make-refunds.ts'
 import { methodsOf } from './methods-of.ts'
 import { storeNext } from './new-payment.ts'
-import { CustomerErased, loadAccounts, loadParties, openAccount, routeOf } from './routing/load-route.ts'
-import { nameOf, sendCharge, storeOutcome, unknown } from './send-charge.ts'
+import { loadAccounts, openAccount } from './open-account.ts'
+import { CustomerErased, loadParties, routeOf } from './parties.ts'
+import { sendCharge } from './send-charge.ts'
 
 /** One attempt an account and a few lost races; more steps than this on one payment is a fault. */
 const MAX_STEPS = 200

@@ -9,11 +9,11 @@ import type { Attempt, Payment } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
+import { nameOf, storeOutcome, unknown } from './attempt-outcome.ts'
 import { recordGivenUp } from './machine/attempts.ts'
 import { waitingAttempt } from './machine/state.ts'
+import { openAccount } from './open-account.ts'
 import type { ChargeOutcome } from './psp/psp.ts'
-import { openAccount } from './routing/load-route.ts'
-import { nameOf, storeOutcome, unknown } from './send-charge.ts'
 
 interface Why {
   /** In a sentence, for the payment's `failure`. */

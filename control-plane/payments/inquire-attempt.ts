@@ -1,16 +1,16 @@
 /** Finding out what became of an attempt that has no final outcome. */
-import { AppError, isAppError } from '../../common/errors.ts'
-import { keys } from '../keys.ts'
+import { isAppError } from '../../common/errors.ts'
 import type { Attempt, Payment } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { attemptRepairTime, repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
-import { claimForSending, isWatched, recordInquiry, recordNeverArrived, recordOutcome, recordWatched } from './machine/attempts.ts'
-import { isOpen } from './machine/state.ts'
+import { nameOf, storeOutcome, unknown } from './attempt-outcome.ts'
+import { claimForSending, recordInquiry, recordNeverArrived, recordOutcome, recordWatched } from './machine/attempts.ts'
+import { openAccount } from './open-account.ts'
+import { loadParties } from './parties.ts'
 import type { Opened } from './psp/directory.ts'
 import type { ChargeOutcome, InquiryOutcome, Psp } from './psp/psp.ts'
-import { loadParties, openAccount } from './routing/load-route.ts'
-import { nameOf, sendCharge, storeOutcome, unknown } from './send-charge.ts'
+import { sendCharge } from './send-charge.ts'
 
 /** Whether the same charge, sent again, can only bring the first one's outcome. */
 const maySendAgain = (found: InquiryOutcome, psp: Psp, attempt: Attempt, now: Date): boolean =>
@@ -104,28 +104,4 @@ export const lookForLateMoney = async (services: Services, tenant: Tenant, payme
     (latest) => recordWatched(latest, attempt.id, tenantNow(services, tenant), repairTime(services)),
     payment,
   )
-}
-
-/**
- * The customer has come back from where they had to act: what they bring is handed to the provider, and what became of
- * the attempt is asked for at once.
- * @param check of the payment before the provider is told: what the provider says is stored whatever happens meanwhile.
- * @throws AppError `not_found`; what `check` throws.
- */
-export const completeAttempt = async (
-  services: Services,
-  tenant: Tenant,
-  paymentId: string,
-  attemptId: string,
-  check: (payment: Payment) => void,
-  details: Record<string, string>,
-): Promise<Payment> => {
-  const payment = await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId))
-  check(payment)
-  const attempt = payment.attempts.find(({ id }) => id === attemptId)
-  if (!attempt) throw new AppError('not_found', 'the payment has no such attempt')
-  if (!isOpen(attempt) && !isWatched(attempt)) return payment
-  const opened = await openAccount(services, tenant, attempt.account)
-  const outcome = 'psp' in opened ? await opened.psp.complete(nameOf(payment, attempt), details) : unknown('account_unusable')
-  return storeOutcome(services, tenant, payment, attempt.id, outcome)
 }

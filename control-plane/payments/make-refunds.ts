@@ -3,10 +3,10 @@ import type { Payment, Refund } from '../schemas/payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
+import { nameOf, unknown } from './attempt-outcome.ts'
 import { dueRefund, isBeyond, markAsked, recordRefund, refundReference } from './machine/refunds.ts'
+import { openAccount } from './open-account.ts'
 import type { Psp, RefundOutcome, RefundRequest } from './psp/psp.ts'
-import { openAccount } from './routing/load-route.ts'
-import { nameOf, unknown } from './send-charge.ts'
 
 /** The refund is made, or asked about where making it again might give the money back twice. */
 const refundOrInquire = async (psp: Psp, refund: Refund, request: RefundRequest, now: Date): Promise<RefundOutcome> => {

@@ -6,10 +6,10 @@ import type { Attempt, DeclineClass, Payment, Refund } from '../schemas/payment.
 import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
+import { nameOf, storeOutcome } from './attempt-outcome.ts'
 import { type OperatorDecision, resolveByOperator } from './machine/attempts.ts'
 import { recordRefund, refundReference } from './machine/refunds.ts'
-import { openAccount } from './routing/load-route.ts'
-import { nameOf, storeOutcome } from './send-charge.ts'
+import { openAccount } from './open-account.ts'
 
 export interface Decision {
   outcome: 'succeeded' | 'declined' | 'not_sent'

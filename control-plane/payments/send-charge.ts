@@ -1,31 +1,10 @@
-/** A single attempt and its PSP: what it is called there, how it is sent, and how what became of it is stored. */
+/** Sends the charge of an attempt to its provider. */
 import type { Attempt, Payment } from '../schemas/payment.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import { repairTime, type Services, tenantNow } from '../services.ts'
-import { update } from '../storage/update.ts'
-import { recordOutcome } from './machine/attempts.ts'
 import { methodsOf } from './methods-of.ts'
+import type { PaymentParties } from './parties.ts'
 import type { Opened } from './psp/directory.ts'
-import type { ChargeName, ChargeOutcome } from './psp/psp.ts'
-import type { PaymentParties } from './routing/load-route.ts'
+import type { ChargeOutcome } from './psp/psp.ts'
 import { tokenFor } from './routing/route-payment.ts'
-
-export const unknown = (pspCode: string) => ({ status: 'unknown', pspCode }) as const
-
-export const nameOf = (payment: Payment, attempt: Attempt): ChargeName => ({
-  reference: attempt.id,
-  pspReference: attempt.pspReference,
-  amountMinor: attempt.amountMinor ?? payment.amountMinor,
-  currency: payment.currency,
-})
-
-export const storeOutcome = (services: Services, tenant: Tenant, payment: Payment, attemptId: string, outcome: ChargeOutcome): Promise<Payment> =>
-  update(
-    services.storage.payments,
-    payment._id,
-    (latest) => recordOutcome(latest, attemptId, outcome, tenantNow(services, tenant), repairTime(services)),
-    payment,
-  )
 
 /** Renewals are made without the customer; what somebody asks for is made with them. */
 const isOffSession = ({ subscriptionId, seq, onSession }: Payment): boolean => Boolean(subscriptionId) && !(onSession ?? seq === 0)

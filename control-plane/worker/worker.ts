@@ -13,8 +13,8 @@ import { isAppError } from '../../common/errors.ts'
 import { removeExpiredBlocks } from '../audit/expire.ts'
 import type { Services } from '../services.ts'
 import { every } from '../storage/every.ts'
+import { doWork, type Repairable, repairable } from '../work/do-work.ts'
 import { atOnce } from './at-once.ts'
-import { doWork, type Repairable, repairable } from './work.ts'
 
 /** Bounds what one look holds in memory; the next look follows at once while there is more. */
 const BATCH = 200

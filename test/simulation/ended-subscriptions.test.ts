@@ -16,7 +16,7 @@ import type { Services } from '../../control-plane/services.ts'
 import { all } from '../../control-plane/storage/every.ts'
 import { cancelSubscription, changeSubscription, pauseSubscription, resumeSubscription } from '../../control-plane/subscriptions/change-subscription.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
-import { moveTestClock } from '../../control-plane/worker/move-test-clock.ts'
+import { moveTestClock } from '../../control-plane/work/move-test-clock.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { Killed, type Laboratory, openLaboratory, storefront } from './laboratory.ts'
 

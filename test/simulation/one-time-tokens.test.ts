@@ -1,8 +1,8 @@
 /** Payments that are made with a token alone: it stays with the payment, for as long as anything may be sent with it. */
 import test from 'ava'
+import { resumePayment } from '../../control-plane/engine/advance-payment.ts'
 import { keys } from '../../control-plane/keys.ts'
 import { payOnce } from '../../control-plane/payments/one-time-payment.ts'
-import { resumePayment } from '../../control-plane/subscriptions/resume-payment.ts'
 import { openLaboratory, storefront } from './laboratory.ts'
 
 const withFallback = { ...storefront, routing: { ...storefront.routing, fallback: ['b'] } }

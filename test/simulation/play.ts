@@ -8,13 +8,14 @@ import { deriveGrants } from '../../common/entitlements/derive.ts'
 import type { EntitlementSet } from '../../common/entitlements/model.ts'
 import { isAppError } from '../../common/errors.ts'
 import { createBundle } from '../../control-plane/catalog/bundles.ts'
+import { resumePayment } from '../../control-plane/engine/advance-payment.ts'
+import { advanceSubscription } from '../../control-plane/engine/advance-subscription.ts'
 import { accessOfSubscription } from '../../control-plane/entitlements/subscription-access.ts'
 import { keys } from '../../control-plane/keys.ts'
 import { openAttempt } from '../../control-plane/payments/machine/state.ts'
-import { refundPayment } from '../../control-plane/payments/one-time-payment.ts'
+import { refundPayment } from '../../control-plane/payments/refund-payment.ts'
 import type { Payment } from '../../control-plane/schemas/payment.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
-import { advanceSubscription } from '../../control-plane/subscriptions/advance-subscription.ts'
 import {
   cancelSubscription,
   changeSubscription,
@@ -25,8 +26,7 @@ import {
   resumeSubscription,
 } from '../../control-plane/subscriptions/change-subscription.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
-import { resumePayment } from '../../control-plane/subscriptions/resume-payment.ts'
-import { moveTestClock } from '../../control-plane/worker/move-test-clock.ts'
+import { moveTestClock } from '../../control-plane/work/move-test-clock.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { Killed, type Laboratory } from './laboratory.ts'
 import { Model, type Plan, Refused } from './model.ts'

@@ -7,7 +7,7 @@ import type { Feed } from '../../common/feed/feed.ts'
 import { collectionNames } from '../../control-plane/storage/documents.ts'
 import type { Storage } from '../../control-plane/storage/storage.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
-import { doWork } from '../../control-plane/worker/work.ts'
+import { doWork } from '../../control-plane/work/do-work.ts'
 import { createDailyBundle, openLaboratory, storefront } from './laboratory.ts'
 
 const HOUR_MS = 3_600_000

@@ -8,9 +8,10 @@
 import test from 'ava'
 import { isAppError } from '../../common/errors.ts'
 import { createBundle } from '../../control-plane/catalog/bundles.ts'
+import { resumePayment } from '../../control-plane/engine/advance-payment.ts'
 import { refundedMinor } from '../../control-plane/payments/machine/refunds.ts'
 import { openAttempt } from '../../control-plane/payments/machine/state.ts'
-import { refundPayment } from '../../control-plane/payments/one-time-payment.ts'
+import { refundPayment } from '../../control-plane/payments/refund-payment.ts'
 import type { Payment } from '../../control-plane/schemas/payment.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
 import { MAX_PAGE } from '../../control-plane/storage/storage.ts'
@@ -22,8 +23,7 @@ import {
   resumeSubscription,
 } from '../../control-plane/subscriptions/change-subscription.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
-import { resumePayment } from '../../control-plane/subscriptions/resume-payment.ts'
-import { moveTestClock } from '../../control-plane/worker/move-test-clock.ts'
+import { moveTestClock } from '../../control-plane/work/move-test-clock.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { openLaboratory } from './laboratory.ts'
 

@@ -13,10 +13,12 @@ import { deriveGrants } from '../../common/entitlements/derive.ts'
 import type { EntitlementSet } from '../../common/entitlements/model.ts'
 import { isAppError } from '../../common/errors.ts'
 import { createBundle, replaceBundle } from '../../control-plane/catalog/bundles.ts'
+import { resumePayment } from '../../control-plane/engine/advance-payment.ts'
 import { accessOfSubscription } from '../../control-plane/entitlements/subscription-access.ts'
 import { refundedMinor } from '../../control-plane/payments/machine/refunds.ts'
 import { openAttempt } from '../../control-plane/payments/machine/state.ts'
-import { payOnce, refundPayment } from '../../control-plane/payments/one-time-payment.ts'
+import { payOnce } from '../../control-plane/payments/one-time-payment.ts'
+import { refundPayment } from '../../control-plane/payments/refund-payment.ts'
 import type { Payment } from '../../control-plane/schemas/payment.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
 import {
@@ -29,8 +31,7 @@ import {
   resumeSubscription,
 } from '../../control-plane/subscriptions/change-subscription.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
-import { resumePayment } from '../../control-plane/subscriptions/resume-payment.ts'
-import { moveTestClock } from '../../control-plane/worker/move-test-clock.ts'
+import { moveTestClock } from '../../control-plane/work/move-test-clock.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { Killed, type Laboratory, openLaboratory } from './laboratory.ts'
 

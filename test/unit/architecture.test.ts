@@ -21,9 +21,20 @@ const allowed: [folder: string, imports: string[]][] = [
 ]
 
 /** Inside the control plane: http → capabilities → ports. Only compose.ts knows adapters. */
-const capabilities = ['access', 'audit', 'billing', 'catalog', 'customers', 'entitlements', 'payments', 'people', 'subscriptions', 'worker'].map(
-  (name) => `control-plane/${name}`,
-)
+const capabilities = [
+  'access',
+  'audit',
+  'billing',
+  'catalog',
+  'customers',
+  'entitlements',
+  'payments',
+  'people',
+  'subscriptions',
+  'engine',
+  'work',
+  'worker',
+].map((name) => `control-plane/${name}`)
 const ground = ['control-plane/schemas', 'control-plane/storage', 'control-plane/services.ts', 'control-plane/keys.ts']
 /** The two ports that stand with the capability that defines them. */
 const portsAbove = ['control-plane/services.ts control-plane/access/sealing.ts', 'control-plane/services.ts control-plane/payments/psp/directory.ts']
@@ -71,6 +82,32 @@ test('capabilities know nothing of HTTP, and schemas, storage and services nothi
         `${from} imports ${to}`,
       )
     }
+  }
+})
+
+/** Floors of the control plane, the ground first: a room imports rooms on floors below its own, and of its own floor. Those that end a customer or a tenant stand beside them. */
+const floors = [['billing'], ['payments', 'entitlements'], ['engine'], ['subscriptions'], ['work'], ['worker', 'http']]
+
+test('commands end in the engine, and nothing imports the worker but where processes are put together', (t) => {
+  const floorOf = (file: string): number => floors.findIndex((rooms) => rooms.some((room) => under(file, `control-plane/${room}`)))
+  for (const { from, to } of edges) {
+    if (under(to, 'control-plane/worker') && !under(from, 'control-plane/worker')) {
+      t.true(['control-plane/compose.ts', 'control-plane/confirm-clock.ts'].includes(from), `${from} imports ${to}`)
+    }
+    // The machine is pure, and belongs to all who decide by it.
+    if (under(to, 'control-plane/subscriptions/machine') || floorOf(to) < 0 || floorOf(from) < 0) continue
+    t.true(floorOf(to) <= floorOf(from), `${from} imports ${to}`)
+  }
+})
+
+test('what the machines decide, they decide from a document and a moment alone', (t) => {
+  const pure = ['control-plane/subscriptions/machine', 'control-plane/payments/machine', 'control-plane/billing', 'common/entitlements']
+  for (const { from, to } of edges) {
+    if (!pure.some((folder) => under(from, folder))) continue
+    t.false(
+      ['control-plane/storage', 'control-plane/services.ts', 'common/feed'].some((folder) => under(to, folder)),
+      `${from} imports ${to}`,
+    )
   }
 })
 

@@ -1,7 +1,7 @@
 import { localDate } from '../../../common/calendar.ts'
+import type { AdvancedSubscription } from '../../engine/advance-subscription.ts'
 import type { Payment } from '../../schemas/payment.ts'
 import { endReasons, type Subscription, subscriptionStatuses } from '../../schemas/subscription.ts'
-import type { AdvancedSubscription } from '../../subscriptions/advance-subscription.ts'
 import { nextPaymentOf } from '../../subscriptions/machine/next-payment.ts'
 import { instant, iso, isoOrNull, metadata, z } from '../fields.ts'
 import type { AnswerWith } from '../route.ts'

@@ -1,5 +1,5 @@
+import { readSubscription } from '../../engine/advance-subscription.ts'
 import { subscriptionStatuses } from '../../schemas/subscription.ts'
-import { readSubscription } from '../../subscriptions/advance-subscription.ts'
 import {
   type Command,
   cancelSubscription,

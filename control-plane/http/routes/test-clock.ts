@@ -1,6 +1,6 @@
 import { AppError } from '../../../common/errors.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
-import { moveTestClock } from '../../worker/move-test-clock.ts'
+import { moveTestClock } from '../../work/move-test-clock.ts'
 import { dateOrInstant, instant, iso, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { type AnswerWith, route } from '../route.ts'

@@ -1,7 +1,7 @@
+import { processWebhook } from '../../engine/process-webhook.ts'
 import { keys } from '../../keys.ts'
 import { replayEvent } from '../../payments/webhooks/receive-webhook.ts'
 import { type WebhookEvent, webhookStatuses } from '../../schemas/webhook-event.ts'
-import { processWebhook } from '../../worker/work.ts'
 import { id, instant, iso, isoOrNull, pageAnswer, pageOf, pageQuery, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, route } from '../route.ts'

@@ -1,5 +1,5 @@
+import { processWhileWaiting } from '../../engine/process-webhook.ts'
 import { receiveWebhook } from '../../payments/webhooks/receive-webhook.ts'
-import { processWhileWaiting } from '../../worker/work.ts'
 import { id, z } from '../fields.ts'
 import { route } from '../route.ts'
 

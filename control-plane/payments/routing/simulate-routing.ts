@@ -5,7 +5,7 @@ import type { PaymentMethod } from '../../schemas/customer.ts'
 import type { Storefront } from '../../schemas/storefront.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
 import type { Services } from '../../services.ts'
-import { loadAccounts } from './load-route.ts'
+import { loadAccounts } from '../open-account.ts'
 import { type Route, type Routed, routePayment } from './route-payment.ts'
 
 export interface SimulationQuestion {

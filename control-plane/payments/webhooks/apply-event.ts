@@ -12,8 +12,8 @@ import { update } from '../../storage/update.ts'
 import { paymentIdOfAttempt, recordOutcome } from '../machine/attempts.ts'
 import { recordDispute } from '../machine/disputes.ts'
 import { attemptIdOfRefund, recordRefund, refundNamed } from '../machine/refunds.ts'
+import { openAccount } from '../open-account.ts'
 import type { ChargeOutcome, DisputeFacts, RefundOutcome } from '../psp/psp.ts'
-import { openAccount } from '../routing/load-route.ts'
 
 export interface Applied {
   /** The payment that it is about, as it is then; the caller takes that further. */

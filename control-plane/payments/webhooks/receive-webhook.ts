@@ -12,8 +12,8 @@ import type { Tenant } from '../../schemas/tenant.ts'
 import type { WebhookEvent } from '../../schemas/webhook-event.ts'
 import { repairTime, type Services } from '../../services.ts'
 import { insertOrGet, update } from '../../storage/update.ts'
+import { openAccount } from '../open-account.ts'
 import type { Psp, PspEvent, WebhookRequest } from '../psp/psp.ts'
-import { openAccount } from '../routing/load-route.ts'
 
 /** Longer than any provider sends an event again, so that none is applied twice; and they may name payers. */
 const KEPT_DAYS = 30

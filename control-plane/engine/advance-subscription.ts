@@ -19,14 +19,14 @@ import type { Bill, Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
 import { insertOrGet, update } from '../storage/update.ts'
+import { afterDispute } from '../subscriptions/machine/after-dispute.ts'
+import { afterPayment } from '../subscriptions/machine/after-payment.ts'
+import { afterTime } from '../subscriptions/machine/after-time.ts'
+import { afterMoneyBack } from '../subscriptions/machine/money-back.ts'
+import { atRest, type Moment } from '../subscriptions/machine/state.ts'
+import { archiveEvents, isTimeToArchive } from './archive-events.ts'
 import { chargeableAt } from './charge-limits.ts'
-import { handOnEvents, isTimeToHandOn } from './hand-on-events.ts'
 import { checkInheritance, tellHeirs } from './inherit-credit.ts'
-import { afterDispute } from './machine/after-dispute.ts'
-import { afterPayment } from './machine/after-payment.ts'
-import { afterTime } from './machine/after-time.ts'
-import { afterMoneyBack } from './machine/money-back.ts'
-import { atRest, type Moment } from './machine/state.ts'
 
 /** Ten years of days in one catch-up, and some lost races; more steps on one subscription is a fault. */
 const MAX_STEPS = 10_000
@@ -135,8 +135,8 @@ const rest = async (services: Services, tenant: Tenant, subscription: Subscripti
   if (!subscription.repairAt) return { subscription, entitlementRevision }
   // Later, when the feed is back; and after others whose time has come.
   if (!published) return { subscription: await subscriptions.replace({ ...subscription, repairAt: repairTime(services) }), entitlementRevision }
-  if (!isTimeToHandOn(subscription)) return { subscription: await subscriptions.replace(atRest(subscription)), entitlementRevision }
-  return { subscription: await subscriptions.replace(atRest(await handOnEvents(services, subscription))), entitlementRevision }
+  if (!isTimeToArchive(subscription)) return { subscription: await subscriptions.replace(atRest(subscription)), entitlementRevision }
+  return { subscription: await subscriptions.replace(atRest(await archiveEvents(services, subscription))), entitlementRevision }
 }
 
 /** Only what was looked at has been seen: what has become of it since keeps its reminder. */

@@ -7,10 +7,10 @@ import { insertOrGet } from '../storage/update.ts'
 /** Large enough that handing on is rare, small enough that a subscription is quick to write. */
 const CHUNK = 40
 
-export const isTimeToHandOn = ({ events }: Subscription): boolean => events.length >= CHUNK
+export const isTimeToArchive = ({ events }: Subscription): boolean => events.length >= CHUNK
 
 /** Stores the oldest chunk, under an id that a repeat computes again. @returns the subscription without it, not stored. */
-export const handOnEvents = async (services: Services, subscription: Subscription): Promise<Subscription> => {
+export const archiveEvents = async (services: Services, subscription: Subscription): Promise<Subscription> => {
   const { tenantId, id: subscriptionId } = subscription
   const events = subscription.events.slice(0, CHUNK)
   const [first] = events

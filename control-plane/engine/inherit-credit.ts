@@ -14,9 +14,9 @@ import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
-import { type Inheritance, inheritedFrom, reconciled } from './machine/money-back.ts'
-import { changed, type Moment } from './machine/state.ts'
-import { isFinal } from './machine/transitions.ts'
+import { type Inheritance, inheritedFrom, reconciled } from '../subscriptions/machine/money-back.ts'
+import { changed, type Moment } from '../subscriptions/machine/state.ts'
+import { isFinal } from '../subscriptions/machine/transitions.ts'
 
 type Moved = NonNullable<Subscription['creditMovedTo']>[number]
 

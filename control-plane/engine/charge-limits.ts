@@ -3,8 +3,8 @@
  * paid wherever it is routed.
  */
 import { keys } from '../keys.ts'
+import { loadAccounts, type StorefrontAccount } from '../payments/open-account.ts'
 import { smallestChargeMinor, stepMinor } from '../payments/psp/charge-limits.ts'
-import { loadAccounts, type StorefrontAccount } from '../payments/routing/load-route.ts'
 import { pspProviders } from '../schemas/psp-account.ts'
 import type { Storefront } from '../schemas/storefront.ts'
 import type { Subscription } from '../schemas/subscription.ts'

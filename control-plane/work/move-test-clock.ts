@@ -8,7 +8,7 @@ import { checkTestTime, mustNotBeEnding, setTestClock } from '../catalog/tenants
 import { keys } from '../keys.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import type { Services } from '../services.ts'
-import { doWork } from './work.ts'
+import { doWork } from './do-work.ts'
 
 const BATCH = 100
 

@@ -1,0 +1,24 @@
+/** What an attempt is called at its provider, and how its outcome is stored. */
+import type { Attempt, Payment } from '../schemas/payment.ts'
+import type { Tenant } from '../schemas/tenant.ts'
+import { repairTime, type Services, tenantNow } from '../services.ts'
+import { update } from '../storage/update.ts'
+import { recordOutcome } from './machine/attempts.ts'
+import type { ChargeName, ChargeOutcome } from './psp/psp.ts'
+
+export const unknown = (pspCode: string) => ({ status: 'unknown', pspCode }) as const
+
+export const nameOf = (payment: Payment, attempt: Attempt): ChargeName => ({
+  reference: attempt.id,
+  pspReference: attempt.pspReference,
+  amountMinor: attempt.amountMinor ?? payment.amountMinor,
+  currency: payment.currency,
+})
+
+export const storeOutcome = (services: Services, tenant: Tenant, payment: Payment, attemptId: string, outcome: ChargeOutcome): Promise<Payment> =>
+  update(
+    services.storage.payments,
+    payment._id,
+    (latest) => recordOutcome(latest, attemptId, outcome, tenantNow(services, tenant), repairTime(services)),
+    payment,
+  )
