@@ -137,16 +137,18 @@ export const createOpenId = (services: Services, allowPrivate: boolean): OpenId 
     const id = derivedId('usr', tenantId, issuer, claims.sub)
     const now = clock.now()
     const { role, storefronts } = fitting
-    const facts = defined({
+    const facts = {
       email: claims.email ?? claims.sub,
-      name: claims.name,
+      ...(claims.name === undefined ? {} : { name: claims.name }),
       role,
+      // Named even where there is none, so that a limit of before goes.
       storefronts,
       identity: { issuer, subject: claims.sub },
       lastSignInAt: now,
-    })
-    const made = await insertOrGet(storage.users, { _id: keys.user(tenantId, id), tenantId, id, status: 'active', createdAt: now, ...facts })
-    const user = made.lastSignInAt?.getTime() === now.getTime() ? made : await update(storage.users, made._id, (latest) => ({ ...latest, ...facts }), made)
+    }
+    const made = await insertOrGet(storage.users, defined({ _id: keys.user(tenantId, id), tenantId, id, status: 'active' as const, createdAt: now, ...facts }))
+    const user =
+      made.lastSignInAt?.getTime() === now.getTime() ? made : await update(storage.users, made._id, (latest) => defined({ ...latest, ...facts }), made)
     if (user.status === 'disabled') throw new AppError('forbidden', 'your account is disabled: ask an administrator of this tenant')
     return user
   }

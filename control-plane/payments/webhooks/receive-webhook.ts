@@ -108,7 +108,7 @@ export const replayEvent = async (
     const request = { headers: { 'webhook-id': stored.eventId }, query: {}, rawBody: stored.rawBody }
     const event = read(opened.psp, request).find(({ id }) => id === stored.eventId)
     if (!event) throw new AppError('not_allowed_in_state', 'the stored body no longer contains this event')
-    const { why: _, appliedAt: __, ...kept } = stored
+    const { why: _, appliedAt: __, charge: ___, refund: ____, dispute: _____, ...kept } = stored
     return { ...kept, ...partsOf(event), type: event.type, status: 'received', replays: (stored.replays ?? 0) + 1, repairAt: repairTime(services) }
   })
 }

@@ -87,7 +87,7 @@ const onNextTerms = (subscription: Subscription): Subscription => {
   const { scheduledChange, ...kept } = subscription
   if (!scheduledChange) return subscription
   if (isSameCycle(scheduledChange, subscription)) return { ...kept, ...scheduledChange }
-  return { ...kept, ...onTerms(subscription, scheduledChange, subscription.currentPeriod.end), quotaAnchor: fixedQuotaAnchor(subscription) }
+  return defined({ ...kept, ...onTerms(subscription, scheduledChange, subscription.currentPeriod.end), quotaAnchor: fixedQuotaAnchor(subscription) })
 }
 
 /** A free plan that cannot be left for want of a payment method goes on as it is: nobody loses it for having wished for more. */

@@ -54,10 +54,10 @@ const changeBeforeStart = (subscription: Subscription, terms: Terms, moment: Mom
 }
 
 /** Other terms from a moment on at which no paid period is left: the periods are counted anew from there. */
-export const onTerms = (subscription: Subscription, terms: Terms, from: Date): Terms & Pick<Subscription, 'anchor' | 'billingDay'> => {
+export const onTerms = (subscription: Subscription, terms: Terms, from: Date): Terms & { anchor: Date; billingDay: number | undefined } => {
   const billingDay = billingDayOn(subscription, terms)
-  const cycle = defined({ ...terms, billingDay })
-  return { ...cycle, anchor: anchorFrom({ ...cycle, timeZone: subscription.timeZone }, from) }
+  // A day that means nothing on the new terms is named as undefined, so that it replaces the old one.
+  return { ...terms, billingDay, anchor: anchorFrom(defined({ ...terms, billingDay, timeZone: subscription.timeZone }), from) }
 }
 
 const schedule = (subscription: Subscription, terms: Terms, moment: Moment): ChangedTerms => {
@@ -86,7 +86,7 @@ const draftOf = (subscription: Subscription, terms: Terms, now: Date): BillDraft
     const charge = planLine(terms, shareOfRest(subscription, price, currentPeriod, now), { start: now, end })
     return { ...common, period: { index, start, end, wholeStart, wholeEnd }, lines: [credit, charge] }
   }
-  const next = { ...subscription, ...onTerms(subscription, terms, now) }
+  const next: Subscription = defined({ ...subscription, ...onTerms(subscription, terms, now) })
   const { anchor } = next
   const period = periodFrom(next, now)
   const charge = planLine(terms, shareOfRest(subscription, price, period, now), period)
