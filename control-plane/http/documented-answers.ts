@@ -94,7 +94,7 @@ export const documentedAnswers = (registry: OpenAPIRegistry) => {
       headers: said('X-Request-Id'),
       ...(content ? { content } : {}),
     }),
-    ofRoute: (route: AnyRoute) => {
+    ofRoute: (route: AnyRoute, example: unknown) => {
       const { status, answer, gives, ifMatch } = route
       const hasRevision = answer !== undefined && (ifMatch === ofNewDocument || comparedWith(route) !== undefined)
       const names: HeaderName[] = [
@@ -104,7 +104,11 @@ export const documentedAnswers = (registry: OpenAPIRegistry) => {
         ...(takesIdempotencyKey(route) ? (['Idempotent-Replayed'] as const) : []),
         ...(isKeyed(route) ? (['RateLimit', 'RateLimit-Policy'] as const) : []),
       ]
-      const content = gives ? { [gives]: { schema: { type: 'string' as const } } } : answer ? { 'application/json': { schema: answer } } : undefined
+      const content = gives
+        ? { [gives]: { schema: { type: 'string' as const } } }
+        : answer
+          ? { 'application/json': { schema: answer, ...(example === undefined ? {} : { example }) } }
+          : undefined
       return {
         [status]: { description: 'Done.', headers: said(...names), ...(content ? { content } : {}) },
         ...failures(refusalsOf(route)),

@@ -2,6 +2,7 @@
 import { OpenAPIRegistry, OpenApiGeneratorV31, type RouteConfig } from '@asteasolutions/zod-to-openapi'
 import { type Permission, presetNames, presets } from '../access/permissions.ts'
 import { documentedAnswers } from './documented-answers.ts'
+import examples from './examples.json' with { type: 'json' }
 import { z } from './fields.ts'
 import { MAX_KEY_LENGTH } from './idempotency.ts'
 import { operationId } from './operation-id.ts'
@@ -27,7 +28,11 @@ const whoMay = (access: AccessRule): string => {
   return `Permission: ${access}. Roles that have it: platform, ${holders.join(', ')}.`
 }
 
-export const openApiDocument = (routes: readonly AnyRoute[]) => {
+/** A request and its answer for each operation, as a running Tollgate took and gave them: `npm run api:examples`. */
+const recorded: Record<string, { request?: unknown; answer?: unknown }> = examples
+
+/** @param withExamples false for comparisons: examples say nothing that a client relies on. */
+export const openApiDocument = (routes: readonly AnyRoute[], withExamples = true) => {
   const registry = new OpenAPIRegistry()
   const bearer = registry.registerComponent('securitySchemes', 'apiKey', { type: 'http', scheme: 'bearer' })
   const session = registry.registerComponent('securitySchemes', 'session', { type: 'apiKey', in: 'cookie', name: 'tollgate-session' })
@@ -53,6 +58,7 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
     const { method, path, summary, params, query, body, takes } = definition
     const needsKey = isKeyed(definition)
     const compared = comparedWith(definition)
+    const example = (withExamples && recorded[operationId(method, path)]) || {}
     const headers = z.object({
       ...(needsKey && definition.ofTenant !== false ? { 'x-tn': z.string().optional().openapi({ description: 'The tenant, for a platform key.' }) } : {}),
       ...(compared
@@ -94,9 +100,16 @@ export const openApiDocument = (routes: readonly AnyRoute[]) => {
         ...(query ? { query } : {}),
         headers,
         ...(takes ? { body: { required: true, content: { [takes]: { schema: { type: 'string' } } } } } : {}),
-        ...(body ? { body: { required: isNeeded(body), content: { 'application/json': { schema: body } } } } : {}),
+        ...(body
+          ? {
+              body: {
+                required: isNeeded(body),
+                content: { 'application/json': { schema: body, ...(example.request === undefined ? {} : { example: example.request }) } },
+              },
+            }
+          : {}),
       },
-      responses: answers.ofRoute(definition),
+      responses: answers.ofRoute(definition, example.answer),
     })
   }
   return new OpenApiGeneratorV31(registry.definitions).generateDocument({

@@ -8,7 +8,7 @@ import { breakingChanges } from './breaking-changes.ts'
 const released = new URL('../../control-plane/http/openapi.released.json', import.meta.url)
 
 await runCommand(async () => {
-  const present = JSON.stringify(openApiDocument(routes), undefined, 1)
+  const present = JSON.stringify(openApiDocument(routes, false), undefined, 1)
   if (process.argv[2] === 'release') {
     writeFileSync(released, `${present}\n`)
     return

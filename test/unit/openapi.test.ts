@@ -1,5 +1,6 @@
 /** What clients are made from: the OpenAPI document says everything that a call takes and is answered. */
 import test from 'ava'
+import examples from '../../control-plane/http/examples.json' with { type: 'json' }
 import { openApiDocument } from '../../control-plane/http/openapi.ts'
 import { operationId } from '../../control-plane/http/operation-id.ts'
 import { routes } from '../../control-plane/http/routes/index.ts'
@@ -13,7 +14,7 @@ interface Operation {
   tags?: string[]
   parameters?: { name: string; in: string }[]
   requestBody?: { required?: boolean }
-  responses: Record<string, { $ref?: string; headers?: Record<string, Header> }>
+  responses: Record<string, { $ref?: string; headers?: Record<string, Header>; content?: Record<string, { example?: unknown }> }>
 }
 
 const document = JSON.parse(JSON.stringify(openApiDocument(routes)))
@@ -112,4 +113,27 @@ test('it says with which codes', (t) => {
 test('nothing that has a name may be null: what may be says so where it is used', (t) => {
   for (const [name, { type }] of Object.entries(document.components.schemas as Record<string, { type?: string | string[] }>))
     t.false(Array.isArray(type) && type.includes('null'), name)
+})
+
+test('operations have examples, which are as their schemas say and show no secret', (t) => {
+  const text = JSON.stringify(examples)
+  t.notRegex(text, /(?:tgp|tg_live|tg_test)_[A-Za-z0-9]{8,}/)
+  const recorded = examples as Record<string, { request?: unknown; answer?: unknown }>
+  const names = operations.map(({ operation }) => operation.operationId)
+  for (const name of Object.keys(recorded)) t.true(names.includes(name), name)
+  let [requests, answers] = [0, 0]
+  for (const route of routes) {
+    const { request, answer } = recorded[operationId(route.method, route.path)] ?? {}
+    if (request !== undefined && route.body) {
+      requests += 1
+      t.true(route.body.safeParse(request).success, `${route.method} ${route.path}: request`)
+    }
+    if (answer !== undefined && route.answer) {
+      answers += 1
+      t.true(route.answer.safeParse(answer).success, `${route.method} ${route.path}: answer`)
+      const said = find(`${route.method} ${route.path}`).responses[route.status]?.content?.['application/json']
+      t.deepEqual(said?.example, answer)
+    }
+  }
+  t.true(requests > 30 && answers > 70, `${requests} requests, ${answers} answers`)
 })
