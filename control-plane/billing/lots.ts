@@ -17,11 +17,12 @@ export const ofPayment = (lots: readonly Lot[] | undefined, paymentId: string): 
 
 /** All of them, each payment once. */
 export const joined = (...all: (readonly Lot[] | undefined)[]): Lot[] => {
-  const byPayment = new Map<string, number>()
-  for (const { paymentId, amountMinor } of all.flatMap((lots) => lots ?? [])) {
-    if (amountMinor > 0) byPayment.set(paymentId, (byPayment.get(paymentId) ?? 0) + amountMinor)
+  const byPayment = new Map<string, Lot>()
+  for (const lot of all.flatMap((lots) => lots ?? [])) {
+    const amountMinor = (byPayment.get(lot.paymentId)?.amountMinor ?? 0) + lot.amountMinor
+    if (lot.amountMinor > 0) byPayment.set(lot.paymentId, { ...lot, amountMinor })
   }
-  const lots = [...byPayment].map(([paymentId, amountMinor]) => ({ paymentId, amountMinor }))
+  const lots = [...byPayment.values()]
   const [kept, beyond] = [lots.slice(-MAX_LOTS), sumOf(lots.slice(0, -MAX_LOTS))]
   return kept.map((lot, n) => (n === 0 ? { ...lot, amountMinor: lot.amountMinor + beyond } : lot))
 }

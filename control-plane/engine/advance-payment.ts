@@ -14,7 +14,8 @@ import { advanceSubscription } from './advance-subscription.ts'
 export const advancePayment = async (services: Services, tenant: Tenant, payment: Payment): Promise<Payment> => {
   if (!payment.subscriptionId) return collectPayment(services, tenant, await lookAtPayment(services, tenant, payment))
   const { lookedAt } = await advanceSubscription(services, tenant, payment.subscriptionId, { lookAt: payment })
-  return lookedAt ?? payment
+  // A lost race has made the engine forget it.
+  return lookedAt ?? services.storage.payments.get(payment._id)
 }
 
 /** As `advancePayment`, by its id. @throws AppError `not_found`. */

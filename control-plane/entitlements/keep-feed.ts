@@ -6,6 +6,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { defined } from '../../common/defined.ts'
+import { isAppError } from '../../common/errors.ts'
 import type { FeedKeeper, StorageMark } from '../../common/feed/feed.ts'
 import { installationOf, markOf } from '../catalog/installation.ts'
 import { keys } from '../keys.ts'
@@ -21,6 +22,8 @@ const WARN_EVERY_MS = 60_000
 const TELL_EVERY_MS = 5_000
 const RENEW_EVERY_MS = 3_000
 const STOP_WITHIN_MS = 1_000
+/** Longer than a claim lasts, so that a newer control plane can take the filling over. */
+const STAND_DOWN_MS = 30_000
 
 export interface FeedKeeping {
   /** Of the feed: 1 when readers may believe it, 0 while it is being filled, or cannot be reached. */
@@ -89,6 +92,8 @@ export const startKeepingFeed = (services: Parts): FeedKeeping => {
   let others = 0
   let isComplete = false
   let isFilling = false
+  /** What a newer version has stored cannot be filled in by this one: it leaves that to newer control planes for a while. */
+  let standsDownUntilMs = 0
   let stopping = false
   let known = false
 
@@ -120,7 +125,7 @@ export const startKeepingFeed = (services: Parts): FeedKeeping => {
   }
 
   const fill = (anew: boolean, mark: StorageMark) => {
-    if (isFilling) return
+    if (isFilling || clock.nowMs() < standsDownUntilMs) return
     isFilling = true
     const onProgress = (sets: number) => {
       filled = sets
@@ -129,7 +134,10 @@ export const startKeepingFeed = (services: Parts): FeedKeeping => {
       .then((done) => {
         if (done) fillings += 1
       })
-      .catch((error: unknown) => warn({ err: error }, 'feed: it could not be filled; trying again'))
+      .catch((error: unknown) => {
+        if (isAppError(error, 'newer_version')) standsDownUntilMs = clock.nowMs() + STAND_DOWN_MS
+        warn({ err: error }, 'feed: it could not be filled; trying again')
+      })
       .finally(() => {
         isFilling = false
       })

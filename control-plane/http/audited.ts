@@ -57,6 +57,9 @@ const resourceOf = (route: AnyRoute, call: AnyCall, made: unknown): Record<strin
 /** What is about no tenant that is there: tenants being made, or ended. */
 const tenantIdOf = ({ tenant }: AnyCall): string => (tenant as Tenant | undefined)?.tenantId ?? PLATFORM
 
+/** A change of a tenant that the path names and that goes on: it belongs into that tenant's own log. */
+const isOfTenantThatStays = ({ method, path }: AnyRoute): boolean => method === 'patch' && path === '/v1/tenants/{tenant}'
+
 const isOfCustomer = ({ path }: AnyRoute): boolean => path.includes('/customers')
 
 const MAX_REASON = 500
@@ -133,9 +136,9 @@ export const audited = async (trail: AuditTrail, route: AnyRoute, call: AnyCall,
   if (!isChange(route)) return work()
   const { services, caller } = call
   const reader = readers.get(route)
-  const tenantId = tenantIdOf(call)
   const isNew = route.method === 'post' && !reader
   const before = isNew ? undefined : await seenBy(reader, call)
+  const tenantId = before !== undefined && isOfTenantThatStays(route) ? (named(call.params).tenant ?? PLATFORM) : tenantIdOf(call)
   const tell = (entry: Pick<AuditEntry, 'event'> & Partial<AuditEntry>, made?: unknown): Promise<void> =>
     trail.append(tenantId, {
       ...entryOf(services, caller, route, asked),

@@ -33,7 +33,11 @@ export const update = async <D extends StoredDocument>(
   id: string,
   decide: (document: D) => D | undefined | Promise<D | undefined>,
   known?: D,
-): Promise<D> => inTurn(collection, id, () => writeUntilFirst(collection, id, decide, known))
+): Promise<D> => {
+  // After another's turn the document that the caller saw is old, and "nothing to do" would be decided from it unchecked.
+  const waits = lastOf.get(collection)?.has(id) === true
+  return inTurn(collection, id, () => writeUntilFirst(collection, id, decide, waits ? undefined : known))
+}
 
 const writeUntilFirst = async <D extends StoredDocument>(
   collection: Collection<D>,

@@ -6,7 +6,7 @@ import { isAppError } from '../../common/errors.ts'
 import { finishEnding } from '../catalog/end-tenant.ts'
 import { finishTenant } from '../catalog/tenants.ts'
 import { finishCustomer } from '../customers/finish-customer.ts'
-import { advancePayment } from '../engine/advance-payment.ts'
+import { resumePayment } from '../engine/advance-payment.ts'
 import { advanceSubscription, momentOf } from '../engine/advance-subscription.ts'
 import { processWebhook } from '../engine/process-webhook.ts'
 import { forgetInFeed } from '../entitlements/remove-set.ts'
@@ -43,7 +43,8 @@ export type Repairable = (typeof repairable)[number]
 const work: { [K in Repairable]: (services: Services, tenant: Tenant, document: Documents[K]) => Promise<unknown> } = {
   tenants: (services, tenant) => (tenant.ending ? finishEnding(services, tenant) : finishTenant(services, tenant)),
   webhookEvents: processWebhook,
-  payments: advancePayment,
+  // Read anew: what was listed may be minutes old, and a provider is asked by what is in it before anything is written.
+  payments: (services, tenant, payment) => resumePayment(services, tenant, payment.id),
   subscriptions: advanceIfFirst,
   customers: finishCustomer,
   usageCounters: announceUsage,

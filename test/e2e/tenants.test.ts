@@ -57,6 +57,12 @@ inWorlds(test, (story) => {
       (await listed()).find(({ id }) => id === shop.tenantId),
       { name: 'Again', mode: 'sandbox' },
     )
+    const told = (await shop.api.get('/audit-log?limit=100')).body.data.filter(({ action }: { action: string }) => action === 'patch /v1/tenants/{tenant}')
+    t.deepEqual(
+      told.map(({ event, actor }: { event: string; actor: { role: string } }) => `${event} ${actor.role}`),
+      ['done platform', 'begun platform', 'done admin', 'begun admin'],
+      "in the tenant's own log",
+    )
     t.is((await other.api.patch(path, { name: 'Theirs' })).status, 404)
     const billing = httpClient(tollgate.http, { key: (await shop.api.post('/api-keys', { role: 'billing' })).body.secret })
     t.is((await billing.patch(path, { name: 'Theirs' })).status, 403)
