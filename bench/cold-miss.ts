@@ -10,6 +10,7 @@ import { systemClock } from '../common/clock.ts'
 import { createNatsFeed } from '../common/feed/nats/feed.ts'
 import { createSigning } from '../common/feed/signing.ts'
 import { createLog } from '../common/log.ts'
+import { Secret } from '../common/secret.ts'
 import { natsMissing, startNatsServer } from '../test/support/nats-server.ts'
 import { customerId, STOREFRONT, setOf, TENANT } from './sidecar/population.ts'
 
@@ -22,11 +23,11 @@ if (natsMissing !== undefined) throw new Error(natsMissing)
 const log = createLog('silent')
 const server = await startNatsServer()
 const { privateKey, publicKey } = generateKeyPairSync('ed25519')
-const signing = privateKey.export({ type: 'pkcs8', format: 'der' }).toString('base64')
+const signing = new Secret(privateKey.export({ type: 'pkcs8', format: 'der' }).toString('base64'))
 const verify = publicKey.export({ type: 'spki', format: 'der' }).toString('base64')
 
 const open = async (bucket: string, signed: boolean) => {
-  const common = { url: server.url, bucket, clock: systemClock, log }
+  const common = { url: new Secret(server.url), bucket, clock: systemClock, log }
   const writer = await createNatsFeed({ ...common, keeps: {}, ...(signed ? { signing: createSigning(bucket, { signing }) } : {}) })
   for (let n = 0; n < customers; n += 1) await writer.putSet(setOf(n))
   await writer.close()

@@ -21,6 +21,7 @@ const run = async (): Promise<void> => {
   const { HOST, HTTP_PORT, PLATFORM_API_KEY } = readConfig()
   if (!PLATFORM_API_KEY)
     throw new ConfigError("PLATFORM_API_KEY must be set to the server's key: the one that you gave it, or that it printed at its first start.")
+  const key = PLATFORM_API_KEY[0]?.reveal()
   const base = `http://${HOST}:${HTTP_PORT}`
 
   /** @returns the answer; undefined when what was to be made is there already. */
@@ -28,7 +29,7 @@ const run = async (): Promise<void> => {
     const answer = await fetch(`${base}/v1${path}`, {
       method,
       ...(body ? { body: JSON.stringify(body) } : {}),
-      headers: { authorization: `Bearer ${PLATFORM_API_KEY}`, 'content-type': 'application/json', ...(tenant ? { 'x-tn': tenant } : {}) },
+      headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json', ...(tenant ? { 'x-tn': tenant } : {}) },
     }).catch((error: Error) => {
       throw new ConfigError(
         `no Tollgate answers at ${base} (${error.cause instanceof Error ? error.cause.message : error.message}); start one with npm start, or set HOST and HTTP_PORT to its address`,

@@ -66,7 +66,7 @@ export const sidecarToAsk = (): SidecarToAsk => {
   const address = GRPC_SOCKET === undefined ? `${HOST}:${GRPC_PORT}` : `unix:${GRPC_SOCKET}`
   const client = new EntitlementServiceClient(address, credentialsOf(config))
   const metadata = new Metadata()
-  if (CALLER_KEY !== undefined) metadata.set('authorization', `Bearer ${CALLER_KEY}`)
+  if (CALLER_KEY !== undefined) metadata.set('authorization', `Bearer ${CALLER_KEY.reveal()}`)
   const options = () => ({ deadline: Date.now() + DEADLINE_MS })
   const told = <T>(act: (done: (error: ServiceError | null, answer: T) => void) => void): Promise<T> =>
     new Promise((resolve, reject) => {

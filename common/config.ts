@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { distance } from 'fastest-levenshtein'
 import { stalenessPolicy } from './entitlements/staleness-policy.ts'
 import { isMongodbUrl } from './mongodb-url.ts'
+import { toSecret } from './secret.ts'
 import { z } from './zod.ts'
 
 const yesOrNo = z.enum(['true', 'false'], 'must be true or false').default('false')
@@ -46,17 +47,33 @@ const url = (...protocols: string[]) =>
     )
     .optional()
 
-const environment = z.object({
-  HOST: z.string().min(1).default('127.0.0.1'),
-  HTTP_PORT: port(8080),
-  GRPC_PORT: port(50051),
-  DATA_DIR: z.string().min(1).default('./data'),
+/** Variables that must not appear in a process list, an image or a log. Each may be in a file, named by the variable with _FILE. */
+const secrets = {
+  /** One, or two while one is changed for the other. */
+  PLATFORM_API_KEY: z
+    .string()
+    .transform((text) => text.split(','))
+    .refine((all) => all.length <= 2, 'must be one key, or two separated by a comma while you change it')
+    .refine((all) => all.every((one) => one.length >= 16), 'must have at least 16 characters')
+    .refine((all) => all.every((one) => new Set(one).size >= 8), 'is easily guessed; create one with openssl rand -base64 32')
+    .transform((all) => all.map(toSecret))
+    .optional(),
+  CREDENTIALS_KEY: z
+    .string()
+    .refine(
+      (text) => text.split(',').every((key) => Buffer.from(key, 'base64').length === 32),
+      'must be 32 bytes in base64 (openssl rand -base64 32), or several separated by commas',
+    )
+    .transform(toSecret)
+    .optional(),
+  FEED_SIGNING_KEY: z.string().min(1).transform(toSecret).optional(),
   MONGODB_URL: z
     .string()
     .refine(
       isMongodbUrl,
       'must be a connection string: mongodb://host:27017/database, mongodb://a:27017,b:27017,c:27017/database?replicaSet=name or mongodb+srv://…',
     )
+    .transform(toSecret)
     .optional(),
   NATS_URL: z
     .string()
@@ -64,7 +81,34 @@ const environment = z.object({
       (text) => text.split(',').every((one) => URL.canParse(one) && ['nats:', 'tls:'].includes(new URL(one).protocol)),
       'must be one or more URLs that start with nats:// or tls://, separated by commas',
     )
+    .transform(toSecret)
     .optional(),
+  SIDECAR_KEYS: json(
+    z.record(z.string().min(16, 'a key must have at least 16 characters'), z.array(z.string().min(1)).min(1)),
+    'must be JSON: {"<key>": ["<tenant>", …]}',
+  )
+    .transform(toSecret)
+    .optional(),
+  SNAPSHOT_KEY: z
+    .string()
+    .refine((text) => Buffer.from(text, 'base64').length === 32, 'must be 32 bytes in base64 (openssl rand -base64 32)')
+    .transform(toSecret)
+    .optional(),
+  SIMULATOR_WEBHOOK_SECRET: z
+    .string()
+    .regex(/^whsec_[A-Za-z0-9+/=]{32,}$/, 'must be whsec_ followed by at least 24 bytes in base64')
+    .transform(toSecret)
+    .optional(),
+  /** The key that our own commands send to a sidecar with SIDECAR_KEYS. */
+  CALLER_KEY: z.string().min(1).transform(toSecret).optional(),
+}
+
+const environment = z.object({
+  ...secrets,
+  HOST: z.string().min(1).default('127.0.0.1'),
+  HTTP_PORT: port(8080),
+  GRPC_PORT: port(50051),
+  DATA_DIR: z.string().min(1).default('./data'),
   NATS_BUCKET: z
     .string()
     .regex(/^[A-Za-z0-9_-]{1,64}$/, 'must be 1 to 64 letters, digits, _ or -')
@@ -85,7 +129,6 @@ const environment = z.object({
     .string()
     .transform((text) => text.split(','))
     .optional(),
-  FEED_SIGNING_KEY: z.string().min(1).optional(),
   FEED_VERIFY_KEYS: z.string().min(1).optional(),
   SIDECAR_TENANTS: z
     .string()
@@ -94,24 +137,12 @@ const environment = z.object({
     .optional(),
   /** `production` makes a start refuse what is unsafe; storage on MongoDB does as well. */
   NODE_ENV: z.string().optional(),
-  /** One, or two while one is changed for the other. */
-  PLATFORM_API_KEY: z
-    .string()
-    .transform((text) => text.split(','))
-    .refine((all) => all.length <= 2, 'must be one key, or two separated by a comma while you change it')
-    .refine((all) => all.every((one) => one.length >= 16), 'must have at least 16 characters')
-    .refine((all) => all.every((one) => new Set(one).size >= 8), 'is easily guessed; create one with openssl rand -base64 32')
-    .optional(),
   ALLOW_PLAIN_SECRETS: yesOrNo,
   SIDECAR_OPEN: yesOrNo,
   PUBLIC_URL: url('http:', 'https:'),
   SIMULATOR_PORT: port(8090),
   SIMULATOR_URL: url('http:', 'https:'),
   SIMULATOR_IN_LIVE: yesOrNo,
-  SIMULATOR_WEBHOOK_SECRET: z
-    .string()
-    .regex(/^whsec_[A-Za-z0-9+/=]{32,}$/, 'must be whsec_ followed by at least 24 bytes in base64')
-    .optional(),
   PSP_TIMEOUT_MS: milliseconds(10_000),
   STRIPE_URL: url('http:', 'https:'),
   ADYEN_URL: url('http:', 'https:'),
@@ -119,13 +150,6 @@ const environment = z.object({
   MERCADOPAGO_URL: url('http:', 'https:'),
   LOCAL_PSP_PRIVATE_URLS: yesOrNo,
   OIDC_PRIVATE_URLS: yesOrNo,
-  CREDENTIALS_KEY: z
-    .string()
-    .refine(
-      (text) => text.split(',').every((key) => Buffer.from(key, 'base64').length === 32),
-      'must be 32 bytes in base64 (openssl rand -base64 32), or several separated by commas',
-    )
-    .optional(),
   KEY_REQUESTS_PER_SECOND: z.coerce.number().int().min(1).default(2_000),
   KEY_CONCURRENCY: z.coerce.number().int().min(1).default(256),
   // More than what a body may have, so that each fits.
@@ -147,12 +171,6 @@ const environment = z.object({
   TLS_CERT_FILE: z.string().min(1).optional(),
   TLS_KEY_FILE: z.string().min(1).optional(),
   TLS_CLIENT_CA_FILE: z.string().min(1).optional(),
-  SIDECAR_KEYS: json(
-    z.record(z.string().min(16, 'a key must have at least 16 characters'), z.array(z.string().min(1)).min(1)),
-    'must be JSON: {"<key>": ["<tenant>", …]}',
-  ).optional(),
-  /** The key that our own commands send to a sidecar with SIDECAR_KEYS. */
-  CALLER_KEY: z.string().min(1).optional(),
   /** The CA that our own commands trust for a TLS sidecar, and the certificate that they present for mTLS. */
   CALLER_TLS_CA_FILE: z.string().min(1).optional(),
   CALLER_TLS_CERT_FILE: z.string().min(1).optional(),
@@ -162,10 +180,6 @@ const environment = z.object({
   STALE_HEALTH: z.enum(['serving', 'not_serving'], 'must be serving or not_serving').default('serving'),
   SNAPSHOT_FILE: z.string().min(1).optional(),
   SNAPSHOT_EVERY_MS: milliseconds(60_000),
-  SNAPSHOT_KEY: z
-    .string()
-    .refine((text) => Buffer.from(text, 'base64').length === 32, 'must be 32 bytes in base64 (openssl rand -base64 32)')
-    .optional(),
   FLAG_TENANT: z.string().min(1).optional(),
   FLAG_STOREFRONT: z.string().min(1).optional(),
   DENIALS_SHARE: share(0),
@@ -193,23 +207,12 @@ export const cannotListen = (variable: string, port: number, cause: NodeJS.Errno
   return cause
 }
 
-/** Variables that must not appear in a process list or an image. Each may be in a file, named by the variable with _FILE. */
-const secrets = [
-  'PLATFORM_API_KEY',
-  'CREDENTIALS_KEY',
-  'FEED_SIGNING_KEY',
-  'MONGODB_URL',
-  'NATS_URL',
-  'SIDECAR_KEYS',
-  'SNAPSHOT_KEY',
-  'SIMULATOR_WEBHOOK_SECRET',
-  'CALLER_KEY',
-]
+const secretNames = Object.keys(secrets)
 
 /** @param lines takes what is wrong. */
 const withSecretFiles = (env: Record<string, string | undefined>, lines: string[]): Record<string, string | undefined> => {
   const read: Record<string, string | undefined> = { ...env }
-  for (const name of secrets) {
+  for (const name of secretNames) {
     const file = env[`${name}_FILE`]
     if (file === undefined) continue
     if (env[name] !== undefined) lines.push(`  ${name}: is set, and so is ${name}_FILE; set only one of them`)
@@ -239,7 +242,7 @@ const [WRONG_LETTERS, LEAST_LETTERS] = [2, 8]
 
 /** Variables that are set, are none of ours, and look like one of ours: SIDECAR_KYES would leave a sidecar open to all. */
 export const misspelt = (env: NodeJS.ProcessEnv = process.env): { name: string; meant: string }[] => {
-  const known = [...Object.keys(environment.shape), ...secrets.map((name) => `${name}_FILE`)]
+  const known = [...Object.keys(environment.shape), ...secretNames.map((name) => `${name}_FILE`)]
   return Object.keys(env)
     .filter((name) => name.length >= LEAST_LETTERS && !known.includes(name))
     .flatMap((name) => known.filter((one) => distance(name.toUpperCase(), one) <= WRONG_LETTERS).map((meant) => ({ name, meant })))

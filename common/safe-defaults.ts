@@ -18,7 +18,7 @@ export const checkControlPlaneIsSafe = (config: Config, log: Log): void => {
       why.push(
         '  CREDENTIALS_KEY: must be set, or the secrets of payment providers are stored unencrypted; npm run keys:init creates one (ALLOW_PLAIN_SECRETS=true allows a start without it)',
       )
-    if (config.PLATFORM_API_KEY?.some((key) => key.length < LEAST_PLATFORM_KEY))
+    if (config.PLATFORM_API_KEY?.some((key) => key.reveal().length < LEAST_PLATFORM_KEY))
       why.push(`  PLATFORM_API_KEY: must have at least ${LEAST_PLATFORM_KEY} characters in production; openssl rand -base64 32 creates one`)
   } else if (isPlain)
     log.warn('CREDENTIALS_KEY is not set: the secrets of payment providers are stored unencrypted, which is acceptable only for trying Tollgate out')

@@ -14,6 +14,7 @@ import { createSigning } from '../common/feed/signing.ts'
 import { createBoundedServer } from '../common/http-limits.ts'
 import type { Log } from '../common/log.ts'
 import { checkControlPlaneIsSafe } from '../common/safe-defaults.ts'
+import { Secret } from '../common/secret.ts'
 import { startPspSimulator } from '../psp-simulator/server.ts'
 import { generatePlatformKey } from './access/api-keys.ts'
 import { createSealing } from './access/sealing.ts'
@@ -99,7 +100,7 @@ export interface ControlPlaneOptions {
 export const startControlPlane = async (options: ControlPlaneOptions): Promise<ControlPlane> => {
   const { config, storage, feed, clock, log } = options
   checkControlPlaneIsSafe(config, log)
-  const webhookSecret = config.SIMULATOR_WEBHOOK_SECRET ?? `whsec_${randomBytes(32).toString('base64')}`
+  const webhookSecret = config.SIMULATOR_WEBHOOK_SECRET ?? new Secret(`whsec_${randomBytes(32).toString('base64')}`)
   const ownSimulator = config.SIMULATOR_URL
     ? undefined
     : await startPspSimulator({ host: '127.0.0.1', port: 0, ledgerPath: join(config.DATA_DIR, 'psp-simulator.sqlite'), webhookSecret, clock, log })
@@ -122,7 +123,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
         tenantId,
         accountId,
         webhookUrl: `${config.PUBLIC_URL ?? url}/v1/webhooks/psp/${encodeURIComponent(tenantId)}/${encodeURIComponent(accountId)}`,
-        webhookSecret: own ?? webhookSecret,
+        webhookSecret: own === undefined ? webhookSecret : new Secret(own),
         timeoutMs: simulatorTimeoutMs,
         testNow,
       }),

@@ -7,6 +7,7 @@ import { systemClock } from '../common/clock.ts'
 import { ConfigError, readConfig } from '../common/config.ts'
 import { createLog, type Log } from '../common/log.ts'
 import { runCommand } from '../common/process.ts'
+import type { Secret } from '../common/secret.ts'
 import { openStorage } from './compose.ts'
 import { connectMongo, databaseOf } from './storage/mongo/connect.ts'
 import { buildIndexes, lookAtIndexes } from './storage/mongo/indexes.ts'
@@ -15,7 +16,7 @@ import { rewriteOlder } from './storage/rewrite-older.ts'
 const say = (line: string) => process.stdout.write(`${line}\n`)
 
 /** SQLite needs none of it: every start builds its indexes. */
-const buildMongoIndexes = async (url: string, log: Log): Promise<void> => {
+const buildMongoIndexes = async (url: Secret, log: Log): Promise<void> => {
   const connection = await connectMongo(url, log, { endless: true })
   try {
     const database = databaseOf(connection)

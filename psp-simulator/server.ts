@@ -19,6 +19,7 @@ import { z } from 'zod'
 import type { Clock } from '../common/clock.ts'
 import { createBoundedServer } from '../common/http-limits.ts'
 import type { Log } from '../common/log.ts'
+import type { Secret } from '../common/secret.ts'
 import { accountOf, createBank } from './bank.ts'
 import { behaviourOf } from './behaviour.ts'
 import { createLedger, type LedgerCharge, type LedgerRefund } from './ledger.ts'
@@ -59,7 +60,7 @@ export interface PspSimulatorOptions {
   /** The ledger's file, or `:memory:`. */
   ledgerPath: string
   /** `whsec_…`: what webhooks are signed with. */
-  webhookSecret: string
+  webhookSecret: Secret
   clock: Clock
   log: Log
 }

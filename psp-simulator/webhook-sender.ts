@@ -5,6 +5,7 @@
 import { Webhook } from 'standardwebhooks'
 import type { Clock } from '../common/clock.ts'
 import type { Log } from '../common/log.ts'
+import type { Secret } from '../common/secret.ts'
 import type { Bank } from './bank.ts'
 import type { Ledger, LedgerEvent } from './ledger.ts'
 
@@ -15,9 +16,9 @@ const RETRY_AFTER_MS = 1_000
 /** An event that is never acknowledged is given up after this many tries: about an hour. */
 const MAX_TRIES = 3_600
 
-export const startWebhookSender = (options: { ledger: Ledger; bank: Bank; secret: string; clock: Clock; log: Log }) => {
+export const startWebhookSender = (options: { ledger: Ledger; bank: Bank; secret: Secret; clock: Clock; log: Log }) => {
   const { ledger, bank, clock, log } = options
-  const webhook = new Webhook(options.secret)
+  const webhook = new Webhook(options.secret.reveal())
   const tries = new Map<string, { count: number; nextMs: number }>()
 
   const send = async (event: LedgerEvent): Promise<boolean> => {

@@ -50,7 +50,7 @@ const openCertificates = ({ TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile, TLS_
 export const createServing = async (options: ServingOptions): Promise<Serving> => {
   const { config, replica, clock, log, faults, observer, onAnswered, explain, where } = options
   const certificates = openCertificates(config, log)
-  const callers = createCallers(config.SIDECAR_KEYS ?? {})
+  const callers = createCallers(config.SIDECAR_KEYS)
   const shared = { replica, clock, maxStalenessMs: config.MAX_STALENESS_MS, callers, observer }
   const decisions = createDecisions({ ...shared, policy: config.STALENESS_POLICY ?? servesAlways })
   const flags = createFlags(decisions, { tenantId: config.FLAG_TENANT, storefrontId: config.FLAG_STOREFRONT })

@@ -8,6 +8,7 @@
 import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto'
 import { promisify } from 'node:util'
 import { ConfigError } from '../config.ts'
+import type { Secret } from '../secret.ts'
 
 /** Field 2047, length-delimited, of so many bytes: the key's id and the signature. */
 const [KEY_ID_BYTES, SIGNATURE_BYTES] = [8, 64]
@@ -72,9 +73,9 @@ const read = (variable: string, text: string, make: (der: Buffer) => KeyObject):
  *   `verify`: public ones (SPKI) that are believed besides.
  * @throws ConfigError.
  */
-export const createSigning = (bucket: string, keys: { signing?: string | undefined; verify?: string | undefined }): Signing => {
+export const createSigning = (bucket: string, keys: { signing?: Secret | undefined; verify?: string | undefined }): Signing => {
   const split = (text: string | undefined) => (text ?? '').split(',').filter(Boolean)
-  const own = split(keys.signing).map((text) => read('FEED_SIGNING_KEY', text, (key) => createPrivateKey({ key, format: 'der', type: 'pkcs8' })))
+  const own = split(keys.signing?.reveal()).map((text) => read('FEED_SIGNING_KEY', text, (key) => createPrivateKey({ key, format: 'der', type: 'pkcs8' })))
   const believed = [
     ...own.map((key) => createPublicKey(key)),
     ...split(keys.verify).map((text) => read('FEED_VERIFY_KEYS', text, (key) => createPublicKey({ key, format: 'der', type: 'spki' }))),

@@ -3,6 +3,7 @@
  * one it means. A key that is wrong, unknown or revoked is told apart by nobody.
  */
 import { AppError, fieldError } from '../../common/errors.ts'
+import type { Secret } from '../../common/secret.ts'
 import { mustNotBeEnding } from '../catalog/tenants.ts'
 import { keys, PLATFORM } from '../keys.ts'
 import type { Tenant } from '../schemas/tenant.ts'
@@ -24,10 +25,10 @@ export const secretIn = (authorization: string | undefined): string | undefined 
 const platform = (id: string): Caller => ({ kind: 'platform', id, role: 'platform', permissions: new Set(permissions) })
 
 /** @param platformKeys the configured ones, if any. @throws AppError `unauthenticated`. */
-export const authenticate = async (services: Services, platformKeys: readonly string[], authorization: string | undefined): Promise<Caller> => {
+export const authenticate = async (services: Services, platformKeys: readonly Secret[], authorization: string | undefined): Promise<Caller> => {
   const secret = secretIn(authorization)
   if (!secret) throw refused()
-  if (platformKeys.some((one) => sameSecret(secret, one))) return platform('platform')
+  if (platformKeys.some((one) => sameSecret(secret, one.reveal()))) return platform('platform')
   const key = await services.storage.apiKeys.findUnique('secretHash', hashSecret(secret))
   if (!key || !isGood(key, services.clock.now())) throw unknown()
   if (key.tenantId === PLATFORM) {

@@ -3,6 +3,7 @@
  * Without one they are stored as they are, which is for trying things out.
  */
 import { createHash } from 'node:crypto'
+import type { Secret } from '../../common/secret.ts'
 import { decrypt, encrypt } from './aes-gcm.ts'
 
 const VERSION = 'sealed.v1'
@@ -33,8 +34,8 @@ const asKey = (text: string): Key => {
 }
 
 /** @param keys 32 bytes each, in base64, separated by commas: the first seals, all of them open. */
-export const createSealing = (keys: string | undefined): Sealing => {
-  const all = (keys ?? '').split(',').filter(Boolean).map(asKey)
+export const createSealing = (keys: Secret | undefined): Sealing => {
+  const all = (keys?.reveal() ?? '').split(',').filter(Boolean).map(asKey)
   const [first] = all
   return {
     keyId: first?.id ?? 'plain',

@@ -1,5 +1,6 @@
 /** Who calls, by a key or by the session of a browser, and whether they may call this route. */
 import type { RouterContext } from '@koa/router'
+import type { Secret } from '../../common/secret.ts'
 import { authenticate, secretIn } from '../access/authenticate.ts'
 import { type Caller, mustBePermitted, mustBePlatform } from '../access/caller.ts'
 import { callerOfSession, checkCsrf } from '../people/sessions.ts'
@@ -11,7 +12,7 @@ import type { Throttle } from './throttle.ts'
 export interface WhoCallsOptions {
   services: Services
   /** The configured ones; none: one was generated. */
-  platformKeys: readonly string[]
+  platformKeys: readonly Secret[]
   throttle: Throttle
   /** Where callers reach us. */
   publicUrl(): string

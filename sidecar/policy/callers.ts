@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { AppError } from '../../common/errors.ts'
+import type { Secret } from '../../common/secret.ts'
 
 /** Tenants' ids, or `*`: all. */
 export type CallerKeys = Readonly<Record<string, readonly string[]>>
@@ -21,9 +22,9 @@ export interface Callers {
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('base64')
 
-export const createCallers = (keys: CallerKeys): Callers => {
+export const createCallers = (keys: Secret<CallerKeys> | undefined): Callers => {
   // Looked up by digest: how long that takes says nothing of a key.
-  const byDigest = new Map(Object.entries(keys).map(([key, tenants]) => [digest(`Bearer ${key}`), new Set(tenants)]))
+  const byDigest = new Map(Object.entries(keys?.reveal() ?? {}).map(([key, tenants]) => [digest(`Bearer ${key}`), new Set(tenants)]))
   const areKnown = byDigest.size > 0
   /** Headers that were good: a process is asked by the same few callers for ever. */
   const lately = new LRUCache<string, ReadonlySet<string>>({ max: 1_000 })

@@ -21,7 +21,7 @@ export const openSnapshots = async (options: { config: Config; replica: WritingR
     if (config.SNAPSHOT_KEY !== undefined) throw new ConfigError('SNAPSHOT_KEY needs SNAPSHOT_FILE: set both, or neither')
     return { restored: 0, writtenAtMs: 0, close: async () => undefined }
   }
-  const key = config.SNAPSHOT_KEY === undefined ? undefined : Buffer.from(config.SNAPSHOT_KEY, 'base64')
+  const key = config.SNAPSHOT_KEY === undefined ? undefined : Buffer.from(config.SNAPSHOT_KEY.reveal(), 'base64')
 
   const nothing = { sets: 0, writtenAtMs: 0 }
   const restore = async (): Promise<typeof nothing> => {

@@ -15,6 +15,8 @@ export const [NOT_LIVE, LIVE, DOUBTFUL] = [0, 1, 2]
 /** With which a worker starts. */
 export interface WorkerStart {
   config: Config
+  /** A Secret is not copied to another thread. */
+  callerKeys: Record<string, string[]> | undefined
   port: number
   memory: ByteCacheMemory
   /** [0] until when everything is known to be applied, in epoch milliseconds. */

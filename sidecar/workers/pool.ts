@@ -71,7 +71,7 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
   }
 
   const start = async (): Promise<Worker> => {
-    const workerData: WorkerStart = { config, port, memory: replica.cache.memory, asOf, live }
+    const workerData: WorkerStart = { config, callerKeys: config.SIDECAR_KEYS?.reveal(), port, memory: replica.cache.memory, asOf, live }
     const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData })
     const say = (message: ToWorker) => worker.postMessage(message)
     const stops = new Map<string, () => void>()

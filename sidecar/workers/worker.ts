@@ -5,6 +5,7 @@ import type { Reason } from '../../common/entitlements/decide.ts'
 import type { Explanation } from '../../common/entitlements/explanation.ts'
 import { createFaults } from '../../common/faults.ts'
 import { createLog } from '../../common/log.ts'
+import { Secret } from '../../common/secret.ts'
 import { createObserver } from '../observe/observer.ts'
 import { sampler } from '../observe/sampler.ts'
 import { createServing } from '../serving.ts'
@@ -17,7 +18,8 @@ const TELL_EVERY_MS = 500
 const port = parentPort
 if (!port) throw new Error('this file is a worker of the sidecar; start sidecar/main.ts instead')
 const start = workerData as WorkerStart
-const { config } = start
+const { callerKeys } = start
+const config = { ...start.config, SIDECAR_KEYS: callerKeys && new Secret(callerKeys) }
 const log = createLog(config.LOG_LEVEL)
 const faults = createFaults(log, systemClock)
 const say = (message: ToMain) => port.postMessage(message)

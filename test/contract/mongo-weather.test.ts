@@ -6,6 +6,7 @@ import { systemClock } from '../../common/clock.ts'
 import { ConfigError } from '../../common/config.ts'
 import { isAppError } from '../../common/errors.ts'
 import { createLog } from '../../common/log.ts'
+import { Secret } from '../../common/secret.ts'
 import { keys } from '../../control-plane/keys.ts'
 import { connectMongo, databaseOf } from '../../control-plane/storage/mongo/connect.ts'
 import { createMongoStorage } from '../../control-plane/storage/mongo/storage.ts'
@@ -22,7 +23,7 @@ const tenant = (id: string) => ({ _id: keys.tenant(id), tenantId: id, name: id, 
 
 const withProxy = async (run: (storage: Storage, proxy: MongoFaultProxy) => Promise<void>, options = '') => {
   const proxy = await startMongoFaultProxy(mongodbUrl())
-  const storage = await createMongoStorage({ url: `${proxy.url}${options}`, clock, log })
+  const storage = await createMongoStorage({ url: new Secret(`${proxy.url}${options}`), clock, log })
   try {
     await run(storage, proxy)
   } finally {
@@ -113,25 +114,25 @@ onMongo(`what the URL says of reading and writing weakens nothing${why}`, async 
 
 onMongo(`a start builds no index on documents that are there: it names what is missing, and npm run migrate builds it${why}`, async (t) => {
   const url = mongodbUrl()
-  const storage = await createMongoStorage({ url, clock, log })
+  const storage = await createMongoStorage({ url: new Secret(url), clock, log })
   await storage.tenants.insert(tenant('t'))
-  const connection = await connectMongo(url, log)
+  const connection = await connectMongo(new Secret(url), log)
   const tenants = databaseOf(connection).collection('tenants')
   await tenants.dropIndex('repairAt__id_only')
   await tenants.createIndex({ name: 1 }, { name: 'of_an_administrator' })
-  const error = await t.throwsAsync(createMongoStorage({ url, clock, log }), { instanceOf: ConfigError })
+  const error = await t.throwsAsync(createMongoStorage({ url: new Secret(url), clock, log }), { instanceOf: ConfigError })
   t.regex(error.message, /npm run migrate/)
   t.regex(error.message, /tenants: repairAt__id_only/)
   const migrate = () => promisify(execFile)(process.execPath, ['control-plane/migrate.ts'], { env: { ...process.env, MONGODB_URL: url } })
   const { stdout } = await migrate()
   t.regex(stdout, /1 of 1: tenants, 1 indexes: repairAt__id_only/)
   t.regex(stdout, /not used by this version, and not changed: tenants: of_an_administrator/)
-  await (await createMongoStorage({ url, clock, log })).close()
+  await (await createMongoStorage({ url: new Secret(url), clock, log })).close()
   t.regex((await migrate()).stdout, /every index exists/)
   // One that serves under another name is as good.
   await tenants.dropIndex('repairAt__id_only')
   await tenants.createIndex({ repairAt: 1, _id: 1 }, { name: 'by_hand' })
-  await (await createMongoStorage({ url, clock, log })).close()
+  await (await createMongoStorage({ url: new Secret(url), clock, log })).close()
   await connection.close()
   await storage.close()
 })

@@ -14,6 +14,7 @@ import { keyPart, setKey } from '../../common/feed/keys.ts'
 import { natsAccessOf } from '../../common/feed/nats/credentials.ts'
 import { IMPORTED_API } from '../../common/feed/nats/permissions.ts'
 import type { Log } from '../../common/log.ts'
+import { Secret } from '../../common/secret.ts'
 import { makeCertificates } from '../support/certificates.ts'
 import { spawnOwned } from '../support/child-processes.ts'
 import { eventually } from '../support/eventually.ts'
@@ -467,7 +468,8 @@ test.serial('what cannot be used is said at the start, with the variable and wit
   refuse({ NATS_CREDS: file(Buffer.from(nkeys.createAccount().getSeed()).toString()) }, /^NATS_CREDS: .* contains no NKey seed of a user/)
   const jwt = ['{}', JSON.stringify({ sub: nkeys.createUser().getPublicKey() }), ''].map((part) => Buffer.from(part).toString('base64url')).join('.')
   refuse({ NATS_CREDS: file(credentialsOf(jwt, seed)) }, /^NATS_CREDS: .* the JWT and the seed belong to different users/)
-  refuse({ NATS_CREDS: join(accounts.folder, 'sidecar-shop.nk'), NATS_URL: 'nats://user:secret@host' }, /^NATS_CREDS is set, and NATS_URL names a user too/)
+  const named = new Secret('nats://user:secret@host')
+  refuse({ NATS_CREDS: join(accounts.folder, 'sidecar-shop.nk'), NATS_URL: named }, /^NATS_CREDS is set, and NATS_URL names a user too/)
   refuse({ NATS_CERT_FILE: file('x') }, /NATS_CERT_FILE and NATS_KEY_FILE/)
   refuse({ NATS_CA_FILE: file('x') }, /^NATS_CA_FILE: .* is not PEM/)
   for (const [args, message] of [

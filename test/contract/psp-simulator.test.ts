@@ -4,12 +4,13 @@ import type { AddressInfo } from 'node:net'
 import test, { type ExecutionContext } from 'ava'
 import { systemClock } from '../../common/clock.ts'
 import { createLog } from '../../common/log.ts'
+import { Secret } from '../../common/secret.ts'
 import type { ChargeRequest, PspEvent } from '../../control-plane/payments/psp/psp.ts'
 import { createSandboxTime, createSimulatorPsp } from '../../control-plane/payments/psp/simulator/adapter.ts'
 import { startPspSimulator } from '../../psp-simulator/server.ts'
 import { eventually } from '../support/eventually.ts'
 
-const SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`
+const SECRET = new Secret(`whsec_${Buffer.alloc(32, 7).toString('base64')}`)
 const DAY_MS = 24 * 3_600_000
 const START_MS = Date.parse('2024-03-15T00:00:00Z')
 const log = createLog('silent')

@@ -8,6 +8,7 @@ import { encodeSet } from '../../common/entitlements/wire.ts'
 import { setKey } from '../../common/feed/keys.ts'
 import { decodeMessage, encodeClockMessage } from '../../common/feed/message.ts'
 import { createSigning } from '../../common/feed/signing.ts'
+import { Secret } from '../../common/secret.ts'
 import { eventually } from '../support/eventually.ts'
 import { openKept, openReader } from '../support/nats-feeds.ts'
 import { natsMissing, startNatsServer } from '../support/nats-server.ts'
@@ -20,7 +21,7 @@ const pair = () => {
   }
 }
 const [ours, next, foreign] = [pair(), pair(), pair()]
-const signing = createSigning('test', { signing: ours.private })
+const signing = createSigning('test', { signing: new Secret(ours.private) })
 const verify = createSigning('test', { verify: ours.public })
 const customer = { tenantId: 't', storefrontId: 's', customerId: 'c' }
 const setOf = (revision: number, limit: number | null = 1): EntitlementSet => ({
@@ -38,7 +39,7 @@ test('a signature is of one key, one place and one bucket, and readers without k
   t.notThrows(() => verify.check(key, bytes))
   t.throws(() => verify.check(setKey({ ...customer, customerId: 'd' }), bytes), { message: /does not match/ })
   t.throws(() => createSigning('other', { verify: ours.public }).check(key, bytes), { message: /does not match/ })
-  t.throws(() => verify.check(key, createSigning('test', { signing: foreign.private }).sign(key, encodeSet(setOf(7)))), {
+  t.throws(() => verify.check(key, createSigning('test', { signing: new Secret(foreign.private) }).sign(key, encodeSet(setOf(7)))), {
     message: /not one of FEED_VERIFY_KEYS/,
   })
   t.throws(() => verify.check(key, encodeSet(setOf(7))), { message: /not signed/ })
@@ -50,7 +51,7 @@ test('a signature is of one key, one place and one bucket, and readers without k
   }
   // One key is changed for another: the new one is believed before anything is signed with it.
   const both = createSigning('test', { verify: `${ours.public},${next.public}` })
-  for (const signer of [ours, next]) t.true(both.isOurs(key, createSigning('test', { signing: `${signer.private}` }).sign(key, encodeSet(setOf(1)))))
+  for (const signer of [ours, next]) t.true(both.isOurs(key, createSigning('test', { signing: new Secret(signer.private) }).sign(key, encodeSet(setOf(1)))))
   for (const wrong of ['rubbish', ours.private])
     t.throws(() => createSigning('test', { verify: wrong }), { message: /^FEED_VERIFY_KEYS: must be Ed25519 keys/ })
 })
@@ -84,7 +85,7 @@ run(
     const ofOther = (await kv.get(setKey(other)))?.value ?? new Uint8Array()
     for (const forged of [
       encodeSet(setOf(Number.MAX_SAFE_INTEGER - 1, null)),
-      createSigning('test', { signing: foreign.private }).sign(key, encodeSet(setOf(Number.MAX_SAFE_INTEGER - 1, null))),
+      createSigning('test', { signing: new Secret(foreign.private) }).sign(key, encodeSet(setOf(Number.MAX_SAFE_INTEGER - 1, null))),
       ofOther,
     ]) {
       const before = missing.length
@@ -109,7 +110,7 @@ run(
     await plane.putSet(setOf(3))
     t.like(await reader.getSet(customer), { revision: 3 })
     // Another key takes over: what was signed with the old one is signed anew at the revision that it has.
-    const turned = createSigning('test', { signing: `${next.private},${ours.private}` })
+    const turned = createSigning('test', { signing: new Secret(`${next.private},${ours.private}`) })
     const renewed = await openKept({ url: server.url, signing: turned })
     await renewed.putSet(setOf(3))
     const onlyNew = await openReader({ url: server.url, signing: createSigning('test', { verify: next.public }) })

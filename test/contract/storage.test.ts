@@ -6,6 +6,7 @@ import test from 'ava'
 import mongoose from 'mongoose'
 import { systemClock } from '../../common/clock.ts'
 import { createLog } from '../../common/log.ts'
+import { Secret } from '../../common/secret.ts'
 import type { CollectionName } from '../../control-plane/schemas/index.ts'
 import { collectionNames, declaredIndexes } from '../../control-plane/storage/documents.ts'
 import { createMongoStorage } from '../../control-plane/storage/mongo/storage.ts'
@@ -53,14 +54,14 @@ testStorage(
         name: 'MongoDB',
         open: async () => {
           const url = mongodbUrl()
-          const a = await createMongoStorage({ url, clock, log })
-          const b = await createMongoStorage({ url, clock, log })
+          const a = await createMongoStorage({ url: new Secret(url), clock, log })
+          const b = await createMongoStorage({ url: new Secret(url), clock, log })
           const client = await mongoose.createConnection(url).asPromise()
           const raw = (collection: CollectionName) => client.collection<{ _id: string }>(collection)
           return {
             a,
             b,
-            openWith: (migrations) => createMongoStorage({ url, clock, log, migrations }),
+            openWith: (migrations) => createMongoStorage({ url: new Secret(url), clock, log, migrations }),
             readStored: async (collection, id) => (await raw(collection).findOne({ _id: id })) ?? {},
             editStored: async (collection, id, edit) => {
               const stored = await raw(collection).findOne({ _id: id })

@@ -10,6 +10,7 @@ import test, { type ExecutionContext } from 'ava'
 import { systemClock } from '../../common/clock.ts'
 import { deriveGrants } from '../../common/entitlements/derive.ts'
 import { createLog } from '../../common/log.ts'
+import { Secret } from '../../common/secret.ts'
 import { accessOfSubscription } from '../../control-plane/entitlements/subscription-access.ts'
 import { openAttempt } from '../../control-plane/payments/machine/state.ts'
 import type { Documents } from '../../control-plane/schemas/index.ts'
@@ -44,7 +45,7 @@ const all = async <D extends StoredDocument>(collection: Collection<D>): Promise
 
 const openStorageOf = async (tollgate: Tollgate): Promise<Storage> => {
   const url = tollgate.env.MONGODB_URL
-  if (url) return createMongoStorage({ url, clock: systemClock, log: createLog('silent') })
+  if (url) return createMongoStorage({ url: new Secret(url), clock: systemClock, log: createLog('silent') })
   return createSqliteStorage({ path: `${tollgate.env.DATA_DIR}/tollgate.sqlite`, clock: systemClock })
 }
 

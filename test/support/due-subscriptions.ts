@@ -2,6 +2,7 @@
 
 import { systemClock } from '../../common/clock.ts'
 import { createLog } from '../../common/log.ts'
+import { Secret } from '../../common/secret.ts'
 import { keys } from '../../control-plane/keys.ts'
 import type { Customer } from '../../control-plane/schemas/customer.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
@@ -10,7 +11,7 @@ import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
 import type { New, Storage } from '../../control-plane/storage/storage.ts'
 
 export const openStorageOf = async (env: Record<string, string>): Promise<Storage> => {
-  if (env.MONGODB_URL) return createMongoStorage({ url: env.MONGODB_URL, clock: systemClock, log: createLog('silent') })
+  if (env.MONGODB_URL) return createMongoStorage({ url: new Secret(env.MONGODB_URL), clock: systemClock, log: createLog('silent') })
   return createSqliteStorage({ path: `${env.DATA_DIR}/tollgate.sqlite`, clock: systemClock })
 }
 

@@ -9,6 +9,7 @@ import { readConfig } from '../../common/config.ts'
 import { connectionOptions } from '../../common/feed/nats/connection.ts'
 import { natsAccessOf } from '../../common/feed/nats/credentials.ts'
 import type { NatsFeedOptions } from '../../common/feed/nats/feed.ts'
+import { Secret } from '../../common/secret.ts'
 
 export interface NatsAccounts {
   folder: string
@@ -41,6 +42,6 @@ export const makeNatsAccounts = async (...args: string[]): Promise<NatsAccounts>
       const config = configOf(name)
       return { access: natsAccessOf(config), bucket: config.NATS_BUCKET, tenants: config.SIDECAR_TENANTS }
     },
-    connectAs: (name, url, more = {}) => connect({ ...connectionOptions(url, 250, natsAccessOf(configOf(name))), ...more }),
+    connectAs: (name, url, more = {}) => connect({ ...connectionOptions(new Secret(url), 250, natsAccessOf(configOf(name))), ...more }),
   }
 }

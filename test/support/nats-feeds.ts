@@ -3,18 +3,19 @@ import { systemClock } from '../../common/clock.ts'
 import type { Feed } from '../../common/feed/feed.ts'
 import { createNatsFeed, type NatsFeedOptions } from '../../common/feed/nats/feed.ts'
 import { createLog } from '../../common/log.ts'
+import { Secret } from '../../common/secret.ts'
 
 const BEAT_EVERY_MS = 100
 
-type Options = Pick<NatsFeedOptions, 'url'> & Partial<NatsFeedOptions>
+type Options = { url: string } & Partial<Omit<NatsFeedOptions, 'url'>>
 
 const defaults = { bucket: 'test', clock: systemClock, log: createLog('silent') }
 
-export const openReader = (options: Options): Promise<Feed> => createNatsFeed({ ...defaults, ...options })
+export const openReader = (options: Options): Promise<Feed> => createNatsFeed({ ...defaults, ...options, url: new Secret(options.url) })
 
 /** As a control plane does it, with an empty storage: the bucket is complete at once. */
 export const openKept = async (options: Options): Promise<Feed> => {
-  const feed = await createNatsFeed({ ...defaults, keeps: {}, ...options })
+  const feed = await createNatsFeed({ ...defaults, keeps: {}, ...options, url: new Secret(options.url) })
   const { keeper } = feed
   if (!keeper) throw new Error('it keeps nothing')
   let count = 1

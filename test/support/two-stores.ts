@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '../../common/clock.ts'
 import { createLog } from '../../common/log.ts'
+import { Secret } from '../../common/secret.ts'
 import { createMongoStorage } from '../../control-plane/storage/mongo/storage.ts'
 import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
 import type { Storage } from '../../control-plane/storage/storage.ts'
@@ -30,7 +31,7 @@ export const sqlite = async (): Promise<Stores> => {
 }
 
 export const mongodb = async (): Promise<Stores> => {
-  const open = { url: mongodbUrl(), clock: systemClock, log: createLog('silent') }
+  const open = { url: new Secret(mongodbUrl()), clock: systemClock, log: createLog('silent') }
   const [a, b] = [await createMongoStorage(open), await createMongoStorage(open)]
   return { a, b, close: async () => void (await Promise.all([a.close(), b.close()])) }
 }

@@ -17,7 +17,7 @@ test('a set is never said to be current at a time when another thread had replac
   age[0] = 1_000
   const { port1 } = new MessageChannel()
   t.teardown(() => port1.close())
-  const replica = createRemoteReplica({ config: readConfig({}), port: 0, memory: main.memory, asOf, live }, port1, systemClock, {
+  const replica = createRemoteReplica({ config: readConfig({}), callerKeys: undefined, port: 0, memory: main.memory, asOf, live }, port1, systemClock, {
     tell: (error) => t.fail(String(error)),
   })
   replica.hear({ kind: 'dictionary', changes })

@@ -10,6 +10,7 @@ import {
 } from '@nats-io/transport-node'
 import { AppError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
+import type { Secret } from '../../secret.ts'
 import { type NatsAccess, readIdentity, tlsOf } from './credentials.ts'
 import { inboxOf } from './names.ts'
 
@@ -24,8 +25,11 @@ const MAX_TOLD = 100
  * @param access who else it is, and whom it trusts.
  * @throws ConfigError that names the variable, when files cannot be used.
  */
-export const connectionOptions = (url: string, waitMs: number, access: NatsAccess = {}): ConnectionOptions => {
-  const urls = url.split(',').map((one) => new URL(one))
+export const connectionOptions = (url: Secret, waitMs: number, access: NatsAccess = {}): ConnectionOptions => {
+  const urls = url
+    .reveal()
+    .split(',')
+    .map((one) => new URL(one))
   const { username = '', password = '', protocol } = urls[0] ?? {}
   const identity = access.credentialsFile === undefined ? undefined : readIdentity(access.credentialsFile)
   const credentials =

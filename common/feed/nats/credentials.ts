@@ -99,7 +99,13 @@ type NatsVariables = Pick<Config, 'NATS_URL' | 'NATS_CREDS' | 'NATS_CA_FILE' | '
 
 /** @throws ConfigError when what the variables name cannot be used: at the start, not at some later connection. */
 export const natsAccessOf = ({ NATS_URL: url, NATS_CREDS: credentialsFile, ...files }: NatsVariables): NatsAccess => {
-  if (credentialsFile !== undefined && url?.split(',').some((one) => new URL(one).username !== ''))
+  if (
+    credentialsFile !== undefined &&
+    url
+      ?.reveal()
+      .split(',')
+      .some((one) => new URL(one).username !== '')
+  )
     throw new ConfigError('NATS_CREDS is set, and NATS_URL names a user too; use only one of them')
   const { NATS_CA_FILE: caFile, NATS_CERT_FILE: certFile, NATS_KEY_FILE: keyFile, NATS_API_PREFIX: apiPrefix } = files
   const access = { credentialsFile, caFile, certFile, keyFile, apiPrefix }

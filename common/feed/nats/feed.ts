@@ -5,6 +5,7 @@ import type { Clock } from '../../clock.ts'
 import { AppError } from '../../errors.ts'
 import { createFaults } from '../../faults.ts'
 import type { Log } from '../../log.ts'
+import type { Secret } from '../../secret.ts'
 import { type Feed, type FeedWatch, MAX_SET_BYTES, MissingSetError } from '../feed.ts'
 import { clockKey, FORGOTTEN_KEY, setKey } from '../keys.ts'
 import { clockRankOf, decodeClockMessage, decodeMessage, encodeClockMessage, encodeMessage, encodeMissing, type Message, rank, rankOf } from '../message.ts'
@@ -28,7 +29,7 @@ const READ_AGAIN_MS = 25
 
 export interface NatsFeedOptions {
   /** One or several nats:// or tls:// URLs, comma-separated; a user and password or a token may be part of each. */
-  url: string
+  url: Secret
   /** The credentials of this process, and the CA that it trusts, unless the URL has them. */
   access?: NatsAccess | undefined
   /** The bucket's name: installations that share a NATS server each have their own. */

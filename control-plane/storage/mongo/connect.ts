@@ -2,6 +2,7 @@
 import mongoose, { type Connection, type ConnectOptions } from 'mongoose'
 import type { Log } from '../../../common/log.ts'
 import { parseMongodbUrl } from '../../../common/mongodb-url.ts'
+import type { Secret } from '../../../common/secret.ts'
 
 /** A request waits this long for a primary, or for a free connection, before it is answered `unavailable`. */
 const SELECTION_MS = 5_000
@@ -11,8 +12,8 @@ const MAJORITY_MS = 10_000
 const SOCKET_MS = 15_000
 
 /** @param endless for commands that may take hours: building indexes. */
-export const connectMongo = async (text: string, log: Log, { endless = false } = {}): Promise<Connection> => {
-  const { url, database, ignored } = parseMongodbUrl(text)
+export const connectMongo = async (text: Secret, log: Log, { endless = false } = {}): Promise<Connection> => {
+  const { url, database, ignored } = parseMongodbUrl(text.reveal())
   if (ignored.length > 0) log.warn({ ignored }, 'MONGODB_URL: these options are ignored; Tollgate reads from the primary, and writes to a majority')
   const options: ConnectOptions = {
     dbName: database,

@@ -6,6 +6,7 @@
 import type { Clock } from '../../../common/clock.ts'
 import { ConfigError } from '../../../common/config.ts'
 import type { Log } from '../../../common/log.ts'
+import type { Secret } from '../../../common/secret.ts'
 import { tenantOf } from '../../keys.ts'
 import type { CollectionName, Documents } from '../../schemas/index.ts'
 import type { DocumentMigration } from '../../schemas/migrations.ts'
@@ -28,7 +29,7 @@ import { buildWhereEmpty } from './indexes.ts'
 
 export interface MongoStorageOptions {
   /** A connection string; its path names the database, `tollgate` when it names none. */
-  url: string
+  url: Secret
   clock: Clock
   log: Log
   /** Other than those of this version: for tests. */

@@ -5,6 +5,7 @@
 import { Webhook } from 'standardwebhooks'
 import { AppError } from '../../../../common/errors.ts'
 import type { Log } from '../../../../common/log.ts'
+import type { Secret } from '../../../../common/secret.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import type { SandboxTime } from '../directory.ts'
 import type { ChargeOutcome, Psp } from '../psp.ts'
@@ -18,7 +19,7 @@ export interface SimulatorPspOptions {
   accountId: string
   /** Where the simulator sends this account's webhooks. */
   webhookUrl: string
-  webhookSecret: string
+  webhookSecret: Secret
   timeoutMs: number
   /** A sandbox tenant's own time, which the simulator's delays are counted from. */
   testNow: Date | undefined
@@ -97,7 +98,7 @@ export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
     verifyWebhook: async ({ headers, rawBody }) => {
       try {
         const signed = Object.fromEntries(Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined))
-        new Webhook(options.webhookSecret).verify(rawBody, signed)
+        new Webhook(options.webhookSecret.reveal()).verify(rawBody, signed)
       } catch (error) {
         throw new AppError('signature_invalid', 'the webhook signature does not verify, or the event is older than 5 minutes', [], { cause: error })
       }

@@ -1,0 +1,90 @@
+/** A secret is shown by nothing that prints it, and opened only where the text itself is needed. */
+import { readFileSync } from 'node:fs'
+import { glob } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import { format, inspect } from 'node:util'
+import test, { type ExecutionContext } from 'ava'
+import { pino } from 'pino'
+import { readConfig } from '../../common/config.ts'
+import { Secret } from '../../common/secret.ts'
+
+const logged = (fields: object, message: string): string => {
+  const lines: string[] = []
+  pino({}, { write: (line) => void lines.push(line) }).error(fields, message)
+  return lines.join('')
+}
+
+/** Without the redaction of `common/log.ts`, which knows secrets by the names of their fields. */
+const allPrintsOf = (thing: object): string[] => {
+  const thrown = Object.assign(new Error(`failed with ${thing}`, { cause: thing }), { thing })
+  return [
+    logged({ thing }, String(thing)),
+    logged({ err: thrown }, thrown.message),
+    JSON.stringify({ thing }),
+    inspect(thing, { depth: Number.POSITIVE_INFINITY, showHidden: true }),
+    inspect(thing, { depth: Number.POSITIVE_INFINITY, customInspect: false }),
+    inspect(thrown, { depth: Number.POSITIVE_INFINITY }),
+    format('%s %o %O %j %s', thing, thing, thing, thing, Object.entries(thing)),
+    inspect(structuredClone(thing), { depth: Number.POSITIVE_INFINITY }),
+  ]
+}
+
+const isHidden = (t: ExecutionContext, thing: object, texts: string[]) => {
+  for (const print of allPrintsOf(thing)) for (const text of texts) t.false(print.includes(text), print)
+}
+
+test('a secret says that it is one, however it is printed', (t) => {
+  const secret = new Secret('sk_live_1')
+  isHidden(t, secret, ['sk_live_1'])
+  isHidden(t, { nested: [{ secret }] }, ['sk_live_1'])
+  isHidden(t, new Secret({ apiKey: 'sk_live_1' }), ['sk_live_1', 'apiKey'])
+  t.is(`${secret}`, '[secret]')
+  t.is(JSON.stringify({ secret }), '{"secret":"[secret]"}')
+  t.is(inspect({ secret }), '{ secret: [secret] }')
+  t.is(secret.reveal(), 'sk_live_1')
+})
+
+test('the configuration shows none of its secrets', (t) => {
+  const bytes = Buffer.alloc(32, 'thirty-two bytes').toString('base64')
+  const shown = {
+    PLATFORM_API_KEY: 'a-platform-key-of-1,a-platform-key-of-2',
+    CREDENTIALS_KEY: bytes,
+    FEED_SIGNING_KEY: 'c2lnbmluZw==',
+    MONGODB_URL: 'mongodb://ann:mongo-password@localhost/tollgate',
+    NATS_URL: 'nats://ann:nats-password@localhost',
+    SIDECAR_KEYS: '{"a-key-of-a-caller": ["acme"]}',
+    SNAPSHOT_KEY: bytes,
+    SIMULATOR_WEBHOOK_SECRET: `whsec_${bytes}`,
+    CALLER_KEY: 'a-key-of-a-caller',
+  }
+  const texts = [bytes, 'a-platform-key', 'c2lnbmluZw', 'mongo-password', 'nats-password', 'a-key-of-a-caller']
+  const config = readConfig(shown)
+  for (const name of Object.keys(shown)) t.not(config[name as keyof typeof shown], undefined, name)
+  isHidden(t, config, texts)
+})
+
+/** What each needs the text for. A file that is new here is seen in review. */
+const mayReveal: Record<string, string> = {
+  'cli/demo.ts': 'sends the platform key',
+  'cli/sidecar.ts': 'sends the key of a caller',
+  'common/feed/nats/connection.ts': 'connects',
+  'common/feed/nats/credentials.ts': 'looks whether NATS_URL names a user',
+  'common/feed/signing.ts': 'reads the signing key',
+  'common/safe-defaults.ts': 'measures the platform keys',
+  'control-plane/access/authenticate.ts': 'compares hashes of platform keys',
+  'control-plane/access/sealing.ts': 'reads the keys that encrypt',
+  'control-plane/payments/psp/simulator/adapter.ts': 'verifies signatures',
+  'control-plane/storage/mongo/connect.ts': 'connects',
+  'psp-simulator/webhook-sender.ts': 'signs',
+  'sidecar/policy/callers.ts': "hashes callers' keys",
+  'sidecar/replica/snapshots.ts': 'reads the key that encrypts',
+  'sidecar/workers/pool.ts': "hands callers' keys to another thread, where no Secret gets",
+}
+
+test('only these files open a secret', async (t) => {
+  const root = fileURLToPath(new URL('../..', import.meta.url))
+  const opening: string[] = []
+  for await (const file of glob('{common,sidecar,psp-simulator,control-plane,all-in-one,cli}/**/*.ts', { cwd: root }))
+    if (/\breveal\b(?!\(\): )/.test(readFileSync(`${root}/${file}`, 'utf8').replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*/g, ''))) opening.push(file)
+  t.deepEqual(opening.toSorted(), Object.keys(mayReveal).toSorted())
+})
