@@ -68,8 +68,9 @@ try {
     const { status, body } = await api.post('/payments', order)
     if (status !== 201 || body.status !== 'succeeded') throw new Error(JSON.stringify(body))
   }
-  const { create } = localProvider({ clock: systemClock, allowPrivate: true })
-  const adapter = create({ credentials: bank.credentials, webhookSecret: undefined, capture: 'automatic', returnUrl: 'https://x.example', timeoutMs: 30_000 })
+  const provider = localProvider({ clock: systemClock, allowPrivate: true })
+  const credentials = provider.credentials.parse(bank.credentials)
+  const adapter = provider.create({ credentials, webhookSecret: undefined, capture: 'automatic', returnUrl: 'https://x.example', timeoutMs: 30_000 })
   let made = 0
   const bare = async () => {
     made += 1

@@ -123,7 +123,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
         tenantId,
         accountId,
         webhookUrl: `${config.PUBLIC_URL ?? url}/v1/webhooks/psp/${encodeURIComponent(tenantId)}/${encodeURIComponent(accountId)}`,
-        webhookSecret: own === undefined ? webhookSecret : new Secret(own),
+        webhookSecret: own ?? webhookSecret,
         timeoutMs: simulatorTimeoutMs,
         testNow,
       }),

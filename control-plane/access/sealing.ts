@@ -3,7 +3,7 @@
  * Without one they are stored as they are, which is for trying things out.
  */
 import { createHash } from 'node:crypto'
-import type { Secret } from '../../common/secret.ts'
+import { Secret } from '../../common/secret.ts'
 import { decrypt, encrypt } from './aes-gcm.ts'
 
 const VERSION = 'sealed.v1'
@@ -12,7 +12,7 @@ export interface Sealing {
   /** @param owner the document's `_id`: the secret opens nowhere else. */
   seal(text: string, owner: string): string
   /** @throws Error when it was sealed with a key that is not there, or for another document, or was changed. */
-  open(stored: string, owner: string): string
+  open(stored: string, owner: string): Secret
   /** What `sealedWith` says of what is sealed now: `plain` without a key. */
   readonly keyId: string
 }
@@ -45,10 +45,10 @@ export const createSealing = (keys: Secret | undefined): Sealing => {
     },
     open: (stored, owner) => {
       const [version, id, data] = stored.split(':')
-      if (version !== VERSION || data === undefined) return stored
+      if (version !== VERSION || data === undefined) return new Secret(stored)
       const key = all.find((one) => one.id === id)
       if (!key) throw new Error('it was encrypted with a key that CREDENTIALS_KEY does not contain')
-      return decrypt(key.bytes, data, owner)
+      return new Secret(decrypt(key.bytes, data, owner))
     },
   }
 }

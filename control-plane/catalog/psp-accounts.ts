@@ -50,8 +50,8 @@ export const changePspAccount = (
   return update(services.storage.pspAccounts, keys.pspAccount(tenantId, id), (account) => {
     check(account)
     const { _id: key } = account
-    const known = opened(() => (account.credentials ? (JSON.parse(sealing.open(account.credentials, key)) as Record<string, string>) : undefined))
-    const secret = webhookSecret ?? opened(() => (account.webhookSecret ? sealing.open(account.webhookSecret, key) : undefined))
+    const known = opened(() => (account.credentials ? (JSON.parse(sealing.open(account.credentials, key).reveal()) as Record<string, string>) : undefined))
+    const secret = webhookSecret ?? opened(() => (account.webhookSecret ? sealing.open(account.webhookSecret, key).reveal() : undefined))
     const merged = known || credentials ? { ...known, ...credentials } : undefined
     return { ...account, ...rest, ...sealed(services, key, { credentials: merged, webhookSecret: secret }) }
   })

@@ -104,7 +104,7 @@ export const createOpenId = (services: Services, allowPrivate: boolean): OpenId 
   const ask = async (provider: IdentityProvider, key: string): Promise<Configuration> => {
     try {
       const secret = provider.clientSecret ? sealing.open(provider.clientSecret, provider._id) : undefined
-      const found = await discovery(new URL(provider.issuer), provider.clientId, secret, secret === undefined ? None() : undefined, {
+      const found = await discovery(new URL(provider.issuer), provider.clientId, secret?.reveal(), secret === undefined ? None() : undefined, {
         [customFetch]: (url, options) => transport.fetch(url, options as RequestInit),
         ...(allowPrivate ? { execute: [allowInsecureRequests] } : {}),
       })
@@ -119,7 +119,7 @@ export const createOpenId = (services: Services, allowPrivate: boolean): OpenId 
 
   const readKept = (tenantId: string, kept: string | undefined): z.output<typeof pending> => {
     try {
-      const read = pending.parse(JSON.parse(sealing.open(Buffer.from(kept ?? '', 'base64url').toString(), SEALED_FOR)))
+      const read = pending.parse(JSON.parse(sealing.open(Buffer.from(kept ?? '', 'base64url').toString(), SEALED_FOR).reveal()))
       if (read.tenantId === tenantId && read.until > clock.nowMs()) return read
     } catch (error) {
       throw anew(error)

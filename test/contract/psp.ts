@@ -2,6 +2,7 @@
 import type { ExecutionContext, TestFn } from 'ava'
 import { systemClock } from '../../common/clock.ts'
 import { isAppError } from '../../common/errors.ts'
+import { Secret } from '../../common/secret.ts'
 import { adyenProvider } from '../../control-plane/payments/psp/adyen/adapter.ts'
 import type { PspProvider } from '../../control-plane/payments/psp/directory.ts'
 import { localProvider } from '../../control-plane/payments/psp/local/adapter.ts'
@@ -28,7 +29,13 @@ const createAdapter = (
     local: () => localProvider(deps) as PspProvider<never>,
   }
   const { credentials: schema, create } = made[provider]()
-  return create({ credentials: schema.parse(credentials), webhookSecret, capture, returnUrl: 'https://shop.example/back', timeoutMs })
+  return create({
+    credentials: schema.parse(credentials),
+    webhookSecret: webhookSecret === undefined ? undefined : new Secret(webhookSecret),
+    capture,
+    returnUrl: 'https://shop.example/back',
+    timeoutMs,
+  })
 }
 
 /** A code of each provider for the same thing. */

@@ -4,6 +4,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import test from 'ava'
 import { systemClock } from '../../common/clock.ts'
+import { Secret } from '../../common/secret.ts'
 import type { ChargeRequest, Psp } from '../../control-plane/payments/psp/psp.ts'
 import { stripeProvider } from '../../control-plane/payments/psp/stripe/adapter.ts'
 import { startStripeMock, stripeMockMissing } from '../support/psp/stripe-mock.ts'
@@ -44,7 +45,7 @@ if (withMock) {
     await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
     const baseUrl = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
     const { create } = stripeProvider({ clock: systemClock, baseUrl })
-    const credentials = { secretKey: 'sk_test_123' }
+    const credentials = { secretKey: new Secret('sk_test_123') }
     psp = create({ credentials, webhookSecret: undefined, capture: 'automatic', returnUrl: 'https://shop.example/back', timeoutMs: 10_000 })
   })
   test.after.always(() => {

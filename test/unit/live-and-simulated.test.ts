@@ -2,6 +2,7 @@
 import { createHmac } from 'node:crypto'
 import test from 'ava'
 import { createLog } from '../../common/log.ts'
+import { Secret } from '../../common/secret.ts'
 import { createSealing } from '../../control-plane/access/sealing.ts'
 import { createPspDirectory } from '../../control-plane/payments/psp/directory.ts'
 import { stripeProvider } from '../../control-plane/payments/psp/stripe/adapter.ts'
@@ -34,8 +35,8 @@ test('a live tenant pays by the simulator only where somebody has said that this
 test('an event of Stripe is taken within five minutes of its signature, before and after', async (t) => {
   const secret = 'whsec_0123456789'
   const made = {
-    credentials: { secretKey: 'sk_test_1' },
-    webhookSecret: secret,
+    credentials: { secretKey: new Secret('sk_test_1') },
+    webhookSecret: new Secret(secret),
     capture: 'automatic' as const,
     returnUrl: 'https://x.example',
     timeoutMs: 1_000,

@@ -5,6 +5,7 @@ import { createServer, type RequestListener } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import test from 'ava'
+import { Secret } from '../../common/secret.ts'
 import { boundedOptions, createTransport } from '../../control-plane/outgoing-http.ts'
 import { mercadopagoProvider } from '../../control-plane/payments/psp/mercadopago/adapter.ts'
 import { transportFailure } from '../../control-plane/payments/psp/transport-errors.ts'
@@ -137,7 +138,7 @@ test("a library's own calls are bounded, too: MercadoPago's is not answered more
   const clock = { now: () => new Date(), nowMs: () => Date.now() }
   const provider = mercadopagoProvider({ clock, baseUrl: big.url })
   const made = {
-    credentials: { accessToken: 'a' },
+    credentials: { accessToken: new Secret('a') },
     webhookSecret: undefined,
     capture: 'automatic' as const,
     returnUrl: 'https://shop.example',

@@ -5,8 +5,18 @@ import { fileURLToPath } from 'node:url'
 import { format, inspect } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
 import { pino } from 'pino'
+import { systemClock } from '../../common/clock.ts'
 import { readConfig } from '../../common/config.ts'
 import { Secret } from '../../common/secret.ts'
+import { createSealing } from '../../control-plane/access/sealing.ts'
+import { adyenProvider } from '../../control-plane/payments/psp/adyen/adapter.ts'
+import type { PspProvider } from '../../control-plane/payments/psp/directory.ts'
+import { localProvider } from '../../control-plane/payments/psp/local/adapter.ts'
+import { mercadopagoProvider } from '../../control-plane/payments/psp/mercadopago/adapter.ts'
+import { paypalProvider } from '../../control-plane/payments/psp/paypal/adapter.ts'
+import { stripeProvider } from '../../control-plane/payments/psp/stripe/adapter.ts'
+
+const WEBHOOK_SECRET = `whsec_${Buffer.alloc(24, 7).toString('base64')}`
 
 const logged = (fields: object, message: string): string => {
   const lines: string[] = []
@@ -63,6 +73,24 @@ test('the configuration shows none of its secrets', (t) => {
   isHidden(t, config, texts)
 })
 
+/** What an account at each provider has, and which part of it is secret. */
+const accounts: [name: string, provider: Pick<PspProvider, 'credentials'>, given: object, secret: string][] = [
+  ['stripe', stripeProvider({ clock: systemClock, baseUrl: undefined }), { secretKey: 'sk_live_1' }, 'sk_live_1'],
+  ['adyen', adyenProvider({ baseUrl: undefined }), { apiKey: 'AQE1', merchantAccount: 'Shop' }, 'AQE1'],
+  ['paypal', paypalProvider({ clock: systemClock, baseUrl: undefined }), { clientId: 'shop', clientSecret: 'EGn1' }, 'EGn1'],
+  ['mercadopago', mercadopagoProvider({ clock: systemClock, baseUrl: undefined }), { accessToken: 'APP_USR-1' }, 'APP_USR-1'],
+  ['local', localProvider({ clock: systemClock, allowPrivate: false }), { url: 'https://bank.example', secret: WEBHOOK_SECRET }, WEBHOOK_SECRET],
+]
+for (const [name, { credentials }, given, secret] of accounts) {
+  test(`what is decrypted of an account at ${name} is not shown`, (t) => {
+    const sealing = createSealing(new Secret(Buffer.alloc(32, 1).toString('base64')))
+    const opened = sealing.open(sealing.seal(JSON.stringify(given), 'acme/account'), 'acme/account')
+    isHidden(t, opened, [secret])
+    const webhookSecret = sealing.open(sealing.seal('webhook-secret-1', 'acme/account'), 'acme/account')
+    isHidden(t, { credentials: credentials.parse(JSON.parse(opened.reveal())), webhookSecret }, [secret, 'webhook-secret-1'])
+  })
+}
+
 /** What each needs the text for. A file that is new here is seen in review. */
 const mayReveal: Record<string, string> = {
   'cli/demo.ts': 'sends the platform key',
@@ -73,7 +101,17 @@ const mayReveal: Record<string, string> = {
   'common/safe-defaults.ts': 'measures the platform keys',
   'control-plane/access/authenticate.ts': 'compares hashes of platform keys',
   'control-plane/access/sealing.ts': 'reads the keys that encrypt',
+  'control-plane/catalog/psp-accounts.ts': 'encrypts anew what a change leaves as it is',
+  'control-plane/payments/psp/adyen/adapter.ts': 'calls the provider',
+  'control-plane/payments/psp/directory.ts': 'reads credentials by the schema of their provider, which makes secrets of them again',
+  'control-plane/payments/psp/local/adapter.ts': 'calls the provider',
+  'control-plane/payments/psp/mercadopago/adapter.ts': 'calls the provider',
+  'control-plane/payments/psp/paypal/adapter.ts': 'calls the provider',
   'control-plane/payments/psp/simulator/adapter.ts': 'verifies signatures',
+  'control-plane/payments/psp/stripe/adapter.ts': 'calls the provider',
+  'control-plane/people/open-id.ts': 'shows the identity provider who asks, and reads what a browser kept',
+  'control-plane/people/totp.ts': 'computes codes',
+  'control-plane/reseal.ts': 'encrypts anew',
   'control-plane/storage/mongo/connect.ts': 'connects',
   'psp-simulator/webhook-sender.ts': 'signs',
   'sidecar/policy/callers.ts': "hashes callers' keys",

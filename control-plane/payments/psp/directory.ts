@@ -1,6 +1,7 @@
 /** Which adapter serves which PSP account of which tenant. */
 import { LRUCache } from 'lru-cache'
 import type { z } from 'zod'
+import type { Secret } from '../../../common/secret.ts'
 import type { Sealing } from '../../access/sealing.ts'
 import type { PspAccount, pspProviders } from '../../schemas/psp-account.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
@@ -40,7 +41,7 @@ export interface SandboxTime {
 
 export interface PspOptions<Credentials> {
   credentials: Credentials
-  webhookSecret: string | undefined
+  webhookSecret: Secret | undefined
   /** Whether charges are only authorized, and captured by a second call. */
   capture: 'automatic' | 'separate'
   /** Where customers come back to after having acted. */
@@ -50,10 +51,10 @@ export interface PspOptions<Credentials> {
 
 /** A provider as its adapter's folder exports it. */
 export interface PspProvider<Credentials = unknown> {
-  /** What an account has to have, by the names that the provider uses. */
+  /** What an account has to have, by the names that the provider uses. Secret parts are a `Secret` each. */
   credentials: z.ZodType<Credentials>
   /** Why events of the provider would be refused; undefined when they can be verified. */
-  webhookProblem(credentials: Credentials, webhookSecret: string | undefined): string | undefined
+  webhookProblem(credentials: Credentials, webhookSecret: Secret | undefined): string | undefined
   create(options: PspOptions<Credentials>): Psp
 }
 
@@ -64,7 +65,7 @@ type Made = { psp: Psp; webhookProblem: string | undefined } | { unusable: strin
 export interface PspDirectoryOptions {
   // biome-ignore lint/suspicious/noExplicitAny: each provider's own credentials, checked by its own schema.
   providers: Record<Provider, PspProvider<any>>
-  simulator(options: { tenantId: string; accountId: string; webhookSecret: string | undefined; testNow: Date | undefined }): Psp
+  simulator(options: { tenantId: string; accountId: string; webhookSecret: Secret | undefined; testNow: Date | undefined }): Psp
   sandbox: SandboxTime
   sealing: Sealing
   circuitOf(account: string): Circuit
@@ -81,10 +82,10 @@ const MAX_OPEN = 1_000
 export const createPspDirectory = (options: PspDirectoryOptions): PspDirectory => {
   const opened = new LRUCache<string, Made>({ max: MAX_OPEN })
 
-  const openSecrets = ({ _id, credentials, webhookSecret }: PspAccount): { credentials: unknown; webhookSecret: string | undefined } | { unusable: string } => {
+  const openSecrets = ({ _id, credentials, webhookSecret }: PspAccount): { credentials: unknown; webhookSecret: Secret | undefined } | { unusable: string } => {
     try {
       return {
-        credentials: credentials ? JSON.parse(options.sealing.open(credentials, _id)) : {},
+        credentials: credentials ? JSON.parse(options.sealing.open(credentials, _id).reveal()) : {},
         webhookSecret: webhookSecret ? options.sealing.open(webhookSecret, _id) : undefined,
       }
     } catch {

@@ -11,6 +11,7 @@
 import type { Client as AdyenClient, EnvironmentEnum } from '@adyen/api-library'
 import { DAY_MS } from '../../../../common/durations.ts'
 import { AppError } from '../../../../common/errors.ts'
+import { toSecret } from '../../../../common/secret.ts'
 import { z } from '../../../../common/zod.ts'
 import { createTransport } from '../../../outgoing-http.ts'
 import { type Refusal, refusalIn } from '../ask-after-failure.ts'
@@ -24,7 +25,7 @@ import { type AdyenNotification, type AdyenPayment, adyenErrorCodes, GIVEN_UP, I
 
 const credentials = z
   .strictObject({
-    apiKey: z.string('is needed: the API key of the web service user').min(1),
+    apiKey: z.string('is needed: the API key of the web service user').min(1).transform(toSecret),
     merchantAccount: z.string('is needed: the name of the merchant account').min(1),
     environment: z.enum(['test', 'live']).default('test'),
     liveEndpointUrlPrefix: z.string().min(1).optional(),
@@ -95,7 +96,7 @@ const readItems = (rawBody: string): AdyenNotification[] => {
 
 export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvider<z.infer<typeof credentials>> => ({
   credentials,
-  webhookProblem: (_, secret) => (secret && /^([0-9a-fA-F]{2}){16,}$/.test(secret) ? undefined : 'webhookSecret must be the HMAC key, in hexadecimal'),
+  webhookProblem: (_, secret) => (secret && /^([0-9a-fA-F]{2}){16,}$/.test(secret.reveal()) ? undefined : 'webhookSecret must be the HMAC key, in hexadecimal'),
   create: ({ credentials: account, webhookSecret, returnUrl, timeoutMs, capture }): Psp => {
     const separate = capture === 'separate'
     const { merchantAccount } = account
@@ -104,7 +105,7 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
     const request = async (url: string, json: string | Buffer, method: string, headers: Record<string, string>): Promise<string> => {
       const answer = await fetch(url, {
         method,
-        headers: { ...headers, 'content-type': 'application/json', 'x-api-key': account.apiKey },
+        headers: { ...headers, 'content-type': 'application/json', 'x-api-key': account.apiKey.reveal() },
         ...(method === 'GET' ? {} : { body: json.toString() }),
       })
       const text = await answer.text()
@@ -127,7 +128,7 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
         library,
         client: new library.Client(
           {
-            apiKey: account.apiKey,
+            apiKey: account.apiKey.reveal(),
             environment: account.environment.toUpperCase() as EnvironmentEnum,
             ...(account.liveEndpointUrlPrefix ? { liveEndpointUrlPrefix: account.liveEndpointUrlPrefix } : {}),
           },
@@ -250,7 +251,7 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
         const validator = new library.hmacValidator()
         const isValid = (item: AdyenNotification): boolean => {
           try {
-            return webhookSecret !== undefined && validator.validateHMAC(item as never, webhookSecret)
+            return webhookSecret !== undefined && validator.validateHMAC(item as never, webhookSecret.reveal())
           } catch {
             return false
           }

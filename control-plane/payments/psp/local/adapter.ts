@@ -6,6 +6,7 @@
 import { Webhook } from 'standardwebhooks'
 import type { Clock } from '../../../../common/clock.ts'
 import { AppError } from '../../../../common/errors.ts'
+import { toSecret } from '../../../../common/secret.ts'
 import { z } from '../../../../common/zod.ts'
 import { createTransport } from '../../../outgoing-http.ts'
 import { askAfterCancel, askAfterRefund, askWhatBecame, givenUp, refusalIn } from '../ask-after-failure.ts'
@@ -43,7 +44,7 @@ const credentialsFor = (allowPrivate: boolean) =>
         (text) => allowPrivate || !URL.canParse(text) || isPublicUrl(new URL(text)),
         'must be an https URL of a public host; LOCAL_PSP_PRIVATE_URLS=true allows others',
       ),
-    secret: z.string('is needed: the secret that requests are signed with').regex(SECRET, SECRET_RULE),
+    secret: z.string('is needed: the secret that requests are signed with').regex(SECRET, SECRET_RULE).transform(toSecret),
   })
 
 type Answer = { status: number; body: unknown }
@@ -51,10 +52,10 @@ type Failure = Extract<ChargeOutcome, { status: 'declined' | 'unknown' }>
 
 export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): PspProvider<z.infer<ReturnType<typeof credentialsFor>>> => ({
   credentials: credentialsFor(deps.allowPrivate),
-  webhookProblem: (_, secret) => (secret && SECRET.test(secret) ? undefined : `webhookSecret ${SECRET_RULE}`),
+  webhookProblem: (_, secret) => (secret && SECRET.test(secret.reveal()) ? undefined : `webhookSecret ${SECRET_RULE}`),
   create: ({ credentials: { url, secret }, webhookSecret, returnUrl, timeoutMs }): Psp => {
     const { fetch } = createTransport({ timeoutMs, onlyPublic: !deps.allowPrivate })
-    const signer = new Webhook(secret)
+    const signer = new Webhook(secret.reveal())
 
     const call = async (action: string, id: string, fields: object): Promise<Answer> => {
       const body = JSON.stringify({ action, ...fields })
@@ -152,7 +153,7 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
         try {
           if (!webhookSecret) throw new Error('the account has no webhookSecret')
           const signed = Object.fromEntries(Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined))
-          new Webhook(webhookSecret).verify(rawBody, signed)
+          new Webhook(webhookSecret.reveal()).verify(rawBody, signed)
         } catch (error) {
           throw new AppError('signature_invalid', 'the webhook-signature does not verify, or is older than 5 minutes', [], { cause: error })
         }

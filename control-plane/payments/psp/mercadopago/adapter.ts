@@ -12,6 +12,7 @@ import { MercadoPagoError, MPConnectionError } from 'mercadopago/dist/utils/erro
 import type { Clock } from '../../../../common/clock.ts'
 import { DAY_MS } from '../../../../common/durations.ts'
 import { AppError } from '../../../../common/errors.ts'
+import { toSecret } from '../../../../common/secret.ts'
 import { z } from '../../../../common/zod.ts'
 import { boundedOptions } from '../../../outgoing-http.ts'
 import { askAfterCancel, askWhatBecame, givenUp, type Refusal, refusalIn } from '../ask-after-failure.ts'
@@ -32,7 +33,7 @@ import {
   UNCLEAR_CAUSES,
 } from './mapping.ts'
 
-const credentials = z.strictObject({ accessToken: z.string('is needed: the access token of the application').min(1) })
+const credentials = z.strictObject({ accessToken: z.string('is needed: the access token of the application').min(1).transform(toSecret) })
 
 const IDEMPOTENCY_MS = DAY_MS
 /** As for Stripe; MercadoPago sends events again for days, each time signed anew. */
@@ -78,7 +79,10 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
     const bounded = boundedOptions(timeoutMs)
     /** One a call: the library keeps the options of one call for the next, and hands what it does not know on to `fetch`. */
     const config = (idempotencyKey?: string) =>
-      new MercadoPagoConfig({ accessToken, options: { timeout: timeoutMs, maxRetries: 0, ...bounded, ...(idempotencyKey ? { idempotencyKey } : {}) } })
+      new MercadoPagoConfig({
+        accessToken: accessToken.reveal(),
+        options: { timeout: timeoutMs, maxRetries: 0, ...bounded, ...(idempotencyKey ? { idempotencyKey } : {}) },
+      })
 
     const find = async ({ reference, pspReference }: ChargeName): Promise<MercadopagoPayment | undefined> => {
       if (pspReference) return (await new Payment(config()).get({ id: pspReference })) as MercadopagoPayment
@@ -194,7 +198,7 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
             xRequestId: headers['x-request-id'],
             // https://www.mercadopago.com/developers/en/docs/your-integrations/notifications/webhooks: in lower case.
             dataId: dataId?.toLowerCase(),
-            secret: webhookSecret,
+            secret: webhookSecret.reveal(),
           })
           const ageMs = Math.abs(deps.clock.nowMs() - signedAtMs(headers['x-signature'] ?? ''))
           if (!(ageMs <= WEBHOOK_TOLERANCE_S * 1000)) throw new Error('the event is too old')

@@ -12,6 +12,7 @@ import { ApiError, CheckoutPaymentIntent, Client, Environment, OrdersController,
 import type { Clock } from '../../../../common/clock.ts'
 import { HOUR_MS } from '../../../../common/durations.ts'
 import { AppError, isAppError } from '../../../../common/errors.ts'
+import { toSecret } from '../../../../common/secret.ts'
 import { z } from '../../../../common/zod.ts'
 import { createTransport } from '../../../outgoing-http.ts'
 import { askAfterCancel, askAfterRefund, askWhatBecame, type Refusal, refusalIn } from '../ask-after-failure.ts'
@@ -26,7 +27,7 @@ import { verifyPaypalSignature } from './webhook-signature.ts'
 
 const credentials = z.strictObject({
   clientId: z.string('is needed: the client id of the REST app').min(1),
-  clientSecret: z.string('is needed: the secret of the REST app').min(1),
+  clientSecret: z.string('is needed: the secret of the REST app').min(1).transform(toSecret),
   webhookId: z.string('must be the id of the webhook, from the dashboard').min(1).optional(),
   environment: z.enum(['sandbox', 'live']).default('sandbox'),
 })
@@ -92,7 +93,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
   create: ({ credentials: account, returnUrl, timeoutMs }): Psp => {
     const transport = createTransport({ timeoutMs, baseUrl: deps.baseUrl })
     const client = new Client({
-      clientCredentialsAuthCredentials: { oAuthClientId: account.clientId, oAuthClientSecret: account.clientSecret },
+      clientCredentialsAuthCredentials: { oAuthClientId: account.clientId, oAuthClientSecret: account.clientSecret.reveal() },
       environment: account.environment === 'live' ? Environment.Production : Environment.Sandbox,
       timeout: timeoutMs,
       unstable_httpClientOptions: {
@@ -113,7 +114,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
     }
     const authorized = (): { ordersApi: OrdersController; paymentsApi: PaymentsController } => {
       if (!token) return { ordersApi: orders, paymentsApi: payments }
-      const { oAuthClientId, oAuthClientSecret } = { oAuthClientId: account.clientId, oAuthClientSecret: account.clientSecret }
+      const { oAuthClientId, oAuthClientSecret } = { oAuthClientId: account.clientId, oAuthClientSecret: account.clientSecret.reveal() }
       const withToken = client.withConfiguration({ clientCredentialsAuthCredentials: { oAuthClientId, oAuthClientSecret, oAuthToken: token } })
       return { ordersApi: new OrdersController(withToken), paymentsApi: new PaymentsController(withToken) }
     }

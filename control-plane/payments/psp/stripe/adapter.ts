@@ -11,6 +11,7 @@ import Stripe from 'stripe'
 import type { Clock } from '../../../../common/clock.ts'
 import { HOUR_MS } from '../../../../common/durations.ts'
 import { AppError } from '../../../../common/errors.ts'
+import { toSecret } from '../../../../common/secret.ts'
 import { z } from '../../../../common/zod.ts'
 import { createTransport } from '../../../outgoing-http.ts'
 import { askAfterCancel, askAfterRefund, askWhatBecame, givenUp, type Refusal, refusalIn } from '../ask-after-failure.ts'
@@ -23,7 +24,7 @@ import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
 import { classOf, REFERENCE, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
 
-const credentials = z.strictObject({ secretKey: z.string('is needed: the secret key of the Stripe account').min(1) })
+const credentials = z.strictObject({ secretKey: z.string('is needed: the secret key of the Stripe account').min(1).transform(toSecret) })
 
 const IDEMPOTENCY_MS = 24 * HOUR_MS
 /** https://docs.stripe.com/webhooks#replay-attacks */
@@ -63,10 +64,10 @@ const tokenParts = (token: string): { payment_method: string; customer?: string 
 
 export const stripeProvider = (deps: { clock: Clock; baseUrl: string | undefined }): PspProvider<z.infer<typeof credentials>> => ({
   credentials,
-  webhookProblem: (_, secret) => (secret?.startsWith('whsec_') ? undefined : "webhookSecret must be the endpoint's whsec_…"),
+  webhookProblem: (_, secret) => (secret?.reveal().startsWith('whsec_') ? undefined : "webhookSecret must be the endpoint's whsec_…"),
   create: ({ credentials: { secretKey }, webhookSecret, returnUrl, timeoutMs }): Psp => {
     const { fetch } = createTransport({ timeoutMs, baseUrl: deps.baseUrl })
-    const stripe = new Stripe(secretKey, {
+    const stripe = new Stripe(secretKey.reveal(), {
       httpClient: Stripe.createFetchHttpClient(fetch as typeof globalThis.fetch),
       // Retries are ours to decide: each is stored first.
       maxNetworkRetries: 0,
@@ -179,7 +180,7 @@ export const stripeProvider = (deps: { clock: Clock; baseUrl: string | undefined
         try {
           if (!webhookSecret) throw new Error('the account has no webhookSecret')
           const signature = headers['stripe-signature'] ?? ''
-          await stripe.webhooks.constructEventAsync(rawBody, signature, webhookSecret, WEBHOOK_TOLERANCE_S)
+          await stripe.webhooks.constructEventAsync(rawBody, signature, webhookSecret.reveal(), WEBHOOK_TOLERANCE_S)
           // The library looks at the past alone.
           const signedS = Number(/(?:^|,)t=(\d+)/.exec(signature)?.[1])
           if (signedS > deps.clock.nowMs() / 1_000 + WEBHOOK_TOLERANCE_S) throw new Error("the signature's time is in the future")
