@@ -20,7 +20,7 @@ export const describeAnswer = (answer: CheckEntitlementResponse): string => {
   if (answer.unlimited) lines.push(`  used       ${answer.used}, unlimited`)
   else if (answer.limit > 0n || answer.used > 0n) lines.push(`  used       ${answer.used} of ${answer.limit}, ${answer.remaining} left`)
   if (answer.resetsAt) lines.push(`  resets     ${answer.resetsAt.toISOString()}`)
-  if (answer.validUntil) lines.push(`  until      ${answer.validUntil.toISOString()}, unless something happens before`)
+  if (answer.validUntil) lines.push(`  until      ${answer.validUntil.toISOString()}: the end of the period and its grace, if nothing changes before`)
   if (answer.bundleId) lines.push(`  through    bundle ${answer.bundleId}, subscription ${answer.subscriptionId}`)
   const asOf = answer.asOf?.getTime() ? `last known to be current at ${answer.asOf.toISOString()} (system time)` : 'never known to be current'
   lines.push(`  revision   ${answer.revision}, ${asOf}${answer.stale ? ' (STALE)' : ''}`)

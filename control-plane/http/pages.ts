@@ -66,7 +66,8 @@ const configuration = {
 
 const start = `Scalar.createApiReference('#reference', ${JSON.stringify(configuration)})\n`
 
-const MEANING = 'Tollgate answers, on every request, whether a customer may use a feature now; and it owns what makes the answer true.'
+const MEANING =
+  'Tollgate decides, on every request, whether a customer may use a feature now, and manages the catalog, subscriptions and payments behind that decision.'
 
 const links = [
   { path: '/docs', what: 'the reference of the HTTP API, to browse' },
@@ -80,11 +81,11 @@ const GUIDES = 'README.md and the folder docs/, which come with the source'
 const welcome = `${head('Tollgate')}<body>
 <main>
 <h1>Tollgate</h1>
-<p>${MEANING} This is its control plane: programs sell, bill and ask here over HTTP, with an API key.</p>
+<p>${MEANING} This is its control plane, an HTTP API for programs that have an API key.</p>
 <ul>
 ${links.map(({ path, what }) => `<li><a href="${path}">${path}</a>: ${what}</li>`).join('\n')}
 </ul>
-<p>How to think about it is in ${GUIDES}.</p>
+<p>The concepts are explained in ${GUIDES}.</p>
 </main>
 </body>
 </html>
