@@ -29,7 +29,7 @@ let transport: Transport
 let port = 0
 
 /** That many peers together are cut off is told of as well, and is what one attack is about. */
-const onFault = (error: unknown) => (String(error).includes('connections were ended') ? undefined : noFault(error))
+const onFault = (error: unknown) => (String(error).includes('connections were closed') ? undefined : noFault(error))
 
 test.before(async () => {
   transport = createFastTransport({ nowMs: () => Date.now() + aheadMs, onFault })
