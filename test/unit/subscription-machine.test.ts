@@ -1,0 +1,361 @@
+/** What callers, disputes, payments and refunds do to a subscription: single steps, beside the lives that `test/simulation` plays. */
+import test from 'ava'
+import type { Dispute, Payment, Refund } from '../../control-plane/schemas/payment.ts'
+import type { Bill, Subscription } from '../../control-plane/schemas/subscription.ts'
+import { afterDispute } from '../../control-plane/subscriptions/machine/after-dispute.ts'
+import { afterPayment } from '../../control-plane/subscriptions/machine/after-payment.ts'
+import { afterTime } from '../../control-plane/subscriptions/machine/after-time.ts'
+import { cancel, end, reactivate, refuseWhilePaying } from '../../control-plane/subscriptions/machine/end-subscription.ts'
+import { afterMoneyBack, reconciled } from '../../control-plane/subscriptions/machine/money-back.ts'
+import { pauseCollection, pauseService, resume } from '../../control-plane/subscriptions/machine/pause.ts'
+import { attemptOf, DAY, HOUR, paymentOf } from '../support/payments.ts'
+
+const start = new Date('2024-03-01T00:00:00Z')
+const end31 = new Date('2024-04-01T00:00:00Z')
+const day = (n: number) => new Date(start.getTime() + (n - 1) * DAY)
+const now = day(11)
+const moment = { now, repairAt: new Date(now.getTime() + 5_000) }
+const pricing = { amountMinor: 3100, currency: 'USD', interval: 'month', intervalCount: 1 } as const
+const period = { index: 0, start, end: end31, wholeStart: start, wholeEnd: end31 }
+const billing = { graceHours: 72, retryHours: [24, 72], firstPaymentHours: 23, maxAttempts: 15, maxAttemptsDays: 30, proration: 'day' }
+
+const subscriptionOf = (change: object = {}): Subscription =>
+  ({
+    _id: 't/sub',
+    tenantId: 't',
+    revision: 1,
+    createdAt: start,
+    updatedAt: start,
+    clock: 'system',
+    id: 'sub',
+    storefrontId: 's',
+    customerId: 'c',
+    bundleId: 'b',
+    bundleVersion: 1,
+    quantity: 1,
+    pricing,
+    status: 'active',
+    anchor: start,
+    timeZone: 'UTC',
+    billing,
+    billMissed: false,
+    currentPeriod: { ...period, ownBill: 0, firstBill: 0, creditableMinor: 3100, refunds: [], paidFrom: [{ paymentId: 'pay', amountMinor: 3100 }] },
+    paymentMethodId: 'pm',
+    creditMinor: 0,
+    creditRefundedMinor: 0,
+    billsMade: 1,
+    bills: [],
+    cancelAtPeriodEnd: false,
+    events: [],
+    eventsMade: 0,
+    recentCommands: [],
+    ...change,
+  }) as unknown as Subscription
+
+const billOf = (change: Partial<Bill> = {}): Bill => ({
+  paymentId: 'pay2',
+  seq: 1,
+  reason: 'period',
+  status: 'open',
+  period: { index: 1, start: end31, end: new Date('2024-05-01T00:00:00Z'), wholeStart: end31, wholeEnd: new Date('2024-05-01T00:00:00Z') },
+  lines: [{ kind: 'plan', bundleId: 'b', bundleVersion: 1, quantity: 1, amountMinor: 3100 }],
+  creditMinor: 0,
+  amountMinor: 3100,
+  openedAt: end31,
+  creditableMinor: 3100,
+  round: 1,
+  failedRound: 0,
+  ...change,
+})
+const must = <T>(value: T | undefined): T => {
+  if (value === undefined) throw new Error('it changed nothing')
+  return value
+}
+const types = ({ events }: Subscription) => events.map(({ type }) => type)
+const over = { status: 'canceled', endedAt: now, endReason: 'canceled' }
+const paused = { status: 'paused', pausedAt: day(6), pauseReason: 'asked' }
+const notAllowed = (message: RegExp) => ({ code: 'not_allowed_in_state', message }) as never
+
+test('only an active subscription is paused, while nothing is being paid, and until a time to come', (t) => {
+  const resumeAt = day(20)
+  t.like(pauseService(subscriptionOf(), resumeAt, moment), { status: 'paused', pausedAt: now, pauseReason: 'asked', resumeAt, dueAt: resumeAt })
+  t.is(pauseService(subscriptionOf(), resumeAt, moment).events[0]?.why, `somebody asked for it, until ${resumeAt.toISOString()}`)
+  const open = pauseService(subscriptionOf(), undefined, moment)
+  t.false('resumeAt' in open)
+  t.like(open.events[0], { type: 'paused', why: 'somebody asked for it', at: now })
+  t.throws(() => pauseService(subscriptionOf({ status: 'trialing' }), undefined, moment), notAllowed(/is trialing cannot be paused: only an active/))
+  t.throws(() => pauseService(subscriptionOf({ bills: [billOf()] }), undefined, moment), notAllowed(/pay2 of the subscription is in progress/))
+  for (const at of [now, day(2)]) t.throws(() => pauseService(subscriptionOf(), at, moment), { code: 'invalid_request' } as never)
+})
+
+test('collection is paused in access alone, once, and resumed', (t) => {
+  for (const status of ['active', 'trialing']) {
+    const uncharged = pauseCollection(subscriptionOf({ status }), moment)
+    t.like(uncharged, { status, collectionPausedAt: now })
+    t.deepEqual(types(uncharged), ['collection_paused'])
+    t.throws(() => pauseCollection(uncharged, moment), notAllowed(/already paused/))
+    const charged = resume(uncharged, moment)
+    t.false('collectionPausedAt' in charged)
+    t.deepEqual(types(charged), ['collection_paused', 'collection_resumed'])
+  }
+  t.throws(() => pauseCollection(subscriptionOf({ status: 'suspended', suspendedAt: now }), moment), notAllowed(/is suspended cannot be left uncharged/))
+  t.throws(() => pauseCollection(subscriptionOf({ bills: [billOf()] }), moment), notAllowed(/in progress/))
+  t.throws(() => resume(subscriptionOf(), moment), notAllowed(/cannot be resumed: it is not paused/))
+})
+
+test('a pause moves what was left of the period, or the next period begins with its payment', (t) => {
+  const back = resume(subscriptionOf(paused), moment)
+  t.like(back, { status: 'active', currentPeriod: { end: day(37), index: -1 }, anchor: day(37), bills: [], pauses: [{ from: day(6), to: now }] })
+  t.deepEqual(types(back), ['resumed'])
+  const atItsEnd = { ...paused, pausedAt: end31, pauseReason: 'no_payment_method' }
+  const later = { ...moment, now: day(41) }
+  for (const byCaller of [true, false]) {
+    const billed = resume(subscriptionOf({ ...atItsEnd, resumeAt: day(50) }), later, byCaller)
+    t.like(billed, { status: 'paused', anchor: day(41), bills: [{ amountMinor: 3100, onSession: byCaller, status: 'open' }] })
+    t.false('resumeAt' in billed)
+    t.deepEqual(types(billed), ['resuming'])
+    t.throws(() => resume(billed, later), notAllowed(/in progress/))
+  }
+  const { paymentMethodId: _, ...unpaid } = subscriptionOf(atItsEnd)
+  t.throws(() => resume(unpaid as Subscription, later), notAllowed(/no payment method/))
+  const covered = resume({ ...unpaid, creditMinor: 4000 } as Subscription, later)
+  t.like(covered, { status: 'active', creditMinor: 900, currentPeriod: { start: day(41) } })
+})
+
+test('an end drops what is open, plans nothing, and settles what was carried with the credit there is', (t) => {
+  const creditFrom = [{ paymentId: 'old', amountMinor: 100 }]
+  const planned = {
+    cancelAtPeriodEnd: true,
+    collectionPausedAt: day(3),
+    scheduledChange: { bundleId: 'c' },
+    bills: [billOf({ creditMinor: 40, creditFrom: [{ paymentId: 'older', amountMinor: 40 }] })],
+  }
+  const ended = end(subscriptionOf({ ...planned, creditMinor: 100, creditFrom, creditGivenMinor: 9, carriedMinor: 60 }), 'unpaid', day(5), moment)
+  t.like(ended, { status: 'canceled', endReason: 'unpaid', endedAt: day(5), cancelAtPeriodEnd: false, dueAt: undefined })
+  t.like(ended, {
+    creditMinor: 80,
+    creditFrom: [{ paymentId: 'old', amountMinor: 80 }],
+    creditGivenMinor: -51,
+    carriedMinor: 0,
+    bills: [{ status: 'dropped' }],
+  })
+  t.false('scheduledChange' in ended || 'collectionPausedAt' in ended)
+  t.like(ended.events.at(-1), { type: 'canceled', why: 'the last retry of an overdue payment failed', at: now })
+  t.like(end(subscriptionOf({ creditMinor: 10, carriedMinor: 60 }), 'dispute', now, moment), { creditMinor: 0, creditGivenMinor: -10, carriedMinor: 0 })
+  const never = end(subscriptionOf({ status: 'incomplete', payBy: now }), 'payment_not_made', now, moment)
+  t.like(never, { status: 'incomplete_expired', events: [{ type: 'incomplete_expired', why: 'the first payment was not made in time' }] })
+})
+
+test('a cancellation now may credit the rest of the period; one at its end waits for it, where there is one', (t) => {
+  t.like(cancel(subscriptionOf(), 'now', moment), { status: 'canceled', creditMinor: 0, endedAt: now, endReason: 'canceled' })
+  const credited = cancel(subscriptionOf(), 'now', moment, 'prorate')
+  t.like(credited, { creditMinor: 2100, creditGivenMinor: 2100, creditFrom: [{ paymentId: 'pay', amountMinor: 2100 }] })
+  t.like(credited.currentPeriod, { creditableMinor: 0, paidFrom: [{ paymentId: 'pay', amountMinor: 1000 }] })
+  t.deepEqual(types(credited), ['credited', 'canceled'])
+  t.like(cancel(subscriptionOf(paused), 'now', moment, 'prorate'), { creditMinor: 2600 }, 'in a pause the rest stands still')
+  const overdue = subscriptionOf({ status: 'past_due', graceUntil: day(12) })
+  t.like(cancel(overdue, 'now', moment, 'prorate'), { creditMinor: 0, events: [{ type: 'canceled' }] })
+  t.is(cancel(overdue, 'period_end', moment).status, 'canceled', 'its paid period is over')
+  for (const status of ['active', 'trialing']) {
+    const waits = cancel(subscriptionOf({ status }), 'period_end', moment)
+    t.like(waits, { status, cancelAtPeriodEnd: true, dueAt: end31 })
+    t.like(waits.events, [{ type: 'cancel_scheduled', why: `it ends with its period, on ${end31.toISOString()}` }])
+    t.is(cancel(waits, 'period_end', moment), waits)
+    t.like(afterTime(waits, { ...moment, now: end31 }), { status: 'canceled', endReason: 'period_end', endedAt: end31 })
+    t.is(afterTime(waits, { ...moment, now: new Date(end31.getTime() - 1) }), undefined)
+    const goesOn = reactivate(waits, moment)
+    t.false(goesOn.cancelAtPeriodEnd)
+    t.deepEqual(types(goesOn), ['cancel_scheduled', 'cancel_taken_back'])
+    t.throws(() => reactivate(goesOn, moment), notAllowed(/is not set to be canceled/))
+  }
+  t.throws(() => cancel(subscriptionOf(over), 'now', moment), notAllowed(/is canceled cannot be canceled$/))
+  t.throws(() => reactivate(subscriptionOf({ ...over, cancelAtPeriodEnd: true }), moment), notAllowed(/cannot be reactivated: create a new one/))
+})
+
+test('what is asked for waits for a payment, and only that of a change can be given up', (t) => {
+  t.notThrows(() => refuseWhilePaying(subscriptionOf({ bills: [billOf({ status: 'settled' })] })))
+  t.throws(() => refuseWhilePaying(subscriptionOf({ bills: [billOf()] })), notAllowed(/wait for its outcome$/))
+  t.throws(
+    () => refuseWhilePaying(subscriptionOf({ bills: [billOf({ reason: 'change' })] })),
+    notAllowed(/or give it up \(POST \/v1\/payments\/pay2\/cancel\)/),
+  )
+})
+
+const disputeOf = (change: Partial<Dispute> = {}): Dispute =>
+  ({ id: 'dp', attemptId: 'pay-1', status: 'open', amountMinor: 3100, currency: 'USD', reason: 'fraud', openedAt: now, changedAt: now, ...change }) as Dispute
+const disputed = (...disputes: Dispute[]): Payment => paymentOf({ status: 'succeeded', amountMinor: 3100, countsMoneyBack: true, disputes })
+
+test("a dispute pauses, ends or leaves a subscription by the storefront's rules", (t) => {
+  const react = (rules: object, status: Dispute['status'], change: object = {}) =>
+    must(afterDispute(subscriptionOf({ billing: { ...billing, ...rules }, ...change }), disputed(disputeOf({ status })), moment))
+  const noted = react({}, 'open')
+  t.like(noted, { status: 'active', disputes: [{ id: 'dp', status: 'open' }] })
+  t.like(noted.events, [{ type: 'dispute_open', why: 'fraud (dp)', paymentId: 'pay', amountMinor: 3100 }])
+  t.like(react({}, 'lost'), { status: 'canceled', endReason: 'dispute' })
+  t.is(react({ onDisputeLost: 'nothing' }, 'lost').status, 'active')
+  t.is(react({ onDispute: 'cancel' }, 'open').status, 'canceled')
+  const off = react({ onDispute: 'pause' }, 'open', { bills: [billOf()] })
+  t.like(off, { status: 'paused', pausedAt: now, pauseReason: 'dispute', bills: [{ status: 'dropped' }] })
+  t.deepEqual(types(off), ['dispute_open', 'paused'])
+  t.deepEqual(types(react({ onDispute: 'pause' }, 'open', { status: 'trialing' })), ['dispute_open'])
+  t.is(afterDispute(noted, disputed(disputeOf()), moment), undefined)
+  t.is(afterDispute(subscriptionOf(), disputed(), moment), undefined)
+  t.is(afterDispute(subscriptionOf(), paymentOf(), moment), undefined)
+  t.is(afterDispute(subscriptionOf(over), disputed(disputeOf()), moment), undefined)
+})
+
+test('a dispute that is won resumes the pause that it made, once no other is open', (t) => {
+  const pausedBy = (pauseReason: string, ...disputes: object[]) =>
+    subscriptionOf({ ...paused, pauseReason, disputes: [{ id: 'dp', status: 'open' }, ...disputes] })
+  const won = (subscription: Subscription) => must(afterDispute(subscription, disputed(disputeOf({ status: 'won' })), moment))
+  t.like(won(pausedBy('dispute')), { status: 'active', disputes: [{ id: 'dp', status: 'won' }] })
+  t.is(won(pausedBy('dispute', { id: 'other', status: 'lost' })).status, 'active')
+  t.is(won(pausedBy('dispute', { id: 'other', status: 'open' })).status, 'paused')
+  t.is(won(pausedBy('asked')).status, 'paused')
+  t.is(won({ ...pausedBy('dispute'), bills: [billOf()] }).status, 'paused')
+  t.is(won(subscriptionOf()).status, 'active')
+})
+
+test('the disputes of one payment count in order until the subscription has ended, and fifty are remembered', (t) => {
+  const both = must(afterDispute(subscriptionOf(), disputed(disputeOf({ id: 'one', status: 'lost' }), disputeOf({ id: 'two' })), moment))
+  t.deepEqual(both.disputes, [{ id: 'one', status: 'lost' }])
+  const known = Array.from({ length: 50 }, (_, n) => ({ id: `dp${n}`, status: 'won' }))
+  const more = must(afterDispute(subscriptionOf({ disputes: known }), disputed(disputeOf()), moment))
+  t.is(more.disputes?.length, 50)
+  t.deepEqual(more.disputes?.at(-1), { id: 'dp', status: 'open' })
+  t.is(more.disputes?.[0]?.id, 'dp1')
+})
+
+const billed = (change: object = {}, bill: Partial<Bill> = {}) => subscriptionOf({ bills: [billOf(bill)], ...change })
+const told = (subscription: Subscription, payment: Partial<Payment>) => {
+  const [bill] = subscription.bills
+  return afterPayment(subscription, must(bill), paymentOf({ id: 'pay2', amountMinor: 3100, ...payment }), { now: end31, repairAt: moment.repairAt })
+}
+const declined = attemptOf({ account: 'acme', status: 'declined', declineClass: 'funds', pspCode: '51' })
+
+test('a bill that has served goes; one that is open waits while its payment does', (t) => {
+  for (const status of ['settled', 'dropped'] as const) t.deepEqual(told(billed({}, { status }), { status: 'due' })?.bills, [])
+  for (const status of ['due', 'processing'] as const) t.is(told(billed(), { status }), undefined)
+  t.is(told(billed({}, { failedRound: 1 }), { status: 'failed' }), undefined)
+  t.like(told(billed(), { status: 'canceled' }), { status: 'active', bills: [{ status: 'dropped' }] })
+})
+
+test('a renewal that is paid begins its period, and stays with the account that took it', (t) => {
+  const paid = must(told(billed(), { status: 'succeeded', attempts: [declined, attemptOf({ id: 'pay-2', account: 'b', status: 'succeeded' })] }))
+  t.like(paid, { status: 'active', paidAt: 'b', bills: [], creditMinor: 0, currentPeriod: { start: end31, ownBill: 1, firstBill: 1, creditableMinor: 3100 } })
+  t.deepEqual(paid.currentPeriod.paidFrom, [{ paymentId: 'pay2', amountMinor: 3100 }])
+  t.like(paid.events, [{ type: 'renewed', paymentId: 'pay2', amountMinor: 3100 }])
+  t.like(told(billed({ paidAt: 'old' }), { status: 'succeeded' }), { paidAt: 'old' })
+  t.like(told(billed(), { status: 'succeeded', amountMinor: 4000 }), { creditMinor: 900, creditFrom: [{ paymentId: 'pay2', amountMinor: 900 }] })
+})
+
+test('a renewal that is refused begins grace; where only providers were away access stays, and they are asked again', (t) => {
+  const failed = must(told(billed(), { status: 'failed', attempts: [declined] }))
+  t.like(failed, { status: 'past_due', graceUntil: day(35), retryAt: day(33), bills: [{ failedRound: 1, failedAt: end31 }] })
+  t.deepEqual(types(failed), ['payment_failed', 'past_due'])
+  t.is(failed.events[0]?.why, 'acme declined: funds (51)')
+  t.is(told(billed(), { status: 'failed', failure: 'no method', attempts: [declined] })?.events[0]?.why, 'no method')
+  t.is(told(billed(), { status: 'failed' })?.events[0]?.why, 'no payment provider could take it')
+  const away = attemptOf({ account: 'acme', status: 'not_sent' })
+  const technical = attemptOf({ status: 'declined', declineClass: 'technical' })
+  for (const [round, hours] of [
+    [1, 1],
+    [2, 2],
+    [3, 4],
+    [9, 24],
+  ] as const) {
+    const left = must(
+      told(billed({}, { round }), { status: 'failed', round, attempts: [declined, { ...away, round }, { ...technical, round }].slice(round === 1 ? 1 : 0) }),
+    )
+    t.like(left, { status: 'active', retryAt: new Date(end31.getTime() + hours * HOUR) }, String(round))
+  }
+  t.is(told(billed(), { status: 'failed', attempts: [away] })?.events[0]?.why, 'acme: not_sent')
+  t.is(told(billed(), { status: 'failed', attempts: [away, declined] })?.status, 'past_due')
+})
+
+test('a renewal that waits for its customer begins grace; a change or a first payment that waits does not', (t) => {
+  const waits: Partial<Payment> = { status: 'processing', attempts: [attemptOf({ status: 'requires_action' })] }
+  for (const status of ['active', 'trialing']) t.is(told(billed({ status }), waits)?.status, 'past_due')
+  t.is(told(billed({ status: 'incomplete', payBy: end31 }), waits), undefined)
+  t.is(told(billed({}, { reason: 'change' }), waits), undefined)
+  t.is(told(billed(), { ...waits, attempts: [attemptOf({ status: 'pending' })] }), undefined)
+})
+
+test('what failed is tried at once with the method that was set meanwhile; else a change is off, and an overdue payment retried or given up', (t) => {
+  const failed: Partial<Payment> = { status: 'failed', attempts: [declined] }
+  const off = must(told(billed({}, { reason: 'change' }), failed))
+  t.like(off, { status: 'active', bills: [{ status: 'dropped' }], events: [{ type: 'change_declined', why: 'acme declined: funds (51)', paymentId: 'pay2' }] })
+  t.like(told(billed(paused), failed), { status: 'paused', bills: [{ status: 'dropped' }], events: [{ type: 'resume_declined' }] })
+  for (const change of [{ ...paused }, {}]) {
+    const again = must(told(billed({ ...change, paymentMethodId: 'pm-2' }, { reason: 'change' }), failed))
+    t.like(again, { bills: [{ status: 'open', round: 2, failedRound: 1 }], events: [] })
+  }
+  const pastDue = { status: 'past_due', graceUntil: day(35) }
+  t.like(told(billed(pastDue, { failedAt: day(31) }), failed), { status: 'past_due', retryAt: day(34) })
+  t.like(told(billed(pastDue, { failedAt: day(20) }), failed), { status: 'canceled', endReason: 'unpaid' })
+  const another = must(told(billed({ ...pastDue, paymentMethodId: 'pm-2' }, { failedAt: day(20) }), failed))
+  t.like(another, { status: 'past_due', retryAt: day(33), bills: [{ round: 2 }] })
+  t.like(told(billed({ status: 'incomplete', payBy: day(33) }), failed), {
+    status: 'incomplete',
+    bills: [{ failedRound: 1 }],
+    events: [{ type: 'payment_failed' }],
+  })
+})
+
+const refundOf = (change: Partial<Refund> = {}): Refund => ({
+  id: 'ref',
+  attemptId: 'pay-1',
+  amountMinor: 1000,
+  reason: 'requested',
+  status: 'succeeded',
+  at: now,
+  ...change,
+})
+const refunded = (...refunds: Refund[]): Payment => paymentOf({ status: 'succeeded', amountMinor: 3100, countsMoneyBack: true, refunds })
+
+test('a refund comes off the period that it paid, once, and returns with the money', (t) => {
+  const less = must(afterMoneyBack(subscriptionOf(), refunded(refundOf()), moment))
+  t.like(less.currentPeriod, { creditableMinor: 2100, paidFrom: [{ paymentId: 'pay', amountMinor: 2100 }] })
+  t.deepEqual(less.moneyBack, [{ id: 'ref', period: 0, paidMinor: 1000, worthMinor: 1000, creditMinor: 0, movedMinor: 0 }])
+  t.like(less.events, [{ type: 'refunded', why: 'a refund was asked for', paymentId: 'pay', amountMinor: 1000 }])
+  t.is(afterMoneyBack(less, refunded(refundOf()), moment), undefined)
+  const back = must(afterMoneyBack(less, refunded(refundOf({ status: 'failed' })), moment))
+  t.like(back.currentPeriod, { creditableMinor: 3100, paidFrom: [{ paymentId: 'pay', amountMinor: 3100 }] })
+  t.deepEqual(back.moneyBack, [])
+  t.deepEqual(types(back), ['refunded', 'refund_failed'])
+  t.is(afterMoneyBack(subscriptionOf(), refunded(refundOf({ status: 'due' })), moment), undefined)
+})
+
+test('access ends with a full refund, where the bundle says so and the period was paid with it', (t) => {
+  const ends = (change: object, ...refunds: Refund[]) => must(afterMoneyBack(subscriptionOf(change), refunded(...refunds), moment)).status
+  const full = refundOf({ amountMinor: 3100 })
+  t.is(ends({ refundEndsAccess: true }, full), 'canceled')
+  t.is(ends({ refundEndsAccess: false }, full), 'active')
+  t.is(ends({ refundEndsAccess: true }, refundOf()), 'active')
+  t.is(ends({ refundEndsAccess: true }, refundOf(), refundOf({ id: 'rest', amountMinor: 2100 })), 'canceled')
+  t.is(ends({ refundEndsAccess: true, currentPeriod: { ...subscriptionOf().currentPeriod, creditableMinor: 0, paidFrom: [] } }, full), 'active')
+})
+
+test('a dispute that is lost is money back that tells nothing more, and forty facts are looked at in one write', (t) => {
+  const lost = must(afterMoneyBack(subscriptionOf(), { ...disputed(disputeOf({ status: 'lost' })) }, moment))
+  t.like(lost, { currentPeriod: { creditableMinor: 0 }, moneyBack: [{ id: 'dispute:dp', paidMinor: 3100 }], events: [] })
+  const many = refunded(...Array.from({ length: 45 }, (_, n) => refundOf({ id: `r${n}`, amountMinor: 1 })))
+  const first = must(afterMoneyBack(subscriptionOf(), many, moment))
+  t.is(first.moneyBack?.length, 40)
+  t.like(afterMoneyBack(first, many, moment), { currentPeriod: { creditableMinor: 3055 } })
+  const remembered = Array.from({ length: 60 }, (_, n) => ({ id: `old${n}`, period: 0, paidMinor: 0, worthMinor: 0, creditMinor: 0, movedMinor: 0 }))
+  const bounded = must(afterMoneyBack(subscriptionOf({ moneyBack: remembered }), refunded(refundOf()), moment))
+  t.deepEqual([bounded.moneyBack?.length, bounded.moneyBack?.[0]?.id, bounded.moneyBack?.at(-1)?.id], [60, 'old1', 'ref'])
+})
+
+test('credit of an ended subscription arrives once, and is recalled by what went back of it', (t) => {
+  const inherited = must(reconciled(subscriptionOf({ creditMinor: 5 }), { from: 'old', amountMinor: 300, recalledMinor: 0 }, moment))
+  t.like(inherited, { creditMinor: 305, creditGivenMinor: 300, creditFrom: [{ paymentId: 'credit:old', amountMinor: 300 }], events: [] })
+  t.deepEqual(inherited.inherited, [{ subscriptionId: 'old', amountMinor: 300, recalledMinor: 0 }])
+  t.is(reconciled(inherited, { from: 'old', amountMinor: 300, recalledMinor: 0 }, moment), undefined)
+  const recalled = must(reconciled(inherited, { from: 'old', amountMinor: 300, recalledMinor: 100 }, moment))
+  t.like(recalled, { creditMinor: 205, inherited: [{ recalledMinor: 100 }], events: [{ type: 'credit_recalled', amountMinor: 100 }] })
+  const again = must(reconciled(recalled, { from: 'old', amountMinor: 300, recalledMinor: 40 }, moment))
+  t.like(again, { creditMinor: 265, creditFrom: [{ paymentId: 'credit:old', amountMinor: 260 }], inherited: [{ recalledMinor: 40 }] })
+  t.is(must(reconciled(again, { from: 'other', amountMinor: 1, recalledMinor: 0 }, moment)).inherited?.length, 2)
+})
