@@ -1,5 +1,6 @@
 /** What callers, disputes, payments and refunds do to a subscription: single steps, beside the lives that `test/simulation` plays. */
 import test from 'ava'
+import { paymentIdOf } from '../../control-plane/billing/bills.ts'
 import type { Dispute, Payment, Refund } from '../../control-plane/schemas/payment.ts'
 import type { Bill, Subscription } from '../../control-plane/schemas/subscription.ts'
 import { afterDispute } from '../../control-plane/subscriptions/machine/after-dispute.ts'
@@ -358,4 +359,108 @@ test('credit of an ended subscription arrives once, and is recalled by what went
   const again = must(reconciled(recalled, { from: 'old', amountMinor: 300, recalledMinor: 40 }, moment))
   t.like(again, { creditMinor: 265, creditFrom: [{ paymentId: 'credit:old', amountMinor: 260 }], inherited: [{ recalledMinor: 40 }] })
   t.is(must(reconciled(again, { from: 'other', amountMinor: 1, recalledMinor: 0 }, moment)).inherited?.length, 2)
+})
+
+test('access does not end with a refund while something of the period, or of the payment, is left, or where a bank took the money', (t) => {
+  const status = (currentPeriod: object, payment: Payment) =>
+    must(afterMoneyBack(subscriptionOf({ refundEndsAccess: true, currentPeriod: { ...subscriptionOf().currentPeriod, ...currentPeriod } }), payment, moment))
+      .status
+  const whole = refundOf({ amountMinor: 1000 })
+  const lot = { paymentId: 'pay', amountMinor: 1000 }
+  t.is(status({ paidFrom: [lot, { paymentId: 'other', amountMinor: 2100 }] }, { ...refunded(whole), amountMinor: 1000 }), 'active')
+  t.is(status({ creditableMinor: 1000, paidFrom: [lot] }, refunded(whole)), 'active')
+  t.is(status({ creditableMinor: 1000, paidFrom: [lot] }, { ...refunded(whole), amountMinor: 1000 }), 'canceled')
+  const taken = disputed(disputeOf({ status: 'lost' }))
+  const unlike = [refundOf({ status: 'failed' }), refundOf({ id: 'pay-2-refund', attemptId: 'pay-2', reason: 'paid_twice' })]
+  t.is(status({}, { ...taken, refunds: unlike }), 'active')
+})
+
+test('refunds of before they were marked in payments: those of earlier periods are known, and those of this one are in it', (t) => {
+  const { countsMoneyBack: _, ...unmarked } = refunded(refundOf())
+  const before = (ms: number) => ({ ...unmarked, refunds: [refundOf({ at: new Date(start.getTime() + ms) })] })
+  t.is(afterMoneyBack(subscriptionOf(), before(-1), moment), undefined)
+  t.truthy(afterMoneyBack(subscriptionOf(), before(0), moment))
+  t.truthy(afterMoneyBack(subscriptionOf(), { ...before(-1), countsMoneyBack: true }, moment))
+  const knows = (took?: object[]) =>
+    subscriptionOf({
+      creditRefundedMinor: 7,
+      currentPeriod: { ...subscriptionOf().currentPeriod, creditableMinor: 3050, refunds: ['ref', 'two'], refundsTook: took },
+    })
+  t.is(afterMoneyBack(knows(), unmarked, moment), undefined)
+  const bounced = { ...unmarked, refunds: [refundOf({ status: 'failed' })] }
+  const other = { refundId: 'other', creditableMinor: 1, creditMinor: 1 }
+  const back = must(afterMoneyBack(knows([other, { refundId: 'ref', creditableMinor: 50, creditMinor: 7 }]), bounced, moment))
+  t.like(back, { creditMinor: 7, creditRefundedMinor: 0, currentPeriod: { creditableMinor: 3100, refunds: ['two'] } })
+  for (const took of [undefined, [other]]) t.like(afterMoneyBack(knows(took), bounced, moment), { creditMinor: 0, currentPeriod: { creditableMinor: 3050 } })
+})
+
+test('credit whose origin is not known may be the money of a payment of before that was kept', (t) => {
+  const rich = subscriptionOf({ creditMinor: 1500, currentPeriod: { ...subscriptionOf().currentPeriod, paidFrom: [] } })
+  const { countsMoneyBack: _, ...unmarked } = refunded(refundOf())
+  t.is(must(afterMoneyBack(rich, unmarked, moment)).creditMinor, 500)
+  t.is(must(afterMoneyBack(rich, refunded(refundOf()), moment)).creditMinor, 1500)
+})
+
+test("in a period of before lots were kept, the money of its bills is taken for the own bill's", (t) => {
+  const { paidFrom: _, ...period } = subscriptionOf().currentPeriod
+  const worth = (change: Partial<Payment>, firstBill = 1) =>
+    must(afterMoneyBack(subscriptionOf({ currentPeriod: { ...period, ownBill: 1, firstBill } }), { ...refunded(refundOf()), seq: 2, ...change }, moment))
+      .currentPeriod.creditableMinor
+  t.is(worth({}), 2100)
+  t.is(worth({ seq: 1 }), 2100)
+  t.is(worth({ seq: 0 }), 3100, 'of an earlier period')
+  t.is(worth({ subscriptionId: 'other' }), 3100)
+  const { seq: __, ...unnumbered } = refunded(refundOf())
+  t.is(must(afterMoneyBack(subscriptionOf({ currentPeriod: period }), unnumbered, moment)).currentPeriod.creditableMinor, 3100)
+  t.is(worth({ id: paymentIdOf('t', 'sub', 1), seq: 0 }), 2100)
+})
+
+const atTime = (subscription: Subscription, at: Date) => afterTime(subscription, { now: at, repairAt: moment.repairAt })
+
+test('a period that ends is followed by the next: billed, free, uncharged, covered by credit, or paused for want of a method', (t) => {
+  t.is(atTime(subscriptionOf(), new Date(end31.getTime() - 1)), undefined)
+  t.like(atTime(subscriptionOf(), end31), {
+    status: 'active',
+    billsMade: 2,
+    bills: [{ status: 'open', reason: 'period', amountMinor: 3100, openedAt: end31 }],
+    events: [],
+  })
+  const free = must(atTime(subscriptionOf({ pricing: { ...pricing, amountMinor: 0 } }), end31))
+  t.like(free, { bills: [], events: [], currentPeriod: { start: end31, ownBill: 1, firstBill: 1, creditableMinor: 0 } })
+  const uncharged = must(atTime(subscriptionOf({ collectionPausedAt: day(3) }), end31))
+  t.like(uncharged, { bills: [], events: [{ type: 'period_not_charged' }], currentPeriod: { start: end31, creditableMinor: 0 } })
+  t.like(atTime(subscriptionOf({ creditMinor: 4000 }), end31), { creditMinor: 900, currentPeriod: { start: end31 }, events: [{ type: 'renewed' }] })
+  const { paymentMethodId: _, ...without } = subscriptionOf()
+  const stopped = must(atTime(without as Subscription, day(40)))
+  t.like(stopped, { status: 'paused', pausedAt: end31, pauseReason: 'no_payment_method', bills: [], events: [{ type: 'paused' }] })
+  const scheduledChange = { bundleId: 'c', bundleVersion: 1, quantity: 2, pricing }
+  const changes = must(atTime(subscriptionOf({ scheduledChange, bills: [billOf({ reason: 'change' })] }), end31))
+  t.like(changes, { bundleId: 'c', quantity: 2, events: [{ type: 'changed' }], bills: [{ status: 'dropped' }, { amountMinor: 6200, status: 'open' }] })
+  t.false('scheduledChange' in changes)
+  const gap = subscriptionOf({
+    offSpans: [
+      { from: day(2), to: day(3) },
+      { from: end31, to: day(36) },
+    ],
+  })
+  t.like(atTime(gap, day(36)), { offSpans: [], bills: [{ period: { start: day(36), end: day(62) } }] })
+  const wished = { ...without, pricing: { ...pricing, amountMinor: 0 }, scheduledChange }
+  t.like(atTime(wished as Subscription, end31), { status: 'active', bundleId: 'b', bills: [], events: [{ type: 'change_taken_back' }] })
+})
+
+test('what waits for a payment: grace ends access, retries ask again, and time ends what nobody pays', (t) => {
+  const incomplete = subscriptionOf({ status: 'incomplete', payBy: day(9) })
+  t.like(atTime(incomplete, day(10)), { status: 'incomplete_expired', endedAt: day(9), endReason: 'payment_not_made' })
+  const failed = { failedRound: 1, failedAt: end31 }
+  const pastDue = (change: object = {}) => billed({ status: 'past_due', graceUntil: day(35), retryAt: day(33), ...change }, failed)
+  t.like(atTime(pastDue(), day(33)), { status: 'past_due', retryAt: day(35), bills: [{ round: 2 }], events: [{ type: 'retry', paymentId: 'pay2' }] })
+  t.like(atTime(pastDue(), day(35)), { status: 'suspended', suspendedAt: day(35), retryAt: day(33), events: [{ type: 'suspended' }] })
+  t.like(atTime(pastDue({ graceUntil: day(60), retryAt: day(35) }), day(35)), { retryAt: day(36) }, 'the outcome of the last try is waited for')
+  const late = pastDue({ graceUntil: day(60), retryAt: new Date(day(35).getTime() + 1) })
+  t.like(atTime(late, day(36)), { status: 'canceled', endReason: 'unpaid', endedAt: day(36) })
+  t.like(atTime(subscriptionOf({ ...paused, resumeAt: now }), now), { status: 'active', events: [{ type: 'resumed' }] })
+  t.is(atTime(billed(), day(34)), undefined, 'the providers have as long as grace lasts')
+  t.like(atTime(billed(), day(35)), { status: 'past_due', graceUntil: day(38), bills: [{ failedAt: day(35) }] })
+  t.like(atTime(billed({ retryAt: day(33) }, { failedRound: 1 }), day(33)), { status: 'active', bills: [{ round: 2 }], events: [{ type: 'retry' }] })
+  t.is(atTime(subscriptionOf(over), day(99)), undefined)
 })
