@@ -9,6 +9,7 @@ import { afterTime } from '../../control-plane/subscriptions/machine/after-time.
 import { cancel, end, reactivate, refuseWhilePaying } from '../../control-plane/subscriptions/machine/end-subscription.ts'
 import { afterMoneyBack, reconciled } from '../../control-plane/subscriptions/machine/money-back.ts'
 import { pauseCollection, pauseService, resume } from '../../control-plane/subscriptions/machine/pause.ts'
+import { settled } from '../../control-plane/subscriptions/machine/take-effect.ts'
 import { attemptOf, DAY, HOUR, paymentOf } from '../support/payments.ts'
 
 const start = new Date('2024-03-01T00:00:00Z')
@@ -437,6 +438,9 @@ test('a period that ends is followed by the next: billed, free, uncharged, cover
   const changes = must(atTime(subscriptionOf({ scheduledChange, bills: [billOf({ reason: 'change' })] }), end31))
   t.like(changes, { bundleId: 'c', quantity: 2, events: [{ type: 'changed' }], bills: [{ status: 'dropped' }, { amountMinor: 6200, status: 'open' }] })
   t.false('scheduledChange' in changes)
+  t.deepEqual(changes.anchor, start, 'of the same cycle')
+  const weekly = must(atTime(subscriptionOf({ scheduledChange: { ...scheduledChange, pricing: { ...pricing, interval: 'week' } } }), end31))
+  t.like(weekly, { anchor: end31, quotaAnchor: start, bills: [{ period: { start: end31, end: day(39) } }] })
   const gap = subscriptionOf({
     offSpans: [
       { from: day(2), to: day(3) },
@@ -444,6 +448,12 @@ test('a period that ends is followed by the next: billed, free, uncharged, cover
     ],
   })
   t.like(atTime(gap, day(36)), { offSpans: [], bills: [{ period: { start: day(36), end: day(62) } }] })
+  t.deepEqual(must(atTime(gap, day(36))).offSpans, [], 'what lies before the next period is done with')
+  t.is(stopped.events[0]?.why, 'there is no payment method to charge')
+  t.is(changes.events[0]?.why, "to c × 2, as scheduled for the period's end")
+  t.is(uncharged.events[0]?.why, `collection is paused: the period from ${end31.toISOString()} is not charged`)
+  const notYet = subscriptionOf({ offSpans: [{ from: day(50), to: day(51) }] })
+  t.like(atTime(notYet, end31), { offSpans: [{ from: day(50) }], bills: [{ period: { start: end31 } }] })
   const wished = { ...without, pricing: { ...pricing, amountMinor: 0 }, scheduledChange }
   t.like(atTime(wished as Subscription, end31), { status: 'active', bundleId: 'b', bills: [], events: [{ type: 'change_taken_back' }] })
 })
@@ -462,5 +472,95 @@ test('what waits for a payment: grace ends access, retries ask again, and time e
   t.is(atTime(billed(), day(34)), undefined, 'the providers have as long as grace lasts')
   t.like(atTime(billed(), day(35)), { status: 'past_due', graceUntil: day(38), bills: [{ failedAt: day(35) }] })
   t.like(atTime(billed({ retryAt: day(33) }, { failedRound: 1 }), day(33)), { status: 'active', bills: [{ round: 2 }], events: [{ type: 'retry' }] })
+  t.like(atTime(billed({ retryAt: day(33) }, { round: 4, failedRound: 3 }), day(33)), { bills: [{ round: 5 }] }, 'a round that runs goes on')
+  const suspended = billed({ status: 'suspended', suspendedAt: day(33), retryAt: day(34) }, failed)
+  t.like(atTime(suspended, day(34)), { status: 'suspended', retryAt: day(35), bills: [{ round: 2 }], events: [{ type: 'retry' }] })
+  t.like(atTime(subscriptionOf({ status: 'scheduled' }), start), { status: 'incomplete', bills: [{ amountMinor: 3100 }] })
+  t.is(atTime(pastDue(), day(33))?.events[0]?.why, 'by the retry schedule: round 2 of attempts')
+  t.is(atTime(pastDue(), day(35))?.events[0]?.why, 'the grace period is over and the payment was not made')
+  t.regex(atTime(billed(), day(35))?.events[0]?.why ?? '', /^no payment provider has accepted or declined the payment/)
   t.is(atTime(subscriptionOf(over), day(99)), undefined)
+})
+
+const plan = (amountMinor: number) => ({ kind: 'plan' as const, amountMinor })
+const unused = (amountMinor: number) => ({ kind: 'unused' as const, amountMinor: -amountMinor })
+
+test('a change that is paid is made, with what was left of the period', (t) => {
+  const terms = { bundleId: 'c', bundleVersion: 1, quantity: 2, pricing, entitlements: [], refundEndsAccess: false }
+  const make = (change: Partial<Bill>, of: object = {}) => {
+    const bill = billOf({ reason: 'change', period, terms, lines: [unused(2100), plan(4200)], amountMinor: 2100, creditableMinor: 6200, ...change })
+    return settled(subscriptionOf({ ...of, bills: [bill] }), bill, moment)
+  }
+  const changed = make({})
+  t.like(changed, {
+    bundleId: 'c',
+    quantity: 2,
+    bills: [],
+    anchor: start,
+    events: [{ type: 'changed', why: 'to c × 2, now', paymentId: 'pay2', amountMinor: 2100 }],
+  })
+  const lots = (left: number, brought: number) => [
+    { paymentId: 'pay', amountMinor: left },
+    { paymentId: 'pay2', amountMinor: brought },
+  ]
+  t.like(changed.currentPeriod, { ownBill: 0, firstBill: 0, creditableMinor: 6200, paidFrom: lots(2100, 2100) })
+  const cheaper = make({ creditMinor: -500 })
+  t.like(cheaper, { creditFrom: [{ paymentId: 'pay', amountMinor: 500 }], currentPeriod: { paidFrom: lots(1600, 2100) } })
+  t.is(make({ status: 'settled' }).bills.length, 1, 'its payment is still to be stored')
+  const anew = make({ anchor: now })
+  t.like(anew, { anchor: now, currentPeriod: { ownBill: 1, firstBill: 0 } })
+  t.like(make({ anchor: now, lines: [plan(4200)] }).currentPeriod, { ownBill: 1, firstBill: 1 })
+  t.like(make({ period: billOf().period }).currentPeriod, { ownBill: 1, firstBill: 0 })
+  const agreed = { currentPeriod: { ...subscriptionOf().currentPeriod, pricing: { ...pricing, amountMinor: 3000 } } }
+  const seats = { ...terms, bundleId: 'b' }
+  t.like(make({ terms: seats }, agreed).currentPeriod, { pricing: { amountMinor: 3000 } })
+  t.false('pricing' in make({}, agreed).currentPeriod)
+  t.false('pricing' in make({ terms: seats, anchor: now }, agreed).currentPeriod)
+})
+
+test('a period that is paid takes effect, and what had no access of it becomes credit', (t) => {
+  const pay = (of: object, change: Partial<Bill> = {}) => {
+    const bill = billOf({ period, lines: [plan(3100)], ...change })
+    return settled(subscriptionOf({ bills: [bill], ...of }), bill, moment)
+  }
+  const suspended = { status: 'suspended', suspendedAt: day(5) }
+  const back = pay({ ...suspended, creditGivenMinor: 1 })
+  t.like(back, { status: 'active', bills: [], creditMinor: 600, creditGivenMinor: 601, creditFrom: [{ paymentId: 'pay2', amountMinor: 600 }] })
+  t.deepEqual(back.offSpans, [{ from: day(5), to: now }])
+  t.deepEqual(back.currentPeriod.paidFrom, [{ paymentId: 'pay2', amountMinor: 2500 }])
+  t.like(back.events, [{ type: 'recovered' }, { type: 'suspension_credited', amountMinor: 600 }])
+  t.is(pay(suspended, { leftOutUntil: day(8) }).creditMinor, 300)
+  t.is(pay(suspended, { leftOutUntil: day(2) }).creditMinor, 600)
+  t.is(pay(suspended, { lines: [plan(100), unused(50)] }).creditMinor, 100, 'no more than was paid for the plan')
+  const late = { index: -1, start: day(1), end: now, wholeStart: day(1), wholeEnd: now }
+  for (const [status, credit] of [
+    [{ status: 'incomplete', payBy: day(12) }, 3100],
+    [{ status: 'incomplete', payBy: day(12), billMissed: true }, 0],
+    [paused, 3100],
+    [{ status: 'active' }, 0],
+  ] as const) {
+    const over = pay(status, { period: late })
+    t.is(over.creditMinor, credit)
+    t.deepEqual(over.offSpans, credit ? [{ from: day(1), to: now }] : [])
+    t.is(pay(status, { period: { ...late, end: day(12), wholeEnd: day(12) } }).creditMinor, 0, 'a period that still runs')
+  }
+  t.deepEqual(pay(paused).pauses, [{ from: day(6), to: now }])
+  t.false('pauses' in pay({}))
+  t.is(pay({}, { status: 'settled' }).bills.length, 1)
+  t.deepEqual(pay({ accessFrom: day(2) }).accessFrom, day(2))
+  t.deepEqual(pay({}).accessFrom, start)
+  t.like(pay({}, { pricing: { ...pricing, amountMinor: 3000 } }).currentPeriod, { pricing: { amountMinor: 3000 }, refunds: [] })
+  t.false('pricing' in pay({}, { pricing }).currentPeriod)
+})
+
+test('why a period began is told by what paid for it, and by the state before', (t) => {
+  const event = (of: object, change: Partial<Bill> = {}) => {
+    const bill = billOf({ period, ...change })
+    return settled(subscriptionOf({ bills: [bill], ...of }), bill, moment).events
+  }
+  const span = `the period from ${start.toISOString()} to ${end31.toISOString()}`
+  t.like(event({}), [{ type: 'renewed', why: `the payment was made for ${span}` }])
+  t.like(event({ status: 'past_due', graceUntil: day(12) }, { amountMinor: 0, creditMinor: 1 }), [{ type: 'recovered', why: `credit covers ${span}` }])
+  t.like(event({ status: 'incomplete', payBy: day(12) }, { amountMinor: 0 }), [{ type: 'activated', why: `nothing was due yet for ${span}` }])
+  t.is(event({}).length, 1)
 })
