@@ -3,8 +3,9 @@
  * It may be run while control planes serve, again, and after it was cut off: it does what is left. `--again` looks at
  * every document once more: for when an older control plane was still writing.
  */
+import { existsSync } from 'node:fs'
 import { systemClock } from '../common/clock.ts'
-import { ConfigError, readConfig } from '../common/config.ts'
+import { ConfigError, readConfig, sqliteFileOf } from '../common/config.ts'
 import { createLog, type Log } from '../common/log.ts'
 import { runCommand } from '../common/process.ts'
 import type { Secret } from '../common/secret.ts'
@@ -39,6 +40,8 @@ const run = async () => {
   const config = readConfig()
   const log = createLog(config.LOG_LEVEL)
   if (config.MONGODB_URL) await buildMongoIndexes(config.MONGODB_URL, log)
+  // Opening would make one, and report that there is nothing to do.
+  else if (!existsSync(sqliteFileOf(config))) throw new ConfigError(`there is no file ${sqliteFileOf(config)}: set DATA_DIR to the folder that npm start uses`)
   const storage = await openStorage(config, systemClock, log)
   try {
     const done = await rewriteOlder({ storage, clock: systemClock, say, again: option === '--again' })

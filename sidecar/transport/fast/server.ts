@@ -111,10 +111,11 @@ export const createFastServer = ({
         const server = createServer(where)
         servers.push(server)
         server.once('error', reject)
-        // Of one connection that could not be taken; others still can.
-        server.on('error', (error) => onFault(error, 'a connection could not be accepted'))
         // The system balances the connections of those that share a port.
         server.listen((sharePort && 'port' in where ? { ...where, reusePort: true } : where) as ListenOptions, () => {
+          // From now on an error is about one connection that could not be accepted; others still can.
+          server.off('error', reject)
+          server.on('error', (error) => onFault(error, 'a connection could not be accepted'))
           const address = server.address()
           resolve(typeof address === 'object' && address ? address.port : 0)
         })
