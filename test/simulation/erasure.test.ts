@@ -222,7 +222,7 @@ test('what would be lost is a reason to refuse, and the refusal says what it is 
   await laboratory.bank.deliver('a', { id: 'evt', type: 'x', charge: { reference: 'pay_pending-1', outcome: { status: 'succeeded', pspReference: 'ch' } } })
   const claim = { subscriptionId: 'soon', bundleId: 'daily', trial: false, at: services.clock.now() }
   const claimed = await storage.customers.replace({ ...(await storage.customers.get(key)), claims: [claim] })
-  t.regex(await refusal(), /the subscription soon of the customer is just being made/)
+  t.regex(await refusal(), /the customer's subscription soon is being created right now/)
   await storage.customers.replace(defined({ ...claimed, claims: undefined }))
   t.like(await eraseCustomer(services, tenant, name, () => {}, false), { finished: true })
   t.is((await storage.payments.get(keys.payment('t', 'pay_pending'))).refunds.length, 0, 'what had been paid by then stays paid')
