@@ -10,73 +10,11 @@ import { cancel, end, reactivate, refuseWhilePaying } from '../../control-plane/
 import { afterMoneyBack, reconciled } from '../../control-plane/subscriptions/machine/money-back.ts'
 import { pauseCollection, pauseService, resume } from '../../control-plane/subscriptions/machine/pause.ts'
 import { settled } from '../../control-plane/subscriptions/machine/take-effect.ts'
-import { attemptOf, DAY, HOUR, paymentOf } from '../support/payments.ts'
+import { attemptOf, HOUR, paymentOf } from '../support/payments.ts'
+import { billing, billOf, day, end31, moment, must, notAllowed, now, period, pricing, start, subscriptionOf, types } from '../support/subscriptions.ts'
 
-const start = new Date('2024-03-01T00:00:00Z')
-const end31 = new Date('2024-04-01T00:00:00Z')
-const day = (n: number) => new Date(start.getTime() + (n - 1) * DAY)
-const now = day(11)
-const moment = { now, repairAt: new Date(now.getTime() + 5_000) }
-const pricing = { amountMinor: 3100, currency: 'USD', interval: 'month', intervalCount: 1 } as const
-const period = { index: 0, start, end: end31, wholeStart: start, wholeEnd: end31 }
-const billing = { graceHours: 72, retryHours: [24, 72], firstPaymentHours: 23, maxAttempts: 15, maxAttemptsDays: 30, proration: 'day' }
-
-const subscriptionOf = (change: object = {}): Subscription =>
-  ({
-    _id: 't/sub',
-    tenantId: 't',
-    revision: 1,
-    createdAt: start,
-    updatedAt: start,
-    clock: 'system',
-    id: 'sub',
-    storefrontId: 's',
-    customerId: 'c',
-    bundleId: 'b',
-    bundleVersion: 1,
-    quantity: 1,
-    pricing,
-    status: 'active',
-    anchor: start,
-    timeZone: 'UTC',
-    billing,
-    billMissed: false,
-    currentPeriod: { ...period, ownBill: 0, firstBill: 0, creditableMinor: 3100, refunds: [], paidFrom: [{ paymentId: 'pay', amountMinor: 3100 }] },
-    paymentMethodId: 'pm',
-    creditMinor: 0,
-    creditRefundedMinor: 0,
-    billsMade: 1,
-    bills: [],
-    cancelAtPeriodEnd: false,
-    events: [],
-    eventsMade: 0,
-    recentCommands: [],
-    ...change,
-  }) as unknown as Subscription
-
-const billOf = (change: Partial<Bill> = {}): Bill => ({
-  paymentId: 'pay2',
-  seq: 1,
-  reason: 'period',
-  status: 'open',
-  period: { index: 1, start: end31, end: new Date('2024-05-01T00:00:00Z'), wholeStart: end31, wholeEnd: new Date('2024-05-01T00:00:00Z') },
-  lines: [{ kind: 'plan', bundleId: 'b', bundleVersion: 1, quantity: 1, amountMinor: 3100 }],
-  creditMinor: 0,
-  amountMinor: 3100,
-  openedAt: end31,
-  creditableMinor: 3100,
-  round: 1,
-  failedRound: 0,
-  ...change,
-})
-const must = <T>(value: T | undefined): T => {
-  if (value === undefined) throw new Error('it changed nothing')
-  return value
-}
-const types = ({ events }: Subscription) => events.map(({ type }) => type)
 const over = { status: 'canceled', endedAt: now, endReason: 'canceled' }
 const paused = { status: 'paused', pausedAt: day(6), pauseReason: 'asked' }
-const notAllowed = (message: RegExp) => ({ code: 'not_allowed_in_state', message }) as never
 
 test('only an active subscription is paused, while nothing is being paid, and until a time to come', (t) => {
   const resumeAt = day(20)
