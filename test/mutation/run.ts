@@ -32,6 +32,8 @@ const targets: Record<string, Target> = {
     mutate: ['control-plane/subscriptions/machine/*.ts'],
     tests: [
       'test/unit/subscription-machine.test.ts',
+      'test/unit/subscription-changes.test.ts',
+      'test/unit/subscription-money.test.ts',
       'test/unit/subscription-states.test.ts',
       'test/unit/billing-periods.test.ts',
       'test/simulation/simulation.test.ts',
