@@ -101,10 +101,12 @@ inWorlds(test, (story) => {
 
   story('a pending payment opens access when its webhook comes', async ({ t, tollgate, grpc }) => {
     const shop = await openShop(t, tollgate)
-    const { body } = await shop.subscribe('patient', 'pm_pending')
+    const { body } = await shop.subscribe('patient', 'pm_pending_1h')
     t.like(body, { status: 'incomplete', payment: { status: 'processing' } })
     const question = { tenantId: shop.tenantId, storefrontId: 'us-store', customerId: 'patient', entitlement: 'analytics_dashboard' }
     t.like(await grpc.check(question), { allowed: false, reason: Reason.REASON_SUBSCRIPTION_INACTIVE })
+    // Its provider says so in an hour of the tenant's own time.
+    t.is((await shop.setClock('2024-03-15T01:00:00Z')).status, 200)
     await eventually(async () => (await shop.api.get(`/subscriptions/${body.id}`)).body.status === 'active')
     await eventually(async () => (await grpc.check(question)).allowed)
     t.deepEqual(attempts({ payment: (await shop.api.get(`/payments/${body.payment.id}`)).body }), [['stripe', 'succeeded']])
