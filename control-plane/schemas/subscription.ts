@@ -260,13 +260,13 @@ export type Paused = Extract<Subscription, { status: 'paused' }>
 /** A change of what all states have; what is undefined is taken away. */
 export type Change = { [K in keyof Common]?: object extends Pick<Common, K> ? Common[K] | undefined : Common[K] }
 
-const situationless: readonly string[] = ['status', 'resumedAt', ...holdings]
+const situational: ReadonlySet<PropertyKey> = new Set(['status', 'resumedAt', ...holdings])
 
 /** The subscription in another situation. What belonged to the one before is gone; what a newer version has written stays. */
 export const inSituation = (subscription: Common, situation: Situation): Subscription => {
-  const common: Common & Record<string, unknown> = { ...subscription }
-  for (const field of situationless) delete common[field]
-  return { ...common, ...situation }
+  const next: Record<PropertyKey, unknown> = {}
+  for (const field of Reflect.ownKeys(subscription)) if (!situational.has(field)) next[field] = subscription[field as keyof Common]
+  return Object.assign(next, situation) as unknown as Subscription
 }
 
 const hoursAfter = (at: Date, hours: number): Date => new Date(at.getTime() + hours * 3_600_000)
