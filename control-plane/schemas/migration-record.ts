@@ -1,5 +1,4 @@
-import type { InferRawDocType } from 'mongoose'
-import { defineFields, defineSchema } from './schema.ts'
+import { type DocumentOf, defineFields, defineSchema } from './schema.ts'
 
 /** How far `npm run migrate` has come with one task: one document per task, of the platform. */
 const fields = defineFields({
@@ -11,6 +10,6 @@ const fields = defineFields({
   finishedAt: { type: Date },
 })
 
-export type MigrationRecord = InferRawDocType<typeof fields>
+export type MigrationRecord = DocumentOf<typeof fields>
 export const migrationRecordSchema = defineSchema(fields)
 migrationRecordSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })

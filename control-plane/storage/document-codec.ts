@@ -9,7 +9,13 @@ import { AppError } from '../../common/errors.ts'
 import type { DocumentMigration } from '../schemas/migrations.ts'
 
 type Values = Record<PropertyKey, unknown>
-type Convert = (value: unknown, path: string) => unknown
+type Read = (value: unknown) => unknown
+type Check = (value: unknown, path: string, met: Met) => unknown
+
+/** What a check has come upon. */
+interface Met {
+  fieldsOfNewer: boolean
+}
 
 /** What mongoose has on its schema types and does not declare. */
 interface SchemaType {
@@ -31,15 +37,15 @@ const FIELDS_OF_NEWER = Symbol('fields of a newer version')
 
 const invalid = (path: string, why: string): Error => new Error(`${path}: ${why}`)
 
-const checkArray = (type: SchemaType): Convert => {
+const checkArray = (type: SchemaType): Check => {
   const checkElement = type.schema ? checkObject(type.schema) : checkValue(type.embeddedSchemaType as SchemaType)
-  return (value, path) => {
+  return (value, path, met) => {
     if (!Array.isArray(value)) throw invalid(path, 'is not an array')
-    return value.map((element, n) => checkElement(element, `${path}.${n}`))
+    return value.map((element, n) => checkElement(element, `${path}.${n}`, met))
   }
 }
 
-const checkValue = (type: SchemaType): Convert => {
+const checkValue = (type: SchemaType): Check => {
   if (type.instance === 'Mixed') return (value) => value
   if (type.instance === 'Array') return checkArray(type)
   if (type.schema) return checkObject(type.schema)
@@ -57,13 +63,13 @@ const defaultOf = ({ instance, options }: SchemaType): (() => unknown) | undefin
 }
 
 /** A field that no schema names is a mistake of ours, and never stored in silence. */
-const checkObject = (schema: mongoose.Schema): Convert => {
-  const fields = new Map<string, { check: Convert; required: boolean; makeDefault: (() => unknown) | undefined }>()
+const checkObject = (schema: mongoose.Schema): Check => {
+  const fields = new Map<string, { check: Check; required: boolean; makeDefault: (() => unknown) | undefined }>()
   schema.eachPath((name, declared) => {
     const type = declared as unknown as SchemaType
     fields.set(name, { check: checkValue(type), required: type.isRequired === true, makeDefault: defaultOf(type) })
   })
-  return (value, path) => {
+  return (value, path, met) => {
     if (typeof value !== 'object' || value === null) throw invalid(path, 'is not an object')
     const given = value as Values
     const result: Values = {}
@@ -73,30 +79,32 @@ const checkObject = (schema: mongoose.Schema): Convert => {
       if (said === undefined || said === null) {
         if (required) throw invalid(`${path}.${name}`, 'is required')
         if (said === null) result[name] = null
-      } else result[name] = check(said, `${path}.${name}`)
+      } else result[name] = check(said, `${path}.${name}`, met)
     }
     const ofNewer = given[FIELDS_OF_NEWER]
-    return ofNewer ? { ...result, ...ofNewer } : result
+    if (!ofNewer) return result
+    met.fieldsOfNewer = true
+    return { ...result, ...ofNewer }
   }
 }
 
 /** How a value of this type is read; undefined where it is the same as stored. It changes objects in place: they are nobody else's yet. */
-const readValue = (type: SchemaType): Convert | undefined => {
+const readValue = (type: SchemaType): Read | undefined => {
   if (type.instance === 'Date') return (value) => (typeof value === 'string' ? new Date(value) : value)
   if (type.instance === 'Array') {
     const readElement = type.schema ? readObject(type.schema) : type.embeddedSchemaType && readValue(type.embeddedSchemaType)
-    return readElement && ((value, path) => (Array.isArray(value) ? value.map((element) => readElement(element, path)) : value))
+    return readElement && ((value) => (Array.isArray(value) ? value.map(readElement) : value))
   }
   return type.schema && readObject(type.schema)
 }
 
-const readObject = (schema: mongoose.Schema): Convert => {
-  const fields = new Map<string, { read: Convert | undefined; nullable: boolean }>()
+const readObject = (schema: mongoose.Schema): Read => {
+  const fields = new Map<string, { read: Read | undefined; nullable: boolean }>()
   schema.eachPath((name, declared) => {
     const type = declared as unknown as SchemaType
     fields.set(name, { read: readValue(type), nullable: type.isRequired === true || type.options.nullable === true })
   })
-  return (value, path) => {
+  return (value) => {
     if (typeof value !== 'object' || value === null) return value
     const stored = value as Values
     let ofNewer: Values | undefined
@@ -104,7 +112,7 @@ const readObject = (schema: mongoose.Schema): Convert => {
       const field = fields.get(name)
       // MongoDB and documents of earlier versions can hold null for what is absent.
       if (field && stored[name] === null && !field.nullable) delete stored[name]
-      else if (field?.read) stored[name] = field.read(stored[name], path)
+      else if (field?.read) stored[name] = field.read(stored[name])
       else if (!field) {
         ofNewer ??= {}
         ofNewer[name] = stored[name]
@@ -116,11 +124,18 @@ const readObject = (schema: mongoose.Schema): Convert => {
   }
 }
 
+export interface Written {
+  /** What the store gets. */
+  stored: Record<string, unknown>
+  /** The same as commands know it, once the store has it: `stored` is not to be used after that. */
+  known(): unknown
+}
+
 export interface DocumentCodec {
   /** The version that documents are stored in; one that is stored in a later one is of a newer Tollgate. */
   version: number
   /** @throws Error when the document does not satisfy its schema. */
-  toStored(document: object): Record<string, unknown>
+  write(document: object): Written
   /** The document in its present form; what is given may be changed. @throws AppError `newer_version`. */
   fromStored(stored: object): unknown
 }
@@ -130,22 +145,27 @@ export const createCodec = (
   schema: mongoose.Schema,
   name: string,
   noun: string,
-  migrations: readonly DocumentMigration[],
+  { version, migrations }: { version: number; migrations: readonly DocumentMigration[] },
   refine: (document: never) => unknown = (document) => document,
 ): DocumentCodec => {
   const [check, read] = [checkObject(schema), readObject(schema)]
-  const version = migrations.at(-1)?.to ?? 1
+  const fromStored = (stored: object): unknown => {
+    const storedAs = (stored as { schemaVersion?: number | null }).schemaVersion ?? 1
+    if (storedAs > version)
+      throw new AppError('newer_version', `this ${noun} was stored by a newer version of Tollgate: ask again, and finish the upgrade if the error stays`)
+    const older = migrations.filter(({ to }) => to > storedAs)
+    const present = older.reduce((document, { migrate }) => migrate(document), stored as Record<string, unknown>)
+    return refine(read(present) as never)
+  }
   return {
     version,
-    // Version 1 goes without saying, so that the versions that did not know of it yet can read it.
-    toStored: (document) => check(version === 1 ? document : { ...document, schemaVersion: version }, name) as Record<string, unknown>,
-    fromStored: (stored) => {
-      const { schemaVersion: storedAs = 1 } = stored as { schemaVersion?: number | null }
-      if ((storedAs ?? 1) > version)
-        throw new AppError('newer_version', `this ${noun} was stored by a newer version of Tollgate: ask again, and finish the upgrade if the error stays`)
-      const older = migrations.filter(({ to }) => to > (storedAs ?? 1))
-      const present = older.reduce((document, { migrate }) => migrate(document), stored as Record<string, unknown>)
-      return refine(read(present, name) as never)
+    write: (document) => {
+      const met: Met = { fieldsOfNewer: false }
+      // Version 1 goes without saying, so that the versions that did not know of it yet can read it.
+      const stored = check(version === 1 ? document : { ...document, schemaVersion: version }, name, met) as Record<string, unknown>
+      // What commands gave they know; only the fields of a newer version have to be put out of their sight again.
+      return { stored, known: () => (met.fieldsOfNewer ? fromStored(stored) : stored) }
     },
+    fromStored,
   }
 }

@@ -2,7 +2,7 @@
 import type mongoose from 'mongoose'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { type CollectionName, type Documents, schemas } from '../schemas/index.ts'
-import { type DocumentMigration, documentMigrations } from '../schemas/migrations.ts'
+import { type DocumentMigration, documentMigrations, schemaVersionOf } from '../schemas/migrations.ts'
 import { paymentFromStored } from '../schemas/payment.ts'
 import { subscriptionFromStored } from '../schemas/subscription.ts'
 import { createCodec, type DocumentCodec } from './document-codec.ts'
@@ -54,7 +54,7 @@ export const codecFor = (name: CollectionName, migrations: readonly DocumentMigr
     schemas[name] as mongoose.Schema,
     name,
     nouns[name],
-    migrations.filter(({ collection }) => collection === name),
+    { version: schemaVersionOf(name, migrations), migrations: migrations.filter(({ collection }) => collection === name) },
     refine[name],
   )
 

@@ -102,7 +102,7 @@ const createCollection = <K extends CollectionName>(
 ): Collection<Documents[K]> => {
   type D = Documents[K]
   createTable(database, name)
-  const { version, toStored, fromStored } = codecFor(name, migrations)
+  const { version, write: encode, fromStored } = codecFor(name, migrations)
   const isKnown = `COALESCE(${expression('schemaVersion')}, 1) <= ${version}`
   const insertRow = database.prepare(`INSERT INTO ${name} (id, revision, document) VALUES (?, ?, ?)`)
   const selectRow = database.prepare(`SELECT document FROM ${name} WHERE id = ?`)
@@ -136,10 +136,10 @@ const createCollection = <K extends CollectionName>(
 
   return {
     insert: async (document) => {
-      const stored = toStored({ ...document, revision: 1, updatedAt: clock.now() })
+      const { stored, known } = encode({ ...document, revision: 1, updatedAt: clock.now() })
       const text = JSON.stringify(stored)
       await write(() => orAlreadyExists(() => insertRow.run(document._id, 1, text)))
-      return fromStored(stored) as D
+      return known() as D
     },
     get: async (id) => {
       const document = find(id)
@@ -153,12 +153,12 @@ const createCollection = <K extends CollectionName>(
     },
     replace: async (document) => {
       const revision = document.revision + 1
-      const stored = toStored({ ...document, revision, updatedAt: clock.now() })
+      const { stored, known } = encode({ ...document, revision, updatedAt: clock.now() })
       const text = JSON.stringify(stored)
       await write(() => {
         if (orAlreadyExists(() => updateRow.run(revision, text, document._id, document.revision)).changes !== 1) throw missed(document._id)
       })
-      return fromStored(stored) as D
+      return known() as D
     },
     remove: async ({ _id, revision }) => {
       await write(() => {

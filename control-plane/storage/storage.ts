@@ -17,7 +17,7 @@ export interface StoredDocument {
   _id: string
   revision: number
   /** The form that it was read in. Absent: the first one. */
-  schemaVersion?: number | null | undefined
+  schemaVersion?: number
   createdAt: Date
   updatedAt: Date
 }

@@ -83,7 +83,7 @@ const whereIn = (where: PageQuery['where']) =>
 
 const createCollection = <K extends CollectionName>(database: Database, name: K, { clock, migrations }: MongoStorageOptions): Collection<Documents[K]> => {
   type D = Documents[K]
-  const { version, toStored, fromStored } = codecFor(name, migrations)
+  const { version, write, fromStored } = codecFor(name, migrations)
   const collection = database.collection<{ _id: string; tenantId: string; revision?: number }>(name)
   const read = (document: object): D => fromStored(document) as D
   const readIfFound = (document: object | null): D | undefined => (document === null ? undefined : read(document))
@@ -103,9 +103,9 @@ const createCollection = <K extends CollectionName>(database: Database, name: K,
 
   return {
     insert: async (document) => {
-      const stored = toStored({ ...document, revision: 1, updatedAt: clock.now() })
+      const { stored, known } = write({ ...document, revision: 1, updatedAt: clock.now() })
       await rejectDuplicate(() => collection.insertOne(stored as { _id: string; tenantId: string }))
-      return read(stored)
+      return known() as D
     },
     get: async (id) => {
       const document = await find(id)
@@ -119,11 +119,11 @@ const createCollection = <K extends CollectionName>(database: Database, name: K,
     },
     replace: async (document) => {
       const revision = document.revision + 1
-      const stored = toStored({ ...document, revision, updatedAt: clock.now() })
+      const { stored, known } = write({ ...document, revision, updatedAt: clock.now() })
       const filter = { ...byId(document._id), revision: document.revision }
       const { matchedCount } = await rejectDuplicate(() => collection.replaceOne(filter, stored as { tenantId: string }))
       if (matchedCount !== 1) throw await missed(document._id)
-      return read(stored)
+      return known() as D
     },
     remove: async ({ _id, revision }) => {
       const { deletedCount } = await orUnavailable(() => collection.deleteOne({ ...byId(_id), revision }))
