@@ -1,6 +1,5 @@
 import { defined } from '../../common/defined.ts'
 import { fieldError } from '../../common/errors.ts'
-import { present } from '../../common/present.ts'
 import { keys } from '../keys.ts'
 import type { BillingTerms, Routing, Storefront } from '../schemas/storefront.ts'
 import type { Services } from '../services.ts'
@@ -34,7 +33,7 @@ export const defaultBilling = {
 } satisfies BillingTerms
 
 /** The rules of billing as they hold, those that have a default included. */
-export const billingOf = ({ billing }: Pick<Storefront, 'billing'>) => ({ ...defaultBilling, ...present(billing) })
+export const billingOf = ({ billing }: Pick<Storefront, 'billing'>) => ({ ...defaultBilling, ...defined(billing) })
 
 /** What `paymentProviders: [a, b, c]` says in full: a is primary, the rest are fallbacks in order. */
 export const routingOf = ([primary, ...fallback]: readonly string[]): Routing => ({

@@ -4,7 +4,6 @@
  */
 import { defined } from '../../common/defined.ts'
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
-import { present } from '../../common/present.ts'
 import { hashSecret, hintOf, newSecret, prefixOf } from '../access/secrets.ts'
 import { keys } from '../keys.ts'
 import type { Storefront } from '../schemas/storefront.ts'
@@ -47,7 +46,7 @@ export const changeTenant = (services: Services, tenantId: string, check: (tenan
     if (tenant.ended) throw new AppError('not_found', 'no such tenant')
     mustNotBeEnding(tenant)
     check(tenant)
-    return { ...tenant, ...present(change) }
+    return { ...tenant, ...defined(change) }
   })
 
 /** Does what is still marked in the tenant's document; harmless to repeat. */

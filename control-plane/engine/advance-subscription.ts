@@ -17,7 +17,7 @@ import { notStoredYet, paymentOfBill, storeNext } from '../payments/new-payment.
 import type { Payment } from '../schemas/payment.ts'
 import type { Bill, Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
-import { repairTime, type Services, tenantNow } from '../services.ts'
+import { repairTime, type Services } from '../services.ts'
 import { insertOrGet, update } from '../storage/update.ts'
 import { afterDispute } from '../subscriptions/machine/after-dispute.ts'
 import { afterPayment } from '../subscriptions/machine/after-payment.ts'
@@ -27,6 +27,7 @@ import { atRest, type Moment } from '../subscriptions/machine/state.ts'
 import { archiveEvents, isTimeToArchive } from './archive-events.ts'
 import { chargeableAt } from './charge-limits.ts'
 import { checkInheritance, tellHeirs } from './inherit-credit.ts'
+import { momentOf } from './moment.ts'
 
 /** Ten years of days in one catch-up, and some lost races; more steps on one subscription is a fault. */
 const MAX_STEPS = 10_000
@@ -40,8 +41,6 @@ export interface AdvancedSubscription {
   /** The revision of the customer's set that shows all this. */
   entitlementRevision: number
 }
-
-export const momentOf = (services: Services, tenant: Tenant): Moment => ({ now: tenantNow(services, tenant), repairAt: repairTime(services) })
 
 export interface Advance {
   /** The subscription as the caller last saw it, which saves reading it. */

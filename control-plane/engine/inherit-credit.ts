@@ -12,15 +12,14 @@ import { subscriptionsOf } from '../entitlements/sources.ts'
 import { keys } from '../keys.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
-import { repairTime, type Services, tenantNow } from '../services.ts'
+import type { Services } from '../services.ts'
 import { update } from '../storage/update.ts'
 import { type Inheritance, inheritedFrom, reconciled } from '../subscriptions/machine/money-back.ts'
 import { changed, type Moment } from '../subscriptions/machine/state.ts'
 import { isFinal } from '../subscriptions/machine/transitions.ts'
+import { momentOf } from './moment.ts'
 
 type Moved = NonNullable<Subscription['creditMovedTo']>[number]
-
-const momentOf = (services: Services, tenant: Tenant): Moment => ({ now: tenantNow(services, tenant), repairAt: repairTime(services) })
 
 /** Where credit went that has never arrived, and never will. */
 const isStranded = (subscriptions: readonly Subscription[], now: Date, { subscriptionId, at }: Moved): boolean =>

@@ -1,6 +1,7 @@
 /** Which subscriptions a list can be asked for: those filters that an index serves, and no other. */
+
+import { defined } from '../../common/defined.ts'
 import { fieldError } from '../../common/errors.ts'
-import { present } from '../../common/present.ts'
 import type { Subscription, SubscriptionStatus } from '../schemas/subscription.ts'
 import type { Services } from '../services.ts'
 import type { Page, PageQuery } from '../storage/storage.ts'
@@ -27,5 +28,5 @@ export const listSubscriptions = (
     throw fieldError('invalid_request', 'storefrontId', 'is needed with bundleId: a bundle is unique within its storefront only')
   if (customerId !== undefined && bundleId !== undefined)
     throw fieldError('invalid_request', 'bundleId', 'does not go with customerId, of which there are few subscriptions: leave one of them out')
-  return storage.subscriptions.page({ where: { tenantId, ...present({ storefrontId: within, ...present(filter) }) }, ...pages })
+  return storage.subscriptions.page({ where: { tenantId, ...defined({ ...filter, storefrontId: filter.storefrontId ?? within }) }, ...pages })
 }

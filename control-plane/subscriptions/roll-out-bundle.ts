@@ -4,7 +4,8 @@
  */
 import { defined } from '../../common/defined.ts'
 import { isAppError } from '../../common/errors.ts'
-import { advanceSubscription, momentOf } from '../engine/advance-subscription.ts'
+import { advanceSubscription } from '../engine/advance-subscription.ts'
+import { momentOf } from '../engine/moment.ts'
 import { checkSetFits } from '../entitlements/check-set-fits.ts'
 import { keys } from '../keys.ts'
 import type { Bundle } from '../schemas/bundle.ts'

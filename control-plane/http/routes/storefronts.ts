@@ -1,4 +1,3 @@
-import { present } from '../../../common/present.ts'
 import { billingOf, changeStorefront, createStorefront, defaultBilling, routingOf, type StorefrontInput } from '../../catalog/storefronts.ts'
 import { keys } from '../../keys.ts'
 import { disputeEffects, prorations, type Storefront, trialRules } from '../../schemas/storefront.ts'
@@ -110,7 +109,7 @@ export const storefrontInput = (body: Given<z.output<typeof storefrontBody>>): S
   currency: body.currency,
   timeZone: body.timeZone ?? 'UTC',
   routing: body.routing ?? routingOf(body.paymentProviders ?? []),
-  billing: { ...defaultBilling, ...present(body.billing ?? {}) },
+  billing: { ...defaultBilling, ...body.billing },
 })
 
 export const storefrontAnswer = z
@@ -142,7 +141,7 @@ export const toStorefrontAnswer = (storefront: Storefront): z.output<typeof stor
   routing: {
     split: storefront.routing.split,
     fallback: storefront.routing.fallback,
-    rules: storefront.routing.rules.map((one) => ({ name: one.name, when: present(one.when), use: one.use })),
+    rules: storefront.routing.rules.map((one) => ({ name: one.name, when: one.when, use: one.use })),
   },
   billing: billingOf(storefront),
 })
@@ -208,7 +207,7 @@ export const storefrontRoutes = [
     answer: storefrontAnswer,
     handle: async ({ services, tenant, params, body, ifMatch }) => {
       const { paymentProviders, billing, ...fields } = body
-      const change = { ...fields, ...(paymentProviders ? { paymentProviders } : {}), billing: present(billing ?? {}) }
+      const change = { ...fields, ...(paymentProviders ? { paymentProviders } : {}), billing: billing ?? {} }
       return answer(await changeStorefront(services, tenant.tenantId, params.storefront, mustMatch(ifMatch), change))
     },
   }),
