@@ -43,22 +43,20 @@ const madeBy = ({ path }: AnyRoute): string => {
 }
 
 /** As the caller named them, and what was made; customers by a name that says nothing of them. */
-const resourceOf = (route: AnyRoute, call: AnyCall, made: unknown): Record<string, string> => {
+const resourceOf = (route: AnyRoute, call: AnyCall, tenantId: string, made: unknown): Record<string, string> => {
   const { storefrontId, customerId, bundleId, account } = named(call.body)
   const all: Record<string, string | undefined> = { storefront: storefrontId, customer: customerId, bundle: bundleId, account, ...named(call.params) }
   const { id } = made === undefined ? {} : named(made)
   // What is made beside what the path names, as another key is: by a name of its own.
   if (id !== undefined && !Object.values(named(call.params)).includes(id)) all[readers.get(route) ? 'made' : madeBy(route)] = id
-  if (all.customer !== undefined) all.customer = customerReference(tenantIdOf(call), all.storefront ?? '', all.customer)
+  if (all.customer !== undefined) all.customer = customerReference(tenantId, all.storefront ?? '', all.customer)
   if (isOfCustomer(route)) delete all.method
   return Object.fromEntries(Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== undefined))
 }
 
-/** What is about no tenant that is there: tenants being made, or ended. */
-const tenantIdOf = ({ tenant }: AnyCall): string => (tenant as Tenant | undefined)?.tenantId ?? PLATFORM
-
-/** A change of a tenant that the path names and that goes on: it belongs into that tenant's own log. */
-const isOfTenantThatStays = ({ method, path }: AnyRoute): boolean => method === 'patch' && path === '/v1/tenants/{tenant}'
+/** Whose log it belongs into. Tenants that are made or ended are the platform's to remember. */
+const tenantIdOf = ({ tenant, params }: AnyCall, { method }: AnyRoute, isThere: boolean): string =>
+  (tenant as Tenant | undefined)?.tenantId ?? (isThere && method !== 'delete' ? named(params).tenant : undefined) ?? PLATFORM
 
 const isOfCustomer = ({ path }: AnyRoute): boolean => path.includes('/customers')
 
@@ -138,11 +136,11 @@ export const audited = async (trail: AuditTrail, route: AnyRoute, call: AnyCall,
   const reader = readers.get(route)
   const isNew = route.method === 'post' && !reader
   const before = isNew ? undefined : await seenBy(reader, call)
-  const tenantId = before !== undefined && isOfTenantThatStays(route) ? (named(call.params).tenant ?? PLATFORM) : tenantIdOf(call)
+  const tenantId = tenantIdOf(call, route, before !== undefined)
   const tell = (entry: Pick<AuditEntry, 'event'> & Partial<AuditEntry>, made?: unknown): Promise<void> =>
     trail.append(tenantId, {
       ...entryOf(services, caller, route, asked),
-      resource: resourceOf(route, call, isNew ? (made ?? call.body) : route.status === 201 ? made : undefined),
+      resource: resourceOf(route, call, tenantId, isNew ? (made ?? call.body) : route.status === 201 ? made : undefined),
       reason: reasonOf(call),
       ...entry,
     })
