@@ -1,12 +1,14 @@
 /** An HTTP server with bounds on what a connection may take without asking for anything; Node's own are for quiet networks. */
+
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
+import { HOUR_MS } from './durations.ts'
 
 /** A connection that says nothing, and headers that do not end. */
 const SPEAKS_WITHIN_MS = 10_000
 /** A whole body. */
 const SENT_WITHIN_MS = 30_000
 /** One that is read as it comes, and worked on meanwhile. */
-const STREAMED_WITHIN_MS = 3_600_000
+const STREAMED_WITHIN_MS = HOUR_MS
 const MAX_CONNECTIONS = 10_000
 
 /** How long the rest of an unread body may take to arrive once the answer is sent. */

@@ -1,4 +1,5 @@
 /** Puts a control plane together. The one place that chooses adapters. */
+
 import { randomBytes } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -6,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Clock, systemClock } from '../common/clock.ts'
 import { type Config, ConfigError, cannotListen, sqliteFileOf } from '../common/config.ts'
 import { type Draining, drainable } from '../common/drain-http.ts'
+import { HOUR_MS } from '../common/durations.ts'
 import type { Feed } from '../common/feed/feed.ts'
 import { createInProcessFeed } from '../common/feed/in-process.ts'
 import { natsAccessOf } from '../common/feed/nats/credentials.ts'
@@ -190,7 +192,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
   )
   feedKeeping = startKeepingFeed(services)
   // A clock that is given is believed.
-  if (clock === systemClock) clockGuard = await startClockGuard({ storage, clock, log, maxJumpMs: config.CLOCK_MAX_JUMP_HOURS * 3_600_000 })
+  if (clock === systemClock) clockGuard = await startClockGuard({ storage, clock, log, maxJumpMs: config.CLOCK_MAX_JUMP_HOURS * HOUR_MS })
   const mayBill = () => clockGuard?.problem() === undefined
   worker = startWorker(services, { pollMs: config.WORKER_POLL_MS, atOnce: config.WORKER_CONCURRENCY, mayBill })
   const noteIllegal = (transition: unknown) => log.error({ transition }, 'an illegal transition, which is a fault of Tollgate: please report it')

@@ -3,9 +3,11 @@
  * stored with the write from which it follows, and happens once, in the order of time, whoever looks first; what is
  * told of it is what was so at that instant. Here is no HTTP: `server.ts` asks, `webhook-sender.ts` tells.
  */
+
 import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
 import type { Clock } from '../common/clock.ts'
+import { DAY_MS } from '../common/durations.ts'
 import { actsLate, type Behaviour, captureFails, disputeBehaviourOf, refundBehaviourOf } from './behaviour.ts'
 import type { Ledger, LedgerCharge, LedgerDispute, LedgerEvent, LedgerRefund, When } from './ledger.ts'
 
@@ -14,7 +16,7 @@ const PENDING_FOR_TENANT_MS = 60_000
 /** By the system's clock everything follows this soon: somebody is looking on. */
 const SOON_MS = 500
 /** A bank's decision takes weeks; a week is enough to see a renewal come in between. */
-const DECIDED_AFTER_MS = 7 * 24 * 3_600_000
+const DECIDED_AFTER_MS = 7 * DAY_MS
 
 /** An instant, by the tenant's own clock if it has one. */
 export interface Moment {

@@ -6,6 +6,7 @@
  * done twice, and ends with the tenant's document: subscriptions end at once, and what still arrives goes back; when no money is
  * under way any more, or after `GIVEN_UP_AFTER_MS`, every document is removed.
  */
+import { DAY_MS, HOUR_MS } from '../../common/durations.ts'
 import { AppError, isAppError } from '../../common/errors.ts'
 import { removeSet } from '../entitlements/remove-set.ts'
 import { keys } from '../keys.ts'
@@ -21,9 +22,9 @@ import { livingStatuses } from '../subscriptions/machine/transitions.ts'
 
 /** Longer than any call that had begun by the mark. */
 const SETTLED_AFTER_MS = 2 * 60_000
-const LOOK_AGAIN_MS = 3_600_000
+const LOOK_AGAIN_MS = HOUR_MS
 /** A provider that has not said by then what became of a payment is not waited for. */
-const GIVEN_UP_AFTER_MS = 30 * 86_400_000
+const GIVEN_UP_AFTER_MS = 30 * DAY_MS
 
 /** @throws AppError `not_allowed_in_state`. */
 const refuseWhileAlive = async ({ storage }: Services, tenantId: string): Promise<void> => {

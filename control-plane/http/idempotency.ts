@@ -10,6 +10,7 @@
 import { createHash, hkdfSync } from 'node:crypto'
 import { ulid } from 'ulid'
 import { defined } from '../../common/defined.ts'
+import { DAY_MS } from '../../common/durations.ts'
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
 import { decrypt, encrypt } from '../access/aes-gcm.ts'
 import type { IdempotencyRecord } from '../schemas/idempotency-record.ts'
@@ -25,7 +26,7 @@ const LOCK_MS = 5_000
 /** Two renewals may come late or be lost before the lock runs out. */
 const RENEW_MS = 1_500
 /** How long a repeat is recognised; what clients retry for. */
-const REMEMBERED_MS = 24 * 3_600_000
+const REMEMBERED_MS = DAY_MS
 export const MAX_KEY_LENGTH = 255
 
 export interface IdempotentRequest {

@@ -2,10 +2,12 @@
  * How much one caller may ask for, and how often one address may be wrong about a key. Counted in this process: with several
  * control planes each allows as much. What is refused is 429 with `Retry-After`, and was not done.
  */
+
 import ipaddr from 'ipaddr.js'
 import { LRUCache } from 'lru-cache'
 import pLimit, { type LimitFunction } from 'p-limit'
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible'
+import { HOUR_MS } from '../../common/durations.ts'
 import { AppError, isAppError } from '../../common/errors.ts'
 import type { Log } from '../../common/log.ts'
 import type { Caller } from '../access/caller.ts'
@@ -76,7 +78,7 @@ export const createThrottle = ({ requestsPerSecond, atOnce, bytesPerSecond, open
   const bytes = new RateLimiterMemory({ points: bytesPerSecond, duration: 1 })
   const open = new RateLimiterMemory({ points: openRequestsPerSecond, duration: 1 })
   /** Hashes of keys that were right lately: whoever shares an address with one who guesses goes on. */
-  const right = new LRUCache<string, true>({ max: 10_000, ttl: 3_600_000 })
+  const right = new LRUCache<string, true>({ max: 10_000, ttl: HOUR_MS })
   const running = new Map<string, number>()
   let failures = 0
 

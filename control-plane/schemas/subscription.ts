@@ -1,4 +1,5 @@
 import { defined } from '../../common/defined.ts'
+import { HOUR_MS } from '../../common/durations.ts'
 import { pricingPart, termsFields, termsPart } from './bundle.ts'
 import { disputeStatuses, moneyBackFields } from './payment.ts'
 import { linePart, periodFields, periodPart } from './period.ts'
@@ -269,7 +270,7 @@ export const inSituation = (subscription: Common, situation: Situation): Subscri
   return Object.assign(next, situation) as unknown as Subscription
 }
 
-const hoursAfter = (at: Date, hours: number): Date => new Date(at.getTime() + hours * 3_600_000)
+const hoursAfter = (at: Date, hours: number): Date => new Date(at.getTime() + hours * HOUR_MS)
 
 /** What a document of before lacks is taken from when it was last written: at the latest then it came to be as it is. */
 const situationOf = (stored: Stored): Situation => {

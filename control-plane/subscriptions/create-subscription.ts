@@ -5,6 +5,7 @@
 
 import { periodStart, startOfLocalDate } from '../../common/calendar.ts'
 import { defined } from '../../common/defined.ts'
+import { DAY_MS } from '../../common/durations.ts'
 import { fieldError } from '../../common/errors.ts'
 import { table } from '../../common/table.ts'
 import { paymentIdOf } from '../billing/bills.ts'
@@ -64,7 +65,6 @@ export const billingCycles = Object.keys(cycleNames)
 
 /** Nobody means to start further from now than this: a typing error in the year. */
 const START_WITHIN_DAYS = 3660
-const DAY_MS = 86_400_000
 
 /**
  * @param id the same for a repeat of the same request, which then goes on with what it made.

@@ -9,6 +9,7 @@
 
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { pMapIterable } from 'p-map'
+import { HOUR_MS } from '../../common/durations.ts'
 import { isAppError } from '../../common/errors.ts'
 import { removeExpiredBlocks } from '../audit/expire.ts'
 import type { Services } from '../services.ts'
@@ -39,7 +40,7 @@ const WORK_WITHIN_MS = 5 * 60_000
 /** Collections whose documents are removed when they are past their time. */
 const expiring = ['idempotencyRecords', 'webhookEvents', 'sessions'] as const
 /** The newest block of a quiet tenant stays past its time, and is come upon each time. */
-const AUDIT_EVERY_MS = 3_600_000
+const AUDIT_EVERY_MS = HOUR_MS
 
 export interface Worker {
   /** Does everything that is due now, and resolves. Does not reject: what fails is logged and set aside. */

@@ -1,12 +1,14 @@
 /** What becomes of a payment's attempts, whoever tells of it, whenever and however often. */
+
 import { defined } from '../../../common/defined.ts'
+import { DAY_MS, HOUR_MS } from '../../../common/durations.ts'
 import { AppError } from '../../../common/errors.ts'
 import { checkTransition } from '../../illegal-transitions.ts'
 import type { Attempt, AttemptSituation, Payment } from '../../schemas/payment.ts'
 import type { ChargeOutcome } from '../psp/psp.ts'
 import type { Route } from '../routing/route-payment.ts'
 import { giveBack } from './refunds.ts'
-import { DAY_MS, HOUR_MS, hasEffects, isOpen, later, marked, openAttempt } from './state.ts'
+import { hasEffects, isOpen, later, marked, openAttempt } from './state.ts'
 import { attemptTransitions } from './transitions.ts'
 
 type AttemptGivenUp = NonNullable<Attempt['givenUp']>

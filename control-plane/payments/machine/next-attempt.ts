@@ -1,10 +1,11 @@
 /** Whether a payment is tried now, and if so on which account and with which of the customer's methods. */
+import { DAY_MS, HOUR_MS } from '../../../common/durations.ts'
 import type { PaymentMethod } from '../../schemas/customer.ts'
 import type { Attempt, CardNetwork, Payment } from '../../schemas/payment.ts'
 import type { BillingTerms } from '../../schemas/storefront.ts'
 import type { Route } from '../routing/route-payment.ts'
 import { consequences } from './decline-classes.ts'
-import { DAY_MS, later, openAttempt, uncaptured, waitingAttempt } from './state.ts'
+import { later, openAttempt, uncaptured, waitingAttempt } from './state.ts'
 
 export type Step = { kind: 'attempt' } | { kind: 'capture' | 'release' | 'give_up'; attempt: Attempt } | { kind: 'nothing' }
 
@@ -101,7 +102,7 @@ export const nextAccount = (payment: Payment, paymentMethodId: string, accounts:
 
 /** The last day of the month that is printed on the card, anywhere on earth. */
 export const isExpired = ({ expiry }: Pick<PaymentMethod, 'expiry'>, now: Date): boolean =>
-  expiry !== undefined && now.getTime() > Date.UTC(expiry.year, expiry.month, 1) + 12 * 3_600_000
+  expiry !== undefined && now.getTime() > Date.UTC(expiry.year, expiry.month, 1) + 12 * HOUR_MS
 
 /**
  * The methods that a payment is tried with, in order: its own, then, where the storefront allows it and the payment is

@@ -1,8 +1,9 @@
 /** Money given back: what was asked for, and what arrived without being wanted. */
+import { DAY_MS, HOUR_MS } from '../../../common/durations.ts'
 import type { Attempt, Payment, Refund } from '../../schemas/payment.ts'
 import type { RefundOutcome } from '../psp/psp.ts'
 import { isDisputed } from './disputes.ts'
-import { DAY_MS, HOUR_MS, hasEffects, later, marked } from './state.ts'
+import { hasEffects, later, marked } from './state.ts'
 
 /** A refund that was not answered is asked for again, under the same key. */
 const REFUND_RETRY_MS = HOUR_MS

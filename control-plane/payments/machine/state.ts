@@ -8,11 +8,10 @@
  *
  * The rule that outranks all others: while one attempt may still succeed (`isOpen`), no other is made, on any PSP.
  */
-import { defined } from '../../../common/defined.ts'
-import type { Attempt, Payment } from '../../schemas/payment.ts'
 
-export const HOUR_MS = 3_600_000
-export const DAY_MS = 24 * HOUR_MS
+import { defined } from '../../../common/defined.ts'
+import { HOUR_MS } from '../../../common/durations.ts'
+import type { Attempt, Payment } from '../../schemas/payment.ts'
 
 export const later = (at: Date, ms: number): Date => new Date(at.getTime() + ms)
 

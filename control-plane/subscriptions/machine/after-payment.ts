@@ -1,5 +1,7 @@
 /** What the outcome of a bill's payment does to its subscription. */
+
 import { defined } from '../../../common/defined.ts'
+import { HOUR_MS } from '../../../common/durations.ts'
 import { openBill, replaceBill, withoutBill } from '../../billing/bills.ts'
 import { firstFailureOf, graceFrom, lastWordBy, nextRetryAt } from '../../billing/dunning.ts'
 import { consequences } from '../../payments/machine/decline-classes.ts'
@@ -59,9 +61,9 @@ export const overdue = (subscription: Subscription, bill: Bill, moment: Moment, 
 }
 
 /** Nobody has refused the customer when only providers were away: they are asked again, at first this soon, then ever later. */
-const ASK_AGAIN_AFTER_MS = 3_600_000
+const ASK_AGAIN_AFTER_MS = HOUR_MS
 /** Card networks count every request; and what is still broken after a day is mended by people. */
-const ASK_AGAIN_AT_MOST_MS = 24 * 3_600_000
+const ASK_AGAIN_AT_MOST_MS = 24 * HOUR_MS
 
 const askAgainAt = (now: Date, round: number): Date => new Date(now.getTime() + Math.min(ASK_AGAIN_AFTER_MS * 2 ** (round - 1), ASK_AGAIN_AT_MOST_MS))
 const leavesAccess = (payment: Payment): boolean => {

@@ -1,10 +1,9 @@
+import { HOUR_MS } from '../../../common/durations.ts'
 import { planBill, withBill } from '../../billing/bills.ts'
 import { periodContaining, periodFrom, priceOf } from '../../billing/periods.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
 import { become, changed, type Moment } from './state.ts'
 import { settled } from './take-effect.ts'
-
-const HOUR_MS = 3_600_000
 
 const isMadeNow = ({ createdAt, trialEnd, currentPeriod }: Subscription): boolean => !trialEnd && currentPeriod.start <= createdAt
 

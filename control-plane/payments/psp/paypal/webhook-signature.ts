@@ -2,18 +2,20 @@
  * The signature of a PayPal webhook, verified without asking PayPal:
  * https://developer.paypal.com/api/rest/webhooks/rest/#link-selfverificationmethod. Its library has nothing for it.
  */
+
 import { createVerify, X509Certificate } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import { LRUCache } from 'lru-cache'
 import { RateLimiterMemory } from 'rate-limiter-flexible'
+import { DAY_MS, HOUR_MS } from '../../../../common/durations.ts'
 import { AppError } from '../../../../common/errors.ts'
 import type { Transport } from '../../../outgoing-http.ts'
 
 /** PayPal has a handful of certificates at a time. */
-const certificates = new LRUCache<string, X509Certificate>({ max: 20, ttl: 24 * 3_600_000 })
+const certificates = new LRUCache<string, X509Certificate>({ max: 20, ttl: DAY_MS })
 
 /** PayPal sends an event again for three days. */
-const TOLERANCE_MS = 75 * 3_600_000
+const TOLERANCE_MS = 75 * HOUR_MS
 
 export interface PaypalSignature {
   headers: Record<string, string | undefined>
