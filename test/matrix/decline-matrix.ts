@@ -12,6 +12,7 @@ import { mercadopagoCauses, mercadopagoRejections } from '../../control-plane/pa
 import { paypalIssues, paypalProcessorCodes } from '../../control-plane/payments/psp/paypal/mapping.ts'
 import { stripeDeclines, stripeErrorCodes } from '../../control-plane/payments/psp/stripe/mapping.ts'
 import { type DeclineClass, declineClasses, type Payment } from '../../control-plane/schemas/payment.ts'
+import { paymentOf } from '../support/payments.ts'
 
 const tables: [provider: string, table: Readonly<Record<string, DeclineClass>>][] = [
   ['stripe decline_code', stripeDeclines],
@@ -38,22 +39,7 @@ const now = new Date('2024-03-15T00:00:00Z')
 const accounts = ['first', 'second', 'third']
 const limits = { maxAttempts: 15, maxAttemptsDays: 30 }
 const route = { rule: 'split', slot: 0, candidates: accounts, excluded: [] }
-const fresh = {
-  _id: 't/pay',
-  tenantId: 't',
-  id: 'pay',
-  subscriptionId: 'sub',
-  seq: 1,
-  amountMinor: 2900,
-  currency: 'USD',
-  paymentMethodId: 'card',
-  status: 'due',
-  round: 1,
-  attempts: [],
-  refunds: [],
-  effectsDue: false,
-  abandoned: false,
-} as unknown as Payment
+const fresh = paymentOf({ seq: 1, paymentMethodId: 'card' })
 
 const declinedAt = (payment: Payment, account: string, declineClass: DeclineClass): Payment => {
   const started = startAttempt(payment, account, 'card', route, now, now)

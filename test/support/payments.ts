@@ -1,10 +1,10 @@
 /** Payments for tests of the payment machine, each named `pay`, with attempts named `pay-1`, `pay-2` and so on. */
+import { DAY_MS, HOUR_MS } from '../../common/durations.ts'
 import { recordOutcome, startAttempt } from '../../control-plane/payments/machine/attempts.ts'
 import type { ChargeOutcome } from '../../control-plane/payments/psp/psp.ts'
 import type { Attempt, Payment } from '../../control-plane/schemas/payment.ts'
 
-export const HOUR = 3_600_000
-export const DAY = 24 * HOUR
+export const [HOUR, DAY] = [HOUR_MS, DAY_MS]
 export const now = new Date('2024-03-15T00:00:00Z')
 export const at = (ms: number): Date => new Date(now.getTime() + ms)
 export const repairAt = at(5_000)

@@ -29,36 +29,9 @@ import {
 import { openAttempt } from '../../control-plane/payments/machine/state.ts'
 import type { ChargeOutcome } from '../../control-plane/payments/psp/psp.ts'
 import type { Payment, Refund } from '../../control-plane/schemas/payment.ts'
+import { now, paymentOf, repairAt, route } from '../support/payments.ts'
 
-const now = new Date('2024-03-15T00:00:00Z')
-const repairAt = new Date(now.getTime() + 5_000)
-const route = { rule: 'split', slot: 0, candidates: ['a', 'b', 'c'], excluded: [] }
-
-const payment: Payment = {
-  _id: 't/pay',
-  tenantId: 't',
-  revision: 1,
-  createdAt: now,
-  updatedAt: now,
-  id: 'pay',
-  storefrontId: 's',
-  customerId: 'c',
-  subscriptionId: 'sub',
-  period: { start: now, end: now },
-  lines: [],
-  creditMinor: 0,
-  amountMinor: 2900,
-  currency: 'USD',
-  paymentMethodId: 'pm',
-  status: 'due',
-  round: 1,
-  attempts: [],
-  refunds: [],
-  effectsDue: false,
-  abandoned: false,
-  clock: 'system',
-}
-
+const payment = paymentOf()
 const succeeded: ChargeOutcome = { status: 'succeeded', pspReference: 'ch' }
 const declined = (declineClass: Extract<ChargeOutcome, { status: 'declined' }>['declineClass']): ChargeOutcome => ({
   status: 'declined',
