@@ -37,6 +37,16 @@ export const keys = {
   settlementDifference: (tenantId: string, reportId: string, place: string) => path(tenantId, reportId, place),
 }
 
+type Rest<F> = F extends (tenantId: string, ...rest: infer R) => string ? (...rest: R) => string : never
+
+/** The same for one tenant: no other tenant's id can be made of them. */
+export type OwnKeys = { readonly [K in Exclude<keyof typeof keys, 'installation' | 'migrationRecord'>]: Rest<(typeof keys)[K]> }
+
+export const ownKeysOf = (tenantId: string): OwnKeys =>
+  Object.fromEntries(
+    Object.entries(keys).map(([name, key]) => [name, typeof key === 'string' ? key : (key as (...parts: unknown[]) => string).bind(undefined, tenantId)]),
+  ) as OwnKeys
+
 /** Whose the document is: the first part of its path. */
 export const tenantOf = (id: string): string => decodeURIComponent(id.slice(0, id.includes('/') ? id.indexOf('/') : undefined))
 

@@ -6,10 +6,10 @@ import { systemClock } from '../common/clock.ts'
 import { ConfigError, readConfig } from '../common/config.ts'
 import { createLog } from '../common/log.ts'
 import { runCommand } from '../common/process.ts'
-import { createSealing, sealedWith } from './access/sealing.ts'
 import { openStorage } from './compose.ts'
 import { keys } from './keys.ts'
 import { every } from './storage/every.ts'
+import { createSealing, sealedWith } from './storage/sealing.ts'
 import { update } from './storage/update.ts'
 
 const say = (line: string) => process.stdout.write(`${line}\n`)

@@ -6,10 +6,11 @@ import { defined } from '../../common/defined.ts'
 import { createBundle } from '../../control-plane/catalog/bundles.ts'
 import { createTenant } from '../../control-plane/catalog/tenants.ts'
 import { keys } from '../../control-plane/keys.ts'
+import type { Services } from '../../control-plane/ports.ts'
 import type { Customer } from '../../control-plane/schemas/customer.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
-import type { Services } from '../../control-plane/services.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
+import { tenantScope } from '../../control-plane/tenant-scope.ts'
 
 const storefront = {
   id: 'shop',
@@ -24,7 +25,7 @@ export const makeTenant = (services: Services, id: string) => createTenant(servi
 
 export const makeTemplate = async (services: Services, tenantId: string): Promise<{ subscription: Subscription; customer: Customer }> => {
   const { tenant } = await makeTenant(services, tenantId)
-  await createBundle(services, tenant, 'shop', 'daily', {
+  await createBundle(tenantScope(services, tenant), 'shop', 'daily', {
     name: 'daily',
     pricing: { amountMinor: 100, currency: 'USD', interval: 'day', intervalCount: 1 },
     entitlements: Array.from({ length: 5 }, (_, n) => ({ key: `feature-${n}`, kind: 'flag' as const, enabled: true })),
@@ -32,7 +33,7 @@ export const makeTemplate = async (services: Services, tenantId: string): Promis
     refundEndsAccess: false,
   })
   const order = { customerId: 'template', bundleId: 'daily', storefrontId: 'shop', paymentMethod: 'good' }
-  const { subscription } = await createSubscription(services, tenant, 'template', order)
+  const { subscription } = await createSubscription(tenantScope(services, tenant), 'template', order)
   const customer = await services.storage.customers.get(keys.customer(tenantId, 'shop', 'template'))
   return { subscription, customer: defined({ ...customer, repairAt: undefined }) }
 }

@@ -1,8 +1,8 @@
 /** Roles: the presets, and those that a tenant makes of permissions. Nobody gives what they do not have themselves. */
 import { AppError, fieldError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
+import type { Services } from '../ports.ts'
 import type { Role } from '../schemas/role.ts'
-import type { Services } from '../services.ts'
 import { every } from '../storage/every.ts'
 import { update } from '../storage/update.ts'
 import type { Caller } from './caller.ts'

@@ -3,7 +3,7 @@
  * of a tenant, which the next one follows.
  */
 import { keys } from '../keys.ts'
-import type { Services } from '../services.ts'
+import type { Services } from '../ports.ts'
 import { removeIfSame } from '../storage/remove.ts'
 
 const BATCH = 20

@@ -5,12 +5,10 @@
 
 import type { Entitlement } from '../../common/entitlements/model.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
-import { keys } from '../keys.ts'
 import type { Bundle, BundleVersion, Pricing } from '../schemas/bundle.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import { type Services, tenantNow } from '../services.ts'
 import type { New } from '../storage/storage.ts'
 import { insertOrGet, update } from '../storage/update.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { claimKinds } from './entitlement-kinds.ts'
 import { storefrontNamed } from './storefronts.ts'
 
@@ -41,32 +39,25 @@ const saleTermsOf = ({ onSale, onePerCustomer }: SaleTerms): Partial<Pick<Bundle
 /** What callers' preconditions are compared with: every change of theirs counts, and how far a rollout has come does not. */
 export const editionOf = ({ edition, version }: Pick<Bundle, 'edition' | 'version'>): number => edition ?? version
 
-const checkCurrency = async (services: Services, tenantId: string, storefrontId: string, input: BundleInput): Promise<void> => {
-  const storefront = await storefrontNamed(services, tenantId, storefrontId)
+const checkCurrency = async (of: TenantScope, storefrontId: string, input: BundleInput): Promise<void> => {
+  const storefront = await storefrontNamed(of, storefrontId)
   if (storefront.currency !== input.pricing.currency) {
     throw fieldError('invalid_request', 'pricing.currency', `must be ${storefront.currency}, the currency of the storefront`)
   }
 }
 
 /** @throws AppError `unknown_reference`, `invalid_request` or `already_exists`. */
-export const createBundle = async (
-  services: Services,
-  tenant: Tenant,
-  storefrontId: string,
-  id: string,
-  input: BundleInput,
-  sale: SaleTerms = {},
-): Promise<Bundle> => {
-  const { tenantId } = tenant
-  await checkCurrency(services, tenantId, storefrontId, input)
-  const _id = keys.bundle(tenantId, storefrontId, id)
+export const createBundle = async (of: TenantScope, storefrontId: string, id: string, input: BundleInput, sale: SaleTerms = {}): Promise<Bundle> => {
+  const { tenantId } = of
+  await checkCurrency(of, storefrontId, input)
+  const _id = of.keys.bundle(storefrontId, id)
   // Before the kinds of its keys are stored, which would outlast the refusal.
-  if (await services.storage.bundles.find(_id)) throw new AppError('already_exists', 'this bundle already exists')
-  await claimKinds(services, tenant, { tenantId, storefrontId, bundleId: id }, input.entitlements, undefined)
-  return services.storage.bundles.insert({
+  if (await of.storage.bundles.find(_id)) throw new AppError('already_exists', 'this bundle already exists')
+  await claimKinds(of, { tenantId, storefrontId, bundleId: id }, input.entitlements, undefined)
+  return of.storage.bundles.insert({
     _id,
     tenantId,
-    createdAt: tenantNow(services, tenant),
+    createdAt: of.now(),
     storefrontId,
     id,
     version: 1,
@@ -77,8 +68,7 @@ export const createBundle = async (
 
 /** Makes the next version, which new subscriptions get; `all`: and, in the background, those that exist. @throws AppError `not_found` or `invalid_request`. */
 export const replaceBundle = async (
-  services: Services,
-  tenant: Tenant,
+  of: TenantScope,
   storefrontId: string,
   id: string,
   check: (bundle: Bundle) => void,
@@ -86,14 +76,14 @@ export const replaceBundle = async (
   applyTo: 'new' | 'all',
   sale: SaleTerms = {},
 ): Promise<Bundle> => {
-  const { tenantId } = tenant
-  const current = await services.storage.bundles.get(keys.bundle(tenantId, storefrontId, id))
+  const { tenantId } = of
+  const current = await of.storage.bundles.get(of.keys.bundle(storefrontId, id))
   check(current)
   if (applyTo === 'new') checkNoRollout(current)
-  await checkCurrency(services, tenantId, storefrontId, input)
-  await claimKinds(services, tenant, { tenantId, storefrontId, bundleId: id }, input.entitlements, current)
-  await insertOrGet(services.storage.bundleVersions, versionOf(current))
-  return update(services.storage.bundles, current._id, (bundle) => {
+  await checkCurrency(of, storefrontId, input)
+  await claimKinds(of, { tenantId, storefrontId, bundleId: id }, input.entitlements, current)
+  await insertOrGet(of.storage.bundleVersions, versionOf(of, current))
+  return update(of.storage.bundles, current._id, (bundle) => {
     check(bundle)
     // Another writer made a version meanwhile, and this one was not stored: the caller has to look first.
     if (bundle.version !== current.version) throw fieldError('revision_conflict', 'version', `is now ${bundle.version}; read the bundle again`)
@@ -104,7 +94,7 @@ export const replaceBundle = async (
       return next
     }
     // In the same write: a crash after it leaves the rollout to the worker.
-    return { ...next, rollout: { version, startedAt: tenantNow(services, tenant), seen: 0, moved: 0 }, repairAt: services.clock.now() }
+    return { ...next, rollout: { version, startedAt: of.now(), seen: 0, moved: 0 }, repairAt: of.clock.now() }
   })
 }
 
@@ -113,22 +103,21 @@ const checkNoRollout = ({ rollout }: Bundle): void => {
   throw new AppError('not_allowed_in_state', `version ${rollout.version} is still being applied to all subscribers; wait until its rollout is finished`)
 }
 
-const versionOf = (bundle: Bundle): New<BundleVersion> => {
+const versionOf = ({ keys }: TenantScope, bundle: Bundle): New<BundleVersion> => {
   const { tenantId, createdAt, storefrontId, id, version, name, pricing, entitlements, refundEndsAccess, trialDays } = bundle
-  const _id = keys.bundleVersion(tenantId, storefrontId, id, version)
+  const _id = keys.bundleVersion(storefrontId, id, version)
   return { _id, tenantId, createdAt, storefrontId, id, version, name, pricing, entitlements, refundEndsAccess, trialDays }
 }
 
 /** Changes nothing of what the bundle offers, and so makes no version. @throws AppError `not_found`; what `check` throws. */
 export const changeBundle = (
-  services: Services,
-  tenant: Tenant,
+  of: TenantScope,
   storefrontId: string,
   id: string,
   check: (bundle: Bundle) => void,
   change: SaleTerms & { name?: string | undefined },
 ): Promise<Bundle> =>
-  update(services.storage.bundles, keys.bundle(tenant.tenantId, storefrontId, id), (bundle) => {
+  update(of.storage.bundles, of.keys.bundle(storefrontId, id), (bundle) => {
     check(bundle)
     const { name = bundle.name } = change
     return { ...bundle, name, ...saleTermsOf(change), edition: editionOf(bundle) + 1 }

@@ -6,19 +6,20 @@
  * done twice, and ends with the tenant's document: subscriptions end at once, and what still arrives goes back; when no money is
  * under way any more, or after `GIVEN_UP_AFTER_MS`, every document is removed.
  */
+
 import { DAY_MS, HOUR_MS } from '../../common/durations.ts'
 import { AppError, isAppError } from '../../common/errors.ts'
 import { removeSet } from '../entitlements/remove-set.ts'
-import { keys } from '../keys.ts'
 import { isUnderWay } from '../payments/erase-payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
-import type { Services } from '../services.ts'
 import { every } from '../storage/every.ts'
+import type { OwnCollection } from '../storage/own-collections.ts'
 import { removeForGood, removeIfSame } from '../storage/remove.ts'
-import { type Collection, MAX_PAGE, type PageQuery, type StoredDocument } from '../storage/storage.ts'
+import { MAX_PAGE, type PageQuery, type StoredDocument } from '../storage/storage.ts'
 import { update } from '../storage/update.ts'
 import { cancelSubscription } from '../subscriptions/change-subscription.ts'
 import { livingStatuses } from '../subscriptions/machine/transitions.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 
 /** Longer than any call that had begun by the mark. */
 const SETTLED_AFTER_MS = 2 * 60_000
@@ -27,7 +28,7 @@ const LOOK_AGAIN_MS = HOUR_MS
 const GIVEN_UP_AFTER_MS = 30 * DAY_MS
 
 /** @throws AppError `not_allowed_in_state`. */
-const refuseWhileAlive = async ({ storage }: Services, tenantId: string): Promise<void> => {
+const refuseWhileAlive = async ({ storage, tenantId }: TenantScope): Promise<void> => {
   for (const status of livingStatuses) {
     const { data } = await storage.subscriptions.page({ where: { tenantId, status }, limit: 1 })
     if (data[0])
@@ -43,34 +44,34 @@ const refuseWhileAlive = async ({ storage }: Services, tenantId: string): Promis
  * @param cancel ends subscriptions; without, one that lives is a reason to refuse.
  * @throws AppError `not_found` or `not_allowed_in_state`; what `check` throws.
  */
-export const endTenant = async (services: Services, tenantId: string, check: (tenant: Tenant) => void, cancel: boolean): Promise<Tenant & { ending: Date }> => {
-  const { clock, storage } = services
-  const ended = await update(storage.tenants, keys.tenant(tenantId), async (tenant) => {
+export const endTenant = async (of: TenantScope, check: (tenant: Tenant) => void, cancel: boolean): Promise<Tenant & { ending: Date }> => {
+  const { clock, storage } = of
+  const ended = await update(storage.tenants, of.keys.tenant(), async (tenant) => {
     if (tenant.ended) throw new AppError('not_found', 'no such tenant')
     if (tenant.ending) return undefined
     check(tenant)
-    if (!cancel) await refuseWhileAlive(services, tenantId)
+    if (!cancel) await refuseWhileAlive(of)
     return { ...tenant, ending: clock.now(), repairAt: clock.now() }
   })
   return { ...ended, ending: ended.ending ?? clock.now() }
 }
 
-const endSubscriptions = async (services: Services, tenant: Tenant): Promise<void> => {
-  const { tenantId } = tenant
+const endSubscriptions = async (of: TenantScope): Promise<void> => {
+  const { tenantId } = of
   for (const status of livingStatuses)
-    for await (const { id } of every(services.storage.subscriptions, { tenantId, status }))
-      await cancelSubscription(services, tenant, { id: 'tenant_ended', subscriptionId: id, check: () => {} }, 'now').catch((error: unknown) => {
+    for await (const { id } of every(of.storage.subscriptions, { tenantId, status }))
+      await cancelSubscription(of, { id: 'tenant_ended', subscriptionId: id, check: () => {} }, 'now').catch((error: unknown) => {
         // It has ended by itself meanwhile.
         if (!isAppError(error, 'not_allowed_in_state')) throw error
       })
 }
 
-const removeSets = async (services: Services, tenant: Tenant): Promise<void> => {
-  for await (const { tenantId, storefrontId, customerId } of every(services.storage.entitlementSets, { tenantId: tenant.tenantId }))
-    await removeSet(services, tenant, { tenantId, storefrontId, customerId })
+const removeSets = async (of: TenantScope): Promise<void> => {
+  for await (const { tenantId, storefrontId, customerId } of every(of.storage.entitlementSets, { tenantId: of.tenantId }))
+    await removeSet(of, { tenantId, storefrontId, customerId })
 }
 
-const hasMoneyUnderWay = async ({ storage }: Services, { tenantId, mode }: Tenant): Promise<boolean> => {
+const hasMoneyUnderWay = async ({ storage, tenantId, tenant: { mode } }: TenantScope): Promise<boolean> => {
   // Of a sandbox no money is real, and its time stands still.
   if (mode === 'sandbox') return false
   for await (const payment of every(storage.payments, { tenantId })) if (isUnderWay(payment)) return true
@@ -79,7 +80,7 @@ const hasMoneyUnderWay = async ({ storage }: Services, { tenantId, mode }: Tenan
 
 /** A page at a time, until there are none. @param first what goes before each of them. */
 const removeAll = async <D extends StoredDocument>(
-  collection: Collection<D>,
+  collection: OwnCollection<D>,
   where: PageQuery['where'],
   first: (document: D) => Promise<unknown> = async () => {},
 ): Promise<void> => {
@@ -94,9 +95,9 @@ const removeAll = async <D extends StoredDocument>(
   }
 }
 
-const removeCatalog = async ({ storage }: Services, tenantId: string, storefrontId: string): Promise<void> => {
+const removeCatalog = async ({ storage, keys, tenantId }: TenantScope, storefrontId: string): Promise<void> => {
   const removeKinds = async (entitlements: readonly { key: string }[]): Promise<void> => {
-    for (const { key } of entitlements) await removeForGood(storage.entitlementKinds, keys.entitlementKind(tenantId, storefrontId, key))
+    for (const { key } of entitlements) await removeForGood(storage.entitlementKinds, keys.entitlementKind(storefrontId, key))
   }
   await removeAll(storage.bundles, { tenantId, storefrontId }, async ({ id, entitlements }) => {
     await removeAll(storage.bundleVersions, { tenantId, storefrontId, id }, (version) => removeKinds(version.entitlements))
@@ -104,18 +105,17 @@ const removeCatalog = async ({ storage }: Services, tenantId: string, storefront
   })
 }
 
-const removeEverything = async (services: Services, tenant: Tenant): Promise<void> => {
-  const { storage } = services
-  const { tenantId } = tenant
-  await removeSets(services, tenant)
-  await removeForGood(storage.identityProviders, keys.identityProvider(tenantId))
+const removeEverything = async (of: TenantScope): Promise<void> => {
+  const { storage, tenantId } = of
+  await removeSets(of)
+  await removeForGood(storage.identityProviders, of.keys.identityProvider())
   await removeAll(storage.settlementReports, { tenantId }, ({ id }) => removeAll(storage.settlementDifferences, { tenantId, reportId: id }))
   await removeAll(storage.webhookEvents, { tenantId })
   await removeAll(storage.payments, { tenantId })
   await removeAll(storage.subscriptions, { tenantId }, ({ id }) => removeAll(storage.eventChunks, { tenantId, subscriptionId: id }))
   for await (const { id } of every(storage.storefronts, { tenantId })) {
     await removeAll(storage.customers, { tenantId, storefrontId: id }, ({ _id }) => removeForGood(storage.usageCounters, _id))
-    await removeCatalog(services, tenantId, id)
+    await removeCatalog(of, id)
   }
   for (const collection of [
     storage.pspAccounts,
@@ -124,27 +124,27 @@ const removeEverything = async (services: Services, tenant: Tenant): Promise<voi
     storage.sessions,
     storage.users,
     storage.apiKeys,
-  ] as Collection<StoredDocument>[])
+  ] as OwnCollection<StoredDocument>[])
     await removeAll(collection, { tenantId })
 }
 
 /** What the mark asks for, as far as it has come. */
-export const finishEnding = async (services: Services, tenant: Tenant): Promise<Tenant> => {
-  const { clock, storage, log } = services
-  const { _id, tenantId, ending, ended } = tenant
-  if (!ending) return tenant
+export const finishEnding = async (of: TenantScope): Promise<Tenant> => {
+  const { clock, storage, log } = of
+  const { _id, tenantId, ending, ended } = of.tenant
+  if (!ending) return of.tenant
   if (ended) {
     // What a long call wrote that had begun before.
-    await removeEverything(services, tenant)
+    await removeEverything(of)
     return update(storage.tenants, _id, ({ repairAt: _, ...kept }) => kept)
   }
   const again = (ms: number) => update(storage.tenants, _id, (latest) => (latest.ended ? undefined : { ...latest, repairAt: new Date(clock.nowMs() + ms) }))
-  await endSubscriptions(services, tenant)
-  await removeSets(services, tenant)
+  await endSubscriptions(of)
+  await removeSets(of)
   const passedMs = clock.nowMs() - ending.getTime()
   if (passedMs < SETTLED_AFTER_MS) return again(SETTLED_AFTER_MS - passedMs)
-  if (passedMs < GIVEN_UP_AFTER_MS && (await hasMoneyUnderWay(services, tenant))) return again(LOOK_AGAIN_MS)
-  await removeEverything(services, tenant)
+  if (passedMs < GIVEN_UP_AFTER_MS && (await hasMoneyUnderWay(of))) return again(LOOK_AGAIN_MS)
+  await removeEverything(of)
   log.info({ tenantId }, 'a tenant has ended: only its audit log is kept')
   const now = clock.now()
   return update(storage.tenants, _id, ({ testNow: _, setup: __, ...kept }) => ({

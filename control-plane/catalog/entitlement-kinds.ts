@@ -6,19 +6,17 @@
 
 import type { Entitlement } from '../../common/entitlements/model.ts'
 import { AppError, type FieldError } from '../../common/errors.ts'
-import { keys } from '../keys.ts'
 import type { Bundle, EntitlementKind } from '../schemas/bundle.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import { type Services, tenantNow } from '../services.ts'
 import { every } from '../storage/every.ts'
 import { insertOrGet } from '../storage/update.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 
 type Kind = Pick<EntitlementKind, 'kind' | 'bundleId'>
 
 /** Bundles may be older than this rule: of those that have one of the keys, the kind in the oldest. */
-const kindsInBundles = async (services: Services, tenantId: string, storefrontId: string, wanted: ReadonlySet<string>): Promise<Map<string, Kind>> => {
+const kindsInBundles = async (of: TenantScope, storefrontId: string, wanted: ReadonlySet<string>): Promise<Map<string, Kind>> => {
   const found = new Map<string, Kind>()
-  for await (const { id: bundleId, entitlements } of every(services.storage.bundles, { tenantId, storefrontId })) {
+  for await (const { id: bundleId, entitlements } of every(of.storage.bundles, { tenantId: of.tenantId, storefrontId })) {
     for (const { key, kind } of entitlements) if (wanted.has(key) && !found.has(key)) found.set(key, { kind, bundleId })
   }
   return found
@@ -55,28 +53,27 @@ const checkKinds = (
  * @throws AppError `invalid_request`; then no kind is stored, unless another bundle was made at the same moment.
  */
 export const claimKinds = async (
-  services: Services,
-  tenant: Tenant,
+  of: TenantScope,
   { tenantId, storefrontId, bundleId }: Place,
   entitlements: readonly Entitlement[],
   present: Bundle | undefined,
 ): Promise<void> => {
-  const { entitlementKinds } = services.storage
-  const id = (key: string) => keys.entitlementKind(tenantId, storefrontId, key)
+  const { entitlementKinds } = of.storage
+  const id = (key: string) => of.keys.entitlementKind(storefrontId, key)
   const own = present?.entitlements ?? []
   // Those that it is about to lose as well: who has the version that had them keeps them.
   const named = new Map([...own, ...entitlements].map(({ key, kind }) => [key, kind]))
   const known = new Map<string, Kind>()
   for (const found of await Promise.all([...named.keys()].map((key) => entitlementKinds.find(id(key))))) if (found) known.set(found.key, found)
   const unknown = new Set([...named.keys()].filter((key) => !known.has(key)))
-  if (unknown.size > 0) for (const [key, kind] of await kindsInBundles(services, tenantId, storefrontId, unknown)) known.set(key, kind)
+  if (unknown.size > 0) for (const [key, kind] of await kindsInBundles(of, storefrontId, unknown)) known.set(key, kind)
   checkKinds(entitlements, own, (key) => known.get(key), bundleId)
   const stored = await Promise.all(
     [...named]
       .filter(([key]) => unknown.has(key))
       .map(([key, kind]) => {
         const first = known.get(key) ?? { kind, bundleId }
-        return insertOrGet(entitlementKinds, { _id: id(key), tenantId, createdAt: tenantNow(services, tenant), storefrontId, key, ...first })
+        return insertOrGet(entitlementKinds, { _id: id(key), tenantId, createdAt: of.now(), storefrontId, key, ...first })
       }),
   )
   for (const one of stored) known.set(one.key, one)

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import type { StorageMark } from '../../common/feed/feed.ts'
 import { keys, PLATFORM } from '../keys.ts'
+import type { Services } from '../ports.ts'
 import type { Installation } from '../schemas/installation.ts'
-import type { Services } from '../services.ts'
 import { insertOrGet } from '../storage/update.ts'
 
 /** The installation that this storage is: made by whoever comes first. */

@@ -1,10 +1,11 @@
 import { defined } from '../../common/defined.ts'
 import { fieldError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
+import type { Services } from '../ports.ts'
 import type { BillingTerms, Routing, Storefront } from '../schemas/storefront.ts'
-import type { Services } from '../services.ts'
 import type { New } from '../storage/storage.ts'
 import { update } from '../storage/update.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 
 export interface StorefrontInput {
   id: string
@@ -57,13 +58,12 @@ export const newStorefront = (tenantId: string, input: StorefrontInput, createdA
   })
 
 /** @throws AppError `already_exists`. */
-export const createStorefront = (services: Services, tenantId: string, input: StorefrontInput): Promise<Storefront> =>
-  services.storage.storefronts.insert(newStorefront(tenantId, input, services.clock.now()))
+export const createStorefront = (of: TenantScope, input: StorefrontInput): Promise<Storefront> =>
+  of.storage.storefronts.insert(newStorefront(of.tenantId, input, of.clock.now()))
 
 /** Subscriptions that exist keep the time zone and the rules of billing they were made under. @throws AppError `not_found`. */
 export const changeStorefront = (
-  services: Services,
-  tenantId: string,
+  of: TenantScope,
   id: string,
   check: (storefront: Storefront) => void,
   {
@@ -71,7 +71,7 @@ export const changeStorefront = (
     ...change
   }: Partial<Omit<StorefrontInput, 'id' | 'currency' | 'billing'>> & { billing?: Partial<BillingTerms>; paymentProviders?: string[] },
 ): Promise<Storefront> =>
-  update(services.storage.storefronts, keys.storefront(tenantId, id), (storefront) => {
+  update(of.storage.storefronts, of.keys.storefront(id), (storefront) => {
     check(storefront)
     // The short form says who is primary and who is next; rules are of the long form alone, and stay.
     const routing = paymentProviders ? { routing: { ...storefront.routing, ...routingOf(paymentProviders), rules: storefront.routing.rules } } : {}
@@ -79,14 +79,14 @@ export const changeStorefront = (
   })
 
 /** The storefront that a caller's `storefrontId` names. @throws AppError `unknown_reference`. */
-export const storefrontNamed = async ({ storage }: Pick<Services, 'storage'>, tenantId: string, storefrontId: string): Promise<Storefront> => {
-  const storefront = await storage.storefronts.find(keys.storefront(tenantId, storefrontId))
+export const storefrontNamed = async ({ storage, keys }: TenantScope, storefrontId: string): Promise<Storefront> => {
+  const storefront = await storage.storefronts.find(keys.storefront(storefrontId))
   if (!storefront) throw fieldError('unknown_reference', 'storefrontId', `there is no storefront ${JSON.stringify(storefrontId)}`)
   return storefront
 }
 
 /** @throws AppError `unknown_reference`. */
-export const knownStorefronts = async ({ storage }: Services, tenantId: string, ids: string[]): Promise<string[]> => {
+export const knownStorefronts = async ({ storage }: Pick<Services, 'storage'>, tenantId: string, ids: string[]): Promise<string[]> => {
   for (const [n, id] of ids.entries())
     if (!(await storage.storefronts.find(keys.storefront(tenantId, id))))
       throw fieldError('unknown_reference', `storefronts[${n}]`, `there is no storefront ${JSON.stringify(id)}: GET /v1/storefronts lists them`)

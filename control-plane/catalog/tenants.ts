@@ -6,11 +6,13 @@ import { defined } from '../../common/defined.ts'
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
 import { hashSecret, hintOf, newSecret, prefixOf } from '../access/secrets.ts'
 import { keys } from '../keys.ts'
+import type { Services } from '../ports.ts'
 import type { Storefront } from '../schemas/storefront.ts'
 import type { Tenant } from '../schemas/tenant.ts'
-import { repairTime, type Services } from '../services.ts'
 import { MAX_PAGE } from '../storage/storage.ts'
 import { insertOrGet, update } from '../storage/update.ts'
+import { type TenantScope, tenantScope } from '../tenant-scope.ts'
+import { repairTime } from '../work-time.ts'
 import { newStorefront, type StorefrontInput } from './storefronts.ts'
 
 export interface TenantInput {
@@ -37,12 +39,12 @@ export const createTenant = async (services: Services, input: TenantInput, apiKe
     setup: { storefronts: input.storefronts, apiKey: { id: apiKeyId, secretHash: hashSecret(secret), hint: hintOf(secret) } },
     repairAt: repairTime(services),
   })
-  return { tenant: await finishTenant(services, created), apiKey: secret }
+  return { tenant: await finishTenant(tenantScope(services, created)), apiKey: secret }
 }
 
 /** @throws AppError `not_found`, also for one that has ended, or `not_allowed_in_state` for one that is ending; what `check` throws. */
-export const changeTenant = (services: Services, tenantId: string, check: (tenant: Tenant) => void, change: { name?: string | undefined }): Promise<Tenant> =>
-  update(services.storage.tenants, keys.tenant(tenantId), (tenant) => {
+export const changeTenant = (of: TenantScope, check: (tenant: Tenant) => void, change: { name?: string | undefined }): Promise<Tenant> =>
+  update(of.storage.tenants, of.keys.tenant(), (tenant) => {
     if (tenant.ended) throw new AppError('not_found', 'no such tenant')
     mustNotBeEnding(tenant)
     check(tenant)
@@ -50,15 +52,16 @@ export const changeTenant = (services: Services, tenantId: string, check: (tenan
   })
 
 /** Does what is still marked in the tenant's document; harmless to repeat. */
-export const finishTenant = async (services: Services, tenant: Tenant): Promise<Tenant> => {
-  const { setup, tenantId } = tenant
+export const finishTenant = async (of: TenantScope): Promise<Tenant> => {
+  const { storage, tenant, tenantId } = of
+  const { setup } = tenant
   if (setup) {
     for (const [n, storefront] of (setup.storefronts as StorefrontInput[]).entries()) {
       // A millisecond apart, so that lists keep the order in which they were given.
-      await insertOrGet(services.storage.storefronts, newStorefront(tenantId, storefront, new Date(tenant.createdAt.getTime() + n)))
+      await insertOrGet(storage.storefronts, newStorefront(tenantId, storefront, new Date(tenant.createdAt.getTime() + n)))
     }
-    await insertOrGet(services.storage.apiKeys, {
-      _id: keys.apiKey(tenantId, setup.apiKey.id),
+    await insertOrGet(storage.apiKeys, {
+      _id: of.keys.apiKey(setup.apiKey.id),
       tenantId,
       id: setup.apiKey.id,
       role: 'admin',
@@ -67,8 +70,8 @@ export const finishTenant = async (services: Services, tenant: Tenant): Promise<
       createdAt: tenant.createdAt,
     })
   }
-  const published = await publishClock(services, tenant)
-  return update(services.storage.tenants, tenant._id, (latest) => {
+  const published = await publishClock(of)
+  return update(storage.tenants, tenant._id, (latest) => {
     if (!latest.setup && !latest.repairAt) return undefined
     // Someone moved the clock meanwhile: that change's own publication takes its mark away.
     const done = published && latest.testNow?.getTime() === tenant.testNow?.getTime()
@@ -76,14 +79,14 @@ export const finishTenant = async (services: Services, tenant: Tenant): Promise<
   })
 }
 
-const publishClock = async (services: Services, tenant: Tenant): Promise<boolean> => {
+const publishClock = async ({ feed, log, tenant }: TenantScope): Promise<boolean> => {
   if (!tenant.testNow) return true
   try {
-    await services.feed.putClock({ tenantId: tenant.tenantId, revision: tenant.revision, nowMs: tenant.testNow.getTime() })
+    await feed.putClock({ tenantId: tenant.tenantId, revision: tenant.revision, nowMs: tenant.testNow.getTime() })
     return true
   } catch (error) {
     if (!isAppError(error, 'unavailable')) throw error
-    services.log.warn({ err: error, tenantId: tenant.tenantId }, 'a test clock could not be published yet')
+    log.warn({ err: error, tenantId: tenant.tenantId }, 'a test clock could not be published yet')
     return false
   }
 }
@@ -93,8 +96,8 @@ export const mustNotBeEnding = ({ ending }: Pick<Tenant, 'ending'>): void => {
   if (ending) throw new AppError('not_allowed_in_state', 'the tenant is being ended: nothing of it can be read or changed')
 }
 
-export const storefrontsOf = async (services: Services, tenantId: string): Promise<Storefront[]> =>
-  (await services.storage.storefronts.page({ where: { tenantId }, limit: MAX_PAGE })).data
+export const storefrontsOf = async ({ storage, tenantId }: TenantScope): Promise<Storefront[]> =>
+  (await storage.storefronts.page({ where: { tenantId }, limit: MAX_PAGE })).data
 
 /** Times are counted in milliseconds from there. */
 const FIRST_TEST_TIME = new Date('1970-01-01T00:00:00Z')
@@ -118,18 +121,13 @@ export const checkTestTime = (now: Date): void => {
  * @throws AppError `not_allowed_in_state`, `invalid_request`, or `revision_conflict` when somebody else moves it; what
  *   `check` throws.
  */
-export const setTestClock = async (
-  services: Services,
-  tenant: Tenant,
-  now: Date,
-  publish = true,
-  check: (tenant: Tenant) => void = () => {},
-): Promise<Tenant> => {
+export const setTestClock = async (of: TenantScope, now: Date, publish = true, check: (tenant: Tenant) => void = () => {}): Promise<Tenant> => {
+  const { storage, tenant, tenantId } = of
   if (tenant.mode !== 'sandbox') throw new AppError('not_allowed_in_state', 'only a sandbox tenant has a test clock')
   checkTestTime(now)
   const isBackward = (latest: Tenant) => latest.testNow !== undefined && now < latest.testNow
   if (isBackward(tenant)) {
-    const { data } = await services.storage.subscriptions.page({ where: { tenantId: tenant.tenantId }, limit: 1 })
+    const { data } = await storage.subscriptions.page({ where: { tenantId }, limit: 1 })
     if (data.length > 0)
       throw fieldError(
         'invalid_request',
@@ -138,12 +136,12 @@ export const setTestClock = async (
       )
   }
   // Checked again on what is stored: of two that move it, none moves it back.
-  const moved = await update(services.storage.tenants, tenant._id, (latest) => {
+  const moved = await update(storage.tenants, tenant._id, (latest) => {
     check(latest)
     if (tenant.testNow && latest.testNow && tenant.testNow <= now && now < latest.testNow) throw movedOn(latest)
-    return { ...latest, testNow: now, repairAt: repairTime(services) }
+    return { ...latest, testNow: now, repairAt: of.repairAt() }
   })
-  return publish ? finishTenant(services, moved) : moved
+  return publish ? finishTenant(of.as(moved)) : moved
 }
 
 const movedOn = (latest: Tenant) =>

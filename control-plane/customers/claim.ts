@@ -10,14 +10,12 @@ import { defined } from '../../common/defined.ts'
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { AppError, isAppError } from '../../common/errors.ts'
 import { subscriptionsOf } from '../entitlements/sources.ts'
-import { keys } from '../keys.ts'
 import type { Customer, PaymentMethod } from '../schemas/customer.ts'
 import type { TrialRule } from '../schemas/storefront.ts'
 import type { Subscription } from '../schemas/subscription.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import type { Services } from '../services.ts'
 import { update } from '../storage/update.ts'
 import { isFinal } from '../subscriptions/machine/transitions.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { newCustomer, withMethod } from './customers.ts'
 import { refuseErased } from './edit-customer.ts'
 import { type Claim, freshClaims, isCarriedOut } from './fresh-claims.ts'
@@ -126,13 +124,13 @@ interface Judged {
 }
 
 /** Reads the customer, then what it has, and decides; writes nothing. @throws AppError `not_allowed_in_state`. */
-export const judge = async (services: Services, key: CustomerKey, wish: Wish, now: Date): Promise<Judged> => {
-  const known = await services.storage.customers.find(keys.customer(key.tenantId, key.storefrontId, key.customerId))
+export const judge = async (of: TenantScope, key: CustomerKey, wish: Wish, now: Date): Promise<Judged> => {
+  const known = await of.storage.customers.find(of.keys.customer(key.storefrontId, key.customerId))
   if (known) refuseErased(known)
   const recent = standing(known?.claims ?? [], [], now)
   const isRuled = wish.onePerCustomer || (wish.trialOncePer !== undefined && wish.trialOncePer !== 'none')
   // After the customer: what is stored since then has a claim there.
-  const subscriptions = isRuled || recent.length >= MAX_CLAIMS ? await subscriptionsOf(services, key) : []
+  const subscriptions = isRuled || recent.length >= MAX_CLAIMS ? await subscriptionsOf(of, key) : []
   const claims = standing(recent, subscriptions, now)
   const hasTrial = decideClaim(wish, claims, subscriptions)
   const isUndecided = wish.trialOncePer !== undefined && !hasTrial && decideClaim(wish, [], subscriptions)
@@ -147,18 +145,17 @@ export const judge = async (services: Services, key: CustomerKey, wish: Wish, no
  * @throws AppError `not_allowed_in_state`, or `invalid_request` when the customer has too many payment methods.
  */
 export const claimForSubscription = async (
-  services: Services,
-  tenant: Tenant,
+  of: TenantScope,
   key: CustomerKey,
   wish: Wish,
   choose: (customer: Customer | undefined, hasTrial: boolean) => Promise<PaymentMethod | undefined> | PaymentMethod | undefined,
 ): Promise<Claimed> => {
-  const waitedFrom = services.clock.nowMs()
+  const waitedFrom = of.clock.nowMs()
   for (let tries = 1; ; tries += 1) {
-    const now = services.clock.now()
-    const { known, claims, hasTrial, isUndecided } = await judge(services, key, wish, now)
+    const now = of.clock.now()
+    const { known, claims, hasTrial, isUndecided } = await judge(of, key, wish, now)
     if (isUndecided) {
-      if (services.clock.nowMs() - waitedFrom > UNDECIDED_FOR_MS) throw trialInTheMaking()
+      if (of.clock.nowMs() - waitedFrom > UNDECIDED_FOR_MS) throw trialInTheMaking()
       await sleep(LOOK_AGAIN_AFTER_MS)
       tries -= 1
       continue
@@ -177,7 +174,7 @@ export const claimForSubscription = async (
       throw new AppError('not_allowed_in_state', `${MAX_CLAIMS} subscriptions of the customer are being created right now; try again in a moment`)
     }
     try {
-      const customer = await write(services, tenant, key, known, [...others, claim], method)
+      const customer = await write(of, key, known, [...others, claim], method)
       return { customer, method, hasTrial, isNew: known === undefined }
     } catch (error) {
       if (!isAppError(error, 'revision_conflict', 'already_exists') || tries === MAX_TRIES) throw error
@@ -187,28 +184,27 @@ export const claimForSubscription = async (
 
 /** What was claimed is not going to be: its subscription was refused. Best effort, for a claim ends by itself. */
 export const withdrawClaim = async (
-  services: Services,
+  of: TenantScope,
   key: CustomerKey,
   { subscriptionId, commandId }: Pick<Wish, 'subscriptionId' | 'commandId'>,
 ): Promise<void> => {
-  await update(services.storage.customers, keys.customer(key.tenantId, key.storefrontId, key.customerId), (customer) => {
+  await update(of.storage.customers, of.keys.customer(key.storefrontId, key.customerId), (customer) => {
     const claims = customer.claims?.filter((one) => one.subscriptionId !== subscriptionId || one.commandId !== commandId)
     return claims === undefined || claims.length === customer.claims?.length ? undefined : { ...customer, claims }
   }).catch((error: unknown) => {
-    services.log.warn({ err: error, tenantId: key.tenantId, subscriptionId }, 'a claim could not be withdrawn; it expires by itself')
+    of.log.warn({ err: error, tenantId: key.tenantId, subscriptionId }, 'a claim could not be withdrawn; it expires by itself')
   })
 }
 
 const write = (
-  services: Services,
-  tenant: Tenant,
+  of: TenantScope,
   { storefrontId, customerId }: CustomerKey,
   known: Customer | undefined,
   claims: Claim[],
   method: PaymentMethod | undefined,
 ): Promise<Customer> => {
-  const { customers } = services.storage
+  const { customers } = of.storage
   const noted = { claims }
-  if (!known) return customers.insert({ ...newCustomer(services, tenant, storefrontId, customerId, { paymentMethods: method ? [method] : [] }), ...noted })
+  if (!known) return customers.insert({ ...newCustomer(of, storefrontId, customerId, { paymentMethods: method ? [method] : [] }), ...noted })
   return customers.replace({ ...(method ? withMethod(known, method) : known), ...noted })
 }

@@ -5,12 +5,11 @@ import { defined } from '../../common/defined.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { storefrontNamed } from '../catalog/storefronts.ts'
 import { publishEntitlements } from '../entitlements/publish-entitlements.ts'
-import { keys } from '../keys.ts'
 import type { Customer, PaymentMethod } from '../schemas/customer.ts'
 import type { Storefront } from '../schemas/storefront.ts'
 import type { Tenant } from '../schemas/tenant.ts'
-import { repairTime, type Services, tenantNow } from '../services.ts'
 import { insertOrGet, update } from '../storage/update.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { editCustomer, refuseErased } from './edit-customer.ts'
 import { isPseudonym } from './pseudonym.ts'
 
@@ -30,41 +29,41 @@ const refusePseudonym = (field: string, id: string): void => {
   if (isPseudonym(id)) throw fieldError('invalid_request', field, 'is reserved for erased customers; choose another id')
 }
 
-export const newCustomer = (services: Pick<Services, 'clock'>, tenant: Tenant, storefrontId: string, id: string, input: CustomerInput) => {
+export const newCustomer = (of: TenantScope, storefrontId: string, id: string, input: CustomerInput) => {
   refusePseudonym('customerId', id)
   return defined({
-    _id: keys.customer(tenant.tenantId, storefrontId, id),
-    tenantId: tenant.tenantId,
-    createdAt: tenantNow(services, tenant),
+    _id: of.keys.customer(storefrontId, id),
+    tenantId: of.tenantId,
+    createdAt: of.now(),
     storefrontId,
     id,
     ...input,
     // Until its (empty) set is published, sidecars do not know the customer.
-    repairAt: repairTime(services),
+    repairAt: of.repairAt(),
   })
 }
 
 /** One that is being erased counts as gone. @throws AppError `not_found`. */
-export const getCustomer = async ({ storage }: Services, id: string): Promise<Customer> => {
+export const getCustomer = async ({ storage }: TenantScope, id: string): Promise<Customer> => {
   const customer = await storage.customers.get(id)
   if (customer.erasing) throw new AppError('not_found', 'no such customer')
   return customer
 }
 
 /** @throws AppError `unknown_reference` or `already_exists`. */
-export const createCustomer = async (services: Services, tenant: Tenant, storefrontId: string, id: string, input: CustomerInput): Promise<Customer> => {
+export const createCustomer = async (of: TenantScope, storefrontId: string, id: string, input: CustomerInput): Promise<Customer> => {
   refusePseudonym('id', id)
-  await storefrontNamed(services, tenant.tenantId, storefrontId)
-  const created = await services.storage.customers.insert(newCustomer(services, tenant, storefrontId, id, input))
-  return announceCustomer(services, tenant, created)
+  await storefrontNamed(of, storefrontId)
+  const created = await of.storage.customers.insert(newCustomer(of, storefrontId, id, input))
+  return announceCustomer(of, created)
 }
 
 /** Publishes the customer's set if that is still due; harmless to repeat. */
-export const announceCustomer = async (services: Services, tenant: Tenant, customer: Customer): Promise<Customer> => {
+export const announceCustomer = async (of: TenantScope, customer: Customer): Promise<Customer> => {
   const { tenantId, storefrontId, id: customerId } = customer
-  const { published } = await publishEntitlements(services, tenant, { tenantId, storefrontId, customerId })
+  const { published } = await publishEntitlements(of, { tenantId, storefrontId, customerId })
   if (!published) return customer
-  return update(services.storage.customers, customer._id, (latest) =>
+  return update(of.storage.customers, customer._id, (latest) =>
     // What else it is marked for has a reminder in the same place.
     latest.repairAt && !latest.renewed?.length && !latest.erasing ? defined({ ...latest, repairAt: undefined }) : undefined,
   )
@@ -75,8 +74,8 @@ export const announceCustomer = async (services: Services, tenant: Tenant, custo
  * customers. It is announced with the subscription's first publication.
  * @throws AppError `not_allowed_in_state` when it is being erased.
  */
-export const customerFor = async (services: Services, tenant: Tenant, storefrontId: string, id: string): Promise<Customer> => {
-  const customer = await insertOrGet(services.storage.customers, newCustomer(services, tenant, storefrontId, id, { paymentMethods: [] }))
+export const customerFor = async (of: TenantScope, storefrontId: string, id: string): Promise<Customer> => {
+  const customer = await insertOrGet(of.storage.customers, newCustomer(of, storefrontId, id, { paymentMethods: [] }))
   refuseErased(customer)
   return customer
 }
@@ -106,8 +105,8 @@ export const withMethod = (customer: Customer, method: PaymentMethod): Customer 
 }
 
 /** Makes sure that the customer has the method. @throws AppError `invalid_request` when it has too many. */
-export const addPaymentMethod = (services: Services, customer: Customer, method: PaymentMethod): Promise<Customer> =>
-  editCustomer(services, customer._id, undefined, (latest) => {
+export const addPaymentMethod = (of: TenantScope, customer: Customer, method: PaymentMethod): Promise<Customer> =>
+  editCustomer(of, customer._id, undefined, (latest) => {
     const added = withMethod(latest, method)
     return added === latest ? undefined : added
   })

@@ -9,8 +9,8 @@ import { ulid } from 'ulid'
 import { defined } from '../../common/defined.ts'
 import { AppError } from '../../common/errors.ts'
 import type { Customer, PaymentMethod } from '../schemas/customer.ts'
-import { repairTime, type Services } from '../services.ts'
 import { update } from '../storage/update.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { refuseIfUsed } from './methods-in-use.ts'
 
 /** Nothing begins with a customer that is being erased. @throws AppError `not_allowed_in_state`. */
@@ -27,7 +27,7 @@ const facts = ({ type, expiry, tokens }: PaymentMethod) => ({
 })
 
 /** The customer with its methods' times of change, and with a note of what follows where one was renewed. */
-const withRenewals = (services: Services, now: Date | undefined, before: Customer, after: Customer): Customer => {
+const withRenewals = (of: TenantScope, now: Date | undefined, before: Customer, after: Customer): Customer => {
   const renewed = new Set<string>()
   const paymentMethods = after.paymentMethods.map((method): PaymentMethod => {
     const known = before.paymentMethods.find(({ id }) => id === method.id)
@@ -37,8 +37,8 @@ const withRenewals = (services: Services, now: Date | undefined, before: Custome
   })
   if (renewed.size === 0) return { ...after, paymentMethods }
   const others = (after.renewed ?? []).filter(({ methodId }) => !renewed.has(methodId))
-  const notes = [...renewed].map((methodId) => ({ methodId, commandId: `renewal_${ulid(services.clock.nowMs())}` }))
-  return { ...after, paymentMethods, renewed: [...others, ...notes], repairAt: repairTime(services) }
+  const notes = [...renewed].map((methodId) => ({ methodId, commandId: `renewal_${ulid(of.clock.nowMs())}` }))
+  return { ...after, paymentMethods, renewed: [...others, ...notes], repairAt: of.repairAt() }
 }
 
 /**
@@ -48,14 +48,14 @@ const withRenewals = (services: Services, now: Date | undefined, before: Custome
  * @throws AppError `not_found`; `not_allowed_in_state` for a method in use or a customer that is being erased; what `decide` throws.
  */
 export const editCustomer = (
-  services: Services,
+  of: TenantScope,
   id: string,
   now: Date | undefined,
   decide: (customer: Customer) => Customer | undefined,
   known?: Customer,
 ): Promise<Customer> =>
   update(
-    services.storage.customers,
+    of.storage.customers,
     id,
     async (customer) => {
       refuseErased(customer)
@@ -63,8 +63,8 @@ export const editCustomer = (
       if (!changed) return undefined
       const kept = new Set(changed.paymentMethods.map((method) => method.id))
       const lost = customer.paymentMethods.map((method) => method.id).filter((methodId) => !kept.has(methodId))
-      await refuseIfUsed(services, customer, lost)
-      return withRenewals(services, now, customer, changed)
+      await refuseIfUsed(of, customer, lost)
+      return withRenewals(of, now, customer, changed)
     },
     known,
   )

@@ -1,8 +1,7 @@
 /** The customers of a storefront: all, or who is behind an e-mail address or a payment. One that is being erased counts as gone. */
-import { keys } from '../keys.ts'
 import type { Customer } from '../schemas/customer.ts'
-import type { Services } from '../services.ts'
 import type { Page, PageQuery } from '../storage/storage.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 
 export interface CustomerFilter {
   /** As it is stored, or in small letters; several customers may have the same. */
@@ -10,24 +9,22 @@ export interface CustomerFilter {
   paymentId?: string | undefined
 }
 
-const ofPayment = async ({ storage }: Services, tenantId: string, storefrontId: string, paymentId: string): Promise<Customer[]> => {
-  const payment = await storage.payments.find(keys.payment(tenantId, paymentId))
-  const customer = payment?.storefrontId === storefrontId ? await storage.customers.find(keys.customer(tenantId, storefrontId, payment.customerId)) : undefined
+const ofPayment = async ({ storage, keys }: TenantScope, storefrontId: string, paymentId: string): Promise<Customer[]> => {
+  const payment = await storage.payments.find(keys.payment(paymentId))
+  const customer = payment?.storefrontId === storefrontId ? await storage.customers.find(keys.customer(storefrontId, payment.customerId)) : undefined
   return customer ? [customer] : []
 }
 
 /** @throws AppError `not_found` when there is no such storefront. */
 export const findCustomers = async (
-  services: Services,
-  tenantId: string,
+  of: TenantScope,
   storefrontId: string,
   { email, paymentId }: CustomerFilter,
   pages: Pick<PageQuery, 'limit' | 'cursor'>,
 ): Promise<Page<Customer>> => {
-  const { storage } = services
-  await storage.storefronts.get(keys.storefront(tenantId, storefrontId))
-  const where = { tenantId, storefrontId, ...(email === undefined ? {} : { email: [...new Set([email, email.toLowerCase()])] }) }
-  const page =
-    paymentId === undefined ? await storage.customers.page({ where, ...pages }) : { data: await ofPayment(services, tenantId, storefrontId, paymentId) }
+  const { storage } = of
+  await storage.storefronts.get(of.keys.storefront(storefrontId))
+  const where = { tenantId: of.tenantId, storefrontId, ...(email === undefined ? {} : { email: [...new Set([email, email.toLowerCase()])] }) }
+  const page = paymentId === undefined ? await storage.customers.page({ where, ...pages }) : { data: await ofPayment(of, storefrontId, paymentId) }
   return { ...page, data: page.data.filter(({ erasing }) => !erasing) }
 }

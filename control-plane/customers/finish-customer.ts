@@ -2,14 +2,12 @@
 import { defined } from '../../common/defined.ts'
 import { isAppError } from '../../common/errors.ts'
 import { openBill } from '../billing/bills.ts'
-import { keys } from '../keys.ts'
 import { consequences } from '../payments/machine/decline-classes.ts'
 import type { Customer } from '../schemas/customer.ts'
 import type { Subscription } from '../schemas/subscription.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import type { Services } from '../services.ts'
 import { update } from '../storage/update.ts'
 import { editSubscription } from '../subscriptions/change-subscription.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { announceCustomer } from './customers.ts'
 import { finishErasure } from './erase-customer.ts'
 import { subscriptionsOf } from './methods-in-use.ts'
@@ -21,10 +19,10 @@ const RETRIES_WAITED_FOR = 10
  * What it owes was refused, nothing is being tried, and no schedule would try this method again. One that has ended owes
  * nothing.
  */
-const isBarred = async (services: Services, tenant: Tenant, subscription: Subscription): Promise<boolean> => {
+const isBarred = async (of: TenantScope, subscription: Subscription): Promise<boolean> => {
   const bill = openBill(subscription, 'period')
   if (!bill || bill.failedRound !== bill.round) return false
-  const payment = await services.storage.payments.find(keys.payment(tenant.tenantId, bill.paymentId))
+  const payment = await of.storage.payments.find(of.keys.payment(bill.paymentId))
   const last = payment?.attempts.findLast(({ paymentMethodId }) => paymentMethodId === subscription.paymentMethodId)
   const willBeTried = last?.declineClass ? consequences[last.declineClass].laterUnchanged : false
   return !willBeTried || subscription.status === 'incomplete'
@@ -34,24 +32,24 @@ const isBarred = async (services: Services, tenant: Tenant, subscription: Subscr
  * Tries again what could not be paid with a method that has been renewed since. Repeated, it tries nothing twice.
  * @returns false when there is more than `most`.
  */
-const retryRenewed = async (services: Services, tenant: Tenant, customer: Customer, most: number): Promise<boolean> => {
+const retryRenewed = async (of: TenantScope, customer: Customer, most: number): Promise<boolean> => {
   const renewed = customer.renewed ?? []
   if (renewed.length === 0) return true
   let tried = 0
-  for await (const subscription of subscriptionsOf(services, customer)) {
+  for await (const subscription of subscriptionsOf(of, customer)) {
     const renewal = renewed.find(({ methodId }) => methodId === subscription.paymentMethodId)
-    if (!renewal || !(await isBarred(services, tenant, subscription))) continue
+    if (!renewal || !(await isBarred(of, subscription))) continue
     if (tried === most) return false
     tried += 1
     try {
       const command = { id: renewal.commandId, subscriptionId: subscription.id, check: () => {} }
-      await editSubscription(services, tenant, command, { paymentMethod: renewal.methodId })
+      await editSubscription(of, command, { paymentMethod: renewal.methodId })
     } catch (error) {
       // It has ended, or has been given another method, since it was read.
       if (!isAppError(error, 'not_allowed_in_state')) throw error
     }
   }
-  await update(services.storage.customers, customer._id, (latest) => {
+  await update(of.storage.customers, customer._id, (latest) => {
     const left = (latest.renewed ?? []).filter(({ commandId }) => !renewed.some((one) => one.commandId === commandId))
     return left.length === latest.renewed?.length ? undefined : defined({ ...latest, renewed: left.length > 0 ? left : undefined })
   })
@@ -59,19 +57,19 @@ const retryRenewed = async (services: Services, tenant: Tenant, customer: Custom
 }
 
 /** Does all that the customer's document is marked for; harmless to repeat. */
-export const finishCustomer = async (services: Services, tenant: Tenant, customer: Customer): Promise<void> => {
-  if (customer.erasing) return finishErasure(services, tenant, customer, customer.erasing.as)
-  await retryRenewed(services, tenant, customer, Number.POSITIVE_INFINITY)
-  await announceCustomer(services, tenant, customer)
+export const finishCustomer = async (of: TenantScope, customer: Customer): Promise<void> => {
+  if (customer.erasing) return finishErasure(of, customer, customer.erasing.as)
+  await retryRenewed(of, customer, Number.POSITIVE_INFINITY)
+  await announceCustomer(of, customer)
 }
 
 /** As far as a caller waits for it. The change has been made, so whatever goes wrong from here on is left to the worker. */
-export const afterChange = async (services: Services, tenant: Tenant, customer: Customer): Promise<Customer> => {
+export const afterChange = async (of: TenantScope, customer: Customer): Promise<Customer> => {
   if (!customer.renewed?.length) return customer
   try {
-    if (await retryRenewed(services, tenant, customer, RETRIES_WAITED_FOR)) await announceCustomer(services, tenant, customer)
+    if (await retryRenewed(of, customer, RETRIES_WAITED_FOR)) await announceCustomer(of, customer)
   } catch (error) {
-    services.log.warn({ err: error, tenantId: tenant.tenantId }, 'a payment with a renewed method failed; the worker will try it again')
+    of.log.warn({ err: error, tenantId: of.tenantId }, 'a payment with a renewed method failed; the worker will try it again')
   }
-  return services.storage.customers.get(customer._id)
+  return of.storage.customers.get(customer._id)
 }

@@ -1,16 +1,15 @@
 /** Whether anything is, or is about to be, paid with a customer's payment method. */
 
 import { AppError } from '../../common/errors.ts'
-import { keys } from '../keys.ts'
 import type { Customer } from '../schemas/customer.ts'
 import type { Subscription } from '../schemas/subscription.ts'
-import type { Services } from '../services.ts'
 import { every } from '../storage/every.ts'
 import { isFinal } from '../subscriptions/machine/transitions.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { freshClaims, isCarriedOut } from './fresh-claims.ts'
 
 /** Every subscription of the customer, a page at a time. */
-export const subscriptionsOf = ({ storage }: Services, { tenantId, storefrontId, id }: Customer): AsyncGenerator<Subscription> =>
+export const subscriptionsOf = ({ storage }: TenantScope, { tenantId, storefrontId, id }: Customer): AsyncGenerator<Subscription> =>
   every(storage.subscriptions, { tenantId, storefrontId, customerId: id })
 
 /**
@@ -18,17 +17,17 @@ export const subscriptionsOf = ({ storage }: Services, { tenantId, storefrontId,
  * a method, first claims that in the document, which then has another revision.
  * @throws AppError `not_allowed_in_state`.
  */
-export const refuseIfUsed = async (services: Services, customer: Customer, methodIds: readonly string[]): Promise<void> => {
+export const refuseIfUsed = async (of: TenantScope, customer: Customer, methodIds: readonly string[]): Promise<void> => {
   if (methodIds.length === 0) return
-  for await (const { id, status, paymentMethodId } of subscriptionsOf(services, customer)) {
+  for await (const { id, status, paymentMethodId } of subscriptionsOf(of, customer)) {
     if (isFinal(status) || !paymentMethodId || !methodIds.includes(paymentMethodId)) continue
     const why = `${paymentMethodId} cannot be removed: the subscription ${id} is paid with it; first PATCH the subscription with another paymentMethod`
     throw new AppError('not_allowed_in_state', why)
   }
-  for (const claim of freshClaims(customer.claims, services.clock.now())) {
+  for (const claim of freshClaims(customer.claims, of.clock.now())) {
     const { subscriptionId, paymentMethodId } = claim
     if (!paymentMethodId || !methodIds.includes(paymentMethodId)) continue
-    const subscription = await services.storage.subscriptions.find(keys.subscription(customer.tenantId, subscriptionId))
+    const subscription = await of.storage.subscriptions.find(of.keys.subscription(subscriptionId))
     // What was stored since the claim says itself what it is paid with; what was not is being given this method.
     if (isCarriedOut(claim, subscription)) {
       if (subscription?.paymentMethodId !== paymentMethodId || isFinal(subscription.status)) continue

@@ -1,9 +1,7 @@
 /** The payment methods of a customer, one at a time. The first is the default; the others follow in the order of trying. */
 import { AppError, fieldError } from '../../common/errors.ts'
-import { keys } from '../keys.ts'
 import type { Customer, PaymentMethod } from '../schemas/customer.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import { type Services, tenantNow } from '../services.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { MAX_PAYMENT_METHODS } from './customers.ts'
 import { editCustomer } from './edit-customer.ts'
 import { afterChange } from './finish-customer.ts'
@@ -18,18 +16,17 @@ const placed = (methods: PaymentMethod[], method: PaymentMethod, position: numbe
   return [...others.slice(0, position), method, ...others.slice(position)]
 }
 
-const keyOf = (tenant: Tenant, { storefront, customer }: CustomerName): string => keys.customer(tenant.tenantId, storefront, customer)
+const keyOf = ({ keys }: TenantScope, { storefront, customer }: CustomerName): string => keys.customer(storefront, customer)
 
 /** @throws AppError `not_found`, `already_exists` or `invalid_request`; what `check` throws. */
 export const addMethod = (
-  services: Services,
-  tenant: Tenant,
+  of: TenantScope,
   name: CustomerName,
   check: (customer: Customer) => void,
   method: PaymentMethod,
   position?: number,
 ): Promise<Customer> =>
-  editCustomer(services, keyOf(tenant, name), tenantNow(services, tenant), (customer) => {
+  editCustomer(of, keyOf(of, name), of.now(), (customer) => {
     check(customer)
     const { paymentMethods } = customer
     if (paymentMethods.some(({ id }) => id === method.id)) throw new AppError('already_exists', 'the customer already has a payment method with this id')
@@ -50,13 +47,12 @@ export interface MethodChange {
  * @throws AppError `not_found`; what `check` throws.
  */
 export const changeMethod = async (
-  services: Services,
-  tenant: Tenant,
+  of: TenantScope,
   name: CustomerName & { method: string },
   check: (customer: Customer) => void,
   { tokens, expiry, position }: MethodChange,
 ): Promise<Customer> => {
-  const changed = await editCustomer(services, keyOf(tenant, name), tenantNow(services, tenant), (customer) => {
+  const changed = await editCustomer(of, keyOf(of, name), of.now(), (customer) => {
     check(customer)
     const index = customer.paymentMethods.findIndex(({ id }) => id === name.method)
     const known = customer.paymentMethods[index]
@@ -65,17 +61,12 @@ export const changeMethod = async (
     const method = { ...known, ...(expiry ? { expiry } : {}), tokens: [...kept, ...(tokens ?? [])] } as PaymentMethod
     return { ...customer, paymentMethods: placed(customer.paymentMethods, method, position ?? index) }
   })
-  return afterChange(services, tenant, changed)
+  return afterChange(of, changed)
 }
 
 /** @throws AppError `not_found`, or `not_allowed_in_state` when it is in use; what `check` throws. */
-export const removeMethod = (
-  services: Services,
-  tenant: Tenant,
-  name: CustomerName & { method: string },
-  check: (customer: Customer) => void,
-): Promise<Customer> =>
-  editCustomer(services, keyOf(tenant, name), tenantNow(services, tenant), (customer) => {
+export const removeMethod = (of: TenantScope, name: CustomerName & { method: string }, check: (customer: Customer) => void): Promise<Customer> =>
+  editCustomer(of, keyOf(of, name), of.now(), (customer) => {
     check(customer)
     if (!customer.paymentMethods.some(({ id }) => id === name.method)) throw new AppError('not_found', 'the customer has no such payment method')
     return { ...customer, paymentMethods: customer.paymentMethods.filter(({ id }) => id !== name.method) }

@@ -6,7 +6,7 @@
  */
 import { isAppError } from '../../common/errors.ts'
 import { publishEntitlements, toEntitlementSet } from '../entitlements/publish-entitlements.ts'
-import { customerKeyOf, keys } from '../keys.ts'
+import { customerKeyOf } from '../keys.ts'
 import { collectPayment } from '../payments/collect-payment.ts'
 import { giveUpAttempt } from '../payments/give-up-attempt.ts'
 import { lookAtPayment } from '../payments/look-at-payment.ts'
@@ -16,18 +16,17 @@ import { waitingAttempt } from '../payments/machine/state.ts'
 import { notStoredYet, paymentOfBill, storeNext } from '../payments/new-payment.ts'
 import type { Payment } from '../schemas/payment.ts'
 import type { Bill, Subscription } from '../schemas/subscription.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import { repairTime, type Services } from '../services.ts'
 import { insertOrGet, update } from '../storage/update.ts'
 import { afterDispute } from '../subscriptions/machine/after-dispute.ts'
 import { afterPayment } from '../subscriptions/machine/after-payment.ts'
 import { afterTime } from '../subscriptions/machine/after-time.ts'
 import { afterMoneyBack } from '../subscriptions/machine/money-back.ts'
-import { atRest, type Moment } from '../subscriptions/machine/state.ts'
+import { atRest } from '../subscriptions/machine/state.ts'
+import type { TenantScope } from '../tenant-scope.ts'
+import type { Moment } from '../work-time.ts'
 import { archiveEvents, isTimeToArchive } from './archive-events.ts'
 import { chargeableAt } from './charge-limits.ts'
 import { checkInheritance, tellHeirs } from './inherit-credit.ts'
-import { momentOf } from './moment.ts'
 
 /** Ten years of days in one catch-up, and some lost races; more steps on one subscription is a fault. */
 const MAX_STEPS = 10_000
@@ -62,24 +61,22 @@ interface SeenPayments {
 }
 
 export const advanceSubscription = async (
-  services: Services,
-  tenant: Tenant,
+  of: TenantScope,
   subscriptionId: string,
   { known, firstNewBill = Number.POSITIVE_INFINITY, lookAt }: Advance = {},
 ): Promise<AdvancedSubscription> => {
-  const { subscriptions } = services.storage
-  const id = keys.subscription(tenant.tenantId, subscriptionId)
+  const { subscriptions } = of.storage
+  const id = of.keys.subscription(subscriptionId)
   let payment: Payment | undefined
   let current = known
   let [isLookedAt, isNoted] = [lookAt === undefined, lookAt === undefined]
   const seen: SeenPayments = { byId: new Map(lookAt ? [[lookAt.id, lookAt]] : []), firstNewBill }
-  const toLookAt = async (paymentId: string): Promise<Payment> =>
-    seen.byId.get(paymentId) ?? (await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId)))
+  const toLookAt = async (paymentId: string): Promise<Payment> => seen.byId.get(paymentId) ?? (await of.storage.payments.get(of.keys.payment(paymentId)))
   let limits: Subscription['chargeLimits']
   /** What time does next may make a bill: its amount has to be one that the storefront's accounts can take. */
   const chargeable = async (subscription: Subscription): Promise<Subscription> => {
-    if (!subscription.dueAt || subscription.dueAt > momentOf(services, tenant).now) return subscription
-    limits ??= (await chargeableAt(services, tenant, subscription)).chargeLimits
+    if (!subscription.dueAt || subscription.dueAt > of.moment().now) return subscription
+    limits ??= (await chargeableAt(of, subscription)).chargeLimits
     return limits ? { ...subscription, chargeLimits: limits } : subscription
   }
   for (let steps = 0; steps < MAX_STEPS; steps += 1) {
@@ -87,16 +84,16 @@ export const advanceSubscription = async (
       const subscription = await chargeable(current ?? (await subscriptions.get(id)))
       current = undefined
       if (subscription.inheritanceUnchecked) {
-        current = await subscriptions.replace(await checkInheritance(services, tenant, subscription))
+        current = await subscriptions.replace(await checkInheritance(of, subscription))
         continue
       }
-      const moved = afterTime(subscription, momentOf(services, tenant))
+      const moved = afterTime(subscription, of.moment())
       if (moved) {
         current = await subscriptions.replace(moved)
         seen.firstNewBill = Math.min(seen.firstNewBill, subscription.billsMade)
         continue
       }
-      const billed = await bringBillsToRest(services, tenant, subscription, seen)
+      const billed = await bringBillsToRest(of, subscription, seen)
       payment = billed.payment ?? payment
       if (billed.subscription) {
         current = billed.subscription
@@ -104,19 +101,19 @@ export const advanceSubscription = async (
       }
       // Whether the payment is still wanted is the subscription's to say: only now is it asked about.
       if (lookAt && !isLookedAt) {
-        seen.byId.set(lookAt.id, await lookAtPayment(services, tenant, await toLookAt(lookAt.id)))
+        seen.byId.set(lookAt.id, await lookAtPayment(of, await toLookAt(lookAt.id)))
         isLookedAt = true
         current = subscription
         continue
       }
       if (lookAt && !isNoted) {
-        const noted = await noteFacts(services, tenant, subscription, await toLookAt(lookAt.id))
+        const noted = await noteFacts(of, subscription, await toLookAt(lookAt.id))
         seen.byId.set(lookAt.id, noted.payment)
         isNoted = noted.subscription === undefined
         current = noted.subscription ?? subscription
         continue
       }
-      return { ...(await rest(services, tenant, subscription)), payment, lookedAt: lookAt && seen.byId.get(lookAt.id) }
+      return { ...(await rest(of, subscription)), payment, lookedAt: lookAt && seen.byId.get(lookAt.id) }
     } catch (error) {
       // Another process changed the subscription or a payment: look again at where they are.
       if (!isAppError(error, 'revision_conflict')) throw error
@@ -128,19 +125,19 @@ export const advanceSubscription = async (
 }
 
 /** Nothing more can be done now: what is stored is published, and the mark that it may not be is taken away. */
-const rest = async (services: Services, tenant: Tenant, subscription: Subscription) => {
-  const { subscriptions } = services.storage
-  const { revision: entitlementRevision, published } = await publishEntitlements(services, tenant, customerKeyOf(subscription), subscription.id)
+const rest = async (of: TenantScope, subscription: Subscription) => {
+  const { subscriptions } = of.storage
+  const { revision: entitlementRevision, published } = await publishEntitlements(of, customerKeyOf(subscription), subscription.id)
   if (!subscription.repairAt) return { subscription, entitlementRevision }
   // Later, when the feed is back; and after others whose time has come.
-  if (!published) return { subscription: await subscriptions.replace({ ...subscription, repairAt: repairTime(services) }), entitlementRevision }
+  if (!published) return { subscription: await subscriptions.replace({ ...subscription, repairAt: of.repairAt() }), entitlementRevision }
   if (!isTimeToArchive(subscription)) return { subscription: await subscriptions.replace(atRest(subscription)), entitlementRevision }
-  return { subscription: await subscriptions.replace(atRest(await archiveEvents(services, subscription))), entitlementRevision }
+  return { subscription: await subscriptions.replace(atRest(await archiveEvents(of, subscription))), entitlementRevision }
 }
 
 /** Only what was looked at has been seen: what has become of it since keeps its reminder. */
-const markSeen = (services: Services, { moneyBack }: Subscription, payment: Payment): Promise<Payment> =>
-  update(services.storage.payments, payment._id, (latest) => (latest.revision === payment.revision ? recordSeen(latest, moneyBack ?? []) : undefined), payment)
+const markSeen = (of: TenantScope, { moneyBack }: Subscription, payment: Payment): Promise<Payment> =>
+  update(of.storage.payments, payment._id, (latest) => (latest.revision === payment.revision ? recordSeen(latest, moneyBack ?? []) : undefined), payment)
 
 /** What has happened to a payment's money since it arrived. */
 const afterFacts = (subscription: Subscription, payment: Payment, moment: Moment): Subscription | undefined => {
@@ -155,12 +152,12 @@ interface Noted {
 }
 
 /** Tells the subscription what it did not know yet of a payment's money. */
-const noteFacts = async (services: Services, tenant: Tenant, subscription: Subscription, payment: Payment): Promise<Noted> => {
-  const changed = afterFacts(subscription, payment, momentOf(services, tenant))
-  const stored = changed && (await services.storage.subscriptions.replace(changed))
-  for (const heir of await tellHeirs(services, tenant, stored ?? subscription)) await advanceSubscription(services, tenant, heir)
+const noteFacts = async (of: TenantScope, subscription: Subscription, payment: Payment): Promise<Noted> => {
+  const changed = afterFacts(subscription, payment, of.moment())
+  const stored = changed && (await of.storage.subscriptions.replace(changed))
+  for (const heir of await tellHeirs(of, stored ?? subscription)) await advanceSubscription(of, heir)
   // It is in the subscription: only now is the payment's own reminder of it taken away.
-  return { subscription: stored, payment: await markSeen(services, stored ?? subscription, payment) }
+  return { subscription: stored, payment: await markSeen(of, stored ?? subscription, payment) }
 }
 
 interface Billed {
@@ -171,36 +168,35 @@ interface Billed {
 }
 
 /** Takes the payments of its bills as far as they go, until one changes the subscription. */
-const bringBillsToRest = async (services: Services, tenant: Tenant, subscription: Subscription, seen: SeenPayments): Promise<Billed> => {
+const bringBillsToRest = async (of: TenantScope, subscription: Subscription, seen: SeenPayments): Promise<Billed> => {
   let payment: Payment | undefined
   // Those that nobody wants are abandoned before anything else is charged.
   const order = { dropped: 0, settled: 1, open: 2 }
   for (const bill of subscription.bills.toSorted((a, b) => order[a.status] - order[b.status])) {
-    payment = await bringPaymentToRest(services, tenant, subscription, bill, seen)
-    const moment = momentOf(services, tenant)
+    payment = await bringPaymentToRest(of, subscription, bill, seen)
+    const moment = of.moment()
     const paid = afterPayment(subscription, bill, payment, moment)
     const changed = afterFacts(paid ?? subscription, payment, moment) ?? paid
-    const stored = changed && (await services.storage.subscriptions.replace(changed))
+    const stored = changed && (await of.storage.subscriptions.replace(changed))
     // The outcome is in the subscription, or it has nothing new to say: its reminder has done its work.
-    payment = await markSeen(services, stored ?? subscription, payment)
+    payment = await markSeen(of, stored ?? subscription, payment)
     seen.byId.set(payment.id, payment)
     if (stored) return { payment, subscription: stored }
   }
   return { payment, subscription: undefined }
 }
 
-const bringPaymentToRest = async (services: Services, tenant: Tenant, subscription: Subscription, bill: Bill, seen: SeenPayments): Promise<Payment> => {
-  const { payments } = services.storage
-  const { now, repairAt } = momentOf(services, tenant)
+const bringPaymentToRest = async (of: TenantScope, subscription: Subscription, bill: Bill, seen: SeenPayments): Promise<Payment> => {
+  const { payments } = of.storage
+  const { now, repairAt } = of.moment()
   const isNew = bill.seq >= seen.firstNewBill
-  const known = seen.byId.get(bill.paymentId) ?? (isNew ? undefined : await payments.find(keys.payment(tenant.tenantId, bill.paymentId)))
-  const made = paymentOfBill(subscription, bill, now, repairAt)
+  const known = seen.byId.get(bill.paymentId) ?? (isNew ? undefined : await payments.find(of.keys.payment(bill.paymentId)))
+  const made = paymentOfBill(of, subscription, bill)
   // One that is charged now is stored with its first attempt, and not before it.
-  if (!known && bill.status === 'open' && made.status === 'due') return collectNew(services, tenant, notStoredYet(made))
+  if (!known && bill.status === 'open' && made.status === 'due') return collectNew(of, notStoredYet(made))
   const payment = known ?? (await insertOrGet(payments, made))
   if (bill.status === 'settled') return payment
-  if (bill.status === 'dropped')
-    return collectPayment(services, tenant, await update(payments, payment._id, (latest) => abandon(latest, now, repairAt), payment))
+  if (bill.status === 'dropped') return collectPayment(of, await update(payments, payment._id, (latest) => abandon(latest, now, repairAt), payment))
   const { round, onSession, returnUrl, lines, creditMinor, amountMinor, period } = bill
   const asked: RoundAsked = {
     round,
@@ -209,30 +205,29 @@ const bringPaymentToRest = async (services: Services, tenant: Tenant, subscripti
     paymentMethodId: subscription.paymentMethodId,
     owed: { lines, creditMinor, amountMinor, period: { start: period.start, end: period.end } },
   }
-  const wanted = await withNewestMethod(services, tenant, subscription, payment)
-  return collectPayment(services, tenant, await update(payments, payment._id, (latest) => reopen(latest, asked, repairAt), wanted))
+  const wanted = await withNewestMethod(of, subscription, payment)
+  return collectPayment(of, await update(payments, payment._id, (latest) => reopen(latest, asked, repairAt), wanted))
 }
 
 /** @returns it as it is stored, whatever became of it. */
-const collectNew = async (services: Services, tenant: Tenant, payment: Payment): Promise<Payment> => {
-  const collected = await collectPayment(services, tenant, payment)
-  return collected.revision > 0 ? collected : storeNext(services.storage, collected)
+const collectNew = async (of: TenantScope, payment: Payment): Promise<Payment> => {
+  const collected = await collectPayment(of, payment)
+  return collected.revision > 0 ? collected : storeNext(of.storage, collected)
 }
 
 /** An attempt that waits for the customer does not stand in the way of the payment method that they have given since. */
-const withNewestMethod = async (services: Services, tenant: Tenant, { paymentMethodId }: Subscription, payment: Payment): Promise<Payment> => {
+const withNewestMethod = async (of: TenantScope, { paymentMethodId }: Subscription, payment: Payment): Promise<Payment> => {
   const waiting = waitingAttempt(payment)
   if (!waiting || payment.abandoned || !paymentMethodId || [payment.paymentMethodId, waiting.paymentMethodId].includes(paymentMethodId)) return payment
-  return giveUpAttempt(services, tenant, payment, waiting, { why: 'another payment method was given', goOn: false })
+  return giveUpAttempt(of, payment, waiting, { why: 'another payment method was given', goOn: false })
 }
 
 /** The subscription as it stands, changing nothing. @throws AppError `not_found`. */
-export const readSubscription = async (services: Services, tenant: Tenant, subscriptionId: string): Promise<AdvancedSubscription> => {
-  const { storage } = services
-  const { tenantId } = tenant
-  const subscription = await storage.subscriptions.get(keys.subscription(tenantId, subscriptionId))
-  const set = await storage.entitlementSets.find(keys.customer(tenantId, subscription.storefrontId, subscription.customerId))
+export const readSubscription = async (of: TenantScope, subscriptionId: string): Promise<AdvancedSubscription> => {
+  const { storage } = of
+  const subscription = await storage.subscriptions.get(of.keys.subscription(subscriptionId))
+  const set = await storage.entitlementSets.find(of.keys.customer(subscription.storefrontId, subscription.customerId))
   const paymentId = subscription.bills.at(-1)?.paymentId
-  const payment = paymentId ? await storage.payments.find(keys.payment(tenantId, paymentId)) : undefined
+  const payment = paymentId ? await storage.payments.find(of.keys.payment(paymentId)) : undefined
   return { subscription, payment, entitlementRevision: set ? toEntitlementSet(set).revision : 0 }
 }

@@ -1,8 +1,6 @@
-/** A subscription's document holds what happened lately; what is older goes into documents of its own, a chunk at a time. */
-import { keys } from '../keys.ts'
 import type { Subscription } from '../schemas/subscription.ts'
-import type { Services } from '../services.ts'
 import { insertOrGet } from '../storage/update.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 
 /** Large enough that handing on is rare, small enough that a subscription is quick to write. */
 const CHUNK = 40
@@ -10,13 +8,13 @@ const CHUNK = 40
 export const isTimeToArchive = ({ events }: Subscription): boolean => events.length >= CHUNK
 
 /** Stores the oldest chunk, under an id that a repeat computes again. @returns the subscription without it, not stored. */
-export const archiveEvents = async (services: Services, subscription: Subscription): Promise<Subscription> => {
+export const archiveEvents = async (of: TenantScope, subscription: Subscription): Promise<Subscription> => {
   const { tenantId, id: subscriptionId } = subscription
   const events = subscription.events.slice(0, CHUNK)
   const [first] = events
   if (!first) return subscription
-  await insertOrGet(services.storage.eventChunks, {
-    _id: keys.eventChunk(tenantId, subscriptionId, first.seq),
+  await insertOrGet(of.storage.eventChunks, {
+    _id: of.keys.eventChunk(subscriptionId, first.seq),
     tenantId,
     subscriptionId,
     events,

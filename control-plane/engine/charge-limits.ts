@@ -1,15 +1,10 @@
-/**
- * What amounts can be charged in a storefront: those that every account of its routing can take, so that a bill can be
- * paid wherever it is routed.
- */
-import { keys } from '../keys.ts'
 import { loadAccounts, type StorefrontAccount } from '../payments/open-account.ts'
 import { smallestChargeMinor, stepMinor } from '../payments/psp/charge-limits.ts'
 import { pspProviders } from '../schemas/psp-account.ts'
 import type { Storefront } from '../schemas/storefront.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
-import type { Services } from '../services.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 
 type Provider = (typeof pspProviders)[number]
 type ChargeLimits = NonNullable<Subscription['chargeLimits']>
@@ -28,8 +23,8 @@ export const chargeLimitsOf = (tenant: Tenant, { currency }: Pick<Storefront, 'c
 }
 
 /** The subscription with the limits as they are now: whatever bill is made next keeps to them. Not stored by itself. */
-export const chargeableAt = async (services: Services, tenant: Tenant, subscription: Subscription): Promise<Subscription> => {
-  const storefront = await services.storage.storefronts.find(keys.storefront(tenant.tenantId, subscription.storefrontId))
+export const chargeableAt = async (of: TenantScope, subscription: Subscription): Promise<Subscription> => {
+  const storefront = await of.storage.storefronts.find(of.keys.storefront(subscription.storefrontId))
   if (!storefront) return subscription
-  return { ...subscription, chargeLimits: chargeLimitsOf(tenant, storefront, await loadAccounts(services, tenant, storefront)) }
+  return { ...subscription, chargeLimits: chargeLimitsOf(of.tenant, storefront, await loadAccounts(of, storefront)) }
 }

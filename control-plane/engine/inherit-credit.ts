@@ -9,15 +9,13 @@ import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { joined, type Lot } from '../billing/lots.ts'
 import { CLAIM_COUNTS_FOR_MS } from '../customers/fresh-claims.ts'
 import { subscriptionsOf } from '../entitlements/sources.ts'
-import { keys } from '../keys.ts'
 import type { Subscription } from '../schemas/subscription.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import type { Services } from '../services.ts'
 import { update } from '../storage/update.ts'
 import { type Inheritance, inheritedFrom, reconciled } from '../subscriptions/machine/money-back.ts'
-import { changed, type Moment } from '../subscriptions/machine/state.ts'
+import { changed } from '../subscriptions/machine/state.ts'
 import { isFinal } from '../subscriptions/machine/transitions.ts'
-import { momentOf } from './moment.ts'
+import type { TenantScope } from '../tenant-scope.ts'
+import type { Moment } from '../work-time.ts'
 
 type Moved = NonNullable<Subscription['creditMovedTo']>[number]
 
@@ -75,14 +73,12 @@ const asInherited = (inheritances: readonly Inheritance[]): Inherited => {
 export const nothingInherited = (): Inherited => asInherited([])
 
 /** @param to the subscription that is about to be stored; the same for a repeat of the same request, which is answered the same. */
-export const inheritCredit = async (services: Services, tenant: Tenant, customer: CustomerKey, to: string): Promise<Inherited> => {
-  const subscriptions = await subscriptionsOf(services, customer)
+export const inheritCredit = async (of: TenantScope, customer: CustomerKey, to: string): Promise<Inherited> => {
+  const subscriptions = await subscriptionsOf(of, customer)
   const inheritances: Inheritance[] = []
   for (const { _id, status, id } of subscriptions) {
     if (!isFinal(status) || id === to) continue
-    const stored = await update(services.storage.subscriptions, _id, (latest) =>
-      handedOver(latest, to, subscriptions, services.clock.now(), momentOf(services, tenant)),
-    )
+    const stored = await update(of.storage.subscriptions, _id, (latest) => handedOver(latest, to, subscriptions, of.clock.now(), of.moment()))
     const handed = handedTo(stored, to)
     if (handed) inheritances.push(handed)
   }
@@ -93,33 +89,33 @@ export const inheritCredit = async (services: Services, tenant: Tenant, customer
  * A subscription that has just been stored looks once more at what it took over: what was recalled before it was there
  * found nobody to tell. @returns it as it then is, not stored.
  */
-export const checkInheritance = async (services: Services, tenant: Tenant, subscription: Subscription): Promise<Subscription> => {
+export const checkInheritance = async (of: TenantScope, subscription: Subscription): Promise<Subscription> => {
   let current = subscription
-  for (const other of await subscriptionsOf(services, subscription)) {
+  for (const other of await subscriptionsOf(of, subscription)) {
     const handed = other.id === subscription.id ? undefined : handedTo(other, subscription.id)
-    if (handed) current = reconciled(current, handed, momentOf(services, tenant)) ?? current
+    if (handed) current = reconciled(current, handed, of.moment()) ?? current
   }
   const { inheritanceUnchecked: _, ...checked } = current
   return checked
 }
 
 /** Tells those that took credit over what has been recalled of it. @returns the ids of those for whom it was news. */
-export const tellHeirs = async (services: Services, tenant: Tenant, subscription: Subscription): Promise<string[]> => {
-  const { subscriptions } = services.storage
+export const tellHeirs = async (of: TenantScope, subscription: Subscription): Promise<string[]> => {
+  const { subscriptions } = of.storage
   const told: string[] = []
   for (const to of new Set((subscription.creditMovedTo ?? []).map(({ subscriptionId }) => subscriptionId))) {
-    const id = keys.subscription(subscription.tenantId, to)
+    const id = of.keys.subscription(to)
     const handed = handedTo(subscription, to)
     // Not there yet: it looks for itself when it is.
     if (!handed || !(await subscriptions.find(id))) continue
     let isNews = false
     const heir = await update(subscriptions, id, (latest) => {
-      const next = reconciled(latest, handed, momentOf(services, tenant))
+      const next = reconciled(latest, handed, of.moment())
       isNews = next !== undefined
       return next
     })
     if (isNews) told.push(to)
-    told.push(...(await tellHeirs(services, tenant, heir)))
+    told.push(...(await tellHeirs(of, heir)))
   }
   return told
 }

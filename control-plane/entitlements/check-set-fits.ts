@@ -9,7 +9,7 @@ import { encodeSet } from '../../common/entitlements/wire.ts'
 import { AppError } from '../../common/errors.ts'
 import { MAX_SET_BYTES } from '../../common/feed/feed.ts'
 import type { Subscription } from '../schemas/subscription.ts'
-import type { Services } from '../services.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { currentSubscriptionsOf } from './sources.ts'
 import { accessOfSubscription } from './subscription-access.ts'
 
@@ -48,9 +48,9 @@ const withPlanned = (stored: readonly Subscription[], planned: readonly Subscrip
  * @param planned subscriptions of this customer as they are to be; they count as if they gave access already.
  * @throws AppError `set_too_large`, in words for whoever buys or sells.
  */
-export const checkSetFits = async (services: Pick<Services, 'storage'>, customer: CustomerKey, planned: readonly Subscription[]): Promise<void> => {
+export const checkSetFits = async (of: Pick<TenantScope, 'storage' | 'keys'>, customer: CustomerKey, planned: readonly Subscription[]): Promise<void> => {
   const ids = new Set(planned.map(({ id }) => id))
-  const stored = await currentSubscriptionsOf(services, customer)
+  const stored = await currentSubscriptionsOf(of, customer)
   const subscriptions = withPlanned(stored, planned)
   const grants = deriveGrants(
     subscriptions.map((one) => (ids.has(one.id) ? { ...accessOfSubscription(one), access: 'on' as const } : accessOfSubscription(one))),

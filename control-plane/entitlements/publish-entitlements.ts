@@ -16,9 +16,9 @@ import type { Log } from '../../common/log.ts'
 import { isPseudonym } from '../customers/pseudonym.ts'
 import { keys } from '../keys.ts'
 import type { StoredEntitlementSet } from '../schemas/entitlement-set.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import type { Services } from '../services.ts'
-import type { Storage } from '../storage/storage.ts'
+import type { OwnCollections } from '../storage/own-collections.ts'
+import { sourceOf } from '../storage/update.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { usageOf } from './allowances.ts'
 import { sourcesOf } from './sources.ts'
 import { accessOfSubscription } from './subscription-access.ts'
@@ -31,9 +31,9 @@ type Contents = Pick<StoredEntitlementSet, 'grants' | 'usage' | 'hidden'>
 const contentsOf = ({ grants, hidden, usage }: Contents): Contents => defined({ grants, hidden, usage })
 
 /** What the customer's set has to be, from what is stored now. */
-const deriveSet = async (services: Services, customer: CustomerKey, stored: Contents | undefined, changed: Iterable<string>) => {
-  const counters = await services.storage.usageCounters.find(keys.customer(customer.tenantId, customer.storefrontId, customer.customerId))
-  const subscriptions = await sourcesOf(services, customer, stored, counters, changed)
+const deriveSet = async (of: TenantScope, customer: CustomerKey, stored: Contents | undefined, changed: Iterable<string>) => {
+  const counters = await of.storage.usageCounters.find(of.keys.customer(customer.storefrontId, customer.customerId))
+  const subscriptions = await sourcesOf(of, customer, stored, counters, changed)
   const { grants, hidden } = derive(subscriptions.map(accessOfSubscription))
   const isHeld = (key: string, subscriptionId?: string): boolean =>
     grants.some((grant) => grant.key === key && (subscriptionId === undefined || grant.subscriptionId === subscriptionId))
@@ -55,7 +55,7 @@ export const toEntitlementSet = (stored: StoredEntitlementSet): EntitlementSet =
  * it looks for the mark: one of them sees the other.
  * @returns undefined when the customer is being erased, or is no more. @throws AppError `already_exists`.
  */
-const insertSet = async ({ storage, clock }: Services, tenant: Tenant, set: Pick<StoredEntitlementSet, '_id' | 'storefrontId' | 'customerId'> & Contents) => {
+const insertSet = async ({ storage, clock, tenant }: TenantScope, set: Pick<StoredEntitlementSet, '_id' | 'storefrontId' | 'customerId'> & Contents) => {
   const { tenantId, mode } = tenant
   const tombstone = await storage.tombstones.find(keys.tombstone(tenantId, set.storefrontId, set.customerId))
   const after = tombstone ? { after: tombstone.lastRevision } : {}
@@ -67,17 +67,17 @@ const insertSet = async ({ storage, clock }: Services, tenant: Tenant, set: Pick
 }
 
 /** Derives and stores; no I/O to the feed. @returns the set as it is stored now; undefined when the customer is no more. */
-const refreshStoredSet = async (services: Services, tenant: Tenant, customer: CustomerKey, changed: Iterable<string>): Promise<EntitlementSet | undefined> => {
-  const { entitlementSets } = services.storage
-  const id = keys.customer(customer.tenantId, customer.storefrontId, customer.customerId)
+const refreshStoredSet = async (of: TenantScope, customer: CustomerKey, changed: Iterable<string>): Promise<EntitlementSet | undefined> => {
+  const { entitlementSets } = of.storage
+  const id = of.keys.customer(customer.storefrontId, customer.customerId)
   for (let tries = 1; ; tries += 1) {
     const stored = await entitlementSets.find(id)
-    const contents = await deriveSet(services, customer, stored, changed)
+    const contents = await deriveSet(of, customer, stored, changed)
     if (stored && isDeepStrictEqual(contentsOf(stored), contents)) return toEntitlementSet(stored)
     try {
       if (stored) return toEntitlementSet(await entitlementSets.replace({ ...stored, ...contents }))
       const { storefrontId, customerId } = customer
-      const inserted = await insertSet(services, tenant, { _id: id, storefrontId, customerId, ...contents })
+      const inserted = await insertSet(of, { _id: id, storefrontId, customerId, ...contents })
       return inserted && toEntitlementSet(inserted)
     } catch (error) {
       if (!isAppError(error, 'revision_conflict', 'already_exists', 'not_found') || tries === MAX_TRIES) throw error
@@ -108,17 +108,24 @@ export const putSetOrSay = async (feed: Feed, set: EntitlementSet, log: Log): Pr
 }
 
 /** That a customer is no more, as the feed has it. Undefined: none of this id was erased. */
-export const removalOf = async ({ tombstones }: Pick<Storage, 'tombstones'>, of: CustomerKey & { sandbox: boolean }): Promise<EntitlementSet | undefined> => {
+export const removalOf = async (
+  { tombstones }: Pick<OwnCollections, 'tombstones'>,
+  of: CustomerKey & { sandbox: boolean },
+): Promise<EntitlementSet | undefined> => {
   const { tenantId, storefrontId, customerId, sandbox } = of
   const tombstone = await tombstones.find(keys.tombstone(tenantId, storefrontId, customerId))
   return tombstone && { tenantId, storefrontId, customerId, revision: tombstone.lastRevision, sandbox, grants: [], usage: [], removed: true }
+}
+
+interface Parts extends Pick<TenantScope, 'feed' | 'log'> {
+  storage: Pick<OwnCollections, 'entitlementSets' | 'tombstones'>
 }
 
 /**
  * As `putSetOrSay`, of the set that storage has by then. Where the feed may take the older of two, whoever comes last sees
  * here that it was not the newest, since what is put was stored before.
  */
-export const putLatest = async ({ storage, feed, log }: Pick<Services, 'storage' | 'feed' | 'log'>, set: EntitlementSet): Promise<boolean> => {
+export const putLatest = async ({ storage, feed, log }: Parts, set: EntitlementSet): Promise<boolean> => {
   let latest = set
   for (;;) {
     const isPut = await putSetOrSay(feed, latest, log)
@@ -137,16 +144,16 @@ export interface Publication {
   published: boolean
 }
 
-const publishNow = async (services: Services, tenant: Tenant, customer: CustomerKey, changed: Iterable<string>): Promise<Publication> => {
-  const set = isPseudonym(customer.customerId) ? undefined : await refreshStoredSet(services, tenant, customer, changed)
+const publishNow = async (of: TenantScope, customer: CustomerKey, changed: Iterable<string>): Promise<Publication> => {
+  const set = isPseudonym(customer.customerId) ? undefined : await refreshStoredSet(of, customer, changed)
   // Nobody asks about a customer that is no more.
   if (!set) return { revision: 0, published: true }
   try {
-    await putLatest(services, set)
+    await putLatest(of, set)
     return { revision: set.revision, published: true }
   } catch (error) {
     if (!isAppError(error, 'unavailable')) throw error
-    services.log.warn({ err: error, tenantId: customer.tenantId }, 'an entitlement set could not be published yet')
+    of.log.warn({ err: error, tenantId: customer.tenantId }, 'an entitlement set could not be published yet')
     return { revision: set.revision, published: false }
   }
 }
@@ -158,7 +165,7 @@ interface Turn {
   /** Ids of the subscriptions that the next is for. */
   changed: Set<string>
 }
-const turnsOf = new WeakMap<Services['storage'], Map<string, Turn>>()
+const turnsOf = new WeakMap<object, Map<string, Turn>>()
 
 /**
  * A set is made of all that its customer has, so that each publication costs as much. Those that come while one is under way
@@ -166,14 +173,14 @@ const turnsOf = new WeakMap<Services['storage'], Map<string, Turn>>()
  * are a few publications. When the feed is away the caller leaves its `repairAt` mark standing, and a sweeper publishes later.
  * @param changed the id of the subscription that it is for; whoever ends one has to say so, for it is not looked for.
  */
-export const publishEntitlements = (services: Services, tenant: Tenant, customer: CustomerKey, changed?: string): Promise<Publication> => {
-  const turns = turnsOf.get(services.storage) ?? new Map<string, Turn>()
-  turnsOf.set(services.storage, turns)
-  const key = keys.customer(customer.tenantId, customer.storefrontId, customer.customerId)
+export const publishEntitlements = (of: TenantScope, customer: CustomerKey, changed?: string): Promise<Publication> => {
+  const turns = turnsOf.get(sourceOf(of.storage)) ?? new Map<string, Turn>()
+  turnsOf.set(sourceOf(of.storage), turns)
+  const key = of.keys.customer(customer.storefrontId, customer.customerId)
   const begin = (ids: Set<string>): Promise<Publication> => {
     const turn: Turn = { running: Promise.resolve(), next: undefined, changed: new Set() }
     turns.set(key, turn)
-    const run = publishNow(services, tenant, customer, ids)
+    const run = publishNow(of, customer, ids)
     turn.running = run.then(
       () => undefined,
       () => undefined,

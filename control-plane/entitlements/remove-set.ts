@@ -3,21 +3,19 @@
 import { defined } from '../../common/defined.ts'
 import { DAY_MS } from '../../common/durations.ts'
 import type { CustomerKey } from '../../common/entitlements/model.ts'
-import { keys } from '../keys.ts'
-import type { Tenant } from '../schemas/tenant.ts'
 import type { Tombstone } from '../schemas/tombstone.ts'
-import type { Services } from '../services.ts'
 import { removeIfSame } from '../storage/remove.ts'
 import { insertOrGet, update } from '../storage/update.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { removalOf, toEntitlementSet } from './publish-entitlements.ts'
 
 /** Longer than a sidecar is away without anybody's looking: one that comes back within it hears of the removal. */
 const KEPT_IN_FEED_MS = DAY_MS
 
 /** The last revision is known to be used before anything of it is gone. */
-const bury = async ({ storage, clock }: Services, customer: CustomerKey, lastRevision: number): Promise<void> => {
+const bury = async ({ storage, keys, clock }: TenantScope, customer: CustomerKey, lastRevision: number): Promise<void> => {
   const { tenantId, storefrontId, customerId } = customer
-  const _id = keys.tombstone(tenantId, storefrontId, customerId)
+  const _id = keys.tombstone(storefrontId, customerId)
   const inFeed = { storefrontId, customerId }
   const repairAt = new Date(clock.nowMs() + KEPT_IN_FEED_MS)
   const made = await insertOrGet(storage.tombstones, { _id, tenantId, createdAt: clock.now(), lastRevision, inFeed, repairAt })
@@ -33,15 +31,15 @@ const bury = async ({ storage, clock }: Services, customer: CustomerKey, lastRev
 }
 
 /** Harmless to repeat. @throws AppError `unavailable` when the feed cannot be told. */
-export const removeSet = async (services: Services, tenant: Tenant, customer: CustomerKey): Promise<void> => {
-  const { storage, feed } = services
+export const removeSet = async (of: TenantScope, customer: CustomerKey): Promise<void> => {
+  const { storage, feed } = of
   const { tenantId, storefrontId, customerId } = customer
-  const id = keys.customer(tenantId, storefrontId, customerId)
+  const id = of.keys.customer(storefrontId, customerId)
   for (let stored = await storage.entitlementSets.find(id); stored; stored = await storage.entitlementSets.find(id)) {
     // Above every revision that it has had, so that none of them comes back.
     const revision = toEntitlementSet(stored).revision + 1
-    await bury(services, customer, revision)
-    const sandbox = tenant.mode === 'sandbox'
+    await bury(of, customer, revision)
+    const sandbox = of.tenant.mode === 'sandbox'
     await feed.putSet({ tenantId, storefrontId, customerId, revision, sandbox, grants: [], usage: [], removed: true })
     await removeIfSame(storage.entitlementSets, stored)
     // Where the feed may take the older of two: whoever put one while the stored set was still there had put it by now, and
@@ -52,7 +50,7 @@ export const removeSet = async (services: Services, tenant: Tenant, customer: Cu
 }
 
 /** Every sidecar has heard of it: the feed, and what is remembered, need the customer's name no more. */
-export const forgetInFeed = async ({ storage, feed }: Services, tombstone: Tombstone): Promise<void> => {
+export const forgetInFeed = async ({ storage, feed }: TenantScope, tombstone: Tombstone): Promise<void> => {
   const { tenantId, inFeed } = tombstone
   if (inFeed) await feed.forgetSet({ tenantId, storefrontId: inFeed.storefrontId, customerId: inFeed.customerId })
   // Buried again since it was read: that removal has a day of its own.

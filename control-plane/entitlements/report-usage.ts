@@ -4,14 +4,12 @@ import { decide, isCurrent } from '../../common/entitlements/decide.ts'
 import { deriveGrants } from '../../common/entitlements/derive.ts'
 import type { CustomerKey, Grant } from '../../common/entitlements/model.ts'
 import { fieldError } from '../../common/errors.ts'
-import { keys } from '../keys.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
 import type { Subscription } from '../schemas/subscription.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import { repairTime, type Services, tenantNow } from '../services.ts'
 import { removeForGood } from '../storage/remove.ts'
 import { insertOrGet, update } from '../storage/update.ts'
 import { isFinal } from '../subscriptions/machine/transitions.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { allowanceTime, type UsageEntry, usageOf } from './allowances.ts'
 import { countCapacity, countQuota, type UsageChange } from './count-usage.ts'
 import { publishEntitlements } from './publish-entitlements.ts'
@@ -53,15 +51,15 @@ const takenFrom = (grants: readonly Grant[], key: string, nowMs: number, isPause
  * Use is a fact: it is counted beyond the limit, and while access is off.
  * @throws AppError `unknown_reference` or `invalid_request`.
  */
-export const reportUsage = async (services: Services, tenant: Tenant, customer: CustomerKey, report: UsageReport): Promise<UsageAnswer> => {
-  const { storage } = services
-  const id = keys.customer(customer.tenantId, customer.storefrontId, customer.customerId)
-  const now = tenantNow(services, tenant)
+export const reportUsage = async (of: TenantScope, customer: CustomerKey, report: UsageReport): Promise<UsageAnswer> => {
+  const { storage } = of
+  const id = of.keys.customer(customer.storefrontId, customer.customerId)
+  const now = of.now()
   const unknown = () => fieldError('unknown_reference', 'customerId', `the storefront has no customer ${JSON.stringify(customer.customerId)}`)
   const owner = await storage.customers.find(id)
   if (!owner || owner.erasing) throw unknown()
   const known = await storage.usageCounters.find(id)
-  const subscriptions = await currentSubscriptionsOf(services, customer, known)
+  const subscriptions = await currentSubscriptionsOf(of, customer, known)
   const takes = 'add' in report.change && report.change.add > 0
   const isPaused = ({ subscriptionId }: Grant): boolean => !takes && subscriptions.some(({ id, status }) => id === subscriptionId && status === 'paused')
   const grants = takenFrom(deriveGrants(subscriptions.map(accessOfSubscription)), report.entitlement, now.getTime(), isPaused)
@@ -76,16 +74,16 @@ export const reportUsage = async (services: Services, tenant: Tenant, customer: 
       ? countCapacity(entries, report.entitlement, report.change)
       : countQuota(entries, report.entitlement, held, subscriptions, report.change, now)
 
-  if (!known) await insertOrGet(storage.usageCounters, { _id: id, ...customer, entries: [], recentReports: [], createdAt: services.clock.now() })
+  if (!known) await insertOrGet(storage.usageCounters, { _id: id, ...customer, entries: [], recentReports: [], createdAt: of.clock.now() })
   const counters = await update(storage.usageCounters, id, (latest) => {
     if (latest.recentReports.includes(report.id)) return undefined
     const entries = count(latest.entries).filter((entry) => isOfUse(entry, subscriptions, now))
     const recentReports = [...latest.recentReports, report.id].slice(-REPORTS_REMEMBERED)
-    return { ...latest, entries, recentReports, repairAt: repairTime(services) }
+    return { ...latest, entries, recentReports, repairAt: of.repairAt() }
   })
-  if (await forgetIfErased(services, id)) throw unknown()
-  const { revision, published } = await publishEntitlements(services, tenant, customer)
-  if (published) await clearMark(services, id)
+  if (await forgetIfErased(of, id)) throw unknown()
+  const { revision, published } = await publishEntitlements(of, customer)
+  if (published) await clearMark(of, id)
 
   // As it would be decided with access: what is left is of use to know while it is off, too.
   const always = grants.map(({ untilMs: _, ...grant }) => ({ ...grant, inactive: false, fromMs: Number.NEGATIVE_INFINITY }))
@@ -111,20 +109,20 @@ const isOfUse = ({ until, subscriptionId }: UsageEntry, subscriptions: readonly 
   !until || until > now || subscriptions.some(({ id, status }) => id === subscriptionId && !isFinal(status))
 
 /** An erasure marks the customer before it takes the counters away, and they are stored before this looks for the mark: one sees the other. */
-const forgetIfErased = async ({ storage }: Services, id: string): Promise<boolean> => {
+const forgetIfErased = async ({ storage }: TenantScope, id: string): Promise<boolean> => {
   const owner = await storage.customers.find(id)
   if (owner && !owner.erasing) return false
   await removeForGood(storage.usageCounters, id)
   return true
 }
 
-const clearMark = (services: Services, id: string) =>
-  update(services.storage.usageCounters, id, (counters) => (counters.repairAt ? defined({ ...counters, repairAt: undefined }) : undefined))
+const clearMark = (of: TenantScope, id: string) =>
+  update(of.storage.usageCounters, id, (counters) => (counters.repairAt ? defined({ ...counters, repairAt: undefined }) : undefined))
 
 /** Publishes what a crash left unpublished. */
-export const announceUsage = async (services: Services, tenant: Tenant, counters: UsageCounters): Promise<void> => {
-  if (await forgetIfErased(services, counters._id)) return
+export const announceUsage = async (of: TenantScope, counters: UsageCounters): Promise<void> => {
+  if (await forgetIfErased(of, counters._id)) return
   const { tenantId, storefrontId, customerId } = counters
-  const { published } = await publishEntitlements(services, tenant, { tenantId, storefrontId, customerId })
-  if (published) await clearMark(services, counters._id)
+  const { published } = await publishEntitlements(of, { tenantId, storefrontId, customerId })
+  if (published) await clearMark(of, counters._id)
 }

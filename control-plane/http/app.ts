@@ -2,6 +2,7 @@
  * The HTTP API: a chain for each route that reads as its policy (authenticate, authorize, validate, once a key,
  * handle), one error mapping around all, and nothing about the business.
  */
+
 import { randomUUID } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import Router, { type RouterContext } from '@koa/router'
@@ -16,8 +17,9 @@ import type { AuditTrail } from '../audit/trail.ts'
 import { derivedId, PLATFORM } from '../keys.ts'
 import type { Metrics } from '../metrics.ts'
 import { IdentityProviderAwayError, type OpenId } from '../people/open-id.ts'
+import type { Services } from '../ports.ts'
 import type { Tenant } from '../schemas/tenant.ts'
-import type { Services } from '../services.ts'
+import { type TenantScope, tenantScope } from '../tenant-scope.ts'
 import { type Asked, audited, deniedEntry, signInEntry } from './audited.ts'
 import { cookieOf, setCookie } from './cookies.ts'
 import { type GivenAnswer, onceAKey, type StoredAnswer } from './idempotency.ts'
@@ -194,7 +196,7 @@ const validated = (
     caller,
     within: caller.storefronts,
     // A route that is about no tenant does not look at it.
-    tenant: tenant as Tenant,
+    of: (tenant && tenantScope(options.services, tenant)) as TenantScope,
     params: validate(definition.params, context.params, 'path'),
     query: validate(definition.query, context.query, 'query'),
     body: validate(definition.body, bodyOf(context), 'body'),
@@ -236,7 +238,7 @@ const onceAKeyOf = async (
     key,
     callerId: call.caller.id,
     secret: secretIn(call.headers.authorization) ?? call.cookie('session') ?? '',
-    tenantId: (call.tenant as Tenant | undefined)?.tenantId ?? PLATFORM,
+    tenantId: (call.of as TenantScope | undefined)?.tenantId ?? PLATFORM,
     fingerprint: JSON.stringify([definition.method, context.path, call.body]),
   }
   const answer = await onceAKey(services, request, (seed) => {
@@ -255,7 +257,7 @@ const answerCall = async (context: RouterContext, definition: AnyRoute, options:
   const stream = await takeBody(context, definition, options, caller)
   const tenant = await tenantOf(context, definition, options, caller)
   const call = validated(context, definition, options, { caller, tenant, stream })
-  await checkStorefront(options.services, definition.storefront, call)
+  await checkStorefront(definition.storefront, call)
   const answer = await onceAKeyOf(context, definition, options, call, (newId) => handled(context, definition, options, { ...call, newId }))
   write(context, answer, definition.gives)
 }

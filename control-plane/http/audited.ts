@@ -9,9 +9,9 @@ import type { AuditEntry } from '../audit/entry.ts'
 import { changesBetween, customerReference, masked } from '../audit/masked.ts'
 import type { AuditTrail } from '../audit/trail.ts'
 import { PLATFORM } from '../keys.ts'
-import type { Tenant } from '../schemas/tenant.ts'
+import type { Services } from '../ports.ts'
 import type { User } from '../schemas/user.ts'
-import type { Services } from '../services.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import type { Answer, AnyRoute, Call } from './route.ts'
 import { routes } from './routes/index.ts'
 
@@ -55,8 +55,8 @@ const resourceOf = (route: AnyRoute, call: AnyCall, tenantId: string, made: unkn
 }
 
 /** Whose log it belongs into. Tenants that are made or ended are the platform's to remember. */
-const tenantIdOf = ({ tenant, params }: AnyCall, { method }: AnyRoute, isThere: boolean): string =>
-  (tenant as Tenant | undefined)?.tenantId ?? (isThere && method !== 'delete' ? named(params).tenant : undefined) ?? PLATFORM
+const tenantIdOf = ({ of, params }: AnyCall, { method }: AnyRoute, isThere: boolean): string =>
+  (of as TenantScope | undefined)?.tenantId ?? (isThere && method !== 'delete' ? named(params).tenant : undefined) ?? PLATFORM
 
 const isOfCustomer = ({ path }: AnyRoute): boolean => path.includes('/customers')
 

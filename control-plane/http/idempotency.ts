@@ -12,9 +12,9 @@ import { ulid } from 'ulid'
 import { defined } from '../../common/defined.ts'
 import { DAY_MS } from '../../common/durations.ts'
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
-import { decrypt, encrypt } from '../access/aes-gcm.ts'
+import type { Services } from '../ports.ts'
 import type { IdempotencyRecord } from '../schemas/idempotency-record.ts'
-import type { Services } from '../services.ts'
+import { decrypt, encrypt } from '../storage/aes-gcm.ts'
 import { insertOrGet, update } from '../storage/update.ts'
 
 /**

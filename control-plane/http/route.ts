@@ -10,9 +10,9 @@ import type { ErrorCode } from '../../common/errors.ts'
 import type { Caller } from '../access/caller.ts'
 import type { Permission } from '../access/permissions.ts'
 import type { OpenId } from '../people/open-id.ts'
-import type { Tenant } from '../schemas/tenant.ts'
+import type { Services } from '../ports.ts'
 import type { User } from '../schemas/user.ts'
-import type { Services } from '../services.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 
 /** What a route asks of its caller: a permission, a platform key, any key; or nothing: it proves itself by its signature, or there is nothing to protect. */
 export type AccessRule = Permission | 'platform' | 'everybody' | 'public'
@@ -48,11 +48,13 @@ export const ofList: IfMatchRule = { refused: 'a list has no ETag' }
 export const ofNewDocument: IfMatchRule = { refused: 'a new document has no ETag yet' }
 
 export interface Call<Params, Query, Body> {
+  /** For what is not of one tenant alone: who may call, and what the platform keeps. */
   services: Services
   caller: Caller
   /** The storefronts that the caller is limited to; undefined: to none. */
   within: readonly string[] | undefined
-  tenant: Tenant
+  /** The tenant that the call is about, and all that it has. */
+  of: TenantScope
   params: Params
   query: Query
   body: Body

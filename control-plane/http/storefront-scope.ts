@@ -1,8 +1,7 @@
 /** Callers that are limited to some storefronts: the one place where that is heeded, before any route's own work. */
 import { AppError } from '../../common/errors.ts'
-import { keys } from '../keys.ts'
-import type { Services } from '../services.ts'
 import { notFound } from '../storage/documents.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import type { Call, StorefrontRule } from './route.ts'
 
 /** @param within undefined: to none is the caller limited. */
@@ -16,22 +15,21 @@ export const mustBeWithin = (within: readonly string[] | undefined, storefrontId
 
 /** @throws AppError `not_found` for what is of another storefront, as if it were not there: whether it is is not the caller's business. */
 export const mustBeOfStorefront = async (
-  { storage }: Services,
+  { storage, keys }: TenantScope,
   kind: 'subscription' | 'payment',
-  tenantId: string,
   id: string,
   within: readonly string[] | undefined,
 ): Promise<void> => {
   if (!within) return
   const name = `${kind}s` as const
-  const document = await storage[name].find(keys[kind](tenantId, id))
+  const document = await storage[name].find(keys[kind](id))
   if (document && !within.includes(document.storefrontId)) throw notFound(name)
 }
 
 type Named = Record<string, string | undefined>
 
 /** @throws AppError `forbidden` or `not_found`, as above. */
-export const checkStorefront = async (services: Services, rule: StorefrontRule, call: Omit<Call<unknown, unknown, unknown>, 'newId'>): Promise<void> => {
+export const checkStorefront = async (rule: StorefrontRule, call: Omit<Call<unknown, unknown, unknown>, 'newId'>): Promise<void> => {
   const { within } = call
   if (!within) return
   const [params, body] = [call.params as Named, call.body as Named]
@@ -47,7 +45,7 @@ export const checkStorefront = async (services: Services, rule: StorefrontRule, 
       return mustBeWithin(within, body.storefrontId)
     case 'subscription':
     case 'payment':
-      return mustBeOfStorefront(services, rule, call.tenant.tenantId, params[rule] ?? '', within)
+      return mustBeOfStorefront(call.of, rule, params[rule] ?? '', within)
     default:
       rule satisfies never
   }

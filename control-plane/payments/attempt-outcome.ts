@@ -1,8 +1,7 @@
 /** What an attempt is called at its provider, and how its outcome is stored. */
 import type { Attempt, Payment } from '../schemas/payment.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import { repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { recordOutcome } from './machine/attempts.ts'
 import type { ChargeName, ChargeOutcome } from './psp/psp.ts'
 
@@ -15,10 +14,5 @@ export const nameOf = (payment: Payment, attempt: Attempt): ChargeName => ({
   currency: payment.currency,
 })
 
-export const storeOutcome = (services: Services, tenant: Tenant, payment: Payment, attemptId: string, outcome: ChargeOutcome): Promise<Payment> =>
-  update(
-    services.storage.payments,
-    payment._id,
-    (latest) => recordOutcome(latest, attemptId, outcome, tenantNow(services, tenant), repairTime(services)),
-    payment,
-  )
+export const storeOutcome = (of: TenantScope, payment: Payment, attemptId: string, outcome: ChargeOutcome): Promise<Payment> =>
+  update(of.storage.payments, payment._id, (latest) => recordOutcome(latest, attemptId, outcome, of.now(), of.repairAt()), payment)

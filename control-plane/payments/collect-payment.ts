@@ -5,8 +5,7 @@
  */
 import { isAppError } from '../../common/errors.ts'
 import type { Attempt, Payment } from '../schemas/payment.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import { attemptRepairTime, repairTime, type Services, tenantNow } from '../services.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { nameOf, storeOutcome, unknown } from './attempt-outcome.ts'
 import { stoppedByErasure } from './erase-payment.ts'
 import { giveUpAttempt } from './give-up-attempt.ts'
@@ -23,14 +22,14 @@ import { sendCharge } from './send-charge.ts'
 const MAX_STEPS = 200
 
 /** @returns the payment at rest: final, waiting for an outcome, or waiting for a new payment method. */
-export const collectPayment = async (services: Services, tenant: Tenant, payment: Payment): Promise<Payment> => {
-  const { payments } = services.storage
-  let current = await makeRefunds(services, tenant, payment)
+export const collectPayment = async (of: TenantScope, payment: Payment): Promise<Payment> => {
+  const { payments } = of.storage
+  let current = await makeRefunds(of, payment)
   for (let steps = 0; steps < MAX_STEPS; steps += 1) {
     const step = nextStep(current)
     if (step.kind === 'nothing') return current
     try {
-      current = await take(services, tenant, current, step)
+      current = await take(of, current, step)
     } catch (error) {
       // Someone else took the step; look again at what there is to do.
       if (!isAppError(error, 'revision_conflict')) throw error
@@ -40,56 +39,56 @@ export const collectPayment = async (services: Services, tenant: Tenant, payment
   throw new Error(`payment ${payment.id} does not come to rest`)
 }
 
-const take = (services: Services, tenant: Tenant, payment: Payment, step: Exclude<Step, { kind: 'nothing' }>): Promise<Payment> => {
+const take = (of: TenantScope, payment: Payment, step: Exclude<Step, { kind: 'nothing' }>): Promise<Payment> => {
   switch (step.kind) {
     case 'attempt':
-      return makeAttempt(services, tenant, payment)
+      return makeAttempt(of, payment)
     case 'give_up':
-      return giveUpAttempt(services, tenant, payment, step.attempt, { why: 'what it pays for was canceled', goOn: false })
+      return giveUpAttempt(of, payment, step.attempt, { why: 'what it pays for was canceled', goOn: false })
     case 'capture':
     case 'release':
-      return askPspTo(services, tenant, payment, step.kind, step.attempt)
+      return askPspTo(of, payment, step.kind, step.attempt)
     default:
       return step satisfies never
   }
 }
 
-const makeAttempt = async (services: Services, tenant: Tenant, payment: Payment): Promise<Payment> => {
-  const parties = await loadParties(services, tenant, payment).catch((error: unknown) => {
+const makeAttempt = async (of: TenantScope, payment: Payment): Promise<Payment> => {
+  const parties = await loadParties(of, payment).catch((error: unknown) => {
     if (error instanceof CustomerErased) return error
     throw error
   })
-  if (parties instanceof CustomerErased) return storeNext(services.storage, stoppedByErasure(payment, parties.as, repairTime(services)))
-  const accounts = await loadAccounts(services, tenant, parties.storefront)
-  const now = tenantNow(services, tenant)
+  if (parties instanceof CustomerErased) return storeNext(of.storage, stoppedByErasure(payment, parties.as, of.repairAt()))
+  const accounts = await loadAccounts(of, parties.storefront)
+  const now = of.now()
   const methods = methodsFor(payment, methodsOf(payment, parties.customer), parties.storefront.billing.tryOtherMethods === true, now)
   const routed = methods.map((method) => ({ method, ...routeOf(payment, parties, accounts, method) }))
   const next = nextAttempt(payment, routed, parties.storefront.billing, now)
-  if ('none' in next) return storeNext(services.storage, fail(payment, next.none, repairTime(services)))
-  const opened = accounts.find(({ id }) => id === next.account)?.opened ?? (await openAccount(services, tenant, next.account))
+  if ('none' in next) return storeNext(of.storage, fail(payment, next.none, of.repairAt()))
+  const opened = accounts.find(({ id }) => id === next.account)?.opened ?? (await openAccount(of, next.account))
   const wait = 'psp' in opened ? opened.timeoutMs : 0
-  const starting = startAttempt(payment, next.account, next.method.id, next.route, now, attemptRepairTime(services, wait))
+  const starting = startAttempt(payment, next.account, next.method.id, next.route, now, of.attemptRepairAt(wait))
   if (next.circuitOpen) {
     const attempt = starting.attempts.at(-1) as Attempt
     const unsent = { status: 'not_sent', pspCode: 'circuit_open' } as const
-    return storeNext(services.storage, recordOutcome(starting, attempt.id, unsent, now, repairTime(services)) ?? starting)
+    return storeNext(of.storage, recordOutcome(starting, attempt.id, unsent, now, of.repairAt()) ?? starting)
   }
-  const started = await storeNext(services.storage, starting)
+  const started = await storeNext(of.storage, starting)
   const attempt = started.attempts.at(-1) as Attempt
   const outcome = (await sendCharge(opened, parties, started, attempt)) ?? ({ status: 'not_sent', pspCode: 'account_or_token_removed' } as const)
   if (outcome.status === 'declined' && outcome.declineClass === 'config') {
     const { tenantId, id: paymentId } = payment
-    services.log.error({ tenantId, paymentId, account: attempt.account, pspCode: outcome.pspCode }, 'a PSP account declines because of its configuration')
+    of.log.error({ tenantId, paymentId, account: attempt.account, pspCode: outcome.pspCode }, 'a PSP account declines because of its configuration')
   }
-  return storeOutcome(services, tenant, started, attempt.id, outcome)
+  return storeOutcome(of, started, attempt.id, outcome)
 }
 
 /** Takes the money that an attempt has authorized, or lets it go. */
-const askPspTo = async (services: Services, tenant: Tenant, payment: Payment, what: 'capture' | 'release', attempt: Attempt): Promise<Payment> => {
-  const opened = await openAccount(services, tenant, attempt.account)
+const askPspTo = async (of: TenantScope, payment: Payment, what: 'capture' | 'release', attempt: Attempt): Promise<Payment> => {
+  const opened = await openAccount(of, attempt.account)
   // What is refused is asked about before the answer: up to three calls.
   const wait = 'psp' in opened ? 3 * opened.timeoutMs : 0
-  const asked = await services.storage.payments.replace(askForCapture(payment, attempt.id, tenantNow(services, tenant), attemptRepairTime(services, wait)))
+  const asked = await of.storage.payments.replace(askForCapture(payment, attempt.id, of.now(), of.attemptRepairAt(wait)))
   const outcome = 'psp' in opened ? await opened.psp[what](`${attempt.id}-${what}`, nameOf(payment, attempt)) : unknown('account_unusable')
-  return storeOutcome(services, tenant, asked, attempt.id, outcome)
+  return storeOutcome(of, asked, attempt.id, outcome)
 }

@@ -1,9 +1,7 @@
 /** The customer has come back from their bank, or from wherever they had to act. */
 import { AppError } from '../../common/errors.ts'
-import { keys } from '../keys.ts'
 import type { Payment } from '../schemas/payment.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import type { Services } from '../services.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { nameOf, storeOutcome, unknown } from './attempt-outcome.ts'
 import { isWatched } from './machine/attempts.ts'
 import { isOpen } from './machine/state.ts'
@@ -16,19 +14,18 @@ import { openAccount } from './open-account.ts'
  * @throws AppError `not_found`; what `check` throws.
  */
 export const completeAttempt = async (
-  services: Services,
-  tenant: Tenant,
+  of: TenantScope,
   paymentId: string,
   attemptId: string,
   check: (payment: Payment) => void,
   details: Record<string, string>,
 ): Promise<Payment> => {
-  const payment = await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId))
+  const payment = await of.storage.payments.get(of.keys.payment(paymentId))
   check(payment)
   const attempt = payment.attempts.find(({ id }) => id === attemptId)
   if (!attempt) throw new AppError('not_found', 'the payment has no such attempt')
   if (!isOpen(attempt) && !isWatched(attempt)) return payment
-  const opened = await openAccount(services, tenant, attempt.account)
+  const opened = await openAccount(of, attempt.account)
   const outcome = 'psp' in opened ? await opened.psp.complete(nameOf(payment, attempt), details) : unknown('account_unusable')
-  return storeOutcome(services, tenant, payment, attempt.id, outcome)
+  return storeOutcome(of, payment, attempt.id, outcome)
 }

@@ -4,11 +4,9 @@
  * any more. Where it cannot, money that still arrives counts if it is owed, and goes back if it is not.
  */
 import { AppError } from '../../common/errors.ts'
-import { keys } from '../keys.ts'
 import type { Attempt, Payment } from '../schemas/payment.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import { repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { nameOf, storeOutcome, unknown } from './attempt-outcome.ts'
 import { recordGivenUp } from './machine/attempts.ts'
 import { waitingAttempt } from './machine/state.ts'
@@ -22,27 +20,27 @@ interface Why {
   goOn: boolean
 }
 
-const callOff = async (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt): Promise<ChargeOutcome> => {
-  const opened = await openAccount(services, tenant, attempt.account)
+const callOff = async (of: TenantScope, payment: Payment, attempt: Attempt): Promise<ChargeOutcome> => {
+  const opened = await openAccount(of, attempt.account)
   return 'psp' in opened ? opened.psp.cancel(`${attempt.id}-cancel`, nameOf(payment, attempt)) : unknown('account_unusable')
 }
 
 /** @returns the payment as it is afterwards: the customer may have been faster. */
-export const giveUpAttempt = async (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt, { why, goOn }: Why): Promise<Payment> => {
-  const outcome = await callOff(services, tenant, payment, attempt)
+export const giveUpAttempt = async (of: TenantScope, payment: Payment, attempt: Attempt, { why, goOn }: Why): Promise<Payment> => {
+  const outcome = await callOff(of, payment, attempt)
   switch (outcome.status) {
     case 'succeeded':
     case 'authorized':
     case 'pending':
-      return storeOutcome(services, tenant, payment, attempt.id, outcome)
+      return storeOutcome(of, payment, attempt.id, outcome)
     case 'declined':
     case 'requires_action':
     case 'not_sent':
     case 'unknown':
       return update(
-        services.storage.payments,
+        of.storage.payments,
         payment._id,
-        (latest) => recordGivenUp(latest, attempt.id, outcome.status === 'declined', goOn, why, tenantNow(services, tenant), repairTime(services)),
+        (latest) => recordGivenUp(latest, attempt.id, outcome.status === 'declined', goOn, why, of.now(), of.repairAt()),
         payment,
       )
     default:
@@ -51,12 +49,12 @@ export const giveUpAttempt = async (services: Services, tenant: Tenant, payment:
 }
 
 /** As somebody asks for it. @throws AppError `not_found` or `not_allowed_in_state`. */
-export const cancelAttempt = async (services: Services, tenant: Tenant, paymentId: string, attemptId: string): Promise<Payment> => {
-  const payment = await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId))
+export const cancelAttempt = async (of: TenantScope, paymentId: string, attemptId: string): Promise<Payment> => {
+  const payment = await of.storage.payments.get(of.keys.payment(paymentId))
   const attempt = payment.attempts.find(({ id }) => id === attemptId)
   if (!attempt) throw new AppError('not_found', 'the payment has no such attempt')
   if (attempt !== waitingAttempt(payment)) {
     throw new AppError('not_allowed_in_state', `the attempt is ${attempt.status}: only one that waits for the customer (requires_action) can be given up`)
   }
-  return giveUpAttempt(services, tenant, payment, attempt, { why: 'somebody gave up the attempt that waited for the customer', goOn: false })
+  return giveUpAttempt(of, payment, attempt, { why: 'somebody gave up the attempt that waited for the customer', goOn: false })
 }

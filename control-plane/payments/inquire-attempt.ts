@@ -1,15 +1,13 @@
 /** Finding out what became of an attempt that has no final outcome. */
 import { isAppError } from '../../common/errors.ts'
 import type { Attempt, Payment } from '../schemas/payment.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import { attemptRepairTime, repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { nameOf, storeOutcome, unknown } from './attempt-outcome.ts'
 import { claimForSending, recordInquiry, recordNeverArrived, recordOutcome, recordWatched } from './machine/attempts.ts'
 import { openAccount } from './open-account.ts'
 import { loadParties } from './parties.ts'
-import type { Opened } from './psp/directory.ts'
-import type { ChargeOutcome, InquiryOutcome, Psp } from './psp/psp.ts'
+import type { ChargeOutcome, InquiryOutcome, Opened, Psp } from './psp/psp.ts'
 import { sendCharge } from './send-charge.ts'
 
 /** Whether the same charge, sent again, can only bring the first one's outcome. */
@@ -25,10 +23,10 @@ const saysNothing = (again: ChargeOutcome): boolean =>
   (again.status === 'declined' && again.pspReference === undefined && ['technical', 'config', 'credential'].includes(again.declineClass))
 
 /** The same charge under the same reference; unless the attempt was resolved, or is not wanted any more, since it was read. */
-const sendAgain = async (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt, opened: Opened): Promise<void> => {
-  const { payments } = services.storage
+const sendAgain = async (of: TenantScope, payment: Payment, attempt: Attempt, opened: Opened): Promise<void> => {
+  const { payments } = of.storage
   const wait = 'psp' in opened ? opened.timeoutMs : 0
-  const claim = claimForSending(await payments.get(payment._id), attempt.id, attemptRepairTime(services, wait))
+  const claim = claimForSending(await payments.get(payment._id), attempt.id, of.attemptRepairAt(wait))
   if (!claim) return
   const claimed = await payments.replace(claim).catch((error: unknown) => {
     // Somebody else has just changed it: whoever looks next sees what is to be done.
@@ -36,14 +34,8 @@ const sendAgain = async (services: Services, tenant: Tenant, payment: Payment, a
     throw error
   })
   if (!claimed) return
-  const again = (await sendCharge(opened, await loadParties(services, tenant, claimed), claimed, attempt)) ?? unknown('account_or_token_removed')
-  await storeOutcome(
-    services,
-    tenant,
-    claimed,
-    attempt.id,
-    saysNothing(again) ? unknown('pspCode' in again && again.pspCode ? again.pspCode : again.status) : again,
-  )
+  const again = (await sendCharge(opened, await loadParties(of, claimed), claimed, attempt)) ?? unknown('account_or_token_removed')
+  await storeOutcome(of, claimed, attempt.id, saysNothing(again) ? unknown('pspCode' in again && again.pspCode ? again.pspCode : again.status) : again)
 }
 
 /**
@@ -51,57 +43,51 @@ const sendAgain = async (services: Services, tenant: Tenant, payment: Payment, a
  * same attempt is sent again under the same reference, which is harmless even when the first one is still on its way;
  * unless nobody wants it any more.
  */
-export const inquireAttempt = async (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt): Promise<Payment> => {
-  const { payments } = services.storage
-  const opened = await openAccount(services, tenant, attempt.account)
+export const inquireAttempt = async (of: TenantScope, payment: Payment, attempt: Attempt): Promise<Payment> => {
+  const { payments } = of.storage
+  const opened = await openAccount(of, attempt.account)
   const found: InquiryOutcome = 'psp' in opened ? await opened.psp.inquire(nameOf(payment, attempt)) : unknown('account_unusable')
-  const now = tenantNow(services, tenant)
+  const now = of.now()
   if (found.status === 'authorized' && 'psp' in opened) {
     const what = wanted(payment)
-    await storeOutcome(services, tenant, payment, attempt.id, found)
+    await storeOutcome(of, payment, attempt.id, found)
     await storeOutcome(
-      services,
-      tenant,
+      of,
       payment,
       attempt.id,
       await opened.psp[what](`${attempt.id}-${what}`, nameOf(payment, { ...attempt, pspReference: found.pspReference })),
     )
-  } else if (found.status !== 'not_found' && found.status !== 'cannot_tell') await storeOutcome(services, tenant, payment, attempt.id, found)
+  } else if (found.status !== 'not_found' && found.status !== 'cannot_tell') await storeOutcome(of, payment, attempt.id, found)
   else if (found.status === 'cannot_tell' && attempt.status === 'authorized' && 'psp' in opened) {
     // It was asked for already, and whether that arrived cannot be told: again under the same key.
     const what = wanted(payment)
-    await storeOutcome(services, tenant, payment, attempt.id, await opened.psp[what](`${attempt.id}-${what}`, nameOf(payment, attempt)))
+    await storeOutcome(of, payment, attempt.id, await opened.psp[what](`${attempt.id}-${what}`, nameOf(payment, attempt)))
   } else if (payment.abandoned) {
     await update(
       payments,
       payment._id,
       (latest) =>
         // Only a provider that can be asked can say that it has never seen it.
-        (found.status === 'not_found' ? recordNeverArrived(latest, attempt.id, now, repairTime(services)) : undefined) ??
-        recordOutcome(latest, attempt.id, unknown('not_seen_yet'), now, repairTime(services)),
+        (found.status === 'not_found' ? recordNeverArrived(latest, attempt.id, now, of.repairAt()) : undefined) ??
+        recordOutcome(latest, attempt.id, unknown('not_seen_yet'), now, of.repairAt()),
     )
   } else if ('psp' in opened && attempt.pspReference == null && maySendAgain(found, opened.psp, attempt, now)) {
-    await sendAgain(services, tenant, payment, attempt, opened)
-  } else await storeOutcome(services, tenant, payment, attempt.id, unknown('cannot_be_asked'))
+    await sendAgain(of, payment, attempt, opened)
+  } else await storeOutcome(of, payment, attempt.id, unknown('cannot_be_asked'))
   // What a crash left as sent is as good as sent now: its inquiries begin.
   if (attempt.status === 'sent') return payments.get(payment._id)
-  return update(payments, payment._id, (latest) => recordInquiry(latest, attempt.id, now, repairTime(services)))
+  return update(payments, payment._id, (latest) => recordInquiry(latest, attempt.id, now, of.repairAt()))
 }
 
 /**
  * Of an attempt that was given up and may still bring money: only that it has is news. What is merely held is let go.
  */
-export const lookForLateMoney = async (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt): Promise<Payment> => {
-  const opened = await openAccount(services, tenant, attempt.account)
+export const lookForLateMoney = async (of: TenantScope, payment: Payment, attempt: Attempt): Promise<Payment> => {
+  const opened = await openAccount(of, attempt.account)
   const found: InquiryOutcome = 'psp' in opened ? await opened.psp.inquire(nameOf(payment, attempt)) : unknown('account_unusable')
   if (found.status === 'authorized' && 'psp' in opened) {
     await opened.psp.release(`${attempt.id}-release`, nameOf(payment, { ...attempt, pspReference: found.pspReference }))
   }
-  if (found.status === 'succeeded') return storeOutcome(services, tenant, payment, attempt.id, found)
-  return update(
-    services.storage.payments,
-    payment._id,
-    (latest) => recordWatched(latest, attempt.id, tenantNow(services, tenant), repairTime(services)),
-    payment,
-  )
+  if (found.status === 'succeeded') return storeOutcome(of, payment, attempt.id, found)
+  return update(of.storage.payments, payment._id, (latest) => recordWatched(latest, attempt.id, of.now(), of.repairAt()), payment)
 }

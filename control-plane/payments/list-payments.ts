@@ -1,8 +1,8 @@
 /** Which payments a list can be asked for: those filters that an index serves, and no other. */
 import { fieldError } from '../../common/errors.ts'
 import type { Payment, paymentStatuses } from '../schemas/payment.ts'
-import type { Services } from '../services.ts'
 import type { Page, PageQuery } from '../storage/storage.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 
 export interface PaymentFilter {
   subscriptionId?: string | undefined
@@ -31,8 +31,7 @@ const whereOf = (within: readonly string[] | undefined, { subscriptionId, storef
 
 /** @throws AppError `invalid_request`. */
 export const listPayments = (
-  { storage }: Services,
-  tenantId: string,
+  { storage, tenantId }: TenantScope,
   within: readonly string[] | undefined,
   filter: PaymentFilter,
   pages: Pick<PageQuery, 'limit' | 'cursor'>,

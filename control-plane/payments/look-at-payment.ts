@@ -1,7 +1,6 @@
 /** Looks at a payment whose time has come: asks about attempts without an outcome, ends waiting in vain, and makes refunds that are due. */
 import type { Attempt, Payment } from '../schemas/payment.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import { type Services, tenantNow } from '../services.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { giveUpAttempt } from './give-up-attempt.ts'
 import { inquireAttempt, lookForLateMoney } from './inquire-attempt.ts'
 import { isWatched } from './machine/attempts.ts'
@@ -9,26 +8,26 @@ import { actBy, isOpen } from './machine/state.ts'
 import { makeRefunds } from './make-refunds.ts'
 
 /** Whoever sent the attempt has died, or its time to be asked about has come. */
-const isInquiryDue = (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt): boolean => {
-  if (attempt.status === 'sent') return Boolean(payment.repairAt && payment.repairAt <= services.clock.now())
-  return Boolean(attempt.inquireAt && attempt.inquireAt <= tenantNow(services, tenant))
+const isInquiryDue = (of: TenantScope, payment: Payment, attempt: Attempt): boolean => {
+  if (attempt.status === 'sent') return Boolean(payment.repairAt && payment.repairAt <= of.clock.now())
+  return Boolean(attempt.inquireAt && attempt.inquireAt <= of.now())
 }
 
-const lookAtAttempt = async (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt): Promise<Payment> => {
-  if (isWatched(attempt)) return isInquiryDue(services, tenant, payment, attempt) ? lookForLateMoney(services, tenant, payment, attempt) : payment
+const lookAtAttempt = async (of: TenantScope, payment: Payment, attempt: Attempt): Promise<Payment> => {
+  if (isWatched(attempt)) return isInquiryDue(of, payment, attempt) ? lookForLateMoney(of, payment, attempt) : payment
   if (!isOpen(attempt)) return payment
-  const asked = isInquiryDue(services, tenant, payment, attempt) ? await inquireAttempt(services, tenant, payment, attempt) : payment
+  const asked = isInquiryDue(of, payment, attempt) ? await inquireAttempt(of, payment, attempt) : payment
   const latest = asked.attempts.find(({ id }) => id === attempt.id)
-  if (latest?.status !== 'requires_action' || tenantNow(services, tenant) < actBy(asked, latest.at)) return asked
-  return giveUpAttempt(services, tenant, asked, latest, { why: 'the customer did not act in time', goOn: true })
+  if (latest?.status !== 'requires_action' || of.now() < actBy(asked, latest.at)) return asked
+  return giveUpAttempt(of, asked, latest, { why: 'the customer did not act in time', goOn: true })
 }
 
 /** @param payment as the caller last saw it. */
-export const lookAtPayment = async (services: Services, tenant: Tenant, payment: Payment): Promise<Payment> => {
+export const lookAtPayment = async (of: TenantScope, payment: Payment): Promise<Payment> => {
   let current = payment
   for (const { id } of payment.attempts) {
     const attempt = current.attempts.find((one) => one.id === id)
-    if (attempt) current = await lookAtAttempt(services, tenant, current, attempt)
+    if (attempt) current = await lookAtAttempt(of, current, attempt)
   }
-  return makeRefunds(services, tenant, current)
+  return makeRefunds(of, current)
 }

@@ -1,8 +1,7 @@
 /** Giving money back, once. */
 import type { Payment, Refund } from '../schemas/payment.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import { repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { nameOf, unknown } from './attempt-outcome.ts'
 import { dueRefund, isBeyond, markAsked, recordRefund, refundReference } from './machine/refunds.ts'
 import { openAccount } from './open-account.ts'
@@ -24,19 +23,19 @@ const refundOrInquire = async (psp: Psp, refund: Refund, request: RefundRequest,
 }
 
 /** Makes every refund that is due now, and asks about those that were only accepted. */
-export const makeRefunds = async (services: Services, tenant: Tenant, payment: Payment): Promise<Payment> => {
+export const makeRefunds = async (of: TenantScope, payment: Payment): Promise<Payment> => {
   let current = payment
   for (;;) {
-    const now = tenantNow(services, tenant)
+    const now = of.now()
     const refund = dueRefund(current, now)
     if (!refund) return current
     const attempt = current.attempts.find(({ id }) => id === refund.attemptId)
     if (!attempt) throw new Error(`payment ${payment.id} has a refund of no attempt`)
-    const opened = await openAccount(services, tenant, attempt.account)
+    const opened = await openAccount(of, attempt.account)
     const reference = refundReference(refund)
     const request = { reference, charge: nameOf(current, attempt), amountMinor: refund.amountMinor }
     if ('psp' in opened) {
-      const marked = await update(services.storage.payments, payment._id, (latest) => markAsked(latest, reference, now, repairTime(services)))
+      const marked = await update(of.storage.payments, payment._id, (latest) => markAsked(latest, reference, now, of.repairAt()))
       // Somebody has told of it meanwhile.
       if (!dueRefund(marked, now) || refundReference(dueRefund(marked, now) as Refund) !== reference) {
         current = marked
@@ -46,10 +45,8 @@ export const makeRefunds = async (services: Services, tenant: Tenant, payment: P
     const outcome = 'psp' in opened ? await refundOrInquire(opened.psp, refund, request, now) : unknown('account_unusable')
     if (outcome.status === 'failed') {
       const { tenantId, id: paymentId } = payment
-      services.log.error({ tenantId, paymentId, refundId: refund.id, pspCode: outcome.pspCode }, 'a refund was refused')
+      of.log.error({ tenantId, paymentId, refundId: refund.id, pspCode: outcome.pspCode }, 'a refund was refused')
     }
-    current = await update(services.storage.payments, payment._id, (latest) =>
-      recordRefund(latest, reference, outcome, tenantNow(services, tenant), repairTime(services)),
-    )
+    current = await update(of.storage.payments, payment._id, (latest) => recordRefund(latest, reference, outcome, of.now(), of.repairAt()))
   }
 }

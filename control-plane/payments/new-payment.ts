@@ -3,10 +3,12 @@
 import { localDate } from '../../common/calendar.ts'
 import { defined } from '../../common/defined.ts'
 import { AppError, isAppError } from '../../common/errors.ts'
-import { keys } from '../keys.ts'
 import type { Payment } from '../schemas/payment.ts'
 import type { Bill, Subscription } from '../schemas/subscription.ts'
-import type { New, Storage } from '../storage/storage.ts'
+import type { OwnCollections } from '../storage/own-collections.ts'
+import type { New } from '../storage/storage.ts'
+import type { TenantScope } from '../tenant-scope.ts'
+import { clockOf } from '../work-time.ts'
 
 const begun = { round: 1, attempts: [], refunds: [], effectsDue: false, abandoned: false, countsMoneyBack: true }
 
@@ -24,7 +26,7 @@ const describe = (subscription: Subscription, bill: Bill): string => {
 export const notStoredYet = (payment: New<Payment>): Payment => ({ ...payment, revision: 0, updatedAt: payment.createdAt }) as Payment
 
 /** @throws AppError `revision_conflict` when somebody else was first, with a new one, too. */
-export const storeNext = async ({ payments }: Pick<Storage, 'payments'>, payment: Payment): Promise<Payment> => {
+export const storeNext = async ({ payments }: Pick<OwnCollections, 'payments'>, payment: Payment): Promise<Payment> => {
   if (payment.revision > 0) return payments.replace(payment)
   const { revision: _, updatedAt: __, ...made } = payment
   try {
@@ -35,12 +37,12 @@ export const storeNext = async ({ payments }: Pick<Storage, 'payments'>, payment
   }
 }
 
-export const paymentOfBill = (subscription: Subscription, bill: Bill, now: Date, repairAt: Date): New<Payment> =>
+export const paymentOfBill = (of: TenantScope, subscription: Subscription, bill: Bill): New<Payment> =>
   defined({
     ...begun,
-    _id: keys.payment(subscription.tenantId, bill.paymentId),
-    tenantId: subscription.tenantId,
-    createdAt: now,
+    _id: of.keys.payment(bill.paymentId),
+    tenantId: of.tenantId,
+    createdAt: of.now(),
     id: bill.paymentId,
     storefrontId: subscription.storefrontId,
     customerId: subscription.customerId,
@@ -59,7 +61,7 @@ export const paymentOfBill = (subscription: Subscription, bill: Bill, now: Date,
     actionHours: subscription.billing.actionHours,
     status: bill.amountMinor === 0 ? ('succeeded' as const) : ('due' as const),
     clock: subscription.clock,
-    repairAt: bill.amountMinor === 0 ? undefined : repairAt,
+    repairAt: bill.amountMinor === 0 ? undefined : of.repairAt(),
   })
 
 export interface OneTimeInput {
@@ -70,26 +72,18 @@ export interface OneTimeInput {
   description?: string | undefined
 }
 
-export const oneTimePayment = (
-  tenantId: string,
-  id: string,
-  input: OneTimeInput,
-  method: Pick<Payment, 'paymentMethodId' | 'ownMethod'>,
-  clock: string,
-  now: Date,
-  repairAt: Date,
-): New<Payment> =>
+export const oneTimePayment = (of: TenantScope, id: string, input: OneTimeInput, method: Pick<Payment, 'paymentMethodId' | 'ownMethod'>): New<Payment> =>
   defined({
     ...begun,
-    _id: keys.payment(tenantId, id),
-    tenantId,
-    createdAt: now,
+    _id: of.keys.payment(id),
+    tenantId: of.tenantId,
+    createdAt: of.now(),
     id,
     ...input,
     lines: [{ kind: 'one_time' as const, amountMinor: input.amountMinor }],
     creditMinor: 0,
     ...method,
     status: 'due' as const,
-    clock,
-    repairAt,
+    clock: clockOf(of.tenant),
+    repairAt: of.repairAt(),
   })

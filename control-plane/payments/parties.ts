@@ -1,10 +1,8 @@
 /** The storefront and the customer of a payment, and the route that follows from them. */
-import { keys } from '../keys.ts'
 import type { Customer, PaymentMethod } from '../schemas/customer.ts'
 import type { Payment } from '../schemas/payment.ts'
 import type { Storefront } from '../schemas/storefront.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import type { Services } from '../services.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { type RoutableAccount, type Routed, routePayment } from './routing/route-payment.ts'
 
 export interface PaymentParties {
@@ -25,10 +23,10 @@ export class CustomerErased extends Error {
 }
 
 /** @throws CustomerErased. */
-export const loadParties = async ({ storage }: Services, tenant: Tenant, payment: Payment): Promise<PaymentParties> => {
+export const loadParties = async ({ storage, keys }: TenantScope, payment: Payment): Promise<PaymentParties> => {
   const [storefront, customer] = await Promise.all([
-    storage.storefronts.get(keys.storefront(tenant.tenantId, payment.storefrontId)),
-    storage.customers.find(keys.customer(tenant.tenantId, payment.storefrontId, payment.customerId)),
+    storage.storefronts.get(keys.storefront(payment.storefrontId)),
+    storage.customers.find(keys.customer(payment.storefrontId, payment.customerId)),
   ])
   if (!customer || customer.erasing) throw new CustomerErased(customer?.erasing?.as)
   return { storefront, customer }

@@ -1,10 +1,8 @@
 import { AppError, fieldError } from '../../common/errors.ts'
 import { formatMoney } from '../../common/money.ts'
-import { keys } from '../keys.ts'
 import type { Payment } from '../schemas/payment.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import { repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { refundableMinor, requestRefund } from './machine/refunds.ts'
 import { makeRefunds } from './make-refunds.ts'
 
@@ -18,14 +16,13 @@ const MAX_REFUNDS = 1_000
  * @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`; what `check` throws.
  */
 export const refundPayment = async (
-  services: Services,
-  tenant: Tenant,
+  of: TenantScope,
   paymentId: string,
   refundId: string,
   amountMinor: number | undefined,
   check: (payment: Payment) => void = () => {},
 ): Promise<Payment> => {
-  const asked = await update(services.storage.payments, keys.payment(tenant.tenantId, paymentId), (payment) => {
+  const asked = await update(of.storage.payments, of.keys.payment(paymentId), (payment) => {
     if (payment.refunds.some(({ id }) => id === refundId)) return undefined
     check(payment)
     const left = refundableMinor(payment)
@@ -36,7 +33,7 @@ export const refundPayment = async (
       throw new AppError('not_allowed_in_state', `the payment already has ${payment.refunds.length} refunds: leave amount out to refund all that is left`)
     }
     if (amount > left) throw fieldError('invalid_request', 'amount', `must not be more than what is left, which is ${formatMoney(left, payment.currency)}`)
-    return requestRefund(payment, refundId, amount, tenantNow(services, tenant), repairTime(services))
+    return requestRefund(payment, refundId, amount, of.now(), of.repairAt())
   })
-  return makeRefunds(services, tenant, asked)
+  return makeRefunds(of, asked)
 }

@@ -1,11 +1,9 @@
 /** An operator says what became of an attempt, or a refund, that no provider answers for. Kept with it: who, when and why. */
 import { DAY_MS } from '../../common/durations.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
-import { keys } from '../keys.ts'
 import type { Attempt, DeclineClass, Payment, Refund } from '../schemas/payment.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import { repairTime, type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { nameOf, storeOutcome } from './attempt-outcome.ts'
 import { type OperatorDecision, resolveByOperator } from './machine/attempts.ts'
 import { recordRefund, refundReference } from './machine/refunds.ts'
@@ -43,33 +41,32 @@ const hasAnswered = (status: string) =>
   new AppError('not_allowed_in_state', `Tollgate asked the provider once more, and it says ${status}: that outcome is now recorded`)
 
 /** What the provider itself says counts for more than what was read in its books. @throws AppError `not_allowed_in_state` when the provider has an answer. */
-const askFirst = async (services: Services, tenant: Tenant, payment: Payment, attempt: Attempt): Promise<{ mayResolvePending: boolean }> => {
-  const opened = await openAccount(services, tenant, attempt.account)
+const askFirst = async (of: TenantScope, payment: Payment, attempt: Attempt): Promise<{ mayResolvePending: boolean }> => {
+  const opened = await openAccount(of, attempt.account)
   if ('unusable' in opened) return { mayResolvePending: true }
-  const mayResolvePending = tenantNow(services, tenant).getTime() - attempt.at.getTime() >= PENDING_FOR_MS
+  const mayResolvePending = of.now().getTime() - attempt.at.getTime() >= PENDING_FOR_MS
   const found = await opened.psp.inquire(nameOf(payment, attempt))
   if (found.status === 'unknown' || found.status === 'not_found' || found.status === 'cannot_tell' || found.status === 'not_sent') return { mayResolvePending }
   if (mayResolvePending && (found.status === 'pending' || found.status === 'authorized')) return { mayResolvePending }
-  await storeOutcome(services, tenant, payment, attempt.id, found)
+  await storeOutcome(of, payment, attempt.id, found)
   throw hasAnswered(found.status)
 }
 
 /** @param by the key that the decision was made with. @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`; what `check` throws. */
 export const resolveAttemptByHand = async (
-  services: Services,
-  tenant: Tenant,
+  of: TenantScope,
   paymentId: string,
   attemptId: string,
   by: string,
   check: (payment: Payment) => void,
   decision: Decision,
 ): Promise<Payment> => {
-  const asked = await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId))
+  const asked = await of.storage.payments.get(of.keys.payment(paymentId))
   check(asked)
   const open = asked.attempts.find(({ id }) => id === attemptId)
   const isAsked = open?.status === 'unknown' || open?.status === 'pending' || open?.status === 'authorized'
-  const { mayResolvePending } = isAsked ? await askFirst(services, tenant, asked, open) : { mayResolvePending: false }
-  const resolved = await update(services.storage.payments, keys.payment(tenant.tenantId, paymentId), (payment) => {
+  const { mayResolvePending } = isAsked ? await askFirst(of, asked, open) : { mayResolvePending: false }
+  const resolved = await update(of.storage.payments, of.keys.payment(paymentId), (payment) => {
     check(payment)
     const known = payment.attempts.find(({ id }) => id === attemptId)?.pspReference
     const outcome = outcomeOf(decision, known)
@@ -77,26 +74,23 @@ export const resolveAttemptByHand = async (
       payment,
       attemptId,
       { outcome, by, reason: decision.reason, tryElsewhere: decision.tryElsewhere, mayResolvePending },
-      tenantNow(services, tenant),
-      repairTime(services),
+      of.now(),
+      of.repairAt(),
     )
   })
-  services.log.warn(
-    { tenantId: tenant.tenantId, paymentId, attemptId, by, outcome: decision.outcome, reason: decision.reason },
-    'an operator resolved an attempt',
-  )
+  of.log.warn({ tenantId: of.tenantId, paymentId, attemptId, by, outcome: decision.outcome, reason: decision.reason }, 'an operator resolved an attempt')
   return resolved
 }
 
 /** As `askFirst`. */
-const askAboutRefundFirst = async (services: Services, tenant: Tenant, payment: Payment, refund: Refund): Promise<void> => {
+const askAboutRefundFirst = async (of: TenantScope, payment: Payment, refund: Refund): Promise<void> => {
   const attempt = payment.attempts.find(({ id }) => id === refund.attemptId)
-  const opened = attempt && (await openAccount(services, tenant, attempt.account))
+  const opened = attempt && (await openAccount(of, attempt.account))
   if (!opened || 'unusable' in opened) return
   const reference = refundReference(refund)
   const found = await opened.psp.inquireRefund({ reference, charge: nameOf(payment, attempt), amountMinor: refund.amountMinor })
   if (found.status !== 'succeeded' && found.status !== 'failed') return
-  await update(services.storage.payments, payment._id, (latest) => recordRefund(latest, reference, found, tenantNow(services, tenant), repairTime(services)))
+  await update(of.storage.payments, payment._id, (latest) => recordRefund(latest, reference, found, of.now(), of.repairAt()))
   throw hasAnswered(found.status)
 }
 
@@ -105,29 +99,28 @@ const askAboutRefundFirst = async (services: Services, tenant: Tenant, payment: 
  * @throws AppError `not_found` or `not_allowed_in_state`; what `check` throws.
  */
 export const resolveRefundByHand = async (
-  services: Services,
-  tenant: Tenant,
+  of: TenantScope,
   paymentId: string,
   refundId: string,
   check: (payment: Payment) => void,
   { outcome, by, reason }: { outcome: 'succeeded' | 'failed'; by: string; reason: string },
 ): Promise<Payment> => {
-  const asked = await services.storage.payments.get(keys.payment(tenant.tenantId, paymentId))
+  const asked = await of.storage.payments.get(of.keys.payment(paymentId))
   check(asked)
   const open = asked.refunds.find(({ id }) => id === refundId)
-  if (open?.status === 'due' || open?.status === 'pending') await askAboutRefundFirst(services, tenant, asked, open)
-  const resolved = await update(services.storage.payments, keys.payment(tenant.tenantId, paymentId), (payment) => {
+  if (open?.status === 'due' || open?.status === 'pending') await askAboutRefundFirst(of, asked, open)
+  const resolved = await update(of.storage.payments, of.keys.payment(paymentId), (payment) => {
     check(payment)
     const refund = payment.refunds.find(({ id }) => id === refundId)
     if (!refund) throw new AppError('not_found', 'the payment has no such refund')
     if (refund.status !== 'due' && refund.status !== 'pending') {
       throw new AppError('not_allowed_in_state', `the refund is ${refund.status}: there is nothing to resolve`)
     }
-    const now = tenantNow(services, tenant)
+    const now = of.now()
     const said = outcome === 'succeeded' ? ({ status: 'succeeded' } as const) : ({ status: 'failed', pspCode: 'resolved_by_operator' } as const)
-    const next = recordRefund(payment, refundReference(refund), said, now, repairTime(services))
+    const next = recordRefund(payment, refundReference(refund), said, now, of.repairAt())
     return next && { ...next, refunds: next.refunds.map((one) => (one.id === refundId ? { ...one, resolution: { by, reason, at: now } } : one)) }
   })
-  services.log.warn({ tenantId: tenant.tenantId, paymentId, refundId, by, outcome, reason }, 'an operator resolved a refund')
+  of.log.warn({ tenantId: of.tenantId, paymentId, refundId, by, outcome, reason }, 'an operator resolved a refund')
   return resolved
 }

@@ -2,8 +2,7 @@
 import type { Attempt, Payment } from '../schemas/payment.ts'
 import { methodsOf } from './methods-of.ts'
 import type { PaymentParties } from './parties.ts'
-import type { Opened } from './psp/directory.ts'
-import type { ChargeOutcome } from './psp/psp.ts'
+import type { ChargeOutcome, Opened } from './psp/psp.ts'
 import { tokenFor } from './routing/route-payment.ts'
 
 /** Renewals are made without the customer; what somebody asks for is made with them. */

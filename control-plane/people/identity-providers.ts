@@ -3,8 +3,8 @@ import type { Caller } from '../access/caller.ts'
 import { checkRole, mayGive, permissionsOf } from '../access/roles.ts'
 import { knownStorefronts } from '../catalog/storefronts.ts'
 import { keys } from '../keys.ts'
+import type { Services } from '../ports.ts'
 import type { IdentityProvider } from '../schemas/user.ts'
-import type { Services } from '../services.ts'
 import { insertOrGet, update } from '../storage/update.ts'
 
 export interface IdentityProviderInput {

@@ -1,6 +1,6 @@
 import { AppError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
-import type { Services } from '../services.ts'
+import type { Services } from '../ports.ts'
 
 /** Of a tenant that is ending, or that there is not, nobody signs in: which of them is nobody's business. @throws AppError `unauthenticated`. */
 export const mustBeOpen = async ({ storage }: Pick<Services, 'storage'>, tenantId: string): Promise<void> => {

@@ -10,8 +10,8 @@ import type { Caller } from '../access/caller.ts'
 import { permissionsOf } from '../access/roles.ts'
 import { hashSecret, sameSecret } from '../access/secrets.ts'
 import { keys } from '../keys.ts'
+import type { Services } from '../ports.ts'
 import type { Session, User } from '../schemas/user.ts'
-import type { Services } from '../services.ts'
 import { removeForGood } from '../storage/remove.ts'
 
 /** A working day: then they sign in again, whatever they do. */

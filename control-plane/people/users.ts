@@ -10,8 +10,8 @@ import { checkRole, mayGive, permissionsOf } from '../access/roles.ts'
 import { hashSecret } from '../access/secrets.ts'
 import { knownStorefronts } from '../catalog/storefronts.ts'
 import { derivedId, keys } from '../keys.ts'
+import type { Services } from '../ports.ts'
 import type { User } from '../schemas/user.ts'
-import type { Services } from '../services.ts'
 import { update } from '../storage/update.ts'
 
 /** An invitation is read within a few days, or made anew. */

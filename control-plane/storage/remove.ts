@@ -3,7 +3,7 @@ import { isAppError } from '../../common/errors.ts'
 import type { Collection, StoredDocument } from './storage.ts'
 
 /** @returns false where somebody else was first: it has been changed, or is gone. */
-export const removeIfSame = async <D extends StoredDocument>(collection: Collection<D>, document: D): Promise<boolean> => {
+export const removeIfSame = async <D extends StoredDocument>(collection: Pick<Collection<D>, 'remove'>, document: D): Promise<boolean> => {
   try {
     await collection.remove(document)
     return true
@@ -14,6 +14,6 @@ export const removeIfSame = async <D extends StoredDocument>(collection: Collect
 }
 
 /** Until it is gone, whoever changes it meanwhile. */
-export const removeForGood = async <D extends StoredDocument>(collection: Collection<D>, id: string): Promise<void> => {
+export const removeForGood = async <D extends StoredDocument>(collection: Pick<Collection<D>, 'find' | 'remove'>, id: string): Promise<void> => {
   for (let document = await collection.find(id); document; document = await collection.find(id)) await removeIfSame(collection, document)
 }

@@ -4,6 +4,16 @@ import type { Collection, StoredDocument } from './storage.ts'
 /** Of each document the last of its writers here. They take turns: otherwise all but one of them would have written for nothing. */
 const lastOf = new WeakMap<object, Map<string, Promise<unknown>>>()
 
+const sources = new WeakMap<object, object>()
+/** What all views of one collection, or of one store, have in common. */
+export const sourceOf = (collection: object): object => sources.get(collection) ?? collection
+
+/** @returns `view`, whose writers take turns with those of `collection`. */
+export const sameTurns = <T extends object>(view: T, collection: object): T => {
+  sources.set(view, sourceOf(collection))
+  return view
+}
+
 const inTurn = async <T>(collection: object, id: string, work: () => Promise<T>): Promise<T> => {
   const ofCollection = lastOf.get(collection) ?? new Map<string, Promise<unknown>>()
   lastOf.set(collection, ofCollection)
@@ -29,18 +39,19 @@ const MAX_TRIES = 50
  * @throws AppError `not_found`; what `decide` throws.
  */
 export const update = async <D extends StoredDocument>(
-  collection: Collection<D>,
+  collection: Pick<Collection<D>, 'get' | 'replace'>,
   id: string,
   decide: (document: D) => D | undefined | Promise<D | undefined>,
   known?: D,
 ): Promise<D> => {
+  const source = sourceOf(collection)
   // After another's turn the document that the caller saw is old, and "nothing to do" would be decided from it unchecked.
-  const waits = lastOf.get(collection)?.has(id) === true
-  return inTurn(collection, id, () => writeUntilFirst(collection, id, decide, waits ? undefined : known))
+  const waits = lastOf.get(source)?.has(id) === true
+  return inTurn(source, id, () => writeUntilFirst(collection, id, decide, waits ? undefined : known))
 }
 
 const writeUntilFirst = async <D extends StoredDocument>(
-  collection: Collection<D>,
+  collection: Pick<Collection<D>, 'get' | 'replace'>,
   id: string,
   decide: (document: D) => D | undefined | Promise<D | undefined>,
   known: D | undefined,
@@ -60,7 +71,10 @@ const writeUntilFirst = async <D extends StoredDocument>(
 }
 
 /** Inserts, or answers the document that is there already: for ids that whoever repeats the step computes again. */
-export const insertOrGet = async <D extends StoredDocument>(collection: Collection<D>, document: Parameters<Collection<D>['insert']>[0]): Promise<D> => {
+export const insertOrGet = async <D extends StoredDocument>(
+  collection: Pick<Collection<D>, 'insert' | 'get'>,
+  document: Parameters<Collection<D>['insert']>[0],
+): Promise<D> => {
   try {
     return await collection.insert(document)
   } catch (error) {

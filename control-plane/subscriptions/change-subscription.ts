@@ -6,20 +6,18 @@ import { claimForSubscription, judge, withdrawClaim } from '../customers/claim.t
 import { methodNamed } from '../customers/customers.ts'
 import { type AdvancedSubscription, advanceSubscription } from '../engine/advance-subscription.ts'
 import { chargeableAt } from '../engine/charge-limits.ts'
-import { momentOf } from '../engine/moment.ts'
 import { checkSetFits } from '../entitlements/check-set-fits.ts'
-import { customerKeyOf, keys } from '../keys.ts'
+import { customerKeyOf } from '../keys.ts'
 import type { Terms } from '../schemas/bundle.ts'
 import type { Bill, Subscription } from '../schemas/subscription.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import type { Services } from '../services.ts'
 import { update } from '../storage/update.ts'
+import type { TenantScope } from '../tenant-scope.ts'
+import type { Moment } from '../work-time.ts'
 import { changeTerms } from './machine/change-terms.ts'
 import { cancel, reactivate } from './machine/end-subscription.ts'
 import { pauseCollection, pauseService, resume } from './machine/pause.ts'
 import { giveUpChange, payNow, withPaymentMethod } from './machine/pay.ts'
 import { isSameOffer } from './machine/scheduled-change.ts'
-import type { Moment } from './machine/state.ts'
 import { settled } from './machine/take-effect.ts'
 import { checkPrice, termsOf } from './terms.ts'
 
@@ -36,67 +34,63 @@ export interface Command {
 const COMMANDS_REMEMBERED = 16
 
 const obey = async (
-  services: Services,
-  tenant: Tenant,
+  of: TenantScope,
   { id, subscriptionId, check }: Command,
   decide: (subscription: Subscription, moment: Moment) => Subscription,
 ): Promise<AdvancedSubscription> => {
   // What time has done comes first: a command is about the subscription as it is now.
-  const { subscription: current } = await upToNow(services, tenant, subscriptionId, check)
-  const { chargeLimits } = await chargeableAt(services, tenant, current)
+  const { subscription: current } = await upToNow(of, subscriptionId, check)
+  const { chargeLimits } = await chargeableAt(of, current)
   const obeyed = await update(
-    services.storage.subscriptions,
-    keys.subscription(tenant.tenantId, subscriptionId),
+    of.storage.subscriptions,
+    of.keys.subscription(subscriptionId),
     (subscription) => {
       if (subscription.recentCommands.includes(id)) return undefined
       // Someone else came between.
       if (subscription !== current) check(subscription)
       const asked = chargeLimits ? { ...subscription, chargeLimits } : subscription
-      const decided = decide(asked, momentOf(services, tenant))
+      const decided = decide(asked, of.moment())
       return decided === asked ? undefined : { ...decided, recentCommands: [...subscription.recentCommands, id].slice(-COMMANDS_REMEMBERED) }
     },
     current,
   )
-  return advanceSubscription(services, tenant, subscriptionId, { known: obeyed })
+  return advanceSubscription(of, subscriptionId, { known: obeyed })
 }
 
-const upToNow = async (services: Services, tenant: Tenant, subscriptionId: string, check: Command['check']) => {
-  const stored = await services.storage.subscriptions.get(keys.subscription(tenant.tenantId, subscriptionId))
+const upToNow = async (of: TenantScope, subscriptionId: string, check: Command['check']) => {
+  const stored = await of.storage.subscriptions.get(of.keys.subscription(subscriptionId))
   check(stored)
-  const { now } = momentOf(services, tenant)
-  return stored.dueAt && stored.dueAt <= now ? advanceSubscription(services, tenant, subscriptionId, { known: stored }) : { subscription: stored }
+  const { now } = of.moment()
+  return stored.dueAt && stored.dueAt <= now ? advanceSubscription(of, subscriptionId, { known: stored }) : { subscription: stored }
 }
 
 /** @throws AppError `not_found` or `not_allowed_in_state`. */
 export const cancelSubscription = (
-  services: Services,
-  tenant: Tenant,
+  of: TenantScope,
   command: Command,
   at: 'now' | 'period_end',
   credit: 'none' | 'prorate' = 'none',
-): Promise<AdvancedSubscription> => obey(services, tenant, command, (subscription, moment) => cancel(subscription, at, moment, credit))
+): Promise<AdvancedSubscription> => obey(of, command, (subscription, moment) => cancel(subscription, at, moment, credit))
 
 /** @throws AppError `not_found` or `not_allowed_in_state`. */
-export const reactivateSubscription = (services: Services, tenant: Tenant, command: Command): Promise<AdvancedSubscription> =>
-  obey(services, tenant, command, reactivate)
+export const reactivateSubscription = (of: TenantScope, command: Command): Promise<AdvancedSubscription> => obey(of, command, reactivate)
 
 /** @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`. */
 export const pauseSubscription = (
-  services: Services,
-  tenant: Tenant,
+  of: TenantScope,
   command: Command,
   /** A date begins in the storefront's time zone. */
   pause: { what: 'service' | 'collection'; resumeAt?: Date | string | undefined },
 ): Promise<AdvancedSubscription> =>
-  obey(services, tenant, command, (subscription, moment) => {
+  obey(of, command, (subscription, moment) => {
     if (pause.what === 'collection') return pauseCollection(subscription, moment)
     const resumeAt = typeof pause.resumeAt === 'string' ? dateIn(pause.resumeAt, subscription.timeZone) : pause.resumeAt
     return pauseService(subscription, resumeAt, moment)
   })
 
 /** @throws AppError `not_found` or `not_allowed_in_state`. */
-export const resumeSubscription = (services: Services, tenant: Tenant, command: Command): Promise<AdvancedSubscription> =>
-  obey(services, tenant, command, (subscription, moment) => resume(subscription, moment, true))
+export const resumeSubscription = (of: TenantScope, command: Command): Promise<AdvancedSubscription> =>
+  obey(of, command, (subscription, moment) => resume(subscription, moment, true))
 
 export interface SubscriptionChange {
   paymentMethod?: string | undefined
@@ -104,25 +98,23 @@ export interface SubscriptionChange {
 }
 
 /** A new payment method is used at once for a payment that has failed. @throws AppError `not_found` or `not_allowed_in_state`. */
-export const editSubscription = async (services: Services, tenant: Tenant, command: Command, change: SubscriptionChange): Promise<AdvancedSubscription> => {
-  const { subscription } = await upToNow(services, tenant, command.subscriptionId, command.check)
-  const methodId = change.paymentMethod === undefined ? undefined : await addMethod(services, tenant, command, subscription, change.paymentMethod)
-  return obey(services, tenant, command, (latest, moment) => {
+export const editSubscription = async (of: TenantScope, command: Command, change: SubscriptionChange): Promise<AdvancedSubscription> => {
+  const { subscription } = await upToNow(of, command.subscriptionId, command.check)
+  const methodId = change.paymentMethod === undefined ? undefined : await addMethod(of, command, subscription, change.paymentMethod)
+  return obey(of, command, (latest, moment) => {
     const paid = methodId === undefined ? latest : withPaymentMethod(latest, methodId, moment)
     return change.metadata === undefined ? paid : { ...paid, metadata: change.metadata }
   })
 }
 
-const addMethod = async (services: Services, tenant: Tenant, command: Command, subscription: Subscription, named: string): Promise<string> => {
+const addMethod = async (of: TenantScope, command: Command, subscription: Subscription, named: string): Promise<string> => {
   // Refused before anything is written: a subscription that has ended takes no payment method.
-  withPaymentMethod(subscription, named, momentOf(services, tenant))
-  const storefront = await services.storage.storefronts.get(keys.storefront(tenant.tenantId, subscription.storefrontId))
+  withPaymentMethod(subscription, named, of.moment())
+  const storefront = await of.storage.storefronts.get(of.keys.storefront(subscription.storefrontId))
   const { id: subscriptionId, bundleId } = subscription
   const wish = { subscriptionId, bundleId, onePerCustomer: false, commandId: command.id }
   // Claimed, so that nobody takes the method away before the subscription is seen to be paid with it.
-  const { method } = await claimForSubscription(services, tenant, customerKeyOf(subscription), wish, (customer) =>
-    methodNamed(tenant, storefront, customer, named),
-  )
+  const { method } = await claimForSubscription(of, customerKeyOf(subscription), wish, (customer) => methodNamed(of.tenant, storefront, customer, named))
   return method?.id ?? named
 }
 
@@ -133,19 +125,19 @@ export interface PayRequest {
 }
 
 /** The customer is there, and pays what is still owed. @throws AppError `not_found` or `not_allowed_in_state`. */
-export const payBill = async (services: Services, tenant: Tenant, command: Command, paymentId: string, { paymentMethod, returnUrl }: PayRequest) => {
+export const payBill = async (of: TenantScope, command: Command, paymentId: string, { paymentMethod, returnUrl }: PayRequest) => {
   // Whatever has become of the payment comes first: it may have failed, or be paid, by now.
-  const { subscription } = await advanceSubscription(services, tenant, command.subscriptionId)
-  if (subscription.recentCommands.includes(command.id)) return advanceSubscription(services, tenant, subscription.id)
+  const { subscription } = await advanceSubscription(of, command.subscriptionId)
+  if (subscription.recentCommands.includes(command.id)) return advanceSubscription(of, subscription.id)
   // Refused before anything is written.
-  payNow(subscription, { paymentId, paymentMethodId: paymentMethod, returnUrl }, momentOf(services, tenant))
-  const paymentMethodId = paymentMethod === undefined ? undefined : await addMethod(services, tenant, command, subscription, paymentMethod)
-  return obey(services, tenant, command, (latest, moment) => payNow(latest, { paymentId, paymentMethodId, returnUrl }, moment))
+  payNow(subscription, { paymentId, paymentMethodId: paymentMethod, returnUrl }, of.moment())
+  const paymentMethodId = paymentMethod === undefined ? undefined : await addMethod(of, command, subscription, paymentMethod)
+  return obey(of, command, (latest, moment) => payNow(latest, { paymentId, paymentMethodId, returnUrl }, moment))
 }
 
 /** A change that waits for its payment does not happen. @throws AppError `not_found` or `not_allowed_in_state`. */
-export const withdrawChange = (services: Services, tenant: Tenant, command: Command, paymentId: string): Promise<AdvancedSubscription> =>
-  obey(services, tenant, command, (latest, moment) => giveUpChange(latest, paymentId, moment))
+export const withdrawChange = (of: TenantScope, command: Command, paymentId: string): Promise<AdvancedSubscription> =>
+  obey(of, command, (latest, moment) => giveUpChange(latest, paymentId, moment))
 
 export interface TermsChange {
   bundleId?: string | undefined
@@ -158,8 +150,7 @@ export interface TermsChange {
  * that were agreed; naming the own bundle and nothing else moves to its newest version.
  */
 const termsAskedFor = async (
-  services: Services,
-  tenant: Tenant,
+  of: TenantScope,
   subscription: Subscription,
   { bundleId, quantity }: TermsChange,
 ): Promise<{ terms: Terms; onePerCustomer: boolean }> => {
@@ -169,7 +160,7 @@ const termsAskedFor = async (
     const terms = checkPrice({ bundleId: own, bundleVersion, pricing, entitlements, refundEndsAccess, quantity: quantity ?? subscription.quantity })
     return { terms, onePerCustomer: false }
   }
-  const bundle = await services.storage.bundles.find(keys.bundle(tenant.tenantId, storefrontId, bundleId))
+  const bundle = await of.storage.bundles.find(of.keys.bundle(storefrontId, bundleId))
   if (!bundle) throw fieldError('unknown_reference', 'bundleId', `the storefront has no bundle ${JSON.stringify(bundleId)}`)
   // Who has it keeps it, in its newest version too.
   if (bundleId !== own) checkOnSale(bundle)
@@ -183,25 +174,25 @@ const checkPayable = (subscription: Subscription, bill: Bill | undefined): void 
 }
 
 /** @throws AppError `not_found`, `unknown_reference` or `not_allowed_in_state`. */
-export const changeSubscription = async (services: Services, tenant: Tenant, command: Command, change: TermsChange): Promise<AdvancedSubscription> => {
-  const { subscription } = await upToNow(services, tenant, command.subscriptionId, command.check)
-  const { terms, onePerCustomer } = await termsAskedFor(services, tenant, subscription, change)
+export const changeSubscription = async (of: TenantScope, command: Command, change: TermsChange): Promise<AdvancedSubscription> => {
+  const { subscription } = await upToNow(of, command.subscriptionId, command.check)
+  const { terms, onePerCustomer } = await termsAskedFor(of, subscription, change)
   if (!isSameOffer(terms, subscription) && !subscription.recentCommands.includes(command.id)) {
     // Refused before anything is written.
-    const { bill } = changeTerms(await chargeableAt(services, tenant, subscription), terms, change.at, momentOf(services, tenant))
+    const { bill } = changeTerms(await chargeableAt(of, subscription), terms, change.at, of.moment())
     checkPayable(subscription, bill)
-    await checkSetFits(services, customerKeyOf(subscription), [{ ...subscription, ...terms }])
+    await checkSetFits(of, customerKeyOf(subscription), [{ ...subscription, ...terms }])
     const wish = { subscriptionId: subscription.id, bundleId: terms.bundleId, onePerCustomer, commandId: command.id }
-    await claimForSubscription(services, tenant, customerKeyOf(subscription), wish, () => undefined)
+    await claimForSubscription(of, customerKeyOf(subscription), wish, () => undefined)
   }
   try {
-    return await obey(services, tenant, command, (latest, moment) => {
+    return await obey(of, command, (latest, moment) => {
       const { subscription: changedOne, bill } = changeTerms(latest, terms, change.at, moment)
       checkPayable(latest, bill)
       return changedOne
     })
   } catch (error) {
-    if (error instanceof AppError) await withdrawClaim(services, customerKeyOf(subscription), { subscriptionId: subscription.id, commandId: command.id })
+    if (error instanceof AppError) await withdrawClaim(of, customerKeyOf(subscription), { subscriptionId: subscription.id, commandId: command.id })
     throw error
   }
 }
@@ -214,14 +205,14 @@ export interface ChangePreview {
 }
 
 /** What `changeSubscription` would do now; stores nothing. @throws as it does. */
-export const previewChange = async (services: Services, tenant: Tenant, subscriptionId: string, change: TermsChange): Promise<ChangePreview> => {
-  const subscription = await services.storage.subscriptions.get(keys.subscription(tenant.tenantId, subscriptionId))
-  const { terms, onePerCustomer } = await termsAskedFor(services, tenant, subscription, change)
+export const previewChange = async (of: TenantScope, subscriptionId: string, change: TermsChange): Promise<ChangePreview> => {
+  const subscription = await of.storage.subscriptions.get(of.keys.subscription(subscriptionId))
+  const { terms, onePerCustomer } = await termsAskedFor(of, subscription, change)
   const wish = { subscriptionId, bundleId: terms.bundleId, onePerCustomer }
-  await judge(services, customerKeyOf(subscription), wish, services.clock.now())
-  if (!isSameOffer(terms, subscription)) await checkSetFits(services, customerKeyOf(subscription), [{ ...subscription, ...terms }])
-  const moment = momentOf(services, tenant)
-  const { subscription: changedOne, bill } = changeTerms(await chargeableAt(services, tenant, subscription), terms, change.at, moment)
+  await judge(of, customerKeyOf(subscription), wish, of.clock.now())
+  if (!isSameOffer(terms, subscription)) await checkSetFits(of, customerKeyOf(subscription), [{ ...subscription, ...terms }])
+  const moment = of.moment()
+  const { subscription: changedOne, bill } = changeTerms(await chargeableAt(of, subscription), terms, change.at, moment)
   checkPayable(subscription, bill)
   const after = bill?.status === 'open' ? settled(changedOne, bill, moment) : changedOne
   return { bill, after }

@@ -17,9 +17,7 @@ import { methodNamed } from '../customers/customers.ts'
 import { type AdvancedSubscription, advanceSubscription } from '../engine/advance-subscription.ts'
 import { chargeLimitsOf } from '../engine/charge-limits.ts'
 import { type Inherited, inheritCredit, nothingInherited } from '../engine/inherit-credit.ts'
-import { momentOf } from '../engine/moment.ts'
 import { checkSetFits } from '../entitlements/check-set-fits.ts'
-import { keys } from '../keys.ts'
 import { loadAccounts } from '../payments/open-account.ts'
 import { checkPayable } from '../payments/routing/check-payable.ts'
 import type { Bundle } from '../schemas/bundle.ts'
@@ -27,8 +25,9 @@ import type { Customer, PaymentMethod } from '../schemas/customer.ts'
 import type { Storefront } from '../schemas/storefront.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import type { Tenant } from '../schemas/tenant.ts'
-import { clockOf, type Services, tenantNow } from '../services.ts'
 import { insertOrGet } from '../storage/update.ts'
+import type { TenantScope } from '../tenant-scope.ts'
+import { clockOf } from '../work-time.ts'
 import { begin } from './machine/begin.ts'
 import { changed } from './machine/state.ts'
 import { moveSubscription } from './roll-out-bundle.ts'
@@ -70,30 +69,30 @@ const START_WITHIN_DAYS = 3660
  * @param id the same for a repeat of the same request, which then goes on with what it made.
  * @throws AppError `unknown_reference`, `invalid_request`, `not_allowed_in_state` or `no_eligible_psp`.
  */
-export const createSubscription = async (services: Services, tenant: Tenant, id: string, input: SubscriptionInput): Promise<AdvancedSubscription> => {
-  const { bundles, subscriptions } = services.storage
+export const createSubscription = async (of: TenantScope, id: string, input: SubscriptionInput): Promise<AdvancedSubscription> => {
+  const { bundles, subscriptions } = of.storage
   // A repeat is not asked again what the first was: the bundle or the customer may have changed since.
-  const before = await subscriptions.find(keys.subscription(tenant.tenantId, id))
-  const made = before ?? (await make(services, tenant, id, input))
+  const before = await subscriptions.find(of.keys.subscription(id))
+  const made = before ?? (await make(of, id, input))
   // A version for all that was made meanwhile may have gone through the list before this subscription was on it.
-  const latest = await bundles.get(keys.bundle(tenant.tenantId, made.storefrontId, made.bundleId))
+  const latest = await bundles.get(of.keys.bundle(made.storefrontId, made.bundleId))
   const isRolledOut = latest.rollout?.version === latest.version && latest.version > made.bundleVersion
-  if (isRolledOut) await moveSubscription(services, tenant, id, latest)
-  return advanceSubscription(services, tenant, id, before || isRolledOut ? {} : { known: made, firstNewBill: 0 })
+  if (isRolledOut) await moveSubscription(of, id, latest)
+  return advanceSubscription(of, id, before || isRolledOut ? {} : { known: made, firstNewBill: 0 })
 }
 
-const make = async (services: Services, tenant: Tenant, id: string, input: SubscriptionInput): Promise<Subscription> => {
-  const { tenantId } = tenant
+const make = async (of: TenantScope, id: string, input: SubscriptionInput): Promise<Subscription> => {
+  const { tenantId } = of
   const { storefrontId, customerId, quantity = 1 } = input
-  const { bundles, subscriptions } = services.storage
-  const storefront = await storefrontNamed(services, tenantId, storefrontId)
-  const bundle = await bundles.find(keys.bundle(tenantId, storefrontId, input.bundleId))
+  const { bundles, subscriptions } = of.storage
+  const storefront = await storefrontNamed(of, storefrontId)
+  const bundle = await bundles.find(of.keys.bundle(storefrontId, input.bundleId))
   if (!bundle) throw fieldError('unknown_reference', 'bundleId', `the storefront has no bundle ${JSON.stringify(input.bundleId)}`)
   checkOnSale(bundle)
   checkBillingCycle(bundle, input.billingCycle)
   checkBillingDay(bundle, input.billingDay)
   checkPrice(termsOf(bundle, quantity))
-  const now = tenantNow(services, tenant)
+  const now = of.now()
   const start = startOf(storefront, input.startDate, now)
   const wish = {
     subscriptionId: id,
@@ -102,14 +101,14 @@ const make = async (services: Services, tenant: Tenant, id: string, input: Subsc
     trialOncePer: bundle.trialDays > 0 ? (storefront.billing.trialOncePer ?? 'bundle') : undefined,
   }
   const customer = { tenantId, storefrontId, customerId }
-  const accounts = await loadAccounts(services, tenant, storefront)
-  const chargeLimits = chargeLimitsOf(tenant, storefront, accounts)
+  const accounts = await loadAccounts(of, storefront)
+  const chargeLimits = chargeLimitsOf(of.tenant, storefront, accounts)
   const stateOf = (methodId: string | undefined, hasTrial: boolean, inherited: Inherited): Subscription =>
-    firstState(services, tenant, storefront, bundle, { id, input, start, now, methodId, hasTrial, chargeLimits, inherited })
+    firstState(of, storefront, bundle, { id, input, start, now, methodId, hasTrial, chargeLimits, inherited })
   // All that can be refused is, before anything is claimed.
-  await checkSetFits(services, customer, [stateOf(undefined, false, nothingInherited())])
-  const { method, hasTrial, isNew } = await claimForSubscription(services, tenant, customer, wish, (known, withTrial) => {
-    const chosen = paymentMethodOf(tenant, storefront, bundle, known, input.paymentMethod, withTrial)
+  await checkSetFits(of, customer, [stateOf(undefined, false, nothingInherited())])
+  const { method, hasTrial, isNew } = await claimForSubscription(of, customer, wish, (known, withTrial) => {
+    const chosen = paymentMethodOf(of.tenant, storefront, bundle, known, input.paymentMethod, withTrial)
     const { amountMinor, currency } = bundle.pricing
     if (chosen && amountMinor > 0) {
       const country = known?.country
@@ -119,7 +118,7 @@ const make = async (services: Services, tenant: Tenant, id: string, input: Subsc
     return chosen
   })
   // Who is new has left no credit anywhere.
-  const inherited = isNew ? nothingInherited() : await inheritCredit(services, tenant, customer, id)
+  const inherited = isNew ? nothingInherited() : await inheritCredit(of, customer, id)
   return insertOrGet(subscriptions, stateOf(method?.id, hasTrial, inherited))
 }
 
@@ -173,14 +172,14 @@ interface FirstState {
   inherited: Inherited
 }
 
-const firstState = (services: Services, tenant: Tenant, storefront: Storefront, bundle: Bundle, first: FirstState): Subscription => {
+const firstState = (of: TenantScope, storefront: Storefront, bundle: Bundle, first: FirstState): Subscription => {
   const { id, input, start, now, methodId, hasTrial, chargeLimits, inherited } = first
   const terms = termsOf(bundle, input.quantity ?? 1)
   const { timeZone } = storefront
   const trialEnd = hasTrial ? periodStart({ anchor: start, interval: 'day', count: bundle.trialDays, timeZone }, 1) : undefined
   const scheduled: Subscription = defined({
-    _id: keys.subscription(tenant.tenantId, id),
-    tenantId: tenant.tenantId,
+    _id: of.keys.subscription(id),
+    tenantId: of.tenantId,
     revision: 1,
     createdAt: now,
     updatedAt: now,
@@ -219,9 +218,9 @@ const firstState = (services: Services, tenant: Tenant, storefront: Storefront, 
     events: [],
     eventsMade: 0,
     recentCommands: [],
-    clock: clockOf(tenant),
+    clock: clockOf(of.tenant),
   })
-  const moment = momentOf(services, tenant)
+  const moment = of.moment()
   const why = `${terms.bundleId} × ${terms.quantity}${start > now ? `, from ${start.toISOString()}` : start < now ? `, as if from ${start.toISOString()}` : ''}`
   const created = changed(scheduled, {}, moment, { type: 'created', why })
   return start <= now ? begin(created, moment) : created

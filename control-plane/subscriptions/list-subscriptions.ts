@@ -3,8 +3,8 @@
 import { defined } from '../../common/defined.ts'
 import { fieldError } from '../../common/errors.ts'
 import type { Subscription, SubscriptionStatus } from '../schemas/subscription.ts'
-import type { Services } from '../services.ts'
 import type { Page, PageQuery } from '../storage/storage.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 
 export interface SubscriptionFilter {
   storefrontId?: string | undefined
@@ -15,8 +15,7 @@ export interface SubscriptionFilter {
 
 /** @param within the storefronts that the caller is limited to. @throws AppError `invalid_request`. */
 export const listSubscriptions = (
-  { storage }: Services,
-  tenantId: string,
+  { storage, tenantId }: TenantScope,
   within: readonly string[] | undefined,
   filter: SubscriptionFilter,
   pages: Pick<PageQuery, 'limit' | 'cursor'>,

@@ -5,14 +5,11 @@
 import { defined } from '../../common/defined.ts'
 import { isAppError } from '../../common/errors.ts'
 import { advanceSubscription } from '../engine/advance-subscription.ts'
-import { momentOf } from '../engine/moment.ts'
 import { checkSetFits } from '../entitlements/check-set-fits.ts'
-import { keys } from '../keys.ts'
 import type { Bundle } from '../schemas/bundle.ts'
 import type { Subscription } from '../schemas/subscription.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import { type Services, tenantNow } from '../services.ts'
 import { update } from '../storage/update.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { moveToVersion } from './machine/move-to-version.ts'
 import { isFinal } from './machine/transitions.ts'
 import { termsOf } from './terms.ts'
@@ -22,14 +19,14 @@ const BATCH = 100
 const LEASE_MS = 30_000
 
 /** @returns whether the subscription was moved. Harmless to repeat. */
-export const moveSubscription = async (services: Services, tenant: Tenant, subscriptionId: string, bundle: Bundle): Promise<boolean> => {
-  const { subscriptions } = services.storage
-  const id = keys.subscription(tenant.tenantId, subscriptionId)
+export const moveSubscription = async (of: TenantScope, subscriptionId: string, bundle: Bundle): Promise<boolean> => {
+  const { subscriptions } = of.storage
+  const id = of.keys.subscription(subscriptionId)
   const known = await subscriptions.get(id)
-  const next = (latest: Subscription) => moveToVersion(latest, termsOf(bundle, latest.quantity), momentOf(services, tenant))
+  const next = (latest: Subscription) => moveToVersion(latest, termsOf(bundle, latest.quantity), of.moment())
   // Whoever takes over begins with a batch that is mostly done.
   if (!known.repairAt && !next(known)) return false
-  if (!(await canBeTold(services, tenant, known, bundle))) return false
+  if (!(await canBeTold(of, known, bundle))) return false
   let moved = false
   const stored = await update(
     subscriptions,
@@ -42,44 +39,41 @@ export const moveSubscription = async (services: Services, tenant: Tenant, subsc
     known,
   )
   // Also when it was moved before, in case its publication was cut off.
-  if (moved || stored.repairAt) await advanceSubscription(services, tenant, subscriptionId, { known: stored })
+  if (moved || stored.repairAt) await advanceSubscription(of, subscriptionId, { known: stored })
   return moved
 }
 
 /** A customer who would hold more than can be sent to sidecars stays on the version that they have. */
-const canBeTold = async (services: Services, tenant: Tenant, subscription: Subscription, bundle: Bundle): Promise<boolean> => {
+const canBeTold = async (of: TenantScope, subscription: Subscription, bundle: Bundle): Promise<boolean> => {
   const { tenantId, storefrontId, customerId } = subscription
   if (isFinal(subscription.status)) return true
   try {
-    await checkSetFits(services, { tenantId, storefrontId, customerId }, [{ ...subscription, ...termsOf(bundle, subscription.quantity) }])
+    await checkSetFits(of, { tenantId, storefrontId, customerId }, [{ ...subscription, ...termsOf(bundle, subscription.quantity) }])
     return true
   } catch (error) {
     if (!isAppError(error, 'set_too_large')) throw error
-    services.log.error(
-      { err: error, tenantId: tenant.tenantId, subscriptionId: subscription.id },
-      'a subscription is not moved to the newest version of its bundle',
-    )
+    of.log.error({ err: error, tenantId: of.tenantId, subscriptionId: subscription.id }, 'a subscription is not moved to the newest version of its bundle')
     return false
   }
 }
 
-export const rollOutBundle = async (services: Services, tenant: Tenant, claimedFrom: Bundle): Promise<void> => {
-  const { bundles, subscriptions } = services.storage
+export const rollOutBundle = async (of: TenantScope, claimedFrom: Bundle): Promise<void> => {
+  const { bundles, subscriptions } = of.storage
   const { tenantId, storefrontId, id: bundleId } = claimedFrom
-  const lease = () => new Date(services.clock.nowMs() + LEASE_MS)
+  const lease = () => new Date(of.clock.nowMs() + LEASE_MS)
   let bundle = await bundles.replace({ ...claimedFrom, repairAt: lease() })
   for (;;) {
     const { rollout } = bundle
     if (!rollout || rollout.finishedAt) break
     const { data, nextCursor } = await subscriptions.page({ where: { tenantId, storefrontId, bundleId }, limit: BATCH, cursor: rollout.cursor })
     let moved = 0
-    for (const { id } of data) if (await moveSubscription(services, tenant, id, bundle)) moved += 1
+    for (const { id } of data) if (await moveSubscription(of, id, bundle)) moved += 1
     const progress = {
       ...rollout,
       seen: rollout.seen + data.length,
       moved: rollout.moved + moved,
       cursor: nextCursor,
-      ...(nextCursor ? {} : { finishedAt: tenantNow(services, tenant) }),
+      ...(nextCursor ? {} : { finishedAt: of.now() }),
     }
     bundle = await update(bundles, bundle._id, (latest) => {
       // A still newer version was made for all: that rollout began anew.

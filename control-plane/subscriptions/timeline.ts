@@ -5,13 +5,11 @@
 
 import { fieldError } from '../../common/errors.ts'
 import { formatMoney } from '../../common/money.ts'
-import { keys } from '../keys.ts'
 import type { Payment } from '../schemas/payment.ts'
 import type { Line } from '../schemas/period.ts'
 import type { SubscriptionEvent } from '../schemas/subscription.ts'
-import type { Tenant } from '../schemas/tenant.ts'
-import type { Services } from '../services.ts'
 import { all } from '../storage/every.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 
 export interface TimelineEntry {
   at: Date
@@ -91,19 +89,13 @@ export interface TimelinePage {
 }
 
 /** @param cursor how many entries came before. @throws AppError `not_found` or `invalid_request`. */
-export const timelineOf = async (
-  services: Services,
-  tenant: Tenant,
-  subscriptionId: string,
-  limit: number,
-  cursor: string | undefined,
-): Promise<TimelinePage> => {
-  const { storage } = services
-  const { tenantId } = tenant
+export const timelineOf = async (of: TenantScope, subscriptionId: string, limit: number, cursor: string | undefined): Promise<TimelinePage> => {
+  const { storage } = of
+  const { tenantId } = of
   const from = cursor === undefined ? 0 : Number(cursor)
   if (!Number.isSafeInteger(from) || from < 0)
     throw fieldError('invalid_request', 'cursor', 'is not a cursor of this list; use the nextCursor of its last page')
-  const subscription = await storage.subscriptions.get(keys.subscription(tenantId, subscriptionId))
+  const subscription = await storage.subscriptions.get(of.keys.subscription(subscriptionId))
   const [chunks, payments] = await Promise.all([all(storage.eventChunks, { tenantId, subscriptionId }), all(storage.payments, { tenantId, subscriptionId })])
   const events = [...chunks.flatMap((chunk) => chunk.events), ...subscription.events]
   // A chunk may have been handed on and not yet taken away.

@@ -5,35 +5,34 @@
 import { setImmediate } from 'node:timers/promises'
 import { AppError } from '../../common/errors.ts'
 import { checkTestTime, mustNotBeEnding, setTestClock } from '../catalog/tenants.ts'
-import { keys } from '../keys.ts'
 import type { Tenant } from '../schemas/tenant.ts'
-import type { Services } from '../services.ts'
+import type { TenantScope } from '../tenant-scope.ts'
 import { doWork } from './do-work.ts'
 
 const BATCH = 100
 
-type Due = { at: Date; work: (tenant: Tenant) => Promise<void>; revision?: string }
+type Due = { at: Date; work: (of: TenantScope) => Promise<void>; revision?: string }
 
 /** What is due by `until`, the earliest first. A batch, of which the caller takes what is due at one instant. */
-const dueBy = async (services: Services, tenant: Tenant, until: Date): Promise<Due[]> => {
-  const query = { by: 'dueAt', where: { clock: tenant.tenantId }, until, limit: BATCH } as const
-  const event = await services.psps.sandbox?.nextEvent(tenant.tenantId)
-  const [payments, subscriptions] = await Promise.all([services.storage.payments.due(query), services.storage.subscriptions.due(query)])
-  const told: Due[] = event && event <= until ? [{ at: event, work: async () => services.psps.sandbox?.moveTo(tenant.tenantId, event) }] : []
+const dueBy = async (of: TenantScope, until: Date): Promise<Due[]> => {
+  const query = { by: 'dueAt', where: { clock: of.tenantId }, until, limit: BATCH } as const
+  const event = await of.sandboxTime?.nextEvent(of.tenantId)
+  const [payments, subscriptions] = await Promise.all([of.storage.payments.due(query), of.storage.subscriptions.due(query)])
+  const told: Due[] = event && event <= until ? [{ at: event, work: async () => of.sandboxTime?.moveTo(of.tenantId, event) }] : []
   return [
     // At one instant: what the providers say, then what payments wait for, then what subscriptions do.
     ...told,
     ...payments.map(
       (document): Due => ({
         at: document.dueAt as Date,
-        work: (now) => doWork(services, 'payments', document, now),
+        work: (now) => doWork(now, 'payments', document),
         revision: `${document._id} ${document.revision}`,
       }),
     ),
     ...subscriptions.map(
       (document): Due => ({
         at: document.dueAt as Date,
-        work: (now) => doWork(services, 'subscriptions', document, now),
+        work: (now) => doWork(now, 'subscriptions', document),
         revision: `${document._id} ${document.revision}`,
       }),
     ),
@@ -45,26 +44,22 @@ const dueBy = async (services: Services, tenant: Tenant, until: Date): Promise<D
  * @param signal whoever asked is gone: it stops where it got to.
  * @throws AppError `not_allowed_in_state`, `invalid_request` or `revision_conflict`, as `setTestClock`; what `check` throws.
  */
-export const moveTestClock = async (
-  services: Services,
-  tenant: Tenant,
-  target: Date,
-  check: (tenant: Tenant) => void = () => {},
-  signal?: AbortSignal,
-): Promise<Tenant> => {
-  let current = tenant
+export const moveTestClock = async (of: TenantScope, target: Date, check: (tenant: Tenant) => void = () => {}, signal?: AbortSignal): Promise<Tenant> => {
+  const { tenant, tenantId } = of
+  let current = of
   check(tenant)
   // Only ever forward on the way; where the target itself may not be, is said before anything is done.
-  if (tenant.mode !== 'sandbox' || !tenant.testNow || target < tenant.testNow) return setTestClock(services, tenant, target, true, check)
+  if (tenant.mode !== 'sandbox' || !tenant.testNow || target < tenant.testNow) return setTestClock(of, target, true, check)
   checkTestTime(target)
   let stillToCheck: typeof check | undefined = check
   const done = new Set<string>()
   for (;;) {
-    const batch = await dueBy(services, current, target)
+    const batch = await dueBy(current, target)
     const [first] = batch
     if (!first) break
-    if (first.at > (current.testNow as Date)) {
-      current = await setTestClock(services, current, first.at, false, stillToCheck ?? mustNotBeEnding)
+    if (first.at > (current.tenant.testNow as Date)) {
+      const moved = await setTestClock(current, first.at, false, stillToCheck ?? mustNotBeEnding)
+      current = of.as(moved)
       stillToCheck = undefined
       done.clear()
     }
@@ -78,7 +73,7 @@ export const moveTestClock = async (
       await work(current)
     }
   }
-  const arrived = await setTestClock(services, await services.storage.tenants.get(keys.tenant(tenant.tenantId)), target, true, stillToCheck)
-  await services.psps.sandbox?.moveTo(tenant.tenantId, target)
+  const arrived = await setTestClock(of.as(await of.storage.tenants.get(of.keys.tenant())), target, true, stillToCheck)
+  await of.sandboxTime?.moveTo(tenantId, target)
   return arrived
 }

@@ -12,9 +12,9 @@ import { pMapIterable } from 'p-map'
 import { HOUR_MS } from '../../common/durations.ts'
 import { isAppError } from '../../common/errors.ts'
 import { removeExpiredBlocks } from '../audit/expire.ts'
-import type { Services } from '../services.ts'
+import type { Services } from '../ports.ts'
 import { every } from '../storage/every.ts'
-import { doWork, type Repairable, repairable } from '../work/do-work.ts'
+import { doWorkOfAny, type Repairable, repairable } from '../work/do-work.ts'
 import { atOnce } from './at-once.ts'
 
 /** Bounds what one look holds in memory; the next look follows at once while there is more. */
@@ -111,7 +111,7 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
       throw new Error(`it has not ended within ${WORK_WITHIN_MS} ms`)
     })
     try {
-      const work = doWork(isBusiness(collection) ? patient : services, collection, document as never)
+      const work = doWorkOfAny(isBusiness(collection) ? patient : services, collection, document as never)
       // A roll-out over all subscribers takes as long as it takes, and renews its own lease.
       await (collection === 'bundles' ? work : Promise.race([work, tooLong]))
       counts.set(lane, (counts.get(lane) ?? 0) + 1)

@@ -1,4 +1,5 @@
 /** A payment method that something is paid with cannot be taken away, at whatever moment somebody tries: on every real storage. */
+
 import test from 'ava'
 import { systemClock } from '../../common/clock.ts'
 import { AppError, isAppError } from '../../common/errors.ts'
@@ -8,12 +9,13 @@ import { changeCustomer } from '../../control-plane/customers/change-customer.ts
 import { createCustomer } from '../../control-plane/customers/customers.ts'
 import { removeMethod } from '../../control-plane/customers/payment-methods.ts'
 import { keys } from '../../control-plane/keys.ts'
+import type { Services } from '../../control-plane/ports.ts'
 import type { PaymentMethod } from '../../control-plane/schemas/customer.ts'
 import type { Tenant } from '../../control-plane/schemas/tenant.ts'
-import type { Services } from '../../control-plane/services.ts'
 import { update } from '../../control-plane/storage/update.ts'
 import { editSubscription } from '../../control-plane/subscriptions/change-subscription.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
+import { tenantScope } from '../../control-plane/tenant-scope.ts'
 import { openLaboratory } from '../simulation/laboratory.ts'
 import { mongodbMissing } from '../support/mongodb.ts'
 import { seededRandom } from '../support/seeded-random.ts'
@@ -41,7 +43,7 @@ const buy = async (services: Services, tenant: Tenant, customerId: string, subsc
     return { ...customer, claims: [...(customer.claims ?? []), claim] }
   })
   await pause()
-  await createSubscription(services, tenant, subscriptionId, { customerId, bundleId: 'daily', storefrontId: 'shop', paymentMethod: 'pm' })
+  await createSubscription(tenantScope(services, tenant), subscriptionId, { customerId, bundleId: 'daily', storefrontId: 'shop', paymentMethod: 'pm' })
 }
 
 const refusedOr = async (work: Promise<unknown>): Promise<boolean> => {
@@ -69,16 +71,16 @@ const raceOn = (name: string, open: () => Promise<Stores>) => {
     const storefronts = [{ id: 'shop', name: 'shop', currency: 'USD', timeZone: 'UTC', routing, billing }]
     const id = `race-${process.pid}`
     const { tenant } = await createTenant(buyer, { id, name: id, mode: 'live', storefronts }, 'key')
-    await createBundle(buyer, tenant, 'shop', 'daily', daily)
+    await createBundle(tenantScope(buyer, tenant), 'shop', 'daily', daily)
     const pause = () => new Promise<void>((resolve) => setTimeout(resolve, random() * 6))
     const doors = [
-      (customer: string) => removeMethod(remover, tenant, { storefront: 'shop', customer, method: 'pm' }, () => {}),
-      (customer: string) => changeCustomer(remover, tenant, 'shop', customer, () => {}, { paymentMethods: [method('other')] }),
+      (customer: string) => removeMethod(tenantScope(remover, tenant), { storefront: 'shop', customer, method: 'pm' }, () => {}),
+      (customer: string) => changeCustomer(tenantScope(remover, tenant), 'shop', customer, () => {}, { paymentMethods: [method('other')] }),
     ]
     const outcomes = { bought: 0, removed: 0 }
     for (let round = 0; round < ROUNDS; round += 1) {
       const customer = `c${round}`
-      await createCustomer(buyer, tenant, 'shop', customer, { paymentMethods: [method('pm'), method('other')] })
+      await createCustomer(tenantScope(buyer, tenant), 'shop', customer, { paymentMethods: [method('pm'), method('other')] })
       const remove = doors[round % doors.length] as (typeof doors)[number]
       const [notBought, notRemoved] = await Promise.all([
         refusedOr(pause().then(() => buy(buyer, tenant, customer, `s${round}`, pause))),
@@ -109,10 +111,10 @@ test('a claim whose maker has died holds the method for ten minutes, and no long
   t.teardown(laboratory.close)
   const { services, storage } = laboratory
   const tenant = await laboratory.newTenant('t', undefined, { id: 'shop', name: 'shop', currency: 'USD', timeZone: 'UTC', routing, billing })
-  const { _id } = await createCustomer(services, tenant, 'shop', 'c', { paymentMethods: [method('pm'), method('other')] })
+  const { _id } = await createCustomer(tenantScope(services, tenant), 'shop', 'c', { paymentMethods: [method('pm'), method('other')] })
   const claim = { subscriptionId: 'never', bundleId: 'b', paymentMethodId: 'pm', trial: false, at: services.clock.now() }
   await update(storage.customers, _id, (customer) => ({ ...customer, claims: [claim] }))
-  const remove = (one: string) => removeMethod(services, tenant, { storefront: 'shop', customer: 'c', method: one }, () => {})
+  const remove = (one: string) => removeMethod(tenantScope(services, tenant), { storefront: 'shop', customer: 'c', method: one }, () => {})
   const refusal = await t.throwsAsync(remove('pm'))
   t.regex(refusal?.message ?? '', /the subscription never is being paid with it right now; try again in a few minutes/)
   t.is((await remove('other')).paymentMethods.length, 1, 'another method is free')
@@ -125,16 +127,16 @@ test('a method that a stored subscription is just being given is held by the cla
   t.teardown(laboratory.close)
   const { services, storage } = laboratory
   const tenant = await laboratory.newTenant('t', undefined, { id: 'shop', name: 'shop', currency: 'USD', timeZone: 'UTC', routing, billing })
-  await createBundle(services, tenant, 'shop', 'daily', daily)
-  await createCustomer(services, tenant, 'shop', 'c', { paymentMethods: [method('pm'), method('other')] })
+  await createBundle(tenantScope(services, tenant), 'shop', 'daily', daily)
+  await createCustomer(tenantScope(services, tenant), 'shop', 'c', { paymentMethods: [method('pm'), method('other')] })
   await buy(services, tenant, 'c', 's', async () => laboratory.pass(1_000))
-  const remove = (one: string) => removeMethod(services, tenant, { storefront: 'shop', customer: 'c', method: one }, () => {})
+  const remove = (one: string) => removeMethod(tenantScope(services, tenant), { storefront: 'shop', customer: 'c', method: one }, () => {})
   laboratory.pass(1_000)
   const claim = { subscriptionId: 's', bundleId: 'daily', paymentMethodId: 'other', commandId: 'cmd', trial: false, at: services.clock.now() }
   await update(storage.customers, keys.customer('t', 'shop', 'c'), (customer) => ({ ...customer, claims: [...(customer.claims ?? []), claim] }))
   t.regex((await t.throwsAsync(remove('other')))?.message ?? '', /being paid with it right now/)
   t.regex((await t.throwsAsync(remove('pm')))?.message ?? '', /PATCH the subscription with another/)
-  await editSubscription(services, tenant, { id: 'cmd', subscriptionId: 's', check: () => {} }, { paymentMethod: 'other' })
+  await editSubscription(tenantScope(services, tenant), { id: 'cmd', subscriptionId: 's', check: () => {} }, { paymentMethod: 'other' })
   t.regex((await t.throwsAsync(remove('other')))?.message ?? '', /PATCH the subscription with another/)
   t.deepEqual(
     (await remove('pm')).paymentMethods.map(({ id }) => id),

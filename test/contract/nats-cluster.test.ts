@@ -8,9 +8,10 @@ import { createLog } from '../../common/log.ts'
 import { putLatest, toEntitlementSet } from '../../control-plane/entitlements/publish-entitlements.ts'
 import { removeSet } from '../../control-plane/entitlements/remove-set.ts'
 import { keys } from '../../control-plane/keys.ts'
+import type { Services } from '../../control-plane/ports.ts'
 import type { Tenant } from '../../control-plane/schemas/tenant.ts'
-import type { Services } from '../../control-plane/services.ts'
 import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
+import { tenantScope } from '../../control-plane/tenant-scope.ts'
 import { eventually } from '../support/eventually.ts'
 import { openKept, openReader } from '../support/nats-feeds.ts'
 import { type NatsCluster, natsMissing, newerNats, newerNatsMissing, startNatsCluster, startNatsServer } from '../support/nats-server.ts'
@@ -115,7 +116,7 @@ onNats(`a customer that is removed while others publish it stays removed, on a s
       publications.push(putLatest({ storage, feed: feeds[at % 2 === 0 ? 0 : 1], log }, toEntitlementSet(stored)))
       stored = await storage.entitlementSets.replace(stored)
     }
-    publications.push(removeSet({ storage, feed: feeds[n % 2 === 0 ? 0 : 1], clock: systemClock, log } as Services, tenant, of))
+    publications.push(removeSet(tenantScope({ storage, feed: feeds[n % 2 === 0 ? 0 : 1], clock: systemClock, log } as Services, tenant), of))
     await Promise.all(publications)
     t.is(await feeds[1].getSet(of), undefined, `customer ${n}`)
   }

@@ -4,8 +4,7 @@
  */
 
 import { createHash } from 'node:crypto'
-import type { SandboxTime } from '../../control-plane/payments/psp/directory.ts'
-import type { ChargeOutcome, Psp, PspEvent } from '../../control-plane/payments/psp/psp.ts'
+import type { ChargeOutcome, Psp, PspEvent, SandboxTime } from '../../control-plane/payments/psp/psp.ts'
 
 const MINUTE = 60_000
 

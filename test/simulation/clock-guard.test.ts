@@ -1,7 +1,9 @@
 /** A clock that jumps ahead bills nobody. */
+
 import test from 'ava'
-import type { Services } from '../../control-plane/services.ts'
+import type { Services } from '../../control-plane/ports.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
+import { tenantScope } from '../../control-plane/tenant-scope.ts'
 import { confirmClock, startClockGuard } from '../../control-plane/worker/clock-guard.ts'
 import { startWorker } from '../../control-plane/worker/worker.ts'
 import { createDailyBundle, openLaboratory, storefront } from './laboratory.ts'
@@ -16,7 +18,12 @@ const openBusiness = async () => {
   const tenant = await laboratory.newTenant('t', undefined, storefront)
   await createDailyBundle(laboratory, tenant)
   for (let n = 0; n < 3; n += 1)
-    await createSubscription(laboratory.services, tenant, `s-${n}`, { customerId: `c${n}`, bundleId: 'daily', storefrontId: 'shop', paymentMethod: 'good' })
+    await createSubscription(tenantScope(laboratory.services, tenant), `s-${n}`, {
+      customerId: `c${n}`,
+      bundleId: 'daily',
+      storefrontId: 'shop',
+      paymentMethod: 'good',
+    })
   return laboratory
 }
 

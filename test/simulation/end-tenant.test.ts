@@ -1,4 +1,5 @@
 /** A tenant is ended, and the process dies between any two of the writes and calls that it takes. */
+
 import test, { type ExecutionContext } from 'ava'
 import { isAppError } from '../../common/errors.ts'
 import { createApiKey } from '../../control-plane/access/api-keys.ts'
@@ -19,6 +20,7 @@ import type { Tenant } from '../../control-plane/schemas/tenant.ts'
 import { collectionNames } from '../../control-plane/storage/documents.ts'
 import { cancelSubscription } from '../../control-plane/subscriptions/change-subscription.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
+import { tenantScope } from '../../control-plane/tenant-scope.ts'
 import { type Laboratory, openLaboratory, storefront } from './laboratory.ts'
 
 const MAX_STEPS = 2_000
@@ -37,17 +39,33 @@ const terms = {
 /** A subscription that has ended and one that lives, something used, a payment that was made and one that is pending, two versions of a bundle. */
 const openBusiness = async ({ services, newTenant, bank }: Laboratory, id: string): Promise<Tenant> => {
   const tenant = await newTenant(id, undefined, storefront)
-  await createBundle(services, tenant, 'shop', 'daily', terms)
-  await replaceBundle(services, tenant, 'shop', 'daily', () => {}, { ...terms, entitlements: [{ key: 'places', kind: 'capacity', limit: 5 }] }, 'new')
+  await createBundle(tenantScope(services, tenant), 'shop', 'daily', terms)
+  await replaceBundle(
+    tenantScope(services, tenant),
+    'shop',
+    'daily',
+    () => {},
+    { ...terms, entitlements: [{ key: 'places', kind: 'capacity', limit: 5 }] },
+    'new',
+  )
   for (const customer of ['ann', 'bob']) {
-    await createCustomer(services, tenant, 'shop', customer, { paymentMethods: [] })
-    await createSubscription(services, tenant, `of-${customer}`, { bundleId: 'daily', storefrontId: 'shop', customerId: customer, paymentMethod: 'good' })
+    await createCustomer(tenantScope(services, tenant), 'shop', customer, { paymentMethods: [] })
+    await createSubscription(tenantScope(services, tenant), `of-${customer}`, {
+      bundleId: 'daily',
+      storefrontId: 'shop',
+      customerId: customer,
+      paymentMethod: 'good',
+    })
   }
-  await cancelSubscription(services, tenant, { id: 'cmd', subscriptionId: 'of-bob', check: () => {} }, 'now')
-  await reportUsage(services, tenant, { tenantId: id, storefrontId: 'shop', customerId: 'ann' }, { id: 'use', entitlement: 'places', change: { add: 2 } })
+  await cancelSubscription(tenantScope(services, tenant), { id: 'cmd', subscriptionId: 'of-bob', check: () => {} }, 'now')
+  await reportUsage(
+    tenantScope(services, tenant),
+    { tenantId: id, storefrontId: 'shop', customerId: 'ann' },
+    { id: 'use', entitlement: 'places', change: { add: 2 } },
+  )
   const order = { storefrontId: 'shop', customerId: 'ann', amountMinor: 700, currency: 'USD' }
-  await payOnce(services, tenant, 'pay_done', { ...order, paymentMethod: 'good' })
-  await payOnce(services, tenant, 'pay_pending', { ...order, paymentMethod: 'pending_60' })
+  await payOnce(tenantScope(services, tenant), 'pay_done', { ...order, paymentMethod: 'good' })
+  await payOnce(tenantScope(services, tenant), 'pay_pending', { ...order, paymentMethod: 'pending_60' })
   const charge = { reference: 'pay_done-1', outcome: { status: 'succeeded' as const, pspReference: 'ch' } }
   await bank.deliver('a', { id: 'evt', type: 'charge.succeeded', charge })
   await createApiKey(services, tenant, 'key', { role: 'admin' })
@@ -57,7 +75,7 @@ const openBusiness = async ({ services, newTenant, bank }: Laboratory, id: strin
   await createRole(services, id, admin, 'desk', { name: 'Desk', permissions: ['catalog:read'] })
   const provider = { issuer: 'https://login.example.com', clientId: 'c', clientSecret: 's', scopes: ['openid'], groupsClaim: 'groups', groups: [] }
   await setIdentityProvider(services, id, admin, () => {}, provider)
-  await createPspAccount(services, id, { id: 'acc', provider: 'stripe', credentials: { secretKey: 'sk' }, capabilities: {} })
+  await createPspAccount(tenantScope(services, tenant), { id: 'acc', provider: 'stripe', credentials: { secretKey: 'sk' }, capabilities: {} })
   return tenant
 }
 
@@ -100,11 +118,11 @@ test('the end of a tenant comes wherever the process dies, takes everything of i
     const { services, storage, feed } = laboratory
     await openBusiness(laboratory, 'other')
     const tenant = await openBusiness(laboratory, 't')
-    const marked = await endTenant(services, tenant.tenantId, () => {}, true)
+    const marked = await endTenant(tenantScope(services, tenant), () => {}, true)
     // The payment that is pending is not waited for any longer.
     laboratory.pass(31 * DAY_MS)
     laboratory.dieAt(step)
-    const [outcome] = await Promise.allSettled([finishEnding(services, marked)])
+    const [outcome] = await Promise.allSettled([finishEnding(tenantScope(services, marked))])
     ended = outcome.status === 'fulfilled'
     deaths += ended ? 0 : 1
     await laboratory.recover()
@@ -125,9 +143,10 @@ test('while it lives it is not ended without being told so, and an ended one is 
   t.teardown(laboratory.close)
   const { services, storage } = laboratory
   await openBusiness(laboratory, 't')
-  const refused = await t.throwsAsync(endTenant(services, 't', () => {}, false))
+  const scopeOf = async (id: string) => tenantScope(services, await laboratory.tenant(id))
+  const refused = await t.throwsAsync(endTenant(await scopeOf('t'), () => {}, false))
   t.regex(refused?.message ?? '', /of-ann has not ended: .*\?cancel=now/)
-  await endTenant(services, 't', () => {}, true)
+  await endTenant(await scopeOf('t'), () => {}, true)
   const caller = { kind: 'api_key' as const, id: 'k', role: 'admin', permissions: new Set<never>(), tenantId: 't' }
   t.true(isAppError(await t.throwsAsync(tenantOfCall(services, caller, undefined)), 'not_allowed_in_state'))
   await laboratory.recover()
@@ -138,7 +157,7 @@ test('while it lives it is not ended without being told so, and an ended one is 
   await laboratory.recover()
   await isGone(t, laboratory, 'after a month')
   t.true(isAppError(await t.throwsAsync(tenantOfCall(services, caller, undefined)), 'not_found'))
-  t.true(isAppError(await t.throwsAsync(endTenant(services, 't', () => {}, true)), 'not_found'))
+  t.true(isAppError(await t.throwsAsync(endTenant(await scopeOf('t'), () => {}, true)), 'not_found'))
   await t.throwsAsync(laboratory.newTenant('t', undefined, storefront), { message: /cannot be used again/ })
   t.is(await storage.apiKeys.findUnique('secretHash', 'x'), undefined)
 })

@@ -1,9 +1,11 @@
+import type { Tenant } from '../../control-plane/schemas/tenant.ts'
 /**
  * A customer's set is made of fewer subscriptions than it ever had (`sourcesOf`), and is the set that all of them make:
  * random customers who buy, end, pause, use and inherit, while the process dies wherever it likes.
  *
  *   ENDED_SEQUENCES=500 ENDED_SEED=1 npx ava test/simulation/ended-subscriptions.test.ts
  */
+
 import test from 'ava'
 import { deriveGrants } from '../../common/entitlements/derive.ts'
 import { isAppError } from '../../common/errors.ts'
@@ -12,10 +14,11 @@ import { usageOf } from '../../control-plane/entitlements/allowances.ts'
 import { reportUsage } from '../../control-plane/entitlements/report-usage.ts'
 import { accessOfSubscription } from '../../control-plane/entitlements/subscription-access.ts'
 import { keys } from '../../control-plane/keys.ts'
-import type { Services } from '../../control-plane/services.ts'
+import type { Services } from '../../control-plane/ports.ts'
 import { all } from '../../control-plane/storage/every.ts'
 import { cancelSubscription, changeSubscription, pauseSubscription, resumeSubscription } from '../../control-plane/subscriptions/change-subscription.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
+import { tenantScope } from '../../control-plane/tenant-scope.ts'
 import { moveTestClock } from '../../control-plane/work/move-test-clock.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { Killed, type Laboratory, openLaboratory, storefront } from './laboratory.ts'
@@ -34,9 +37,9 @@ const bundles = {
   other: [{ key: 'beta', kind: 'flag' as const, enabled: true }],
 }
 
-const createBundles = async (services: Services, tenant: Parameters<typeof createBundle>[1]) => {
+const createBundles = async (services: Services, tenant: Tenant) => {
   for (const [id, entitlements] of Object.entries(bundles))
-    await createBundle(services, tenant, 'shop', id, {
+    await createBundle(tenantScope(services, tenant), 'shop', id, {
       name: id,
       pricing: { amountMinor: 3_000, currency: 'USD', interval: 'month', intervalCount: 1 },
       entitlements,
@@ -80,7 +83,7 @@ const play = async (laboratory: Laboratory, seed: number): Promise<{ ended: numb
     made += 1
     const id = `s${made}`
     const input = { customerId: 'c', bundleId: pick(Object.keys(bundles)), storefrontId: 'shop', paymentMethod: pick(['good', 'good', 'good', 'funds', 'sca']) }
-    await insist(`${id} of ${input.bundleId}`, async () => createSubscription(services, await tenant(), id, input))
+    await insist(`${id} of ${input.bundleId}`, async () => createSubscription(tenantScope(services, await tenant()), id, input))
     if (await storage.subscriptions.find(keys.subscription(tenantId, id))) ids.push(id)
   }
   const acts: (() => Promise<void>)[] = [
@@ -89,33 +92,33 @@ const play = async (laboratory: Laboratory, seed: number): Promise<{ ended: numb
     () => {
       const one = order()
       const credit = pick(['none', 'prorate'] as const)
-      return insist(`end ${one.subscriptionId}, ${credit}`, async () => cancelSubscription(services, await tenant(), one, 'now', credit))
+      return insist(`end ${one.subscriptionId}, ${credit}`, async () => cancelSubscription(tenantScope(services, await tenant()), one, 'now', credit))
     },
     () => {
       const one = order()
-      return insist(`end ${one.subscriptionId}`, async () => cancelSubscription(services, await tenant(), one, 'now', 'prorate'))
+      return insist(`end ${one.subscriptionId}`, async () => cancelSubscription(tenantScope(services, await tenant()), one, 'now', 'prorate'))
     },
     () => {
       const one = order()
-      return insist(`pause ${one.subscriptionId}`, async () => pauseSubscription(services, await tenant(), one, { what: 'service' }))
+      return insist(`pause ${one.subscriptionId}`, async () => pauseSubscription(tenantScope(services, await tenant()), one, { what: 'service' }))
     },
     () => {
       const one = order()
-      return insist(`resume ${one.subscriptionId}`, async () => resumeSubscription(services, await tenant(), one))
+      return insist(`resume ${one.subscriptionId}`, async () => resumeSubscription(tenantScope(services, await tenant()), one))
     },
     () => {
       const one = order()
       const bundleId = pick(Object.keys(bundles))
-      return insist(`${one.subscriptionId} to ${bundleId}`, async () => changeSubscription(services, await tenant(), one, { bundleId, at: 'now' }))
+      return insist(`${one.subscriptionId} to ${bundleId}`, async () => changeSubscription(tenantScope(services, await tenant()), one, { bundleId, at: 'now' }))
     },
     () => {
       made += 1
       const report = { id: `r${made}`, entitlement: pick(['calls', 'calls', 'seats']), change: { add: pick([1, 7, 30]) } }
-      return insist(`use ${report.change.add} ${report.entitlement}`, async () => reportUsage(services, await tenant(), customer, report))
+      return insist(`use ${report.change.add} ${report.entitlement}`, async () => reportUsage(tenantScope(services, await tenant()), customer, report))
     },
     async () => {
       const target = new Date(((await tenant()).testNow as Date).getTime() + pick([DAY_MS / 4, DAY_MS, 12 * DAY_MS, 40 * DAY_MS]))
-      return insist(`until ${target.toISOString()}`, async () => moveTestClock(services, await tenant(), target))
+      return insist(`until ${target.toISOString()}`, async () => moveTestClock(tenantScope(services, await tenant()), target))
     },
   ]
 
@@ -165,14 +168,14 @@ test('one that ends before anybody has published it is not forgotten, wherever t
     await createBundles(services, tenant)
     const customer = { tenantId: 't', storefrontId: 'shop', customerId: 'c' }
     const buy = (id: string, bundleId: string) =>
-      createSubscription(services, tenant, id, { customerId: 'c', bundleId, storefrontId: 'shop', paymentMethod: 'good' })
+      createSubscription(tenantScope(services, tenant), id, { customerId: 'c', bundleId, storefrontId: 'shop', paymentMethod: 'good' })
     await buy('first', 'other')
     laboratory.dieAt(step)
     const [outcome] = await Promise.allSettled([buy('second', 'large')])
     laboratory.dieAt(undefined)
     isDone = outcome.status === 'fulfilled'
     if (await storage.subscriptions.find(keys.subscription('t', 'second')))
-      await cancelSubscription(services, tenant, { id: 'end', subscriptionId: 'second', check: () => {} }, 'now')
+      await cancelSubscription(tenantScope(services, tenant), { id: 'end', subscriptionId: 'second', check: () => {} }, 'now')
     await laboratory.recover()
     const subscriptions = await all(storage.subscriptions, customer)
     const grants = deriveGrants(subscriptions.map(accessOfSubscription))
@@ -189,7 +192,8 @@ test('subscriptions that have ended cost a living one nothing', async (t) => {
   const tenant = await laboratory.newTenant('t', START, storefront)
   await createBundles(services, tenant)
   const customer = { tenantId: 't', storefrontId: 'shop', customerId: 'c' }
-  const buy = (id: string) => createSubscription(services, tenant, id, { customerId: 'c', bundleId: 'large', storefrontId: 'shop', paymentMethod: 'good' })
+  const buy = (id: string) =>
+    createSubscription(tenantScope(services, tenant), id, { customerId: 'c', bundleId: 'large', storefrontId: 'shop', paymentMethod: 'good' })
   let read = 0
   const subscriptions = {
     ...services.storage.subscriptions,
@@ -207,16 +211,16 @@ test('subscriptions that have ended cost a living one nothing', async (t) => {
   /** How many subscriptions are read while one of them is used, and paused and resumed, so that its set is published. */
   const cost = async (id: string): Promise<number> => {
     read = 0
-    await reportUsage(counting, tenant, customer, { id: `use-${id}`, entitlement: 'calls', change: { add: 1 } })
-    await pauseSubscription(counting, tenant, { id: `pause-${id}`, subscriptionId: id, check: () => {} }, { what: 'service' })
-    await resumeSubscription(counting, tenant, { id: `resume-${id}`, subscriptionId: id, check: () => {} })
+    await reportUsage(tenantScope(counting, tenant), customer, { id: `use-${id}`, entitlement: 'calls', change: { add: 1 } })
+    await pauseSubscription(tenantScope(counting, tenant), { id: `pause-${id}`, subscriptionId: id, check: () => {} }, { what: 'service' })
+    await resumeSubscription(tenantScope(counting, tenant), { id: `resume-${id}`, subscriptionId: id, check: () => {} })
     return read
   }
   await buy('first')
   const alone = await cost('first')
   for (let n = 0; n < 30; n += 1) {
     await buy(`s${n}`)
-    await cancelSubscription(services, tenant, { id: `end-${n}`, subscriptionId: `s${n}`, check: () => {} }, 'now')
+    await cancelSubscription(tenantScope(services, tenant), { id: `end-${n}`, subscriptionId: `s${n}`, check: () => {} }, 'now')
   }
   t.true(alone > 0)
   // The one that ended last is kept in mind.

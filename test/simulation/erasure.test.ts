@@ -15,6 +15,7 @@ import type { Customer, PaymentMethod } from '../../control-plane/schemas/custom
 import type { Tenant } from '../../control-plane/schemas/tenant.ts'
 import { cancelSubscription } from '../../control-plane/subscriptions/change-subscription.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
+import { tenantScope } from '../../control-plane/tenant-scope.ts'
 import { type Laboratory, openLaboratory, storefront } from './laboratory.ts'
 
 const JOHN = 'john@example.com'
@@ -29,7 +30,7 @@ const card = { id: 'card', type: 'card', tokens: [{ account: 'a', token: 'good' 
 const openBusiness = async (laboratory: Laboratory): Promise<Tenant> => {
   const { services } = laboratory
   const tenant = await laboratory.newTenant('t', undefined, storefront)
-  await createBundle(services, tenant, 'shop', 'daily', {
+  await createBundle(tenantScope(services, tenant), 'shop', 'daily', {
     name: 'daily',
     pricing: { amountMinor: 100, currency: 'USD', interval: 'day', intervalCount: 1 },
     entitlements: [{ key: 'seats', kind: 'capacity', limit: 5 }],
@@ -38,16 +39,20 @@ const openBusiness = async (laboratory: Laboratory): Promise<Tenant> => {
   })
   const metadata = { note: 'call on Monday' }
   for (const id of [JOHN, 'mary'])
-    await createCustomer(services, tenant, 'shop', id, { email: `mail-${id}`, name: `named ${id}`, paymentMethods: [card], metadata })
+    await createCustomer(tenantScope(services, tenant), 'shop', id, { email: `mail-${id}`, name: `named ${id}`, paymentMethods: [card], metadata })
   const order = { bundleId: 'daily', storefrontId: 'shop', paymentMethod: 'card', metadata }
-  await createSubscription(services, tenant, 'ended', { ...order, customerId: JOHN })
-  await cancelSubscription(services, tenant, { id: 'cmd', subscriptionId: 'ended', check: () => {} }, 'now')
-  await createSubscription(services, tenant, 'running', { ...order, customerId: JOHN })
-  await createSubscription(services, tenant, 'other', { ...order, customerId: 'mary' })
-  await reportUsage(services, tenant, { tenantId: 't', storefrontId: 'shop', customerId: JOHN }, { id: 'use', entitlement: 'seats', change: { add: 2 } })
+  await createSubscription(tenantScope(services, tenant), 'ended', { ...order, customerId: JOHN })
+  await cancelSubscription(tenantScope(services, tenant), { id: 'cmd', subscriptionId: 'ended', check: () => {} }, 'now')
+  await createSubscription(tenantScope(services, tenant), 'running', { ...order, customerId: JOHN })
+  await createSubscription(tenantScope(services, tenant), 'other', { ...order, customerId: 'mary' })
+  await reportUsage(
+    tenantScope(services, tenant),
+    { tenantId: 't', storefrontId: 'shop', customerId: JOHN },
+    { id: 'use', entitlement: 'seats', change: { add: 2 } },
+  )
   const payment = { storefrontId: 'shop', customerId: JOHN, amountMinor: 700, currency: 'USD', description: 'a present from John' }
-  await payOnce(services, tenant, 'pay_done', { ...payment, paymentMethod: 'card' })
-  await payOnce(services, tenant, 'pay_pending', { ...payment, paymentMethod: 'pending_60' })
+  await payOnce(tenantScope(services, tenant), 'pay_done', { ...payment, paymentMethod: 'card' })
+  await payOnce(tenantScope(services, tenant), 'pay_pending', { ...payment, paymentMethod: 'pending_60' })
   await laboratory.bank.deliver('a', {
     id: 'evt_done',
     type: 'charge.succeeded',
@@ -97,7 +102,7 @@ test('an erasure comes to its end wherever the process dies, and leaves nothing 
     const tenant = await openBusiness(laboratory)
     const before = await everything(laboratory)
     laboratory.dieAt(step)
-    const [outcome] = await Promise.allSettled([eraseCustomer(services, tenant, name, () => {}, true)])
+    const [outcome] = await Promise.allSettled([eraseCustomer(tenantScope(services, tenant), name, () => {}, true)])
     laboratory.dieAt(undefined)
     const customer = await storage.customers.find(key)
     if (customer && !customer.erasing) {
@@ -124,11 +129,11 @@ const isClosed = async (t: ExecutionContext, { services, storage }: Laboratory, 
   const order = { customerId: JOHN, bundleId: 'daily', storefrontId: 'shop', paymentMethod: 'good' }
   const payment = { storefrontId: 'shop', customerId: JOHN, amountMinor: 1, currency: 'USD', paymentMethod: 'good' }
   const doors: (() => Promise<unknown>)[] = [
-    () => changeCustomer(services, tenant, 'shop', JOHN, () => {}, { name: 'John again' }),
-    () => addMethod(services, tenant, name, () => {}, card),
-    () => addPaymentMethod(services, customer, card),
-    () => createSubscription(services, tenant, 'new', order),
-    () => payOnce(services, tenant, 'pay_new', payment),
+    () => changeCustomer(tenantScope(services, tenant), 'shop', JOHN, () => {}, { name: 'John again' }),
+    () => addMethod(tenantScope(services, tenant), name, () => {}, card),
+    () => addPaymentMethod(tenantScope(services, tenant), customer, card),
+    () => createSubscription(tenantScope(services, tenant), 'new', order),
+    () => payOnce(tenantScope(services, tenant), 'pay_new', payment),
   ]
   for (const [n, door] of doors.entries()) {
     const error = await t.throwsAsync(door())
@@ -144,7 +149,7 @@ test('money that arrives after the erasure goes back, and what the provider says
   t.teardown(laboratory.close)
   const { services, storage, bank } = laboratory
   const tenant = await openBusiness(laboratory)
-  t.true((await eraseCustomer(services, tenant, name, () => {}, true)).finished)
+  t.true((await eraseCustomer(tenantScope(services, tenant), name, () => {}, true)).finished)
   t.like(await storage.payments.get(keys.payment('t', 'pay_pending')), { status: 'processing', abandoned: true })
   laboratory.pass(3_600_000)
   await bank.deliver('a', {
@@ -168,10 +173,15 @@ test('the same id made anew is another customer, whose revisions go on growing; 
   const john = { tenantId: 't', storefrontId: 'shop', customerId: JOHN }
   const before = (await feed.getSet(john))?.revision ?? 0
   t.true(before > 2)
-  await eraseCustomer(services, tenant, name, () => {}, true)
+  await eraseCustomer(tenantScope(services, tenant), name, () => {}, true)
   const tombstone = keys.tombstone('t', 'shop', JOHN)
   t.false(/john/i.test(tombstone))
-  const made = await createSubscription(services, tenant, 'anew', { customerId: JOHN, bundleId: 'daily', storefrontId: 'shop', paymentMethod: 'good' })
+  const made = await createSubscription(tenantScope(services, tenant), 'anew', {
+    customerId: JOHN,
+    bundleId: 'daily',
+    storefrontId: 'shop',
+    paymentMethod: 'good',
+  })
   t.true(made.entitlementRevision > before + 1, `${made.entitlementRevision} follows ${before}`)
   const set = await feed.getSet(john)
   t.is(set?.revision, made.entitlementRevision)
@@ -181,7 +191,7 @@ test('the same id made anew is another customer, whose revisions go on growing; 
   await laboratory.recover()
   t.deepEqual((await storage.tombstones.get(tombstone)).inFeed, undefined)
   t.is((await feed.getSet(john))?.revision, made.entitlementRevision, 'the new one stays')
-  const again = await eraseCustomer(services, tenant, name, () => {}, true)
+  const again = await eraseCustomer(tenantScope(services, tenant), name, () => {}, true)
   t.true(again.finished)
   t.true((await storage.tombstones.get(tombstone)).lastRevision > made.entitlementRevision)
 })
@@ -192,7 +202,7 @@ for (const when of ['before', 'after'] as const) {
     t.teardown(laboratory.close)
     const { services, storage, bank } = laboratory
     const tenant = await openBusiness(laboratory)
-    const erase = () => eraseCustomer(services, tenant, name, () => {}, true)
+    const erase = () => eraseCustomer(tenantScope(services, tenant), name, () => {}, true)
     const insert: typeof storage.payments.insert = async (payment) => {
       if (when === 'before') await erase()
       const made = await storage.payments.insert(payment)
@@ -201,7 +211,7 @@ for (const when of ['before', 'after'] as const) {
     }
     const interrupted = { ...services, storage: { ...services.storage, payments: { ...storage.payments, insert } } }
     const order = { storefrontId: 'shop', customerId: JOHN, amountMinor: 900, currency: 'USD', description: 'for John', paymentMethod: 'card' }
-    const payment = await payOnce(interrupted, tenant, 'pay_race', order)
+    const payment = await payOnce(tenantScope(interrupted, tenant), 'pay_race', order)
     t.true(['failed', 'canceled'].includes(payment.status), payment.status)
     t.regex(payment.customerId, /^erased_/)
     await laboratory.recover()
@@ -215,17 +225,17 @@ test('what would be lost is a reason to refuse, and the refusal says what it is 
   t.teardown(laboratory.close)
   const { services, storage } = laboratory
   const tenant = await openBusiness(laboratory)
-  const refusal = async () => (await t.throwsAsync(eraseCustomer(services, tenant, name, () => {}, false)))?.message ?? ''
+  const refusal = async () => (await t.throwsAsync(eraseCustomer(tenantScope(services, tenant), name, () => {}, false)))?.message ?? ''
   t.regex(await refusal(), /subscriptions that have not ended: running; and payments or refunds in progress: pay_pending\. .*\?cancel=now/)
-  await cancelSubscription(services, tenant, { id: 'now', subscriptionId: 'running', check: () => {} }, 'now')
+  await cancelSubscription(tenantScope(services, tenant), { id: 'now', subscriptionId: 'running', check: () => {} }, 'now')
   t.regex(await refusal(), /^the customer has payments or refunds in progress: pay_pending/)
   await laboratory.bank.deliver('a', { id: 'evt', type: 'x', charge: { reference: 'pay_pending-1', outcome: { status: 'succeeded', pspReference: 'ch' } } })
   const claim = { subscriptionId: 'soon', bundleId: 'daily', trial: false, at: services.clock.now() }
   const claimed = await storage.customers.replace({ ...(await storage.customers.get(key)), claims: [claim] })
   t.regex(await refusal(), /the customer's subscription soon is being created right now/)
   await storage.customers.replace(defined({ ...claimed, claims: undefined }))
-  t.like(await eraseCustomer(services, tenant, name, () => {}, false), { finished: true })
+  t.like(await eraseCustomer(tenantScope(services, tenant), name, () => {}, false), { finished: true })
   t.is((await storage.payments.get(keys.payment('t', 'pay_pending'))).refunds.length, 0, 'what had been paid by then stays paid')
-  const error = await t.throwsAsync(eraseCustomer(services, tenant, name, () => {}, true))
+  const error = await t.throwsAsync(eraseCustomer(tenantScope(services, tenant), name, () => {}, true))
   t.true(isAppError(error, 'not_found'))
 })

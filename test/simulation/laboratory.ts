@@ -6,18 +6,19 @@
 import type { Feed } from '../../common/feed/feed.ts'
 import { createInProcessFeed } from '../../common/feed/in-process.ts'
 import { createLog } from '../../common/log.ts'
-import { createSealing } from '../../control-plane/access/sealing.ts'
 import { createBundle } from '../../control-plane/catalog/bundles.ts'
 import { createTenant } from '../../control-plane/catalog/tenants.ts'
 import { processWebhook } from '../../control-plane/engine/process-webhook.ts'
 import { keys } from '../../control-plane/keys.ts'
 import { receiveWebhook } from '../../control-plane/payments/webhooks/receive-webhook.ts'
+import type { Services } from '../../control-plane/ports.ts'
 import type { Tenant } from '../../control-plane/schemas/tenant.ts'
-import type { Services } from '../../control-plane/services.ts'
 import { collectionNames } from '../../control-plane/storage/documents.ts'
+import { createSealing } from '../../control-plane/storage/sealing.ts'
 import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
 import type { Storage } from '../../control-plane/storage/storage.ts'
-import { doWork, repairable } from '../../control-plane/work/do-work.ts'
+import { tenantScope } from '../../control-plane/tenant-scope.ts'
+import { doWorkOfAny, repairable } from '../../control-plane/work/do-work.ts'
 import { type Bank, createBank } from './bank.ts'
 
 export class Killed extends Error {}
@@ -120,7 +121,7 @@ export const openLaboratory = (): Laboratory => {
       open: () => ({ psp: { ...bank.open(account) }, capture: 'automatic' as const, webhookProblem: undefined, timeoutMs: 1_000, circuit: undefined }),
     }
     const { events: stored } = await receiveWebhook({ ...services, psps }, owner.tenantId, account, { headers: {}, query: {}, rawBody: JSON.stringify(event) })
-    for (const one of stored) await processWebhook(services, owner, one)
+    for (const one of stored) await processWebhook(tenantScope(services, owner), one)
   }
 
   return {
@@ -148,7 +149,7 @@ export const openLaboratory = (): Laboratory => {
         for (const collection of repairable) {
           for (const document of await storage[collection].due({ by: 'repairAt', until: clock.now(), limit: 500 })) {
             found += 1
-            await doWork(services, collection, document as never)
+            await doWorkOfAny(services, collection, document as never)
           }
         }
         if (found === 0) return
@@ -172,7 +173,7 @@ export const openLaboratory = (): Laboratory => {
 
 /** A bundle that is charged each day, to be sold in `shop`. */
 export const createDailyBundle = (laboratory: Laboratory, tenant: Tenant) =>
-  createBundle(laboratory.services, tenant, 'shop', 'daily', {
+  createBundle(tenantScope(laboratory.services, tenant), 'shop', 'daily', {
     name: 'daily',
     pricing: { amountMinor: 100, currency: 'USD', interval: 'day', intervalCount: 1 },
     entitlements: [],

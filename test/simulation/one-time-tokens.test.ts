@@ -1,8 +1,10 @@
 /** Payments that are made with a token alone: it stays with the payment, for as long as anything may be sent with it. */
+
 import test from 'ava'
 import { resumePayment } from '../../control-plane/engine/advance-payment.ts'
 import { keys } from '../../control-plane/keys.ts'
 import { payOnce } from '../../control-plane/payments/one-time-payment.ts'
+import { tenantScope } from '../../control-plane/tenant-scope.ts'
 import { openLaboratory, storefront } from './laboratory.ts'
 
 const withFallback = { ...storefront, routing: { ...storefront.routing, fallback: ['b'] } }
@@ -18,7 +20,7 @@ test('the token is kept until its payment is final, and the customer has no meth
   const { services, storage, tenant, read, bank, pass, recover, close } = await open()
   t.teardown(close)
   for (const token of ['good', 'funds', 'hard', 'paidsilent', 'pending_60', 'sca', 'lost']) {
-    const { status } = await payOnce(services, tenant, `pay_${token}`, order(token))
+    const { status } = await payOnce(tenantScope(services, tenant), `pay_${token}`, order(token))
     const stored = await read(`pay_${token}`)
     t.is(stored.status, status)
     t.is(stored.ownMethod?.tokens[0]?.token, status === 'processing' ? token : undefined, `${token} is ${status}`)
@@ -33,7 +35,7 @@ test('the token is kept until its payment is final, and the customer has no meth
   // The provider never saw one of them: it is sent again, with the token that was kept.
   pass(3_600_000)
   for (const payment of await storage.payments.due({ by: 'dueAt', where: { clock: 'system' }, until: services.clock.now(), limit: 100 })) {
-    await resumePayment(services, tenant, payment.id)
+    await resumePayment(tenantScope(services, tenant), payment.id)
   }
   await recover()
   for (const token of ['lost', 'paidsilent', 'pending_60']) {
@@ -49,7 +51,7 @@ test('a process that dies anywhere leaves a payment that is made once, and no to
   for (let step = 1; step < 60 && !ended; step += 1) {
     const { services, storage, tenant, bank, dieAt, recover, close } = await open()
     dieAt(step)
-    const [outcome] = await Promise.allSettled([payOnce(services, tenant, 'pay_1', order('good'))])
+    const [outcome] = await Promise.allSettled([payOnce(tenantScope(services, tenant), 'pay_1', order('good'))])
     dieAt(undefined)
     await recover()
     ended = outcome.status === 'fulfilled'

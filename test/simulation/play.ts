@@ -2,6 +2,7 @@
  * Plays one random life of a subscription against the control plane and the model at once, and compares them after
  * every step. Everything random comes from the seed.
  */
+
 import { isDeepStrictEqual } from 'node:util'
 import { decide } from '../../common/entitlements/decide.ts'
 import { deriveGrants } from '../../common/entitlements/derive.ts'
@@ -26,6 +27,7 @@ import {
   resumeSubscription,
 } from '../../control-plane/subscriptions/change-subscription.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
+import { tenantScope } from '../../control-plane/tenant-scope.ts'
 import { moveTestClock } from '../../control-plane/work/move-test-clock.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { Killed, type Laboratory } from './laboratory.ts'
@@ -138,7 +140,7 @@ export const play = async (laboratory: Laboratory, seed: number, length: number)
   const tenantId = `t${seed}`
   await laboratory.newTenant(tenantId, dateOf(START), storefront)
   const tenant = () => laboratory.tenant(tenantId)
-  for (const plan of plans) await createBundle({ ...services, storage }, await tenant(), 'shop', plan.id, bundleOf(plan))
+  for (const plan of plans) await createBundle(tenantScope({ ...services, storage }, await tenant()), 'shop', plan.id, bundleOf(plan))
   const id = `sub${seed}`
   const customer = { tenantId, storefrontId: 'shop', customerId: 'c' }
   let kills = 0
@@ -155,7 +157,7 @@ export const play = async (laboratory: Laboratory, seed: number, length: number)
       const neighbour =
         certain && !isMove && chance(0.15)
           ? tenant()
-              .then((now) => advanceSubscription(services, now, id))
+              .then((now) => advanceSubscription(tenantScope(services, now), id))
               .catch(() => undefined)
           : undefined
       const [result] = await Promise.allSettled([work(), neighbour])
@@ -239,14 +241,14 @@ export const play = async (laboratory: Laboratory, seed: number, length: number)
     const quantity = pick([1, 1, 2, 5])
     const at = chance(0.6) ? ('now' as const) : ('period_end' as const)
     const asked = { bundleId: plan.id, quantity, at }
-    const preview = await previewChange({ ...services, storage }, await tenant(), id, asked).catch(() => undefined)
+    const preview = await previewChange(tenantScope({ ...services, storage }, await tenant()), id, asked).catch(() => undefined)
     const before = (await payments()).length
     const { id: _, ...one } = command()
     const order = { id: `cmd${commands}`, ...one }
     await both(
       `change to ${plan.id} × ${quantity} ${at}`,
       () => model.changeTo(plan, quantity, at),
-      async () => changeSubscription(services, await tenant(), order, asked),
+      async () => changeSubscription(tenantScope(services, await tenant()), order, asked),
     )
     const made = (await payments())[before]
     if (preview?.bill && (made?.amountMinor !== preview.bill.amountMinor || made.creditMinor !== preview.bill.creditMinor)) {
@@ -266,8 +268,8 @@ export const play = async (laboratory: Laboratory, seed: number, length: number)
       `refund ${amount}`,
       () => model.refund(amount),
       async () => {
-        const refunded = await refundPayment(services, await tenant(), payment.id, refundId, amount)
-        if (refunded.effectsDue) await resumePayment(services, await tenant(), payment.id)
+        const refunded = await refundPayment(tenantScope(services, await tenant()), payment.id, refundId, amount)
+        if (refunded.effectsDue) await resumePayment(tenantScope(services, await tenant()), payment.id)
       },
     )
   }
@@ -277,7 +279,7 @@ export const play = async (laboratory: Laboratory, seed: number, length: number)
     story.push(`wait ${minutes / 60} h`)
     const target = model.now + minutes
     model.advanceTo(target)
-    await insist(async () => moveTestClock(services, await tenant(), dateOf(target)), true)
+    await insist(async () => moveTestClock(tenantScope(services, await tenant()), dateOf(target)), true)
   }
 
   const actions: [weight: number, act: () => Promise<void>][] = [
@@ -290,7 +292,7 @@ export const play = async (laboratory: Laboratory, seed: number, length: number)
         await both(
           `card ${card}`,
           () => model.setCard(card),
-          async () => editSubscription(services, await tenant(), order, { paymentMethod: card }),
+          async () => editSubscription(tenantScope(services, await tenant()), order, { paymentMethod: card }),
         )
       },
     ],
@@ -303,7 +305,7 @@ export const play = async (laboratory: Laboratory, seed: number, length: number)
         await both(
           'pause',
           () => model.pause(undefined),
-          async () => pauseSubscription(services, await tenant(), order, { what: 'service' }),
+          async () => pauseSubscription(tenantScope(services, await tenant()), order, { what: 'service' }),
         )
       },
     ],
@@ -316,7 +318,7 @@ export const play = async (laboratory: Laboratory, seed: number, length: number)
         await both(
           `pause for ${days} d`,
           () => model.pause(days),
-          async () => pauseSubscription(services, await tenant(), order, { what: 'service', resumeAt }),
+          async () => pauseSubscription(tenantScope(services, await tenant()), order, { what: 'service', resumeAt }),
         )
       },
     ],
@@ -327,7 +329,7 @@ export const play = async (laboratory: Laboratory, seed: number, length: number)
         await both(
           'pause collection',
           () => model.pauseCollection(),
-          async () => pauseSubscription(services, await tenant(), order, { what: 'collection' }),
+          async () => pauseSubscription(tenantScope(services, await tenant()), order, { what: 'collection' }),
         )
       },
     ],
@@ -338,7 +340,7 @@ export const play = async (laboratory: Laboratory, seed: number, length: number)
         await both(
           'resume',
           () => model.resume(),
-          async () => resumeSubscription(services, await tenant(), order),
+          async () => resumeSubscription(tenantScope(services, await tenant()), order),
         )
       },
     ],
@@ -350,7 +352,7 @@ export const play = async (laboratory: Laboratory, seed: number, length: number)
         await both(
           `cancel ${at}`,
           () => model.cancel(at),
-          async () => cancelSubscription(services, await tenant(), order, at),
+          async () => cancelSubscription(tenantScope(services, await tenant()), order, at),
         )
       },
     ],
@@ -361,7 +363,7 @@ export const play = async (laboratory: Laboratory, seed: number, length: number)
         await both(
           'reactivate',
           () => model.reactivate(),
-          async () => reactivateSubscription(services, await tenant(), order),
+          async () => reactivateSubscription(tenantScope(services, await tenant()), order),
         )
       },
     ],
@@ -387,7 +389,7 @@ export const play = async (laboratory: Laboratory, seed: number, length: number)
       startDate: dateOf(start).toISOString(),
       paymentMethod: card,
     }
-    await insist(async () => createSubscription(services, await tenant(), id, input))
+    await insist(async () => createSubscription(tenantScope(services, await tenant()), id, input))
     await compare()
     for (let step = 0; step < length; step += 1) {
       let at = random() * total

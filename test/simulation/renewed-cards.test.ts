@@ -1,4 +1,5 @@
 /** A card is renewed, and the process dies between any two of the writes and calls that follow. */
+
 import test from 'ava'
 import { createBundle } from '../../control-plane/catalog/bundles.ts'
 import { createCustomer } from '../../control-plane/customers/customers.ts'
@@ -6,6 +7,7 @@ import { changeMethod } from '../../control-plane/customers/payment-methods.ts'
 import { keys } from '../../control-plane/keys.ts'
 import type { PaymentMethod } from '../../control-plane/schemas/customer.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
+import { tenantScope } from '../../control-plane/tenant-scope.ts'
 import { openLaboratory, storefront } from './laboratory.ts'
 
 const tokens = (token: string) => [{ account: 'a', token }] as PaymentMethod['tokens']
@@ -18,7 +20,7 @@ test('what could not be paid is paid once, wherever the process dies after the r
     const laboratory = openLaboratory()
     const { services, storage } = laboratory
     const tenant = await laboratory.newTenant('t', undefined, storefront)
-    await createBundle(services, tenant, 'shop', 'daily', {
+    await createBundle(tenantScope(services, tenant), 'shop', 'daily', {
       name: 'daily',
       pricing: { amountMinor: 100, currency: 'USD', interval: 'day', intervalCount: 1 },
       entitlements: [],
@@ -26,12 +28,14 @@ test('what could not be paid is paid once, wherever the process dies after the r
       refundEndsAccess: false,
     })
     const method = { id: 'visa', type: 'card', tokens: tokens('funds') } as PaymentMethod
-    await createCustomer(services, tenant, 'shop', 'c', { paymentMethods: [method] })
+    await createCustomer(tenantScope(services, tenant), 'shop', 'c', { paymentMethods: [method] })
     for (const id of ['s1', 's2'])
-      await createSubscription(services, tenant, id, { customerId: 'c', bundleId: 'daily', storefrontId: 'shop', paymentMethod: 'visa' })
+      await createSubscription(tenantScope(services, tenant), id, { customerId: 'c', bundleId: 'daily', storefrontId: 'shop', paymentMethod: 'visa' })
     laboratory.dieAt(step)
     const change = { tokens: tokens('good'), expiry: undefined, position: undefined }
-    const [outcome] = await Promise.allSettled([changeMethod(services, tenant, { storefront: 'shop', customer: 'c', method: 'visa' }, () => {}, change)])
+    const [outcome] = await Promise.allSettled([
+      changeMethod(tenantScope(services, tenant), { storefront: 'shop', customer: 'c', method: 'visa' }, () => {}, change),
+    ])
     laboratory.dieAt(undefined)
     // A caller who got no answer may find the change made, or not; nothing in between.
     const { paymentMethods } = await storage.customers.get(keys.customer('t', 'shop', 'c'))

@@ -1,4 +1,5 @@
 /** What the worker has listed may be minutes old when its turn comes: another process has changed it, or holds its lease. */
+
 import test from 'ava'
 import { AppError } from '../../common/errors.ts'
 import { resumePayment } from '../../control-plane/engine/advance-payment.ts'
@@ -7,11 +8,12 @@ import { abandon } from '../../control-plane/payments/machine/attempts.ts'
 import { payOnce } from '../../control-plane/payments/one-time-payment.ts'
 import type { Psp } from '../../control-plane/payments/psp/psp.ts'
 import { refundPayment } from '../../control-plane/payments/refund-payment.ts'
+import type { Services } from '../../control-plane/ports.ts'
 import type { Payment } from '../../control-plane/schemas/payment.ts'
-import type { Services } from '../../control-plane/services.ts'
 import { update } from '../../control-plane/storage/update.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
-import { doWork } from '../../control-plane/work/do-work.ts'
+import { tenantScope } from '../../control-plane/tenant-scope.ts'
+import { doWorkOfAny } from '../../control-plane/work/do-work.ts'
 import { createDailyBundle, type Laboratory, openLaboratory, storefront } from './laboratory.ts'
 
 const order = { storefrontId: 'shop', customerId: 'c', amountMinor: 700, currency: 'USD', paymentMethod: 'good' }
@@ -52,11 +54,11 @@ test('money of a payment that was given up after it was listed is released, not 
       return { status: 'declined', declineClass: 'technical', pspCode: 'released', pspReference: 'ch_1' }
     },
   })
-  await payOnce(services, tenant, 'pay_1', order)
+  await payOnce(tenantScope(services, tenant), 'pay_1', order)
   laboratory.pass(HOUR_MS)
   const [listed] = await dueIn(laboratory)
   await update(laboratory.storage.payments, listed._id, (latest) => abandon(latest, services.clock.now(), services.clock.now()))
-  await doWork(services, 'payments', listed)
+  await doWorkOfAny(services, 'payments', listed)
   t.deepEqual(calls, ['release'])
 })
 
@@ -72,9 +74,9 @@ test('a payment that three workers have listed is asked about once', async (t) =
       return { status: 'pending', pspReference: 'ch_1' }
     },
   })
-  await payOnce(services, tenant, 'pay_1', order)
+  await payOnce(tenantScope(services, tenant), 'pay_1', order)
   laboratory.pass(HOUR_MS)
-  for (const [listed] of [await dueIn(laboratory), await dueIn(laboratory), await dueIn(laboratory)]) await doWork(services, 'payments', listed)
+  for (const [listed] of [await dueIn(laboratory), await dueIn(laboratory), await dueIn(laboratory)]) await doWorkOfAny(services, 'payments', listed)
   t.is(inquiries, 1)
 })
 
@@ -98,13 +100,13 @@ test('a lease that was renewed since is heeded: the same charge is not sent twic
     },
     inquire: async () => ({ status: 'not_found' }),
   })
-  await t.throwsAsync(payOnce(services, tenant, 'pay_1', order))
+  await t.throwsAsync(payOnce(tenantScope(services, tenant), 'pay_1', order))
   laboratory.pass(60_000)
   const list = () => laboratory.storage.payments.due({ by: 'repairAt', until: services.clock.now(), limit: 10 }) as Promise<[Payment]>
   const [[one], [other]] = [await list(), await list()]
-  const first = doWork(services, 'payments', one)
+  const first = doWorkOfAny(services, 'payments', one)
   await sent.promise
-  await doWork(services, 'payments', other)
+  await doWorkOfAny(services, 'payments', other)
   gate.resolve()
   await first
   t.is(most, 1)
@@ -116,9 +118,14 @@ test('after a lost race the answer is the payment as it is stored', async (t) =>
   const { services, storage } = laboratory
   const tenant = await laboratory.newTenant('t', undefined, storefront)
   await createDailyBundle(laboratory, tenant)
-  const { payment } = await createSubscription(services, tenant, 's', { customerId: 'c', storefrontId: 'shop', bundleId: 'daily', paymentMethod: 'good' })
+  const { payment } = await createSubscription(tenantScope(services, tenant), 's', {
+    customerId: 'c',
+    storefrontId: 'shop',
+    bundleId: 'daily',
+    paymentMethod: 'good',
+  })
   const id = payment?.id ?? ''
-  t.true((await refundPayment(services, tenant, id, 'ref', 10)).effectsDue)
+  t.true((await refundPayment(tenantScope(services, tenant), id, 'ref', 10)).effectsDue)
   let writes = 0
   const replace: typeof storage.subscriptions.replace = async (document) => {
     writes += 1
@@ -126,7 +133,7 @@ test('after a lost race the answer is the payment as it is stored', async (t) =>
     return storage.subscriptions.replace(document)
   }
   const raced: Services = { ...services, storage: { ...services.storage, subscriptions: { ...storage.subscriptions, replace } } }
-  const { revision } = await resumePayment(raced, tenant, id)
+  const { revision } = await resumePayment(tenantScope(raced, tenant), id)
   t.true(writes > 2)
   t.is(revision, (await storage.payments.get(keys.payment('t', id))).revision)
 })

@@ -2,11 +2,13 @@
  * How often one sale, one renewal and one webhook go to storage and to the feed. Each call is a round trip, so a call
  * that creeps in is seen here. The figures are ceilings: fewer is better, and then they are lowered.
  */
+
 import test, { type ExecutionContext } from 'ava'
 import type { Feed } from '../../common/feed/feed.ts'
 import { collectionNames } from '../../control-plane/storage/documents.ts'
 import type { Storage } from '../../control-plane/storage/storage.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
+import { tenantScope } from '../../control-plane/tenant-scope.ts'
 import { doWork } from '../../control-plane/work/do-work.ts'
 import { createDailyBundle, openLaboratory, storefront } from './laboratory.ts'
 
@@ -48,7 +50,7 @@ const open = async () => {
   const tenant = await laboratory.newTenant('t', undefined, storefront)
   await createDailyBundle(laboratory, tenant)
   const sell = (id: string, paymentMethod: string) =>
-    createSubscription(services, tenant, id, { customerId: `c-${id}`, bundleId: 'daily', storefrontId: 'shop', paymentMethod })
+    createSubscription(tenantScope(services, tenant), id, { customerId: `c-${id}`, bundleId: 'daily', storefrontId: 'shop', paymentMethod })
   return { laboratory, tenant, sell, during }
 }
 
@@ -67,7 +69,7 @@ test('a renewal that the worker finds due', async (t) => {
   const { laboratory, tenant, sell, during } = await open()
   const { subscription } = await sell('s', 'good')
   laboratory.pass(24 * HOUR_MS)
-  const renewal = await during(() => doWork(laboratory.services, 'subscriptions', subscription, tenant))
+  const renewal = await during(() => doWork(tenantScope(laboratory.services, tenant), 'subscriptions', subscription))
   t.is(laboratory.bank.kept('pay'), 200)
   atMost(t, renewal, { reads: 6, writes: 6, puts: 1 })
   await laboratory.close()

@@ -5,6 +5,7 @@
  *
  *   TEN_YEARS_SUBSCRIPTIONS=1000 npx ava test/simulation/ten-years.test.ts
  */
+
 import test from 'ava'
 import { isAppError } from '../../common/errors.ts'
 import { createBundle } from '../../control-plane/catalog/bundles.ts'
@@ -23,6 +24,7 @@ import {
   resumeSubscription,
 } from '../../control-plane/subscriptions/change-subscription.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
+import { tenantScope } from '../../control-plane/tenant-scope.ts'
 import { moveTestClock } from '../../control-plane/work/move-test-clock.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { openLaboratory } from './laboratory.ts'
@@ -63,7 +65,7 @@ test(`${YEARS} years of ${SUBSCRIPTIONS} subscriptions reconcile to the cent`, a
   })
   const tenant = () => laboratory.tenant('decade')
   for (const { id, amountMinor, interval } of plans) {
-    await createBundle(services, await tenant(), 'shop', id, {
+    await createBundle(tenantScope(services, await tenant()), 'shop', id, {
       name: id,
       pricing: { amountMinor, currency: 'USD', interval, intervalCount: 1 },
       entitlements: [{ key: 'feature', kind: 'flag', enabled: true }],
@@ -85,7 +87,12 @@ test(`${YEARS} years of ${SUBSCRIPTIONS} subscriptions reconcile to the cent`, a
     made += 1
     const id = `sub${made}`
     const paymentMethod = random() < 0.97 ? 'flaky' : 'pending_2880'
-    await createSubscription(services, await tenant(), id, { customerId: `c${made}`, bundleId: pickPlan() ?? 'monthly', storefrontId: 'shop', paymentMethod })
+    await createSubscription(tenantScope(services, await tenant()), id, {
+      customerId: `c${made}`,
+      bundleId: pickPlan() ?? 'monthly',
+      storefrontId: 'shop',
+      paymentMethod,
+    })
     living.push(id)
   }
   /** What a state does not allow is refused, as it would be in life. */
@@ -101,18 +108,21 @@ test(`${YEARS} years of ${SUBSCRIPTIONS} subscriptions reconcile to the cent`, a
       const command = { id: `cmd${commands}`, subscriptionId, check: () => {} }
       const now = await tenant()
       const act = random()
-      if (act < 0.25) await attempt(changeSubscription(services, now, command, { bundleId: pickPlan(), at: random() < 0.5 ? 'now' : 'period_end' }))
+      if (act < 0.25)
+        await attempt(changeSubscription(tenantScope(services, now), command, { bundleId: pickPlan(), at: random() < 0.5 ? 'now' : 'period_end' }))
       else if (act < 0.4)
-        await attempt(pauseSubscription(services, now, command, { what: 'service', resumeAt: new Date((now.testNow as Date).getTime() + 20 * DAY_MS) }))
-      else if (act < 0.5) await attempt(resumeSubscription(services, now, command))
-      else if (act < 0.52) await attempt(cancelSubscription(services, now, command, 'period_end'))
-      else if (act < 0.55) await attempt(editSubscription(services, now, command, { paymentMethod: random() < 0.5 ? 'hard' : 'flaky_2' }))
+        await attempt(
+          pauseSubscription(tenantScope(services, now), command, { what: 'service', resumeAt: new Date((now.testNow as Date).getTime() + 20 * DAY_MS) }),
+        )
+      else if (act < 0.5) await attempt(resumeSubscription(tenantScope(services, now), command))
+      else if (act < 0.52) await attempt(cancelSubscription(tenantScope(services, now), command, 'period_end'))
+      else if (act < 0.55) await attempt(editSubscription(tenantScope(services, now), command, { paymentMethod: random() < 0.5 ? 'hard' : 'flaky_2' }))
       else if (act < 0.6) {
         const { data } = await storage.payments.page({ where: { tenantId: 'decade', subscriptionId }, limit: 1 })
         const [payment] = data
         if (!payment) continue
-        const refunded = await refundPayment(services, now, payment.id, `ref${commands}`, 1 + Math.floor(random() * 500)).catch(() => undefined)
-        if (refunded?.effectsDue) await resumePayment(services, now, payment.id)
+        const refunded = await refundPayment(tenantScope(services, now), payment.id, `ref${commands}`, 1 + Math.floor(random() * 500)).catch(() => undefined)
+        if (refunded?.effectsDue) await resumePayment(tenantScope(services, now), payment.id)
       }
     }
   }
@@ -129,7 +139,7 @@ test(`${YEARS} years of ${SUBSCRIPTIONS} subscriptions reconcile to the cent`, a
         await subscribe()
       }
     }
-    await moveTestClock(services, await tenant(), new Date(startMs + (day + 1) * DAY_MS))
+    await moveTestClock(tenantScope(services, await tenant()), new Date(startMs + (day + 1) * DAY_MS))
   }
 
   const everything = async <D>(page: (cursor: string | undefined) => Promise<{ data: D[]; nextCursor?: string }>): Promise<D[]> => {

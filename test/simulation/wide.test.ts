@@ -5,6 +5,7 @@
  *
  *   WIDE_SEQUENCES=1000 WIDE_SEED=1 npx ava test/simulation/wide.test.ts
  */
+
 import { isDeepStrictEqual } from 'node:util'
 import test from 'ava'
 import { intervals } from '../../common/calendar.ts'
@@ -31,6 +32,7 @@ import {
   resumeSubscription,
 } from '../../control-plane/subscriptions/change-subscription.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
+import { tenantScope } from '../../control-plane/tenant-scope.ts'
 import { moveTestClock } from '../../control-plane/work/move-test-clock.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { Killed, type Laboratory, openLaboratory } from './laboratory.ts'
@@ -105,7 +107,7 @@ const play = async (laboratory: Laboratory, seed: number): Promise<void> => {
   for (const id of bundles) {
     const content = bundle()
     story.push(`bundle ${id}: ${JSON.stringify(content.pricing)}, ${content.trialDays} trial days`)
-    await createBundle(services, await tenant(), 'shop', id, content)
+    await createBundle(tenantScope(services, await tenant()), 'shop', id, content)
   }
   const customers = ['c1', 'c2']
   const ids: string[] = []
@@ -138,7 +140,7 @@ const play = async (laboratory: Laboratory, seed: number): Promise<void> => {
       30,
       async () => {
         const target = new Date(((await tenant()).testNow as Date).getTime() + pick([HOUR_MS, 5 * HOUR_MS, DAY_MS, 3 * DAY_MS, 20 * DAY_MS, 45 * DAY_MS]))
-        await insist(`until ${target.toISOString()}`, async () => moveTestClock(services, await tenant(), target))
+        await insist(`until ${target.toISOString()}`, async () => moveTestClock(tenantScope(services, await tenant()), target))
       },
     ],
     [
@@ -157,7 +159,7 @@ const play = async (laboratory: Laboratory, seed: number): Promise<void> => {
           startDate: chance(0.4) ? new Date(now.getTime() + pick([-70, -9, -1, 2, 40]) * DAY_MS).toISOString() : undefined,
           paymentMethod: pick(cards),
         }
-        await insist(`subscribe ${id}: ${JSON.stringify(input)}`, async () => createSubscription(services, await tenant(), id, input))
+        await insist(`subscribe ${id}: ${JSON.stringify(input)}`, async () => createSubscription(tenantScope(services, await tenant()), id, input))
         if (await storage.subscriptions.find(`${tenantId}/${id}`)) ids.push(id)
       },
     ],
@@ -165,7 +167,7 @@ const play = async (laboratory: Laboratory, seed: number): Promise<void> => {
       10,
       async () => {
         const [one, paymentMethod] = [order(pick(ids)), pick(cards)]
-        await insist(`${one.subscriptionId} card ${paymentMethod}`, async () => editSubscription(services, await tenant(), one, { paymentMethod }))
+        await insist(`${one.subscriptionId} card ${paymentMethod}`, async () => editSubscription(tenantScope(services, await tenant()), one, { paymentMethod }))
       },
     ],
     [
@@ -174,8 +176,8 @@ const play = async (laboratory: Laboratory, seed: number): Promise<void> => {
         const one = order(pick(ids))
         const asked = { bundleId: chance(0.7) ? pick(bundles) : undefined, quantity: pick([1, 2, 3]), at: pick(['now', 'period_end'] as const) }
         const before = await storage.subscriptions.get(`${tenantId}/${one.subscriptionId}`)
-        const preview = await previewChange({ ...services, storage }, await tenant(), one.subscriptionId, asked).catch(() => undefined)
-        await insist(`${one.subscriptionId} change ${JSON.stringify(asked)}`, async () => changeSubscription(services, await tenant(), one, asked))
+        const preview = await previewChange(tenantScope({ ...services, storage }, await tenant()), one.subscriptionId, asked).catch(() => undefined)
+        await insist(`${one.subscriptionId} change ${JSON.stringify(asked)}`, async () => changeSubscription(tenantScope(services, await tenant()), one, asked))
         const bill = preview?.bill
         if (!bill) return
         const payment = await storage.payments.find(`${tenantId}/${bill.paymentId}`)
@@ -192,8 +194,8 @@ const play = async (laboratory: Laboratory, seed: number): Promise<void> => {
         made += 1
         const [id, amount] = [`ref${made}`, chance(0.5) ? undefined : 1 + Math.floor(random() * payment.amountMinor)]
         await insist(`refund ${amount ?? 'all'} of ${payment.id}`, async () => {
-          const refunded = await refundPayment(services, await tenant(), payment.id, id, amount)
-          if (refunded.effectsDue) await resumePayment(services, await tenant(), payment.id)
+          const refunded = await refundPayment(tenantScope(services, await tenant()), payment.id, id, amount)
+          if (refunded.effectsDue) await resumePayment(tenantScope(services, await tenant()), payment.id)
         })
       },
     ],
@@ -203,7 +205,7 @@ const play = async (laboratory: Laboratory, seed: number): Promise<void> => {
         made += 1
         const [id, customerId, paymentMethod] = [`once${made}`, pick(customers), pick(cards)]
         const input = { storefrontId: 'shop', customerId, amountMinor: 777, currency: 'USD', paymentMethod }
-        await insist(`one-time payment with ${paymentMethod}`, async () => payOnce(services, await tenant(), id, input))
+        await insist(`one-time payment with ${paymentMethod}`, async () => payOnce(tenantScope(services, await tenant()), id, input))
       },
     ],
     [
@@ -211,7 +213,7 @@ const play = async (laboratory: Laboratory, seed: number): Promise<void> => {
       async () => {
         const [id, content] = [pick(bundles), bundle()]
         story.push(`new version of ${id} for all: ${JSON.stringify(content.pricing)}`)
-        await replaceBundle({ ...services, storage }, await tenant(), 'shop', id, () => {}, content, 'all')
+        await replaceBundle(tenantScope({ ...services, storage }, await tenant()), 'shop', id, () => {}, content, 'all')
         await insist('roll out', async () => laboratory.recover())
       },
     ],
@@ -223,7 +225,7 @@ const play = async (laboratory: Laboratory, seed: number): Promise<void> => {
         const resumeAt = chance(0.5) ? new Date((now.testNow as Date).getTime() + pick([1, 15, 60]) * DAY_MS) : undefined
         const what = chance(0.7) ? ('service' as const) : ('collection' as const)
         await insist(`${one.subscriptionId} pause ${what}`, async () =>
-          pauseSubscription(services, await tenant(), one, { what, ...(what === 'service' ? { resumeAt } : {}) }),
+          pauseSubscription(tenantScope(services, await tenant()), one, { what, ...(what === 'service' ? { resumeAt } : {}) }),
         )
       },
     ],
@@ -231,21 +233,21 @@ const play = async (laboratory: Laboratory, seed: number): Promise<void> => {
       9,
       async () => {
         const one = order(pick(ids))
-        await insist(`${one.subscriptionId} resume`, async () => resumeSubscription(services, await tenant(), one))
+        await insist(`${one.subscriptionId} resume`, async () => resumeSubscription(tenantScope(services, await tenant()), one))
       },
     ],
     [
       3,
       async () => {
         const [one, at] = [order(pick(ids)), pick(['now', 'period_end', 'period_end'] as const)]
-        await insist(`${one.subscriptionId} cancel ${at}`, async () => cancelSubscription(services, await tenant(), one, at))
+        await insist(`${one.subscriptionId} cancel ${at}`, async () => cancelSubscription(tenantScope(services, await tenant()), one, at))
       },
     ],
     [
       2,
       async () => {
         const one = order(pick(ids))
-        await insist(`${one.subscriptionId} reactivate`, async () => reactivateSubscription(services, await tenant(), one))
+        await insist(`${one.subscriptionId} reactivate`, async () => reactivateSubscription(tenantScope(services, await tenant()), one))
       },
     ],
     [

@@ -1,4 +1,5 @@
 /** The worker of a live tenant: catching up, taking turns, and giving way. */
+
 import test from 'ava'
 import { replaceBundle } from '../../control-plane/catalog/bundles.ts'
 import { keys } from '../../control-plane/keys.ts'
@@ -6,6 +7,7 @@ import type { Tenant } from '../../control-plane/schemas/tenant.ts'
 import { editSubscription } from '../../control-plane/subscriptions/change-subscription.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
 import { rollOutBundle } from '../../control-plane/subscriptions/roll-out-bundle.ts'
+import { tenantScope } from '../../control-plane/tenant-scope.ts'
 import { startWorker } from '../../control-plane/worker/worker.ts'
 import { createDailyBundle, type Laboratory, openLaboratory, storefront } from './laboratory.ts'
 
@@ -19,7 +21,7 @@ const openBusiness = async (laboratory: Laboratory, id: string): Promise<{ tenan
     tenant,
     sell: async (count) => {
       for (let n = 0; n < count; n += 1) {
-        await createSubscription(laboratory.services, tenant, `${id}-${n}`, {
+        await createSubscription(tenantScope(laboratory.services, tenant), `${id}-${n}`, {
           customerId: `c${n}`,
           bundleId: 'daily',
           storefrontId: 'shop',
@@ -107,7 +109,7 @@ test('a repair does not wait for a backlog of business, nor a quick provider for
   const { tenant, sell } = await openBusiness(laboratory, 'busy')
   await sell(300)
   const { services, storage } = laboratory
-  await createSubscription(services, tenant, 'left', { customerId: 'left', bundleId: 'daily', storefrontId: 'shop', paymentMethod: 'good' })
+  await createSubscription(tenantScope(services, tenant), 'left', { customerId: 'left', bundleId: 'daily', storefrontId: 'shop', paymentMethod: 'good' })
   laboratory.pass(DAY_MS)
   // Half-done by a process that is no more; not due by itself for another day.
   const left = await storage.subscriptions.get(keys.subscription('busy', 'left'))
@@ -129,7 +131,7 @@ test('renewals of one customer at once share their publications, and every one o
   const { services, storage } = laboratory
   const tenant = await storage.tenants.get(keys.tenant('one'))
   const order = { customerId: 'only', bundleId: 'daily', storefrontId: 'shop', paymentMethod: 'good' }
-  for (let n = 0; n < 120; n += 1) await createSubscription(services, tenant, `s-${n}`, order)
+  for (let n = 0; n < 120; n += 1) await createSubscription(tenantScope(services, tenant), `s-${n}`, order)
   laboratory.pass(DAY_MS)
   let puts = 0
   const feed = {
@@ -222,7 +224,7 @@ test('a version for all subscribers goes on after every kill, and moves each of 
     trialDays: 0,
     refundEndsAccess: false,
   }
-  await replaceBundle(services, tenant, 'shop', 'daily', () => {}, bundle, 'all')
+  await replaceBundle(tenantScope(services, tenant), 'shop', 'daily', () => {}, bundle, 'all')
   const id = keys.bundle('rollout', 'shop', 'daily')
   let kills = 0
   for (;;) {
@@ -230,7 +232,7 @@ test('a version for all subscribers goes on after every kill, and moves each of 
     if (!stored.repairAt) break
     laboratory.pass(60_000)
     laboratory.dieAt(700)
-    const outcome = await Promise.allSettled([rollOutBundle(services, tenant, stored)])
+    const outcome = await Promise.allSettled([rollOutBundle(tenantScope(services, tenant), stored)])
     if (outcome[0].status === 'rejected') kills += 1
     laboratory.dieAt(undefined)
     // What is moved stays moved: whoever takes over begins with the batch that was cut off.
@@ -261,8 +263,8 @@ test('a worker that comes a little late makes the last retry all the same', asyn
   t.teardown(laboratory.close)
   const { tenant } = await openBusiness(laboratory, 'unlucky')
   const order = { customerId: 'c', bundleId: 'daily', storefrontId: 'shop', paymentMethod: 'good' }
-  await createSubscription(laboratory.services, tenant, 'unlucky', order)
-  await editSubscription(laboratory.services, tenant, { id: 'cmd', subscriptionId: 'unlucky', check: () => {} }, { paymentMethod: 'funds' })
+  await createSubscription(tenantScope(laboratory.services, tenant), 'unlucky', order)
+  await editSubscription(tenantScope(laboratory.services, tenant), { id: 'cmd', subscriptionId: 'unlucky', check: () => {} }, { paymentMethod: 'funds' })
   const worker = startWorker(laboratory.services, { pollMs: never })
   await worker.runOnce()
   for (const days of [1, 1, 2, 4]) {

@@ -35,9 +35,9 @@ const capabilities = [
   'work',
   'worker',
 ].map((name) => `control-plane/${name}`)
-const ground = ['control-plane/schemas', 'control-plane/storage', 'control-plane/services.ts', 'control-plane/keys.ts']
-/** The two ports that stand with the capability that defines them. */
-const portsAbove = ['control-plane/services.ts control-plane/access/sealing.ts', 'control-plane/services.ts control-plane/payments/psp/directory.ts']
+/** The PSP port stands with the adapters that implement it. */
+const pspPort = 'control-plane/payments/psp/psp.ts'
+const ground = [pspPort, ...['schemas', 'storage', 'ports.ts', 'tenant-scope.ts', 'work-time.ts', 'keys.ts'].map((name) => `control-plane/${name}`)]
 const adapters = [
   'control-plane/storage/sqlite.ts',
   'control-plane/storage/mongo/storage.ts',
@@ -73,10 +73,10 @@ test('each process imports only what is below it', (t) => {
   }
 })
 
-test('capabilities know nothing of HTTP, and schemas, storage and services nothing of capabilities', (t) => {
+test('capabilities know nothing of HTTP, and schemas, storage and ports nothing of capabilities', (t) => {
   for (const { from, to } of edges) {
     if (capabilities.some((folder) => under(from, folder))) t.false(under(to, 'control-plane/http'), `${from} imports ${to}`)
-    if (ground.some((folder) => under(from, folder)) && !portsAbove.includes(`${from} ${to}`)) {
+    if (ground.some((folder) => under(from, folder)) && to !== pspPort) {
       t.false(
         [...capabilities, 'control-plane/http'].some((folder) => under(to, folder)),
         `${from} imports ${to}`,
@@ -100,12 +100,35 @@ test('commands end in the engine, and nothing imports the worker but where proce
   }
 })
 
+/** Business of a tenant gets its share of the ports and its own ids. These few serve whoever has no tenant yet, or all of them. */
+const ofAllTenants = [
+  'catalog/tenants.ts',
+  'catalog/installation.ts',
+  'catalog/storefronts.ts',
+  'entitlements/explain.ts',
+  'entitlements/keep-feed.ts',
+  'entitlements/publish-entitlements.ts',
+  'entitlements/republish.ts',
+  'payments/webhooks/receive-webhook.ts',
+  'work/do-work.ts',
+]
+
+test('business of a tenant cannot name another tenant', (t) => {
+  const business = ['billing', 'catalog', 'customers', 'engine', 'entitlements', 'payments', 'subscriptions', 'work']
+  for (const file of files.filter((one) => business.some((room) => under(one, `control-plane/${room}`)))) {
+    if (ofAllTenants.some((one) => file === `control-plane/${one}`)) continue
+    const source = readFileSync(join(root, file), 'utf8')
+    t.notRegex(source, /\bServices\b/, file)
+    t.notRegex(source, /^import \{[^}]*\bkeys\b[^}]*\} from/m, file)
+  }
+})
+
 test('what the machines decide, they decide from a document and a moment alone', (t) => {
   const pure = ['control-plane/subscriptions/machine', 'control-plane/payments/machine', 'control-plane/billing', 'common/entitlements']
   for (const { from, to } of edges) {
     if (!pure.some((folder) => under(from, folder))) continue
     t.false(
-      ['control-plane/storage', 'control-plane/services.ts', 'common/feed'].some((folder) => under(to, folder)),
+      ['control-plane/storage', 'control-plane/ports.ts', 'control-plane/tenant-scope.ts', 'common/feed'].some((folder) => under(to, folder)),
       `${from} imports ${to}`,
     )
   }

@@ -1,12 +1,14 @@
 /** Bundles that are older than the rule that a key keeps its kind are taken as they are. */
+
 import test from 'ava'
 import { createLog } from '../../common/log.ts'
 import { createBundle, replaceBundle } from '../../control-plane/catalog/bundles.ts'
 import { newStorefront } from '../../control-plane/catalog/storefronts.ts'
+import type { Services } from '../../control-plane/ports.ts'
 import type { BillingTerms } from '../../control-plane/schemas/storefront.ts'
 import type { Tenant } from '../../control-plane/schemas/tenant.ts'
-import type { Services } from '../../control-plane/services.ts'
 import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
+import { tenantScope } from '../../control-plane/tenant-scope.ts'
 
 const pricing = { amountMinor: 100, currency: 'USD', interval: 'month', intervalCount: 1 } as const
 const billing = { graceHours: 1, retryHours: [1], firstPaymentHours: 1, proration: 'day', maxAttempts: 1, maxAttemptsDays: 1 } satisfies BillingTerms
@@ -16,7 +18,8 @@ const open = async () => {
   let nowMs = Date.UTC(2024, 0, 1)
   const clock = { now: () => new Date(nowMs++), nowMs: () => nowMs++ }
   const storage = createSqliteStorage({ path: ':memory:', clock })
-  const services = { storage, clock, log: createLog('silent') } as unknown as Services
+  const psps = { open: () => ({ unusable: 'none is asked' }) }
+  const services = { storage, clock, log: createLog('silent'), psps } as unknown as Services
   await storage.storefronts.insert(
     newStorefront('t', { id: 'shop', name: 'Shop', currency: 'USD', timeZone: 'UTC', routing: { split: [], fallback: [], rules: [] }, billing }, clock.now()),
   )
@@ -29,9 +32,9 @@ const open = async () => {
   })
   const older = (id: string, kind: 'flag' | 'capacity') =>
     storage.bundles.insert({ _id: `t/shop/${id}`, tenantId: 't', createdAt: clock.now(), storefrontId: 'shop', id, version: 1, ...content(kind) })
-  const put = (id: string, kind: 'flag' | 'capacity') => replaceBundle(services, tenant, 'shop', id, () => {}, content(kind), 'new')
-  const lose = (id: string) => replaceBundle(services, tenant, 'shop', id, () => {}, { ...content('flag'), entitlements: [] }, 'new')
-  const post = (id: string, kind: 'flag' | 'capacity') => createBundle(services, tenant, 'shop', id, content(kind))
+  const put = (id: string, kind: 'flag' | 'capacity') => replaceBundle(tenantScope(services, tenant), 'shop', id, () => {}, content(kind), 'new')
+  const lose = (id: string) => replaceBundle(tenantScope(services, tenant), 'shop', id, () => {}, { ...content('flag'), entitlements: [] }, 'new')
+  const post = (id: string, kind: 'flag' | 'capacity') => createBundle(tenantScope(services, tenant), 'shop', id, content(kind))
   return { older, put, post, lose }
 }
 

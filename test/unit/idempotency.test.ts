@@ -2,7 +2,7 @@
 import test from 'ava'
 import { createLog } from '../../common/log.ts'
 import { type GivenAnswer, onceAKey } from '../../control-plane/http/idempotency.ts'
-import type { Services } from '../../control-plane/services.ts'
+import type { Services } from '../../control-plane/ports.ts'
 import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
 
 const request = { key: 'k', callerId: 'caller', secret: 'Bearer s', tenantId: 't', fingerprint: 'POST /' }

@@ -3,11 +3,11 @@ import { createHmac } from 'node:crypto'
 import test from 'ava'
 import { createLog } from '../../common/log.ts'
 import { Secret } from '../../common/secret.ts'
-import { createSealing } from '../../control-plane/access/sealing.ts'
 import { createPspDirectory } from '../../control-plane/payments/psp/directory.ts'
 import { stripeProvider } from '../../control-plane/payments/psp/stripe/adapter.ts'
 import { createCircuitBreakers } from '../../control-plane/payments/routing/circuit-breakers.ts'
 import type { PspAccount } from '../../control-plane/schemas/psp-account.ts'
+import { createSealing } from '../../control-plane/storage/sealing.ts'
 
 const clock = { now: () => new Date(), nowMs: () => Date.now() }
 

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import test from 'ava'
 import { Secret } from '../../common/secret.ts'
-import { createSealing } from '../../control-plane/access/sealing.ts'
+import { createSealing } from '../../control-plane/storage/sealing.ts'
 
 const [one, two] = [randomBytes(32).toString('base64'), randomBytes(32).toString('base64')]
 

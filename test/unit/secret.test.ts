@@ -8,13 +8,13 @@ import { pino } from 'pino'
 import { systemClock } from '../../common/clock.ts'
 import { readConfig } from '../../common/config.ts'
 import { Secret } from '../../common/secret.ts'
-import { createSealing } from '../../control-plane/access/sealing.ts'
 import { adyenProvider } from '../../control-plane/payments/psp/adyen/adapter.ts'
 import type { PspProvider } from '../../control-plane/payments/psp/directory.ts'
 import { localProvider } from '../../control-plane/payments/psp/local/adapter.ts'
 import { mercadopagoProvider } from '../../control-plane/payments/psp/mercadopago/adapter.ts'
 import { paypalProvider } from '../../control-plane/payments/psp/paypal/adapter.ts'
 import { stripeProvider } from '../../control-plane/payments/psp/stripe/adapter.ts'
+import { createSealing } from '../../control-plane/storage/sealing.ts'
 
 const WEBHOOK_SECRET = `whsec_${Buffer.alloc(24, 7).toString('base64')}`
 
@@ -100,7 +100,6 @@ const mayReveal: Record<string, string> = {
   'common/feed/signing.ts': 'reads the signing key',
   'common/safe-defaults.ts': 'measures the platform keys',
   'control-plane/access/authenticate.ts': 'compares hashes of platform keys',
-  'control-plane/access/sealing.ts': 'reads the keys that encrypt',
   'control-plane/catalog/psp-accounts.ts': 'encrypts anew what a change leaves as it is',
   'control-plane/payments/psp/adyen/adapter.ts': 'calls the provider',
   'control-plane/payments/psp/directory.ts': 'reads credentials by the schema of their provider, which makes secrets of them again',
@@ -113,6 +112,7 @@ const mayReveal: Record<string, string> = {
   'control-plane/people/totp.ts': 'computes codes',
   'control-plane/reseal.ts': 'encrypts anew',
   'control-plane/storage/mongo/connect.ts': 'connects',
+  'control-plane/storage/sealing.ts': 'reads the keys that encrypt',
   'psp-simulator/webhook-sender.ts': 'signs',
   'sidecar/policy/callers.ts': "hashes callers' keys",
   'sidecar/replica/snapshots.ts': 'reads the key that encrypts',

@@ -7,6 +7,7 @@ import { encodeSet } from '../../common/entitlements/wire.ts'
 import { isAppError } from '../../common/errors.ts'
 import { MAX_SET_BYTES } from '../../common/feed/feed.ts'
 import { checkSetFits, setBytesAtMost } from '../../control-plane/entitlements/check-set-fits.ts'
+import { ownKeysOf } from '../../control-plane/keys.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
 import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
 import type { New } from '../../control-plane/storage/storage.ts'
@@ -68,9 +69,9 @@ const subscription = (id: string, change: Partial<Subscription> = {}): New<Subsc
 
 test('what would not fit with what the customer has is refused; what fits, or makes it less, is not', async (t) => {
   const storage = createSqliteStorage({ path: ':memory:', clock })
-  const services = { storage }
+  const of = { storage, keys: ownKeysOf(customer.tenantId) }
   const planned = (id: string, entitlements: Entitlement[], change: Partial<Subscription> = {}) => subscription(id, { entitlements, ...change }) as Subscription
-  const fits = (one: Subscription) => checkSetFits(services, customer, [one])
+  const fits = (one: Subscription) => checkSetFits(of, customer, [one])
   const refused = async (one: Subscription) => {
     const error = await t.throwsAsync(fits(one))
     t.true(isAppError(error, 'set_too_large'), String(error))

@@ -2,8 +2,8 @@ import { createApiKey, revokeApiKey, rotateApiKey } from '../../access/api-keys.
 import type { Caller } from '../../access/caller.ts'
 import { checkRole, mayGive, permissionsOf } from '../../access/roles.ts'
 import { keys } from '../../keys.ts'
+import type { Services } from '../../ports.ts'
 import type { ApiKey } from '../../schemas/api-key.ts'
-import type { Services } from '../../services.ts'
 import { id, instant, iso, isoOrNull, name, pageAnswer, pageOf, pageQuery, role, storefronts, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
@@ -64,10 +64,10 @@ export const apiKeyRoutes = [
     refusals: ['unknown_reference'],
     status: 201,
     answer: withSecret,
-    handle: async ({ services, tenant, caller, body, newId }) => {
-      await checkRole(services, tenant.tenantId, caller, body.role)
+    handle: async ({ services, of, caller, body, newId }) => {
+      await checkRole(services, of.tenantId, caller, body.role)
       const expiresAt = body.expiresAt === undefined ? undefined : new Date(body.expiresAt)
-      return shownOnce(await createApiKey(services, tenant, newId('key'), { ...body, expiresAt }))
+      return shownOnce(await createApiKey(services, of.tenant, newId('key'), { ...body, expiresAt }))
     },
   }),
   route({
@@ -80,8 +80,7 @@ export const apiKeyRoutes = [
     query: z.strictObject(pageQuery),
     status: 200,
     answer: pageOf(apiKeyAnswer),
-    handle: async ({ services, tenant, query }) =>
-      pageAnswer(await services.storage.apiKeys.page({ where: { tenantId: tenant.tenantId }, ...query }), toAnswer),
+    handle: async ({ services, of, query }) => pageAnswer(await services.storage.apiKeys.page({ where: { tenantId: of.tenantId }, ...query }), toAnswer),
   }),
   route({
     method: 'get',
@@ -93,8 +92,8 @@ export const apiKeyRoutes = [
     params: z.object({ key: id }),
     status: 200,
     answer: apiKeyAnswer,
-    handle: async ({ services, tenant, params }) => {
-      const key = await services.storage.apiKeys.get(keys.apiKey(tenant.tenantId, params.key))
+    handle: async ({ services, of, params }) => {
+      const key = await services.storage.apiKeys.get(keys.apiKey(of.tenantId, params.key))
       return { body: toAnswer(key), revision: key.revision }
     },
   }),
@@ -111,9 +110,9 @@ export const apiKeyRoutes = [
     }),
     status: 201,
     answer: withSecret,
-    handle: async ({ services, tenant, caller, params, body, ifMatch, newId }) => {
-      await mayChangeKey(services, tenant.tenantId, caller, params.key)
-      return shownOnce(await rotateApiKey(services, tenant, params.key, newId('key'), body.overlapHours, mustMatch(ifMatch)))
+    handle: async ({ services, of, caller, params, body, ifMatch, newId }) => {
+      await mayChangeKey(services, of.tenantId, caller, params.key)
+      return shownOnce(await rotateApiKey(services, of.tenant, params.key, newId('key'), body.overlapHours, mustMatch(ifMatch)))
     },
   }),
   route({
@@ -125,9 +124,9 @@ export const apiKeyRoutes = [
     ifMatch: { document: 'the API key' },
     params: z.object({ key: id }),
     status: 204,
-    handle: async ({ services, tenant, caller, params, ifMatch }) => {
-      await mayChangeKey(services, tenant.tenantId, caller, params.key)
-      await revokeApiKey(services, tenant.tenantId, params.key, mustMatch(ifMatch))
+    handle: async ({ services, of, caller, params, ifMatch }) => {
+      await mayChangeKey(services, of.tenantId, caller, params.key)
+      await revokeApiKey(services, of.tenantId, params.key, mustMatch(ifMatch))
       return {}
     },
   }),

@@ -4,7 +4,7 @@ import type { AuditEntry } from '../../audit/entry.ts'
 import { customerReference } from '../../audit/masked.ts'
 import { blocksForward, entriesOf, type Filter, newestFirst, type Place } from '../../audit/read.ts'
 import { PLATFORM } from '../../keys.ts'
-import type { Services } from '../../services.ts'
+import type { Services } from '../../ports.ts'
 import { id, instant, pageOf, pageQuery, z } from '../fields.ts'
 import { ofList, route } from '../route.ts'
 import { RateLimitedError } from '../throttle.ts'
@@ -109,7 +109,7 @@ export const auditLogRoutes = [
     query: pageFilters,
     status: 200,
     answer: pageOf(entryAnswer),
-    handle: async ({ services, tenant, query }) => pageOfLog(services, tenant.tenantId, query),
+    handle: async ({ services, of, query }) => pageOfLog(services, of.tenantId, query),
   }),
   route({
     method: 'get',
@@ -134,15 +134,15 @@ export const auditLogRoutes = [
     query: filtersOnly,
     status: 200,
     gives: 'application/jsonl',
-    handle: async ({ services, tenant, query }) => {
-      const filter = filterOf(tenant.tenantId, query)
+    handle: async ({ services, of, query }) => {
+      const filter = filterOf(of.tenantId, query)
       const lines = async function* () {
-        for await (const block of blocksForward(services.storage, tenant.tenantId, filter.from)) {
+        for await (const block of blocksForward(services.storage, of.tenantId, filter.from)) {
           const found = entriesOf(block).filter(filter.matches)
           if (found.length > 0) yield `${found.map((entry: AuditEntry) => JSON.stringify(entry)).join('\n')}\n`
         }
       }
-      return { body: exported(tenant.tenantId, lines()) }
+      return { body: exported(of.tenantId, lines()) }
     },
   }),
 ]

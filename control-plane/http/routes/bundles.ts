@@ -2,7 +2,6 @@ import { intervals } from '../../../common/calendar.ts'
 import { defined } from '../../../common/defined.ts'
 import { fieldError } from '../../../common/errors.ts'
 import { type BundleInput, changeBundle, createBundle, editionOf, replaceBundle } from '../../catalog/bundles.ts'
-import { keys } from '../../keys.ts'
 import { type Bundle, type BundleVersion, toEntitlement } from '../../schemas/bundle.ts'
 import { amountMinor, currency, id, instant, iso, isoOrNull, name, pageAnswer, pageOf, pageQuery, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
@@ -145,8 +144,7 @@ export const bundleRoutes = [
     refusals: ['already_exists', 'unknown_reference'],
     status: 201,
     answer: bundleAnswer,
-    handle: async ({ services, tenant, body, newId }) =>
-      answer(await createBundle(services, tenant, body.storefrontId, body.id ?? newId('bundle'), input(body), body)),
+    handle: async ({ of, body, newId }) => answer(await createBundle(of, body.storefrontId, body.id ?? newId('bundle'), input(body), body)),
   }),
   route({
     method: 'get',
@@ -159,10 +157,10 @@ export const bundleRoutes = [
     query: z.strictObject(pageQuery),
     status: 200,
     answer: pageOf(bundleAnswer),
-    handle: async ({ services, tenant, params, query }) => {
-      const { tenantId } = tenant
-      await services.storage.storefronts.get(keys.storefront(tenantId, params.storefront))
-      const page = await services.storage.bundles.page({ where: { tenantId, storefrontId: params.storefront }, ...query })
+    handle: async ({ of, params, query }) => {
+      const { tenantId } = of
+      await of.storage.storefronts.get(of.keys.storefront(params.storefront))
+      const page = await of.storage.bundles.page({ where: { tenantId, storefrontId: params.storefront }, ...query })
       return pageAnswer(page, (bundle) => toAnswer(bundle, bundle))
     },
   }),
@@ -177,10 +175,10 @@ export const bundleRoutes = [
     query: z.strictObject({ version: z.coerce.number().int().min(1).optional() }),
     status: 200,
     answer: bundleAnswer,
-    handle: async ({ services, tenant, params, query }) => {
-      const bundle = await services.storage.bundles.get(keys.bundle(tenant.tenantId, params.storefront, params.bundle))
+    handle: async ({ of, params, query }) => {
+      const bundle = await of.storage.bundles.get(of.keys.bundle(params.storefront, params.bundle))
       if (query.version === undefined || query.version === bundle.version) return answer(bundle)
-      const past = await services.storage.bundleVersions.get(keys.bundleVersion(tenant.tenantId, params.storefront, params.bundle, query.version))
+      const past = await of.storage.bundleVersions.get(of.keys.bundleVersion(params.storefront, params.bundle, query.version))
       return { body: toAnswer(past, defined({ onSale: bundle.onSale, onePerCustomer: bundle.onePerCustomer })) }
     },
   }),
@@ -195,10 +193,10 @@ export const bundleRoutes = [
     body: putBody,
     status: 200,
     answer: bundleAnswer,
-    handle: async ({ services, tenant, params, body, ifMatch }) => {
+    handle: async ({ of, params, body, ifMatch }) => {
       sameAsPath('id', body.id, params.bundle)
       sameAsPath('storefrontId', body.storefrontId, params.storefront)
-      return answer(await replaceBundle(services, tenant, params.storefront, params.bundle, mustBeEdition(ifMatch), input(body), body.applyTo, body))
+      return answer(await replaceBundle(of, params.storefront, params.bundle, mustBeEdition(ifMatch), input(body), body.applyTo, body))
     },
   }),
   route({
@@ -212,7 +210,6 @@ export const bundleRoutes = [
     body: z.strictObject({ name: name.optional(), ...saleTerms }),
     status: 200,
     answer: bundleAnswer,
-    handle: async ({ services, tenant, params, body, ifMatch }) =>
-      answer(await changeBundle(services, tenant, params.storefront, params.bundle, mustBeEdition(ifMatch), body)),
+    handle: async ({ of, params, body, ifMatch }) => answer(await changeBundle(of, params.storefront, params.bundle, mustBeEdition(ifMatch), body)),
   }),
 ]

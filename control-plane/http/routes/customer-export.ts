@@ -2,12 +2,10 @@
 import { Readable } from 'node:stream'
 import { getCustomer } from '../../customers/customers.ts'
 import { toEntitlementSet } from '../../entitlements/publish-entitlements.ts'
-import { keys } from '../../keys.ts'
 import type { Customer } from '../../schemas/customer.ts'
-import type { Tenant } from '../../schemas/tenant.ts'
-import { type Services, tenantNow } from '../../services.ts'
 import { every } from '../../storage/every.ts'
 import { timelineOf } from '../../subscriptions/timeline.ts'
+import type { TenantScope } from '../../tenant-scope.ts'
 import { id, z } from '../fields.ts'
 import { ofList, route } from '../route.ts'
 import { toCustomerAnswer } from './customers.ts'
@@ -17,10 +15,10 @@ import { toWebhookEventAnswer } from './webhook-events.ts'
 
 const MAX_TIMELINE = 500
 
-async function* kept(services: Services, tenant: Tenant, customer: Customer): AsyncGenerator<[kind: string, data: unknown]> {
-  const { storage } = services
+async function* kept(of: TenantScope, customer: Customer): AsyncGenerator<[kind: string, data: unknown]> {
+  const { storage } = of
   const { tenantId, storefrontId, id: customerId, _id } = customer
-  yield ['customer', toCustomerAnswer(customer, tenantNow(services, tenant))]
+  yield ['customer', toCustomerAnswer(customer, of.now())]
   const set = await storage.entitlementSets.find(_id)
   if (set) yield ['entitlements', toEntitlementSet(set)]
   const usage = await storage.usageCounters.find(_id)
@@ -29,7 +27,7 @@ async function* kept(services: Services, tenant: Tenant, customer: Customer): As
     yield ['subscription', toSubscriptionAnswer(subscription)]
     let cursor: string | undefined
     do {
-      const page = await timelineOf(services, tenant, subscription.id, MAX_TIMELINE, cursor)
+      const page = await timelineOf(of, subscription.id, MAX_TIMELINE, cursor)
       for (const entry of page.data) yield ['timeline', { subscriptionId: subscription.id, ...entry }]
       cursor = page.nextCursor
     } while (cursor)
@@ -41,8 +39,8 @@ async function* kept(services: Services, tenant: Tenant, customer: Customer): As
   }
 }
 
-async function* lines(services: Services, tenant: Tenant, customer: Customer): AsyncGenerator<string> {
-  for await (const [kind, data] of kept(services, tenant, customer)) yield `${JSON.stringify({ kind, data })}\n`
+async function* lines(of: TenantScope, customer: Customer): AsyncGenerator<string> {
+  for await (const [kind, data] of kept(of, customer)) yield `${JSON.stringify({ kind, data })}\n`
 }
 
 export const customerExportRoutes = [
@@ -56,9 +54,9 @@ export const customerExportRoutes = [
     params: z.object({ storefront: id, customer: id }),
     status: 200,
     gives: 'application/jsonl',
-    handle: async ({ services, tenant, params }) => {
-      const customer = await getCustomer(services, keys.customer(tenant.tenantId, params.storefront, params.customer))
-      return { body: Readable.from(lines(services, tenant, customer)) }
+    handle: async ({ of, params }) => {
+      const customer = await getCustomer(of, of.keys.customer(params.storefront, params.customer))
+      return { body: Readable.from(lines(of, customer)) }
     },
   }),
 ]

@@ -5,9 +5,7 @@ import { eraseCustomer } from '../../customers/erase-customer.ts'
 import { findCustomers } from '../../customers/find-customers.ts'
 import { toEntitlementSet } from '../../entitlements/publish-entitlements.ts'
 import { reportUsage } from '../../entitlements/report-usage.ts'
-import { keys } from '../../keys.ts'
 import type { Customer, PaymentMethod } from '../../schemas/customer.ts'
-import { tenantNow } from '../../services.ts'
 import { country, id, instant, iso, isoOrNull, metadata, name, pageAnswer, pageOf, pageQuery, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
@@ -105,10 +103,10 @@ export const customerRoutes = [
     refusals: ['already_exists', 'unknown_reference'],
     status: 201,
     answer: customerAnswer,
-    handle: async ({ services, tenant, body, newId }) => {
+    handle: async ({ of, body, newId }) => {
       const { id: chosen, storefrontId, paymentMethods, ...fields } = body
       const input = { ...fields, paymentMethods: toMethods(paymentMethods ?? []) }
-      return answer(await createCustomer(services, tenant, storefrontId, chosen ?? newId('cus'), input), tenantNow(services, tenant))
+      return answer(await createCustomer(of, storefrontId, chosen ?? newId('cus'), input), of.now())
     },
   }),
   route({
@@ -130,10 +128,8 @@ export const customerRoutes = [
       .refine(({ email, paymentId }) => email === undefined || paymentId === undefined, { message: 'does not go with email', path: ['paymentId'] }),
     status: 200,
     answer: pageOf(customerAnswer),
-    handle: async ({ services, tenant, params, query: { email, paymentId, ...pages } }) =>
-      pageAnswer(await findCustomers(services, tenant.tenantId, params.storefront, { email, paymentId }, pages), (customer) =>
-        toCustomerAnswer(customer, tenantNow(services, tenant)),
-      ),
+    handle: async ({ of, params, query: { email, paymentId, ...pages } }) =>
+      pageAnswer(await findCustomers(of, params.storefront, { email, paymentId }, pages), (customer) => toCustomerAnswer(customer, of.now())),
   }),
   route({
     method: 'get',
@@ -145,8 +141,7 @@ export const customerRoutes = [
     params,
     status: 200,
     answer: customerAnswer,
-    handle: async ({ services, tenant, params }) =>
-      answer(await getCustomer(services, keys.customer(tenant.tenantId, params.storefront, params.customer)), tenantNow(services, tenant)),
+    handle: async ({ of, params }) => answer(await getCustomer(of, of.keys.customer(params.storefront, params.customer)), of.now()),
   }),
   route({
     method: 'patch',
@@ -159,10 +154,10 @@ export const customerRoutes = [
     body: changes,
     status: 200,
     answer: customerAnswer,
-    handle: async ({ services, tenant, params, body, ifMatch }) => {
+    handle: async ({ of, params, body, ifMatch }) => {
       const { paymentMethods, ...fields } = body
       const change = { ...cleared(fields), ...(paymentMethods ? { paymentMethods: toMethods(paymentMethods) } : {}) }
-      return answer(await changeCustomer(services, tenant, params.storefront, params.customer, mustMatch(ifMatch), change), tenantNow(services, tenant))
+      return answer(await changeCustomer(of, params.storefront, params.customer, mustMatch(ifMatch), change), of.now())
     },
   }),
   route({
@@ -188,8 +183,8 @@ export const customerRoutes = [
           .openapi({ description: 'false: something could not be reached, and the erasure continues by itself. Until it is done, the id cannot be used.' }),
       })
       .openapi('ErasedCustomer'),
-    handle: async ({ services, tenant, params, query, ifMatch }) => ({
-      body: await eraseCustomer(services, tenant, params, mustMatch(ifMatch), query.cancel === 'now'),
+    handle: async ({ of, params, query, ifMatch }) => ({
+      body: await eraseCustomer(of, params, mustMatch(ifMatch), query.cancel === 'now'),
     }),
   }),
   route({
@@ -202,11 +197,11 @@ export const customerRoutes = [
     params,
     status: 200,
     answer: entitlementSetAnswer,
-    handle: async ({ services, tenant, params }) => {
-      const id = keys.customer(tenant.tenantId, params.storefront, params.customer)
-      await getCustomer(services, id)
-      const set = toEntitlementSet(await services.storage.entitlementSets.get(id))
-      const now = tenantNow(services, tenant)
+    handle: async ({ of, params }) => {
+      const id = of.keys.customer(params.storefront, params.customer)
+      await getCustomer(of, id)
+      const set = toEntitlementSet(await of.storage.entitlementSets.get(id))
+      const now = of.now()
       const entitlements = decideAll(set, now.getTime()).map(({ key, decision }) => ({
         key,
         kind: decision.kind ?? null,
@@ -249,11 +244,11 @@ export const customerRoutes = [
     refusals: ['unknown_reference'],
     status: 201,
     answer: z.object({ used: z.int(), limit: z.int().nullable(), remaining: z.int().nullable(), resetsAt: instant.nullable(), entitlementRevision: z.int() }),
-    handle: async ({ services, tenant, body, newId }) => {
+    handle: async ({ of, body, newId }) => {
       const { storefrontId, customerId, entitlement } = body
       const change = body.used === undefined ? { add: body.amount ?? 0 } : { set: body.used }
       const report = { id: newId('use'), entitlement, change }
-      const usage = await reportUsage(services, tenant, { tenantId: tenant.tenantId, storefrontId, customerId }, report)
+      const usage = await reportUsage(of, { tenantId: of.tenantId, storefrontId, customerId }, report)
       return { body: { ...usage, resetsAt: isoOrNull(usage.resetsAt) } }
     },
   }),

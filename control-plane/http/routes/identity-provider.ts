@@ -71,8 +71,8 @@ export const identityProviderRoutes = [
     refusals: ['unknown_reference'],
     status: 200,
     answer: providerAnswer,
-    handle: async ({ services, tenant, caller, body, ifMatch, origin }) =>
-      answer(origin, await setIdentityProvider(services, tenant.tenantId, caller, mustMatch(ifMatch), body)),
+    handle: async ({ services, of, caller, body, ifMatch, origin }) =>
+      answer(origin, await setIdentityProvider(services, of.tenantId, caller, mustMatch(ifMatch), body)),
   }),
   route({
     method: 'get',
@@ -83,7 +83,7 @@ export const identityProviderRoutes = [
     ifMatch: 'answer',
     status: 200,
     answer: providerAnswer,
-    handle: async ({ services, tenant, origin }) => answer(origin, await services.storage.identityProviders.get(keys.identityProvider(tenant.tenantId))),
+    handle: async ({ services, of, origin }) => answer(origin, await services.storage.identityProviders.get(keys.identityProvider(of.tenantId))),
   }),
   route({
     method: 'delete',
@@ -93,8 +93,8 @@ export const identityProviderRoutes = [
     storefront: 'all',
     ifMatch: { document: 'the identity provider' },
     status: 204,
-    handle: async ({ services, tenant, caller, ifMatch }) => {
-      await removeIdentityProvider(services, tenant.tenantId, caller, mustMatch(ifMatch))
+    handle: async ({ services, of, caller, ifMatch }) => {
+      await removeIdentityProvider(services, of.tenantId, caller, mustMatch(ifMatch))
       return {}
     },
   }),

@@ -2,7 +2,6 @@ import { MAX_PAYMENT_METHODS } from '../../customers/customers.ts'
 import { addMethod, changeMethod, removeMethod } from '../../customers/payment-methods.ts'
 import { isExpired } from '../../payments/machine/next-attempt.ts'
 import type { Customer, PaymentMethod } from '../../schemas/customer.ts'
-import { tenantNow } from '../../services.ts'
 import { ID, id, keysOf, paymentMethodType, token, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { route } from '../route.ts'
@@ -74,10 +73,10 @@ export const paymentMethodRoutes = [
     refusals: ['already_exists'],
     status: 201,
     answer,
-    handle: async ({ services, tenant, params, body, ifMatch, newId }) => {
+    handle: async ({ of, params, body, ifMatch, newId }) => {
       const { id: chosen, position: at, tokens: byAccount, ...fields } = body
       const method = { id: chosen ?? newId('pm'), ...fields, tokens: toTokens(byAccount) } as PaymentMethod
-      return answerOf(await addMethod(services, tenant, params, mustMatch(ifMatch), method, at), tenantNow(services, tenant))
+      return answerOf(await addMethod(of, params, mustMatch(ifMatch), method, at), of.now())
     },
   }),
   route({
@@ -91,9 +90,9 @@ export const paymentMethodRoutes = [
     body: z.strictObject({ tokens: tokens.optional(), expiry: expiry.optional(), position: position.optional() }),
     status: 200,
     answer,
-    handle: async ({ services, tenant, params, body, ifMatch }) => {
+    handle: async ({ of, params, body, ifMatch }) => {
       const change = { expiry: body.expiry, position: body.position, tokens: body.tokens ? toTokens(body.tokens) : undefined }
-      return answerOf(await changeMethod(services, tenant, params, mustMatch(ifMatch), change), tenantNow(services, tenant))
+      return answerOf(await changeMethod(of, params, mustMatch(ifMatch), change), of.now())
     },
   }),
   route({
@@ -106,8 +105,7 @@ export const paymentMethodRoutes = [
     params: oneParams,
     status: 200,
     answer,
-    handle: async ({ services, tenant, params, ifMatch }) =>
-      answerOf(await removeMethod(services, tenant, params, mustMatch(ifMatch)), tenantNow(services, tenant)),
+    handle: async ({ of, params, ifMatch }) => answerOf(await removeMethod(of, params, mustMatch(ifMatch)), of.now()),
   }),
 ]
 

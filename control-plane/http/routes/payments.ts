@@ -1,6 +1,5 @@
 import { AppError, isAppError } from '../../../common/errors.ts'
 import { resumePayment } from '../../engine/advance-payment.ts'
-import { keys } from '../../keys.ts'
 import { completeAttempt } from '../../payments/complete-attempt.ts'
 import { cancelAttempt } from '../../payments/give-up-attempt.ts'
 import { listPayments } from '../../payments/list-payments.ts'
@@ -9,9 +8,8 @@ import { cancelOneTime, payOneTimeNow } from '../../payments/present-customer.ts
 import { refundPayment } from '../../payments/refund-payment.ts'
 import { resolveAttemptByHand, resolveRefundByHand } from '../../payments/resolve-by-hand.ts'
 import { declineClasses, type Payment, paymentStatuses } from '../../schemas/payment.ts'
-import type { Tenant } from '../../schemas/tenant.ts'
-import type { Services } from '../../services.ts'
 import { payBill, withdrawChange } from '../../subscriptions/change-subscription.ts'
+import type { TenantScope } from '../../tenant-scope.ts'
 import { amountMinor, currency, id, keysOf, pageAnswer, pageOf, pageQuery, token, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
@@ -60,9 +58,9 @@ const returnUrl = z
  * For what is done in several writes: the payment is written as it is, at the revision that the caller names, so that of
  * several who name it one gets through. @throws AppError `precondition_failed` or `not_found`.
  */
-const claimRevision = async (services: Services, tenant: Tenant, paymentId: string, ifMatch: number | undefined): Promise<Payment> => {
-  const { payments } = services.storage
-  const payment = await payments.get(keys.payment(tenant.tenantId, paymentId))
+const claimRevision = async (of: TenantScope, paymentId: string, ifMatch: number | undefined): Promise<Payment> => {
+  const { payments } = of.storage
+  const payment = await payments.get(of.keys.payment(paymentId))
   if (ifMatch === undefined) return payment
   mustMatch(ifMatch)(payment)
   return payments.replace(payment).catch((error: unknown) => {
@@ -83,9 +81,9 @@ export const paymentRoutes = [
     refusals: ['unknown_reference', 'no_eligible_psp'],
     status: 201,
     answer: paymentAnswer,
-    handle: async ({ services, tenant, body, newId }) => {
+    handle: async ({ of, body, newId }) => {
       const { amount, ...rest } = body
-      const payment = await payOnce(services, tenant, newId('pay'), { ...rest, amountMinor: amount })
+      const payment = await payOnce(of, newId('pay'), { ...rest, amountMinor: amount })
       return paymentWithRevision(payment)
     },
   }),
@@ -105,10 +103,10 @@ export const paymentRoutes = [
     }),
     status: 200,
     answer: pageOf(paymentAnswer),
-    handle: async ({ services, tenant, within, query: { limit, cursor, ...filter } }) => {
+    handle: async ({ of, within, query: { limit, cursor, ...filter } }) => {
       if (filter.storefrontId !== undefined) mustBeWithin(within, filter.storefrontId)
-      if (filter.subscriptionId !== undefined) await mustBeOfStorefront(services, 'subscription', tenant.tenantId, filter.subscriptionId, within)
-      return pageAnswer(await listPayments(services, tenant.tenantId, within, filter, { limit, cursor }), toPaymentAnswer)
+      if (filter.subscriptionId !== undefined) await mustBeOfStorefront(of, 'subscription', filter.subscriptionId, within)
+      return pageAnswer(await listPayments(of, within, filter, { limit, cursor }), toPaymentAnswer)
     },
   }),
   route({
@@ -121,8 +119,8 @@ export const paymentRoutes = [
     params: z.object({ payment: id }),
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ services, tenant, params }) => {
-      const payment = await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment))
+    handle: async ({ of, params }) => {
+      const payment = await of.storage.payments.get(of.keys.payment(params.payment))
       return paymentWithRevision(payment)
     },
   }),
@@ -137,10 +135,10 @@ export const paymentRoutes = [
     body: z.strictObject({ amount: amountMinor.min(1).optional().openapi({ description: 'Default: all that is left.' }) }),
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ services, tenant, params, body, ifMatch, newId }) => {
-      const refunded = await refundPayment(services, tenant, params.payment, newId('ref'), body.amount, mustMatch(ifMatch))
+    handle: async ({ of, params, body, ifMatch, newId }) => {
+      const refunded = await refundPayment(of, params.payment, newId('ref'), body.amount, mustMatch(ifMatch))
       // What a refund does to access is done before the answer.
-      const payment = refunded.effectsDue ? await resumePayment(services, tenant, refunded.id) : refunded
+      const payment = refunded.effectsDue ? await resumePayment(of, refunded.id) : refunded
       return paymentWithRevision(payment)
     },
   }),
@@ -158,12 +156,12 @@ export const paymentRoutes = [
     }),
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ services, tenant, params, body, ifMatch, newId }) => {
-      const { subscriptionId } = await claimRevision(services, tenant, params.payment, ifMatch)
-      if (!subscriptionId) return paymentWithRevision(await payOneTimeNow(services, tenant, params.payment, newId('cmd'), body))
+    handle: async ({ of, params, body, ifMatch, newId }) => {
+      const { subscriptionId } = await claimRevision(of, params.payment, ifMatch)
+      if (!subscriptionId) return paymentWithRevision(await payOneTimeNow(of, params.payment, newId('cmd'), body))
       const command = { id: newId('cmd'), subscriptionId, check: () => undefined }
-      await payBill(services, tenant, command, params.payment, body)
-      return paymentWithRevision(await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment)))
+      await payBill(of, command, params.payment, body)
+      return paymentWithRevision(await of.storage.payments.get(of.keys.payment(params.payment)))
     },
   }),
   route({
@@ -177,11 +175,11 @@ export const paymentRoutes = [
     body: z.strictObject({}),
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ services, tenant, params, ifMatch, newId }) => {
-      const { subscriptionId } = await claimRevision(services, tenant, params.payment, ifMatch)
-      if (!subscriptionId) return paymentWithRevision(await cancelOneTime(services, tenant, params.payment))
-      await withdrawChange(services, tenant, { id: newId('cmd'), subscriptionId, check: () => undefined }, params.payment)
-      return paymentWithRevision(await services.storage.payments.get(keys.payment(tenant.tenantId, params.payment)))
+    handle: async ({ of, params, ifMatch, newId }) => {
+      const { subscriptionId } = await claimRevision(of, params.payment, ifMatch)
+      if (!subscriptionId) return paymentWithRevision(await cancelOneTime(of, params.payment))
+      await withdrawChange(of, { id: newId('cmd'), subscriptionId, check: () => undefined }, params.payment)
+      return paymentWithRevision(await of.storage.payments.get(of.keys.payment(params.payment)))
     },
   }),
   route({
@@ -195,10 +193,10 @@ export const paymentRoutes = [
     body: z.strictObject({}),
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ services, tenant, params, ifMatch }) => {
-      await claimRevision(services, tenant, params.payment, ifMatch)
-      await cancelAttempt(services, tenant, params.payment, params.attempt)
-      return paymentWithRevision(await resumePayment(services, tenant, params.payment))
+    handle: async ({ of, params, ifMatch }) => {
+      await claimRevision(of, params.payment, ifMatch)
+      await cancelAttempt(of, params.payment, params.attempt)
+      return paymentWithRevision(await resumePayment(of, params.payment))
     },
   }),
   route({
@@ -222,9 +220,9 @@ export const paymentRoutes = [
     }),
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ services, tenant, params, body, ifMatch }) => {
-      await completeAttempt(services, tenant, params.payment, params.attempt, mustMatch(ifMatch), body.details)
-      const payment = await resumePayment(services, tenant, params.payment)
+    handle: async ({ of, params, body, ifMatch }) => {
+      await completeAttempt(of, params.payment, params.attempt, mustMatch(ifMatch), body.details)
+      const payment = await resumePayment(of, params.payment)
       return paymentWithRevision(payment)
     },
   }),
@@ -239,9 +237,9 @@ export const paymentRoutes = [
     body: z.strictObject({ outcome: z.enum(['succeeded', 'failed']), reason: resolveReason }),
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ services, tenant, caller, params, body, ifMatch }) => {
-      await resolveRefundByHand(services, tenant, params.payment, params.refund, mustMatch(ifMatch), { by: caller.id, ...body })
-      const payment = await resumePayment(services, tenant, params.payment)
+    handle: async ({ of, caller, params, body, ifMatch }) => {
+      await resolveRefundByHand(of, params.payment, params.refund, mustMatch(ifMatch), { by: caller.id, ...body })
+      const payment = await resumePayment(of, params.payment)
       return paymentWithRevision(payment)
     },
   }),
@@ -256,9 +254,9 @@ export const paymentRoutes = [
     body: resolveBody,
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ services, tenant, caller, params, body, ifMatch }) => {
-      await resolveAttemptByHand(services, tenant, params.payment, params.attempt, caller.id, mustMatch(ifMatch), body)
-      const payment = await resumePayment(services, tenant, params.payment)
+    handle: async ({ of, caller, params, body, ifMatch }) => {
+      await resolveAttemptByHand(of, params.payment, params.attempt, caller.id, mustMatch(ifMatch), body)
+      const payment = await resumePayment(of, params.payment)
       return paymentWithRevision(payment)
     },
   }),

@@ -1,8 +1,6 @@
 import { changePspAccount, createPspAccount } from '../../catalog/psp-accounts.ts'
-import { keys } from '../../keys.ts'
 import { captureModes, type PspAccount, pspProviders } from '../../schemas/psp-account.ts'
-import type { Tenant } from '../../schemas/tenant.ts'
-import type { Services } from '../../services.ts'
+import type { TenantScope } from '../../tenant-scope.ts'
 import { country, currency, id, instant, isoOrNull, keysOf, pageAnswer, pageOf, pageQuery, paymentMethodType, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
@@ -60,18 +58,14 @@ const pspAccountAnswer = z
   })
   .openapi('PspAccount')
 
-const statusOf = (
-  services: Services,
-  tenant: Tenant,
-  account: PspAccount,
-): Pick<z.output<typeof pspAccountAnswer>, 'problem' | 'webhookProblem' | 'circuit'> => {
-  const opened = services.psps.open(tenant, account.id, account)
+const statusOf = (of: TenantScope, account: PspAccount): Pick<z.output<typeof pspAccountAnswer>, 'problem' | 'webhookProblem' | 'circuit'> => {
+  const opened = of.openPsp(account.id, account)
   if ('unusable' in opened) return { problem: opened.unusable, webhookProblem: null, circuit: { state: 'closed', openUntil: null } }
   const { state, openUntil } = opened.circuit?.view() ?? { state: 'closed', openUntil: undefined }
   return { problem: null, webhookProblem: opened.webhookProblem ?? null, circuit: { state, openUntil: isoOrNull(openUntil) } }
 }
 
-const toAnswer = (services: Services, tenant: Tenant, account: PspAccount): z.output<typeof pspAccountAnswer> => ({
+const toAnswer = (of: TenantScope, account: PspAccount): z.output<typeof pspAccountAnswer> => ({
   id: account.id,
   provider: account.provider,
   capabilities: account.capabilities,
@@ -79,11 +73,11 @@ const toAnswer = (services: Services, tenant: Tenant, account: PspAccount): z.ou
   hasWebhookSecret: Boolean(account.webhookSecret),
   capture: account.capture ?? 'automatic',
   returnUrl: account.returnUrl ?? null,
-  webhookPath: `/v1/webhooks/psp/${encodeURIComponent(tenant.tenantId)}/${encodeURIComponent(account.id)}`,
-  ...statusOf(services, tenant, account),
+  webhookPath: `/v1/webhooks/psp/${encodeURIComponent(of.tenantId)}/${encodeURIComponent(account.id)}`,
+  ...statusOf(of, account),
 })
 
-const answer = (services: Services, tenant: Tenant, account: PspAccount) => ({ body: toAnswer(services, tenant, account), revision: account.revision })
+const answer = (of: TenantScope, account: PspAccount) => ({ body: toAnswer(of, account), revision: account.revision })
 const params = z.object({ account: id })
 
 export const pspAccountRoutes = [
@@ -98,8 +92,7 @@ export const pspAccountRoutes = [
     refusals: ['already_exists'],
     status: 201,
     answer: pspAccountAnswer,
-    handle: async ({ services, tenant, body }) =>
-      answer(services, tenant, await createPspAccount(services, tenant.tenantId, { ...body, capabilities: body.capabilities ?? {} })),
+    handle: async ({ of, body }) => answer(of, await createPspAccount(of, { ...body, capabilities: body.capabilities ?? {} })),
   }),
   route({
     method: 'get',
@@ -111,9 +104,9 @@ export const pspAccountRoutes = [
     query: z.strictObject(pageQuery),
     status: 200,
     answer: pageOf(pspAccountAnswer),
-    handle: async ({ services, tenant, query }) => {
-      const page = await services.storage.pspAccounts.page({ where: { tenantId: tenant.tenantId }, ...query })
-      return pageAnswer(page, (account) => toAnswer(services, tenant, account))
+    handle: async ({ of, query }) => {
+      const page = await of.storage.pspAccounts.page({ where: { tenantId: of.tenantId }, ...query })
+      return pageAnswer(page, (account) => toAnswer(of, account))
     },
   }),
   route({
@@ -126,8 +119,7 @@ export const pspAccountRoutes = [
     params,
     status: 200,
     answer: pspAccountAnswer,
-    handle: async ({ services, tenant, params }) =>
-      answer(services, tenant, await services.storage.pspAccounts.get(keys.pspAccount(tenant.tenantId, params.account))),
+    handle: async ({ of, params }) => answer(of, await of.storage.pspAccounts.get(of.keys.pspAccount(params.account))),
   }),
   route({
     method: 'patch',
@@ -140,7 +132,6 @@ export const pspAccountRoutes = [
     body: z.strictObject(editable),
     status: 200,
     answer: pspAccountAnswer,
-    handle: async ({ services, tenant, params, body, ifMatch }) =>
-      answer(services, tenant, await changePspAccount(services, tenant.tenantId, params.account, mustMatch(ifMatch), body)),
+    handle: async ({ of, params, body, ifMatch }) => answer(of, await changePspAccount(of, params.account, mustMatch(ifMatch), body)),
   }),
 ]

@@ -48,8 +48,8 @@ export const roleRoutes = [
     refusals: ['already_exists'],
     status: 201,
     answer: roleAnswer,
-    handle: async ({ services, tenant, caller, body }) =>
-      answer(await createRole(services, tenant.tenantId, caller, body.id, { name: body.name ?? body.id, permissions: body.permissions })),
+    handle: async ({ services, of, caller, body }) =>
+      answer(await createRole(services, of.tenantId, caller, body.id, { name: body.name ?? body.id, permissions: body.permissions })),
   }),
   route({
     method: 'get',
@@ -61,8 +61,8 @@ export const roleRoutes = [
     query: z.strictObject(pageQuery),
     status: 200,
     answer: pageOf(roleAnswer),
-    handle: async ({ services, tenant, query }) => {
-      const page = await services.storage.roles.page({ where: { tenantId: tenant.tenantId }, ...query })
+    handle: async ({ services, of, query }) => {
+      const page = await services.storage.roles.page({ where: { tenantId: of.tenantId }, ...query })
       const { body } = pageAnswer(page, toAnswer)
       return { body: { ...body, data: [...(query.cursor === undefined ? presetNames.map(presetAnswer) : []), ...body.data] } }
     },
@@ -77,8 +77,8 @@ export const roleRoutes = [
     params,
     status: 200,
     answer: roleAnswer,
-    handle: async ({ services, tenant, params }) =>
-      isPreset(params.role) ? { body: presetAnswer(params.role) } : answer(await services.storage.roles.get(keys.role(tenant.tenantId, params.role))),
+    handle: async ({ services, of, params }) =>
+      isPreset(params.role) ? { body: presetAnswer(params.role) } : answer(await services.storage.roles.get(keys.role(of.tenantId, params.role))),
   }),
   route({
     method: 'patch',
@@ -91,9 +91,9 @@ export const roleRoutes = [
     body: z.strictObject({ name: name.optional(), permissions: permissionList.optional() }),
     status: 200,
     answer: roleAnswer,
-    handle: async ({ services, tenant, caller, params, body, ifMatch }) => {
+    handle: async ({ services, of, caller, params, body, ifMatch }) => {
       mustBeOwn(params.role)
-      return answer(await changeRole(services, tenant.tenantId, caller, params.role, mustMatch(ifMatch), body))
+      return answer(await changeRole(services, of.tenantId, caller, params.role, mustMatch(ifMatch), body))
     },
   }),
   route({
@@ -105,9 +105,9 @@ export const roleRoutes = [
     ifMatch: { document: 'the role' },
     params,
     status: 204,
-    handle: async ({ services, tenant, caller, params, ifMatch }) => {
+    handle: async ({ services, of, caller, params, ifMatch }) => {
       mustBeOwn(params.role)
-      await removeRole(services, tenant.tenantId, caller, params.role, mustMatch(ifMatch))
+      await removeRole(services, of.tenantId, caller, params.role, mustMatch(ifMatch))
       return {}
     },
   }),

@@ -40,11 +40,11 @@ export const routingRoutes = [
         .openapi({ description: 'Every account that the storefront names: its position in the order (1 is the first; null: not tried), and why.' }),
       behindOpenCircuit: z.array(z.string()).openapi({ description: 'Accounts that would be tried if their circuit were closed.' }),
     }),
-    handle: async ({ services, tenant, body, newId }) => {
-      const storefront = await storefrontNamed(services, tenant.tenantId, body.storefrontId)
+    handle: async ({ of, body, newId }) => {
+      const storefront = await storefrontNamed(of, body.storefrontId)
       const { amount, ...rest } = body
       const question = { ...rest, amountMinor: amount, paymentId: body.paymentId ?? newId('pay') }
-      const { route: found, behindOpenCircuit, accounts } = await simulateRouting(services, tenant, storefront, question)
+      const { route: found, behindOpenCircuit, accounts } = await simulateRouting(of, storefront, question)
       return { body: { paymentId: question.paymentId, ...toWhyAnswer(found), accounts, behindOpenCircuit } }
     },
   }),

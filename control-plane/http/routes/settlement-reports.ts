@@ -1,6 +1,5 @@
 import { AppError } from '../../../common/errors.ts'
 import { MAX_AMOUNT_MINOR } from '../../../common/money.ts'
-import { keys } from '../../keys.ts'
 import { formatOf, reportFormats } from '../../payments/settlement/formats.ts'
 import { importCsv, importLinesOf } from '../../payments/settlement/import-report.ts'
 import { settlementKinds } from '../../schemas/payment.ts'
@@ -111,7 +110,7 @@ export const settlementReportRoutes = [
     refusals: ['already_exists', 'unknown_reference'],
     status: 201,
     answer: reportAnswer,
-    handle: async ({ services, tenant, body, ifMatch, headers }) => {
+    handle: async ({ of, body, ifMatch, headers }) => {
       const lines = body.lines.map(({ type, reference, gross, fee, net, settledAt, currency: paidIn }) => ({
         kind: type,
         reference,
@@ -121,7 +120,7 @@ export const settlementReportRoutes = [
         currency: paidIn,
         settledAt: settledAt === undefined ? undefined : new Date(settledAt),
       }))
-      return answer(await importLinesOf(services, tenant, { id: body.id, account: body.account, ...rangeOf(body) }, checkOf(ifMatch, headers), lines))
+      return answer(await importLinesOf(of, { id: body.id, account: body.account, ...rangeOf(body) }, checkOf(ifMatch, headers), lines))
     },
   }),
   route({
@@ -141,13 +140,11 @@ export const settlementReportRoutes = [
     refusals: ['already_exists', 'unknown_reference'],
     status: 201,
     answer: reportAnswer,
-    handle: async ({ services, tenant, params, query, ifMatch, headers, stream }) => {
+    handle: async ({ of, params, query, ifMatch, headers, stream }) => {
       if (!stream) throw new AppError('unsupported_media_type', 'send the report with Content-Type: text/csv')
-      const account = await services.storage.pspAccounts.find(keys.pspAccount(tenant.tenantId, query.account))
+      const account = await of.storage.pspAccounts.find(of.keys.pspAccount(query.account))
       const format = query.format ?? formatOf(account?.provider ?? 'simulator')
-      return answer(
-        await importCsv(services, tenant, { id: params.report, account: query.account, ...rangeOf(query) }, checkOf(ifMatch, headers), format, stream),
-      )
+      return answer(await importCsv(of, { id: params.report, account: query.account, ...rangeOf(query) }, checkOf(ifMatch, headers), format, stream))
     },
   }),
   route({
@@ -160,9 +157,9 @@ export const settlementReportRoutes = [
     query: z.strictObject({ account: id.optional(), ...pageQuery }),
     status: 200,
     answer: pageOf(reportAnswer),
-    handle: async ({ services, tenant, query: { account, ...pages } }) => {
-      const where = { tenantId: tenant.tenantId, ...(account === undefined ? {} : { account }) }
-      return pageAnswer(await services.storage.settlementReports.page({ where, ...pages }), toAnswer)
+    handle: async ({ of, query: { account, ...pages } }) => {
+      const where = { tenantId: of.tenantId, ...(account === undefined ? {} : { account }) }
+      return pageAnswer(await of.storage.settlementReports.page({ where, ...pages }), toAnswer)
     },
   }),
   route({
@@ -175,7 +172,7 @@ export const settlementReportRoutes = [
     params,
     status: 200,
     answer: reportAnswer,
-    handle: async ({ services, tenant, params }) => answer(await services.storage.settlementReports.get(keys.settlementReport(tenant.tenantId, params.report))),
+    handle: async ({ of, params }) => answer(await of.storage.settlementReports.get(of.keys.settlementReport(params.report))),
   }),
   route({
     method: 'get',
@@ -188,10 +185,10 @@ export const settlementReportRoutes = [
     query: z.strictObject(pageQuery),
     status: 200,
     answer: pageOf(differenceAnswer),
-    handle: async ({ services, tenant, params, query }) => {
-      const { tenantId } = tenant
-      await services.storage.settlementReports.get(keys.settlementReport(tenantId, params.report))
-      return pageAnswer(await services.storage.settlementDifferences.page({ where: { tenantId, reportId: params.report }, ...query }), toDifferenceAnswer)
+    handle: async ({ of, params, query }) => {
+      const { tenantId } = of
+      await of.storage.settlementReports.get(of.keys.settlementReport(params.report))
+      return pageAnswer(await of.storage.settlementDifferences.page({ where: { tenantId, reportId: params.report }, ...query }), toDifferenceAnswer)
     },
   }),
 ]

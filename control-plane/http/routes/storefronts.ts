@@ -1,5 +1,4 @@
 import { billingOf, changeStorefront, createStorefront, defaultBilling, routingOf, type StorefrontInput } from '../../catalog/storefronts.ts'
-import { keys } from '../../keys.ts'
 import { disputeEffects, prorations, type Storefront, trialRules } from '../../schemas/storefront.ts'
 import { amountMinor, country, currency, id, name, pageAnswer, pageOf, pageQuery, paymentMethodType, timeZone, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
@@ -161,7 +160,7 @@ export const storefrontRoutes = [
     refusals: ['already_exists'],
     status: 201,
     answer: storefrontAnswer,
-    handle: async ({ services, tenant, body }) => answer(await createStorefront(services, tenant.tenantId, storefrontInput(body))),
+    handle: async ({ of, body }) => answer(await createStorefront(of, storefrontInput(body))),
   }),
   route({
     method: 'get',
@@ -173,13 +172,13 @@ export const storefrontRoutes = [
     query: z.strictObject(pageQuery),
     status: 200,
     answer: pageOf(storefrontAnswer),
-    handle: async ({ services, tenant, within, query }) => {
-      const { tenantId } = tenant
+    handle: async ({ of, within, query }) => {
+      const { tenantId } = of
       if (within) {
-        const own = await Promise.all(within.map((id) => services.storage.storefronts.find(keys.storefront(tenantId, id))))
+        const own = await Promise.all(within.map((id) => of.storage.storefronts.find(of.keys.storefront(id))))
         return pageAnswer({ data: own.filter((one) => one !== undefined) }, toStorefrontAnswer)
       }
-      return pageAnswer(await services.storage.storefronts.page({ where: { tenantId }, ...query }), toStorefrontAnswer)
+      return pageAnswer(await of.storage.storefronts.page({ where: { tenantId }, ...query }), toStorefrontAnswer)
     },
   }),
   route({
@@ -192,7 +191,7 @@ export const storefrontRoutes = [
     params,
     status: 200,
     answer: storefrontAnswer,
-    handle: async ({ services, tenant, params }) => answer(await services.storage.storefronts.get(keys.storefront(tenant.tenantId, params.storefront))),
+    handle: async ({ of, params }) => answer(await of.storage.storefronts.get(of.keys.storefront(params.storefront))),
   }),
   route({
     method: 'patch',
@@ -205,10 +204,10 @@ export const storefrontRoutes = [
     body: patchBody,
     status: 200,
     answer: storefrontAnswer,
-    handle: async ({ services, tenant, params, body, ifMatch }) => {
+    handle: async ({ of, params, body, ifMatch }) => {
       const { paymentProviders, billing, ...fields } = body
       const change = { ...fields, ...(paymentProviders ? { paymentProviders } : {}), billing: billing ?? {} }
-      return answer(await changeStorefront(services, tenant.tenantId, params.storefront, mustMatch(ifMatch), change))
+      return answer(await changeStorefront(of, params.storefront, mustMatch(ifMatch), change))
     },
   }),
 ]

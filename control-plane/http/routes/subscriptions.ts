@@ -112,7 +112,7 @@ export const subscriptionRoutes = [
     refusals: ['unknown_reference', 'no_eligible_psp', 'set_too_large'],
     status: 201,
     answer: changedAnswer,
-    handle: async ({ services, tenant, body, newId }) => changedSubscription(await createSubscription(services, tenant, newId('sub'), body)),
+    handle: async ({ of, body, newId }) => changedSubscription(await createSubscription(of, newId('sub'), body)),
   }),
   route({
     method: 'get',
@@ -130,9 +130,9 @@ export const subscriptionRoutes = [
     }),
     status: 200,
     answer: pageOf(subscriptionAnswer),
-    handle: async ({ services, tenant, within, query: { limit, cursor, ...filter } }) => {
+    handle: async ({ of, within, query: { limit, cursor, ...filter } }) => {
       if (filter.storefrontId !== undefined) mustBeWithin(within, filter.storefrontId)
-      return pageAnswer(await listSubscriptions(services, tenant.tenantId, within, filter, { limit, cursor }), toSubscriptionAnswer)
+      return pageAnswer(await listSubscriptions(of, within, filter, { limit, cursor }), toSubscriptionAnswer)
     },
   }),
   route({
@@ -145,7 +145,7 @@ export const subscriptionRoutes = [
     params,
     status: 200,
     answer: changedAnswer,
-    handle: async ({ services, tenant, params }) => changedSubscription(await readSubscription(services, tenant, params.subscription)),
+    handle: async ({ of, params }) => changedSubscription(await readSubscription(of, params.subscription)),
   }),
   route({
     method: 'get',
@@ -158,8 +158,8 @@ export const subscriptionRoutes = [
     query: z.strictObject({ ...pageQuery, limit: pageQuery.limit.default(500) }),
     status: 200,
     answer: timelineAnswer,
-    handle: async ({ services, tenant, params, query }) => {
-      const { currency, data, nextCursor } = await timelineOf(services, tenant, params.subscription, query.limit, query.cursor)
+    handle: async ({ of, params, query }) => {
+      const { currency, data, nextCursor } = await timelineOf(of, params.subscription, query.limit, query.cursor)
       const entries = data.map(({ at, type, why, amountMinor, paymentId, lines }) => ({
         at: iso(at),
         type,
@@ -183,7 +183,7 @@ export const subscriptionRoutes = [
     body: z.strictObject({ paymentMethod: token.optional(), metadata: metadata.optional() }),
     status: 200,
     answer: changedAnswer,
-    handle: async (call) => changedSubscription(await editSubscription(call.services, call.tenant, commandOf(call), call.body)),
+    handle: async (call) => changedSubscription(await editSubscription(call.of, commandOf(call), call.body)),
   }),
   route({
     method: 'post',
@@ -207,7 +207,7 @@ export const subscriptionRoutes = [
       }),
     status: 200,
     answer: changedAnswer,
-    handle: async (call) => changedSubscription(await cancelSubscription(call.services, call.tenant, commandOf(call), call.body.at, call.body.credit)),
+    handle: async (call) => changedSubscription(await cancelSubscription(call.of, commandOf(call), call.body.at, call.body.credit)),
   }),
   route({
     method: 'post',
@@ -220,7 +220,7 @@ export const subscriptionRoutes = [
     body: z.strictObject({}),
     status: 200,
     answer: changedAnswer,
-    handle: async (call) => changedSubscription(await reactivateSubscription(call.services, call.tenant, commandOf(call))),
+    handle: async (call) => changedSubscription(await reactivateSubscription(call.of, commandOf(call))),
   }),
   route({
     method: 'post',
@@ -242,7 +242,7 @@ export const subscriptionRoutes = [
     answer: changedAnswer,
     handle: async (call) => {
       const { what, resumeAt } = call.body
-      return changedSubscription(await pauseSubscription(call.services, call.tenant, commandOf(call), { what, resumeAt }))
+      return changedSubscription(await pauseSubscription(call.of, commandOf(call), { what, resumeAt }))
     },
   }),
   route({
@@ -256,7 +256,7 @@ export const subscriptionRoutes = [
     body: z.strictObject({}),
     status: 200,
     answer: changedAnswer,
-    handle: async (call) => changedSubscription(await resumeSubscription(call.services, call.tenant, commandOf(call))),
+    handle: async (call) => changedSubscription(await resumeSubscription(call.of, commandOf(call))),
   }),
   route({
     method: 'post',
@@ -270,7 +270,7 @@ export const subscriptionRoutes = [
     refusals: ['unknown_reference', 'set_too_large'],
     status: 200,
     answer: changedAnswer,
-    handle: async (call) => changedSubscription(await changeSubscription(call.services, call.tenant, commandOf(call), call.body)),
+    handle: async (call) => changedSubscription(await changeSubscription(call.of, commandOf(call), call.body)),
   }),
   route({
     method: 'post',
@@ -284,8 +284,8 @@ export const subscriptionRoutes = [
     refusals: ['unknown_reference', 'set_too_large'],
     status: 200,
     answer: previewAnswer,
-    handle: async ({ services, tenant, params, body }) => {
-      const { bill, after } = await previewChange(services, tenant, params.subscription, body)
+    handle: async ({ of, params, body }) => {
+      const { bill, after } = await previewChange(of, params.subscription, body)
       return {
         body: {
           lines: bill?.lines.map(toLineAnswer) ?? [],

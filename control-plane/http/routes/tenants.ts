@@ -2,9 +2,11 @@ import { AppError } from '../../../common/errors.ts'
 import { endTenant } from '../../catalog/end-tenant.ts'
 import { changeTenant, createTenant, storefrontsOf } from '../../catalog/tenants.ts'
 import { keys } from '../../keys.ts'
+import type { Services } from '../../ports.ts'
 import type { Storefront } from '../../schemas/storefront.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
 import { tenantModes } from '../../schemas/tenant.ts'
+import { type TenantScope, tenantScope } from '../../tenant-scope.ts'
 import { id, instant, iso, isoOrNull, name, pageAnswer, pageOf, pageQuery, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
@@ -50,6 +52,10 @@ const toAnswer = (tenant: Tenant, storefronts: Storefront[]): z.output<typeof te
   storefronts: storefronts.map(toStorefrontAnswer),
 })
 
+/** These routes may name a tenant that is ending, and platform keys any. @throws AppError `not_found`. */
+const scopeOf = async (services: Services, tenantId: string): Promise<TenantScope> =>
+  tenantScope(services, await services.storage.tenants.get(keys.tenant(tenantId)))
+
 export const tenantRoutes = [
   route({
     method: 'post',
@@ -66,7 +72,8 @@ export const tenantRoutes = [
     handle: async ({ services, body, newId }) => {
       const input = { id: body.id ?? newId('tn'), name: body.name, mode: body.mode, storefronts: body.storefronts.map(storefrontInput) }
       const { tenant, apiKey } = await createTenant(services, input, newId('key'))
-      return { body: { ...toAnswer(tenant, await storefrontsOf(services, tenant.tenantId)), apiKey }, revision: tenant.revision }
+      const storefronts = await storefrontsOf(tenantScope(services, tenant))
+      return { body: { ...toAnswer(tenant, storefronts), apiKey }, revision: tenant.revision }
     },
   }),
   route({
@@ -97,9 +104,10 @@ export const tenantRoutes = [
     status: 200,
     answer: tenantAnswer,
     handle: async ({ services, within, params }) => {
-      const tenant = await services.storage.tenants.get(keys.tenant(params.tenant))
+      const named = await scopeOf(services, params.tenant)
+      const { tenant } = named
       if (tenant.ended) throw new AppError('not_found', 'no such tenant')
-      const storefronts = await storefrontsOf(services, tenant.tenantId)
+      const storefronts = await storefrontsOf(named)
       return {
         body: toAnswer(
           tenant,
@@ -123,8 +131,9 @@ export const tenantRoutes = [
     status: 200,
     answer: tenantAnswer,
     handle: async ({ services, params, body, ifMatch }) => {
-      const tenant = await changeTenant(services, params.tenant, mustMatch(ifMatch), body)
-      return { body: toAnswer(tenant, await storefrontsOf(services, tenant.tenantId)), revision: tenant.revision }
+      const named = await scopeOf(services, params.tenant)
+      const tenant = await changeTenant(named, mustMatch(ifMatch), body)
+      return { body: toAnswer(tenant, await storefrontsOf(named)), revision: tenant.revision }
     },
   }),
   route({
@@ -148,7 +157,7 @@ export const tenantRoutes = [
       .object({ id: z.string(), endingSince: instant })
       .openapi('EndingTenant', { description: 'Everything is removed when no payment is in progress any more, at the latest after 30 days.' }),
     handle: async ({ services, params, query, ifMatch }) => {
-      const { tenantId, ending, revision } = await endTenant(services, params.tenant, mustMatch(ifMatch), query.cancel === 'now')
+      const { tenantId, ending, revision } = await endTenant(await scopeOf(services, params.tenant), mustMatch(ifMatch), query.cancel === 'now')
       return { body: { id: tenantId, endingSince: iso(ending) }, revision }
     },
   }),

@@ -22,7 +22,7 @@ export const testClockRoutes = [
     ifMatch: 'answer',
     status: 200,
     answer: clockAnswer,
-    handle: async ({ tenant }) => toAnswer(tenant),
+    handle: async ({ of }) => toAnswer(of.tenant),
   }),
   route({
     method: 'put',
@@ -36,7 +36,6 @@ export const testClockRoutes = [
     }),
     status: 200,
     answer: clockAnswer,
-    handle: async ({ services, tenant, body, ifMatch, gone }) =>
-      toAnswer(await moveTestClock(services, tenant, new Date(body.now), mustMatch(ifMatch), gone())),
+    handle: async ({ of, body, ifMatch, gone }) => toAnswer(await moveTestClock(of, new Date(body.now), mustMatch(ifMatch), gone())),
   }),
 ]

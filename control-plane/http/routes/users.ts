@@ -53,7 +53,7 @@ export const userRoutes = [
     refusals: ['already_exists', 'unknown_reference'],
     status: 201,
     answer: invitedAnswer,
-    handle: async ({ services, tenant, caller, body }) => shownOnce(await inviteUser(services, tenant.tenantId, caller, body)),
+    handle: async ({ services, of, caller, body }) => shownOnce(await inviteUser(services, of.tenantId, caller, body)),
   }),
   route({
     method: 'get',
@@ -65,7 +65,7 @@ export const userRoutes = [
     query: z.strictObject(pageQuery),
     status: 200,
     answer: pageOf(userAnswer),
-    handle: async ({ services, tenant, query }) => pageAnswer(await services.storage.users.page({ where: { tenantId: tenant.tenantId }, ...query }), toAnswer),
+    handle: async ({ services, of, query }) => pageAnswer(await services.storage.users.page({ where: { tenantId: of.tenantId }, ...query }), toAnswer),
   }),
   route({
     method: 'get',
@@ -77,7 +77,7 @@ export const userRoutes = [
     params,
     status: 200,
     answer: userAnswer,
-    handle: async ({ services, tenant, params }) => answer(await services.storage.users.get(keys.user(tenant.tenantId, params.user))),
+    handle: async ({ services, of, params }) => answer(await services.storage.users.get(keys.user(of.tenantId, params.user))),
   }),
   route({
     method: 'patch',
@@ -92,8 +92,8 @@ export const userRoutes = [
     refusals: ['unknown_reference'],
     status: 200,
     answer: userAnswer,
-    handle: async ({ services, tenant, caller, params, body, ifMatch }) =>
-      answer(await changeUser(services, tenant.tenantId, caller, params.user, mustMatch(ifMatch), body)),
+    handle: async ({ services, of, caller, params, body, ifMatch }) =>
+      answer(await changeUser(services, of.tenantId, caller, params.user, mustMatch(ifMatch), body)),
   }),
   route({
     method: 'post',
@@ -106,8 +106,7 @@ export const userRoutes = [
     body: z.strictObject({}),
     status: 201,
     answer: invitedAnswer,
-    handle: async ({ services, tenant, caller, params, ifMatch }) =>
-      shownOnce(await inviteAgain(services, tenant.tenantId, caller, params.user, mustMatch(ifMatch))),
+    handle: async ({ services, of, caller, params, ifMatch }) => shownOnce(await inviteAgain(services, of.tenantId, caller, params.user, mustMatch(ifMatch))),
   }),
   route({
     method: 'delete',
@@ -118,8 +117,8 @@ export const userRoutes = [
     ifMatch: { document: 'the user' },
     params,
     status: 204,
-    handle: async ({ services, tenant, caller, params, ifMatch }) => {
-      await removeUser(services, tenant.tenantId, caller, params.user, mustMatch(ifMatch))
+    handle: async ({ services, of, caller, params, ifMatch }) => {
+      await removeUser(services, of.tenantId, caller, params.user, mustMatch(ifMatch))
       return {}
     },
   }),

@@ -1,5 +1,4 @@
 import { processWebhook } from '../../engine/process-webhook.ts'
-import { keys } from '../../keys.ts'
 import { replayEvent } from '../../payments/webhooks/receive-webhook.ts'
 import { type WebhookEvent, webhookStatuses } from '../../schemas/webhook-event.ts'
 import { id, instant, iso, isoOrNull, pageAnswer, pageOf, pageQuery, z } from '../fields.ts'
@@ -53,9 +52,9 @@ export const webhookEventRoutes = [
     query: z.strictObject({ account: id.optional(), status: z.enum(webhookStatuses).optional(), ...pageQuery }),
     status: 200,
     answer: pageOf(eventAnswer),
-    handle: async ({ services, tenant, query: { account, status, ...pages } }) => {
-      const where = { tenantId: tenant.tenantId, ...(account === undefined ? {} : { account }), ...(status === undefined ? {} : { status }) }
-      return pageAnswer(await services.storage.webhookEvents.page({ where, ...pages }), toWebhookEventAnswer)
+    handle: async ({ of, query: { account, status, ...pages } }) => {
+      const where = { tenantId: of.tenantId, ...(account === undefined ? {} : { account }), ...(status === undefined ? {} : { status }) }
+      return pageAnswer(await of.storage.webhookEvents.page({ where, ...pages }), toWebhookEventAnswer)
     },
   }),
   route({
@@ -68,8 +67,8 @@ export const webhookEventRoutes = [
     params,
     status: 200,
     answer: wholeAnswer,
-    handle: async ({ services, tenant, caller, params }) => {
-      const event = await services.storage.webhookEvents.get(keys.webhookEvent(tenant.tenantId, params.account, params.event))
+    handle: async ({ of, caller, params }) => {
+      const event = await of.storage.webhookEvents.get(of.keys.webhookEvent(params.account, params.event))
       // Providers write names and addresses of payers into it.
       const body = caller.permissions.has('webhook-events:bodies') ? (event.rawBody ?? null) : null
       return { body: { ...toWebhookEventAnswer(event), body }, revision: event.revision }
@@ -86,14 +85,14 @@ export const webhookEventRoutes = [
     body: z.strictObject({}),
     status: 200,
     answer: eventAnswer,
-    handle: async ({ services, tenant, params, ifMatch }) => {
-      const due = await replayEvent(services, tenant, params.account, params.event, mustMatch(ifMatch))
+    handle: async ({ of, params, ifMatch }) => {
+      const due = await replayEvent(of, params.account, params.event, mustMatch(ifMatch))
       try {
-        await processWebhook(services, tenant, due)
+        await processWebhook(of, due)
       } catch (error) {
-        services.log.warn({ err: error, event: due._id }, 'a replayed webhook could not be applied; the worker will try it again')
+        of.log.warn({ err: error, event: due._id }, 'a replayed webhook could not be applied; the worker will try it again')
       }
-      const event = await services.storage.webhookEvents.get(due._id)
+      const event = await of.storage.webhookEvents.get(due._id)
       return { body: toWebhookEventAnswer(event), revision: event.revision }
     },
   }),

@@ -19,8 +19,8 @@ export const webhookRoutes = [
     answer: z.object({ received: z.literal(true) }),
     handle: async ({ services, params, query, headers, rawBody }) => {
       const request = { headers, query: query as Record<string, string | undefined>, rawBody }
-      const { tenant, events } = await receiveWebhook(services, params.tenant, params.account, request)
-      for (const event of events) await processWhileWaiting(services, tenant, event)
+      const { of, events } = await receiveWebhook(services, params.tenant, params.account, request)
+      for (const event of events) await processWhileWaiting(of, event)
       return { body: { received: true as const } }
     },
   }),

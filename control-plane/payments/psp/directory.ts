@@ -2,42 +2,9 @@
 import { LRUCache } from 'lru-cache'
 import type { z } from 'zod'
 import type { Secret } from '../../../common/secret.ts'
-import type { Sealing } from '../../access/sealing.ts'
 import type { PspAccount, pspProviders } from '../../schemas/psp-account.ts'
-import type { Tenant } from '../../schemas/tenant.ts'
-import type { Circuit } from '../routing/circuit-breakers.ts'
-import type { Psp } from './psp.ts'
-
-export type Opened =
-  | {
-      psp: Psp
-      /** Why its webhooks would be refused. */
-      webhookProblem: string | undefined
-      capture: 'automatic' | 'separate'
-      /** No call to this PSP takes longer. */
-      timeoutMs: number
-      /** Absent where outages are asked for by name: in a sandbox. */
-      circuit: Circuit | undefined
-    }
-  | { unusable: string }
-
-export interface PspDirectory {
-  /**
-   * @param account undefined when the tenant has stored none under this id. A sandbox tenant needs none: the
-   *   simulator stands in for every provider.
-   * @returns the adapter, or why the account cannot be used.
-   */
-  open(tenant: Tenant, accountId: string, account: PspAccount | undefined): Opened
-  /** What stands in for the providers of sandbox tenants follows their clocks; absent where it has no time of its own. */
-  sandbox?: SandboxTime
-}
-
-export interface SandboxTime {
-  /** When, by the tenant's clock, something happens next; undefined when nothing will. */
-  nextEvent(tenantId: string): Promise<Date | undefined>
-  /** It is now so late for the tenant. Resolves when everything that is due by then has been told. */
-  moveTo(tenantId: string, now: Date): Promise<void>
-}
+import type { Sealing } from '../../storage/sealing.ts'
+import type { Circuit, Psp, PspDirectory, SandboxTime } from './psp.ts'
 
 export interface PspOptions<Credentials> {
   credentials: Credentials

@@ -8,6 +8,8 @@
  * exponents are the adapter's concern.
  */
 import type { CardNetwork, DeclineClass } from '../../schemas/payment.ts'
+import type { PspAccount } from '../../schemas/psp-account.ts'
+import type { Tenant } from '../../schemas/tenant.ts'
 
 export interface ChargeRequest {
   /** Ours, unique for ever; the provider is given it as idempotency key and as merchant reference. */
@@ -167,4 +169,48 @@ export interface Psp {
    * @throws Error when the provider cannot be asked now: the event is applied later.
    */
   lookUp(pspReference: string): Promise<LookedUp | undefined>
+}
+
+export interface CircuitView {
+  state: 'closed' | 'open' | 'half_open'
+  /** While open: when one payment is let through. */
+  openUntil: Date | undefined
+}
+
+export interface Circuit {
+  view(): CircuitView
+  /** Charges, or answers `not_sent` at once while the circuit is open. */
+  run(charge: () => Promise<ChargeOutcome>): Promise<ChargeOutcome>
+}
+
+export type Opened =
+  | {
+      psp: Psp
+      /** Why its webhooks would be refused. */
+      webhookProblem: string | undefined
+      capture: 'automatic' | 'separate'
+      /** No call to this PSP takes longer. */
+      timeoutMs: number
+      /** Absent where outages are asked for by name: in a sandbox. */
+      circuit: Circuit | undefined
+    }
+  | { unusable: string }
+
+/** Which adapter serves which PSP account of which tenant. */
+export interface PspDirectory {
+  /**
+   * @param account undefined when the tenant has stored none under this id. A sandbox tenant needs none: the
+   *   simulator stands in for every provider.
+   * @returns the adapter, or why the account cannot be used.
+   */
+  open(tenant: Tenant, accountId: string, account: PspAccount | undefined): Opened
+  /** What stands in for the providers of sandbox tenants follows their clocks; absent where it has no time of its own. */
+  sandbox?: SandboxTime
+}
+
+export interface SandboxTime {
+  /** When, by the tenant's clock, something happens next; undefined when nothing will. */
+  nextEvent(tenantId: string): Promise<Date | undefined>
+  /** It is now so late for the tenant. Resolves when everything that is due by then has been told. */
+  moveTo(tenantId: string, now: Date): Promise<void>
 }

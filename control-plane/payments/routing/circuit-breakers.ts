@@ -7,7 +7,7 @@ import { BrokenCircuitError, CircuitState, ConsecutiveBreaker, circuitBreaker, h
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../../../common/clock.ts'
 import type { Log } from '../../../common/log.ts'
-import type { ChargeOutcome } from '../psp/psp.ts'
+import type { ChargeOutcome, Circuit } from '../psp/psp.ts'
 
 /** More accounts than one process serves; an account that is forgotten starts closed. */
 const MAX_ACCOUNTS = 10_000
@@ -17,18 +17,6 @@ export interface CircuitBreakerSettings {
   failures: number
   /** How long it stays open before one payment is let through. */
   openMs: number
-}
-
-export interface CircuitView {
-  state: 'closed' | 'open' | 'half_open'
-  /** While open: when one payment is let through. */
-  openUntil: Date | undefined
-}
-
-export interface Circuit {
-  view(): CircuitView
-  /** Charges, or answers `not_sent` at once while the circuit is open. */
-  run(charge: () => Promise<ChargeOutcome>): Promise<ChargeOutcome>
 }
 
 /** The provider could not be reached, did not answer, or says that it failed itself. What it says of a card is none. */

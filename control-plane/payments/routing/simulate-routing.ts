@@ -1,10 +1,8 @@
 /** Answers how a payment would be routed now, as attempts keep it, and says it for each account in words. */
 import { fieldError } from '../../../common/errors.ts'
-import { keys } from '../../keys.ts'
 import type { PaymentMethod } from '../../schemas/customer.ts'
 import type { Storefront } from '../../schemas/storefront.ts'
-import type { Tenant } from '../../schemas/tenant.ts'
-import type { Services } from '../../services.ts'
+import type { TenantScope } from '../../tenant-scope.ts'
 import { loadAccounts } from '../open-account.ts'
 import { type Route, type Routed, routePayment } from './route-payment.ts'
 
@@ -28,13 +26,13 @@ export interface SimulatedAccount {
 const ordinary = (type: string): Pick<PaymentMethod, 'type' | 'tokens'> => ({ type, tokens: [{ account: '*', token: 'any' }] })
 
 /** @throws AppError `unknown_reference` or `invalid_request`. */
-const methodOf = async (services: Services, tenant: Tenant, storefront: Storefront, question: SimulationQuestion) => {
+const methodOf = async (of: TenantScope, storefront: Storefront, question: SimulationQuestion) => {
   const { customerId, paymentMethod, paymentMethodType } = question
   if (customerId === undefined) {
     if (paymentMethod !== undefined) throw fieldError('invalid_request', 'paymentMethod', 'needs the customerId of its owner')
     return { method: ordinary(paymentMethodType ?? 'card'), country: question.country }
   }
-  const customer = await services.storage.customers.find(keys.customer(tenant.tenantId, storefront.id, customerId))
+  const customer = await of.storage.customers.find(of.keys.customer(storefront.id, customerId))
   if (!customer) throw fieldError('unknown_reference', 'customerId', `there is no customer ${JSON.stringify(customerId)} in the storefront`)
   const method = paymentMethod === undefined ? customer.paymentMethods[0] : customer.paymentMethods.find(({ id }) => id === paymentMethod)
   if (!method) throw fieldError('unknown_reference', 'paymentMethod', 'the customer has no such payment method')
@@ -62,13 +60,12 @@ const explain = ({ fallback, rules }: Storefront['routing'], route: Route): Simu
 }
 
 export const simulateRouting = async (
-  services: Services,
-  tenant: Tenant,
+  of: TenantScope,
   storefront: Storefront,
   question: SimulationQuestion,
 ): Promise<Routed & { accounts: SimulatedAccount[] }> => {
-  const { method, country } = await methodOf(services, tenant, storefront, question)
-  const routed = routePayment(storefront.routing, await loadAccounts(services, tenant, storefront), {
+  const { method, country } = await methodOf(of, storefront, question)
+  const routed = routePayment(storefront.routing, await loadAccounts(of, storefront), {
     paymentId: question.paymentId,
     amountMinor: question.amountMinor,
     currency: question.currency ?? storefront.currency,

@@ -10,13 +10,11 @@ import pMap from 'p-map'
 import { defined } from '../../../common/defined.ts'
 import { AppError, fieldError } from '../../../common/errors.ts'
 import { mustNotBeEnding } from '../../catalog/tenants.ts'
-import { keys } from '../../keys.ts'
 import type { Payment } from '../../schemas/payment.ts'
 import type { SettlementDifference, SettlementReport } from '../../schemas/settlement-report.ts'
-import type { Tenant } from '../../schemas/tenant.ts'
-import { type Services, tenantNow } from '../../services.ts'
 import { every } from '../../storage/every.ts'
 import { insertOrGet, update } from '../../storage/update.ts'
+import type { TenantScope } from '../../tenant-scope.ts'
 import { isSettled, recordSettlement } from '../machine/settlements.ts'
 import { missingColumns, type Read, type ReportFormat, type Row, readRow } from './formats.ts'
 import type { SettlementLine } from './line.ts'
@@ -67,13 +65,13 @@ class Tally {
 const LOOK_EVERY = 100
 
 /** @throws AppError `unknown_reference`, `already_exists` or `invalid_request`. */
-const openReport = async (services: Services, tenant: Tenant, input: ReportInput, { mustExist, check }: ReportCheck): Promise<SettlementReport> => {
-  const { tenantId } = tenant
-  const known = await services.storage.pspAccounts.find(keys.pspAccount(tenantId, input.account))
-  if (!known && tenant.mode === 'live') throw fieldError('unknown_reference', 'account', `there is no PSP account ${JSON.stringify(input.account)}`)
+const openReport = async (of: TenantScope, input: ReportInput, { mustExist, check }: ReportCheck): Promise<SettlementReport> => {
+  const { tenantId } = of
+  const known = await of.storage.pspAccounts.find(of.keys.pspAccount(input.account))
+  if (!known && of.tenant.mode === 'live') throw fieldError('unknown_reference', 'account', `there is no PSP account ${JSON.stringify(input.account)}`)
   if (input.from && input.to && input.from >= input.to) throw fieldError('invalid_request', 'to', 'must be after from')
-  const { settlementReports } = services.storage
-  const _id = keys.settlementReport(tenantId, input.id)
+  const { settlementReports } = of.storage
+  const _id = of.keys.settlementReport(input.id)
   const begun = await settlementReports.find(_id)
   const mayGoOn = (report: SettlementReport): void => {
     check(report)
@@ -91,7 +89,7 @@ const openReport = async (services: Services, tenant: Tenant, input: ReportInput
   const report = await insertOrGet(settlementReports, {
     _id,
     tenantId,
-    createdAt: tenantNow(services, tenant),
+    createdAt: of.now(),
     ...defined(input),
     status: 'importing',
     lines: 0,
@@ -103,9 +101,9 @@ const openReport = async (services: Services, tenant: Tenant, input: ReportInput
   return report
 }
 
-const importLines = async (services: Services, tenant: Tenant, report: SettlementReport, reads: AsyncIterable<Read>): Promise<Tally> => {
-  const { tenantId } = tenant
-  const { payments, settlementDifferences } = services.storage
+const importLines = async (of: TenantScope, report: SettlementReport, reads: AsyncIterable<Read>): Promise<Tally> => {
+  const { tenantId } = of
+  const { payments, settlementDifferences } = of.storage
   const tally = new Tally()
   let malformed = 0
 
@@ -113,7 +111,7 @@ const importLines = async (services: Services, tenant: Tenant, report: Settlemen
     tally.differences += 1
     const place = difference.line === undefined ? `missing-${difference.paymentId}` : `${String(difference.line).padStart(10, '0')}-${nth}`
     await insertOrGet(settlementDifferences, {
-      _id: keys.settlementDifference(tenantId, report.id, place),
+      _id: of.keys.settlementDifference(report.id, place),
       tenantId,
       createdAt: report.createdAt,
       reportId: report.id,
@@ -141,7 +139,7 @@ const importLines = async (services: Services, tenant: Tenant, report: Settlemen
   }
   /** Matched against the payment as it is when the line is kept with it. */
   const settle = async (line: SettlementLine, id: string, paymentId: string | undefined) => {
-    const payment = paymentId === undefined ? undefined : await payments.find(keys.payment(tenantId, paymentId))
+    const payment = paymentId === undefined ? undefined : await payments.find(of.keys.payment(paymentId))
     let match = matchLine(line, id, report.account, payment)
     if (!payment) return { payment, ...match }
     const { kind, reference = '', grossMinor, feeMinor, netMinor, currency, settledAt } = line
@@ -169,9 +167,9 @@ const importLines = async (services: Services, tenant: Tenant, report: Settlemen
   }
 
   // A file may take an hour to arrive.
-  const look = async () => mustNotBeEnding(await services.storage.tenants.get(keys.tenant(tenantId)))
+  const look = async () => mustNotBeEnding(await of.storage.tenants.get(of.keys.tenant()))
   await pMap(numbered(reads, look), take, { concurrency: AT_ONCE })
-  for await (const payment of unsettled(services, tenant, report)) {
+  for await (const payment of unsettled(of, report)) {
     await note({ kind: 'missing', why: 'it succeeded in the time of this report, and no report has settled it', paymentId: payment.id }, 0)
   }
   return tally
@@ -188,26 +186,20 @@ async function* numbered(reads: AsyncIterable<Read>, look: () => Promise<void>):
 }
 
 /** Payments at the report's account that were made in its time and that no report has. */
-async function* unsettled(services: Services, tenant: Tenant, { account, from, to }: SettlementReport): AsyncGenerator<Payment> {
+async function* unsettled(of: TenantScope, { account, from, to }: SettlementReport): AsyncGenerator<Payment> {
   if (!from || !to) return
-  for await (const payment of every(services.storage.payments, { tenantId: tenant.tenantId }, { from })) {
+  for await (const payment of every(of.storage.payments, { tenantId: of.tenantId }, { from })) {
     if (payment.createdAt >= to) return
     if (payment.attempts.some((attempt) => attempt.account === account && attempt.status === 'succeeded') && !isSettled(payment)) yield payment
   }
 }
 
 /** @throws AppError as `openReport`; `invalid_request` when the report cannot be read to its end: importing it again goes on. */
-const importReport = async (
-  services: Services,
-  tenant: Tenant,
-  input: ReportInput,
-  check: ReportCheck,
-  reads: AsyncIterable<Read>,
-): Promise<SettlementReport> => {
-  const report = await openReport(services, tenant, input, check)
-  const { settlementReports } = services.storage
+const importReport = async (of: TenantScope, input: ReportInput, check: ReportCheck, reads: AsyncIterable<Read>): Promise<SettlementReport> => {
+  const report = await openReport(of, input, check)
+  const { settlementReports } = of.storage
   try {
-    const { lines, matched, differences, totals } = await importLines(services, tenant, report, reads)
+    const { lines, matched, differences, totals } = await importLines(of, report, reads)
     const sums = [...totals].map(([currency, sum]) => ({ currency, ...sum }))
     return await update(settlementReports, report._id, ({ why: _, ...latest }) => ({
       ...latest,
@@ -216,7 +208,7 @@ const importReport = async (
       matched,
       differences,
       totals: sums as SettlementReport['totals'],
-      finishedAt: tenantNow(services, tenant),
+      finishedAt: of.now(),
     }))
   } catch (error) {
     const unreadable = error instanceof CsvError || error instanceof WrongFile
@@ -227,18 +219,12 @@ const importReport = async (
   }
 }
 
-export const importLinesOf = (services: Services, tenant: Tenant, input: ReportInput, check: ReportCheck, lines: SettlementLine[]): Promise<SettlementReport> =>
-  importReport(services, tenant, input, check, Readable.from(lines.map((line): Read => ({ line }))))
+export const importLinesOf = (of: TenantScope, input: ReportInput, check: ReportCheck, lines: SettlementLine[]): Promise<SettlementReport> =>
+  importReport(of, input, check, Readable.from(lines.map((line): Read => ({ line }))))
 
 /** @param csv with a header; separated by commas or semicolons. */
-export const importCsv = (
-  services: Services,
-  tenant: Tenant,
-  input: ReportInput,
-  check: ReportCheck,
-  format: ReportFormat,
-  csv: Readable,
-): Promise<SettlementReport> => importReport(services, tenant, input, check, readCsv(csv, format))
+export const importCsv = (of: TenantScope, input: ReportInput, check: ReportCheck, format: ReportFormat, csv: Readable): Promise<SettlementReport> =>
+  importReport(of, input, check, readCsv(csv, format))
 
 const NEWLINE = 10
 

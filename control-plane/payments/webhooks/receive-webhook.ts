@@ -8,10 +8,10 @@ import { defined } from '../../../common/defined.ts'
 import { DAY_MS } from '../../../common/durations.ts'
 import { AppError, isAppError } from '../../../common/errors.ts'
 import { keys } from '../../keys.ts'
-import type { Tenant } from '../../schemas/tenant.ts'
+import type { Services } from '../../ports.ts'
 import type { WebhookEvent } from '../../schemas/webhook-event.ts'
-import { repairTime, type Services } from '../../services.ts'
 import { insertOrGet, update } from '../../storage/update.ts'
+import { type TenantScope, tenantScope } from '../../tenant-scope.ts'
 import { openAccount } from '../open-account.ts'
 import type { Psp, PspEvent, WebhookRequest } from '../psp/psp.ts'
 
@@ -28,7 +28,7 @@ const read = (psp: Psp, request: WebhookRequest): PspEvent[] => {
 }
 
 export interface Received {
-  tenant: Tenant
+  of: TenantScope
   events: WebhookEvent[]
 }
 
@@ -57,7 +57,8 @@ const refuse = async ({ log }: Services, tenantId: string, account: string, why:
 export const receiveWebhook = async (services: Services, tenantId: string, accountId: string, request: WebhookRequest): Promise<Received> => {
   const tenant = await services.storage.tenants.find(keys.tenant(tenantId))
   if (!tenant || tenant.ended) return refuse(services, tenantId, accountId, 'no such tenant')
-  const opened = await openAccount(services, tenant, accountId)
+  const of = tenantScope(services, tenant)
+  const opened = await openAccount(of, accountId)
   if ('unusable' in opened) return refuse(services, tenantId, accountId, opened.unusable)
   try {
     await opened.psp.verifyWebhook(request)
@@ -67,11 +68,11 @@ export const receiveWebhook = async (services: Services, tenantId: string, accou
     const { cause } = error as Error
     return refuse(services, tenantId, accountId, cause instanceof Error ? cause.message : (error as Error).message)
   }
-  const now = services.clock.now()
+  const now = of.clock.now()
   const events = await Promise.all(
     read(opened.psp, request).map((event) =>
-      insertOrGet(services.storage.webhookEvents, {
-        _id: keys.webhookEvent(tenant.tenantId, accountId, event.id),
+      insertOrGet(of.storage.webhookEvents, {
+        _id: of.keys.webhookEvent(accountId, event.id),
         tenantId: tenant.tenantId,
         createdAt: now,
         account: accountId,
@@ -80,28 +81,22 @@ export const receiveWebhook = async (services: Services, tenantId: string, accou
         status: 'received',
         rawBody: request.rawBody,
         ...partsOf(event),
-        expiresAt: new Date(now.getTime() + (services.webhookEventDays ?? KEPT_DAYS) * DAY_MS),
-        repairAt: repairTime(services),
+        expiresAt: new Date(now.getTime() + (of.webhookEventDays ?? KEPT_DAYS) * DAY_MS),
+        repairAt: of.repairAt(),
       }),
     ),
   )
-  return { tenant, events }
+  return { of, events }
 }
 
 /**
  * Reads a stored event anew, with what this version of its adapter understands, and makes it due to be applied.
  * @throws AppError `not_found` or `not_allowed_in_state`; what `check` throws.
  */
-export const replayEvent = async (
-  services: Services,
-  tenant: Tenant,
-  accountId: string,
-  eventId: string,
-  check: (event: WebhookEvent) => void,
-): Promise<WebhookEvent> => {
-  const opened = await openAccount(services, tenant, accountId)
+export const replayEvent = async (of: TenantScope, accountId: string, eventId: string, check: (event: WebhookEvent) => void): Promise<WebhookEvent> => {
+  const opened = await openAccount(of, accountId)
   if ('unusable' in opened) throw new AppError('not_allowed_in_state', `the PSP account cannot be used: ${opened.unusable}`)
-  return update(services.storage.webhookEvents, keys.webhookEvent(tenant.tenantId, accountId, eventId), (stored) => {
+  return update(of.storage.webhookEvents, of.keys.webhookEvent(accountId, eventId), (stored) => {
     check(stored)
     if (stored.rawBody === undefined)
       throw new AppError('not_allowed_in_state', 'what the event said was erased with its customer: there is nothing left to read anew')
@@ -109,6 +104,6 @@ export const replayEvent = async (
     const event = read(opened.psp, request).find(({ id }) => id === stored.eventId)
     if (!event) throw new AppError('not_allowed_in_state', 'the stored body no longer contains this event')
     const { why: _, appliedAt: __, charge: ___, refund: ____, dispute: _____, ...kept } = stored
-    return { ...kept, ...partsOf(event), type: event.type, status: 'received', replays: (stored.replays ?? 0) + 1, repairAt: repairTime(services) }
+    return { ...kept, ...partsOf(event), type: event.type, status: 'received', replays: (stored.replays ?? 0) + 1, repairAt: of.repairAt() }
   })
 }

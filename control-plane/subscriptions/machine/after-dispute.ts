@@ -6,9 +6,10 @@
 import { dropBills, openBill } from '../../billing/bills.ts'
 import type { Dispute, Payment } from '../../schemas/payment.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
+import type { Moment } from '../../work-time.ts'
 import { end } from './end-subscription.ts'
 import { resume } from './pause.ts'
-import { become, changed, type Moment, type NewEvent } from './state.ts'
+import { become, changed, type NewEvent } from './state.ts'
 import { isFinal } from './transitions.ts'
 
 /** More than any subscription sees; the oldest are forgotten, which at worst notes one twice. */

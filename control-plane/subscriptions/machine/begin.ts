@@ -2,7 +2,8 @@ import { HOUR_MS } from '../../../common/durations.ts'
 import { planBill, withBill } from '../../billing/bills.ts'
 import { periodContaining, periodFrom, priceOf } from '../../billing/periods.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
-import { become, changed, type Moment } from './state.ts'
+import type { Moment } from '../../work-time.ts'
+import { become, changed } from './state.ts'
 import { settled } from './take-effect.ts'
 
 const isMadeNow = ({ createdAt, trialEnd, currentPeriod }: Subscription): boolean => !trialEnd && currentPeriod.start <= createdAt

@@ -10,9 +10,10 @@ import { type BillDraft, planLine, withBill } from '../../billing/bills.ts'
 import { anchorFrom, billingDayOn, isSameCycle, periodFrom, priceOf, shareOfRest } from '../../billing/periods.ts'
 import type { Terms } from '../../schemas/bundle.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
+import type { Moment } from '../../work-time.ts'
 import { refuse, refuseWhilePaying } from './end-subscription.ts'
 import { isSameOffer, isSameTerms, scheduledAfter } from './scheduled-change.ts'
-import { changed, type Moment } from './state.ts'
+import { changed } from './state.ts'
 import { settled } from './take-effect.ts'
 
 export interface ChangedTerms {

@@ -1,8 +1,9 @@
 import { isSameCycle } from '../../billing/periods.ts'
 import type { Terms } from '../../schemas/bundle.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
+import type { Moment } from '../../work-time.ts'
 import { onTerms } from './change-terms.ts'
-import { changed, type Moment } from './state.ts'
+import { changed } from './state.ts'
 import { isFinal } from './transitions.ts'
 
 /**

@@ -2,9 +2,9 @@ import { defined } from '../../../common/defined.ts'
 import { openBill } from '../../billing/bills.ts'
 import { priceOf } from '../../billing/periods.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
+import type { Moment } from '../../work-time.ts'
 import { turnPeriod } from './after-time.ts'
 import { begin } from './begin.ts'
-import type { Moment } from './state.ts'
 import { isFinal } from './transitions.ts'
 
 /** What would be billed if the subscription's time had come; undefined when nothing would. */

@@ -9,8 +9,9 @@ import { fixedQuotaAnchor, withPause } from '../../billing/allowance-anchor.ts'
 import { planBill, withBill } from '../../billing/bills.ts'
 import { anchorFrom, periodFrom, shifted } from '../../billing/periods.ts'
 import type { Paused, Subscription } from '../../schemas/subscription.ts'
+import type { Moment } from '../../work-time.ts'
 import { refuse, refuseWhilePaying } from './end-subscription.ts'
-import { become, changed, type Moment } from './state.ts'
+import { become, changed } from './state.ts'
 import { settled } from './take-effect.ts'
 
 /** @throws AppError `not_allowed_in_state` or `invalid_request`. */

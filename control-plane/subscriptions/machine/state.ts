@@ -13,13 +13,8 @@ import { openBill } from '../../billing/bills.ts'
 import { verdictBy } from '../../billing/dunning.ts'
 import { checkTransition } from '../../illegal-transitions.ts'
 import { type Change, inSituation, type Situation, type Subscription, type SubscriptionEvent } from '../../schemas/subscription.ts'
+import type { Moment } from '../../work-time.ts'
 import { isFinal, transitions } from './transitions.ts'
-
-/** When a decision is made, and when a sweeper may finish what follows from it. */
-export interface Moment {
-  now: Date
-  repairAt: Date
-}
 
 export type NewEvent = Pick<SubscriptionEvent, 'type' | 'why'> & Partial<Pick<SubscriptionEvent, 'paymentId' | 'amountMinor' | 'at'>>
 

@@ -4,8 +4,9 @@ import { wholePrice, withoutBill } from '../../billing/bills.ts'
 import { joined, type Lot, takenNewest } from '../../billing/lots.ts'
 import { billingDayOn, shareBetween, withoutAccess } from '../../billing/periods.ts'
 import type { Bill, Change, Subscription } from '../../schemas/subscription.ts'
+import type { Moment } from '../../work-time.ts'
 import { isSameOffer, scheduledAfter, termsIn } from './scheduled-change.ts'
-import { become, changed, type Moment, type NewEvent } from './state.ts'
+import { become, changed, type NewEvent } from './state.ts'
 import { paidFromOf, remembersAsCredit } from './take-lots.ts'
 
 /** The bill is paid, or there was nothing to pay: it takes effect. */

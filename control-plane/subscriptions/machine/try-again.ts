@@ -6,7 +6,7 @@ import { defined } from '../../../common/defined.ts'
 import { dropBills, planLine, rebilled, replaceBill, wholePrice, withBill } from '../../billing/bills.ts'
 import { billedShare, periodFrom, shareOfRest } from '../../billing/periods.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
-import type { Moment } from './state.ts'
+import type { Moment } from '../../work-time.ts'
 import { settled } from './take-effect.ts'
 
 interface Again {

@@ -1,0 +1,20 @@
+/** What the control plane works with; `compose.ts` makes it, tests make their own. Business of a tenant has its share of it: `tenant-scope.ts`. */
+import type { Feed } from '../common/feed/feed.ts'
+import type { Log } from '../common/log.ts'
+import type { PspDirectory } from './payments/psp/psp.ts'
+import type { Sealing } from './storage/sealing.ts'
+import type { Storage } from './storage/storage.ts'
+import type { WorkTime } from './work-time.ts'
+
+export interface Services extends WorkTime {
+  storage: Storage
+  feed: Feed
+  psps: PspDirectory
+  /** Of secrets at rest. */
+  sealing: Sealing
+  /** Webhooks that are applied while their sender waits. */
+  webhooksInHand: { count: number }
+  log: Log
+  /** How long events of providers are kept, in days; 30 without. */
+  webhookEventDays?: number
+}
