@@ -142,6 +142,31 @@ testOnNats(`NATS: whoever was away over a removal and its forgetting is told to 
   await server.stop()
 })
 
+testOnNats(`NATS: a slow watch loses no change when a customer is forgotten${why}`, async (t) => {
+  const server = await startNatsServer()
+  const { createProxy } = await import('../support/tcp-proxy.ts')
+  const proxy = await createProxy(server.url)
+  const publisher = await openKept({ url: server.url })
+  // One reader follows everything, the other some tenants alone.
+  const readers = await Promise.all([undefined, ['t']].map((tenants) => openReader({ url: proxy.url, tenants })))
+  const heard = readers.map(() => new Set<string>())
+  const listener = { onMissing: () => {}, onClock: () => {}, onReset: () => {} }
+  await Promise.all(readers.map((reader, at) => reader.watch({ ...listener, onSet: ({ customerId }) => heard[at]?.add(customerId) })))
+  await publisher.putSet({ ...setOf(0, 1), removed: true })
+  proxy.hold()
+  // The server sends some two megabytes, and waits for the reader before it sends the rest (flow control).
+  const terms = { kind: 'value' as const, value: 'x'.repeat(900_000) }
+  const grants = [{ key: 'k', subscriptionId: 's', bundleId: 'b', fromMs: 0, inactive: false, terms }]
+  for (let n = 1; n <= 8; n += 1) await publisher.putSet({ ...setOf(n, 1), grants })
+  await publisher.forgetSet(customer(0))
+  proxy.release()
+  for (const one of heard) await eventually(() => one.has('c8'))
+  for (const one of heard) for (let n = 1; n <= 8; n += 1) t.true(one.has(`c${n}`), `customer ${n}`)
+  await Promise.all([publisher, ...readers].map((feed) => feed.close()))
+  await proxy.close()
+  await server.stop()
+})
+
 testOnNats(`NATS: while the server is away it says unavailable, never "none", and afterwards nothing was missed${why}`, async (t) => {
   const server = await startNatsServer()
   const [publisher, reader] = [await openKept({ url: server.url }), await openReader({ url: server.url })]

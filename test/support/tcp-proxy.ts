@@ -1,4 +1,4 @@
-/** A proxy between a client and a real server, whose connections can be cut. */
+/** A proxy between a client and a real server, whose connections can be cut, or held up. */
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 
 export interface TcpProxy {
@@ -6,12 +6,16 @@ export interface TcpProxy {
   /** Ends all connections and accepts none until `restore`. */
   cut(): void
   restore(): void
+  /** Holds back the bytes of all connections, in both directions, until `release`. */
+  hold(): void
+  release(): void
   close(): Promise<void>
 }
 
 export const createProxy = async (target: string): Promise<TcpProxy> => {
   const { protocol, hostname, port } = new URL(target)
-  const sockets = new Set<Socket>()
+  /** Each socket, with the one that gets what it receives. */
+  const sockets = new Map<Socket, Socket>()
   let open = true
   const server = createServer((client) => {
     if (!open) {
@@ -23,7 +27,7 @@ export const createProxy = async (target: string): Promise<TcpProxy> => {
       [client, upstream],
       [upstream, client],
     ] as const) {
-      sockets.add(from)
+      sockets.set(from, to)
       from.pipe(to)
       from.on('error', () => to.destroy())
       from.on('close', () => {
@@ -34,7 +38,7 @@ export const createProxy = async (target: string): Promise<TcpProxy> => {
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const cutAll = () => {
-    for (const socket of sockets) socket.destroy()
+    for (const socket of sockets.keys()) socket.destroy()
   }
   return {
     url: `${protocol}//127.0.0.1:${(server.address() as AddressInfo).port}`,
@@ -44,6 +48,13 @@ export const createProxy = async (target: string): Promise<TcpProxy> => {
     },
     restore: () => {
       open = true
+    },
+    hold: () => {
+      for (const [from, to] of sockets) from.unpipe(to)
+    },
+    release: () => {
+      // A connection that was made meanwhile is connected already.
+      for (const [from, to] of sockets) from.unpipe(to).pipe(to)
     },
     close: async () => {
       cutAll()

@@ -52,8 +52,13 @@ export interface Bucket {
   putAfter(key: string, bytes: Uint8Array, after: number): Promise<number | undefined>
   /** Keeps what has the higher rank, whatever the order in which writers arrive. @returns whether it was stored. */
   putIfNewer(key: string, bytes: Uint8Array, newRank: number, rankAt: (key: string, bytes: Uint8Array) => number): Promise<boolean>
-  /** Takes the messages under a key, or under a key that ends in `>`, out of the stream. @param before of the sequences below this only. */
-  forget(key: string, before?: number): Promise<void>
+  /**
+   * Takes everything under keys, which end in `>`, out of the stream. Only for a bucket that is filled again: consumers of
+   * nats-server 2.9.10 then skip everything else that they had still to deliver (nats-io/nats-server#3838).
+   */
+  purge(keys: string): Promise<void>
+  /** Takes this entry and its key out of the stream, and erases both on the server's disk. A newer entry of the key stays. */
+  forget(entry: KvEntry): Promise<void>
   /** It is replicated, by servers that do not compare and set as one (`SETS_AS_ONE`). */
   mayReorder(): boolean
   /** For control planes: creates the bucket if it is gone, and applies the requested settings. */
@@ -220,8 +225,16 @@ export const openBucket = async (connection: NatsConnection, options: BucketOpti
       }
       throw unavailable(new Error(`${MAX_PUT_TRIES} lost races on one key`))
     },
-    forget: async (key, before) => {
-      await manager.streams.purge(streamOf(name), { filter: subjectOfKey(name, key), ...(before === undefined ? {} : { seq: before }) })
+    purge: async (keys) => {
+      await manager.streams.purge(streamOf(name), { filter: subjectOfKey(name, keys) })
+    },
+    forget: async ({ key, revision }) => {
+      try {
+        await manager.streams.deleteMessage(streamOf(name), revision)
+      } catch (error) {
+        // Something newer has taken its place, or another process was first.
+        if ((await get(key))?.revision === revision) throw error
+      }
     },
     mayReorder: () => isReplicated && isOld,
     position,

@@ -148,8 +148,8 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
         if (!live(entry) || !decodeMessage(key, entry.value).set?.removed) return
         // First, so that whoever is away meanwhile learns that there was something to hear.
         await bucket.putIfNewer(FORGOTTEN_KEY, Buffer.from(String(entry.revision)), entry.revision, (_, bytes) => forgottenUpTo(bytes))
-        // This purges the stream, not the bucket's key: that would leave a marker with the customer's name. Newer entries stay.
-        await bucket.forget(key, entry.revision + 1)
+        // Out of the stream: to delete the bucket's key would leave a marker with the customer's name.
+        await bucket.forget(entry)
         forgotten = Math.max(forgotten, entry.revision)
       }),
     putClock: async (value) => {

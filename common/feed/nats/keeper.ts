@@ -62,8 +62,8 @@ export const createKeeper = (options: { bucket: Bucket; signing: Signing; clock:
         if (written === undefined) return undefined
         if (isWrong) {
           // Revisions begin again lower than those that are there, which would keep them out.
-          await bucket.forget('set.>')
-          await bucket.forget('clock.>')
+          await bucket.purge('set.>')
+          await bucket.purge('clock.>')
           written = await writeState(claimed, written)
           if (written === undefined) return undefined
         }

@@ -68,7 +68,7 @@ export const sidecarAccess = (bucket: string, publicKey: string, tenants: readon
 /** The permissions of control planes, and of `npm start` with NATS_URL. They may also answer questions. */
 export const controlPlaneAccess = (bucket: string, publicKey: string): { publish: string[]; subscribe: string[] } => {
   const stream = streamOf(bucket)
-  const requests = [`STREAM.CREATE.${stream}`, `STREAM.UPDATE.${stream}`, `STREAM.PURGE.${stream}`, ...requestsOfAll(bucket)]
+  const requests = [`STREAM.CREATE.${stream}`, `STREAM.UPDATE.${stream}`, `STREAM.PURGE.${stream}`, `STREAM.MSG.DELETE.${stream}`, ...requestsOfAll(bucket)]
   return {
     publish: [subjectOfKey(bucket, '>'), ...requests.map((request) => `${OWN_API}.${request}`), flowControl(bucket), allQuestions(bucket)],
     subscribe: [`${inboxOf(publicKey)}.>`, allQuestions(bucket), olderQuestions(bucket)],
