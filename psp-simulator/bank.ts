@@ -5,9 +5,9 @@
  */
 
 import { randomUUID } from 'node:crypto'
-import { z } from 'zod'
 import type { Clock } from '../common/clock.ts'
 import { DAY_MS } from '../common/durations.ts'
+import { z } from '../common/zod.ts'
 import { actsLate, type Behaviour, captureFails, disputeBehaviourOf, refundBehaviourOf } from './behaviour.ts'
 import type { Ledger, LedgerCharge, LedgerDispute, LedgerEvent, LedgerRefund, When } from './ledger.ts'
 

@@ -14,7 +14,7 @@ const fallback = z.strictObject({
   /** The limit for a quota or capacity. */
   limit: z.number().int().min(0).optional(),
 })
-const rule = z.union([z.enum(['serve', 'deny'], 'must be "serve", "deny" or {"fallback": {"allowed": …}}'), z.strictObject({ fallback })])
+const rule = z.union([z.enum(['serve', 'deny']), z.strictObject({ fallback })], 'must be "serve", "deny" or {"fallback": {"allowed": …}}')
 
 export const stalenessPolicy = z.strictObject({ default: rule.default('serve'), entitlements: z.record(z.string().min(1), rule).default({}) })
 

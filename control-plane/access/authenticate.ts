@@ -53,7 +53,7 @@ export const tenantOfCall = async (services: Services, caller: Caller, named: st
     throw new AppError('forbidden', 'this key belongs to another tenant than the one in x-tn')
   }
   const tenantId = caller.tenantId ?? named
-  if (tenantId === undefined) throw fieldError('invalid_request', 'x-tn', 'is needed: with a platform key, this header names the tenant')
+  if (tenantId === undefined) throw fieldError('invalid_request', 'x-tn', 'is required: with a platform key, this header names the tenant')
   const tenant = await services.storage.tenants.find(keys.tenant(tenantId))
   if (!tenant || tenant.ended) throw new AppError('not_found', 'no such tenant')
   mustNotBeEnding(tenant)

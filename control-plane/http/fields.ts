@@ -94,7 +94,7 @@ const METADATA_KEY = /^[A-Za-z0-9_-]{1,40}$/
 const MAX_METADATA = 50
 
 export const metadata = z
-  .record(z.string().regex(METADATA_KEY, 'keys must be 1 to 40 letters, digits, _ or -'), z.string().max(500))
+  .record(z.string().regex(METADATA_KEY, 'must be 1 to 40 letters, digits, _ or -'), z.string().max(500))
   .refine((record) => Object.keys(record).length <= MAX_METADATA, `must not have more than ${MAX_METADATA} entries`)
   .openapi({ ...keysOf(METADATA_KEY), maxProperties: MAX_METADATA })
 

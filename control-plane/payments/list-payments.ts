@@ -19,8 +19,8 @@ const whereOf = (within: readonly string[] | undefined, { subscriptionId, storef
       throw fieldError('invalid_request', 'status', 'filters all payments of the tenant; leave the other filters out')
     return { status }
   }
-  if (customerId !== undefined && storefrontId === undefined) throw fieldError('invalid_request', 'storefrontId', 'is needed with customerId')
-  if (storefrontId !== undefined && customerId === undefined) throw fieldError('invalid_request', 'customerId', 'is needed with storefrontId')
+  if (customerId !== undefined && storefrontId === undefined) throw fieldError('invalid_request', 'storefrontId', 'is required with customerId')
+  if (storefrontId !== undefined && customerId === undefined) throw fieldError('invalid_request', 'customerId', 'is required with storefrontId')
   if (subscriptionId !== undefined) {
     if (customerId !== undefined) throw fieldError('invalid_request', 'customerId', 'is not needed with subscriptionId; leave it out')
     return { subscriptionId }

@@ -23,7 +23,7 @@ export const payOnce = async (of: TenantScope, id: string, input: OneTimeInput &
   if (input.currency !== storefront.currency) throw fieldError('invalid_request', 'currency', `must be ${storefront.currency}, the currency of the storefront`)
   const known = await customers.find(of.keys.customer(input.storefrontId, input.customerId))
   const method = named === undefined ? known?.paymentMethods[0] : methodNamed(of.tenant, storefront, known, named)
-  if (!method) throw fieldError('invalid_request', 'paymentMethod', 'is needed: the customer has no payment method')
+  if (!method) throw fieldError('invalid_request', 'paymentMethod', 'is required: the customer has no payment method')
   checkPayable(storefront, await loadAccounts(of, storefront), { paymentId: id, ...input, country: known?.country, method })
 
   const customer = await customerFor(of, input.storefrontId, input.customerId)

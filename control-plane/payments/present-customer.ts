@@ -21,7 +21,7 @@ const loadMethod = async (of: TenantScope, payment: Payment, named: string | und
   const customer = await of.storage.customers.get(of.keys.customer(payment.storefrontId, payment.customerId))
   const known = methodsOf(payment, customer).find(({ id }) => id === (named ?? payment.paymentMethodId))
   if (known) return defined({ paymentMethodId: known.id, ownMethod: payment.ownMethod?.id === known.id ? payment.ownMethod : undefined })
-  if (named === undefined) throw fieldError('invalid_request', 'paymentMethod', 'is needed: the payment has no payment method that can be charged again')
+  if (named === undefined) throw fieldError('invalid_request', 'paymentMethod', 'is required: the payment has no payment method that can be charged again')
   const storefront = await of.storage.storefronts.get(of.keys.storefront(payment.storefrontId))
   const { id, type, tokens } = methodNamed(of.tenant, storefront, customer, named)
   return { paymentMethodId: id, ownMethod: { id, type, tokens } }

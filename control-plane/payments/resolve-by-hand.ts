@@ -22,7 +22,7 @@ const outcomeOf = ({ outcome, declineClass, pspReference }: Decision, known: str
   switch (outcome) {
     case 'succeeded': {
       const reference = pspReference ?? known
-      if (reference === undefined) throw fieldError('invalid_request', 'pspReference', "is needed: the provider's reference of the charge, for refunds")
+      if (reference === undefined) throw fieldError('invalid_request', 'pspReference', "is required: the provider's reference of the charge, for refunds")
       return { status: 'succeeded', pspReference: reference }
     }
     case 'declined':

@@ -158,7 +158,7 @@ const paymentMethodOf = (
   if (first) return first
   if (bundle.pricing.amountMinor === 0 || hasTrial) return undefined
   const why = bundle.trialDays > 0 ? 'the customer has already used their free trial' : 'the bundle costs something from the start'
-  throw fieldError('invalid_request', 'paymentMethod', `is needed: ${why}, and the customer has no payment method`)
+  throw fieldError('invalid_request', 'paymentMethod', `is required: ${why}, and the customer has no payment method`)
 }
 
 interface FirstState {

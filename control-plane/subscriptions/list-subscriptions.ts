@@ -22,9 +22,9 @@ export const listSubscriptions = (
 ): Promise<Page<Subscription>> => {
   const { storefrontId, customerId, bundleId } = filter
   if (storefrontId === undefined && customerId !== undefined)
-    throw fieldError('invalid_request', 'storefrontId', 'is needed with customerId: a customer is unique within its storefront only')
+    throw fieldError('invalid_request', 'storefrontId', 'is required with customerId: a customer is unique within its storefront only')
   if (storefrontId === undefined && bundleId !== undefined)
-    throw fieldError('invalid_request', 'storefrontId', 'is needed with bundleId: a bundle is unique within its storefront only')
+    throw fieldError('invalid_request', 'storefrontId', 'is required with bundleId: a bundle is unique within its storefront only')
   if (customerId !== undefined && bundleId !== undefined)
     throw fieldError('invalid_request', 'bundleId', 'does not go with customerId, of which there are few subscriptions: leave one of them out')
   return storage.subscriptions.page({ where: { tenantId, ...defined({ ...filter, storefrontId: filter.storefrontId ?? within }) }, ...pages })

@@ -20,7 +20,7 @@ test('an account that cannot take the payment is left out, and it is said why', 
     account('eur-only', { currencies: ['EUR'] }),
     account('de-only', { countries: ['DE'] }),
     account('bank-only', { paymentMethodTypes: ['bank_transfer'] }),
-    { ...account('off'), unusable: 'credentials.secretKey is needed' },
+    { ...account('off'), unusable: 'credentials.secretKey is required' },
     account('good'),
   ]
   const route = routeOf(routing({ fallback: ['eur-only', 'de-only', 'bank-only', 'off', 'missing', 'good'] }), accounts, question())
@@ -29,7 +29,7 @@ test('an account that cannot take the payment is left out, and it is said why', 
     { account: 'eur-only', reason: 'does not take USD' },
     { account: 'de-only', reason: 'does not serve US' },
     { account: 'bank-only', reason: 'does not take card' },
-    { account: 'off', reason: 'credentials.secretKey is needed' },
+    { account: 'off', reason: 'credentials.secretKey is required' },
     { account: 'missing', reason: 'no such account' },
   ])
 })

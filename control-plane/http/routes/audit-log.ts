@@ -64,7 +64,7 @@ const exported = (tenantId: string, lines: AsyncIterable<string>): Readable => {
 /** @throws AppError `invalid_request` on `storefrontId`. */
 const filterOf = (tenantId: string, { from, to, actor, action, requestId, event, storefrontId, customerId }: Filters): Filter => {
   if (customerId !== undefined && storefrontId === undefined)
-    throw fieldError('invalid_request', 'storefrontId', 'is needed with customerId: a customer is unique within its storefront only')
+    throw fieldError('invalid_request', 'storefrontId', 'is required with customerId: a customer is unique within its storefront only')
   const customer = customerId === undefined ? undefined : customerReference(tenantId, storefrontId ?? '', customerId)
   const is = (wanted: string | undefined, value: string | undefined) => wanted === undefined || wanted === value
   const timeOf = (text: string | undefined) => (text === undefined ? undefined : new Date(text))

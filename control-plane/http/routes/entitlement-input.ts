@@ -36,14 +36,14 @@ interface Limited {
 }
 const statements = (input: Limited): number => [input.limit, input.value, input.unlimited].filter((one) => one !== undefined).length
 const limitOf = (input: Limited): number | null => (input.unlimited ? null : (input.limit ?? input.value ?? null))
-const oneLimit = { message: 'is needed: a whole number, or null for unlimited', path: ['limit'] }
+const oneLimit = { message: 'is required: a whole number, or null for unlimited', path: ['limit'] }
 
 const flag = z.strictObject({ kind: z.literal('flag'), key, enabled: z.boolean().default(true) }).transform((input): Entitlement => input)
 const quota = z
   .strictObject({ kind: z.literal('quota'), key, ...limited, per: per.optional(), unit: unit.optional() })
   .refine((input) => statements(input) === 1, oneLimit)
   .refine((input) => (input.per === undefined) !== (input.unit === undefined), {
-    message: `is needed: when the quota resets, one of ${intervals.join(', ')}`,
+    message: `is required: when the quota resets, one of ${intervals.join(', ')}`,
     path: ['per'],
   })
   .transform((input): Entitlement => ({ key: input.key, kind: 'quota', limit: limitOf(input), per: input.per ?? periodOfUnit(input.unit ?? '') }))

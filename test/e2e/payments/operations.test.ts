@@ -185,10 +185,10 @@ inWorlds(
       t.like(changed.routing, { split: [{ account: 'bank', weight: 1 }], fallback: ['stripe'] })
       t.like(changed.routing.rules, rules)
       const made = await shop.api.post('/psp-accounts', { id: 'pp', provider: 'paypal', credentials: { clientId: 'a', clientSecret: 'b' } })
-      t.like(made.body, { problem: null, webhookProblem: 'credentials.webhookId is needed: the id of the webhook, from the dashboard' })
+      t.like(made.body, { problem: null, webhookProblem: 'credentials.webhookId is required: the id of the webhook, from the dashboard' })
       t.like((await shop.api.patch('/psp-accounts/pp', { credentials: { webhookId: 'WH' } })).body, { problem: null, webhookProblem: null })
       const misspelt = await shop.api.post('/psp-accounts', { id: 's2', provider: 'stripe', credentials: { secretkey: 'sk' } })
-      t.regex(misspelt.body.problem, /credentials\.secretKey is needed.*credentials\.secretkey is not a credential of stripe/)
+      t.regex(misspelt.body.problem, /credentials\.secretKey is required.*credentials\.secretkey is not a credential of stripe/)
     })
 
     story('a first payment that failed for our own fault is tried again with the same method', async ({ t, tollgate }) => {

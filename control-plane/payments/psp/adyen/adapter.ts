@@ -25,13 +25,13 @@ import { type AdyenNotification, type AdyenPayment, adyenErrorCodes, GIVEN_UP, I
 
 const credentials = z
   .strictObject({
-    apiKey: z.string('is needed: the API key of the web service user').min(1).transform(toSecret),
-    merchantAccount: z.string('is needed: the name of the merchant account').min(1),
+    apiKey: z.string('is required: the API key of the web service user').min(1).transform(toSecret),
+    merchantAccount: z.string('is required: the name of the merchant account').min(1),
     environment: z.enum(['test', 'live']).default('test'),
     liveEndpointUrlPrefix: z.string().min(1).optional(),
   })
   .refine(({ environment, liveEndpointUrlPrefix }) => environment === 'test' || liveEndpointUrlPrefix, {
-    message: 'is needed for a live account',
+    message: 'is required for a live account',
     path: ['liveEndpointUrlPrefix'],
   })
 

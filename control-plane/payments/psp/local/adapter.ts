@@ -38,13 +38,13 @@ const SECRET_RULE = 'must be whsec_ followed by at least 24 bytes in base64'
 const credentialsFor = (allowPrivate: boolean) =>
   z.strictObject({
     url: z
-      .string('is needed: the URL where the bank accepts requests')
+      .string('is required: the URL where the bank accepts requests')
       .refine((text) => URL.canParse(text) && ['http:', 'https:'].includes(new URL(text).protocol), 'must be a URL')
       .refine(
         (text) => allowPrivate || !URL.canParse(text) || isPublicUrl(new URL(text)),
         'must be an https URL of a public host; LOCAL_PSP_PRIVATE_URLS=true allows others',
       ),
-    secret: z.string('is needed: the secret that requests are signed with').regex(SECRET, SECRET_RULE).transform(toSecret),
+    secret: z.string('is required: the secret that requests are signed with').regex(SECRET, SECRET_RULE).transform(toSecret),
   })
 
 type Answer = { status: number; body: unknown }

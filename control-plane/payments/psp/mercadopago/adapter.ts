@@ -33,7 +33,7 @@ import {
   UNCLEAR_CAUSES,
 } from './mapping.ts'
 
-const credentials = z.strictObject({ accessToken: z.string('is needed: the access token of the application').min(1).transform(toSecret) })
+const credentials = z.strictObject({ accessToken: z.string('is required: the access token of the application').min(1).transform(toSecret) })
 
 const IDEMPOTENCY_MS = DAY_MS
 /** As for Stripe; MercadoPago sends events again for days, each time signed anew. */

@@ -26,8 +26,8 @@ import { ALREADY_PAID, GIVEN_UP, isGivenUp, type PaypalEvent, type PaypalOrder, 
 import { verifyPaypalSignature } from './webhook-signature.ts'
 
 const credentials = z.strictObject({
-  clientId: z.string('is needed: the client id of the REST app').min(1),
-  clientSecret: z.string('is needed: the secret of the REST app').min(1).transform(toSecret),
+  clientId: z.string('is required: the client id of the REST app').min(1),
+  clientSecret: z.string('is required: the secret of the REST app').min(1).transform(toSecret),
   webhookId: z.string('must be the id of the webhook, from the dashboard').min(1).optional(),
   environment: z.enum(['sandbox', 'live']).default('sandbox'),
 })
@@ -89,7 +89,7 @@ const axiosAdapter =
 
 export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined }): PspProvider<z.infer<typeof credentials>> => ({
   credentials,
-  webhookProblem: ({ webhookId }) => (webhookId ? undefined : 'credentials.webhookId is needed: the id of the webhook, from the dashboard'),
+  webhookProblem: ({ webhookId }) => (webhookId ? undefined : 'credentials.webhookId is required: the id of the webhook, from the dashboard'),
   create: ({ credentials: account, returnUrl, timeoutMs }): Psp => {
     const transport = createTransport({ timeoutMs, baseUrl: deps.baseUrl })
     const client = new Client({

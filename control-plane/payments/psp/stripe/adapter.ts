@@ -24,7 +24,7 @@ import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
 import { classOf, REFERENCE, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
 
-const credentials = z.strictObject({ secretKey: z.string('is needed: the secret key of the Stripe account').min(1).transform(toSecret) })
+const credentials = z.strictObject({ secretKey: z.string('is required: the secret key of the Stripe account').min(1).transform(toSecret) })
 
 const IDEMPOTENCY_MS = 24 * HOUR_MS
 /** https://docs.stripe.com/webhooks#replay-attacks */
