@@ -39,23 +39,23 @@ export const openApiDocument = (routes: readonly AnyRoute[], withExamples = true
   const answers = documentedAnswers(registry)
   const alone = (path: string, summary: string, responses: RouteConfig['responses'], more: Partial<RouteConfig> = {}) =>
     registry.registerPath({ method: 'get', path, operationId: operationId('get', path), summary, tags: [OPERATION], responses, ...more })
-  alone('/healthz', 'The process is up', { 200: answers.plain('Up.', state('ok')) })
-  alone('/readyz', 'Storage, feed and sidecar can be reached', {
-    200: answers.plain('Ready.', state('ready')),
+  alone('/healthz', 'Read whether the process is up', { 200: answers.plain('Up.', state('ok')) })
+  alone('/readyz', 'Read whether the process can serve', {
+    200: answers.plain('Ready: storage, feed and sidecar can be reached.', state('ready')),
     503: answers.plain('Not ready.', state('not ready')),
   })
-  alone('/openapi.json', 'This document', { 200: answers.plain('OpenAPI 3.1.', { 'application/json': { schema: { type: 'object' } } }) })
+  alone('/openapi.json', 'Read this document', { 200: answers.plain('OpenAPI 3.1.', { 'application/json': { schema: { type: 'object' } } }) })
   alone(
     '/metrics',
-    "Prometheus' text format, for a platform key",
+    'Read the metrics',
     {
-      200: answers.plain('The metrics.', { 'text/plain': { schema: { type: 'string' } } }),
+      200: answers.plain("The metrics, in Prometheus' text format.", { 'text/plain': { schema: { type: 'string' } } }),
       ...answers.failures(['unauthenticated', 'forbidden', 'rate_limited', 'headers_too_large', 'unavailable']),
     },
-    { security: [{ [bearer.name]: [] }] },
+    { description: whoMay('platform'), security: [{ [bearer.name]: [] }] },
   )
   for (const definition of routes) {
-    const { method, path, summary, params, query, body, takes } = definition
+    const { method, path, summary, description, params, query, body, takes } = definition
     const needsKey = isKeyed(definition)
     const compared = comparedWith(definition)
     const example = (withExamples && recorded[operationId(method, path)]) || {}
@@ -92,7 +92,7 @@ export const openApiDocument = (routes: readonly AnyRoute[], withExamples = true
       path,
       operationId: operationId(method, path),
       summary,
-      description: whoMay(definition.access),
+      description: [description, whoMay(definition.access)].filter((part) => part !== undefined).join('\n\n'),
       tags: routeGroups.filter((group) => group.routes.includes(definition)).map(({ tag }) => tag),
       ...(needsKey ? { security: [{ [bearer.name]: [] }, { [session.name]: [] }] } : {}),
       request: {

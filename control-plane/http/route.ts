@@ -138,7 +138,10 @@ interface RouteFacts {
   method: 'get' | 'post' | 'put' | 'patch' | 'delete'
   /** OpenAPI style: `/v1/storefronts/{storefront}`. */
   path: string
+  /** A verb first, at most eight words. */
   summary: string
+  /** One to four sentences where there is more to say: what follows, when it refuses, whether a repeat is safe. */
+  description?: string
   access: AccessRule
   /** Of a public one: whoever is wrong here guesses, and is counted by address. */
   guesses?: true

@@ -4,6 +4,7 @@ import examples from '../../control-plane/http/examples.json' with { type: 'json
 import { openApiDocument } from '../../control-plane/http/openapi.ts'
 import { operationId } from '../../control-plane/http/operation-id.ts'
 import { routes } from '../../control-plane/http/routes/index.ts'
+import { brokenRules, readSentences } from '../support/prose.ts'
 
 interface Header {
   $ref: string
@@ -11,6 +12,7 @@ interface Header {
 interface Operation {
   operationId?: string
   summary?: string
+  description?: string
   tags?: string[]
   parameters?: { name: string; in: string }[]
   requestBody?: { required?: boolean }
@@ -42,10 +44,32 @@ test('every operation has a name of its own, that a program can have', (t) => {
   )
 })
 
-test('every operation says what it does, and is in one group of those that are told of', (t) => {
+/** What a summary begins with: a caller looks for what to do. A new verb is welcome; a noun is not. */
+const VERBS =
+  'Accept Add Cancel Change Complete Create End Erase Export Finish Give Import Invite List Move Pause Pay Preview Read Receive Record Refund Register Remove Rename Replace Replay Report Resume Revoke Set Sign Simulate Start Subscribe Take Undo'.split(
+    ' ',
+  )
+const MOST_WORDS = 8
+
+test('every summary is a short command, and what else there is to say are one to four plain sentences', (t) => {
+  for (const { at, operation } of operations) {
+    const words = operation.summary?.split(' ') ?? []
+    t.true(VERBS.includes(words[0] ?? ''), `${at} begins with ${words[0]}`)
+    t.true(words.length >= 2 && words.length <= MOST_WORDS, `${at}: ${words.length} words`)
+    t.notRegex(operation.summary ?? '', /[;:,.()]/, at)
+  }
+  for (const { method, path, description } of routes) {
+    if (description === undefined) continue
+    const sentences = readSentences(description)
+    t.true(sentences.length >= 1 && sentences.length <= 4, `${method} ${path}: ${sentences.length} sentences`)
+    for (const { text } of sentences) t.deepEqual([...brokenRules(text), ...(/^[A-Z].*\.$/.test(text) ? [] : ['is not a sentence'])], [], text)
+    t.true(find(`${method} ${path}`).description?.startsWith(`${description}\n\n`), `${method} ${path}`)
+  }
+})
+
+test('every operation is in one group of those that are told of', (t) => {
   const known = (document.tags as { name: string; description: string }[]).map(({ name }) => name)
   for (const { at, operation } of operations) {
-    t.regex(operation.summary ?? '', /^\S.{3,}/, at)
     t.deepEqual(
       operation.tags?.map((tag) => known.includes(tag)),
       [true],

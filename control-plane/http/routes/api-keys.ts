@@ -51,7 +51,8 @@ export const apiKeyRoutes = [
   route({
     method: 'post',
     path: '/v1/api-keys',
-    summary: 'Create an API key of the tenant',
+    summary: 'Create an API key',
+    description: 'The answer shows the secret, once.',
     access: 'api-keys:write',
     storefront: 'all',
     ifMatch: ofNewDocument,
@@ -73,7 +74,8 @@ export const apiKeyRoutes = [
   route({
     method: 'get',
     path: '/v1/api-keys',
-    summary: 'List the API keys, without their secrets',
+    summary: 'List API keys',
+    description: 'Answers never contain secrets.',
     access: 'api-keys:read',
     storefront: 'all',
     ifMatch: ofList,
@@ -85,7 +87,8 @@ export const apiKeyRoutes = [
   route({
     method: 'get',
     path: '/v1/api-keys/{key}',
-    summary: 'Read an API key, without its secret',
+    summary: 'Read an API key',
+    description: 'The answer does not contain the secret.',
     access: 'api-keys:read',
     storefront: 'all',
     ifMatch: 'answer',
@@ -100,7 +103,8 @@ export const apiKeyRoutes = [
   route({
     method: 'post',
     path: '/v1/api-keys/{key}/rotate',
-    summary: 'Create a new secret for the key, and let the old one expire',
+    summary: 'Replace the secret of an API key',
+    description: 'The answer shows the new secret, once. The old key keeps working for overlapHours.',
     access: 'api-keys:write',
     storefront: 'all',
     ifMatch: { document: 'the API key' },
@@ -118,7 +122,8 @@ export const apiKeyRoutes = [
   route({
     method: 'delete',
     path: '/v1/api-keys/{key}',
-    summary: "Revoke an API key at once; the tenant's last key of role admin cannot be revoked",
+    summary: 'Revoke an API key',
+    description: "The key is refused from the next request on. The tenant's last admin key that does not expire cannot be revoked.",
     access: 'api-keys:write',
     storefront: 'all',
     ifMatch: { document: 'the API key' },

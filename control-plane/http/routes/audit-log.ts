@@ -102,7 +102,8 @@ export const auditLogRoutes = [
   route({
     method: 'get',
     path: '/v1/audit-log',
-    summary: 'Who changed what, newest first; a page may be short, or empty, while there is more',
+    summary: 'List the entries of the audit log',
+    description: 'The newest come first. A page may be short or empty although more pages follow.',
     access: 'audit-log:read',
     storefront: 'all',
     ifMatch: ofList,
@@ -114,7 +115,9 @@ export const auditLogRoutes = [
   route({
     method: 'get',
     path: '/v1/platform/audit-log',
-    summary: 'The same for entries that belong to no tenant (tenants that were created or ended), or for one tenant, even after it has ended',
+    summary: 'List audit entries of the platform',
+    description:
+      'The entries belong to no tenant, for example tenants that were created or ended. If you name a tenant, you get its entries, even after it has ended. A page may be short or empty although more pages follow.',
     access: 'platform',
     storefront: 'none',
     ifMatch: ofList,
@@ -127,7 +130,8 @@ export const auditLogRoutes = [
   route({
     method: 'get',
     path: '/v1/audit-log/export',
-    summary: 'The whole log, oldest first, as JSON lines',
+    summary: 'Export the audit log',
+    description: 'The oldest entries come first, one JSON object per line.',
     access: 'audit-log:read',
     storefront: 'all',
     ifMatch: ofList,

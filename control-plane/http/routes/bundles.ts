@@ -137,6 +137,7 @@ export const bundleRoutes = [
     method: 'post',
     path: '/v1/bundles',
     summary: 'Create a bundle in a storefront',
+    description: 'Within a storefront, an entitlement key has one kind in all bundles. A bundle that uses a key with another kind is refused.',
     access: 'catalog:write',
     storefront: 'body',
     ifMatch: ofNewDocument,
@@ -167,7 +168,8 @@ export const bundleRoutes = [
   route({
     method: 'get',
     path: '/v1/storefronts/{storefront}/bundles/{bundle}',
-    summary: 'Read the newest version of a bundle, or the version that you name',
+    summary: 'Read a bundle',
+    description: 'The answer is the newest version, or the version that you name.',
     access: 'catalog:read',
     storefront: 'path',
     ifMatch: 'answer',
@@ -185,7 +187,9 @@ export const bundleRoutes = [
   route({
     method: 'put',
     path: '/v1/storefronts/{storefront}/bundles/{bundle}',
-    summary: 'Create a new version of a bundle, for new subscriptions or for all',
+    summary: 'Create a new version of a bundle',
+    description:
+      'The version applies to new subscriptions, and existing subscribers keep their terms. With applyTo=all, Tollgate also moves existing subscribers in the background: they get the entitlements at once and the price from their next period. While a version is being rolled out to all, a version for new subscribers only is refused.',
     access: 'catalog:write',
     storefront: 'path',
     ifMatch: { document: 'the bundle' },
@@ -202,7 +206,9 @@ export const bundleRoutes = [
   route({
     method: 'patch',
     path: '/v1/storefronts/{storefront}/bundles/{bundle}',
-    summary: 'Take a bundle off sale or put it back, sell it once per customer, or rename it; creates no new version',
+    summary: 'Change how a bundle is sold',
+    description:
+      'Takes the bundle off sale or puts it back, sells it once per customer, or renames it. The call creates no new version, and existing subscribers keep the bundle.',
     access: 'catalog:write',
     storefront: 'path',
     ifMatch: { document: 'the bundle' },

@@ -5,7 +5,8 @@ export const callerRoutes = [
   route({
     method: 'get',
     path: '/v1/caller',
-    summary: 'Read who is calling, and what they may do',
+    summary: 'Read who is calling',
+    description: 'The answer says what the key or person may do, and in which storefronts.',
     access: 'everybody',
     storefront: 'none',
     ifMatch: { refused: 'the answer is about the caller, and has no ETag' },

@@ -47,7 +47,8 @@ export const customerExportRoutes = [
   route({
     method: 'get',
     path: '/v1/storefronts/{storefront}/customers/{customer}/export',
-    summary: 'Export all stored data about a customer as JSON lines: {kind, data}',
+    summary: 'Export all stored data about a customer',
+    description: 'Each line of the answer is a JSON object with the fields kind and data.',
     access: 'customers:export',
     storefront: 'path',
     ifMatch: ofList,

@@ -96,6 +96,7 @@ export const customerRoutes = [
     method: 'post',
     path: '/v1/customers',
     summary: 'Create a customer in a storefront',
+    description: 'A customer id is unique within its storefront only.',
     access: 'customers:write',
     storefront: 'body',
     ifMatch: ofNewDocument,
@@ -112,7 +113,8 @@ export const customerRoutes = [
   route({
     method: 'get',
     path: '/v1/storefronts/{storefront}/customers',
-    summary: 'List the customers of a storefront, or find who is behind an e-mail address or a payment',
+    summary: 'List the customers of a storefront',
+    description: 'With email or paymentId, the list holds only the customers that have this address or this payment.',
     access: 'customers:read',
     storefront: 'path',
     ifMatch: ofList,
@@ -147,6 +149,8 @@ export const customerRoutes = [
     method: 'patch',
     path: '/v1/storefronts/{storefront}/customers/{customer}',
     summary: 'Change a customer',
+    description:
+      'Fields that you leave out stay as they are, and null clears a field. A list of payment methods replaces the current list. The call is refused if the new list lacks a method that a subscription is paid with.',
     access: 'customers:write',
     storefront: 'path',
     ifMatch: { document: 'the customer' },
@@ -163,7 +167,9 @@ export const customerRoutes = [
   route({
     method: 'delete',
     path: '/v1/storefronts/{storefront}/customers/{customer}',
-    summary: 'Erase a customer; payments and ended subscriptions are kept under a pseudonym',
+    summary: 'Erase a customer',
+    description:
+      'Personal data is removed; payments and ended subscriptions are kept under a pseudonym. The call is refused while a subscription has not ended, a payment or refund is in progress, or credit is left; cancel=now ends subscriptions at once. If the answer says that the erasure is not finished, it continues by itself. A repeat is harmless.',
     access: 'customers:erase',
     storefront: 'path',
     ifMatch: { document: 'the customer' },
@@ -190,7 +196,8 @@ export const customerRoutes = [
   route({
     method: 'get',
     path: '/v1/storefronts/{storefront}/customers/{customer}/entitlements',
-    summary: 'Read what a customer may use now, by the same rules as a sidecar',
+    summary: 'Read what a customer may use now',
+    description: 'The answer follows the same rules as a sidecar.',
     access: 'entitlements:read',
     storefront: 'path',
     ifMatch: 'answer',
@@ -224,7 +231,9 @@ export const customerRoutes = [
   route({
     method: 'post',
     path: '/v1/usage',
-    summary: 'Report how much of a quota or capacity a customer has used',
+    summary: 'Report usage of a quota or capacity',
+    description:
+      'An amount is added to the usage, and a negative amount gives usage back. The field used sets the usage instead. Usage beyond the limit is counted too. Send an Idempotency-Key, so that a repeat does not count twice.',
     access: 'usage:report',
     storefront: 'body',
     ifMatch: { refused: 'usage reports add up in any order, so there is no ETag' },

@@ -58,7 +58,9 @@ export const identityProviderRoutes = [
   route({
     method: 'put',
     path: '/v1/identity-provider',
-    summary: "Set where the tenant's people sign in (OpenID Connect), and which role each of their groups has",
+    summary: 'Set the identity provider',
+    description:
+      'Says where people sign in with OpenID Connect, and which role each of their groups has. Register the redirectUri of the answer there. If you leave clientSecret out, the current one stays.',
     access: 'users:write',
     storefront: 'all',
     ifMatch: { document: 'the identity provider' },
@@ -77,7 +79,7 @@ export const identityProviderRoutes = [
   route({
     method: 'get',
     path: '/v1/identity-provider',
-    summary: "Read where the tenant's people sign in",
+    summary: 'Read the identity provider',
     access: 'users:read',
     storefront: 'all',
     ifMatch: 'answer',
@@ -88,7 +90,8 @@ export const identityProviderRoutes = [
   route({
     method: 'delete',
     path: '/v1/identity-provider',
-    summary: 'Remove the identity provider: nobody can sign in there any more',
+    summary: 'Remove the identity provider',
+    description: 'Nobody can sign in there any more.',
     access: 'users:write',
     storefront: 'all',
     ifMatch: { document: 'the identity provider' },

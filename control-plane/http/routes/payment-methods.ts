@@ -65,6 +65,7 @@ export const paymentMethodRoutes = [
     method: 'post',
     path,
     summary: 'Add a payment method to a customer',
+    description: 'A method at position 0 becomes the default for later subscriptions and payments. Existing subscriptions keep their method.',
     access: 'customers:write',
     storefront: 'path',
     ifMatch: { document: 'the customer' },
@@ -82,7 +83,9 @@ export const paymentMethodRoutes = [
   route({
     method: 'patch',
     path: `${path}/{method}`,
-    summary: 'Change a payment method: its tokens (by account; others stay), its expiry, its position',
+    summary: 'Change a payment method',
+    description:
+      'Changes its tokens, its expiry or its position. Tokens of accounts that you do not name stay. With another token or expiry, Tollgate retries payments that were declined for good with this method.',
     access: 'customers:write',
     storefront: 'path',
     ifMatch: { document: 'the customer' },
@@ -98,7 +101,8 @@ export const paymentMethodRoutes = [
   route({
     method: 'delete',
     path: `${path}/{method}`,
-    summary: 'Remove a payment method; one that a subscription is paid with cannot be removed',
+    summary: 'Remove a payment method',
+    description: 'A method that a subscription is paid with cannot be removed: change the subscription first.',
     access: 'customers:write',
     storefront: 'path',
     ifMatch: { document: 'the customer' },

@@ -74,6 +74,8 @@ export const paymentRoutes = [
     method: 'post',
     path: '/v1/payments',
     summary: 'Take a one-time payment',
+    description:
+      "If the payment is declined, the answer is 201 with the status failed, and the last attempt says why. A raw token stays with this payment and does not become one of the customer's methods. Send an Idempotency-Key, so that a repeat does not charge twice.",
     access: 'payments:write',
     storefront: 'body',
     ifMatch: ofNewDocument,
@@ -91,6 +93,7 @@ export const paymentRoutes = [
     method: 'get',
     path: '/v1/payments',
     summary: 'List payments',
+    description: 'Filters by customerId and storefrontId go together.',
     access: 'payments:read',
     storefront: 'within',
     ifMatch: ofList,
@@ -112,7 +115,7 @@ export const paymentRoutes = [
   route({
     method: 'get',
     path: '/v1/payments/{payment}',
-    summary: 'Read a payment with its lines, attempts and refunds',
+    summary: 'Read a payment',
     access: 'payments:read',
     storefront: 'payment',
     ifMatch: 'answer',
@@ -127,7 +130,9 @@ export const paymentRoutes = [
   route({
     method: 'post',
     path: '/v1/payments/{payment}/refund',
-    summary: 'Refund part of a payment, or all that is left of it',
+    summary: 'Refund a payment',
+    description:
+      'Refunds the amount, or all that is left if you name none. The answer shows what the refund does to access. A refund that waits for the provider is pending, and Tollgate follows it by itself. Send an Idempotency-Key, so that a repeat does not refund twice.',
     access: 'payments:refund',
     storefront: 'payment',
     ifMatch: { document: 'the payment' },
@@ -145,7 +150,9 @@ export const paymentRoutes = [
   route({
     method: 'post',
     path: '/v1/payments/{payment}/pay',
-    summary: 'Pay with the customer present: with the same method, which may ask them to act (nextAction), or with another',
+    summary: 'Pay with the customer present',
+    description:
+      'The payment is tried with its own method, or with the method that you name, which becomes the method of the subscription. If nextAction is set, send the customer to its url. If an attempt already waits for the customer, a repeat answers the same attempt. The call is refused if the payment has succeeded or was given up.',
     access: 'payments:write',
     storefront: 'payment',
     ifMatch: { document: 'the payment' },
@@ -167,7 +174,9 @@ export const paymentRoutes = [
   route({
     method: 'post',
     path: '/v1/payments/{payment}/cancel',
-    summary: 'Give up an open payment: a one-time payment, or the payment of a change, which then does not happen',
+    summary: 'Give up an open payment',
+    description:
+      'This works for a one-time payment, and for the payment of a change, which then does not happen. Money that still arrives is refunded. The call is refused if the payment has succeeded, or pays for a period of a subscription.',
     access: 'payments:write',
     storefront: 'payment',
     ifMatch: { document: 'the payment' },
@@ -185,7 +194,9 @@ export const paymentRoutes = [
   route({
     method: 'post',
     path: '/v1/payments/{payment}/attempts/{attempt}/cancel',
-    summary: 'Give up an attempt that waits for the customer to act; the provider is told if possible',
+    summary: 'Give up an attempt that waits',
+    description:
+      'Only an attempt that waits for the customer to act can be given up. Tollgate tells the provider first, if it can. Money that still arrives counts if it is owed, and is refunded if not.',
     access: 'payments:write',
     storefront: 'payment',
     ifMatch: { document: 'the payment' },
@@ -202,7 +213,9 @@ export const paymentRoutes = [
   route({
     method: 'post',
     path: '/v1/payments/{payment}/attempts/{attempt}/complete',
-    summary: 'Complete an attempt when the customer has come back: shows the outcome at once',
+    summary: 'Complete an attempt after the customer acted',
+    description:
+      'Call this when the customer has come back, and pass on the query parameters that they brought. Tollgate asks the provider and answers the outcome at once. A repeat is harmless.',
     access: 'payments:write',
     storefront: 'payment',
     ifMatch: { document: 'the payment' },
@@ -229,7 +242,9 @@ export const paymentRoutes = [
   route({
     method: 'post',
     path: '/v1/payments/{payment}/refunds/{refund}/resolve',
-    summary: 'Record the outcome of a refund by hand when the provider cannot tell',
+    summary: 'Record the outcome of a refund',
+    description:
+      'Use this for a refund whose outcome the provider does not tell. Tollgate asks the provider once more first; if the provider gives an outcome, that outcome is stored and the call is refused.',
     access: 'payments:resolve',
     storefront: 'payment',
     ifMatch: { document: 'the payment' },
@@ -246,7 +261,9 @@ export const paymentRoutes = [
   route({
     method: 'post',
     path: '/v1/payments/{payment}/attempts/{attempt}/resolve',
-    summary: 'Record the outcome of an attempt by hand when the provider cannot tell',
+    summary: 'Record the outcome of an attempt',
+    description:
+      'Use this for an attempt that is unknown, has been pending for three days, or is at an account that can no longer be used. Tollgate asks the provider once more first; if the provider gives an outcome, that outcome is stored and the call is refused. After not_sent, or a decline that allows it, other accounts are tried at once. A resolution cannot be undone.',
     access: 'payments:resolve',
     storefront: 'payment',
     ifMatch: { document: 'the payment' },

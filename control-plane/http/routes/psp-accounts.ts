@@ -85,6 +85,8 @@ export const pspAccountRoutes = [
     method: 'post',
     path: '/v1/psp-accounts',
     summary: 'Register an account at a payment service provider',
+    description:
+      'Tollgate checks the credentials for their form and does not call the provider. The problem field of the answer says why an account cannot be used. Answers never contain credentials.',
     access: 'psp-accounts:write',
     storefront: 'all',
     ifMatch: ofNewDocument,
@@ -97,7 +99,8 @@ export const pspAccountRoutes = [
   route({
     method: 'get',
     path: '/v1/psp-accounts',
-    summary: 'List PSP accounts, without credentials',
+    summary: 'List PSP accounts',
+    description: 'Answers never contain credentials.',
     access: 'psp-accounts:read',
     storefront: 'all',
     ifMatch: ofList,
@@ -112,7 +115,8 @@ export const pspAccountRoutes = [
   route({
     method: 'get',
     path: '/v1/psp-accounts/{account}',
-    summary: 'Read a PSP account, without credentials',
+    summary: 'Read a PSP account',
+    description: 'Answers never contain credentials.',
     access: 'psp-accounts:read',
     storefront: 'all',
     ifMatch: 'answer',
@@ -125,6 +129,7 @@ export const pspAccountRoutes = [
     method: 'patch',
     path: '/v1/psp-accounts/{account}',
     summary: 'Change a PSP account',
+    description: 'Fields that you leave out stay as they are, and so do credentials that you do not name.',
     access: 'psp-accounts:write',
     storefront: 'all',
     ifMatch: { document: 'the PSP account' },

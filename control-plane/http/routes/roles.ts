@@ -28,7 +28,7 @@ export const roleRoutes = [
   route({
     method: 'get',
     path: '/v1/permissions',
-    summary: 'List the permissions that a role can have',
+    summary: 'List the permissions that roles can have',
     access: 'roles:read',
     storefront: 'none',
     ifMatch: ofList,
@@ -40,7 +40,8 @@ export const roleRoutes = [
   route({
     method: 'post',
     path: '/v1/roles',
-    summary: "Create a role of the tenant's own, from permissions that the caller has",
+    summary: 'Create a role',
+    description: 'You can grant only permissions that you have yourself.',
     access: 'roles:write',
     storefront: 'all',
     ifMatch: ofNewDocument,
@@ -54,7 +55,8 @@ export const roleRoutes = [
   route({
     method: 'get',
     path: '/v1/roles',
-    summary: 'List the roles; the first page begins with the built-in roles',
+    summary: 'List roles',
+    description: 'The first page begins with the built-in roles.',
     access: 'roles:read',
     storefront: 'all',
     ifMatch: ofList,
@@ -83,7 +85,9 @@ export const roleRoutes = [
   route({
     method: 'patch',
     path: '/v1/roles/{role}',
-    summary: "Change a role of the tenant's own; it takes effect at once for everyone who has it",
+    summary: 'Change a role',
+    description:
+      'The change takes effect with the next request of everybody who has the role. You can grant or remove only permissions that you have yourself. Built-in roles cannot be changed.',
     access: 'roles:write',
     storefront: 'all',
     ifMatch: { document: 'the role' },
@@ -99,7 +103,8 @@ export const roleRoutes = [
   route({
     method: 'delete',
     path: '/v1/roles/{role}',
-    summary: "Remove a role of the tenant's own that nobody has",
+    summary: 'Remove a role',
+    description: 'The call is refused while a key or a person has the role.',
     access: 'roles:write',
     storefront: 'all',
     ifMatch: { document: 'the role' },

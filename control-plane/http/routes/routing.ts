@@ -26,7 +26,8 @@ export const routingRoutes = [
   route({
     method: 'post',
     path: '/v1/routing/simulate',
-    summary: 'Read which accounts would be tried for a payment, in which order, and why; charges nothing',
+    summary: 'Simulate the routing of a payment',
+    description: 'The answer says which accounts Tollgate would try, in which order, and why. The call charges nothing and stores nothing.',
     access: 'catalog:read',
     storefront: 'body',
     ifMatch: { refused: 'the answer comes from no stored document' },

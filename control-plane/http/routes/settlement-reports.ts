@@ -100,7 +100,9 @@ export const settlementReportRoutes = [
   route({
     method: 'post',
     path: '/v1/settlement-reports',
-    summary: "Import a provider's settlement report, and match it to payments",
+    summary: 'Import a settlement report',
+    description:
+      'Tollgate matches the lines to payments and lists the differences. If an import was cut off, repeat it under the same id: nothing counts twice. A finished import is not repeated.',
     access: 'settlements:write',
     storefront: 'all',
     ifMatch: { document: 'the report, if its import is repeated' },
@@ -126,7 +128,9 @@ export const settlementReportRoutes = [
   route({
     method: 'post',
     path: '/v1/settlement-reports/{report}/csv',
-    summary: 'Import a settlement report as CSV of any length: send it with Content-Type: text/csv',
+    summary: 'Import a settlement report as CSV',
+    description:
+      'Send the file with Content-Type: text/csv; it may have any length. A file without the columns of its format, or without lines, is refused as a whole. If an import was cut off, repeat it under the same id: nothing counts twice.',
     access: 'settlements:write',
     storefront: 'all',
     ifMatch: { document: 'the report, if its import is repeated' },
@@ -165,7 +169,8 @@ export const settlementReportRoutes = [
   route({
     method: 'get',
     path: '/v1/settlement-reports/{report}',
-    summary: 'Read a settlement report: its totals, and how much of it agrees',
+    summary: 'Read a settlement report',
+    description: 'The answer is the summary: its totals, and how many lines match.',
     access: 'settlements:read',
     storefront: 'all',
     ifMatch: 'answer',
@@ -177,7 +182,8 @@ export const settlementReportRoutes = [
   route({
     method: 'get',
     path: '/v1/settlement-reports/{report}/differences',
-    summary: 'List the lines of a settlement report that do not agree with the books, and the payments that it lacks',
+    summary: 'List the differences of a settlement report',
+    description: "The list holds the lines that do not agree with Tollgate's payments, and the payments that the report lacks.",
     access: 'settlements:read',
     storefront: 'all',
     ifMatch: ofList,

@@ -44,7 +44,8 @@ export const signInRoutes = [
   route({
     method: 'post',
     path: '/v1/sign-in/invitation',
-    summary: 'Read an invitation: the secret for the authenticator app',
+    summary: 'Read an invitation',
+    description: 'The answer holds the secret for the authenticator app. Each call creates another secret, and the last one counts.',
     access: 'public',
     guesses: true,
     storefront: 'none',
@@ -57,7 +58,8 @@ export const signInRoutes = [
   route({
     method: 'post',
     path: '/v1/sign-in/invitation/take',
-    summary: 'Accept an invitation: choose a password, and prove that the authenticator app works',
+    summary: 'Accept an invitation',
+    description: 'Sets the password and starts a session. The code proves that the authenticator app works.',
     access: 'public',
     guesses: true,
     storefront: 'none',
@@ -73,7 +75,9 @@ export const signInRoutes = [
   route({
     method: 'post',
     path: '/v1/sign-in',
-    summary: 'Sign in with a password and a code',
+    summary: 'Sign in with a password',
+    description:
+      'Takes a code of the authenticator app too; each code works once. The answer never says which part was wrong. After five wrong attempts in a row, the person cannot sign in for 15 minutes.',
     access: 'public',
     guesses: true,
     storefront: 'none',
@@ -89,7 +93,8 @@ export const signInRoutes = [
   route({
     method: 'get',
     path: '/v1/sign-in/{tenant}/start',
-    summary: "Go to the tenant's identity provider to sign in",
+    summary: 'Start a sign-in at the identity provider',
+    description: "Redirects the browser to the tenant's identity provider. Afterwards, the person comes back to returnTo.",
     access: 'public',
     storefront: 'none',
     ifMatch: noDocument,
@@ -105,7 +110,9 @@ export const signInRoutes = [
   route({
     method: 'get',
     path: '/v1/sign-in/{tenant}/callback',
-    summary: 'Come back from it',
+    summary: 'Finish a sign-in at the identity provider',
+    description:
+      "The identity provider sends the browser here. The call starts a session and redirects to returnTo. It is refused if none of the person's groups has a role.",
     access: 'public',
     guesses: true,
     storefront: 'none',
@@ -125,7 +132,8 @@ export const signInRoutes = [
   route({
     method: 'get',
     path: '/v1/session',
-    summary: 'Read who has signed in, and the token that changes must send',
+    summary: 'Read the session',
+    description: 'The answer holds the token that every change by a session must send as X-CSRF-Token.',
     access: 'everybody',
     storefront: 'none',
     ifMatch: noDocument,

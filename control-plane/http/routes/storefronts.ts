@@ -197,6 +197,8 @@ export const storefrontRoutes = [
     method: 'patch',
     path: '/v1/storefronts/{storefront}',
     summary: 'Change a storefront',
+    description:
+      'Fields that you leave out stay as they are. Changed billing rules apply to new subscriptions: existing ones keep the rules that they began with. The exception is trialOncePer, which applies to everybody at once.',
     access: 'catalog:write',
     storefront: 'path',
     ifMatch: { document: 'the storefront' },

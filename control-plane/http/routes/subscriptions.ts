@@ -104,7 +104,9 @@ export const subscriptionRoutes = [
   route({
     method: 'post',
     path: '/v1/subscriptions',
-    summary: 'Subscribe a customer to a bundle, and take the first payment',
+    summary: 'Subscribe a customer to a bundle',
+    description:
+      'The call takes the first payment, unless there is a trial, a future start or nothing to pay. It creates the customer if the storefront does not know the id. If the payment is declined, the answer is 201 with the status incomplete, and payment says why. Send an Idempotency-Key, so that a repeat does not subscribe or charge twice.',
     access: 'subscriptions:write',
     storefront: 'body',
     ifMatch: ofNewDocument,
@@ -118,6 +120,7 @@ export const subscriptionRoutes = [
     method: 'get',
     path: '/v1/subscriptions',
     summary: 'List subscriptions',
+    description: 'A filter by customerId or by bundleId needs storefrontId too.',
     access: 'subscriptions:read',
     storefront: 'within',
     ifMatch: ofList,
@@ -150,7 +153,8 @@ export const subscriptionRoutes = [
   route({
     method: 'get',
     path: '/v1/subscriptions/{subscription}/timeline',
-    summary: 'Read what happened to a subscription, when, why, and which money moved',
+    summary: 'Read the timeline of a subscription',
+    description: 'The entries say what happened, when, why, and which money moved.',
     access: 'subscriptions:read',
     storefront: 'subscription',
     ifMatch: ofList,
@@ -175,7 +179,8 @@ export const subscriptionRoutes = [
   route({
     method: 'patch',
     path: '/v1/subscriptions/{subscription}',
-    summary: 'Change how a subscription is paid, or its metadata',
+    summary: 'Change the payment method or metadata',
+    description: 'A new payment method is tried at once for a payment that is overdue.',
     access: 'subscriptions:write',
     storefront: 'subscription',
     ifMatch: { document: 'the subscription' },
@@ -188,7 +193,9 @@ export const subscriptionRoutes = [
   route({
     method: 'post',
     path: '/v1/subscriptions/{subscription}/cancel',
-    summary: 'Cancel a subscription, now or at the end of its period',
+    summary: 'Cancel a subscription',
+    description:
+      'With at=period_end, access lasts until then, and reactivate takes the cancellation back. With at=now, the subscription ends at once, and credit=prorate turns the rest of the paid period into credit. Money that was paid is not refunded.',
     access: 'subscriptions:write',
     storefront: 'subscription',
     ifMatch: { document: 'the subscription' },
@@ -212,7 +219,8 @@ export const subscriptionRoutes = [
   route({
     method: 'post',
     path: '/v1/subscriptions/{subscription}/reactivate',
-    summary: "Undo a cancellation at the period's end",
+    summary: 'Undo a cancellation at the period end',
+    description: 'The call is refused if the subscription has already ended.',
     access: 'subscriptions:write',
     storefront: 'subscription',
     ifMatch: { document: 'the subscription' },
@@ -225,7 +233,9 @@ export const subscriptionRoutes = [
   route({
     method: 'post',
     path: '/v1/subscriptions/{subscription}/pause',
-    summary: 'Pause the service (the rest of the period is kept), or only the collection',
+    summary: 'Pause a subscription',
+    description:
+      'A pause of the service turns access off, charges nothing, and keeps the rest of the period. A pause of the collection keeps access on, and periods that begin during it are free. While a payment is in progress, the call is refused.',
     access: 'subscriptions:write',
     storefront: 'subscription',
     ifMatch: { document: 'the subscription' },
@@ -248,7 +258,8 @@ export const subscriptionRoutes = [
   route({
     method: 'post',
     path: '/v1/subscriptions/{subscription}/resume',
-    summary: 'End a pause',
+    summary: 'Resume a paused subscription',
+    description: 'The rest of the paid period continues. If nothing is left of it, the next period is charged first.',
     access: 'subscriptions:write',
     storefront: 'subscription',
     ifMatch: { document: 'the subscription' },
@@ -261,7 +272,9 @@ export const subscriptionRoutes = [
   route({
     method: 'post',
     path: '/v1/subscriptions/{subscription}/change',
-    summary: 'Change the bundle or the quantity, now (paid pro rata) or at the end of the period',
+    summary: 'Change the bundle or the quantity',
+    description:
+      'With at=now, the rest of the period is credited, the new terms are charged, and the change takes effect when that is paid. If the payment fails, the subscription stays as it is, and payment says why. With at=period_end, nothing is charged now. Send the ETag of a preview as If-Match to get exactly the amounts that were previewed.',
     access: 'subscriptions:write',
     storefront: 'subscription',
     ifMatch: { document: 'the subscription' },
@@ -275,7 +288,8 @@ export const subscriptionRoutes = [
   route({
     method: 'post',
     path: '/v1/subscriptions/{subscription}/preview-change',
-    summary: 'Preview the amounts that the same change would cost now; changes nothing',
+    summary: 'Preview the amounts of a change',
+    description: 'Takes the body of a change, and answers what it would cost now. The call changes nothing.',
     access: 'subscriptions:read',
     storefront: 'subscription',
     ifMatch: 'answer',

@@ -60,7 +60,9 @@ export const tenantRoutes = [
   route({
     method: 'post',
     path: '/v1/tenants',
-    summary: 'Create a tenant with its storefronts and its first admin key',
+    summary: 'Create a tenant with its storefronts',
+    description:
+      "The answer shows the tenant's first admin key, once. The mode is live unless you send sandbox. The id of a tenant that has ended cannot be used again.",
     access: 'platform',
     storefront: 'none',
     ifMatch: ofNewDocument,
@@ -79,7 +81,8 @@ export const tenantRoutes = [
   route({
     method: 'get',
     path: '/v1/tenants',
-    summary: 'List tenants; a page may be short, or empty, while there is more',
+    summary: 'List tenants',
+    description: 'A page may be short or empty although more pages follow. Follow nextCursor until it is absent.',
     access: 'platform',
     storefront: 'none',
     ifMatch: ofList,
@@ -120,7 +123,8 @@ export const tenantRoutes = [
   route({
     method: 'patch',
     path: '/v1/tenants/{tenant}',
-    summary: 'Rename a tenant; its id and its mode stay',
+    summary: 'Rename a tenant',
+    description: 'Its id and its mode cannot be changed.',
     access: 'tenant:write',
     storefront: 'all',
     ifMatch: { document: 'the tenant' },
@@ -139,7 +143,9 @@ export const tenantRoutes = [
   route({
     method: 'delete',
     path: '/v1/tenants/{tenant}',
-    summary: 'End a tenant and remove everything of it except its audit log; its id can never be used again',
+    summary: 'End a tenant',
+    description:
+      'From this call on, every other call about the tenant is refused. A worker then removes everything except the audit log. The call is refused while a subscription has not ended, unless you send cancel=now. A repeat is harmless.',
     access: 'tenant:end',
     storefront: 'all',
     ifMatch: { document: 'the tenant' },

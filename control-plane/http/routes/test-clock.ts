@@ -16,7 +16,8 @@ export const testClockRoutes = [
   route({
     method: 'get',
     path: '/v1/test-clock',
-    summary: "A sandbox tenant's own time",
+    summary: 'Read the test clock',
+    description: 'Only a sandbox tenant has a test clock.',
     access: 'tenant:read',
     storefront: 'none',
     ifMatch: 'answer',
@@ -27,7 +28,9 @@ export const testClockRoutes = [
   route({
     method: 'put',
     path: '/v1/test-clock',
-    summary: 'Move a sandbox tenant forward in time; answers when everything due by then has run',
+    summary: 'Move the test clock forward',
+    description:
+      'Tollgate answers when everything that is due by then has run. If the call is cut off, repeat it: it continues where it stopped. Once there are subscriptions, the clock cannot go back.',
     access: 'test-clock:move',
     storefront: 'all',
     ifMatch: { document: 'the test clock' },

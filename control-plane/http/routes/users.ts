@@ -45,7 +45,8 @@ export const userRoutes = [
   route({
     method: 'post',
     path: '/v1/users',
-    summary: 'Invite somebody to sign in',
+    summary: 'Invite a person',
+    description: 'The answer shows the invitation, once. It is valid for seven days. Send it by a channel that you trust.',
     access: 'users:write',
     storefront: 'all',
     ifMatch: ofNewDocument,
@@ -58,7 +59,7 @@ export const userRoutes = [
   route({
     method: 'get',
     path: '/v1/users',
-    summary: 'List who may sign in',
+    summary: 'List people',
     access: 'users:read',
     storefront: 'all',
     ifMatch: ofList,
@@ -70,7 +71,7 @@ export const userRoutes = [
   route({
     method: 'get',
     path: '/v1/users/{user}',
-    summary: 'Read a person, and what they may do',
+    summary: 'Read a person',
     access: 'users:read',
     storefront: 'all',
     ifMatch: 'answer',
@@ -82,8 +83,9 @@ export const userRoutes = [
   route({
     method: 'patch',
     path: '/v1/users/{user}',
-    summary:
-      'Change what a person may do, or whether they may sign in; takes effect at once. People who sign in at the identity provider get their groups’ role again at the next sign-in',
+    summary: 'Change what a person may do',
+    description:
+      'The change takes effect with their next request. People who sign in at the identity provider get the role of their groups again at the next sign-in. You cannot change a person who has more permissions than you.',
     access: 'users:write',
     storefront: 'all',
     ifMatch: { document: 'the user' },
@@ -98,7 +100,8 @@ export const userRoutes = [
   route({
     method: 'post',
     path: '/v1/users/{user}/invitation',
-    summary: 'Invite a person again who has lost their password or phone; ends their sessions',
+    summary: 'Invite a person again',
+    description: 'Use this for somebody who has lost their password or phone. Their sessions end, and the answer shows the new invitation, once.',
     access: 'users:write',
     storefront: 'all',
     ifMatch: { document: 'the user' },
@@ -111,7 +114,8 @@ export const userRoutes = [
   route({
     method: 'delete',
     path: '/v1/users/{user}',
-    summary: 'Remove a person; ends their sessions',
+    summary: 'Remove a person',
+    description: 'Their sessions end.',
     access: 'users:write',
     storefront: 'all',
     ifMatch: { document: 'the user' },

@@ -45,7 +45,8 @@ export const webhookEventRoutes = [
   route({
     method: 'get',
     path: '/v1/webhook-events',
-    summary: 'List the events that providers have sent, oldest first',
+    summary: 'List received webhook events',
+    description: 'The oldest events come first.',
     access: 'webhook-events:read',
     storefront: 'all',
     ifMatch: ofList,
@@ -60,7 +61,8 @@ export const webhookEventRoutes = [
   route({
     method: 'get',
     path: '/v1/webhook-events/{account}/{event}',
-    summary: 'Read an event as the provider sent it',
+    summary: 'Read a received webhook event',
+    description: 'The body is as the provider sent it. It is null without the permission webhook-events:bodies, and after its customer was erased.',
     access: 'webhook-events:read',
     storefront: 'all',
     ifMatch: 'answer',
@@ -77,7 +79,8 @@ export const webhookEventRoutes = [
   route({
     method: 'post',
     path: '/v1/webhook-events/{account}/{event}/replay',
-    summary: 'Read an event again and apply it; harmless if it was applied before',
+    summary: 'Replay a received webhook event',
+    description: 'Tollgate reads the event again and applies it. A replay is harmless.',
     access: 'webhook-events:replay',
     storefront: 'all',
     ifMatch: { document: 'the event' },

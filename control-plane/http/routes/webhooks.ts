@@ -7,7 +7,9 @@ export const webhookRoutes = [
   route({
     method: 'post',
     path: '/v1/webhooks/psp/{tenant}/{account}',
-    summary: "Receive a payment service provider's event, with the provider's signature",
+    summary: 'Receive an event of a provider',
+    description:
+      'The signature of the raw body proves the sender. Tollgate stores the event once per account and event id, answers, and then applies it. Late, repeated and out-of-order events are harmless.',
     access: 'public',
     storefront: 'none',
     ifMatch: { refused: "providers' events are accepted as they come" },
