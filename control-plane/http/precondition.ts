@@ -1,12 +1,13 @@
 /** `If-Match`: whoever changes what somebody else has changed meanwhile is told, and changes nothing. */
-import { AppError, fieldError } from '../../common/errors.ts'
+import { fieldError } from '../../common/errors.ts'
+import { mustBeAt } from '../storage/claim-revision.ts'
 import type { Answer, IfMatchRule } from './route.ts'
 
 /** A check for `If-Match`. @throws AppError `precondition_failed`, from the function it answers. */
 export const mustMatch =
   (ifMatch: number | undefined) =>
-  ({ revision }: { revision: number }): void => {
-    if (ifMatch !== undefined && ifMatch !== revision) throw new AppError('precondition_failed', `the document is now at revision ${revision}; read it again`)
+  (document: { revision: number }): void => {
+    if (ifMatch !== undefined) mustBeAt(ifMatch, document)
   }
 
 /** One of our own ETags, weak or strong, or any. */

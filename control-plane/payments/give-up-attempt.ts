@@ -3,13 +3,11 @@
  * given, or because somebody asked for it. The provider is told first, where it can be: what it has let go cannot be paid
  * any more. Where it cannot, money that still arrives counts if it is owed, and goes back if it is not.
  */
-import { AppError } from '../../common/errors.ts'
 import type { Attempt, Payment } from '../schemas/payment.ts'
 import { update } from '../storage/update.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 import { nameOf, storeOutcome, unknown } from './attempt-outcome.ts'
 import { recordGivenUp } from './machine/attempts.ts'
-import { waitingAttempt } from './machine/state.ts'
 import { openAccount } from './open-account.ts'
 import type { ChargeOutcome } from './psp/psp.ts'
 
@@ -46,15 +44,4 @@ export const giveUpAttempt = async (of: TenantScope, payment: Payment, attempt: 
     default:
       return outcome satisfies never
   }
-}
-
-/** As somebody asks for it. @throws AppError `not_found` or `not_allowed_in_state`. */
-export const cancelAttempt = async (of: TenantScope, paymentId: string, attemptId: string): Promise<Payment> => {
-  const payment = await of.storage.payments.get(of.keys.payment(paymentId))
-  const attempt = payment.attempts.find(({ id }) => id === attemptId)
-  if (!attempt) throw new AppError('not_found', 'the payment has no such attempt')
-  if (attempt !== waitingAttempt(payment)) {
-    throw new AppError('not_allowed_in_state', `the attempt is ${attempt.status}: only one that waits for the customer (requires_action) can be given up`)
-  }
-  return giveUpAttempt(of, payment, attempt, { why: 'somebody gave up the attempt that waited for the customer', goOn: false })
 }

@@ -36,15 +36,15 @@ const refusal = (payment: Payment): string | undefined => {
 /** A repeat comes soon after its original; this many other commands do not come between. */
 const COMMANDS_REMEMBERED = 16
 
-/** @param commandId the same for a repeat of the same request. @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`. */
+/** @param stored as the caller has just read it. @param commandId the same for a repeat of the same request. @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`. */
 export const payOneTimeNow = async (
   of: TenantScope,
-  paymentId: string,
+  stored: Payment,
   commandId: string,
   { paymentMethod, returnUrl }: { paymentMethod?: string | undefined; returnUrl?: string | undefined },
 ): Promise<Payment> => {
   const { payments } = of.storage
-  let payment = await payments.get(of.keys.payment(paymentId))
+  let payment = stored
   if (payment.recentCommands?.includes(commandId)) return collectPayment(of, payment)
   const refused = refusal(payment)
   if (refused !== undefined) throw new AppError('not_allowed_in_state', refused)
@@ -63,10 +63,8 @@ export const payOneTimeNow = async (
 }
 
 /** Nothing is charged for it any more; money that is on its way goes back when it arrives. @throws AppError `not_allowed_in_state`. */
-export const cancelOneTime = async (of: TenantScope, paymentId: string): Promise<Payment> => {
-  const { payments } = of.storage
-  const payment = await payments.get(of.keys.payment(paymentId))
+export const cancelOneTime = async (of: TenantScope, payment: Payment): Promise<Payment> => {
   if (payment.status === 'succeeded') throw new AppError('not_allowed_in_state', 'the payment has succeeded; refund it instead')
-  const abandoned = await update(payments, payment._id, (latest) => abandon(latest, of.now(), of.repairAt()), payment)
+  const abandoned = await update(of.storage.payments, payment._id, (latest) => abandon(latest, of.now(), of.repairAt()), payment)
   return collectPayment(of, abandoned)
 }

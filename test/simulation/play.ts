@@ -9,12 +9,11 @@ import { deriveGrants } from '../../common/entitlements/derive.ts'
 import type { EntitlementSet } from '../../common/entitlements/model.ts'
 import { isAppError } from '../../common/errors.ts'
 import { createBundle } from '../../control-plane/catalog/bundles.ts'
-import { resumePayment } from '../../control-plane/engine/advance-payment.ts'
 import { advanceSubscription } from '../../control-plane/engine/advance-subscription.ts'
+import { refundPayment } from '../../control-plane/engine/refund-payment.ts'
 import { accessOfSubscription } from '../../control-plane/entitlements/subscription-access.ts'
 import { keys } from '../../control-plane/keys.ts'
 import { openAttempt } from '../../control-plane/payments/machine/state.ts'
-import { refundPayment } from '../../control-plane/payments/refund-payment.ts'
 import type { Payment } from '../../control-plane/schemas/payment.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
 import {
@@ -267,10 +266,7 @@ export const play = async (laboratory: Laboratory, seed: number, length: number)
     await both(
       `refund ${amount}`,
       () => model.refund(amount),
-      async () => {
-        const refunded = await refundPayment(tenantScope(services, await tenant()), payment.id, refundId, amount)
-        if (refunded.effectsDue) await resumePayment(tenantScope(services, await tenant()), payment.id)
-      },
+      async () => refundPayment(tenantScope(services, await tenant()), payment.id, refundId, amount),
     )
   }
 

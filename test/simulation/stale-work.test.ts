@@ -3,11 +3,11 @@
 import test from 'ava'
 import { AppError } from '../../common/errors.ts'
 import { resumePayment } from '../../control-plane/engine/advance-payment.ts'
+import { refundPayment } from '../../control-plane/engine/refund-payment.ts'
 import { keys } from '../../control-plane/keys.ts'
 import { abandon } from '../../control-plane/payments/machine/attempts.ts'
 import { payOnce } from '../../control-plane/payments/one-time-payment.ts'
 import type { Psp } from '../../control-plane/payments/psp/psp.ts'
-import { refundPayment } from '../../control-plane/payments/refund-payment.ts'
 import type { Services } from '../../control-plane/ports.ts'
 import type { Payment } from '../../control-plane/schemas/payment.ts'
 import { update } from '../../control-plane/storage/update.ts'
@@ -125,7 +125,11 @@ test('after a lost race the answer is the payment as it is stored', async (t) =>
     paymentMethod: 'good',
   })
   const id = payment?.id ?? ''
-  t.true((await refundPayment(tenantScope(services, tenant), id, 'ref', 10)).effectsDue)
+  // The process dies once the money is back, before the subscription knows.
+  const get: typeof storage.subscriptions.get = () => Promise.reject(new Error('died'))
+  const dying: Services = { ...services, storage: { ...services.storage, subscriptions: { ...storage.subscriptions, get } } }
+  await t.throwsAsync(refundPayment(tenantScope(dying, tenant), id, 'ref', 10), { message: 'died' })
+  t.true((await storage.payments.get(keys.payment('t', id))).effectsDue)
   let writes = 0
   const replace: typeof storage.subscriptions.replace = async (document) => {
     writes += 1

@@ -5,6 +5,7 @@
 
 import test, { type ExecutionContext } from 'ava'
 import type { Feed } from '../../common/feed/feed.ts'
+import { refundPayment } from '../../control-plane/engine/refund-payment.ts'
 import { collectionNames } from '../../control-plane/storage/documents.ts'
 import type { Storage } from '../../control-plane/storage/storage.ts'
 import { createSubscription } from '../../control-plane/subscriptions/create-subscription.ts'
@@ -72,6 +73,14 @@ test('a renewal that the worker finds due', async (t) => {
   const renewal = await during(() => doWork(tenantScope(laboratory.services, tenant), 'subscriptions', subscription))
   t.is(laboratory.bank.kept('pay'), 200)
   atMost(t, renewal, { reads: 6, writes: 6, puts: 1 })
+  await laboratory.close()
+})
+
+test('a refund, with what it does to the subscription', async (t) => {
+  const { laboratory, tenant, sell, during } = await open()
+  const { payment } = await sell('s', 'good')
+  const refund = await during(() => refundPayment(tenantScope(laboratory.services, tenant), payment?.id ?? '', 'ref', 10))
+  atMost(t, refund, { reads: 8, writes: 6, puts: 1 })
   await laboratory.close()
 })
 

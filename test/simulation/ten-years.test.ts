@@ -9,10 +9,9 @@
 import test from 'ava'
 import { isAppError } from '../../common/errors.ts'
 import { createBundle } from '../../control-plane/catalog/bundles.ts'
-import { resumePayment } from '../../control-plane/engine/advance-payment.ts'
+import { refundPayment } from '../../control-plane/engine/refund-payment.ts'
 import { refundedMinor } from '../../control-plane/payments/machine/refunds.ts'
 import { openAttempt } from '../../control-plane/payments/machine/state.ts'
-import { refundPayment } from '../../control-plane/payments/refund-payment.ts'
 import type { Payment } from '../../control-plane/schemas/payment.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
 import { MAX_PAGE } from '../../control-plane/storage/storage.ts'
@@ -121,8 +120,7 @@ test(`${YEARS} years of ${SUBSCRIPTIONS} subscriptions reconcile to the cent`, a
         const { data } = await storage.payments.page({ where: { tenantId: 'decade', subscriptionId }, limit: 1 })
         const [payment] = data
         if (!payment) continue
-        const refunded = await refundPayment(tenantScope(services, now), payment.id, `ref${commands}`, 1 + Math.floor(random() * 500)).catch(() => undefined)
-        if (refunded?.effectsDue) await resumePayment(tenantScope(services, now), payment.id)
+        await attempt(refundPayment(tenantScope(services, now), payment.id, `ref${commands}`, 1 + Math.floor(random() * 500)))
       }
     }
   }

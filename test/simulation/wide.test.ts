@@ -14,12 +14,11 @@ import { deriveGrants } from '../../common/entitlements/derive.ts'
 import type { EntitlementSet } from '../../common/entitlements/model.ts'
 import { isAppError } from '../../common/errors.ts'
 import { createBundle, replaceBundle } from '../../control-plane/catalog/bundles.ts'
-import { resumePayment } from '../../control-plane/engine/advance-payment.ts'
+import { refundPayment } from '../../control-plane/engine/refund-payment.ts'
 import { accessOfSubscription } from '../../control-plane/entitlements/subscription-access.ts'
 import { refundedMinor } from '../../control-plane/payments/machine/refunds.ts'
 import { openAttempt } from '../../control-plane/payments/machine/state.ts'
 import { payOnce } from '../../control-plane/payments/one-time-payment.ts'
-import { refundPayment } from '../../control-plane/payments/refund-payment.ts'
 import type { Payment } from '../../control-plane/schemas/payment.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
 import {
@@ -193,10 +192,7 @@ const play = async (laboratory: Laboratory, seed: number): Promise<void> => {
         const payment = pick(paid)
         made += 1
         const [id, amount] = [`ref${made}`, chance(0.5) ? undefined : 1 + Math.floor(random() * payment.amountMinor)]
-        await insist(`refund ${amount ?? 'all'} of ${payment.id}`, async () => {
-          const refunded = await refundPayment(tenantScope(services, await tenant()), payment.id, id, amount)
-          if (refunded.effectsDue) await resumePayment(tenantScope(services, await tenant()), payment.id)
-        })
+        await insist(`refund ${amount ?? 'all'} of ${payment.id}`, async () => refundPayment(tenantScope(services, await tenant()), payment.id, id, amount))
       },
     ],
     [

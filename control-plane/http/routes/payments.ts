@@ -1,15 +1,11 @@
-import { AppError, isAppError } from '../../../common/errors.ts'
-import { resumePayment } from '../../engine/advance-payment.ts'
-import { completeAttempt } from '../../payments/complete-attempt.ts'
-import { cancelAttempt } from '../../payments/give-up-attempt.ts'
+import { cancelAttempt } from '../../engine/cancel-attempt.ts'
+import { completeAttempt } from '../../engine/complete-attempt.ts'
+import { refundPayment } from '../../engine/refund-payment.ts'
+import { resolveAttempt, resolveRefund } from '../../engine/resolve-by-hand.ts'
 import { listPayments } from '../../payments/list-payments.ts'
 import { payOnce } from '../../payments/one-time-payment.ts'
-import { cancelOneTime, payOneTimeNow } from '../../payments/present-customer.ts'
-import { refundPayment } from '../../payments/refund-payment.ts'
-import { resolveAttemptByHand, resolveRefundByHand } from '../../payments/resolve-by-hand.ts'
-import { declineClasses, type Payment, paymentStatuses } from '../../schemas/payment.ts'
-import { payBill, withdrawChange } from '../../subscriptions/change-subscription.ts'
-import type { TenantScope } from '../../tenant-scope.ts'
+import { declineClasses, paymentStatuses } from '../../schemas/payment.ts'
+import { cancelOpenPayment, payOpenPayment } from '../../subscriptions/open-payment.ts'
 import { amountMinor, currency, id, keysOf, pageAnswer, pageOf, pageQuery, token, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
@@ -53,21 +49,6 @@ const returnUrl = z
   .url({ protocol: /^https?$/, error: 'must be an http or https address' })
   .max(2_000)
   .openapi({ description: "Where the customer comes back to after having acted. Default: the account's returnUrl." })
-
-/**
- * For what is done in several writes: the payment is written as it is, at the revision that the caller names, so that of
- * several who name it one gets through. @throws AppError `precondition_failed` or `not_found`.
- */
-const claimRevision = async (of: TenantScope, paymentId: string, ifMatch: number | undefined): Promise<Payment> => {
-  const { payments } = of.storage
-  const payment = await payments.get(of.keys.payment(paymentId))
-  if (ifMatch === undefined) return payment
-  mustMatch(ifMatch)(payment)
-  return payments.replace(payment).catch((error: unknown) => {
-    if (!isAppError(error, 'revision_conflict')) throw error
-    throw new AppError('precondition_failed', 'somebody else changed it first; read it again')
-  })
-}
 
 export const paymentRoutes = [
   route({
@@ -140,12 +121,8 @@ export const paymentRoutes = [
     body: z.strictObject({ amount: amountMinor.min(1).optional().openapi({ description: 'Default: all that is left.' }) }),
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ of, params, body, ifMatch, newId }) => {
-      const refunded = await refundPayment(of, params.payment, newId('ref'), body.amount, mustMatch(ifMatch))
-      // What a refund does to access is done before the answer.
-      const payment = refunded.effectsDue ? await resumePayment(of, refunded.id) : refunded
-      return paymentWithRevision(payment)
-    },
+    handle: async ({ of, params, body, ifMatch, newId }) =>
+      paymentWithRevision(await refundPayment(of, params.payment, newId('ref'), body.amount, mustMatch(ifMatch))),
   }),
   route({
     method: 'post',
@@ -163,13 +140,8 @@ export const paymentRoutes = [
     }),
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ of, params, body, ifMatch, newId }) => {
-      const { subscriptionId } = await claimRevision(of, params.payment, ifMatch)
-      if (!subscriptionId) return paymentWithRevision(await payOneTimeNow(of, params.payment, newId('cmd'), body))
-      const command = { id: newId('cmd'), subscriptionId, check: () => undefined }
-      await payBill(of, command, params.payment, body)
-      return paymentWithRevision(await of.storage.payments.get(of.keys.payment(params.payment)))
-    },
+    handle: async ({ of, params, body, ifMatch, newId }) =>
+      paymentWithRevision(await payOpenPayment(of, { id: newId('cmd'), paymentId: params.payment, revision: ifMatch }, body)),
   }),
   route({
     method: 'post',
@@ -184,12 +156,8 @@ export const paymentRoutes = [
     body: z.strictObject({}),
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ of, params, ifMatch, newId }) => {
-      const { subscriptionId } = await claimRevision(of, params.payment, ifMatch)
-      if (!subscriptionId) return paymentWithRevision(await cancelOneTime(of, params.payment))
-      await withdrawChange(of, { id: newId('cmd'), subscriptionId, check: () => undefined }, params.payment)
-      return paymentWithRevision(await of.storage.payments.get(of.keys.payment(params.payment)))
-    },
+    handle: async ({ of, params, ifMatch, newId }) =>
+      paymentWithRevision(await cancelOpenPayment(of, { id: newId('cmd'), paymentId: params.payment, revision: ifMatch })),
   }),
   route({
     method: 'post',
@@ -204,11 +172,7 @@ export const paymentRoutes = [
     body: z.strictObject({}),
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ of, params, ifMatch }) => {
-      await claimRevision(of, params.payment, ifMatch)
-      await cancelAttempt(of, params.payment, params.attempt)
-      return paymentWithRevision(await resumePayment(of, params.payment))
-    },
+    handle: async ({ of, params, ifMatch }) => paymentWithRevision(await cancelAttempt(of, params.payment, params.attempt, ifMatch)),
   }),
   route({
     method: 'post',
@@ -233,11 +197,8 @@ export const paymentRoutes = [
     }),
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ of, params, body, ifMatch }) => {
-      await completeAttempt(of, params.payment, params.attempt, mustMatch(ifMatch), body.details)
-      const payment = await resumePayment(of, params.payment)
-      return paymentWithRevision(payment)
-    },
+    handle: async ({ of, params, body, ifMatch }) =>
+      paymentWithRevision(await completeAttempt(of, params.payment, params.attempt, mustMatch(ifMatch), body.details)),
   }),
   route({
     method: 'post',
@@ -252,11 +213,8 @@ export const paymentRoutes = [
     body: z.strictObject({ outcome: z.enum(['succeeded', 'failed']), reason: resolveReason }),
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ of, caller, params, body, ifMatch }) => {
-      await resolveRefundByHand(of, params.payment, params.refund, mustMatch(ifMatch), { by: caller.id, ...body })
-      const payment = await resumePayment(of, params.payment)
-      return paymentWithRevision(payment)
-    },
+    handle: async ({ of, caller, params, body, ifMatch }) =>
+      paymentWithRevision(await resolveRefund(of, params.payment, params.refund, mustMatch(ifMatch), { by: caller.id, ...body })),
   }),
   route({
     method: 'post',
@@ -271,10 +229,7 @@ export const paymentRoutes = [
     body: resolveBody,
     status: 200,
     answer: paymentAnswer,
-    handle: async ({ of, caller, params, body, ifMatch }) => {
-      await resolveAttemptByHand(of, params.payment, params.attempt, caller.id, mustMatch(ifMatch), body)
-      const payment = await resumePayment(of, params.payment)
-      return paymentWithRevision(payment)
-    },
+    handle: async ({ of, caller, params, body, ifMatch }) =>
+      paymentWithRevision(await resolveAttempt(of, params.payment, params.attempt, caller.id, mustMatch(ifMatch), body)),
   }),
 ]

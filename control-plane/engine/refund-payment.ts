@@ -1,16 +1,17 @@
 import { AppError, fieldError } from '../../common/errors.ts'
 import { formatMoney } from '../../common/money.ts'
+import { refundableMinor, requestRefund } from '../payments/machine/refunds.ts'
+import { makeRefunds } from '../payments/make-refunds.ts'
 import type { Payment } from '../schemas/payment.ts'
 import { update } from '../storage/update.ts'
 import type { TenantScope } from '../tenant-scope.ts'
-import { refundableMinor, requestRefund } from './machine/refunds.ts'
-import { makeRefunds } from './make-refunds.ts'
+import { advancePayment } from './advance-payment.ts'
 
 /** More than anybody gives back in parts; bounds the document. The last one gives back all that is left. */
 const MAX_REFUNDS = 1_000
 
 /**
- * Gives back part of a payment, or what is left of it, to where it came from.
+ * Gives back part of a payment, or what is left of it, to where it came from. What that does to access is done before the answer.
  * @param refundId the same for a repeat of the same request.
  * @param check of what is stored when the refund is: not of a repeat.
  * @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`; what `check` throws.
@@ -35,5 +36,6 @@ export const refundPayment = async (
     if (amount > left) throw fieldError('invalid_request', 'amount', `must not be more than what is left, which is ${formatMoney(left, payment.currency)}`)
     return requestRefund(payment, refundId, amount, of.now(), of.repairAt())
   })
-  return makeRefunds(of, asked)
+  const refunded = await makeRefunds(of, asked)
+  return refunded.effectsDue ? advancePayment(of, refunded) : refunded
 }

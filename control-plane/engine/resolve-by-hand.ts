@@ -1,13 +1,17 @@
-/** An operator says what became of an attempt, or a refund, that no provider answers for. Kept with it: who, when and why. */
+/**
+ * An operator records the outcome of an attempt or a refund that no provider can report. Kept with it: who, when and why.
+ * It takes effect as if the provider had reported it.
+ */
 import { DAY_MS } from '../../common/durations.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
+import { nameOf, storeOutcome } from '../payments/attempt-outcome.ts'
+import { type OperatorDecision, resolveByOperator } from '../payments/machine/attempts.ts'
+import { recordRefund, refundReference } from '../payments/machine/refunds.ts'
+import { openAccount } from '../payments/open-account.ts'
 import type { Attempt, DeclineClass, Payment, Refund } from '../schemas/payment.ts'
 import { update } from '../storage/update.ts'
 import type { TenantScope } from '../tenant-scope.ts'
-import { nameOf, storeOutcome } from './attempt-outcome.ts'
-import { type OperatorDecision, resolveByOperator } from './machine/attempts.ts'
-import { recordRefund, refundReference } from './machine/refunds.ts'
-import { openAccount } from './open-account.ts'
+import { advancePayment } from './advance-payment.ts'
 
 export interface Decision {
   outcome: 'succeeded' | 'declined' | 'not_sent'
@@ -53,7 +57,7 @@ const askFirst = async (of: TenantScope, payment: Payment, attempt: Attempt): Pr
 }
 
 /** @param by the key that the decision was made with. @throws AppError `not_found`, `not_allowed_in_state` or `invalid_request`; what `check` throws. */
-export const resolveAttemptByHand = async (
+export const resolveAttempt = async (
   of: TenantScope,
   paymentId: string,
   attemptId: string,
@@ -79,7 +83,7 @@ export const resolveAttemptByHand = async (
     )
   })
   of.log.warn({ tenantId: of.tenantId, paymentId, attemptId, by, outcome: decision.outcome, reason: decision.reason }, 'an operator resolved an attempt')
-  return resolved
+  return advancePayment(of, resolved)
 }
 
 /** As `askFirst`. */
@@ -98,7 +102,7 @@ const askAboutRefundFirst = async (of: TenantScope, payment: Payment, refund: Re
  * A refund that no provider answers for. One that has `failed` is made anew where it is owed.
  * @throws AppError `not_found` or `not_allowed_in_state`; what `check` throws.
  */
-export const resolveRefundByHand = async (
+export const resolveRefund = async (
   of: TenantScope,
   paymentId: string,
   refundId: string,
@@ -122,5 +126,5 @@ export const resolveRefundByHand = async (
     return next && { ...next, refunds: next.refunds.map((one) => (one.id === refundId ? { ...one, resolution: { by, reason, at: now } } : one)) }
   })
   of.log.warn({ tenantId: of.tenantId, paymentId, refundId, by, outcome, reason }, 'an operator resolved a refund')
-  return resolved
+  return advancePayment(of, resolved)
 }
