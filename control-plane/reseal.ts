@@ -25,7 +25,7 @@ const run = async () => {
     Object.fromEntries(
       Object.entries(stored)
         .filter((entry): entry is [string, string] => Boolean(entry[1]))
-        .map(([field, text]) => [field, sealing.seal(sealing.open(text, owner).reveal(), owner)]),
+        .map(([field, text]) => [field, sealing.seal(sealing.open(text, owner), owner)]),
     )
   const reseal = async (what: string, stored: (string | undefined)[], write: () => Promise<unknown>): Promise<void> => {
     const held = stored.filter((one) => typeof one === 'string')

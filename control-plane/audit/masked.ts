@@ -2,6 +2,7 @@
  * What the audit log, which nobody can change, must not hold: secrets, and what people can be known by, since they may be
  * erased. That such a field changed is said, its value is not.
  */
+import { Secret } from '../../common/secret.ts'
 import { derivedId } from '../keys.ts'
 
 const SECRET = '[secret]'
@@ -56,7 +57,7 @@ export const masked = (value: unknown, context: { tenantId: string; storefrontId
 
 const maskedField = (field: string, value: unknown, context: Parameters<typeof masked>[1], depth: number): unknown => {
   if (value === null || value === undefined) return value
-  if (secrets.has(field)) return SECRET
+  if (secrets.has(field) || value instanceof Secret) return SECRET
   if (personal.has(field) || (context.isCustomer && field === 'name')) return PERSONAL
   if (typeof value === 'string' && (field === 'customerId' || (context.isCustomer && field === 'id' && depth === 0)))
     return customerReference(context.tenantId, context.storefrontId ?? '', value)

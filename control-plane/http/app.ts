@@ -239,7 +239,7 @@ const onceAKeyOf = async (
     callerId: call.caller.id,
     secret: secretIn(call.headers.authorization) ?? call.cookie('session') ?? '',
     tenantId: (call.of as TenantScope | undefined)?.tenantId ?? PLATFORM,
-    fingerprint: JSON.stringify([definition.method, context.path, call.body]),
+    parts: [definition.method, context.path, call.body],
   }
   const answer = await onceAKey(services, request, (seed) => {
     let made = 0

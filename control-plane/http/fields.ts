@@ -2,6 +2,7 @@
 import { extendZodWithOpenApi } from '@asteasolutions/zod-to-openapi'
 import { isTimeZone } from '../../common/calendar.ts'
 import { isCurrency, MAX_AMOUNT_MINOR } from '../../common/money.ts'
+import { toSecret } from '../../common/secret.ts'
 import { z } from '../../common/zod.ts'
 import { MAX_PAGE, type Page } from '../storage/storage.ts'
 
@@ -69,6 +70,9 @@ const isCardNumber = (text: string): boolean => {
   }, 0)
   return sum % 10 === 0
 }
+
+/** A password, one-time code or credential: from here on nothing that prints the request shows it. */
+export const secret = (text: z.ZodString) => text.transform(toSecret<string>)
 
 /** What a PSP knows a payment method by; never the card itself. */
 export const token = z

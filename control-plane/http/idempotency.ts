@@ -12,6 +12,7 @@ import { ulid } from 'ulid'
 import { defined } from '../../common/defined.ts'
 import { DAY_MS } from '../../common/durations.ts'
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
+import { Secret } from '../../common/secret.ts'
 import type { Services } from '../ports.ts'
 import type { IdempotencyRecord } from '../schemas/idempotency-record.ts'
 import { decrypt, encrypt } from '../storage/aes-gcm.ts'
@@ -38,7 +39,7 @@ export interface IdempotentRequest {
   secret: string
   tenantId: string
   /** Method, path and body: a key belongs to one request. */
-  fingerprint: string
+  parts: readonly unknown[]
 }
 
 export interface StoredAnswer {
@@ -51,6 +52,15 @@ export interface StoredAnswer {
 export type GivenAnswer = StoredAnswer & { isUnderWay?: boolean | undefined }
 
 const sha256 = (...parts: string[]): string => createHash('sha256').update(JSON.stringify(parts)).digest('hex')
+
+/** Another password is another request, so secrets count as what they are; only their hash is stored. */
+const fingerprintOf = ({ parts }: IdempotentRequest): string =>
+  sha256(
+    JSON.stringify(parts, function (this: Record<string, unknown>, name, value: unknown) {
+      const part = this[name]
+      return part instanceof Secret ? part.reveal() : value
+    }),
+  )
 
 const sealingKey = (request: IdempotentRequest): Buffer =>
   Buffer.from(hkdfSync('sha256', `${request.secret}\n${request.key}`, 'tollgate', 'idempotency answer', 32))
@@ -86,7 +96,7 @@ export const onceAKey = async (
   if (request.key.length > MAX_KEY_LENGTH) throw fieldError('invalid_request', 'Idempotency-Key', `must not be longer than ${MAX_KEY_LENGTH} characters`)
   const { clock, storage } = services
   const nowMs = clock.nowMs()
-  const requestHash = sha256(request.fingerprint)
+  const requestHash = fingerprintOf(request)
   const seed = ulid(nowMs)
   const lockedUntil = new Date(nowMs + LOCK_MS)
   const record = await insertOrGet(storage.idempotencyRecords, {

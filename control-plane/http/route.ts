@@ -7,6 +7,7 @@ import type { Readable } from 'node:stream'
 import type { z } from 'zod'
 import type { Defined } from '../../common/defined.ts'
 import type { ErrorCode } from '../../common/errors.ts'
+import type { Secret } from '../../common/secret.ts'
 import type { Caller } from '../access/caller.ts'
 import type { Permission } from '../access/permissions.ts'
 import type { OpenId } from '../people/open-id.ts'
@@ -118,7 +119,7 @@ interface Redirect extends Answer {
 }
 
 /** JSON holds no undefined: only the types of Zod would have it in what is left out. */
-export type Given<T> = T extends Date ? T : T extends (infer E)[] ? Given<E>[] : T extends object ? Defined<{ [K in keyof T]: Given<T[K]> }> : T
+export type Given<T> = T extends Date | Secret ? T : T extends (infer E)[] ? Given<E>[] : T extends object ? Defined<{ [K in keyof T]: Given<T[K]> }> : T
 
 type Output<T> = T extends z.ZodType ? Given<z.output<T>> : undefined
 

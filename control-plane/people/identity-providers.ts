@@ -1,4 +1,5 @@
 /** Where a tenant's people sign in, and which groups there have which role here. */
+import type { Secret } from '../../common/secret.ts'
 import type { Caller } from '../access/caller.ts'
 import { checkRole, mayGive, permissionsOf } from '../access/roles.ts'
 import { knownStorefronts } from '../catalog/storefronts.ts'
@@ -11,7 +12,7 @@ export interface IdentityProviderInput {
   issuer: string
   clientId: string
   /** Left out: the one that is there stays. */
-  clientSecret?: string | undefined
+  clientSecret?: Secret | undefined
   scopes: string[]
   groupsClaim: string
   groups: { group: string; role: string; storefronts?: string[] | undefined }[]

@@ -21,6 +21,7 @@ import {
 import { z } from 'zod'
 import { defined } from '../../common/defined.ts'
 import { AppError } from '../../common/errors.ts'
+import { Secret } from '../../common/secret.ts'
 import { derivedId, keys } from '../keys.ts'
 import { createTransport } from '../outgoing-http.ts'
 import type { Services } from '../ports.ts'
@@ -170,7 +171,7 @@ export const createOpenId = (services: Services, allowPrivate: boolean): OpenId 
       const kept = JSON.stringify({ tenantId, state, nonce, verifier, returnTo, until: clock.nowMs() + SIGN_IN_MS, issuer, clientId } satisfies z.output<
         typeof pending
       >)
-      return { location: url.href, kept: Buffer.from(sealing.seal(kept, SEALED_FOR)).toString('base64url') }
+      return { location: url.href, kept: Buffer.from(sealing.seal(new Secret(kept), SEALED_FOR)).toString('base64url') }
     },
     finish: async (tenantId, url, kept) => {
       const begun = readKept(tenantId, kept)

@@ -4,13 +4,14 @@
  */
 import { defined } from '../../common/defined.ts'
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
-import { hashSecret, sameSecret } from '../access/secrets.ts'
+import type { Secret } from '../../common/secret.ts'
+import { sameSecret } from '../access/secrets.ts'
 import { keys } from '../keys.ts'
 import type { Services } from '../ports.ts'
 import type { User } from '../schemas/user.ts'
 import { update } from '../storage/update.ts'
 import { mustBeOpen } from './open-tenant.ts'
-import { hashPassword, isPassword } from './passwords.ts'
+import { containsAddress, hashPassword, isPassword } from './passwords.ts'
 import { newTotpSecret, stepOf, totpUri } from './totp.ts'
 import { readInvitation, userIdOf } from './users.ts'
 
@@ -27,13 +28,13 @@ const refused = () =>
 const noInvitation = () => new AppError('unauthenticated', 'this invitation is unknown, was used, or has expired: ask for another')
 
 /** @throws AppError `unauthenticated`. */
-const invited = async ({ storage, clock }: Services, token: string): Promise<User> => {
+const invited = async ({ storage, clock }: Services, token: Secret): Promise<User> => {
   const read = readInvitation(token)
   const user = read && (await storage.users.find(keys.user(read.tenantId, read.userId)))
   const { invitation } = user ?? {}
   if (!read || !user || !invitation || user.status !== 'invited') throw noInvitation()
   await mustBeOpen({ storage }, read.tenantId)
-  if (invitation.expiresAt <= clock.now() || !sameSecret(hashSecret(read.secret), invitation.tokenHash)) throw noInvitation()
+  if (invitation.expiresAt <= clock.now() || !sameSecret(read.tokenHash, invitation.tokenHash)) throw noInvitation()
   return user
 }
 
@@ -44,7 +45,7 @@ export interface Enrolment {
 }
 
 /** What somebody needs to take an invitation: the secret of their authenticator app, made now. @throws AppError `unauthenticated`. */
-export const lookAtInvitation = async (services: Services, token: string): Promise<Enrolment> => {
+export const lookAtInvitation = async (services: Services, token: Secret): Promise<Enrolment> => {
   const user = await invited(services, token)
   // Another with each look: whoever saw the invitation on its way has none that is good.
   const stored = await update(services.storage.users, user._id, (latest) => ({
@@ -59,9 +60,9 @@ export const lookAtInvitation = async (services: Services, token: string): Promi
  * @param code of the authenticator app, to show that it has the secret.
  * @throws AppError `unauthenticated`, or `invalid_request` on `password` or `code`.
  */
-export const takeInvitation = async (services: Services, token: string, password: string, code: string): Promise<User> => {
+export const takeInvitation = async (services: Services, token: Secret, password: Secret, code: Secret): Promise<User> => {
   const user = await invited(services, token)
-  if (password.toLowerCase().includes(user.email.toLowerCase())) throw fieldError('invalid_request', 'password', 'must not contain your address')
+  if (containsAddress(password, user.email)) throw fieldError('invalid_request', 'password', 'must not contain your address')
   const step = user.totp ? stepOf(services.sealing.open(user.totp.secret, user._id), code, services.clock.nowMs()) : undefined
   if (!user.totp || step === undefined) throw fieldError('invalid_request', 'code', 'is not the code that the authenticator app shows now')
   const hashed = await hashPassword(password)
@@ -80,7 +81,7 @@ export const takeInvitation = async (services: Services, token: string, password
 }
 
 /** @throws AppError `unauthenticated`, whatever was wrong. */
-export const signIn = async (services: Services, tenantId: string, email: string, password: string, code: string): Promise<User> => {
+export const signIn = async (services: Services, tenantId: string, email: string, password: Secret, code: Secret): Promise<User> => {
   const { storage, clock, sealing } = services
   const user = await storage.users.find(keys.user(tenantId, userIdOf(tenantId, email)))
   const now = clock.now()

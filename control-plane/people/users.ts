@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { defined } from '../../common/defined.ts'
 import { DAY_MS } from '../../common/durations.ts'
 import { AppError } from '../../common/errors.ts'
+import type { Secret } from '../../common/secret.ts'
 import type { Caller } from '../access/caller.ts'
 import type { Permission } from '../access/permissions.ts'
 import { checkRole, mayGive, permissionsOf } from '../access/roles.ts'
@@ -41,10 +42,11 @@ const newInvitation = ({ clock }: Services, tenantId: string, userId: string) =>
 }
 
 /** Undefined for what is no invitation. */
-export const readInvitation = (token: string): { tenantId: string; userId: string; secret: string } | undefined => {
+export const readInvitation = (token: Secret): { tenantId: string; userId: string; tokenHash: string } | undefined => {
   try {
-    const [tenantId, userId, secret] = JSON.parse(Buffer.from(token, 'base64url').toString()) as unknown[]
-    return typeof tenantId === 'string' && typeof userId === 'string' && typeof secret === 'string' ? { tenantId, userId, secret } : undefined
+    const [tenantId, userId, secret] = JSON.parse(Buffer.from(token.reveal(), 'base64url').toString()) as unknown[]
+    if (typeof tenantId !== 'string' || typeof userId !== 'string' || typeof secret !== 'string') return undefined
+    return { tenantId, userId, tokenHash: hashSecret(secret) }
   } catch {
     return undefined
   }

@@ -10,7 +10,7 @@ const VERSION = 'sealed.v1'
 
 export interface Sealing {
   /** @param owner the document's `_id`: the secret opens nowhere else. */
-  seal(text: string, owner: string): string
+  seal(secret: Secret, owner: string): string
   /** @throws Error when it was sealed with a key that is not there, or for another document, or was changed. */
   open(stored: string, owner: string): Secret
   /** What `sealedWith` says of what is sealed now: `plain` without a key. */
@@ -39,9 +39,9 @@ export const createSealing = (keys: Secret | undefined): Sealing => {
   const [first] = all
   return {
     keyId: first?.id ?? 'plain',
-    seal: (text, owner) => {
-      if (!first) return text
-      return [VERSION, first.id, encrypt(first.bytes, text, owner)].join(':')
+    seal: (secret, owner) => {
+      if (!first) return secret.reveal()
+      return [VERSION, first.id, encrypt(first.bytes, secret.reveal(), owner)].join(':')
     },
     open: (stored, owner) => {
       const [version, id, data] = stored.split(':')

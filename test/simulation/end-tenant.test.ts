@@ -2,6 +2,7 @@
 
 import test, { type ExecutionContext } from 'ava'
 import { isAppError } from '../../common/errors.ts'
+import { Secret } from '../../common/secret.ts'
 import { createApiKey } from '../../control-plane/access/api-keys.ts'
 import { tenantOfCall } from '../../control-plane/access/authenticate.ts'
 import { permissions } from '../../control-plane/access/permissions.ts'
@@ -73,9 +74,9 @@ const openBusiness = async ({ services, newTenant, bank }: Laboratory, id: strin
   const { user } = await inviteUser(services, id, admin, { email: 'ann@example.com', role: 'read' })
   await beginSession(services, user)
   await createRole(services, id, admin, 'desk', { name: 'Desk', permissions: ['catalog:read'] })
-  const provider = { issuer: 'https://login.example.com', clientId: 'c', clientSecret: 's', scopes: ['openid'], groupsClaim: 'groups', groups: [] }
+  const provider = { issuer: 'https://login.example.com', clientId: 'c', clientSecret: new Secret('s'), scopes: ['openid'], groupsClaim: 'groups', groups: [] }
   await setIdentityProvider(services, id, admin, () => {}, provider)
-  await createPspAccount(tenantScope(services, tenant), { id: 'acc', provider: 'stripe', credentials: { secretKey: 'sk' }, capabilities: {} })
+  await createPspAccount(tenantScope(services, tenant), { id: 'acc', provider: 'stripe', credentials: { secretKey: new Secret('sk') }, capabilities: {} })
   return tenant
 }
 

@@ -1,11 +1,12 @@
 /** Which answer is kept for an Idempotency-Key when a request and a repeat that took it for dead both come to an end. */
 import test from 'ava'
 import { createLog } from '../../common/log.ts'
+import { Secret } from '../../common/secret.ts'
 import { type GivenAnswer, onceAKey } from '../../control-plane/http/idempotency.ts'
 import type { Services } from '../../control-plane/ports.ts'
 import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
 
-const request = { key: 'k', callerId: 'caller', secret: 'Bearer s', tenantId: 't', fingerprint: 'POST /' }
+const request = { key: 'k', callerId: 'caller', secret: 'Bearer s', tenantId: 't', parts: ['post', '/', { credentials: { secretKey: new Secret('sk_1') } }] }
 const answer = (body: string, isUnderWay = false): GivenAnswer => ({ status: 201, body, isUnderWay })
 
 const open = () => {
@@ -35,8 +36,8 @@ const open = () => {
       },
     }
   }
-  const repeat = () =>
-    onceAKey(services, request, async () => {
+  const repeat = (change: Partial<typeof request> = {}) =>
+    onceAKey(services, { ...request, ...change }, async () => {
       throw new Error('done again')
     })
   return {
@@ -49,6 +50,14 @@ const open = () => {
     },
   }
 }
+
+test('a repeat with another secret is another request', async (t) => {
+  const { begin, repeat } = open()
+  await (await begin()).end(answer('made'))
+  const withSecret = (text: string) => ({ parts: ['post', '/', { credentials: { secretKey: new Secret(text) } }] })
+  t.like(await repeat(withSecret('sk_1')), { body: 'made', replayed: true })
+  await t.throwsAsync(repeat(withSecret('sk_2')), { code: 'idempotency_key_reused' })
+})
 
 test('an answer is kept, and what is under way is not', async (t) => {
   const { begin, repeat, seeds } = open()

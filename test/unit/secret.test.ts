@@ -8,6 +8,7 @@ import { pino } from 'pino'
 import { systemClock } from '../../common/clock.ts'
 import { readConfig } from '../../common/config.ts'
 import { Secret } from '../../common/secret.ts'
+import { routes } from '../../control-plane/http/routes/index.ts'
 import { adyenProvider } from '../../control-plane/payments/psp/adyen/adapter.ts'
 import type { PspProvider } from '../../control-plane/payments/psp/directory.ts'
 import { localProvider } from '../../control-plane/payments/psp/local/adapter.ts'
@@ -84,10 +85,34 @@ const accounts: [name: string, provider: Pick<PspProvider, 'credentials'>, given
 for (const [name, { credentials }, given, secret] of accounts) {
   test(`what is decrypted of an account at ${name} is not shown`, (t) => {
     const sealing = createSealing(new Secret(Buffer.alloc(32, 1).toString('base64')))
-    const opened = sealing.open(sealing.seal(JSON.stringify(given), 'acme/account'), 'acme/account')
+    const opened = sealing.open(sealing.seal(new Secret(JSON.stringify(given)), 'acme/account'), 'acme/account')
     isHidden(t, opened, [secret])
-    const webhookSecret = sealing.open(sealing.seal('webhook-secret-1', 'acme/account'), 'acme/account')
+    const webhookSecret = sealing.open(sealing.seal(new Secret('webhook-secret-1'), 'acme/account'), 'acme/account')
     isHidden(t, { credentials: credentials.parse(JSON.parse(opened.reveal())), webhookSecret }, [secret, 'webhook-secret-1'])
+  })
+}
+
+/** Requests that name a secret, and which part of each it is. */
+const requests: [call: string, body: object, secrets: string[]][] = [
+  ['post /v1/sign-in', { tenant: 'acme', email: 'ann@example.com', password: 'correct horse', code: '123456' }, ['correct horse', '123456']],
+  ['post /v1/sign-in/invitation', { invitation: 'WyJhY21l' }, ['WyJhY21l']],
+  ['post /v1/sign-in/invitation/take', { invitation: 'WyJhY21l', password: 'correct horse', code: '123456' }, ['WyJhY21l', 'correct horse', '123456']],
+  [
+    'post /v1/psp-accounts',
+    { id: 'a', provider: 'stripe', credentials: { secretKey: 'sk_live_1' }, webhookSecret: WEBHOOK_SECRET },
+    ['sk_live_1', WEBHOOK_SECRET],
+  ],
+  ['patch /v1/psp-accounts/{account}', { credentials: { secretKey: 'sk_live_1' }, webhookSecret: WEBHOOK_SECRET }, ['sk_live_1', WEBHOOK_SECRET]],
+  [
+    'put /v1/identity-provider',
+    { issuer: 'https://login.example.com', clientId: 'c', clientSecret: 'shared with it', groups: [{ group: 'g', role: 'read' }] },
+    ['shared with it'],
+  ],
+]
+for (const [call, body, secrets] of requests) {
+  test(`${call} hides its secrets from what prints its body`, (t) => {
+    const schema = routes.find(({ method, path }) => `${method} ${path}` === call)?.body
+    isHidden(t, schema?.parse(body) as object, secrets)
   })
 }
 
@@ -100,7 +125,8 @@ const mayReveal: Record<string, string> = {
   'common/feed/signing.ts': 'reads the signing key',
   'common/safe-defaults.ts': 'measures the platform keys',
   'control-plane/access/authenticate.ts': 'compares hashes of platform keys',
-  'control-plane/catalog/psp-accounts.ts': 'encrypts anew what a change leaves as it is',
+  'control-plane/catalog/psp-accounts.ts': 'joins credentials into one text, which is encrypted',
+  'control-plane/http/idempotency.ts': 'hashes a request, to know it again',
   'control-plane/payments/psp/adyen/adapter.ts': 'calls the provider',
   'control-plane/payments/psp/directory.ts': 'reads credentials by the schema of their provider, which makes secrets of them again',
   'control-plane/payments/psp/local/adapter.ts': 'calls the provider',
@@ -109,10 +135,11 @@ const mayReveal: Record<string, string> = {
   'control-plane/payments/psp/simulator/adapter.ts': 'verifies signatures',
   'control-plane/payments/psp/stripe/adapter.ts': 'calls the provider',
   'control-plane/people/open-id.ts': 'shows the identity provider who asks, and reads what a browser kept',
-  'control-plane/people/totp.ts': 'computes codes',
-  'control-plane/reseal.ts': 'encrypts anew',
+  'control-plane/people/passwords.ts': 'hashes passwords',
+  'control-plane/people/totp.ts': 'computes codes, and compares them',
+  'control-plane/people/users.ts': 'reads whose an invitation is',
   'control-plane/storage/mongo/connect.ts': 'connects',
-  'control-plane/storage/sealing.ts': 'reads the keys that encrypt',
+  'control-plane/storage/sealing.ts': 'encrypts, and reads the keys to do so',
   'psp-simulator/webhook-sender.ts': 'signs',
   'sidecar/policy/callers.ts': "hashes callers' keys",
   'sidecar/replica/snapshots.ts': 'reads the key that encrypts',

@@ -1,7 +1,7 @@
 import { keys } from '../../keys.ts'
 import { removeIdentityProvider, setIdentityProvider } from '../../people/identity-providers.ts'
 import type { IdentityProvider } from '../../schemas/user.ts'
-import { role, storefronts, z } from '../fields.ts'
+import { role, secret, storefronts, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { route } from '../route.ts'
 
@@ -67,7 +67,7 @@ export const identityProviderRoutes = [
     body: z
       .strictObject({
         ...facts,
-        clientSecret: z.string().min(1).max(2_000).optional().openapi({ description: 'Answers never contain it. Default: the current one stays.' }),
+        clientSecret: secret(z.string().min(1).max(2_000)).optional().openapi({ description: 'Answers never contain it. Default: the current one stays.' }),
       })
       .openapi('NewIdentityProvider'),
     refusals: ['unknown_reference'],

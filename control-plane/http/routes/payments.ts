@@ -186,7 +186,7 @@ export const paymentRoutes = [
     params: z.object({ payment: id, attempt: id }),
     body: z.strictObject({
       details: z
-        .record(z.string().regex(DETAIL), z.string().max(10_000))
+        .record(z.string().regex(DETAIL, 'must be 1 to 60 letters, digits or _ . -'), z.string().max(10_000))
         .refine((details) => Object.keys(details).length <= 20, 'must not have more than 20 entries')
         .default({})
         .openapi({

@@ -1,7 +1,7 @@
 import { changePspAccount, createPspAccount } from '../../catalog/psp-accounts.ts'
 import { captureModes, type PspAccount, pspProviders } from '../../schemas/psp-account.ts'
 import type { TenantScope } from '../../tenant-scope.ts'
-import { country, currency, id, instant, isoOrNull, keysOf, pageAnswer, pageOf, pageQuery, paymentMethodType, z } from '../fields.ts'
+import { country, currency, id, instant, isoOrNull, keysOf, pageAnswer, pageOf, pageQuery, paymentMethodType, secret, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
 
@@ -17,14 +17,14 @@ const CREDENTIAL = /^[A-Za-z0-9_]{1,60}$/
 
 const editable = {
   credentials: z
-    .record(z.string().regex(CREDENTIAL), z.string().min(1).max(10_000))
+    .record(z.string().regex(CREDENTIAL, 'must be 1 to 60 letters, digits or _'), secret(z.string().min(1).max(10_000)))
     .optional()
     .openapi({
       ...keysOf(CREDENTIAL),
       description:
         "The credentials, by the names that the provider's library uses. Answers never contain them. A PATCH replaces those that it names; the others stay.",
     }),
-  webhookSecret: z.string().min(8).max(500).optional().openapi({ description: 'Never answered.' }),
+  webhookSecret: secret(z.string().min(8).max(500)).optional().openapi({ description: 'Never answered.' }),
   capture: z
     .enum(captureModes)
     .optional()

@@ -4,15 +4,16 @@ import { SIGN_IN_MS } from '../../people/open-id.ts'
 import { beginSession, csrfTokenOf, endSession, SESSION_MS } from '../../people/sessions.ts'
 import { lookAtInvitation, signIn, takeInvitation } from '../../people/sign-in.ts'
 import type { User } from '../../schemas/user.ts'
-import { id, z } from '../fields.ts'
+import { id, secret, z } from '../fields.ts'
 import { type AnswerWith, type Call, type IfMatchRule, route } from '../route.ts'
 
 const noDocument: IfMatchRule = { refused: 'a session is not a document, and has no ETag' }
 
 /** https://pages.nist.gov/800-63-4/sp800-63b.html: long, and of whatever characters. */
-const newPassword = z.string().min(12, 'must have at least 12 characters').max(200)
-const code = z.string().regex(/^\d{6}$/, 'must be the six digits that the authenticator app shows')
-const invitation = z.string().min(1).max(1_000)
+const newPassword = secret(z.string().min(12).max(200))
+const password = secret(z.string().max(200))
+const code = secret(z.string().regex(/^\d{6}$/, 'must be the six digits that the authenticator app shows'))
+const invitation = secret(z.string().min(1).max(1_000))
 
 const signedIn = z
   .object({
@@ -82,7 +83,7 @@ export const signInRoutes = [
     guesses: true,
     storefront: 'none',
     ifMatch: noDocument,
-    body: z.strictObject({ tenant: id, email: z.email().max(254), password: z.string().max(200), code }),
+    body: z.strictObject({ tenant: id, email: z.email().max(254), password, code }),
     status: 200,
     answer: signedIn,
     handle: async ({ services, body, tellOf }) => {
