@@ -16,7 +16,13 @@ const targets: Record<string, Target> = {
   entitlements: {
     // What is left out is the shape of an answer, and holds no rule.
     mutate: ['common/entitlements/*.ts', '!common/entitlements/explanation.ts'],
-    tests: ['test/unit/decide.test.ts', 'test/unit/derive.test.ts', 'test/unit/entitlements.test.ts', 'test/unit/staleness-policy.test.ts'],
+    tests: [
+      'test/unit/decide.test.ts',
+      'test/unit/derive.test.ts',
+      'test/unit/entitlements.test.ts',
+      'test/unit/feed-wire.test.ts',
+      'test/unit/staleness-policy.test.ts',
+    ],
   },
   payments: {
     mutate: ['control-plane/payments/machine/*.ts'],
