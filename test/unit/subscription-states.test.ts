@@ -6,7 +6,7 @@ import { illegalTransitions } from '../../control-plane/illegal-transitions.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
 import { codecFor } from '../../control-plane/storage/documents.ts'
 import { become, withRetryAt } from '../../control-plane/subscriptions/machine/state.ts'
-import { isFinal, transitions } from '../../control-plane/subscriptions/machine/transitions.ts'
+import { isFinal, livingStatuses, transitions } from '../../control-plane/subscriptions/machine/transitions.ts'
 import { failOnIllegal } from '../support/illegal-transitions.ts'
 
 const [earlier, updatedAt, later] = [new Date('2024-03-01T00:00:00Z'), new Date('2024-03-15T00:00:00Z'), new Date('2024-03-20T00:00:00Z')]
@@ -21,6 +21,7 @@ test('the documentation says where each state may go, and by what', (t) => {
 
 test('those that are over go nowhere, and every other can be canceled', (t) => {
   for (const [from, ways] of Object.entries(transitions)) t.is(isFinal(from as keyof typeof transitions), !('canceled' in ways), from)
+  t.deepEqual(livingStatuses.toSorted(), ['active', 'incomplete', 'past_due', 'paused', 'scheduled', 'suspended', 'trialing'])
 })
 
 test('a change of state keeps the fields of a newer version', (t) => {
