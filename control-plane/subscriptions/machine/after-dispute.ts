@@ -33,9 +33,9 @@ const react = (subscription: Subscription, payment: Payment, dispute: Dispute, m
   const { onDispute = 'nothing', onDisputeLost = 'cancel' } = subscription.billing
   if (dispute.status === 'won') {
     const noted = changed(subscription, {}, moment, event)
-    const others = (subscription.disputes ?? []).some(({ id, status }) => id !== dispute.id && status === 'open')
+    const isAnotherOpen = (subscription.disputes ?? []).some(({ status }) => status === 'open')
     // One that is being resumed already waits for its payment.
-    return noted.status === 'paused' && noted.pauseReason === 'dispute' && !others && !openBill(noted) ? resume(noted, moment) : noted
+    return noted.pauseReason === 'dispute' && !isAnotherOpen && !openBill(noted) ? resume(noted, moment) : noted
   }
   const effect = dispute.status === 'open' ? onDispute : onDisputeLost
   if (effect === 'pause') return pause(subscription, event, moment)

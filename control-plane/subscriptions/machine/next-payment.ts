@@ -1,6 +1,5 @@
 import { defined } from '../../../common/defined.ts'
 import { openBill } from '../../billing/bills.ts'
-import { priceOf } from '../../billing/periods.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import type { Moment } from '../../work-time.ts'
 import { turnPeriod } from './after-time.ts'
@@ -24,9 +23,7 @@ export const nextPaymentOf = (subscription: Subscription): { amountMinor: number
   if (isFinal(status)) return undefined
   switch (status) {
     case 'scheduled':
-      return answer(
-        billedBy(defined({ ...subscription, billMissed: true, trialEnd: undefined, currentPeriod: startOf(subscription) }), begin, startOf(subscription).start),
-      )
+      return answer(billedBy(defined({ ...subscription, trialEnd: undefined, currentPeriod: startOf(subscription) }), begin, startOf(subscription).start))
     case 'incomplete':
     case 'past_due':
     case 'suspended':
@@ -36,7 +33,6 @@ export const nextPaymentOf = (subscription: Subscription): { amountMinor: number
       if (subscription.cancelAtPeriodEnd || subscription.collectionPausedAt) return undefined
       const open = openBill(subscription, 'period')
       if (open) return answer(open)
-      if (priceOf(subscription.scheduledChange ?? subscription) === 0) return undefined
       return answer(billedBy(subscription, turnPeriod, subscription.currentPeriod.end))
     }
     case 'paused':

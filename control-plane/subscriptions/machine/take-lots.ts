@@ -21,8 +21,7 @@ export const paidFromOf = ({ tenantId, id, currentPeriod, ...rest }: Subscriptio
 }
 
 /** A period is worth as much less as less of what was paid for it is there. */
-const worthAfter = (creditableMinor: number, before: readonly Lot[], after: readonly Lot[]): number =>
-  sumOf(before) === 0 ? creditableMinor : shareOf(creditableMinor, sumOf(after), sumOf(before))
+const worthAfter = (creditableMinor: number, before: readonly Lot[], after: readonly Lot[]): number => shareOf(creditableMinor, sumOf(after), sumOf(before))
 
 const offPeriod = (subscription: Subscription, origin: string, wanted: number): { subscription: Subscription; paidMinor: number; worthMinor: number } => {
   const before = paidFromOf(subscription)
@@ -81,10 +80,9 @@ const offMoved = (subscription: Subscription, origin: string, wanted: number): {
   const creditMovedTo = subscription.creditMovedTo?.map((move) => {
     const amountMinor = Math.min(left, ofPayment(move.creditFrom, origin))
     left -= amountMinor
-    if (amountMinor === 0) return move
     return { ...move, creditFrom: without(move.creditFrom, origin, amountMinor), recalledMinor: move.recalledMinor + amountMinor }
   })
-  return { subscription: left === wanted || !creditMovedTo ? subscription : { ...subscription, creditMovedTo }, amountMinor: wanted - left }
+  return { subscription: creditMovedTo ? { ...subscription, creditMovedTo } : subscription, amountMinor: wanted - left }
 }
 
 export const takeLots = (before: Subscription, origin: string, wanted: number, untold: boolean): { subscription: Subscription; took: Took } => {
@@ -108,7 +106,6 @@ export const giveLots = (subscription: Subscription, origin: string, took: Took)
   const creditMovedTo = subscription.creditMovedTo?.map((move) => {
     const amountMinor = Math.min(left, move.recalledMinor)
     left -= amountMinor
-    if (amountMinor === 0) return move
     const creditFrom = joined(move.creditFrom, [{ paymentId: origin, amountMinor }])
     return { ...move, creditFrom, recalledMinor: move.recalledMinor - amountMinor }
   })
