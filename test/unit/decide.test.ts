@@ -205,7 +205,7 @@ test('a quota period contains its start and not its end, whether or not it was w
     t.is(quotaWindow(terms({ anchorMs: start + HOUR }), at).startMs, start + HOUR)
   }
   const kept = { startMs: start, endMs: monthEnd }
-  t.is(quotaWindow(terms({ window: kept }), at), kept, 'what the terms bring is not worked out again')
+  for (const ms of [start, at, monthEnd - 1]) t.is(quotaWindow(terms({ window: kept }), ms), kept, 'what the terms bring is not worked out again')
   t.is(quotaWindow(terms({ window: kept }), monthEnd).startMs, monthEnd, 'unless time has left it')
   const [once, again] = [quotaWindow(terms(), at), quotaWindow(terms(), at + HOUR)]
   t.is(once, again, 'what was worked out is remembered')

@@ -30,8 +30,8 @@ test('of those that have ended the one that ended last is kept, and of equal one
 test('what has ended is hidden by what lives of the same key, on or off, and is named so once', (t) => {
   for (const access of ['on', 'off'] as const) {
     const { grants, hidden } = derive([
-      bought('z', ['k', 'l'], { ...ended(9), fromMs: 3 }),
-      bought('a', ['m'], ended(9)),
+      bought('z', ['k', 'l'], ended(9)),
+      bought('a', ['m'], { ...ended(9), fromMs: 3 }),
       bought('free', ['n'], ended(9)),
       bought('live', ['k', 'l', 'm'], { access }),
     ])

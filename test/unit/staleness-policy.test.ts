@@ -30,6 +30,8 @@ test('without a policy everything is served', (t) => {
   t.deepEqual(stalenessPolicy.parse({}), servesAlways)
 })
 
+test('a policy is read as it is written', (t) => t.deepEqual(stalenessPolicy.parse(policy), policy))
+
 test('a policy is refused that says nothing, says something else or names nothing', (t) => {
   for (const wrong of [
     { default: 'maybe' },

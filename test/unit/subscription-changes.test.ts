@@ -362,6 +362,7 @@ test('the next payment is what time would bring, without a trace', (t) => {
     t.deepEqual(next({ status, scheduledChange: termsOf({ quantity: 2 }) }), { amountMinor: 12_400, on: end31 })
     t.is(next({ status, scheduledChange: termsOf({ pricing: costing(0) }) }), undefined)
     t.is(next({ status, pricing: costing(0) }), undefined)
+    t.is(next({ status, pricing: costing(0), bills: [billOf({ status: 'settled' })] }), undefined, 'what was paid before is no next payment')
     t.deepEqual(next({ status, pricing: costing(0), scheduledChange: termsOf() }), { amountMinor: 6200, on: end31 })
     t.is(next({ status, cancelAtPeriodEnd: true, ...open }), undefined)
     t.is(next({ status, collectionPausedAt: day(3) }), undefined)

@@ -13,8 +13,10 @@ import { settled } from '../../control-plane/subscriptions/machine/take-effect.t
 import { attemptOf, HOUR, paymentOf } from '../support/payments.ts'
 import { billing, billOf, day, end31, moment, must, notAllowed, now, period, pricing, start, subscriptionOf, types } from '../support/subscriptions.ts'
 
+const suspended = { status: 'suspended', suspendedAt: end31 }
 const over = { status: 'canceled', endedAt: now, endReason: 'canceled' }
 const paused = { status: 'paused', pausedAt: day(6), pauseReason: 'asked' }
+const nextId = paymentIdOf('t', 'sub', 1)
 
 test('only an active subscription is paused, while nothing is being paid, and until a time to come', (t) => {
   const resumeAt = day(20)
@@ -25,7 +27,8 @@ test('only an active subscription is paused, while nothing is being paid, and un
   t.like(open.events[0], { type: 'paused', why: 'somebody asked for it', at: now })
   t.throws(() => pauseService(subscriptionOf({ status: 'trialing' }), undefined, moment), notAllowed(/is trialing cannot be paused: only an active/))
   t.throws(() => pauseService(subscriptionOf({ bills: [billOf()] }), undefined, moment), notAllowed(/pay2 of the subscription is in progress/))
-  for (const at of [now, day(2)]) t.throws(() => pauseService(subscriptionOf(), at, moment), { code: 'invalid_request' } as never)
+  const message = `resumeAt: must be after now, which is ${now.toISOString()}`
+  for (const at of [now, day(2)]) t.throws(() => pauseService(subscriptionOf(), at, moment), { code: 'invalid_request', message } as never)
 })
 
 test('collection is paused in access alone, once, and resumed', (t) => {
@@ -33,12 +36,17 @@ test('collection is paused in access alone, once, and resumed', (t) => {
     const uncharged = pauseCollection(subscriptionOf({ status }), moment)
     t.like(uncharged, { status, collectionPausedAt: now })
     t.deepEqual(types(uncharged), ['collection_paused'])
+    t.is(uncharged.events[0]?.why, 'somebody asked for it; access stays on')
     t.throws(() => pauseCollection(uncharged, moment), notAllowed(/already paused/))
     const charged = resume(uncharged, moment)
     t.false('collectionPausedAt' in charged)
     t.deepEqual(types(charged), ['collection_paused', 'collection_resumed'])
+    t.is(charged.events[1]?.why, 'periods that begin from now on are charged')
   }
-  t.throws(() => pauseCollection(subscriptionOf({ status: 'suspended', suspendedAt: now }), moment), notAllowed(/is suspended cannot be left uncharged/))
+  t.throws(
+    () => pauseCollection(subscriptionOf({ status: 'suspended', suspendedAt: now }), moment),
+    notAllowed(/is suspended cannot be left uncharged: only an active subscription or one in its trial can$/),
+  )
   t.throws(() => pauseCollection(subscriptionOf({ bills: [billOf()] }), moment), notAllowed(/in progress/))
   t.throws(() => resume(subscriptionOf(), moment), notAllowed(/cannot be resumed: it is not paused/))
 })
@@ -47,6 +55,7 @@ test('a pause moves what was left of the period, or the next period begins with 
   const back = resume(subscriptionOf(paused), moment)
   t.like(back, { status: 'active', currentPeriod: { end: day(37), index: -1 }, anchor: day(37), bills: [], pauses: [{ from: day(6), to: now }] })
   t.deepEqual(types(back), ['resumed'])
+  t.is(back.events[0]?.why, `the time that was left of the period runs until ${day(37).toISOString()}`)
   const atItsEnd = { ...paused, pausedAt: end31, pauseReason: 'no_payment_method' }
   const later = { ...moment, now: day(41) }
   for (const byCaller of [true, false]) {
@@ -54,10 +63,11 @@ test('a pause moves what was left of the period, or the next period begins with 
     t.like(billed, { status: 'paused', anchor: day(41), bills: [{ amountMinor: 3100, onSession: byCaller, status: 'open' }] })
     t.false('resumeAt' in billed)
     t.deepEqual(types(billed), ['resuming'])
+    t.like(billed.events[0], { why: 'it continues when its next period is paid', paymentId: nextId })
     t.throws(() => resume(billed, later), notAllowed(/in progress/))
   }
   const { paymentMethodId: _, ...unpaid } = subscriptionOf(atItsEnd)
-  t.throws(() => resume(unpaid as Subscription, later), notAllowed(/no payment method/))
+  t.throws(() => resume(unpaid as Subscription, later), notAllowed(/is paused cannot be resumed: it has no payment method; PATCH one$/))
   const covered = resume({ ...unpaid, creditMinor: 4000 } as Subscription, later)
   t.like(covered, { status: 'active', creditMinor: 900, currentPeriod: { start: day(41) } })
 })
@@ -92,6 +102,7 @@ test('a cancellation now may credit the rest of the period; one at its end waits
   t.like(credited, { creditMinor: 2100, creditGivenMinor: 2100, creditFrom: [{ paymentId: 'pay', amountMinor: 2100 }] })
   t.like(credited.currentPeriod, { creditableMinor: 0, paidFrom: [{ paymentId: 'pay', amountMinor: 1000 }] })
   t.deepEqual(types(credited), ['credited', 'canceled'])
+  t.like(credited.events[0], { why: `what was left of the period until ${end31.toISOString()}`, amountMinor: 2100 })
   t.like(cancel(subscriptionOf(paused), 'now', moment, 'prorate'), { creditMinor: 2600 }, 'in a pause the rest stands still')
   const overdue = subscriptionOf({ status: 'past_due', graceUntil: day(12) })
   t.like(cancel(overdue, 'now', moment, 'prorate'), { creditMinor: 0, events: [{ type: 'canceled' }] })
@@ -106,6 +117,7 @@ test('a cancellation now may credit the rest of the period; one at its end waits
     const goesOn = reactivate(waits, moment)
     t.false(goesOn.cancelAtPeriodEnd)
     t.deepEqual(types(goesOn), ['cancel_scheduled', 'cancel_taken_back'])
+    t.is(goesOn.events[1]?.why, 'somebody asked for it')
     t.throws(() => reactivate(goesOn, moment), notAllowed(/is not set to be canceled/))
   }
   t.throws(() => cancel(subscriptionOf(over), 'now', moment), notAllowed(/is canceled cannot be canceled$/))
@@ -137,8 +149,12 @@ test("a dispute pauses, ends or leaves a subscription by the storefront's rules"
   const off = react({ onDispute: 'pause' }, 'open', { bills: [billOf()] })
   t.like(off, { status: 'paused', pausedAt: now, pauseReason: 'dispute', bills: [{ status: 'dropped' }] })
   t.deepEqual(types(off), ['dispute_open', 'paused'])
+  t.is(off.events[1]?.why, 'a payment is disputed, and the storefront pauses access during a dispute')
   t.deepEqual(types(react({ onDispute: 'pause' }, 'open', { status: 'trialing' })), ['dispute_open'])
   t.is(afterDispute(noted, disputed(disputeOf()), moment), undefined)
+  const second = must(afterDispute(noted, disputed(disputeOf(), disputeOf({ id: 'second' })), moment))
+  t.like(second, { disputes: [{ id: 'dp' }, { id: 'second', status: 'open' }] }, 'of the same status, but another one')
+  t.deepEqual(types(second), ['dispute_open', 'dispute_open'])
   t.is(afterDispute(subscriptionOf(), disputed(), moment), undefined)
   t.is(afterDispute(subscriptionOf(), paymentOf(), moment), undefined)
   t.is(afterDispute(subscriptionOf(over), disputed(disputeOf()), moment), undefined)
@@ -177,7 +193,10 @@ test('a bill that has served goes; one that is open waits while its payment does
   for (const status of ['settled', 'dropped'] as const) t.deepEqual(told(billed({}, { status }), { status: 'due' })?.bills, [])
   for (const status of ['due', 'processing'] as const) t.is(told(billed(), { status }), undefined)
   t.is(told(billed({}, { failedRound: 1 }), { status: 'failed' }), undefined)
-  t.like(told(billed(), { status: 'canceled' }), { status: 'active', bills: [{ status: 'dropped' }] })
+  const [renewal, change] = [billOf(), billOf({ paymentId: 'pay3', reason: 'change' })]
+  const canceled = must(told(billed({ bills: [renewal, change] }), { status: 'canceled' }))
+  t.is(canceled.status, 'active')
+  t.deepEqual(canceled.bills, [{ ...renewal, status: 'dropped' }, change])
 })
 
 test('a renewal that is paid begins its period, and stays with the account that took it', (t) => {
@@ -195,7 +214,14 @@ test('a renewal that is refused begins grace; where only providers were away acc
   t.deepEqual(types(failed), ['payment_failed', 'past_due'])
   t.is(failed.events[0]?.why, 'acme declined: funds (51)')
   t.is(told(billed(), { status: 'failed', failure: 'no method', attempts: [declined] })?.events[0]?.why, 'no method')
-  t.is(told(billed(), { status: 'failed' })?.events[0]?.why, 'no payment provider could take it')
+  const untaken = must(told(billed(), { status: 'failed' }))
+  t.is(untaken.status, 'past_due')
+  t.is(untaken.events[0]?.why, 'no payment provider could take it')
+  const uncoded = attemptOf({ account: 'acme', status: 'declined', declineClass: 'funds' })
+  t.is(told(billed(), { status: 'failed', attempts: [uncoded] })?.events[0]?.why, 'acme declined: funds')
+  const once = must(told(billed({ billing: { ...billing, retryHours: [] } }), { status: 'failed', attempts: [declined] }))
+  t.false('retryAt' in once)
+  t.regex(once.events[1]?.why ?? '', /; access until 2024-04-04T00:00:00.000Z, next retry never$/)
   const away = attemptOf({ account: 'acme', status: 'not_sent' })
   const technical = attemptOf({ status: 'declined', declineClass: 'technical' })
   for (const [round, hours] of [
@@ -215,7 +241,11 @@ test('a renewal that is refused begins grace; where only providers were away acc
 
 test('a renewal that waits for its customer begins grace; a change or a first payment that waits does not', (t) => {
   const waits: Partial<Payment> = { status: 'processing', attempts: [attemptOf({ status: 'requires_action' })] }
-  for (const status of ['active', 'trialing']) t.is(told(billed({ status }), waits)?.status, 'past_due')
+  for (const status of ['active', 'trialing']) {
+    const overdue = must(told(billed({ status }), waits))
+    t.is(overdue.status, 'past_due')
+    t.regex(overdue.events[0]?.why ?? '', /^the customer has to act before the payment can be made; access until/)
+  }
   t.is(told(billed({ status: 'incomplete', payBy: end31 }), waits), undefined)
   t.is(told(billed({}, { reason: 'change' }), waits), undefined)
   t.is(told(billed(), { ...waits, attempts: [attemptOf({ status: 'pending' })] }), undefined)
@@ -226,15 +256,26 @@ test('what failed is tried at once with the method that was set meanwhile; else 
   const off = must(told(billed({}, { reason: 'change' }), failed))
   t.like(off, { status: 'active', bills: [{ status: 'dropped' }], events: [{ type: 'change_declined', why: 'acme declined: funds (51)', paymentId: 'pay2' }] })
   t.like(told(billed(paused), failed), { status: 'paused', bills: [{ status: 'dropped' }], events: [{ type: 'resume_declined' }] })
-  for (const change of [{ ...paused }, {}]) {
-    const again = must(told(billed({ ...change, paymentMethodId: 'pm-2' }, { reason: 'change' }), failed))
-    t.like(again, { bills: [{ status: 'open', round: 2, failedRound: 1 }], events: [] })
+  const present = { onSession: true, returnUrl: 'https://shop.example' }
+  for (const [change, reason] of [
+    [paused, 'change'],
+    [paused, 'period'],
+    [{}, 'change'],
+  ] as const) {
+    const again = must(told(billed({ ...change, paymentMethodId: 'pm-2' }, { reason, ...present }), failed))
+    t.like(again, { bills: [{ status: 'open', round: 2, failedRound: 1, ...present }], events: [] })
   }
-  const pastDue = { status: 'past_due', graceUntil: day(35) }
-  t.like(told(billed(pastDue, { failedAt: day(31) }), failed), { status: 'past_due', retryAt: day(34) })
-  t.like(told(billed(pastDue, { failedAt: day(20) }), failed), { status: 'canceled', endReason: 'unpaid' })
-  const another = must(told(billed({ ...pastDue, paymentMethodId: 'pm-2' }, { failedAt: day(20) }), failed))
-  t.like(another, { status: 'past_due', retryAt: day(33), bills: [{ round: 2 }] })
+  for (const owes of [{ status: 'past_due', graceUntil: day(35) }, suspended]) {
+    const { status } = owes
+    t.like(told(billed(owes, { failedAt: day(31) }), failed), { status, retryAt: day(34) })
+    t.like(told(billed(owes, { failedAt: day(20) }), failed), { status: 'canceled', endReason: 'unpaid' })
+    const another = must(told(billed({ ...owes, paymentMethodId: 'pm-2' }, { failedAt: day(20) }), failed))
+    t.like(another, { status, retryAt: day(33), bills: [{ round: 2 }] })
+  }
+  t.like(told(billed({ paymentMethodId: 'pm-2' }), failed), { status: 'past_due', bills: [{ round: 2, failedRound: 1, failedAt: end31 }] })
+  const covered = must(told(billed({ ...suspended, paymentMethodId: 'pm-2', creditMinor: 4000 }), failed))
+  t.deepEqual(types(covered), ['payment_failed', 'recovered'])
+  t.false('retryAt' in covered, 'credit covers what is owed: there is nothing to try again')
   t.like(told(billed({ status: 'incomplete', payBy: day(33) }), failed), {
     status: 'incomplete',
     bills: [{ failedRound: 1 }],
@@ -270,6 +311,9 @@ test('access ends with a full refund, where the bundle says so and the period wa
   const ends = (change: object, ...refunds: Refund[]) => must(afterMoneyBack(subscriptionOf(change), refunded(...refunds), moment)).status
   const full = refundOf({ amountMinor: 3100 })
   t.is(ends({ refundEndsAccess: true }, full), 'canceled')
+  const over = must(afterMoneyBack(subscriptionOf({ refundEndsAccess: true }), refunded(full, refundOf({ id: 'bounced', status: 'failed' })), moment))
+  t.like(over, { status: 'canceled', endReason: 'refunded' })
+  t.is(over.events.at(-1)?.why, 'its period was refunded in full, and the bundle ends access after a full refund')
   t.is(ends({ refundEndsAccess: false }, full), 'active')
   t.is(ends({ refundEndsAccess: true }, refundOf()), 'active')
   t.is(ends({ refundEndsAccess: true }, refundOf(), refundOf({ id: 'rest', amountMinor: 2100 })), 'canceled')
@@ -295,6 +339,10 @@ test('credit of an ended subscription arrives once, and is recalled by what went
   t.is(reconciled(inherited, { from: 'old', amountMinor: 300, recalledMinor: 0 }, moment), undefined)
   const recalled = must(reconciled(inherited, { from: 'old', amountMinor: 300, recalledMinor: 100 }, moment))
   t.like(recalled, { creditMinor: 205, inherited: [{ recalledMinor: 100 }], events: [{ type: 'credit_recalled', amountMinor: 100 }] })
+  t.is(recalled.events[0]?.why, 'it came from old, whose payment was refunded or lost')
+  const spent = { ...inherited, creditMinor: 105, creditFrom: [{ paymentId: 'credit:old', amountMinor: 100 }] }
+  const rest = reconciled(spent, { from: 'old', amountMinor: 300, recalledMinor: 300 }, moment)
+  t.like(rest, { creditMinor: 5, creditFrom: [] }, 'credit of another origin stays')
   const again = must(reconciled(recalled, { from: 'old', amountMinor: 300, recalledMinor: 40 }, moment))
   t.like(again, { creditMinor: 265, creditFrom: [{ paymentId: 'credit:old', amountMinor: 260 }], inherited: [{ recalledMinor: 40 }] })
   t.is(must(reconciled(again, { from: 'other', amountMinor: 1, recalledMinor: 0 }, moment)).inherited?.length, 2)
@@ -351,7 +399,14 @@ test("in a period of before lots were kept, the money of its bills is taken for 
   t.is(worth({ subscriptionId: 'other' }), 3100)
   const { seq: __, ...unnumbered } = refunded(refundOf())
   t.is(must(afterMoneyBack(subscriptionOf({ currentPeriod: period }), unnumbered, moment)).currentPeriod.creditableMinor, 3100)
-  t.is(worth({ id: paymentIdOf('t', 'sub', 1), seq: 0 }), 2100)
+  t.is(worth({ id: nextId, seq: 0 }), 2100)
+  // Where lots are kept, only the payment's own money is taken.
+  const paidFrom = [
+    { paymentId: 'old', amountMinor: 1100 },
+    { paymentId: 'pay', amountMinor: 2000 },
+  ]
+  const kept = must(afterMoneyBack(subscriptionOf({ currentPeriod: { ...period, paidFrom } }), { ...refunded(refundOf()), seq: 0 }, moment))
+  t.like(kept.currentPeriod.paidFrom, [{ amountMinor: 1100 }, { amountMinor: 1000 }])
 })
 
 const atTime = (subscription: Subscription, at: Date) => afterTime(subscription, { now: at, repairAt: moment.repairAt })
@@ -365,7 +420,7 @@ test('a period that ends is followed by the next: billed, free, uncharged, cover
     events: [],
   })
   const free = must(atTime(subscriptionOf({ pricing: { ...pricing, amountMinor: 0 } }), end31))
-  t.like(free, { bills: [], events: [], currentPeriod: { start: end31, ownBill: 1, firstBill: 1, creditableMinor: 0 } })
+  t.like(free, { bills: [], events: [], currentPeriod: { start: end31, ownBill: 1, firstBill: 1, creditableMinor: 0, refunds: [] } })
   const uncharged = must(atTime(subscriptionOf({ collectionPausedAt: day(3) }), end31))
   t.like(uncharged, { bills: [], events: [{ type: 'period_not_charged' }], currentPeriod: { start: end31, creditableMinor: 0 } })
   t.like(atTime(subscriptionOf({ creditMinor: 4000 }), end31), { creditMinor: 900, currentPeriod: { start: end31 }, events: [{ type: 'renewed' }] })
@@ -393,7 +448,12 @@ test('a period that ends is followed by the next: billed, free, uncharged, cover
   const notYet = subscriptionOf({ offSpans: [{ from: day(50), to: day(51) }] })
   t.like(atTime(notYet, end31), { offSpans: [{ from: day(50) }], bills: [{ period: { start: end31 } }] })
   const wished = { ...without, pricing: { ...pricing, amountMinor: 0 }, scheduledChange }
-  t.like(atTime(wished as Subscription, end31), { status: 'active', bundleId: 'b', bills: [], events: [{ type: 'change_taken_back' }] })
+  const stays = must(atTime(wished as Subscription, end31))
+  t.like(stays, { status: 'active', bundleId: 'b', bills: [], events: [{ type: 'change_taken_back' }] })
+  t.is(stays.events[0]?.why, 'there is no payment method for c, so the free plan continues')
+  const credited = must(atTime({ ...wished, creditMinor: 6200 } as Subscription, end31))
+  t.like(credited, { status: 'active', bundleId: 'c', creditMinor: 0 }, 'credit covers it: no payment method is needed')
+  t.like(atTime({ ...without, scheduledChange } as Subscription, end31), { status: 'paused', bundleId: 'c' }, 'what is paid for does not continue')
 })
 
 test('what waits for a payment: grace ends access, retries ask again, and time ends what nobody pays', (t) => {
@@ -410,14 +470,20 @@ test('what waits for a payment: grace ends access, retries ask again, and time e
   t.is(atTime(billed(), day(34)), undefined, 'the providers have as long as grace lasts')
   t.like(atTime(billed(), day(35)), { status: 'past_due', graceUntil: day(38), bills: [{ failedAt: day(35) }] })
   t.like(atTime(billed({ retryAt: day(33) }, { failedRound: 1 }), day(33)), { status: 'active', bills: [{ round: 2 }], events: [{ type: 'retry' }] })
-  t.like(atTime(billed({ retryAt: day(33) }, { round: 4, failedRound: 3 }), day(33)), { bills: [{ round: 5 }] }, 'a round that runs goes on')
-  const suspended = billed({ status: 'suspended', suspendedAt: day(33), retryAt: day(34) }, failed)
-  t.like(atTime(suspended, day(34)), { status: 'suspended', retryAt: day(35), bills: [{ round: 2 }], events: [{ type: 'retry' }] })
+  const [tried] = must(atTime(billed({ retryAt: day(33) }, { failedRound: 1, onSession: true }), day(33))).bills
+  t.false('onSession' in must(tried), 'nobody is there for a retry')
+  const runs = atTime(billed({ retryAt: day(33) }, { round: 4, failedRound: 3, onSession: true }), day(33))
+  t.like(runs, { bills: [{ round: 5, onSession: true }] }, 'a round that runs goes on')
+  const off = (change: object = {}) => billed({ status: 'suspended', suspendedAt: day(33), retryAt: day(34), ...change }, failed)
+  t.deepEqual(types(must(atTime(off({ creditMinor: 4000 }), day(34)))), ['recovered'], 'credit covers what is left: there is no retry')
+  t.like(atTime(off(), day(34)), { status: 'suspended', retryAt: day(35), bills: [{ round: 2 }], events: [{ type: 'retry' }] })
   t.like(atTime(subscriptionOf({ status: 'scheduled' }), start), { status: 'incomplete', bills: [{ amountMinor: 3100 }] })
   t.is(atTime(pastDue(), day(33))?.events[0]?.why, 'by the retry schedule: round 2 of attempts')
   t.is(atTime(pastDue(), day(35))?.events[0]?.why, 'the grace period is over and the payment was not made')
   t.regex(atTime(billed(), day(35))?.events[0]?.why ?? '', /^no payment provider has accepted or declined the payment/)
-  t.is(atTime(subscriptionOf(over), day(99)), undefined)
+  for (const waits of [over, paused, suspended]) t.is(atTime(subscriptionOf(waits), day(99)), undefined)
+  const unowed = subscriptionOf({ status: 'past_due', graceUntil: day(35), retryAt: day(33) })
+  t.throws(() => atTime(unowed, day(33)), { message: 'subscription sub is past_due without a bill' })
 })
 
 const plan = (amountMinor: number) => ({ kind: 'plan' as const, amountMinor })
@@ -462,11 +528,13 @@ test('a period that is paid takes effect, and what had no access of it becomes c
     return settled(subscriptionOf({ bills: [bill], ...of }), bill, moment)
   }
   const suspended = { status: 'suspended', suspendedAt: day(5) }
+  t.is(pay({ bills: [billOf({ paymentId: 'pay3', amountMinor: 100 }), billOf({ period })] }).creditMinor, 0, 'what another bill owes says nothing')
   const back = pay({ ...suspended, creditGivenMinor: 1 })
   t.like(back, { status: 'active', bills: [], creditMinor: 600, creditGivenMinor: 601, creditFrom: [{ paymentId: 'pay2', amountMinor: 600 }] })
   t.deepEqual(back.offSpans, [{ from: day(5), to: now }])
   t.deepEqual(back.currentPeriod.paidFrom, [{ paymentId: 'pay2', amountMinor: 2500 }])
   t.like(back.events, [{ type: 'recovered' }, { type: 'suspension_credited', amountMinor: 600 }])
+  t.is(back.events[1]?.why, 'time without access is not billed: the money paid for it becomes credit')
   t.is(pay(suspended, { leftOutUntil: day(8) }).creditMinor, 300)
   t.is(pay(suspended, { leftOutUntil: day(2) }).creditMinor, 600)
   t.is(pay(suspended, { lines: [plan(100), unused(50)] }).creditMinor, 100, 'no more than was paid for the plan')

@@ -1,6 +1,7 @@
 /** How a subscription is paid and its bill tried again, and where the money of a payment lies in it: single steps. */
 import test from 'ava'
 import { paymentIdOf } from '../../control-plane/billing/bills.ts'
+import { ofPayment } from '../../control-plane/billing/lots.ts'
 import type { Bill, Subscription } from '../../control-plane/schemas/subscription.ts'
 import { giveUpChange, payNow, withPaymentMethod } from '../../control-plane/subscriptions/machine/pay.ts'
 import { giveLots, paidFromOf, remembersAsCredit, type Took, takeLots } from '../../control-plane/subscriptions/machine/take-lots.ts'
@@ -222,7 +223,10 @@ test('money comes off the credit that came with it, and credit whose origin is n
     const { subscription, took: taken } = take(rich, wanted, 'pay', untold)
     t.like(subscription, { creditMinor: 600 - gone, creditRefundedMinor: 7 + gone, creditFrom: lots(left), currentPeriod: elsewhere.currentPeriod })
     t.deepEqual(taken, took({ creditMinor: gone }))
+    t.false('creditMovedTo' in subscription)
   }
+  const renewal = billOf({ creditMinor: 9, creditFrom: lots({ old: 9 }) })
+  t.is(take({ ...rich, bills: [renewal] }, 120).subscription.bills[0], renewal, "a renewal that uses none of the payment's money")
   t.is(take({ ...elsewhere, creditMinor: 600 }, 1000, 'pay', true).took.creditMinor, 600)
   t.is(take({ ...elsewhere, creditMinor: 600 }, 1000).took.creditMinor, 0)
   const { paidFrom: _, ...bare } = periodOf({})
@@ -270,17 +274,24 @@ test('the period comes first, then the credit of renewals, then the credit, then
     bills: [billOf({ amountMinor: 2900, creditMinor: 200, creditFrom: lots({ pay: 200 }) })],
     creditMinor: 300,
     creditFrom: lots({ pay: 300 }),
-    creditMovedTo: [move('x', { pay: 400 })],
+    creditMovedTo: [move('x', { pay: 600 })],
   }
   for (const [wanted, paidMinor, creditMinor, movedMinor] of [
     [60, 60, 0, 0],
     [100, 100, 0, 0],
+    [200, 100, 100, 0],
     [250, 100, 150, 0],
     [450, 100, 350, 0],
     [850, 100, 500, 250],
-    [5000, 100, 500, 400],
+    [1200, 100, 500, 600],
+    [5000, 100, 500, 600],
   ] as const) {
-    t.deepEqual(take(of, wanted).took, took({ paidMinor, worthMinor: paidMinor, creditMinor, movedMinor }), String(wanted))
+    const { subscription, took: taken } = take(of, wanted)
+    t.deepEqual(taken, took({ paidMinor, worthMinor: paidMinor, creditMinor, movedMinor }), String(wanted))
+    const { currentPeriod, bills, creditFrom, creditMovedTo } = subscription
+    const left = [currentPeriod.paidFrom, bills[0]?.creditFrom, creditFrom, creditMovedTo?.[0]?.creditFrom].map((lot) => ofPayment(lot, 'pay'))
+    const ofCredit = Math.min(200, creditMinor)
+    t.deepEqual(left, [100 - paidMinor, 200 - ofCredit, 300 - (creditMinor - ofCredit), 600 - movedMinor], String(wanted))
   }
   const { subscription } = take(of, 450)
   t.like(subscription, { creditMinor: 150, creditRefundedMinor: 150, bills: [{ creditGoneMinor: 200 }], creditMovedTo: [{ recalledMinor: 0 }] })
