@@ -143,7 +143,9 @@ test("a dispute pauses, ends or leaves a subscription by the storefront's rules"
   const noted = react({}, 'open')
   t.like(noted, { status: 'active', disputes: [{ id: 'dp', status: 'open' }] })
   t.like(noted.events, [{ type: 'dispute_open', why: 'fraud (dp)', paymentId: 'pay', amountMinor: 3100 }])
-  t.like(react({}, 'lost'), { status: 'canceled', endReason: 'dispute' })
+  const lost = react({}, 'lost')
+  t.like(lost, { status: 'canceled', endReason: 'dispute' })
+  t.is(lost.events.at(-1)?.why, 'a payment was disputed, and the storefront ends access after a dispute')
   t.is(react({ onDisputeLost: 'nothing' }, 'lost').status, 'active')
   t.is(react({ onDispute: 'cancel' }, 'open').status, 'canceled')
   const off = react({ onDispute: 'pause' }, 'open', { bills: [billOf()] })
@@ -304,6 +306,7 @@ test('a refund comes off the period that it paid, once, and returns with the mon
   t.like(back.currentPeriod, { creditableMinor: 3100, paidFrom: [{ paymentId: 'pay', amountMinor: 3100 }] })
   t.deepEqual(back.moneyBack, [])
   t.deepEqual(types(back), ['refunded', 'refund_failed'])
+  t.is(back.events[1]?.why, "the customer's bank sent it back")
   t.is(afterMoneyBack(subscriptionOf(), refunded(refundOf({ status: 'due' })), moment), undefined)
 })
 
