@@ -7,6 +7,7 @@ import { type ExplainQuestion, explanation } from '../common/entitlements/explan
 import { createFaults } from '../common/faults.ts'
 import type { Feed } from '../common/feed/feed.ts'
 import type { Log } from '../common/log.ts'
+import { type AskedLedger, readLedgerAnswer, writeLedgerQuestion } from '../common/metering/ledger-wire.ts'
 import { checkSidecarIsSafe } from '../common/safe-defaults.ts'
 import { startSidecarHttp } from './http.ts'
 import { createDecisionLog, type DecisionLog } from './observe/decision-log.ts'
@@ -18,6 +19,9 @@ import { startReplica, type WritingReplica } from './replica/replica.ts'
 import { openSnapshots } from './replica/snapshots.ts'
 import { createServing } from './serving.ts'
 import { startWorkers } from './workers/pool.ts'
+
+const toJson = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value))
+const fromJson = (bytes: Uint8Array): unknown => JSON.parse(Buffer.from(bytes).toString())
 
 export interface Sidecar {
   /** Of gRPC: `host:port`. */
@@ -49,13 +53,26 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
   const decisionLog = openDecisionLog(config, log, replica)
   const observer = createObserver({ log, metrics, denialsShare: config.DENIALS_SHARE, decisions: decisionLog })
   const explain = async (question: ExplainQuestion, timeoutMs: number) =>
-    explanation.parse(JSON.parse(await feed.ask(question.tenantId, JSON.stringify(question), timeoutMs)))
+    explanation.parse(fromJson(await feed.ask(question.tenantId, toJson(question), timeoutMs)))
+  const askLedger = async (asked: AskedLedger, timeoutMs: number) =>
+    readLedgerAnswer(await feed.ask(asked.customer.tenantId, writeLedgerQuestion(asked), timeoutMs))
   const where = { port: config.GRPC_PORT, socketPath: config.GRPC_SOCKET, sharePort: threads > 1 }
-  const serving = await createServing({ config, replica, clock, log, faults, observer, onAnswered: metrics.observe, explain, where })
+  const serving = await createServing({ config, replica, clock, log, faults, observer, onAnswered: metrics.observe, explain, askLedger, where })
   const port = Number(serving.address.split(':').at(-1))
   const workers =
     threads > 1
-      ? await startWorkers({ count: threads - 1, config, port, replica, metrics, explain, onDecision: (event) => decisionLog?.write(event), log, faults })
+      ? await startWorkers({
+          count: threads - 1,
+          config,
+          port,
+          replica,
+          metrics,
+          explain,
+          askLedger,
+          onDecision: (event) => decisionLog?.write(event),
+          log,
+          faults,
+        })
       : undefined
   const { isReady, ready, asOfMs, stop } = watchReadiness({
     feed: replica,

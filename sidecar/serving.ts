@@ -6,6 +6,10 @@ import type { ExplainQuestion, Explanation } from '../common/entitlements/explan
 import { servesAlways } from '../common/entitlements/staleness-policy.ts'
 import type { Faults } from '../common/faults.ts'
 import type { Log } from '../common/log.ts'
+import type { AskedLedger } from '../common/metering/ledger-wire.ts'
+import type { LedgerAnswer } from '../common/metering/ledger-words.ts'
+import { createConsuming } from './metering/consuming.ts'
+import { createMeters } from './metering/meters.ts'
 import type { Observer } from './observe/observer.ts'
 import { createCallers } from './policy/callers.ts'
 import type { Replica } from './replica/replica.ts'
@@ -31,6 +35,8 @@ export interface ServingOptions {
   onAnswered: NonNullable<TransportOptions['onAnswered']>
   /** @throws AppError `unavailable`. */
   explain(question: ExplainQuestion, timeoutMs: number): Promise<Explanation>
+  /** @throws AppError `unavailable`. */
+  askLedger(asked: AskedLedger, timeoutMs: number): Promise<LedgerAnswer>
   where: { port: number; socketPath: string | undefined; sharePort: boolean }
 }
 
@@ -48,11 +54,12 @@ const openCertificates = ({ TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile, TLS_
 
 /** @throws ConfigError when it cannot be served as configured. */
 export const createServing = async (options: ServingOptions): Promise<Serving> => {
-  const { config, replica, clock, log, faults, observer, onAnswered, explain, where } = options
+  const { config, replica, clock, log, faults, observer, onAnswered, explain, askLedger, where } = options
   const certificates = openCertificates(config, log)
   const callers = createCallers(config.SIDECAR_KEYS)
   const shared = { replica, clock, maxStalenessMs: config.MAX_STALENESS_MS, callers, observer }
-  const decisions = createDecisions({ ...shared, policy: config.STALENESS_POLICY ?? servesAlways })
+  const meters = createMeters({ ask: askLedger, clock, faults })
+  const decisions = createDecisions({ ...shared, meters, policy: config.STALENESS_POLICY ?? servesAlways })
   const flags = createFlags(decisions, { tenantId: config.FLAG_TENANT, storefrontId: config.FLAG_STOREFRONT })
   /** Health and reflection are for everybody. */
   const refused = (path: string, authorization: string | undefined) => {
@@ -74,9 +81,9 @@ export const createServing = async (options: ServingOptions): Promise<Serving> =
     host: config.HOST,
     port: where.port,
     socketPath: where.socketPath,
-    service: createEntitlementService({ decisions, explain, changes: replica, clock, faults }),
+    service: createEntitlementService({ decisions, consuming: createConsuming({ decisions, meters }), explain, changes: replica, clock, faults }),
     flagd: createFlagdService({ flags, callers, replica, clock, faults }),
-    direct: createDirectChecks(shared),
+    direct: createDirectChecks({ ...shared, meters }),
     reflection: config.GRPC_REFLECTION === 'true',
   })
   return {
@@ -85,6 +92,7 @@ export const createServing = async (options: ServingOptions): Promise<Serving> =
     connectionCount: () => transport.connectionCount(),
     close: async () => {
       await server.close()
+      await meters.close()
       certificates?.stop()
     },
   }

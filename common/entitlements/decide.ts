@@ -25,6 +25,9 @@ export interface Decision {
   subscriptionId?: string | undefined
 }
 
+/** The answer about a customer that does not exist. */
+export const customerUnknown: Decision = { allowed: false, reason: 'customer_unknown', unlimited: false }
+
 const decided = (allowed: boolean, reason: Reason, by: Grant | undefined, validUntilMs: number | undefined): Decision => ({
   allowed,
   reason,
@@ -159,6 +162,9 @@ export const decide = (set: Pick<EntitlementSet, 'grants' | 'usage'>, key: strin
   }
 }
 
+/** Every key the set speaks of. */
+export const keysOf = (set: Pick<EntitlementSet, 'grants'>): string[] => [...new Set(set.grants.map((grant) => grant.key))]
+
 /** Every key the set speaks of, each decided for an amount of 1. */
 export const decideAll = (set: EntitlementSet, nowMs: number): { key: string; decision: Decision }[] =>
-  [...new Set(set.grants.map((grant) => grant.key))].map((key) => ({ key, decision: decide(set, key, 1, nowMs) }))
+  keysOf(set).map((key) => ({ key, decision: decide(set, key, 1, nowMs) }))

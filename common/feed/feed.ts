@@ -120,19 +120,19 @@ export interface Feed {
   watch(listener: FeedListener): Promise<FeedWatch>
 
   /**
-   * Asks whoever answers such questions what the feed does not hold: a control plane. For people's questions, never on
-   * the path of a check.
+   * Asks whoever answers such questions what the feed does not hold: a control plane. Never on the path of a check.
+   * @param question a message whose meaning is not the feed's: `control-plane/questions.ts` reads it.
    * @param tenantId whom the question is about: the feed's server knows by it who may ask what.
    * @throws AppError `unavailable` when nobody answers in time.
    */
-  ask(tenantId: string, question: string, timeoutMs: number): Promise<string>
+  ask(tenantId: string, question: Uint8Array, timeoutMs: number): Promise<Uint8Array>
 
   /**
    * Answers what is asked; of several that do, one gets each question.
    * @param handler is told of which tenant the feed's server let it be asked; undefined: of any. It must answer of no other.
    * @returns what ends it.
    */
-  answer(handler: (question: string, tenantId: string | undefined) => Promise<string>): Promise<() => void>
+  answer(handler: (question: Uint8Array, tenantId: string | undefined) => Promise<Uint8Array>): Promise<() => void>
 
   /** Resolves when the feed can be reached, and is there. @throws AppError `unavailable`. */
   ping(): Promise<void>

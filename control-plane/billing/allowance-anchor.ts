@@ -1,5 +1,6 @@
 /** What the periods of quotas are counted from. Pure. */
-import { anchorOnDay, type Interval, movedBy, type Period, period, periodIndexAt } from '../../common/calendar.ts'
+import { anchorOnDay, type Interval, movedBy, type Period } from '../../common/calendar.ts'
+import { quotaWindow } from '../../common/entitlements/quota-window.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 
 type Paused = Pick<Subscription, 'anchor' | 'quotaAnchor' | 'billingDay' | 'timeZone' | 'pauses' | 'pricing'>
@@ -8,8 +9,8 @@ type Paused = Pick<Subscription, 'anchor' | 'quotaAnchor' | 'billingDay' | 'time
 const MAX_PAUSES = 400
 
 const quotaPeriodAt = (anchor: Date, per: Interval, timeZone: string, at: Date): Period => {
-  const cycle = { anchor, interval: per, count: 1, timeZone }
-  return period(cycle, periodIndexAt(cycle, at))
+  const { startMs, endMs } = quotaWindow({ anchorMs: anchor.getTime(), per, timeZone }, at.getTime())
+  return { start: new Date(startMs), end: new Date(endMs) }
 }
 
 /** The end of the period that ran when the pause began, moved by as long as it lasted. */

@@ -8,11 +8,12 @@ import { allowanceNow, allowanceTime, countStandsUntil, heirOf, type UsageEntry 
 export type UsageChange = { add: number } | { set: number }
 
 /** A subscription's allowance of one key, as far as it is used. */
-interface Allowance {
+export interface Allowance {
   subscriptionId: string
   per: Interval
   /** Null: unlimited. */
   limit: number | null
+  start: Date
   end: Date
   at: Date
   used: number
@@ -67,49 +68,74 @@ const giveBack = (allowances: readonly Allowance[], amount: number): Allowance[]
     .toReversed()
 }
 
-/**
- * Each quota counts in a period of its own.
- * @param grants the quotas of the key that a use is taken from, each with its subscription.
- * @param subscriptions those that `sourcesOf` names: a count of one whose credit was taken over is its heir's.
- * @throws AppError `invalid_request` when less than nothing, or more than can be counted, would be used.
- */
-export const countQuota = (
-  entries: readonly UsageEntry[],
-  key: string,
-  grants: readonly { grant: Grant; subscription: Subscription }[],
-  subscriptions: readonly Subscription[],
-  change: UsageChange,
-  now: Date,
-): UsageEntry[] => {
+export interface HeldQuota {
+  grant: Grant
+  subscription: Subscription
+}
+
+/** What the counts of one key are decided from. */
+export interface Counting {
+  key: string
+  /** The quotas of the key that are counted, each with its subscription. */
+  held: readonly HeldQuota[]
+  /** Those that `sourcesOf` names: a count of one whose credit was taken over is its heir's. */
+  subscriptions: readonly Subscription[]
+  now: Date
+}
+
+/** Whether a count is taken from the allowance of this subscription, of a quota `per` so long. */
+const isOf = ({ held, subscriptions }: Counting, entry: UsageEntry, id: string, per: string): boolean => {
+  const isHolder = (holder: string): boolean => held.some(({ subscription }) => subscription.id === holder)
+  return (entry.per ?? per) === per && Boolean(entry.subscriptionId) && heirOf(entry.subscriptionId ?? '', subscriptions, isHolder)?.id === id
+}
+
+/** The running allowances of a key, in the order in which they are taken from. Each quota counts in a period of its own. */
+export const allowancesOf = (entries: readonly UsageEntry[], counting: Counting): Allowance[] => {
+  const { key, held, subscriptions, now } = counting
   const ofKey = entries.filter((entry) => entry.key === key && entry.until)
-  const isHolder = (id: string): boolean => grants.some(({ subscription }) => subscription.id === id)
-  const isOf = (entry: UsageEntry, id: string, per: string): boolean =>
-    (entry.per ?? per) === per && Boolean(entry.subscriptionId) && heirOf(entry.subscriptionId ?? '', subscriptions, isHolder)?.id === id
-  const allowances = grants
+  const allowances = held
     .flatMap(({ grant: { terms }, subscription }): Allowance[] => {
       if (terms.kind !== 'quota') return []
       const { per, limit } = terms
       const at = allowanceTime(subscription, now)
-      const { end } = allowanceNow(subscription, per, now)
+      const { start, end } = allowanceNow(subscription, per, now)
       const running = ofKey.filter((entry) => {
         const counted = subscriptions.find(({ id }) => id === entry.subscriptionId) ?? subscription
-        return entry.until && isOf(entry, subscription.id, per) && countStandsUntil({ until: entry.until, at: entry.at }, counted, per) > at
+        return entry.until && isOf(counting, entry, subscription.id, per) && countStandsUntil({ until: entry.until, at: entry.at }, counted, per) > at
       })
       // Told late, by a clock that is behind: what was counted since stays counted where it was.
       const latest = running.reduce((last, entry) => (entry.at && entry.at > last ? entry.at : last), at)
       const own = running.find((entry) => entry.subscriptionId === subscription.id && entry.at && entry.at > at)
-      return [{ subscriptionId: subscription.id, per, limit, end: own?.until ?? end, at: latest, used: running.reduce((sum, { used }) => sum + used, 0) }]
+      const used = running.reduce((sum, entry) => sum + entry.used, 0)
+      const window = own?.until ? { start: own.until > end ? end : start, end: own.until } : { start, end }
+      return [{ subscriptionId: subscription.id, per, limit, ...window, at: latest, used }]
     })
     .sort(inOrderOfTaking)
   // Counted before allowances were told apart: taken from them as it would be now.
   const untold = ofKey.find(({ subscriptionId, until }) => !subscriptionId && until && until > now)?.used ?? 0
-  const before = take(allowances, untold)
-  const used = before.reduce((sum, allowance) => sum + allowance.used, 0)
-  const total = totalAfter(used, change)
-  const empty = allowances.map((allowance) => ({ ...allowance, used: 0 }))
-  const after = 'set' in change ? take(empty, total) : total >= used ? take(before, total - used) : giveBack(before, used - total)
-  const counted = after.map(({ subscriptionId, per, end, at, used: ofThis }): UsageEntry => ({ key, used: ofThis, per, until: end, at, subscriptionId }))
+  return take(allowances, untold)
+}
+
+/** The entries with these allowances in place of what was counted of them. */
+export const entriesWith = (entries: readonly UsageEntry[], allowances: readonly Allowance[], counting: Counting): UsageEntry[] => {
+  const { key } = counting
+  const counted = allowances.map(({ subscriptionId, per, end, at, used }): UsageEntry => ({ key, used, per, until: end, at, subscriptionId }))
   const isCounted = (entry: UsageEntry): boolean =>
-    entry.key === key && Boolean(entry.until) && (!entry.subscriptionId || allowances.some(({ subscriptionId, per }) => isOf(entry, subscriptionId, per)))
+    entry.key === key &&
+    Boolean(entry.until) &&
+    (!entry.subscriptionId || allowances.some(({ subscriptionId, per }) => isOf(counting, entry, subscriptionId, per)))
   return [...entries.filter((entry) => !isCounted(entry)), ...counted]
+}
+
+/**
+ * @param unspent what is counted because it is lent, and was not used yet: it stays counted, whatever is reported.
+ * @throws AppError `invalid_request` when less than nothing, or more than can be counted, would be used.
+ */
+export const countQuota = (entries: readonly UsageEntry[], counting: Counting, change: UsageChange, unspent = 0): UsageEntry[] => {
+  const before = allowancesOf(entries, counting)
+  const used = before.reduce((sum, allowance) => sum + allowance.used, 0)
+  const total = totalAfter(Math.max(0, used - unspent), change) + unspent
+  const empty = before.map((allowance) => ({ ...allowance, used: 0 }))
+  const after = 'set' in change ? take(empty, total) : total >= used ? take(before, total - used) : giveBack(before, used - total)
+  return entriesWith(entries, after, counting)
 }

@@ -15,6 +15,7 @@ import type { Feed } from '../../common/feed/feed.ts'
 import type { Log } from '../../common/log.ts'
 import { isPseudonym } from '../customers/pseudonym.ts'
 import { keys } from '../keys.ts'
+import { spentEntries } from '../metering/ledger.ts'
 import type { StoredEntitlementSet } from '../schemas/entitlement-set.ts'
 import type { OwnCollections } from '../storage/own-collections.ts'
 import { sourceOf } from '../storage/update.ts'
@@ -34,10 +35,11 @@ const contentsOf = ({ grants, hidden, usage }: Contents): Contents => defined({ 
 const deriveSet = async (of: TenantScope, customer: CustomerKey, stored: Contents | undefined, changed: Iterable<string>) => {
   const counters = await of.storage.usageCounters.find(of.keys.customer(customer.storefrontId, customer.customerId))
   const subscriptions = await sourcesOf(of, customer, stored, counters, changed)
+  const entries = spentEntries({ entries: counters?.entries ?? [], borrowers: counters?.borrowers ?? [] }, of.now(), of.clock.now())
   const { grants, hidden } = derive(subscriptions.map(accessOfSubscription))
   const isHeld = (key: string, subscriptionId?: string): boolean =>
     grants.some((grant) => grant.key === key && (subscriptionId === undefined || grant.subscriptionId === subscriptionId))
-  return { grants, hidden, usage: usageOf(counters?.entries ?? [], subscriptions, isHeld) }
+  return { grants, hidden, usage: usageOf(entries, subscriptions, isHeld) }
 }
 
 export const toEntitlementSet = (stored: StoredEntitlementSet): EntitlementSet => ({

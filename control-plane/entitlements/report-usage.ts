@@ -4,6 +4,7 @@ import { decide, isCurrent } from '../../common/entitlements/decide.ts'
 import { deriveGrants } from '../../common/entitlements/derive.ts'
 import type { CustomerKey, Grant } from '../../common/entitlements/model.ts'
 import { fieldError } from '../../common/errors.ts'
+import { spentEntries, unspentOfKey } from '../metering/ledger.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import { removeForGood } from '../storage/remove.ts'
@@ -69,15 +70,16 @@ export const reportUsage = async (of: TenantScope, customer: CustomerKey, report
     const subscription = subscriptions.find((one) => one.id === grant.subscriptionId)
     return subscription ? [{ grant, subscription }] : []
   })
-  const count = (entries: readonly UsageEntry[]): UsageEntry[] =>
+  const { entitlement: key, change } = report
+  const count = ({ entries, borrowers = [] }: UsageCounters): UsageEntry[] =>
     first.terms.kind === 'capacity'
-      ? countCapacity(entries, report.entitlement, report.change)
-      : countQuota(entries, report.entitlement, held, subscriptions, report.change, now)
+      ? countCapacity(entries, key, change)
+      : countQuota(entries, { key, held, subscriptions, now }, change, unspentOfKey(borrowers, key, now))
 
   if (!known) await insertOrGet(storage.usageCounters, { _id: id, ...customer, entries: [], recentReports: [], createdAt: of.clock.now() })
   const counters = await update(storage.usageCounters, id, (latest) => {
     if (latest.recentReports.includes(report.id)) return undefined
-    const entries = count(latest.entries).filter((entry) => isOfUse(entry, subscriptions, now))
+    const entries = count(latest).filter((entry) => isOfUse(entry, subscriptions, now))
     const recentReports = [...latest.recentReports, report.id].slice(-REPORTS_REMEMBERED)
     return { ...latest, entries, recentReports, repairAt: of.repairAt() }
   })
@@ -88,7 +90,7 @@ export const reportUsage = async (of: TenantScope, customer: CustomerKey, report
   // As it would be decided with access: what is left is of use to know while it is off, too.
   const always = grants.map(({ untilMs: _, ...grant }) => ({ ...grant, inactive: false, fromMs: Number.NEGATIVE_INFINITY }))
   const usage = usageOf(
-    counters.entries,
+    spentEntries({ entries: counters.entries, borrowers: counters.borrowers ?? [] }, now, of.clock.now()),
     subscriptions,
     (key, id) => key === report.entitlement && (id === undefined || grants.some((grant) => grant.subscriptionId === id)),
   )

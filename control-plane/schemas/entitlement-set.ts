@@ -44,6 +44,39 @@ const usageFields = defineFields({
     ],
     required: true,
   },
+  /** Who has been lent units of a quota, to spend without asking: they count as used in `entries` (`metering/ledger.ts`). */
+  borrowers: {
+    type: [
+      part({
+        key: { type: String, required: true },
+        /** A process of a sidecar. */
+        sidecar: { type: String, required: true },
+        /** The last question that it was answered. */
+        seq: { type: Number, required: true, min: 0 },
+        /** When that was, by the system's clock. */
+        seenAt: { type: Date, required: true },
+        /** It was refused what others may give back: until then they are told to. */
+        waitsUntil: { type: Date },
+        leases: {
+          type: [
+            part({
+              id: { type: String, required: true },
+              subscriptionId: { type: String, required: true },
+              per: { type: String, enum: intervals, required: true },
+              /** In all, since the lease began; less what was given back. */
+              lent: { type: Number, required: true, min: 0 },
+              spent: { type: Number, required: true, min: 0 },
+              /** When it began, and when its window ends, in the tenant's time. */
+              lentAt: { type: Date, required: true },
+              until: { type: Date, required: true },
+            }),
+          ],
+          required: true,
+        },
+      }),
+    ],
+    default: undefined,
+  },
   /** The last reports counted, so that a repeated one is not counted twice. */
   recentReports: { type: [String], required: true },
   repairAt: { type: Date },

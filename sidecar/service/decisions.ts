@@ -3,11 +3,13 @@
  * too old, and what is told of it. Knows nothing of messages.
  */
 import type { Clock } from '../../common/clock.ts'
-import { type Decision, decide, decideAll } from '../../common/entitlements/decide.ts'
-import type { CustomerKey } from '../../common/entitlements/model.ts'
+import { customerUnknown, type Decision, decide, keysOf } from '../../common/entitlements/decide.ts'
+import type { CustomerKey, EntitlementSet } from '../../common/entitlements/model.ts'
 import { answerWhenStale, type StalenessPolicy } from '../../common/entitlements/staleness-policy.ts'
 import { isAppError } from '../../common/errors.ts'
 import type { Check, DecidedCheck, Freshness } from '../check.ts'
+import type { Meters } from '../metering/meters.ts'
+import { withReading } from '../metering/reading.ts'
 import type { Observer } from '../observe/observer.ts'
 import type { Callers } from '../policy/callers.ts'
 import type { KnownSet } from '../replica/known-set.ts'
@@ -28,11 +30,26 @@ export interface Holdings {
   customerKnown: boolean
 }
 
+/** What a decision is made from. */
+export interface DecisionBasis {
+  /** Null: the customer is known not to exist. */
+  set: EntitlementSet | null
+  /** The customer's time. */
+  nowMs: number
+  freshness: Freshness
+}
+
 export interface Decisions {
   /** @throws AppError `unauthenticated` or `forbidden`. */
   mayAsk(authorization: string | undefined, tenantId: string): void
   /** Undefined when something has to be fetched or waited for. */
   now(call: CheckCall): DecidedCheck | undefined
+  /** For who decides by more than the set. Undefined when something has to be fetched or waited for. */
+  basisNow(check: Check): DecisionBasis | undefined
+  /** @throws as `later`. */
+  basisLater(check: Check, deadlineMs: number, signal?: AbortSignal): Promise<DecisionBasis>
+  /** Counts such a decision, and tells the logs. */
+  tell(call: CheckCall, basis: DecisionBasis, decision: Decision): DecidedCheck
   /** As `now`, all of them or none: undefined, and nothing told, when one has to be fetched or waited for. */
   allNow(calls: readonly CheckCall[]): DecidedCheck[] | undefined
   /** @throws AppError `unavailable` or `revision_not_reached`; the signal's own reason when it aborts a wait for a revision. */
@@ -48,6 +65,8 @@ export interface DecisionsOptions {
   policy: StalenessPolicy
   callers: Callers
   observer: Observer
+  /** What was counted here, beside what is published. */
+  meters: Pick<Meters, 'reading'>
 }
 
 /** What is known, and the time that governs it. */
@@ -56,9 +75,7 @@ interface TimedSet {
   nowMs: number
 }
 
-const customerUnknown: Decision = { allowed: false, reason: 'customer_unknown', unlimited: false }
-
-export const createDecisions = ({ replica, clock, maxStalenessMs, policy, callers, observer }: DecisionsOptions): Decisions => {
+export const createDecisions = ({ replica, clock, maxStalenessMs, policy, callers, observer, meters }: DecisionsOptions): Decisions => {
   const freshnessOf = (known: KnownSet, asOfMs: number): Freshness => {
     return { revision: known.set?.revision ?? 0, asOfMs, stale: known.behind === true || replica.isDoubtful() || clock.nowMs() - asOfMs > maxStalenessMs }
   }
@@ -68,11 +85,17 @@ export const createDecisions = ({ replica, clock, maxStalenessMs, policy, caller
     if (notice) observer.write(notice, { check, decision, freshness, nowMs, traceparent })
     return { decision, freshness }
   }
+  /** With what was counted here, which is published later. */
+  const decideMetered = (set: EntitlementSet, entitlement: string, amount: number, nowMs: number): Decision => {
+    const decision = decide(set, entitlement, amount, nowMs)
+    const reading = decision.kind === 'quota' ? meters.reading(set, entitlement, nowMs) : undefined
+    return reading ? withReading(decision, amount, reading) : decision
+  }
   const answer = (call: CheckCall, known: KnownSet, nowMs: number, asOfMs: number): DecidedCheck => {
     const freshness = freshnessOf(known, asOfMs)
     const { entitlement, amount } = call.check
     const instead = freshness.stale ? answerWhenStale(policy, entitlement) : undefined
-    return decided(call, instead ?? (known.set ? decide(known.set, entitlement, amount, nowMs) : customerUnknown), freshness, nowMs)
+    return decided(call, instead ?? (known.set ? decideMetered(known.set, entitlement, amount, nowMs) : customerUnknown), freshness, nowMs)
   }
   const find = (customer: CustomerKey, minRevision: number, deadlineMs: number, signal?: AbortSignal): Promise<KnownSet> =>
     minRevision > 0 ? replica.waitFor(customer, minRevision, deadlineMs, signal) : replica.load(customer)
@@ -105,6 +128,15 @@ export const createDecisions = ({ replica, clock, maxStalenessMs, policy, caller
       const held = heldNow(call.check)
       return held && answerHeld(call, held)
     },
+    basisNow: (check) => {
+      const held = heldNow(check)
+      return held && { set: held.known.set, nowMs: held.nowMs, freshness: freshnessOf(held.known, replica.asOfMs(held.known)) }
+    },
+    basisLater: async ({ customer, minRevision }, deadlineMs, signal) => {
+      const { known, nowMs, asOfMs } = await lookUp(customer, minRevision, deadlineMs, signal)
+      return { set: known.set, nowMs, freshness: freshnessOf(known, asOfMs) }
+    },
+    tell: (call, { nowMs, freshness }, decision) => decided(call, decision, freshness, nowMs),
     allNow: (calls) => {
       const found: { call: CheckCall; held: TimedSet }[] = []
       for (const call of calls) {
@@ -130,9 +162,10 @@ export const createDecisions = ({ replica, clock, maxStalenessMs, policy, caller
     everything: async (customer, minRevision, deadlineMs, signal) => {
       const { known, nowMs, asOfMs } = await lookUp(customer, minRevision, deadlineMs, signal)
       const freshness = freshnessOf(known, asOfMs)
-      const all = (known.set ? decideAll(known.set, nowMs) : []).map(({ key, decision }) => ({
+      const { set } = known
+      const all = (set ? keysOf(set) : []).map((key) => ({
         key,
-        decision: (freshness.stale ? answerWhenStale(policy, key) : undefined) ?? decision,
+        decision: (freshness.stale ? answerWhenStale(policy, key) : undefined) ?? decideMetered(set as EntitlementSet, key, 1, nowMs),
       }))
       return { decided: all, freshness, customerKnown: known.set !== null }
     },

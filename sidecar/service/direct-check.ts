@@ -5,7 +5,10 @@
  */
 import type { Clock } from '../../common/clock.ts'
 import { type Decision, decide, type Reason } from '../../common/entitlements/decide.ts'
+import type { CustomerKey } from '../../common/entitlements/model.ts'
 import type { Freshness } from '../check.ts'
+import type { Meters } from '../metering/meters.ts'
+import { withReading } from '../metering/reading.ts'
 import type { Notice, Observer } from '../observe/observer.ts'
 import type { Callers } from '../policy/callers.ts'
 import { KeyBytes } from '../replica/cache/set-reader.ts'
@@ -33,9 +36,18 @@ export interface DirectCheckOptions {
   maxStalenessMs: number
   callers: Callers
   observer: Observer
+  /** What was counted here, beside what is published. */
+  meters: Pick<Meters, 'reading' | 'size'>
 }
 
-export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, observer }: DirectCheckOptions): { check: DirectMethod; batch: DirectMethod } => {
+export const createDirectChecks = ({
+  replica,
+  clock,
+  maxStalenessMs,
+  callers,
+  observer,
+  meters,
+}: DirectCheckOptions): { check: DirectMethod; batch: DirectMethod } => {
   const request = new CheckRequest()
   const key = new KeyBytes()
   const { ring, dictionary } = replica.cache
@@ -90,9 +102,20 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     return decide(part, entitlement, request.amount, nowMs)
   }
 
+  const customerIn = (bytes: Buffer): CustomerKey => ({
+    tenantId: request.text(bytes, 0),
+    storefrontId: request.text(bytes, 1),
+    customerId: request.text(bytes, 2),
+  })
+
+  /** With what was counted here, which is published later. */
+  const metered = (bytes: Buffer, decision: Decision, entitlement: string, revision: number): Decision => {
+    const reading = meters.reading({ ...customerIn(bytes), revision, sandbox: false }, entitlement, nowMs)
+    return reading ? withReading(decision, request.amount, reading) : decision
+  }
+
   const write = (notice: Notice, bytes: Buffer, call: DirectCall, entitlement: string, decision: Decision): void => {
-    const customer = { tenantId: request.text(bytes, 0), storefrontId: request.text(bytes, 1), customerId: request.text(bytes, 2) }
-    const check = { customer, entitlement, amount: request.amount, minRevision: request.minRevision }
+    const check = { customer: customerIn(bytes), entitlement, amount: request.amount, minRevision: request.minRevision }
     observer.write(notice, { check, decision, freshness: { ...freshness }, nowMs, traceparent: call.header('traceparent') })
   }
 
@@ -110,7 +133,8 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     if (revision < request.minRevision || !isPlainSet(ring, at)) return NOT_HERE
     const asOfMs = Math.max(readAtMsOf(ring, at), currentMs)
     if (isDoubtful || nowMs - asOfMs > maxStalenessMs) return NOT_HERE
-    const decision = decideAt(at, entitlement, version)
+    const decided = decideAt(at, entitlement, version)
+    const decision = decided?.kind === 'quota' && meters.size() > 0 ? metered(bytes, decided, entitlement, revision) : decided
     // Another thread has written meanwhile: what was read may be of two sets.
     if (!decision || !isPlain(decision) || (version & 1) !== 0 || !ring.isStill(version)) return NOT_HERE
     freshness.revision = revision

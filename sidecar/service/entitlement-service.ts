@@ -1,5 +1,5 @@
 /**
- * The five calls of `entitlement.v1`. A check whose customer is in memory is answered in the same turn of the event
+ * The six calls of `entitlement.v1`. A check whose customer is in memory is answered in the same turn of the event
  * loop; only what has to be fetched or waited for is asynchronous.
  */
 import type { handleUnaryCall, Metadata, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js'
@@ -10,15 +10,17 @@ import type { CustomerKey } from '../../common/entitlements/model.ts'
 import type { Faults } from '../../common/faults.ts'
 import type { EntitlementServiceServer, WatchEntitlementsRequest, WatchEntitlementsResponse } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import type { Check, DecidedCheck } from '../check.ts'
+import type { Consuming } from '../metering/consuming.ts'
 import type { Changes } from '../replica/changes.ts'
 import type { CheckCall, Decisions } from './decisions.ts'
-import { readBatch, readCheck, readCustomer } from './requests.ts'
+import { readBatch, readCheck, readCustomer, readUse } from './requests.ts'
 import { deadlineOf, first, hangUpOf, toServiceError } from './service-error.ts'
 import { toCheckResponse, toExplainResponse, toListResponse } from './to-wire.ts'
 import { untilDrained } from './until-drained.ts'
 
 export interface EntitlementServiceOptions {
   decisions: Decisions
+  consuming: Consuming
   /** Asks the control plane. @throws AppError `unavailable`. */
   explain(question: ExplainQuestion, timeoutMs: number): Promise<Explanation>
   /** Told of changes. */
@@ -45,7 +47,7 @@ interface Patience {
 
 const respond = ({ decision, freshness }: DecidedCheck) => toCheckResponse(decision, freshness)
 
-export const createEntitlementService = ({ decisions, explain, changes, clock, faults }: EntitlementServiceOptions): EntitlementService => {
+export const createEntitlementService = ({ decisions, consuming, explain, changes, clock, faults }: EntitlementServiceOptions): EntitlementService => {
   const watches = new Set<ServerWritableStream<WatchEntitlementsRequest, WatchEntitlementsResponse>>()
 
   const callOf = (method: string, check: Check, call: CallWithMetadata): CheckCall => {
@@ -139,6 +141,15 @@ export const createEntitlementService = ({ decisions, explain, changes, clock, f
         async (request, { deadlineMs, signal }, call) => {
           const calls = readBatch(request.checks).map((check) => callOf('BatchCheckEntitlements', check, call))
           return { results: await Promise.all(calls.map(async (one) => respond(decisions.now(one) ?? (await decisions.later(one, deadlineMs, signal))))) }
+        },
+      ),
+      consumeEntitlement: unary(
+        () => undefined,
+        async (request, { deadlineMs, signal }, call) => {
+          const { check, idempotencyKey } = readUse(request)
+          const use = { ...callOf('ConsumeEntitlement', check, call), idempotencyKey }
+          const { counted, ...decided } = await consuming.consume(use, deadlineMs, signal)
+          return { decision: respond(decided), counted, overLimit: false }
         },
       ),
       listEntitlements: unary(

@@ -1,7 +1,7 @@
 /** Requests as the domain wants them, or an error that names the field. */
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { fieldError } from '../../common/errors.ts'
-import type { CheckEntitlementRequest } from '../../proto/gen/entitlement/v1/entitlement.ts'
+import type { CheckEntitlementRequest, ConsumeEntitlementRequest } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import type { Check } from '../check.ts'
 
 /** As long as an id may be, in characters (Unicode code points), as at the control plane. */
@@ -44,6 +44,14 @@ export const readCheck = (request: CheckEntitlementRequest, prefix = ''): Check 
   entitlement: id(`${prefix}entitlement`, request.entitlement),
   amount: count(`${prefix}amount`, request.amount) || 1,
 })
+
+/** @throws AppError `invalid_request`. */
+export const readUse = (request: ConsumeEntitlementRequest): { check: Check; idempotencyKey: string } => {
+  const { idempotencyKey, holder } = request
+  if (isTooLong(idempotencyKey)) throw fieldError('invalid_request', 'idempotency_key', `must not be longer than ${MAX_ID} characters`)
+  if (holder !== '') throw fieldError('invalid_request', 'holder', 'must be empty: only capacities have holders, and they are reported by POST /v1/usage')
+  return { check: readCheck(request), idempotencyKey }
+}
 
 /** @throws AppError `invalid_request`, naming the check. */
 export const readBatch = (checks: readonly CheckEntitlementRequest[]): Check[] => {

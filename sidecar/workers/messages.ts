@@ -5,6 +5,8 @@ import type { Reason } from '../../common/entitlements/decide.ts'
 import type { ExplainQuestion, Explanation } from '../../common/entitlements/explanation.ts'
 import type { CustomerKey, EntitlementSet } from '../../common/entitlements/model.ts'
 import type { ErrorCode } from '../../common/errors.ts'
+import type { AskedLedger } from '../../common/metering/ledger-wire.ts'
+import type { LedgerAnswer } from '../../common/metering/ledger-words.ts'
 import type { DecisionEvent } from '../check.ts'
 import type { ByteCacheMemory } from '../replica/cache/byte-cache.ts'
 import type { DictionaryChange } from '../replica/cache/dictionary.ts'
@@ -31,8 +33,9 @@ export type WorkerQuestion =
   | { of: 'waitFor'; customer: CustomerKey; revision: number; deadlineMs: number }
   | { of: 'nowMs'; known: KnownSet }
   | { of: 'explain'; question: ExplainQuestion; timeoutMs: number }
+  | { of: 'ledger'; asked: AskedLedger; timeoutMs: number }
 
-export type WorkerAnswer = KnownSet | number | Explanation
+export type WorkerAnswer = KnownSet | number | Explanation | LedgerAnswer
 
 export type ToMain =
   | { kind: 'ask'; id: number; question: WorkerQuestion }

@@ -1,4 +1,5 @@
 /** The workers, seen from the thread that holds the feed. */
+
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import type { Config } from '../../common/config.ts'
@@ -6,6 +7,8 @@ import type { ExplainQuestion, Explanation } from '../../common/entitlements/exp
 import { isAppError } from '../../common/errors.ts'
 import type { Faults } from '../../common/faults.ts'
 import type { Log } from '../../common/log.ts'
+import type { AskedLedger } from '../../common/metering/ledger-wire.ts'
+import type { LedgerAnswer } from '../../common/metering/ledger-words.ts'
 import type { DecisionEvent } from '../check.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { DictionaryChange } from '../replica/cache/dictionary.ts'
@@ -35,13 +38,14 @@ export interface WorkerPoolOptions {
   replica: WritingReplica
   metrics: Metrics
   explain: (question: ExplainQuestion, timeoutMs: number) => Promise<Explanation>
+  askLedger: (asked: AskedLedger, timeoutMs: number) => Promise<LedgerAnswer>
   onDecision: (event: DecisionEvent) => void
   log: Log
   faults: Faults
 }
 
 export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPool> => {
-  const { count, config, port, replica, metrics, explain, onDecision, log, faults } = options
+  const { count, config, port, replica, metrics, explain, askLedger, onDecision, log, faults } = options
   const asOf = new SharedArrayBuffer(8)
   const live = new SharedArrayBuffer(4)
   const share = () => {
@@ -65,6 +69,8 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
         return replica.loadNowMs(question.known)
       case 'explain':
         return explain(question.question, question.timeoutMs)
+      case 'ledger':
+        return askLedger(question.asked, question.timeoutMs)
       default:
         return question satisfies never
     }

@@ -5,6 +5,7 @@ import type { Reason } from '../../common/entitlements/decide.ts'
 import type { Explanation } from '../../common/entitlements/explanation.ts'
 import { createFaults } from '../../common/faults.ts'
 import { createLog } from '../../common/log.ts'
+import type { LedgerAnswer } from '../../common/metering/ledger-words.ts'
 import { Secret } from '../../common/secret.ts'
 import { createObserver } from '../observe/observer.ts'
 import { sampler } from '../observe/sampler.ts'
@@ -49,6 +50,7 @@ const serving = await createServing({
   observer,
   onAnswered: counting.observe,
   explain: async (question, timeoutMs) => (await replica.ask({ of: 'explain', question, timeoutMs })) as Explanation,
+  askLedger: async (asked, timeoutMs) => (await replica.ask({ of: 'ledger', asked, timeoutMs })) as LedgerAnswer,
   where: { port: start.port, socketPath: undefined, sharePort: true },
 })
 

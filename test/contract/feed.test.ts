@@ -7,6 +7,7 @@ import { eventually } from '../support/eventually.ts'
 import { makeNatsAccounts } from '../support/nats-accounts.ts'
 import { openKept, openReader } from '../support/nats-feeds.ts'
 import { natsMissing, newerNats, newerNatsMissing, startNatsCluster, startNatsServer } from '../support/nats-server.ts'
+import { bytesOf } from '../support/text.ts'
 import { testFeed } from './feed.ts'
 
 const clock = systemClock
@@ -230,7 +231,7 @@ testOnNats(`NATS: it is told when no server is reached, when one is lost, and wh
   await eventually(() => told.some((message) => /was lost/.test(message)))
   await server.start()
   await eventually(() => told.includes('feed: reconnected'))
-  await t.throwsAsync(feed.ask('t', 'why?', 1_000), { message: 'no control plane answers' })
+  await t.throwsAsync(feed.ask('t', bytesOf('why?'), 1_000), { message: 'no control plane answers' })
   await feed.close()
   await server.stop()
   t.is(told.filter((message) => /was lost/.test(message)).length, 1)

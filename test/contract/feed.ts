@@ -5,6 +5,7 @@ import { encodeSet } from '../../common/entitlements/wire.ts'
 import { isAppError } from '../../common/errors.ts'
 import { type Feed, type FeedListener, MAX_SET_BYTES, type MissingSet, MissingSetError } from '../../common/feed/feed.ts'
 import { eventually } from '../support/eventually.ts'
+import { bytesOf, textOf } from '../support/text.ts'
 
 export interface FeedUnderTest {
   name: string
@@ -178,24 +179,24 @@ export const testFeed = (test: TestFn, adapter: FeedUnderTest): void => {
   })
 
   check('a question is answered by whoever answers, once; and by nobody when there is none', async (t, publisher, reader) => {
-    await t.throwsAsync(reader.ask('t', 'anybody?', 500), { message: /feed|control plane/ })
+    await t.throwsAsync(reader.ask('t', bytesOf('anybody?'), 500), { message: /feed|control plane/ })
     const heard: string[] = []
     const stop = await publisher.answer(async (question, tenantId) => {
       t.is(tenantId, 't', 'whom a question may be about is known')
-      heard.push(question)
-      return `${question} yes`
+      heard.push(textOf(question))
+      return bytesOf(`${textOf(question)} yes`)
     })
     // NATS hears of who answers a moment later.
-    await eventually(async () => (await reader.ask('t', 'there?', 500).catch(() => '')) === 'there? yes')
+    await eventually(async () => textOf(await reader.ask('t', bytesOf('there?'), 500).catch(() => bytesOf(''))) === 'there? yes')
     heard.length = 0
-    const answers = await Promise.all(Array.from({ length: 20 }, (_, n) => reader.ask('t', `ü ${n}`, 2_000)))
+    const answers = await Promise.all(Array.from({ length: 20 }, (_, n) => reader.ask('t', bytesOf(`ü ${n}`), 2_000)))
     t.deepEqual(
-      answers,
+      answers.map(textOf),
       Array.from({ length: 20 }, (_, n) => `ü ${n} yes`),
     )
     t.is(heard.length, 20)
     stop()
-    await eventually(async () => (await reader.ask('t', 'still there?', 500).catch(() => '')) === '')
+    await eventually(async () => textOf(await reader.ask('t', bytesOf('still there?'), 500).catch(() => bytesOf(''))) === '')
   })
 
   check('what a watch says it knows is as recent as its last word from the feed', async (t, _publisher, reader) => {

@@ -22,6 +22,7 @@ import { makeNatsAccounts } from '../support/nats-accounts.ts'
 import { openKept, openReader } from '../support/nats-feeds.ts'
 import { natsMissing, newerNats, newerNatsMissing, startNatsCluster, startNatsServer } from '../support/nats-server.ts'
 import { createProxy } from '../support/tcp-proxy.ts'
+import { bytesOf, textOf } from '../support/text.ts'
 
 const servers = [
   { name: 'nats-server 2.9', missing: natsMissing, path: undefined },
@@ -156,8 +157,8 @@ for (const { name, missing, path } of servers) {
     const otherFilter = `$KV.${bucket}.set.${keyPart('other')}.>`
     const asked: string[] = []
     await plane.answer(async (question, tenantId) => {
-      asked.push(`${tenantId}: ${question}`)
-      return `answer to ${tenantId}`
+      asked.push(`${tenantId}: ${textOf(question)}`)
+      return bytesOf(`answer to ${tenantId}`)
     })
     const owner = await accounts.connectAs('control-plane', server.url)
     const manager = await jetstreamManager(owner, { checkAPI: false })
@@ -300,7 +301,7 @@ for (const { name, missing, path } of servers) {
 
   run(titled('a control plane answers inboxes alone, of whoever asks for its own account too'), async (t) => {
     const { accounts, server, plane } = await openAll(t)
-    const stop = await plane.answer(async () => 'forged')
+    const stop = await plane.answer(async () => bytesOf('forged'))
     const owner: NatsConnection = await accounts.connectAs('control-plane', server.url)
     await plane.putSet(setOf('acme', 1))
     owner.publish('tollgate.ask.tollgate.x', 'to a key', { reply: `$KV.tollgate.${setKey(customer('acme'))}` })
@@ -318,12 +319,12 @@ for (const { name, missing, path } of servers) {
     t.teardown(() => Promise.all([sidecar.close(), narrowed.close()]))
     const [whole, part] = [recorder(), recorder()]
     const watches = [await sidecar.watch(whole.listener), await narrowed.watch(part.listener)]
-    await plane.answer(async (question, tenantId) => `${tenantId} ${question}`)
+    await plane.answer(async (question, tenantId) => bytesOf(`${tenantId} ${textOf(question)}`))
     await plane.putSet(setOf('acme', 1))
     await plane.putSet(setOf('other', 1))
     await eventually(() => whole.sets.length === 2 && part.sets.length === 1)
     t.is((await sidecar.getSet(customer('other')))?.revision, 1)
-    t.is(await sidecar.ask('other', 'why?', 2_000), 'other why?')
+    t.is(textOf(await sidecar.ask('other', bytesOf('why?'), 2_000)), 'other why?')
     const sinceMs = systemClock.nowMs()
     await eventually(() => watches.every((watch) => watch.currentAsOfMs() > sinceMs), 10_000)
     t.deepEqual(told, [])
@@ -527,10 +528,10 @@ onJwt(`credentials with a JWT, as nsc writes them, are taken, and answered in an
   const narrow = await openReader({ url: server.url, access, tenants: ['acme'] })
   const { sets, listener } = recorder()
   await narrow.watch(listener)
-  await plane.answer(async () => 'yes')
+  await plane.answer(async () => bytesOf('yes'))
   await plane.putSet(setOf('acme', 1))
   await eventually(() => sets.includes('acme c1 1'))
   t.is((await narrow.getSet(customer('acme')))?.revision, 1)
-  t.is(await narrow.ask('acme', 'there?', 2_000), 'yes')
+  t.is(textOf(await narrow.ask('acme', bytesOf('there?'), 2_000)), 'yes')
   await Promise.all([plane.close(), narrow.close()])
 })

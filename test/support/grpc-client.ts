@@ -6,6 +6,7 @@ import {
   type BatchCheckEntitlementsResponse,
   type CheckEntitlementRequest,
   type CheckEntitlementResponse,
+  type ConsumeEntitlementResponse,
   EntitlementServiceClient,
   type ListEntitlementsResponse,
 } from '../../proto/gen/entitlement/v1/entitlement.ts'
@@ -22,6 +23,7 @@ export interface CheckQuestion {
 export interface GrpcClient {
   raw: EntitlementServiceClient
   check(question: CheckQuestion, deadlineMs?: number): Promise<CheckEntitlementResponse>
+  consume(use: CheckQuestion & { idempotencyKey?: string }, deadlineMs?: number): Promise<ConsumeEntitlementResponse>
   batch(questions: CheckQuestion[]): Promise<CheckEntitlementResponse[]>
   list(question: Omit<CheckQuestion, 'entitlement' | 'amount'>): Promise<ListEntitlementsResponse>
   close(): void
@@ -46,6 +48,12 @@ export const grpcClient = (address: string, key?: string): GrpcClient => {
     check: (question, deadlineMs = 10_000) =>
       new Promise((resolve, reject) => {
         raw.checkEntitlement(toRequest(question), metadata, { deadline: Date.now() + deadlineMs }, (error, response) =>
+          error ? reject(error) : resolve(response),
+        )
+      }),
+    consume: ({ idempotencyKey = '', ...question }, deadlineMs = 10_000) =>
+      new Promise((resolve, reject) => {
+        raw.consumeEntitlement({ ...toRequest(question), idempotencyKey, holder: '' }, metadata, { deadline: Date.now() + deadlineMs }, (error, response) =>
           error ? reject(error) : resolve(response),
         )
       }),

@@ -4,13 +4,13 @@ import { AppError } from '../../errors.ts'
 import type { Faults } from '../../faults.ts'
 
 /** @throws AppError `unavailable` when nobody is there; Error when there is no answer in time, or it could not be made. */
-export const ask = async (connection: NatsConnection, subject: string, question: string, timeoutMs: number): Promise<string> => {
+export const ask = async (connection: NatsConnection, subject: string, question: Uint8Array, timeoutMs: number): Promise<Uint8Array> => {
   const reply = await connection.request(subject, question, { timeout: timeoutMs }).catch((error: unknown) => {
     if (error instanceof RequestError && error.isNoResponders()) throw new AppError('unavailable', 'no control plane answers', [], { cause: error })
     throw error
   })
   if (reply.headers?.get('error')) throw new Error('the control plane could not answer')
-  return reply.string()
+  return reply.data
 }
 
 /**
@@ -23,7 +23,7 @@ const ANSWERED = /^(_INBOX|_R_)\./
 export const answer = (
   connection: NatsConnection,
   subject: string,
-  handler: (question: string, askedAt: string) => Promise<string>,
+  handler: (question: Uint8Array, askedAt: string) => Promise<Uint8Array>,
   faults: Faults,
 ): (() => void) => {
   const subscription = connection.subscribe(subject, { queue: 'control-planes' })
@@ -31,7 +31,7 @@ export const answer = (
     if (!ANSWERED.test(message.reply ?? '')) return
     try {
       // It may be more than the server takes: then that it could not be answered is the answer.
-      message.respond(await handler(message.string(), message.subject))
+      message.respond(await handler(message.data, message.subject))
     } catch (error) {
       faults.tell(error, 'feed: a question could not be answered')
       const failed = headers()

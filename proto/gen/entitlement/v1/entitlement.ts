@@ -231,6 +231,32 @@ export interface BatchCheckEntitlementsResponse {
   results: CheckEntitlementResponse[];
 }
 
+export interface ConsumeEntitlementRequest {
+  tenantId: string;
+  storefrontId: string;
+  customerId: string;
+  /** The key of a quota. */
+  entitlement: string;
+  /** How much is used; 0 means 1. */
+  amount: bigint;
+  minRevision: bigint;
+  /** A repeat with the same key, at the same sidecar and within an hour, is answered as the first was, and counted once. */
+  idempotencyKey: string;
+  /** For capacities, which cannot be consumed yet. */
+  holder: string;
+}
+
+export interface ConsumeEntitlementResponse {
+  /** `used` and `remaining` are those after the use. */
+  decision:
+    | CheckEntitlementResponse
+    | undefined;
+  /** Whether it was counted: false where it was denied. */
+  counted: boolean;
+  /** A soft limit was passed. */
+  overLimit: boolean;
+}
+
 export interface ListEntitlementsRequest {
   tenantId: string;
   storefrontId: string;
@@ -966,6 +992,331 @@ export const BatchCheckEntitlementsResponse: MessageFns<BatchCheckEntitlementsRe
   ): BatchCheckEntitlementsResponse {
     const message = createBaseBatchCheckEntitlementsResponse();
     message.results = object.results?.map((e) => CheckEntitlementResponse.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseConsumeEntitlementRequest(): ConsumeEntitlementRequest {
+  return {
+    tenantId: "",
+    storefrontId: "",
+    customerId: "",
+    entitlement: "",
+    amount: 0n,
+    minRevision: 0n,
+    idempotencyKey: "",
+    holder: "",
+  };
+}
+
+export const ConsumeEntitlementRequest: MessageFns<ConsumeEntitlementRequest> = {
+  encode(message: ConsumeEntitlementRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tenantId !== "") {
+      writer.uint32(10).string(message.tenantId);
+    }
+    if (message.storefrontId !== "") {
+      writer.uint32(18).string(message.storefrontId);
+    }
+    if (message.customerId !== "") {
+      writer.uint32(26).string(message.customerId);
+    }
+    if (message.entitlement !== "") {
+      writer.uint32(34).string(message.entitlement);
+    }
+    if (message.amount !== 0n) {
+      if (BigInt.asIntN(64, message.amount) !== message.amount) {
+        throw new globalThis.Error("value provided for field message.amount of type int64 too large");
+      }
+      writer.uint32(40).int64(message.amount);
+    }
+    if (message.minRevision !== 0n) {
+      if (BigInt.asUintN(64, message.minRevision) !== message.minRevision) {
+        throw new globalThis.Error("value provided for field message.minRevision of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.minRevision);
+    }
+    if (message.idempotencyKey !== "") {
+      writer.uint32(58).string(message.idempotencyKey);
+    }
+    if (message.holder !== "") {
+      writer.uint32(66).string(message.holder);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ConsumeEntitlementRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConsumeEntitlementRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tenantId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.storefrontId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.customerId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.entitlement = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.amount = reader.int64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.minRevision = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.idempotencyKey = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.holder = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ConsumeEntitlementRequest {
+    return {
+      tenantId: isSet(object.tenantId)
+        ? globalThis.String(object.tenantId)
+        : isSet(object.tenant_id)
+        ? globalThis.String(object.tenant_id)
+        : "",
+      storefrontId: isSet(object.storefrontId)
+        ? globalThis.String(object.storefrontId)
+        : isSet(object.storefront_id)
+        ? globalThis.String(object.storefront_id)
+        : "",
+      customerId: isSet(object.customerId)
+        ? globalThis.String(object.customerId)
+        : isSet(object.customer_id)
+        ? globalThis.String(object.customer_id)
+        : "",
+      entitlement: isSet(object.entitlement) ? globalThis.String(object.entitlement) : "",
+      amount: isSet(object.amount) ? BigInt(object.amount) : 0n,
+      minRevision: isSet(object.minRevision)
+        ? BigInt(object.minRevision)
+        : isSet(object.min_revision)
+        ? BigInt(object.min_revision)
+        : 0n,
+      idempotencyKey: isSet(object.idempotencyKey)
+        ? globalThis.String(object.idempotencyKey)
+        : isSet(object.idempotency_key)
+        ? globalThis.String(object.idempotency_key)
+        : "",
+      holder: isSet(object.holder) ? globalThis.String(object.holder) : "",
+    };
+  },
+
+  toJSON(message: ConsumeEntitlementRequest): unknown {
+    const obj: any = {};
+    if (message.tenantId !== "") {
+      obj.tenantId = message.tenantId;
+    }
+    if (message.storefrontId !== "") {
+      obj.storefrontId = message.storefrontId;
+    }
+    if (message.customerId !== "") {
+      obj.customerId = message.customerId;
+    }
+    if (message.entitlement !== "") {
+      obj.entitlement = message.entitlement;
+    }
+    if (message.amount !== 0n) {
+      obj.amount = message.amount.toString();
+    }
+    if (message.minRevision !== 0n) {
+      obj.minRevision = message.minRevision.toString();
+    }
+    if (message.idempotencyKey !== "") {
+      obj.idempotencyKey = message.idempotencyKey;
+    }
+    if (message.holder !== "") {
+      obj.holder = message.holder;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ConsumeEntitlementRequest>, I>>(base?: I): ConsumeEntitlementRequest {
+    return ConsumeEntitlementRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ConsumeEntitlementRequest>, I>>(object: I): ConsumeEntitlementRequest {
+    const message = createBaseConsumeEntitlementRequest();
+    message.tenantId = object.tenantId ?? "";
+    message.storefrontId = object.storefrontId ?? "";
+    message.customerId = object.customerId ?? "";
+    message.entitlement = object.entitlement ?? "";
+    message.amount = (object.amount !== undefined && object.amount !== null) ? BigInt(object.amount) : 0n;
+    message.minRevision = (object.minRevision !== undefined && object.minRevision !== null)
+      ? BigInt(object.minRevision)
+      : 0n;
+    message.idempotencyKey = object.idempotencyKey ?? "";
+    message.holder = object.holder ?? "";
+    return message;
+  },
+};
+
+function createBaseConsumeEntitlementResponse(): ConsumeEntitlementResponse {
+  return { decision: undefined, counted: false, overLimit: false };
+}
+
+export const ConsumeEntitlementResponse: MessageFns<ConsumeEntitlementResponse> = {
+  encode(message: ConsumeEntitlementResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.decision !== undefined) {
+      CheckEntitlementResponse.encode(message.decision, writer.uint32(10).fork()).join();
+    }
+    if (message.counted !== false) {
+      writer.uint32(16).bool(message.counted);
+    }
+    if (message.overLimit !== false) {
+      writer.uint32(24).bool(message.overLimit);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ConsumeEntitlementResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConsumeEntitlementResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.decision = CheckEntitlementResponse.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.counted = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.overLimit = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ConsumeEntitlementResponse {
+    return {
+      decision: isSet(object.decision) ? CheckEntitlementResponse.fromJSON(object.decision) : undefined,
+      counted: isSet(object.counted) ? globalThis.Boolean(object.counted) : false,
+      overLimit: isSet(object.overLimit)
+        ? globalThis.Boolean(object.overLimit)
+        : isSet(object.over_limit)
+        ? globalThis.Boolean(object.over_limit)
+        : false,
+    };
+  },
+
+  toJSON(message: ConsumeEntitlementResponse): unknown {
+    const obj: any = {};
+    if (message.decision !== undefined) {
+      obj.decision = CheckEntitlementResponse.toJSON(message.decision);
+    }
+    if (message.counted !== false) {
+      obj.counted = message.counted;
+    }
+    if (message.overLimit !== false) {
+      obj.overLimit = message.overLimit;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ConsumeEntitlementResponse>, I>>(base?: I): ConsumeEntitlementResponse {
+    return ConsumeEntitlementResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ConsumeEntitlementResponse>, I>>(object: I): ConsumeEntitlementResponse {
+    const message = createBaseConsumeEntitlementResponse();
+    message.decision = (object.decision !== undefined && object.decision !== null)
+      ? CheckEntitlementResponse.fromPartial(object.decision)
+      : undefined;
+    message.counted = object.counted ?? false;
+    message.overLimit = object.overLimit ?? false;
     return message;
   },
 };
@@ -2281,6 +2632,21 @@ export const EntitlementServiceService = {
     responseDeserialize: (value: Buffer): BatchCheckEntitlementsResponse =>
       BatchCheckEntitlementsResponse.decode(value),
   },
+  /**
+   * Decides and counts in one step: a use of a quota. Where it is allowed it is counted, and a hard limit is never passed,
+   * however many sidecars count. A denial is an answer, never an error.
+   */
+  consumeEntitlement: {
+    path: "/entitlement.v1.EntitlementService/ConsumeEntitlement" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ConsumeEntitlementRequest): Buffer =>
+      Buffer.from(ConsumeEntitlementRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ConsumeEntitlementRequest => ConsumeEntitlementRequest.decode(value),
+    responseSerialize: (value: ConsumeEntitlementResponse): Buffer =>
+      Buffer.from(ConsumeEntitlementResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ConsumeEntitlementResponse => ConsumeEntitlementResponse.decode(value),
+  },
   /** Everything a customer holds, decided now. */
   listEntitlements: {
     path: "/entitlement.v1.EntitlementService/ListEntitlements" as const,
@@ -2327,6 +2693,11 @@ export interface EntitlementServiceServer extends UntypedServiceImplementation {
   checkEntitlement: handleUnaryCall<CheckEntitlementRequest, CheckEntitlementResponse>;
   /** Decides up to 1,000 checks; results are in the order of the checks. */
   batchCheckEntitlements: handleUnaryCall<BatchCheckEntitlementsRequest, BatchCheckEntitlementsResponse>;
+  /**
+   * Decides and counts in one step: a use of a quota. Where it is allowed it is counted, and a hard limit is never passed,
+   * however many sidecars count. A denial is an answer, never an error.
+   */
+  consumeEntitlement: handleUnaryCall<ConsumeEntitlementRequest, ConsumeEntitlementResponse>;
   /** Everything a customer holds, decided now. */
   listEntitlements: handleUnaryCall<ListEntitlementsRequest, ListEntitlementsResponse>;
   /**
@@ -2370,6 +2741,25 @@ export interface EntitlementServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: BatchCheckEntitlementsResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Decides and counts in one step: a use of a quota. Where it is allowed it is counted, and a hard limit is never passed,
+   * however many sidecars count. A denial is an answer, never an error.
+   */
+  consumeEntitlement(
+    request: ConsumeEntitlementRequest,
+    callback: (error: ServiceError | null, response: ConsumeEntitlementResponse) => void,
+  ): ClientUnaryCall;
+  consumeEntitlement(
+    request: ConsumeEntitlementRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ConsumeEntitlementResponse) => void,
+  ): ClientUnaryCall;
+  consumeEntitlement(
+    request: ConsumeEntitlementRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ConsumeEntitlementResponse) => void,
   ): ClientUnaryCall;
   /** Everything a customer holds, decided now. */
   listEntitlements(

@@ -1,0 +1,57 @@
+/** Answers a sidecar that counts uses of a customer's quota: lends to it, and takes note of what it has spent. */
+import { isCurrent } from '../../common/entitlements/decide.ts'
+import { deriveGrants } from '../../common/entitlements/derive.ts'
+import type { AskedLedger } from '../../common/metering/ledger-wire.ts'
+import type { LedgerAnswer } from '../../common/metering/ledger-words.ts'
+import { currentSubscriptionsOf } from '../entitlements/sources.ts'
+import { accessOfSubscription } from '../entitlements/subscription-access.ts'
+import { removeForGood } from '../storage/remove.ts'
+import { insertOrGet, update } from '../storage/update.ts'
+import type { TenantScope } from '../tenant-scope.ts'
+import { askLedger } from './ledger.ts'
+
+/** The answer where there is no such customer: nothing is lent, and what was is of no use any more. */
+export const nothingOf = ({ question }: AskedLedger): LedgerAnswer => ({
+  seq: question.seq,
+  leases: [],
+  limit: 0,
+  used: 0,
+  free: 0,
+  recallable: 0,
+  recall: false,
+  resetsAtMs: undefined,
+})
+
+export const answerSidecar = async (of: TenantScope, asked: AskedLedger): Promise<LedgerAnswer> => {
+  const { storage } = of
+  const { customer, entitlement: key, sidecar, question } = asked
+  const id = of.keys.customer(customer.storefrontId, customer.customerId)
+  const owner = await storage.customers.find(id)
+  if (!owner || owner.erasing) return nothingOf(asked)
+  const known = await storage.usageCounters.find(id)
+  const subscriptions = await currentSubscriptionsOf(of, customer, known)
+  const held = deriveGrants(subscriptions.map(accessOfSubscription)).flatMap((grant) => {
+    const subscription = subscriptions.find((one) => one.id === grant.subscriptionId)
+    return subscription && grant.key === key && grant.terms.kind === 'quota' ? [{ grant, subscription }] : []
+  })
+  const now = of.now()
+  const current = held.filter(({ grant }) => isCurrent(grant, now.getTime()))
+  const made = known ?? (await insertOrGet(storage.usageCounters, { _id: id, ...customer, entries: [], recentReports: [], createdAt: of.clock.now() }))
+  let answer = nothingOf(asked)
+  await update(
+    storage.usageCounters,
+    id,
+    (latest) => {
+      const ledgers = { entries: latest.entries, borrowers: latest.borrowers ?? [] }
+      const decided = askLedger(ledgers, sidecar, question, { key, held, current, subscriptions, now, systemNow: of.clock.now() })
+      answer = decided.answer
+      return { ...latest, entries: [...decided.ledgers.entries], borrowers: [...decided.ledgers.borrowers] }
+    },
+    made,
+  )
+  // An erasure marks the customer before it takes the counters away: one of the two sees the other.
+  const still = await storage.customers.find(id)
+  if (still && !still.erasing) return answer
+  await removeForGood(storage.usageCounters, id)
+  return nothingOf(asked)
+}

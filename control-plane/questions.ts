@@ -1,0 +1,29 @@
+/** What sidecars ask control planes through the feed. */
+import { explainQuestion } from '../common/entitlements/explanation.ts'
+import { AppError } from '../common/errors.ts'
+import { isLedgerQuestion, readLedgerQuestion, writeLedgerAnswer } from '../common/metering/ledger-wire.ts'
+import { explain } from './entitlements/explain.ts'
+import { keys } from './keys.ts'
+import { answerSidecar, nothingOf } from './metering/answer-sidecar.ts'
+import type { Services } from './ports.ts'
+import { type TenantScope, tenantScope } from './tenant-scope.ts'
+
+/**
+ * @param mayAsk whose customers whoever asks may ask about; undefined: anybody's.
+ * @throws AppError `forbidden` for a question about another's.
+ */
+export const answerQuestion = async (services: Services, question: Uint8Array, mayAsk: string | undefined): Promise<Uint8Array> => {
+  const of = async (tenantId: string): Promise<TenantScope | undefined> => {
+    if (mayAsk !== undefined && tenantId !== mayAsk) throw new AppError('forbidden', 'the question is about another tenant than its NATS subject allows')
+    const tenant = await services.storage.tenants.find(keys.tenant(tenantId))
+    return tenant && tenantScope(services, tenant)
+  }
+  if (isLedgerQuestion(question)) {
+    const asked = readLedgerQuestion(question)
+    const scope = await of(asked.customer.tenantId)
+    return writeLedgerAnswer(scope ? await answerSidecar(scope, asked) : nothingOf(asked))
+  }
+  const asked = explainQuestion.parse(JSON.parse(Buffer.from(question).toString()))
+  const scope = await of(asked.tenantId)
+  return Buffer.from(JSON.stringify(scope ? await explain(scope, asked) : { holdings: [], offers: [] }))
+}

@@ -1,0 +1,149 @@
+/** Uses that are decided and counted in one step, through the sidecar. */
+import test from 'ava'
+import { Kind, Reason } from '../../proto/gen/entitlement/v1/entitlement.ts'
+import { eventually } from '../support/eventually.ts'
+import { grpcClient } from '../support/grpc-client.ts'
+import { inWorlds } from '../support/in-worlds.ts'
+import { openShop } from '../support/shop.ts'
+import { startProcess, worlds } from '../support/tollgate.ts'
+
+const terms = (limit: number | null) => ({
+  bundle: {
+    entitlements: [
+      { key: 'calls', kind: 'quota', limit, per: 'month' },
+      { key: 'seats', kind: 'capacity', limit: 5 },
+      { key: 'reports', kind: 'flag', enabled: true },
+    ],
+  },
+})
+
+inWorlds(test, (story) => {
+  story('a use is counted, shown by checks at once, and refused beyond the limit', async ({ t, tollgate, grpc }) => {
+    const shop = await openShop(t, tollgate, terms(10))
+    const { body } = await shop.subscribe('c')
+    const use = { tenantId: shop.tenantId, storefrontId: 'us-store', customerId: 'c', entitlement: 'calls', minRevision: body.entitlementRevision }
+    t.like(await grpc.consume({ ...use, amount: 4 }), {
+      counted: true,
+      overLimit: false,
+      decision: { allowed: true, kind: Kind.KIND_QUOTA, limit: 10n, used: 4n, remaining: 6n },
+    })
+    t.like(await grpc.check(use), { allowed: true, used: 4n, remaining: 6n })
+    t.like(await grpc.consume({ ...use, amount: 7 }), { counted: false, decision: { allowed: false, reason: Reason.REASON_LIMIT_EXCEEDED, used: 4n } })
+    t.like(await grpc.consume({ ...use, amount: 6 }), { counted: true, decision: { used: 10n, remaining: 0n } })
+    t.like(await grpc.consume(use), { counted: false, decision: { allowed: false, reason: Reason.REASON_LIMIT_EXCEEDED, used: 10n, remaining: 0n } })
+    t.like(await grpc.check(use), { allowed: false, reason: Reason.REASON_LIMIT_EXCEEDED, used: 10n })
+    const report = (amount: number) => shop.api.post('/usage', { storefrontId: 'us-store', customerId: 'c', entitlement: 'calls', amount })
+    await eventually(async () => (await report(0)).body.used === 10)
+    t.like((await report(2)).body, { used: 12, limit: 10, remaining: 0 }, 'what is reported is a fact')
+    await eventually(async () => (await grpc.check(use)).used === 12n)
+  })
+
+  story('a new period begins with nothing used', async ({ t, tollgate, grpc }) => {
+    const shop = await openShop(t, tollgate, terms(3))
+    const { body } = await shop.subscribe('c')
+    const use = { tenantId: shop.tenantId, storefrontId: 'us-store', customerId: 'c', entitlement: 'calls', minRevision: body.entitlementRevision }
+    t.like(await grpc.consume({ ...use, amount: 3 }), { counted: true })
+    t.like(await grpc.consume(use), { counted: false })
+    await shop.setClock('2024-04-15T00:00:00Z')
+    await eventually(async () => (await grpc.check(use)).resetsAt?.toISOString() === '2024-05-15T00:00:00.000Z')
+    t.like(await grpc.check(use), { allowed: true, used: 0n })
+    t.like(await grpc.consume({ ...use, amount: 3 }), { counted: true, decision: { used: 3n } })
+    t.like(await grpc.consume(use), { counted: false })
+  })
+
+  story('a change of the limit holds for the next use', async ({ t, tollgate, grpc }) => {
+    const shop = await openShop(t, tollgate, terms(100))
+    await shop.api.post('/bundles', { id: 'small', storefrontId: 'us-store', ...smaller(10) })
+    const first = (await shop.subscribe('c')).body
+    const use = { tenantId: shop.tenantId, storefrontId: 'us-store', customerId: 'c', entitlement: 'calls' }
+    for (let n = 0; n < 5; n += 1) t.true((await grpc.consume({ ...use, minRevision: first.entitlementRevision })).counted)
+    const changed = await shop.api.post(`/subscriptions/${first.id}/change`, { bundleId: 'small', at: 'now' })
+    t.is(changed.status, 200, JSON.stringify(changed.body))
+    const minRevision = changed.body.entitlementRevision
+    const counted = await Promise.all(Array.from({ length: 20 }, async () => (await grpc.consume({ ...use, minRevision })).counted))
+    t.is(counted.filter(Boolean).length, 5)
+  })
+
+  story('what is unlimited is counted, too', async ({ t, tollgate, grpc }) => {
+    const shop = await openShop(t, tollgate, terms(null))
+    const { body } = await shop.subscribe('c')
+    const use = { tenantId: shop.tenantId, storefrontId: 'us-store', customerId: 'c', entitlement: 'calls', minRevision: body.entitlementRevision }
+    await Promise.all(Array.from({ length: 50 }, () => grpc.consume({ ...use, amount: 2 })))
+    t.like(await grpc.consume(use), { counted: true, decision: { unlimited: true, used: 101n } })
+    const report = { storefrontId: 'us-store', customerId: 'c', entitlement: 'calls', amount: 0 }
+    await eventually(async () => (await shop.api.post('/usage', report)).body.used === 101)
+    t.pass()
+  })
+
+  story('a repeat under its key is counted once, and a denial is not kept', async ({ t, tollgate, grpc }) => {
+    const shop = await openShop(t, tollgate, terms(3))
+    const { body } = await shop.subscribe('c')
+    const use = { tenantId: shop.tenantId, storefrontId: 'us-store', customerId: 'c', entitlement: 'calls', minRevision: body.entitlementRevision }
+    const both = await Promise.all([1, 2, 3].map(() => grpc.consume({ ...use, amount: 2, idempotencyKey: 'k' })))
+    t.true(both.every(({ counted }) => counted))
+    t.like(await grpc.check(use), { used: 2n })
+    await t.throwsAsync(grpc.consume({ ...use, amount: 1, idempotencyKey: 'k' }), { message: /INVALID_ARGUMENT: idempotency_key: .*the amount 2/ })
+    t.false((await grpc.consume({ ...use, amount: 2, idempotencyKey: 'later' })).counted)
+    await shop.api.post('/usage', { storefrontId: 'us-store', customerId: 'c', entitlement: 'calls', amount: -2 })
+    await eventually(async () => (await grpc.consume({ ...use, amount: 2, idempotencyKey: 'later' })).counted)
+    t.pass()
+  })
+
+  story('what is no quota is refused, and says what to do; nothing is an error that is a denial', async ({ t, tollgate, grpc }) => {
+    const shop = await openShop(t, tollgate, terms(3))
+    const { body } = await shop.subscribe('c')
+    const of = { tenantId: shop.tenantId, storefrontId: 'us-store', customerId: 'c', minRevision: body.entitlementRevision }
+    await t.throwsAsync(grpc.consume({ ...of, entitlement: 'seats' }), { message: /INVALID_ARGUMENT: entitlement: seats is a capacity, .*\/v1\/usage/ })
+    await t.throwsAsync(grpc.consume({ ...of, entitlement: 'reports' }), { message: /INVALID_ARGUMENT: entitlement: reports is a flag/ })
+    t.like(await grpc.consume({ ...of, entitlement: 'other' }), { counted: false, decision: { reason: Reason.REASON_NOT_GRANTED } })
+    t.like(await grpc.consume({ ...of, minRevision: 0, customerId: 'nobody', entitlement: 'calls' }), {
+      counted: false,
+      decision: { reason: Reason.REASON_CUSTOMER_UNKNOWN },
+    })
+    await shop.api.post(`/subscriptions/${body.id}/cancel`, { at: 'now' })
+    await eventually(async () => !(await grpc.consume({ ...of, entitlement: 'calls' })).counted)
+  })
+})
+
+const smaller = (limit: number) => ({
+  name: 'Small',
+  pricing: { amount: 900, currency: 'USD', interval: 'month' },
+  entitlements: [{ key: 'calls', kind: 'quota', limit, per: 'month' }],
+})
+
+for (const world of worlds.filter(({ name }) => name.includes('NATS'))) {
+  const run = world.missing === undefined ? test : test.skip
+  run(`${world.name}: four sidecars and 64 callers count exactly up to the limit${world.missing === undefined ? '' : ` (${world.missing})`}`, async (t) => {
+    t.timeout(180_000)
+    const tollgate = await world.start()
+    t.teardown(tollgate.close)
+    const more = await Promise.all([1, 2, 3].map(() => startProcess('sidecar/main.ts', { ...tollgate.env, GRPC_PORT: '0', SIDECAR_HTTP_PORT: '0' })))
+    t.teardown(() => Promise.all(more.map((one) => one.stop('SIGKILL'))))
+    const clients = [tollgate.grpc, ...more.map(({ ready }) => addressIn(ready))].map((address) => grpcClient(address))
+    t.teardown(() => {
+      for (const client of clients) client.close()
+    })
+    const LIMIT = 5_000
+    const shop = await openShop(t, tollgate, terms(LIMIT))
+    const { body } = await shop.subscribe('c')
+    const use = { tenantId: shop.tenantId, storefrontId: 'us-store', customerId: 'c', entitlement: 'calls', minRevision: body.entitlementRevision }
+    let [counted, denied] = [0, 0]
+    const call = async (n: number) => {
+      for (let refused = 0; refused < 20; ) {
+        const client = clients[n % clients.length] as (typeof clients)[number]
+        const answer = await client.consume(use, 30_000)
+        if (answer.counted) counted += 1
+        else {
+          t.is(answer.decision?.reason, Reason.REASON_LIMIT_EXCEEDED)
+          refused += 1
+          denied += 1
+        }
+      }
+    }
+    await Promise.all(Array.from({ length: 64 }, (_, n) => call(n)))
+    t.is(counted, LIMIT)
+    t.log(`${counted} counted, ${denied} denied`)
+  })
+}
+
+const addressIn = (ready: string): string => /grpc:\/\/(\S+)/.exec(ready)?.[1] ?? ready
