@@ -43,7 +43,7 @@ export const routeGroups: RouteGroup[] = [
   { tag: 'Payments', about: 'Obligations to pay, with their attempts, refunds and disputes.', routes: paymentRoutes },
   { tag: 'Settlement', about: 'What providers have paid out, matched to payments.', routes: settlementReportRoutes },
   { tag: 'Webhooks', about: 'Events of providers, as they come in and as they are kept.', routes: [...webhookRoutes, ...webhookEventRoutes] },
-  { tag: 'Test clock', about: 'The time of a sandbox of.tenant.', routes: testClockRoutes },
+  { tag: 'Test clock', about: 'The time of a sandbox tenant.', routes: testClockRoutes },
   { tag: 'Keys and roles', about: 'API keys, what they may do, and whose a key is.', routes: [...callerRoutes, ...apiKeyRoutes, ...roleRoutes] },
   { tag: 'People', about: 'Who may sign in with a browser, and how they do.', routes: [...userRoutes, ...identityProviderRoutes, ...signInRoutes] },
   { tag: 'Audit log', about: 'Who changed what.', routes: auditLogRoutes },
