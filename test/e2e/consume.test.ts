@@ -1,11 +1,13 @@
 /** Uses that are decided and counted in one step, through the sidecar. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { Kind, Reason } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import { eventually } from '../support/eventually.ts'
 import { grpcClient } from '../support/grpc-client.ts'
 import { inWorlds } from '../support/in-worlds.ts'
+import { seededRandom } from '../support/seeded-random.ts'
 import { openShop } from '../support/shop.ts'
-import { startProcess, worlds } from '../support/tollgate.ts'
+import { startProcess, type World, worlds } from '../support/tollgate.ts'
 
 const terms = (limit: number | null) => ({
   bundle: {
@@ -111,9 +113,11 @@ const smaller = (limit: number) => ({
   entitlements: [{ key: 'calls', kind: 'quota', limit, per: 'month' }],
 })
 
+const why = ({ missing }: World): string => (missing === undefined ? '' : ` (${missing})`)
+
 for (const world of worlds.filter(({ name }) => name.includes('NATS'))) {
   const run = world.missing === undefined ? test : test.skip
-  run(`${world.name}: four sidecars and 64 callers count exactly up to the limit${world.missing === undefined ? '' : ` (${world.missing})`}`, async (t) => {
+  run(`${world.name}: four sidecars and 64 callers count exactly up to the limit${why(world)}`, async (t) => {
     t.timeout(180_000)
     const tollgate = await world.start()
     t.teardown(tollgate.close)
@@ -144,6 +148,69 @@ for (const world of worlds.filter(({ name }) => name.includes('NATS'))) {
     t.is(counted, LIMIT)
     t.log(`${counted} counted, ${denied} denied`)
   })
+
+  run(
+    `${world.name}: sidecars and control planes are killed while customers use their quota: the limit holds, and every use is counted${why(world)}`,
+    async (t) => {
+      t.timeout(300_000)
+      const tollgate = await world.start()
+      t.teardown(tollgate.close)
+      const LIMIT = 20_000
+      const shop = await openShop(t, tollgate, terms(LIMIT))
+      const { body } = await shop.subscribe('c')
+      const use = { tenantId: shop.tenantId, storefrontId: 'us-store', customerId: 'c', entitlement: 'calls', minRevision: body.entitlementRevision }
+      const startSidecar = () => startProcess('sidecar/main.ts', { ...tollgate.env, GRPC_PORT: '0', SIDECAR_HTTP_PORT: '0' })
+      const startPlane = () => startProcess('control-plane/main.ts', { ...tollgate.env, HTTP_PORT: '0' })
+      const sidecars = await Promise.all([startSidecar(), startSidecar(), startSidecar()])
+      const planes = [await startPlane()]
+      t.teardown(() => Promise.all([...sidecars, ...planes].map((one) => one.stop('SIGKILL'))))
+      const clients = sidecars.map(({ ready }) => grpcClient(addressIn(ready)))
+      const random = seededRandom(1)
+      let [counted, denied, cutOff, kills] = [0, 0, 0, 0]
+      let running = true
+      const call = async (n: number) => {
+        while (running) {
+          const client = clients[n % clients.length] as (typeof clients)[number]
+          const amount = 1 + (n % 3)
+          const answer = await client.consume({ ...use, amount }, 10_000).catch(() => undefined)
+          if (answer?.counted) counted += amount
+          else if (answer) denied += 1
+          else {
+            cutOff += 1
+            await sleep(50)
+          }
+        }
+      }
+      const calls = Array.from({ length: 24 }, (_, n) => call(n))
+      for (let round = 0; round < 8; round += 1) {
+        await sleep(1_000)
+        kills += 1
+        if (random() < 0.35) {
+          await planes[0]?.stop('SIGKILL')
+          planes[0] = await startPlane()
+          continue
+        }
+        const n = Math.floor(random() * sidecars.length)
+        await sidecars[n]?.stop('SIGKILL')
+        clients[n]?.close()
+        const next = await startSidecar()
+        sidecars[n] = next
+        clients[n] = grpcClient(addressIn(next.ready))
+      }
+      running = false
+      await Promise.all(calls)
+      for (const client of clients) client.close()
+      // Those that are left tell what they have spent, and give back what they have not.
+      await Promise.all(sidecars.map((one) => one.stop('SIGTERM')))
+      await sleep(10_500)
+      const report = { storefrontId: 'us-store', customerId: 'c', entitlement: 'calls', amount: 0 }
+      const { used } = (await shop.api.post('/usage', report)).body
+      t.log(`${kills} kills: ${counted} counted, ${denied} denied, ${cutOff} cut off; ${used} used by the ledger`)
+      t.true(counted > 0 && cutOff > 0)
+      t.true(counted <= used, `${counted} were allowed, and ${used} are counted`)
+      t.true(used <= LIMIT, `${used} of ${LIMIT}`)
+    },
+  )
 }
 
 const addressIn = (ready: string): string => /grpc:\/\/(\S+)/.exec(ready)?.[1] ?? ready
