@@ -1,14 +1,11 @@
 /** Answers a sidecar that counts uses of a customer's quota: lends to it, and takes note of what it has spent. */
-import { isCurrent } from '../../common/entitlements/decide.ts'
-import { deriveGrants } from '../../common/entitlements/derive.ts'
 import type { AskedLedger } from '../../common/metering/ledger-wire.ts'
 import type { LedgerAnswer } from '../../common/metering/ledger-words.ts'
-import { currentSubscriptionsOf } from '../entitlements/sources.ts'
-import { accessOfSubscription } from '../entitlements/subscription-access.ts'
 import { removeForGood } from '../storage/remove.ts'
 import { insertOrGet, update } from '../storage/update.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 import { askLedger } from './ledger.ts'
+import { quotaOf } from './quota-of.ts'
 
 /** The answer where there is no such customer: nothing is lent, and what was is of no use any more. */
 export const nothingOf = ({ question }: AskedLedger): LedgerAnswer => ({
@@ -28,14 +25,7 @@ export const answerSidecar = async (of: TenantScope, asked: AskedLedger): Promis
   const id = of.keys.customer(customer.storefrontId, customer.customerId)
   const owner = await storage.customers.find(id)
   if (!owner || owner.erasing) return nothingOf(asked)
-  const known = await storage.usageCounters.find(id)
-  const subscriptions = await currentSubscriptionsOf(of, customer, known)
-  const held = deriveGrants(subscriptions.map(accessOfSubscription)).flatMap((grant) => {
-    const subscription = subscriptions.find((one) => one.id === grant.subscriptionId)
-    return subscription && grant.key === key && grant.terms.kind === 'quota' ? [{ grant, subscription }] : []
-  })
-  const now = of.now()
-  const current = held.filter(({ grant }) => isCurrent(grant, now.getTime()))
+  const { known, subscriptions, held, current, now } = await quotaOf(of, customer, key)
   const made = known ?? (await insertOrGet(storage.usageCounters, { _id: id, ...customer, entries: [], recentReports: [], createdAt: of.clock.now() }))
   let answer = nothingOf(asked)
   await update(

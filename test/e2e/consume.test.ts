@@ -91,6 +91,31 @@ inWorlds(test, (story) => {
     t.pass()
   })
 
+  story('the ledger tells what is lent, and a correction holds for the next use', async ({ t, tollgate, grpc }) => {
+    const shop = await openShop(t, tollgate, terms(100))
+    const { body } = await shop.subscribe('c')
+    const use = { tenantId: shop.tenantId, storefrontId: 'us-store', customerId: 'c', entitlement: 'calls', minRevision: body.entitlementRevision }
+    const ledger = async () => (await shop.api.get('/storefronts/us-store/customers/c/entitlements/calls/ledger')).body
+    t.like(await ledger(), { kind: 'quota', limit: 100, used: 0, outstanding: 0, free: 100, leases: [] })
+    t.like((await ledger()).windows, [{ start: '2024-03-15T00:00:00.000Z', end: '2024-04-15T00:00:00.000Z', limit: 100, counted: 0 }])
+    for (let n = 0; n < 10; n += 1) await grpc.consume({ ...use, amount: 3 })
+    await eventually(async () => (await ledger()).used === 30)
+    const { used, outstanding, free, leases } = await ledger()
+    t.is(used + outstanding + free, 100)
+    t.is(leases.length, 1)
+    const corrected = await shop.api.put('/storefronts/us-store/customers/c/entitlements/calls/used', { used: 98, reason: 'counted elsewhere' })
+    t.like(corrected, { status: 200, body: { used: 98, limit: 100, remaining: 2 } })
+    const minRevision = corrected.body.entitlementRevision
+    t.false((await grpc.consume({ ...use, minRevision, amount: 3 })).counted)
+    t.like(await grpc.consume({ ...use, minRevision, amount: 2 }), { counted: true, decision: { used: 100n, remaining: 0n } })
+    t.like(await grpc.check({ ...use, minRevision }), { allowed: false, used: 100n })
+    await eventually(async () => (await ledger()).used === 100)
+    const entry = (await shop.api.get('/audit-log')).body.data.find(({ action }: { action: string }) => action.includes('used'))
+    t.is(entry?.reason, 'counted elsewhere', JSON.stringify(entry))
+    const seats = (await shop.api.get('/storefronts/us-store/customers/c/entitlements/seats/ledger')).body
+    t.like(seats, { kind: 'capacity', limit: 5, used: 0, free: 5 })
+  })
+
   story('what is no quota is refused, and says what to do; nothing is an error that is a denial', async ({ t, tollgate, grpc }) => {
     const shop = await openShop(t, tollgate, terms(3))
     const { body } = await shop.subscribe('c')

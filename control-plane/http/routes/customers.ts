@@ -4,7 +4,6 @@ import { createCustomer, getCustomer, MAX_PAYMENT_METHODS } from '../../customer
 import { eraseCustomer } from '../../customers/erase-customer.ts'
 import { findCustomers } from '../../customers/find-customers.ts'
 import { toEntitlementSet } from '../../entitlements/publish-entitlements.ts'
-import { reportUsage } from '../../entitlements/report-usage.ts'
 import type { Customer, PaymentMethod } from '../../schemas/customer.ts'
 import { country, id, instant, iso, isoOrNull, metadata, name, pageAnswer, pageOf, pageQuery, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
@@ -226,39 +225,6 @@ export const customerRoutes = [
       }))
       const body = { storefrontId: params.storefront, customerId: params.customer, revision: set.revision, asOf: iso(now), entitlements }
       return { body, revision: set.revision }
-    },
-  }),
-  route({
-    method: 'post',
-    path: '/v1/usage',
-    summary: 'Report usage of a quota or capacity',
-    description:
-      'An amount is added to the usage, and a negative amount gives usage back. The field used sets the usage instead. Usage beyond the limit is counted too. Send an Idempotency-Key, so that a repeat does not count twice.',
-    access: 'usage:report',
-    storefront: 'body',
-    ifMatch: { refused: 'usage reports add up in any order, so there is no ETag' },
-    body: z
-      .strictObject({
-        storefrontId: id,
-        customerId: id,
-        entitlement: z.string().min(1).max(128),
-        amount: z.int().optional().openapi({ description: 'Added to the used amount; a negative number gives back.' }),
-        used: z.int().min(0).optional().openapi({ description: 'Sets the used amount.' }),
-      })
-      .refine((body) => (body.amount === undefined) !== (body.used === undefined), {
-        message: 'send either amount (to add) or used (to set)',
-        path: ['amount'],
-      })
-      .openapi({ oneOf: [{ required: ['amount'] }, { required: ['used'] }] }),
-    refusals: ['unknown_reference'],
-    status: 201,
-    answer: z.object({ used: z.int(), limit: z.int().nullable(), remaining: z.int().nullable(), resetsAt: instant.nullable(), entitlementRevision: z.int() }),
-    handle: async ({ of, body, newId }) => {
-      const { storefrontId, customerId, entitlement } = body
-      const change = body.used === undefined ? { add: body.amount ?? 0 } : { set: body.used }
-      const report = { id: newId('use'), entitlement, change }
-      const usage = await reportUsage(of, { tenantId: of.tenantId, storefrontId, customerId }, report)
-      return { body: { ...usage, resetsAt: isoOrNull(usage.resetsAt) } }
     },
   }),
 ]

@@ -17,6 +17,7 @@ import { storefrontRoutes } from './storefronts.ts'
 import { subscriptionRoutes } from './subscriptions.ts'
 import { tenantRoutes } from './tenants.ts'
 import { testClockRoutes } from './test-clock.ts'
+import { usageRoutes } from './usage.ts'
 import { userRoutes } from './users.ts'
 import { webhookEventRoutes } from './webhook-events.ts'
 import { webhookRoutes } from './webhooks.ts'
@@ -37,7 +38,7 @@ export const routeGroups: RouteGroup[] = [
   {
     tag: 'Customers',
     about: 'Who buys, with payment methods; what they may use, and how much of it they have used.',
-    routes: [...customerRoutes, ...customerExportRoutes, ...paymentMethodRoutes],
+    routes: [...customerRoutes, ...customerExportRoutes, ...paymentMethodRoutes, ...usageRoutes],
   },
   { tag: 'Subscriptions', about: 'Who has bought what, and what happens to it.', routes: subscriptionRoutes },
   { tag: 'Payments', about: 'Obligations to pay, with their attempts, refunds and disputes.', routes: paymentRoutes },

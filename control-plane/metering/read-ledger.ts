@@ -1,0 +1,59 @@
+/** The ledger of a quota or capacity, as people look at it. */
+import { isCurrent } from '../../common/entitlements/decide.ts'
+import { type CustomerKey, MAX_COUNT } from '../../common/entitlements/model.ts'
+import { fieldError } from '../../common/errors.ts'
+import { getCustomer } from '../customers/customers.ts'
+import { allowancesOf } from '../entitlements/count-usage.ts'
+import type { TenantScope } from '../tenant-scope.ts'
+import { spentEntries, unspentOfKey } from './ledger.ts'
+import { quotaOf } from './quota-of.ts'
+
+export interface LedgerView {
+  kind: 'quota' | 'capacity'
+  /** Null: unlimited. */
+  limit: number | null
+  /** As far as sidecars have told. */
+  used: number
+  /** Lent and not spent. */
+  outstanding: number
+  /** Null: unlimited. */
+  free: number | null
+  windows: { subscriptionId: string; start: Date; end: Date; limit: number | null; counted: number }[]
+  leases: { sidecar: string; subscriptionId: string; lent: number; spent: number; until: Date; seenAt: Date }[]
+}
+
+const limitOf = (limits: readonly (number | null)[]): number | null =>
+  limits.reduce<number | null>((sum, limit) => (sum === null || limit === null ? null : Math.min(MAX_COUNT, sum + limit)), 0)
+
+/** @throws AppError `not_found` for a customer that is not there; `unknown_reference` where the customer has no such quota or capacity. */
+export const readLedger = async (of: TenantScope, customer: CustomerKey, key: string): Promise<LedgerView> => {
+  await getCustomer(of, of.keys.customer(customer.storefrontId, customer.customerId))
+  const { known, subscriptions, grants, current, now } = await quotaOf(of, customer, key)
+  const ledgers = { entries: known?.entries ?? [], borrowers: known?.borrowers ?? [] }
+  if (current.length > 0) {
+    const windows = allowancesOf(ledgers.entries, { key, held: current, subscriptions, now })
+    const spent = allowancesOf(spentEntries(ledgers, now, of.clock.now()), { key, held: current, subscriptions, now })
+    const limit = limitOf(windows.map((one) => one.limit))
+    return {
+      kind: 'quota',
+      limit,
+      used: spent.reduce((sum, { used }) => sum + used, 0),
+      outstanding: unspentOfKey(ledgers.borrowers, key, now),
+      free: limit === null ? null : windows.reduce((sum, { limit: of, used }) => sum + Math.max(0, (of ?? 0) - used), 0),
+      windows: windows.map(({ subscriptionId, start, end, limit: ofWindow, used }) => ({ subscriptionId, start, end, limit: ofWindow, counted: used })),
+      leases: ledgers.borrowers
+        .filter((one) => one.key === key)
+        .flatMap(({ sidecar, seenAt, leases }) =>
+          leases
+            .filter(({ until }) => now < until)
+            .map(({ subscriptionId, lent, spent: used, until }) => ({ sidecar, subscriptionId, lent, spent: used, until, seenAt })),
+        ),
+    }
+  }
+  const capacities = grants.flatMap((grant) => (grant.terms.kind === 'capacity' && isCurrent(grant, now.getTime()) ? [grant.terms.limit] : []))
+  if (capacities.length === 0)
+    throw fieldError('unknown_reference', 'entitlement', `the customer holds no quota or capacity ${JSON.stringify(key)} that gives access now`)
+  const used = ledgers.entries.find((entry) => entry.key === key && !entry.until)?.used ?? 0
+  const limit = limitOf(capacities)
+  return { kind: 'capacity', limit, used, outstanding: 0, free: limit === null ? null : Math.max(0, limit - used), windows: [], leases: [] }
+}
