@@ -1,5 +1,5 @@
 /**
- * One all-in-one a data directory. Its feed is in its own memory, so a second one on the same data would not hear of
+ * A data directory takes one all-in-one. Its feed is in its own memory, so a second one on the same data would not hear of
  * what the first publishes, and would answer from what it last knew.
  */
 import { mkdirSync } from 'node:fs'

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net'
 /** A request that has not ended by then is cut: orchestrators wait ten seconds in all. */
 const CUT_AFTER_MS = 5_000
 
-export interface Draining {
+export interface DrainableServer {
   /** From the moment that `drain` is called. */
   isDraining(): boolean
   /** Resolves when no connection is left, within five seconds or so. Idempotent. */
@@ -13,7 +13,7 @@ export interface Draining {
 }
 
 /** To be called before the server listens: it has to know of every connection. */
-export const drainable = (server: Server): Draining => {
+export const drainable = (server: Server): DrainableServer => {
   /** Connections, and the answers that are owed on each. */
   const open = new Map<Socket, Set<ServerResponse>>()
   let draining: Promise<void> | undefined

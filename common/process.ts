@@ -4,7 +4,7 @@ import { ConfigError, misspelt } from './config.ts'
 /** After this a drain that hangs is ended; orchestrators send SIGKILL after 10 s. */
 const DRAIN_LIMIT_MS = 9_000
 
-export interface Running {
+export interface RunningProcess {
   /** The addresses served, which follow `ready` on standard output. */
   ready: string
   /** Stops taking work, finishes what runs, lets go of everything. */
@@ -26,11 +26,11 @@ export const runCommand = async (run: () => Promise<void>): Promise<void> => {
   }
 }
 
-export const runProcess = async (start: () => Promise<Running>): Promise<void> => {
+export const runProcess = async (start: () => Promise<RunningProcess>): Promise<void> => {
   // Only the owner may read the files that it stores.
   process.umask(0o077)
   warnOfMisspelt()
-  let running: Running | undefined
+  let running: RunningProcess | undefined
   let stopping = false
   const stop = () => {
     if (stopping) return

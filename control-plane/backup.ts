@@ -27,7 +27,7 @@ const check = (file: string): void => {
 }
 
 /** Brings what a crash left in the files beside it into the file. @throws ConfigError when another process has it open. */
-const settle = (file: string): void => {
+const recoverJournal = (file: string): void => {
   const database = new DatabaseSync(file, { timeout: 0 })
   try {
     // Only whoever is alone may change it.
@@ -58,7 +58,7 @@ const run = async (): Promise<void> => {
   check(file)
   const before = `${storage}.before-restore`
   if (existsSync(before)) throw new ConfigError(`${before} already exists, from an earlier restore: move it away first`)
-  if (existsSync(storage)) settle(storage)
+  if (existsSync(storage)) recoverJournal(storage)
   const next = `${storage}.restoring`
   rmSync(next, { force: true })
   // With what may lie beside it.

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Clock, systemClock } from '../common/clock.ts'
 import { type Config, ConfigError, cannotListen, sqliteFileOf } from '../common/config.ts'
-import { type Draining, drainable } from '../common/drain-http.ts'
+import { type DrainableServer, drainable } from '../common/drain-http.ts'
 import { HOUR_MS } from '../common/durations.ts'
 import type { Feed } from '../common/feed/feed.ts'
 import { createInProcessFeed } from '../common/feed/in-process.ts'
@@ -27,7 +27,7 @@ import { answerBrokenRequests } from './http/broken-requests.ts'
 import { createThrottle } from './http/throttle.ts'
 import { illegalTransitions } from './illegal-transitions.ts'
 import { keys } from './keys.ts'
-import { createMetrics } from './metrics.ts'
+import { createControlPlaneMetrics } from './metrics.ts'
 import { adyenProvider } from './payments/psp/adyen/adapter.ts'
 import { createPspDirectory } from './payments/psp/directory.ts'
 import { localProvider } from './payments/psp/local/adapter.ts'
@@ -52,6 +52,7 @@ const SIMULATOR_TIMEOUT_MS = 2_000
 const CLOCK_TIMEOUT_MS = 60_000
 const WORKER_STOPS_WITHIN_MS = 5_000
 
+/** MongoDB if it is configured; else SQLite in `DATA_DIR`. @throws ConfigError when the SQLite file cannot be opened. */
 export const openStorage = (config: Config, clock: Clock, log: Log): Promise<Storage> | Storage =>
   config.MONGODB_URL ? createMongoStorage({ url: config.MONGODB_URL, clock, log }) : createSqliteStorage({ path: sqliteFileOf(config), clock })
 
@@ -82,7 +83,7 @@ export const openFeed = (config: Config, clock: Clock, log: Log, storage: Storag
 }
 
 export interface ControlPlane {
-  /** Where it answers HTTP. */
+  /** The address at which it answers HTTP. */
   url: string
   /** The platform key, if this start made one: to be shown once. */
   newPlatformKey: string | undefined
@@ -95,10 +96,15 @@ export interface ControlPlaneOptions {
   feed: Feed
   clock: Clock
   log: Log
-  /** Of what runs beside it in the same process. */
+  /** The readiness of whatever runs beside it in the same process. */
   isNeighbourReady?: () => boolean
 }
 
+/**
+ * Starts everything that a control plane runs: HTTP, the worker, the keeper of the feed, and the PSP simulator unless another is
+ * configured. Its ports stay the caller's to close.
+ * @throws ConfigError for a configuration that is not safe, or an address that is taken.
+ */
 export const startControlPlane = async (options: ControlPlaneOptions): Promise<ControlPlane> => {
   const { config, storage, feed, clock, log } = options
   checkControlPlaneIsSafe(config, log)
@@ -139,7 +145,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
   })
   const services: Services = { storage, feed, psps, sealing, webhooksInHand: { count: 0 }, clock, log, webhookEventDays: config.WEBHOOK_EVENT_DAYS }
   const newPlatformKey = config.PLATFORM_API_KEY ? undefined : await generatePlatformKey(services)
-  let draining: Draining | undefined
+  let draining: DrainableServer | undefined
   const isReady = async () => {
     if (draining?.isDraining()) return false
     try {
@@ -161,7 +167,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     wrongKeysPerMinute: config.WRONG_KEYS_PER_MINUTE,
     log,
   })
-  const metrics = createMetrics({
+  const metrics = createControlPlaneMetrics({
     access: { failures: throttle.failures },
     feed: { isComplete: () => feedKeeping?.isComplete() ?? false, filled: () => feedKeeping?.filled() ?? 0, fillings: () => feedKeeping?.fillings() ?? 0 },
     clock: { problem: () => clockGuard?.problem() },

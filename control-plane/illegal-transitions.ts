@@ -1,10 +1,10 @@
 /**
- * What machines do that their tables do not have: a fault of ours. It is told to whoever listens (the log, and tests, which
- * fail), and not thrown: a customer who has paid is not to go without access for it.
+ * Transitions of machines that their tables do not have: a fault of ours. It is told to whoever listens (the log, and tests,
+ * which fail), and not thrown: a customer who has paid is not to go without access for it.
  */
 import { channel } from 'node:diagnostics_channel'
 
-/** Where each state may go, and by what. */
+/** The states that each state may become, and by what. */
 export type Transitions<S extends string> = Readonly<Record<S, Partial<Record<S, string>>>>
 
 export const illegalTransitions = channel('tollgate:illegal-transition')

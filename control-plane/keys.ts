@@ -27,7 +27,7 @@ export const keys = {
   bundleVersion: (tenantId: string, storefrontId: string, id: string, version: number) => path(tenantId, storefrontId, id, String(version)),
   entitlementKind: (tenantId: string, storefrontId: string, key: string) => path(tenantId, storefrontId, key),
   customer: (tenantId: string, storefrontId: string, id: string) => path(tenantId, storefrontId, id),
-  /** Of a customer that was erased: it does not show the id. */
+  /** The key of a customer that was erased: it does not show the id. */
   tombstone: (tenantId: string, storefrontId: string, customerId: string) => path(tenantId, derivedId('gone', tenantId, storefrontId, customerId)),
   subscription: (tenantId: string, id: string) => path(tenantId, id),
   eventChunk: (tenantId: string, subscriptionId: string, firstSeq: number) => path(tenantId, subscriptionId, String(firstSeq)),
@@ -47,12 +47,12 @@ export const ownKeysOf = (tenantId: string): OwnKeys =>
     Object.entries(keys).map(([name, key]) => [name, typeof key === 'string' ? key : (key as (...parts: unknown[]) => string).bind(undefined, tenantId)]),
   ) as OwnKeys
 
-/** Whose the document is: the first part of its path. */
+/** The tenant whose document it is: the first part of its path. */
 export const tenantOf = (id: string): string => decodeURIComponent(id.slice(0, id.includes('/') ? id.indexOf('/') : undefined))
 
 /** 128 bits of SHA-256 over the parts: an id that whoever repeats a step computes again. */
 export const derivedId = (prefix: string, ...parts: (string | number)[]): string =>
   `${prefix}_${createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32)}`
 
-/** Whose a document is, without the rest of it. */
+/** The customer that a document belongs to, without the rest of the document. */
 export const customerKeyOf = ({ tenantId, storefrontId, customerId }: CustomerKey): CustomerKey => ({ tenantId, storefrontId, customerId })

@@ -1,7 +1,7 @@
-/** What a control plane says of itself in Prometheus' text format. No metric names a tenant or a customer. */
+/** The metrics of a control plane in Prometheus' text format. No metric names a tenant or a customer. */
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 
-export interface Watched {
+export interface ControlPlaneMetricSources {
   access: { failures(): number }
   feed: { isComplete(): boolean; filled(): number; fillings(): number }
   clock: { problem(): string | undefined }
@@ -9,12 +9,12 @@ export interface Watched {
   worker: { done(): ReadonlyMap<string, number> }
 }
 
-export interface Metrics {
+export interface ControlPlaneMetrics {
   text(): Promise<string>
   contentType: string
 }
 
-export const createMetrics = ({ access, feed, clock, worker }: Watched): Metrics => {
+export const createControlPlaneMetrics = ({ access, feed, clock, worker }: ControlPlaneMetricSources): ControlPlaneMetrics => {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   const registers = [registry]

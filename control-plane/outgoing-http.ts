@@ -7,14 +7,14 @@ import { isIP, type LookupFunction } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import { Agent, fetch } from 'undici'
 
-/** Of an answer's body, when it is unpacked; providers answer in kilobytes. */
+/** Bytes of an answer's body, when it is unpacked; providers answer in kilobytes. */
 const MAX_ANSWER_BYTES = 1024 * 1024
 
-export interface Transport {
+export interface OutgoingTransport {
   fetch(url: string | URL, init?: RequestInit): Promise<Response>
 }
 
-export interface TransportOptions {
+export interface OutgoingTransportOptions {
   timeoutMs: number
   baseUrl?: string | undefined
   /** Hosts on the internet alone: what a tenant names must not be of our own network. */
@@ -72,15 +72,15 @@ const publicAgent = (lookup: typeof systemLookup): Agent => new Agent({ connect:
 const [anywhere, onTheInternet] = [new Agent(), publicAgent(systemLookup)]
 
 /**
- * For a library that brings its own call of `fetch` and lets options through to it: the same bound on what is answered, and on how
- * long it says nothing. Node's own `fetch` takes it, being of undici's same major version.
+ * Options for a library that brings its own call of `fetch` and lets options through to it: the same bound on the answer's
+ * size, and on how long it says nothing. Node's own `fetch` takes it, being of undici's same major version.
  */
 export const boundedOptions = (timeoutMs: number): { dispatcher: Agent; redirect: 'error' } => ({
   dispatcher: new Agent({ maxResponseSize: MAX_ANSWER_BYTES, headersTimeout: timeoutMs, bodyTimeout: timeoutMs }),
   redirect: 'error',
 })
 
-export const createTransport = ({ timeoutMs, baseUrl, onlyPublic = false, lookup }: TransportOptions): Transport => {
+export const createOutgoingTransport = ({ timeoutMs, baseUrl, onlyPublic = false, lookup }: OutgoingTransportOptions): OutgoingTransport => {
   const inPublic = lookup ? publicAgent(lookup) : onTheInternet
   const dispatcher = onlyPublic ? inPublic : anywhere
   return {

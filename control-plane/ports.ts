@@ -1,4 +1,7 @@
-/** What the control plane works with; `compose.ts` makes it, tests make their own. Business of a tenant has its share of it: `tenant-scope.ts`. */
+/**
+ * The ports that the control plane works with; `compose.ts` makes them, tests make their own. Business of a tenant has its
+ * share of it: `tenant-scope.ts`.
+ */
 import type { Feed } from '../common/feed/feed.ts'
 import type { Log } from '../common/log.ts'
 import type { PspDirectory } from './payments/psp/psp.ts'
@@ -10,7 +13,7 @@ export interface Services extends WorkTime {
   storage: Storage
   feed: Feed
   psps: PspDirectory
-  /** Of secrets at rest. */
+  /** Seals secrets at rest. */
   sealing: Sealing
   /** Webhooks that are applied while their sender waits. */
   webhooksInHand: { count: number }

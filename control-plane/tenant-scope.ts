@@ -1,10 +1,11 @@
 /**
- * What business of one tenant works with. It has the tenant's own ids and documents, and no way to another's: `keys` are asked
- * without a tenant, and every collection throws on a document, an id or a filter that is not the tenant's.
+ * The ports and ids that business of one tenant works with. It has the tenant's own ids and documents, and no way to
+ * another's: `keys` are asked without a tenant, and every collection throws on a document, an id or a filter that is not the
+ * tenant's.
  */
 import type { OwnKeys } from './keys.ts'
 import { ownKeysOf } from './keys.ts'
-import type { Opened, SandboxTime } from './payments/psp/psp.ts'
+import type { PspAccess, SandboxTime } from './payments/psp/psp.ts'
 import type { Services } from './ports.ts'
 import type { PspAccount } from './schemas/psp-account.ts'
 import type { Tenant } from './schemas/tenant.ts'
@@ -19,18 +20,19 @@ export interface TenantScope extends Pick<Services, 'feed' | 'sealing' | 'clock'
   /** Business time: the tenant's. */
   now(): Date
   moment(): Moment
-  /** When a sweeper takes over what is begun now. */
+  /** The time at which a sweeper takes over what is begun now. */
   repairAt(): Date
   /** The same for an attempt that has been sent: its PSP's answer is waited for first. */
   attemptRepairAt(pspTimeoutMs: number): Date
   /** @param account undefined when the tenant has stored none under this id. */
-  openPsp(accountId: string, account: PspAccount | undefined): Opened
-  /** Of what stands in for providers in a sandbox. */
+  openPsp(accountId: string, account: PspAccount | undefined): PspAccess
+  /** The time of the simulator that stands in for providers in a sandbox. */
   readonly sandboxTime: SandboxTime | undefined
   /** The same with the tenant's document as it is by now. @throws Error when it is another tenant's. */
   as(latest: Tenant): TenantScope
 }
 
+/** @param tenant as it was read: its time is that of its test clock by then. */
 export const tenantScope = (services: Services, tenant: Tenant): TenantScope => {
   const { feed, sealing, clock, log, webhooksInHand, webhookEventDays, psps } = services
   const now = () => tenantNow(services, tenant)

@@ -10,10 +10,10 @@ export interface Moment {
   repairAt: Date
 }
 
-/** How this process keeps its leases. */
+/** The leases of this process. */
 export interface WorkTime {
   clock: Clock
-  /** How long what is begun may take before a sweeper takes it over, in milliseconds; without, as long as a request may. */
+  /** The milliseconds that begun work may take before a sweeper takes it over; by default, as long as a request may. */
   leaseMs?: number
 }
 
@@ -32,5 +32,5 @@ const REPAIR_AFTER_MS = 5_000
 
 export const repairTime = ({ clock, leaseMs = REPAIR_AFTER_MS }: WorkTime): Date => new Date(clock.nowMs() + leaseMs)
 
-/** For an attempt that has been sent: its PSP's answer is waited for first. */
+/** The repair time of an attempt that has been sent: its PSP's answer is waited for first. */
 export const attemptRepairTime = (time: WorkTime, pspTimeoutMs: number): Date => new Date(repairTime(time).getTime() + pspTimeoutMs)

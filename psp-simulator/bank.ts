@@ -1,7 +1,7 @@
 /**
- * What becomes of a charge: its refunds and disputes, and when each of them happens. A fact that is still to come is
- * stored with the write from which it follows, and happens once, in the order of time, whoever looks first; what is
- * told of it is what was so at that instant. Here is no HTTP: `server.ts` asks, `webhook-sender.ts` tells.
+ * The fate of a charge: its refunds and disputes, and when each of them happens. A fact that is still to come is stored with
+ * the write from which it follows, and happens once, in the order of time, whoever looks first; what is told of it is what was
+ * so at that instant. Here is no HTTP: `server.ts` asks, `webhook-sender.ts` tells.
  */
 
 import { randomUUID } from 'node:crypto'
@@ -37,7 +37,7 @@ const facts = [
   'dispute.lost',
 ] as const
 
-/** What is stored of a fact that is to come. */
+/** The stored form of a fact that is to come. */
 const plannedBody = z.object({
   type: z.enum(facts),
   data: z.object({ id: z.string() }).optional(),
@@ -102,7 +102,7 @@ export const createBank = ({ ledger, clock }: { ledger: Ledger; clock: Clock }) 
     systemMs: clock.nowMs(),
   })
 
-  /** What was due by the system's clock happened at a tenant's time before the one at which it was due by that. */
+  /** A fact that was due by the system's clock happened at a tenant's time before the one at which it was due by that. */
   const momentOf = ({ dueAtMs }: LedgerEvent, charge: LedgerCharge): Moment => {
     const { tenantMs, systemMs } = momentFor(charge, undefined)
     return { tenantMs: dueAtMs === null ? null : Math.min(dueAtMs, tenantMs ?? dueAtMs), systemMs }
@@ -135,11 +135,11 @@ export const createBank = ({ ledger, clock }: { ledger: Ledger; clock: Clock }) 
   }
 
   /** Stores what a charge comes to. */
-  const settle = (charge: LedgerCharge, status: string, declineClass: string | null, moment: Moment): LedgerCharge => {
+  const conclude = (charge: LedgerCharge, status: string, declineClass: string | null, moment: Moment): LedgerCharge => {
     ledger.setStatus(charge, status, declineClass)
-    const settled = { ...charge, status, declineClass }
-    if (status === 'succeeded') planDispute(settled, moment)
-    return settled
+    const concluded = { ...charge, status, declineClass }
+    if (status === 'succeeded') planDispute(concluded, moment)
+    return concluded
   }
 
   const disputeBody = (charge: LedgerCharge, { id, status, amount }: LedgerDispute, type: (typeof facts)[number], moment: Moment): string => {
@@ -186,10 +186,10 @@ export const createBank = ({ ledger, clock }: { ledger: Ledger; clock: Clock }) 
       case 'charge.succeeded':
       case 'charge.authorized':
       case 'charge.declined': {
-        // Files from before hold events of charges that were settled at once.
+        // Files from before hold events of charges that were concluded at once.
         if (charge.status !== 'pending') return event.body
         const status = type.replace('charge.', '')
-        return JSON.stringify({ type, data: chargeView(settle(charge, status, status === 'declined' ? 'action_required' : null, moment)) })
+        return JSON.stringify({ type, data: chargeView(conclude(charge, status, status === 'declined' ? 'action_required' : null, moment)) })
       }
       case 'refund.succeeded':
       case 'refund.failed':
@@ -243,16 +243,16 @@ export const createBank = ({ ledger, clock }: { ledger: Ledger; clock: Clock }) 
         return charge
       }),
 
-    /** What the customer does where they have to act. It is told at once, and counts once. */
+    /** The customer's action where they have to act. It is told at once, and counts once. */
     act: (charge: LedgerCharge, outcome: 'approve' | 'decline'): LedgerCharge => {
       if (charge.status !== 'requires_action') return charge
       return ledger.atomically(() => {
         const status = outcome === 'decline' ? 'declined' : charge.separate ? 'authorized' : 'succeeded'
-        const settled = settle(charge, status, status === 'declined' ? 'action_required' : null, momentFor(charge, undefined))
-        if (!charge.webhookUrl) return settled
-        const told = eventOf(settled, `charge.${status}`, { data: chargeView(settled) })
+        const concluded = conclude(charge, status, status === 'declined' ? 'action_required' : null, momentFor(charge, undefined))
+        if (!charge.webhookUrl) return concluded
+        const told = eventOf(concluded, `charge.${status}`, { data: chargeView(concluded) })
         ledger.addEvent({ id: idOf(charge.id, `charge.${status}`), ...told, notBeforeMs: clock.nowMs(), dueAtMs: null, happened: 1 })
-        return settled
+        return concluded
       })
     },
 
@@ -260,16 +260,16 @@ export const createBank = ({ ledger, clock }: { ledger: Ledger; clock: Clock }) 
     cancel: (charge: LedgerCharge): LedgerCharge | undefined => {
       if (charge.status !== 'requires_action') return charge
       if (actsLate(charge.token ?? '', nameOf(charge.account))) return undefined
-      return settle(charge, 'declined', 'action_required', momentFor(charge, undefined))
+      return conclude(charge, 'declined', 'action_required', momentFor(charge, undefined))
     },
 
     /** Takes what is held, or lets it go; of a charge that holds nothing, as it is. */
     capture: (charge: LedgerCharge, moment: Moment): LedgerCharge => {
       if (charge.status !== 'authorized') return charge
       const fails = captureFails(charge.token ?? '', nameOf(charge.account))
-      return ledger.atomically(() => (fails ? settle(charge, 'declined', 'technical', moment) : settle(charge, 'succeeded', null, moment)))
+      return ledger.atomically(() => (fails ? conclude(charge, 'declined', 'technical', moment) : conclude(charge, 'succeeded', null, moment)))
     },
-    release: (charge: LedgerCharge, moment: Moment): LedgerCharge => (charge.status === 'authorized' ? settle(charge, 'released', null, moment) : charge),
+    release: (charge: LedgerCharge, moment: Moment): LedgerCharge => (charge.status === 'authorized' ? conclude(charge, 'released', null, moment) : charge),
 
     /** Made once a reference. @returns undefined when the charge has not that much left. */
     refund: (charge: LedgerCharge, reference: string, amount: number, moment: Moment): LedgerRefund | undefined => {

@@ -1,7 +1,7 @@
 /**
- * What a payment method token makes the simulator do. Any token succeeds; one that contains one of these words does
- * that, and `at_<account>` limits its effects to one account: `pm_decline_issuer_soft_at_stripe`. One word says what
- * becomes of the charge; others say what follows from it later, and a token may carry several of them.
+ * The effects of a payment method token on the simulator. Any token succeeds; one that contains one of these words does that,
+ * and `at_<account>` limits its effects to one account: `pm_decline_issuer_soft_at_stripe`. One word says what becomes of the
+ * charge; others say what follows from it later, and a token may carry several of them.
  */
 import { DAY_MS, HOUR_MS } from '../common/durations.ts'
 
@@ -28,7 +28,7 @@ const effects: [word: string, behaviour: Behaviour][] = [
   ['sca', { kind: 'sca' }],
 ]
 
-/** Of refunds; taken out before the charge's own words are looked for, since `refund_pending` is no `pending`. */
+/** The words about refunds; taken out before the charge's own words are looked for, since `refund_pending` is no `pending`. */
 const REFUND_WORDS = /refund_(?:pending|bounces|fails)(?:_\d{1,4}[hd](?![a-z0-9]))?/g
 
 /** @param authenticate the issuer has asked for the customer, and the customer is there. */
@@ -50,7 +50,7 @@ export const actsLate = (token: string, account: string): boolean => token.inclu
 /** The money is held, and cannot be taken. */
 export const captureFails = (token: string, account: string): boolean => token.includes('capture_fails') && applies(token, account)
 
-/** What becomes of the charge's refunds. All parts absent: each is made at once, for good. Times are of the tenant's test clock. */
+/** The fate of the charge's refunds. All parts absent: each is made at once, for good. Times are of the tenant's test clock. */
 export interface RefundBehaviour {
   /** Refused at once. */
   fails?: true

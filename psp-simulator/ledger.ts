@@ -1,7 +1,7 @@
 /**
- * What the simulator has charged, given back and lost to disputes, in a SQLite file: the truth that tests compare
- * Tollgate's own books with. It holds also what is yet to happen, and what has happened and is yet to be told. It
- * outlives the process, as a real provider outlives ours.
+ * The simulator's charges, refunds and disputes, in a SQLite file: the truth that tests compare Tollgate's own books with. It
+ * holds also what is yet to happen, and what has happened and is yet to be told. It outlives the process, as a real provider
+ * outlives ours.
  */
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
@@ -50,7 +50,7 @@ export interface LedgerDispute {
   status: string
 }
 
-/** When something happens: whichever of the two times comes first. */
+/** The time at which something happens: whichever of the two comes first. */
 export interface When {
   /** The system's time; null: by the tenant's clock alone. */
   notBeforeMs: number | null
@@ -62,7 +62,7 @@ export interface LedgerEvent extends When {
   id: string
   /** Null: nobody is told. */
   url: string | null
-  /** As it is told. Of what has not happened yet, what it will be about. */
+  /** The body as it is told. Of what has not happened yet, what it will be about. */
   body: string
   tenant: string
   /** The charge that it is about. Null: stored before this was kept. */
@@ -85,9 +85,9 @@ export interface Ledger {
   addDispute(dispute: LedgerDispute): void
   findDispute(id: string): LedgerDispute | undefined
   setDisputeStatus(id: string, status: string): void
-  /** What of a charge has been given back. */
+  /** The part of a charge that has been refunded. */
   refundedMinor(charge: LedgerCharge): number
-  /** What of a charge is neither given back, nor on its way back, nor with the bank. */
+  /** The part of a charge that is neither refunded, nor being refunded, nor with the bank. */
   leftMinor(charge: LedgerCharge): number
   charges(tenantId: string): LedgerCharge[]
   refunds(tenantId: string): LedgerRefund[]
@@ -95,13 +95,13 @@ export interface Ledger {
   addEvent(event: LedgerEvent): void
   /** The first that is to happen by now, by the system's clock or by the tenant's. */
   firstDue(tenant: string, systemMs: number): LedgerEvent | undefined
-  /** When, by the tenant's clock, something happens next. */
+  /** The time, by the tenant's clock, at which something happens next. */
   nextDueMs(tenant: string): number | undefined
   markHappened(id: string, body: string): void
-  /** What has happened and is yet to be told, in the order in which it happened. */
+  /** The facts that have happened and are yet to be told, in the order in which they happened. */
   untold(tenant: string): LedgerEvent[]
   removeEvent(id: string): void
-  /** Those for which something is to happen, or to be told, now. */
+  /** The tenants for which something is to happen, or to be told, now. */
   tenantsWithWork(systemMs: number): string[]
   /** The time of a tenant that has its own, as far as it is known. */
   tenantNowMs(tenant: string): number | undefined

@@ -11,7 +11,7 @@ import { type AskedLedger, readLedgerAnswer, writeLedgerQuestion } from '../comm
 import { checkSidecarIsSafe } from '../common/safe-defaults.ts'
 import { startSidecarHttp } from './http.ts'
 import { createDecisionLog, type DecisionLog } from './observe/decision-log.ts'
-import { createMetrics } from './observe/metrics.ts'
+import { createSidecarMetrics } from './observe/metrics.ts'
 import { createObserver } from './observe/observer.ts'
 import { watchReadiness } from './readiness.ts'
 import { basisOf } from './replica/decision-basis.ts'
@@ -24,7 +24,7 @@ const toJson = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value)
 const fromJson = (bytes: Uint8Array): unknown => JSON.parse(Buffer.from(bytes).toString())
 
 export interface Sidecar {
-  /** Of gRPC: `host:port`. */
+  /** The address of gRPC: `host:port`. */
   address: string
   /** `http://host:port`: health, metrics, OFREP; undefined without SIDECAR_HTTP_PORT. */
   httpUrl: string | undefined
@@ -41,12 +41,13 @@ const openDecisionLog = ({ DECISION_LOG: to, DECISION_LOG_SHARE: share }: Config
   return createDecisionLog({ to, share, log, basisOf: (check) => basisOf(replica, check) })
 }
 
+/** Serves from the moment it resolves; the feed stays the caller's to close. @throws ConfigError for a configuration that is not safe, or an address that is taken. */
 export const startSidecar = async (options: { config: Config; feed: Feed; clock: Clock; log: Log }): Promise<Sidecar> => {
   const { config, feed, clock, log } = options
   checkSidecarIsSafe(config)
   const threads = config.SIDECAR_WORKERS
   if (threads > 1 && config.SIDECAR_TRANSPORT !== 'fast') throw new ConfigError('SIDECAR_WORKERS: only SIDECAR_TRANSPORT=fast supports more than one')
-  const metrics = createMetrics()
+  const metrics = createSidecarMetrics()
   const faults = createFaults(log, clock)
   const replica = await startReplica({ feed, clock, maxBytes: config.CACHE_MAX_BYTES, faults })
   const snapshots = await openSnapshots({ config, replica, clock, log, faults })

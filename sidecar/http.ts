@@ -14,7 +14,7 @@ import { type AppError, isAppError } from '../common/errors.ts'
 import type { Faults } from '../common/faults.ts'
 import { createBoundedServer } from '../common/http-limits.ts'
 import { table } from '../common/table.ts'
-import type { Metrics } from './observe/metrics.ts'
+import type { SidecarMetrics } from './observe/metrics.ts'
 import type { Flag, Flags } from './service/flags.ts'
 
 /** Bulk answers and single ones alike: what a flag takes to say. */
@@ -61,7 +61,7 @@ export const startSidecarHttp = async (options: {
   host: string
   port: number
   flags: Flags
-  metrics: Metrics
+  metrics: SidecarMetrics
   isReady: () => boolean
   nowMs: () => number
   faults: Faults

@@ -1,7 +1,7 @@
 /**
- * Whether the sidecar is ready, and whether it serves. It is ready once the watch stands or a snapshot was taken, and
- * from then on: without the feed it still answers, and says how old that is. It serves while it is ready, unless what
- * it knows is older than health may call good.
+ * Decides whether the sidecar is ready, and whether it serves. It is ready once the watch stands or a snapshot was taken, and
+ * from then on: without the feed it still answers, and says how old that is. It serves while it is ready, unless what it knows
+ * is older than health may call good.
  */
 import type { Clock } from '../common/clock.ts'
 import type { FeedState } from './replica/feed-state.ts'
@@ -13,7 +13,7 @@ export interface Readiness {
   isReady(): boolean
   /** Resolves when it is ready for the first time. */
   ready: Promise<void>
-  /** When everything was last known to be current; 0 when nothing is known. */
+  /** The time when everything was last known to be current; 0 when nothing is known. */
   asOfMs(): number
   stop(): void
 }
@@ -22,7 +22,7 @@ export const watchReadiness = (options: {
   feed: Pick<FeedState, 'isLive' | 'currentAsOfMs'>
   snapshot: { restored: number; writtenAtMs: number }
   clock: Clock
-  /** What is older is not served; undefined: whatever its age. */
+  /** The oldest age that is served; undefined: any age. */
   maxAgeMs: number | undefined
   /** Told at the start, and whenever it changes. */
   onServing(isServing: boolean): void

@@ -33,7 +33,7 @@ const filesOf = (name: string): Buffer[] => {
   return files
 }
 
-/** From the compiler's own descriptors: those that @grpc/proto-loader makes up name well-known types wrongly. */
+/** Adds reflection from the compiler's own descriptors: those that @grpc/proto-loader makes up name well-known types wrongly. */
 const addReflection = (server: GrpcServer) => {
   // Of an entry the service reads the descriptors alone.
   const described = { format: 'Protocol Buffer 3 EnumDescriptorProto', type: {}, fileDescriptorProtos: ['entitlement', 'health'].flatMap(filesOf) } as const
@@ -64,10 +64,11 @@ export interface SidecarServerOptions {
   flagd: FlagdService
   /** Short ways of the service's calls. */
   direct: { check: DirectMethod; batch: DirectMethod }
-  /** Whether callers may ask what can be called. */
+  /** True: callers may ask which methods there are. */
   reflection: boolean
 }
 
+/** Adds the services to the transport, and listens. @throws ConfigError when the address is taken. */
 export const startServer = async (options: SidecarServerOptions): Promise<SidecarServer> => {
   const { transport } = options
   transport.addService(EntitlementServiceService, options.service.handlers)

@@ -12,8 +12,8 @@
 import { connect, type Socket } from 'node:net'
 import { BatchCheckEntitlementsRequest, CheckEntitlementRequest } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import {
-  Flag,
   FRAME_HEADER_BYTES,
+  FrameFlag,
   FrameType,
   pingAck,
   settingsAck,
@@ -124,14 +124,14 @@ const prepare = (block: Buffer, body: Buffer): Prepared => {
   message.set(body, 5)
   const frames = Math.ceil(message.length / MAX_FRAME_BYTES)
   const bytes = Buffer.allocUnsafe((1 + frames) * FRAME_HEADER_BYTES + block.length + message.length)
-  let at = writeFrameHeader(bytes, 0, block.length, FrameType.HEADERS, Flag.END_HEADERS, 0)
+  let at = writeFrameHeader(bytes, 0, block.length, FrameType.HEADERS, FrameFlag.END_HEADERS, 0)
   bytes.set(block, at)
   at += block.length
   const framesAt = [0]
   for (let from = 0; from < message.length; from += MAX_FRAME_BYTES) {
     const part = message.subarray(from, from + MAX_FRAME_BYTES)
     framesAt.push(at)
-    at = writeFrameHeader(bytes, at, part.length, FrameType.DATA, from + part.length === message.length ? Flag.END_STREAM : 0, 0)
+    at = writeFrameHeader(bytes, at, part.length, FrameType.DATA, from + part.length === message.length ? FrameFlag.END_STREAM : 0, 0)
     bytes.set(part, at)
     at += part.length
   }
@@ -229,7 +229,7 @@ class Connection {
       const flags = bytes[at + 4] as number
       if (type === FrameType.DATA || type === FrameType.HEADERS) {
         if (type === FrameType.DATA) this.#owed += length
-        if ((flags & Flag.END_STREAM) !== 0) {
+        if ((flags & FrameFlag.END_STREAM) !== 0) {
           const id = ((bytes[at + 5] as number) << 24) | ((bytes[at + 6] as number) << 16) | ((bytes[at + 7] as number) << 8) | (bytes[at + 8] as number)
           // An answer that is nothing but its end says why: it is longer than an ok one's trailers. A file ends with its data.
           done(nowUs - (this.#started[(id >>> 1) & (RING - 1)] as number), type === FrameType.DATA || length < 30)
@@ -251,8 +251,8 @@ class Connection {
   #onControl(type: number, flags: number, payload: Buffer): void {
     if (type === FrameType.RST_STREAM || type === FrameType.GOAWAY)
       throw new Error(`the server sent ${type === FrameType.GOAWAY ? 'GOAWAY' : 'RST_STREAM'} ${payload.toString('latin1')}`)
-    if (type === FrameType.SETTINGS && (flags & Flag.ACK) === 0) this.socket.write(settingsAck)
-    if (type === FrameType.PING && (flags & Flag.ACK) === 0) this.socket.write(pingAck(payload))
+    if (type === FrameType.SETTINGS && (flags & FrameFlag.ACK) === 0) this.socket.write(settingsAck)
+    if (type === FrameType.PING && (flags & FrameFlag.ACK) === 0) this.socket.write(pingAck(payload))
   }
 }
 

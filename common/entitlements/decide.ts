@@ -163,8 +163,8 @@ export const decide = (set: Pick<EntitlementSet, 'grants' | 'usage'>, key: strin
 }
 
 /** Every key the set speaks of. */
-export const keysOf = (set: Pick<EntitlementSet, 'grants'>): string[] => [...new Set(set.grants.map((grant) => grant.key))]
+export const keysInSet = (set: Pick<EntitlementSet, 'grants'>): string[] => [...new Set(set.grants.map((grant) => grant.key))]
 
 /** Every key the set speaks of, each decided for an amount of 1. */
 export const decideAll = (set: EntitlementSet, nowMs: number): { key: string; decision: Decision }[] =>
-  keysOf(set).map((key) => ({ key, decision: decide(set, key, 1, nowMs) }))
+  keysInSet(set).map((key) => ({ key, decision: decide(set, key, 1, nowMs) }))

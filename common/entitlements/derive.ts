@@ -4,7 +4,7 @@
  * later, by `decide`.
  */
 import type { Interval } from '../calendar.ts'
-import type { Entitlement, Grant, Terms } from './model.ts'
+import type { Entitlement, Grant, GrantTerms } from './model.ts'
 
 /** The facts about a subscription that decide access; the control plane maps its states onto this. */
 export interface SubscriptionAccess {
@@ -23,7 +23,7 @@ export interface SubscriptionAccess {
   entitlements: readonly Entitlement[]
 }
 
-const termsOf = (entitlement: Entitlement, subscription: SubscriptionAccess): Terms => {
+const termsOf = (entitlement: Entitlement, subscription: SubscriptionAccess): GrantTerms => {
   switch (entitlement.kind) {
     case 'flag':
       return { kind: 'flag', enabled: entitlement.enabled }
@@ -46,7 +46,7 @@ const termsOf = (entitlement: Entitlement, subscription: SubscriptionAccess): Te
 
 const byAge = (a: SubscriptionAccess, b: SubscriptionAccess): number => a.fromMs - b.fromMs || (a.subscriptionId < b.subscriptionId ? -1 : 1)
 
-export interface Derived {
+export interface DerivedGrants {
   grants: Grant[]
   /** Those that have ended and would be granted of if no living subscription had the same key: with `grants`, all that can matter again. */
   hidden: string[]
@@ -57,7 +57,7 @@ export interface Derived {
  * For each key, only the last ended subscription is kept, and only if no living one grants the key. It lets a sidecar say
  * "expired"; keeping more would let a set grow for ever.
  */
-export const derive = (subscriptions: readonly SubscriptionAccess[]): Derived => {
+export const derive = (subscriptions: readonly SubscriptionAccess[]): DerivedGrants => {
   const living: Grant[] = []
   const ended = new Map<string, Grant>()
   for (const subscription of subscriptions.toSorted(byAge)) {

@@ -22,7 +22,7 @@ export interface QuotaWindow {
   endMs: number
 }
 
-export type Terms =
+export type GrantTerms =
   | { kind: 'flag'; enabled: boolean }
   /** `window`: a period that was worked out before, where a reader keeps it. It follows from the rest and is never stored or published. */
   | { kind: 'quota'; limit: number | null; per: Interval; anchorMs: number; timeZone: string; window?: QuotaWindow }
@@ -39,7 +39,7 @@ export interface Grant {
   untilMs?: number | undefined
   /** The subscription gives no access in its present state, whatever the time. */
   inactive: boolean
-  terms: Terms
+  terms: GrantTerms
 }
 
 /**

@@ -1,8 +1,8 @@
 import { LRUCache } from 'lru-cache'
 import { period, periodIndexAt } from '../calendar.ts'
-import type { QuotaWindow, Terms } from './model.ts'
+import type { GrantTerms, QuotaWindow } from './model.ts'
 
-type QuotaTerms = Pick<Extract<Terms, { kind: 'quota' }>, 'anchorMs' | 'per' | 'timeZone' | 'window'>
+type QuotaTerms = Pick<Extract<GrantTerms, { kind: 'quota' }>, 'anchorMs' | 'per' | 'timeZone' | 'window'>
 
 /** Calendar arithmetic costs tens of microseconds, so what was worked out lately is remembered until time leaves it. */
 const remembered = new LRUCache<string, QuotaWindow>({ max: 10_000 })

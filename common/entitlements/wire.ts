@@ -1,14 +1,14 @@
 /** Entitlement sets and test clocks as the bytes of `proto/tollgate/feed/v1`; the only place that maps them. */
 import * as wire from '../../proto/gen/tollgate/feed/v1/feed.ts'
 import { type Interval, intervals } from '../calendar.ts'
-import { type EntitlementSet, type Grant, MAX_COUNT, type Terms, type TestClock } from './model.ts'
+import { type EntitlementSet, type Grant, type GrantTerms, MAX_COUNT, type TestClock } from './model.ts'
 
 const toLimit = (limit: number | null): bigint | undefined => (limit === null ? undefined : BigInt(limit))
 /** Larger counts than are exact are taken for the largest that is. */
 const fromCount = (count: bigint): number => Math.min(MAX_COUNT, Number(count))
 const fromLimit = (limit: bigint | undefined): number | null => (limit === undefined ? null : fromCount(limit))
 
-const toTerms = (terms: Terms): wire.Grant['terms'] => {
+const toTerms = (terms: GrantTerms): wire.Grant['terms'] => {
   switch (terms.kind) {
     case 'flag':
       return { $case: 'flag', value: { enabled: terms.enabled } }
@@ -29,7 +29,7 @@ const fromInterval = (text: string): Interval => {
   return interval
 }
 
-const fromTerms = (terms: wire.Grant['terms']): Terms => {
+const fromTerms = (terms: wire.Grant['terms']): GrantTerms => {
   switch (terms?.$case) {
     case 'flag':
       return { kind: 'flag', enabled: terms.value.enabled }

@@ -12,10 +12,10 @@ import { isGood } from './good-key.ts'
 import { hashSecret, hintOf, newSecret, prefixOf } from './secrets.ts'
 
 export interface ApiKeyInput {
-  /** That the tenant has it, and that its maker may give it, is for `checkRole` to say. */
+  /** `checkRole` verifies that the tenant has the role, and that the key's maker may give it. */
   role: string
   name?: string | undefined
-  /** To which it is limited. */
+  /** The storefronts that the key is limited to. */
   storefronts?: string[] | undefined
   expiresAt?: Date | undefined
 }
@@ -64,7 +64,7 @@ const unlessLast = async (services: Services, before: ApiKey, changed: ApiKey): 
   throw new AppError('not_allowed_in_state', why)
 }
 
-/** From the next request on the key is refused. @throws AppError `not_found` or `not_allowed_in_state`; what `check` throws. */
+/** Revokes a key, which is refused from the next request on. @throws AppError `not_found` or `not_allowed_in_state`; what `check` throws. */
 export const revokeApiKey = async (services: Services, tenantId: string, id: string, check: (key: ApiKey) => void): Promise<ApiKey> => {
   const { apiKeys } = services.storage
   let before: ApiKey | undefined

@@ -1,6 +1,6 @@
 /**
- * Who is calling: an API key fixes the tenant, the role and the storefronts. The platform's key stands above tenants and names the
- * one it means. A key that is wrong, unknown or revoked is told apart by nobody.
+ * Finds out who is calling: an API key fixes the tenant, the role and the storefronts. The platform's key stands above tenants
+ * and names the one it means. A key that is wrong, unknown or revoked is told apart by nobody.
  */
 import { AppError, fieldError } from '../../common/errors.ts'
 import type { Secret } from '../../common/secret.ts'

@@ -1,19 +1,19 @@
-/** Who calls, whatever they proved it with. */
+/** The caller, whichever credential they proved it with. */
 import { AppError } from '../../common/errors.ts'
 import type { Permission } from './permissions.ts'
 
 export interface Caller {
   kind: 'platform' | 'api_key' | 'user'
-  /** Of the key or the user; may be logged. */
+  /** The id of the key or the user; may be logged. */
   id: string
-  /** What people know it by. */
+  /** The name that people know it by. */
   name?: string | undefined
   /** Absent for the platform. */
   tenantId?: string
-  /** As it is called. */
+  /** The role's name. */
   role: string
   permissions: ReadonlySet<Permission>
-  /** To which it is limited. Absent: to none. */
+  /** The storefronts that the caller is limited to. Absent: it is not limited. */
   storefronts?: readonly string[] | undefined
 }
 

@@ -1,9 +1,9 @@
 /**
- * What a caller may do: each route names one permission, a role is a set of them. The preset roles are here; a tenant's own
- * are documents (`roles.ts`).
+ * The permissions of callers: each route names one, a role is a set of them. The preset roles are here; a tenant's own are
+ * documents (`roles.ts`).
  */
 
-/** By what is permitted, as the OpenAPI document and `GET /v1/permissions` tell it. */
+/** The permissions and what each permits, as the OpenAPI document and `GET /v1/permissions` tell it. */
 export const permissionTexts = {
   'tenant:read': 'Read the tenant, and the time of a sandbox',
   'tenant:write': 'Rename the tenant',

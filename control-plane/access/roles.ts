@@ -23,7 +23,7 @@ export const mayGive = (caller: Caller, given: Iterable<Permission>): void => {
     throw new AppError('forbidden', `you can only grant or remove permissions that you have yourself; you do not have: ${lacking.join(', ')}`)
 }
 
-/** That the role is there, and is not more than the caller's own. @throws AppError `invalid_request` on the field, or `forbidden`. */
+/** Checks that the role exists, and permits no more than the caller's own. @throws AppError `invalid_request` on the field, or `forbidden`. */
 export const checkRole = async (services: Services, tenantId: string, caller: Caller, role: string, field = 'role'): Promise<void> => {
   const given = await permissionsOf(services, tenantId, role)
   if (!given) throw fieldError('invalid_request', field, `must be ${presetNames.join(', ')} or the id of a role of this tenant (GET /v1/roles)`)
@@ -61,7 +61,7 @@ export const changeRole = (
     return { ...role, ...(change.name === undefined ? {} : { name: change.name }), ...(change.permissions ? { permissions: change.permissions } : {}) }
   })
 
-/** Who has the role now; what is revoked or over does not count. */
+/** Somebody who has the role now; whatever is revoked or over does not count. */
 const holderOf = async ({ storage, clock }: Services, tenantId: string, role: string): Promise<string | undefined> => {
   for await (const key of every(storage.apiKeys, { tenantId })) if (key.role === role && isGood(key, clock.now())) return `API key ${key.id}`
   for await (const user of every(storage.users, { tenantId })) if (user.role === role) return `user ${user.id}`
@@ -70,7 +70,7 @@ const holderOf = async ({ storage, clock }: Services, tenantId: string, role: st
 }
 
 /**
- * Whoever is given the role at the same moment may do nothing with it: a role that is gone permits nothing.
+ * Removes a role. Somebody who is given it at the same moment may do nothing with it: a removed role permits nothing.
  * @throws AppError `not_found`, `forbidden`, or `not_allowed_in_state` while somebody has it; what `check` throws.
  */
 export const removeRole = async (services: Services, tenantId: string, caller: Caller, id: string, check: (role: Role) => void): Promise<void> => {

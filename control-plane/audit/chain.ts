@@ -5,14 +5,14 @@ import type { AuditBlock } from '../schemas/audit-block.ts'
 type Hashed = Pick<AuditBlock, 'tenantId' | 'seq' | 'previous' | 'entries' | 'createdAt' | 'expiresAt'> & { previousExpiresAt?: Date | undefined }
 
 /** SHA-256, in hexadecimal. */
-export const hashOf = ({ tenantId, seq, previous, entries, createdAt, expiresAt, previousExpiresAt }: Hashed): string =>
+export const blockHash = ({ tenantId, seq, previous, entries, createdAt, expiresAt, previousExpiresAt }: Hashed): string =>
   createHash('sha256')
     .update(JSON.stringify([tenantId, seq, previous, entries, createdAt.toISOString(), expiresAt.toISOString(), previousExpiresAt?.toISOString() ?? null]))
     .digest('hex')
 
-/** What is wrong between two neighbours; undefined: nothing. @param before undefined for the oldest that is kept. */
+/** The fault between two neighbours; undefined: none. @param before undefined for the oldest that is kept. */
 export const wrongWith = (block: AuditBlock, before: AuditBlock | undefined, now: Date): string | undefined => {
-  if (hashOf(block) !== block.hash) return `block ${block.seq} was changed`
+  if (blockHash(block) !== block.hash) return `block ${block.seq} was changed`
   if (!before) {
     if (block.seq === 1) return undefined
     return block.previousExpiresAt && block.previousExpiresAt <= now ? undefined : `block ${block.seq - 1} was removed too early`

@@ -1,4 +1,4 @@
-/** What an entry of the audit log says. */
+/** An entry of the audit log. */
 export interface AuditEntry {
   at: string
   requestId: string
@@ -15,12 +15,12 @@ export interface AuditEntry {
   /** The ids in the path, and of the storefront and customer that the body names. Customers by `customerReference`. */
   resource: Record<string, string>
   reason: string | null
-  /** With `begun`: what was asked. */
+  /** The request's input, with `begun`. */
   input?: unknown
-  /** With `done`. */
+  /** The answer's status, with `done`. */
   status?: number
   /** Why it was refused: the problem's code. */
   code?: string
-  /** What became different, as a reader of the document sees it; `[…]` stands for what is not kept here. */
+  /** The differences, as a reader of the document sees them; `[…]` stands for a value that is not kept here. */
   changes?: { field: string; before?: unknown; after?: unknown }[]
 }

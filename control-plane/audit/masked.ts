@@ -1,6 +1,6 @@
 /**
- * What the audit log, which nobody can change, must not hold: secrets, and what people can be known by, since they may be
- * erased. That such a field changed is said, its value is not.
+ * The fields that the audit log, which nobody can change, must not hold: secrets, and whatever identifies people, since they
+ * may be erased. That such a field changed is said, its value is not.
  */
 import { Secret } from '../../common/secret.ts'
 import { derivedId } from '../keys.ts'

@@ -12,14 +12,14 @@ const blockOf = ({ auditBlocks }: Blocks, tenantId: string, seq: number): Promis
 const firstBlock = async ({ auditBlocks }: Blocks, tenantId: string): Promise<AuditBlock | undefined> =>
   (await auditBlocks.page({ where: { tenantId }, limit: 1 })).data[0]
 
-/** What the next block is made of. */
+/** The parts of a block that the next block is made from. */
 export type Head = Pick<AuditBlock, 'seq' | 'hash' | 'createdAt' | 'expiresAt'>
 
 export const headOf = ({ seq, hash, createdAt, expiresAt }: Head): Head => ({ seq, hash, createdAt, expiresAt })
 
 /**
- * In ever longer steps until there is none, and by halves between: a dozen reads of a million blocks. There are no gaps: blocks are
- * removed in their order, and the newest never (`expire.ts`).
+ * Finds the last block in ever longer steps until there is none, and by halves between: a dozen reads of a million blocks.
+ * There are no gaps: blocks are removed in their order, and the newest never (`expire.ts`).
  * @param known one that there was.
  */
 export const lastBlock = async (storage: Blocks, tenantId: string, known?: Head): Promise<Head | undefined> => {
@@ -59,9 +59,9 @@ export async function* blocksForward({ auditBlocks }: Blocks, tenantId: string, 
 }
 
 export interface Place {
-  /** Of a block. */
+  /** The block's number. */
   seq: number
-  /** Of the entry in it. */
+  /** The index of the entry in it. */
   at: number
 }
 

@@ -9,8 +9,8 @@ import { isAppError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { Services } from '../ports.ts'
 import type { AuditBlock } from '../schemas/audit-block.ts'
-import type { New } from '../storage/storage.ts'
-import { hashOf } from './chain.ts'
+import type { NewDocument } from '../storage/storage.ts'
+import { blockHash } from './chain.ts'
 import type { AuditEntry } from './entry.ts'
 import { type Head, headOf, lastBlock } from './read.ts'
 
@@ -19,7 +19,7 @@ const MAX_ENTRIES = 100
 const MAX_BYTES = 256 * 1024
 /** Each is lost to another control plane that wrote a block meanwhile; so many in a row are a fault. */
 const MAX_TRIES = 50
-/** Whose newest block is remembered; another's is looked for. */
+/** The tenants whose newest block is remembered; another's is looked up. */
 const MAX_TENANTS = 10_000
 
 export interface AuditTrail {
@@ -55,7 +55,7 @@ export const createAuditTrail = ({ storage, clock }: Pick<Services, 'storage' | 
         createdAt,
         expiresAt,
       }
-      const whole: New<AuditBlock> = { ...block, hash: hashOf(block) }
+      const whole: NewDocument<AuditBlock> = { ...block, hash: blockHash(block) }
       try {
         await storage.auditBlocks.insert(whole)
         newest.set(tenantId, headOf(whole))

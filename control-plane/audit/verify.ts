@@ -3,14 +3,14 @@ import type { Storage } from '../storage/storage.ts'
 import { wrongWith } from './chain.ts'
 import { blocksForward } from './read.ts'
 
-export interface Verified {
+export interface ChainVerification {
   blocks: number
   /** The newest: to be kept elsewhere. Undefined where there is none. */
   head: Pick<AuditBlock, 'seq' | 'hash'> | undefined
   problems: string[]
 }
 
-/** Of one that is broken everywhere the first are told. */
+/** The first problems are enough of a chain that is broken everywhere. */
 const MAX_PROBLEMS = 20
 
 /** @param expected a head that was kept elsewhere. */
@@ -19,7 +19,7 @@ export const verifyChain = async (
   tenantId: string,
   now: Date,
   expected?: Pick<AuditBlock, 'seq' | 'hash'>,
-): Promise<Verified> => {
+): Promise<ChainVerification> => {
   const problems: string[] = []
   let before: AuditBlock | undefined
   let blocks = 0

@@ -26,7 +26,7 @@ const dayOfMonth = ({ billingDay, pricing: { interval } }: Paused): number | und
 const firstAnchor = (subscription: Paused, per: Interval): Date =>
   anchorOnDay(fixedQuotaAnchor(subscription), per, dayOfMonth(subscription), subscription.timeZone)
 
-/** For quotas `per` so long: each pause has moved what ran then. */
+/** The anchor of quotas `per` so long: each pause has moved those that ran then. */
 export const allowanceAnchor = (subscription: Paused, per: Interval): Date =>
   (subscription.pauses ?? []).reduce((anchor, pause) => afterPause(anchor, per, subscription.timeZone, pause), firstAnchor(subscription, per))
 
@@ -46,7 +46,7 @@ export const allowanceAt = (subscription: Paused, per: Interval, at: Date): Peri
   return moved && at < moved.end ? moved : quotaPeriodAt(anchor, per, timeZone, at)
 }
 
-/** With another pause that is over. */
+/** The quota anchors with another pause that is over. */
 export const withPause = (subscription: Paused, from: Date, to: Date): Pick<Subscription, 'quotaAnchor' | 'pauses'> => {
   const pauses = [...(subscription.pauses ?? []), { from, to }]
   const [oldest] = pauses

@@ -13,14 +13,14 @@ import { billedShare, priceOf, withoutAccess } from './periods.ts'
  * Computed again by whoever repeats the step, so that paying twice for one bill is impossible. Those of one
  * subscription sort in the order in which they were made.
  */
-export const paymentIdOf = (tenantId: string, subscriptionId: string, seq: number): string =>
+export const paymentIdOfBill = (tenantId: string, subscriptionId: string, seq: number): string =>
   `${derivedId('pay', tenantId, subscriptionId)}${String(seq).padStart(6, '0')}`
 
 export type BillDraft = Pick<Bill, 'reason' | 'period' | 'lines' | 'creditableMinor' | 'terms' | 'anchor' | 'onSession' | 'leftOutUntil' | 'pricing'>
 
 /**
- * What of an amount can be charged: whole steps of what the accounts take, and no less than the smallest charge. A price
- * that is smaller itself is charged as it was agreed: whoever asks for it knows that their accounts take it.
+ * The part of an amount that can be charged: whole steps of what the accounts take, and no less than the smallest charge. A
+ * price that is smaller itself is charged as it was agreed: whoever asks for it knows that their accounts take it.
  */
 const chargeable = (dueMinor: number, priceMinor: number, limits: Subscription['chargeLimits']): number => {
   if (!limits) return dueMinor
@@ -30,7 +30,7 @@ const chargeable = (dueMinor: number, priceMinor: number, limits: Subscription['
 
 const carriedLine = (amountMinor: number): Line[] => (amountMinor === 0 ? [] : [{ kind: 'carried', amountMinor }])
 
-/** What a bill comes to: after what was carried to it and the credit there is, and as an amount that can be charged. */
+/** The total of a bill: after what was carried to it and the credit there is, and as an amount that can be charged. */
 const reckoned = (subscription: Subscription, lines: readonly Line[], priceMinor: number) => {
   const carriedBefore = subscription.carriedMinor ?? 0
   const total = lines.reduce((sum, line) => sum + line.amountMinor, carriedBefore)
@@ -59,7 +59,7 @@ export const withBill = (subscription: Subscription, draft: BillDraft, openedAt:
   const seq = subscription.billsMade
   const { bill: sums, rest } = reckoned(subscription, draft.lines, draft.creditableMinor)
   const bill: Bill = {
-    paymentId: paymentIdOf(subscription.tenantId, subscription.id, seq),
+    paymentId: paymentIdOfBill(subscription.tenantId, subscription.id, seq),
     seq,
     status: sums.amountMinor === 0 ? 'settled' : 'open',
     round: 1,
@@ -71,13 +71,13 @@ export const withBill = (subscription: Subscription, draft: BillDraft, openedAt:
   return { subscription: { ...subscription, billsMade: seq + 1, ...rest, bills: [...subscription.bills, bill] }, bill }
 }
 
-/** What a whole one of the bill's periods costs, whatever it is still worth. */
+/** The price of a whole one of the bill's periods, whatever it is still worth. */
 export const wholePrice = ({ pricing, lines, creditableMinor }: Bill): number => {
   const quantity = lines.find(({ kind }) => kind === 'plan')?.quantity
   return pricing && quantity ? pricing.amountMinor * quantity : creditableMinor
 }
 
-/** What bills took from the subscription when they were made, given back. */
+/** The subscription with the money that bills took from it when they were made. */
 const returned = (
   subscription: Subscription,
   bills: readonly Bill[],

@@ -1,9 +1,9 @@
-/** When an overdue payment is retried. Whether a try makes sense at all is the payment machine's to say. */
+/** The times at which an overdue payment is retried. Whether a try makes sense at all is the payment machine's to say. */
 import { HOUR_MS } from '../../common/durations.ts'
 import type { BillingTerms } from '../schemas/storefront.ts'
 import type { Bill } from '../schemas/subscription.ts'
 
-/** What retries are counted from. One that has not failed before fails now. */
+/** The time that retries are counted from. One that has not failed before fails now. */
 export const firstFailureOf = ({ failedAt }: Pick<Bill, 'failedAt'>, now: Date): Date => failedAt ?? now
 
 /** The first time of the schedule after `now`, counted from the first failure; undefined when there is none left. */
@@ -13,7 +13,7 @@ export const nextRetryAt = ({ retryHours }: Pick<BillingTerms, 'retryHours'>, fa
     .sort((a, b) => a.getTime() - b.getTime())
     .find((at) => at > now)
 
-/** Whether the last time of the schedule has gone by. */
+/** True if the last time of the schedule has gone by. */
 export const isScheduleOver = ({ retryHours }: Pick<BillingTerms, 'retryHours'>, failedAt: Date, now: Date): boolean =>
   now.getTime() > failedAt.getTime() + Math.max(0, ...retryHours) * HOUR_MS
 

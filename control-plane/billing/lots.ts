@@ -1,6 +1,6 @@
 /**
- * Whose money it is: amounts by the payment that they came with, the oldest first. A payment's money lies in the period
- * that it pays, and what is left of it when that period is left early in the credit; when it goes back to the customer
+ * An amount of money by the payment that it came with; lists of lots have the oldest first. A payment's money lies in the
+ * period that it pays, and what is left of it when that period is left early in the credit; when it goes back to the customer
  * it has to be found again, wherever it is by then.
  */
 export interface Lot {

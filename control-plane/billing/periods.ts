@@ -20,7 +20,7 @@ const cycleOf = ({ anchor, billingDay, timeZone, pricing }: Billed): Cycle => ({
   ...(billingDay && pricing.interval !== 'day' && pricing.interval !== 'week' ? { day: billingDay } : {}),
 })
 
-/** What periods that begin at `from` or later are counted from. */
+/** The anchor that periods beginning at `from` or later are counted from. */
 export const anchorFrom = ({ billingDay, timeZone, pricing: { interval, intervalCount } }: Omit<Billed, 'anchor'>, from: Date): Date =>
   billingDay && interval !== 'day' ? lastOnDay(from, interval, intervalCount, billingDay, timeZone) : from
 
@@ -70,7 +70,7 @@ export interface OffSpan {
   to: Date
 }
 
-/** What of a period lies in such times. */
+/** The part of a period that lies in such times. */
 export const withoutAccess = (spans: readonly OffSpan[], { start, end }: Pick<BillingPeriod, 'start' | 'end'>): OffSpan[] =>
   spans.map(({ from, to }) => ({ from: from > start ? from : start, to: to < end ? to : end })).filter(({ from, to }) => from < to)
 
@@ -86,7 +86,7 @@ export const shareBetween = (
   return whole === 0 || from >= to ? 0 : shareOf(amountMinor, Math.min(lengthOf(subscription, from, to), whole), whole)
 }
 
-/** What a period costs of `amountMinor`, the price of a whole one: its share, less that of the time it had no access. */
+/** The price of a period, if a whole one costs `amountMinor`: its share, less that of the time it had no access. */
 export const billedShare = (
   subscription: Pick<Subscription, 'timeZone' | 'billing'>,
   amountMinor: number,
@@ -98,7 +98,7 @@ export const billedShare = (
     shareFrom(subscription, amountMinor, period, period.start),
   )
 
-/** As `shareFrom`, for what happens within a period: its last day counts, however little is left of it. */
+/** Like `shareFrom`, for changes within a period: its last day counts, however little is left of it. */
 export const shareOfRest = (subscription: Pick<Subscription, 'timeZone' | 'billing'>, amountMinor: number, period: BillingPeriod, from: Date): number => {
   const { start, end, wholeStart, wholeEnd } = period
   const isLastDay = from >= start && from < end && lengthOf(subscription, from, end) === 0 && lengthOf(subscription, wholeStart, wholeEnd) > 0
@@ -108,7 +108,7 @@ export const shareOfRest = (subscription: Pick<Subscription, 'timeZone' | 'billi
 const lengthOf = ({ billing, timeZone }: Pick<Subscription, 'timeZone' | 'billing'>, from: Date, to: Date): number =>
   billing.proration === 'day' ? daysBetween(from, to, timeZone) : to.getTime() - from.getTime()
 
-/** How much of the whole period a line is for, as part and whole. */
+/** The share of the whole period that a line is for, as part and whole. */
 export const pieceOf = (
   subscription: Pick<Subscription, 'timeZone' | 'billing'>,
   { start, end }: Pick<Line, 'start' | 'end'>,

@@ -6,7 +6,7 @@
 import type { Entitlement } from '../../common/entitlements/model.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
 import type { Bundle, BundleVersion, Pricing } from '../schemas/bundle.ts'
-import type { New } from '../storage/storage.ts'
+import type { NewDocument } from '../storage/storage.ts'
 import { insertOrGet, update } from '../storage/update.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 import { claimKinds } from './entitlement-kinds.ts'
@@ -20,13 +20,13 @@ export interface BundleInput {
   refundEndsAccess: boolean
 }
 
-/** What is said of the bundle itself, in whichever version. What is left out stays as it is. */
+/** The settings of the bundle itself, in whichever version. What is left out stays as it is. */
 export interface SaleTerms {
   onSale?: boolean | undefined
   onePerCustomer?: boolean | undefined
 }
 
-/** Who has the bundle keeps it. @throws AppError `not_allowed_in_state` for whoever is about to come to it. */
+/** A customer who has the bundle keeps it. @throws AppError `not_allowed_in_state` for whoever is about to come to it. */
 export const checkOnSale = ({ id, onSale }: Pick<Bundle, 'id' | 'onSale'>): void => {
   if (onSale === false) throw new AppError('not_allowed_in_state', `the bundle ${id} is not on sale: only existing subscribers keep it`)
 }
@@ -36,7 +36,7 @@ const saleTermsOf = ({ onSale, onePerCustomer }: SaleTerms): Partial<Pick<Bundle
   ...(onePerCustomer === undefined ? {} : { onePerCustomer }),
 })
 
-/** What callers' preconditions are compared with: every change of theirs counts, and how far a rollout has come does not. */
+/** The number that callers' preconditions are compared with: every change of theirs counts, and the progress of a rollout does not. */
 export const editionOf = ({ edition, version }: Pick<Bundle, 'edition' | 'version'>): number => edition ?? version
 
 const checkCurrency = async (of: TenantScope, storefrontId: string, input: BundleInput): Promise<void> => {
@@ -103,7 +103,7 @@ const checkNoRollout = ({ rollout }: Bundle): void => {
   throw new AppError('not_allowed_in_state', `version ${rollout.version} is still being applied to all subscribers; wait until its rollout is finished`)
 }
 
-const versionOf = ({ keys }: TenantScope, bundle: Bundle): New<BundleVersion> => {
+const versionOf = ({ keys }: TenantScope, bundle: Bundle): NewDocument<BundleVersion> => {
   const { tenantId, createdAt, storefrontId, id, version, name, pricing, entitlements, refundEndsAccess, trialDays } = bundle
   const _id = keys.bundleVersion(storefrontId, id, version)
   return { _id, tenantId, createdAt, storefrontId, id, version, name, pricing, entitlements, refundEndsAccess, trialDays }

@@ -10,7 +10,7 @@
 import { DAY_MS, HOUR_MS } from '../../common/durations.ts'
 import { AppError, isAppError } from '../../common/errors.ts'
 import { removeSet } from '../entitlements/remove-set.ts'
-import { isUnderWay } from '../payments/erase-payment.ts'
+import { movesMoney } from '../payments/erase-payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { every } from '../storage/every.ts'
 import type { OwnCollection } from '../storage/own-collections.ts'
@@ -22,7 +22,7 @@ import { livingStatuses } from '../subscriptions/machine/transitions.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 
 /** Longer than any call that had begun by the mark. */
-const SETTLED_AFTER_MS = 2 * 60_000
+const QUIET_AFTER_MS = 2 * 60_000
 const LOOK_AGAIN_MS = HOUR_MS
 /** A provider that has not said by then what became of a payment is not waited for. */
 const GIVEN_UP_AFTER_MS = 30 * DAY_MS
@@ -74,7 +74,7 @@ const removeSets = async (of: TenantScope): Promise<void> => {
 const hasMoneyUnderWay = async ({ storage, tenantId, tenant: { mode } }: TenantScope): Promise<boolean> => {
   // Of a sandbox no money is real, and its time stands still.
   if (mode === 'sandbox') return false
-  for await (const payment of every(storage.payments, { tenantId })) if (isUnderWay(payment)) return true
+  for await (const payment of every(storage.payments, { tenantId })) if (movesMoney(payment)) return true
   return false
 }
 
@@ -128,7 +128,7 @@ const removeEverything = async (of: TenantScope): Promise<void> => {
     await removeAll(collection, { tenantId })
 }
 
-/** What the mark asks for, as far as it has come. */
+/** Does the work that the mark asks for, as far as it can be done now. */
 export const finishEnding = async (of: TenantScope): Promise<Tenant> => {
   const { clock, storage, log } = of
   const { _id, tenantId, ending, ended } = of.tenant
@@ -142,7 +142,7 @@ export const finishEnding = async (of: TenantScope): Promise<Tenant> => {
   await endSubscriptions(of)
   await removeSets(of)
   const passedMs = clock.nowMs() - ending.getTime()
-  if (passedMs < SETTLED_AFTER_MS) return again(SETTLED_AFTER_MS - passedMs)
+  if (passedMs < QUIET_AFTER_MS) return again(QUIET_AFTER_MS - passedMs)
   if (passedMs < GIVEN_UP_AFTER_MS && (await hasMoneyUnderWay(of))) return again(LOOK_AGAIN_MS)
   await removeEverything(of)
   log.info({ tenantId }, 'a tenant has ended: only its audit log is kept')

@@ -10,5 +10,5 @@ export const installationOf = async ({ storage, clock }: Pick<Services, 'storage
   (await storage.installations.find(keys.installation)) ??
   insertOrGet(storage.installations, { _id: keys.installation, tenantId: PLATFORM, id: randomUUID(), createdAt: clock.now() })
 
-/** Where this storage stands. */
+/** The position of this storage. */
 export const markOf = ({ id, count }: Installation): StorageMark => ({ id, count: count ?? 0 })

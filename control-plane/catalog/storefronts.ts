@@ -3,7 +3,7 @@ import { fieldError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { Services } from '../ports.ts'
 import type { BillingTerms, Routing, Storefront } from '../schemas/storefront.ts'
-import type { New } from '../storage/storage.ts'
+import type { NewDocument } from '../storage/storage.ts'
 import { update } from '../storage/update.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 
@@ -17,7 +17,7 @@ export interface StorefrontInput {
   billing: BillingTerms
 }
 
-/** How subscriptions are billed where the storefront does not say otherwise. */
+/** The billing terms of subscriptions where the storefront does not say otherwise. */
 export const defaultBilling = {
   graceHours: 72,
   retryHours: [24, 72, 168],
@@ -36,14 +36,14 @@ export const defaultBilling = {
 /** The rules of billing as they hold, those that have a default included. */
 export const billingOf = ({ billing }: Pick<Storefront, 'billing'>) => ({ ...defaultBilling, ...defined(billing) })
 
-/** What `paymentProviders: [a, b, c]` says in full: a is primary, the rest are fallbacks in order. */
+/** The routing that `paymentProviders: [a, b, c]` stands for: a is primary, the rest are fallbacks in order. */
 export const routingOf = ([primary, ...fallback]: readonly string[]): Routing => ({
   split: primary === undefined ? [] : [{ account: primary, weight: 1 }],
   fallback,
   rules: [],
 })
 
-export const newStorefront = (tenantId: string, input: StorefrontInput, createdAt: Date): New<Storefront> =>
+export const newStorefront = (tenantId: string, input: StorefrontInput, createdAt: Date): NewDocument<Storefront> =>
   defined({
     _id: keys.storefront(tenantId, input.id),
     tenantId,

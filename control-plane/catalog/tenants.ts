@@ -91,7 +91,7 @@ const publishClock = async ({ feed, log, tenant }: TenantScope): Promise<boolean
   }
 }
 
-/** For work that goes on for long: it may have begun before. @throws AppError `not_allowed_in_state`. */
+/** Refuses to go on with work that takes long, and may have begun before the end. @throws AppError `not_allowed_in_state`. */
 export const mustNotBeEnding = ({ ending }: Pick<Tenant, 'ending'>): void => {
   if (ending) throw new AppError('not_allowed_in_state', 'the tenant is being ended: nothing of it can be read or changed')
 }

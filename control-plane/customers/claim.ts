@@ -20,11 +20,11 @@ import { newCustomer, withMethod } from './customers.ts'
 import { refuseErased } from './edit-customer.ts'
 import { type Claim, freshClaims, isCarriedOut } from './fresh-claims.ts'
 
-export interface Wish {
+export interface ClaimRequest {
   /** The same for a repeat of the same request: a subscription is never in its own way. */
   subscriptionId: string
   bundleId: string
-  /** Whether the bundle is sold once per customer. */
+  /** True if the bundle is sold once per customer. */
   onePerCustomer: boolean
   /** The command that asks for it; absent for a subscription that is being made. */
   commandId?: string | undefined
@@ -32,7 +32,7 @@ export interface Wish {
   trialOncePer?: TrialRule | undefined
 }
 
-export interface Claimed {
+export interface ClaimResult {
   customer: Customer
   method: PaymentMethod | undefined
   /** The subscription begins with a trial. */
@@ -54,10 +54,10 @@ const trialInTheMaking = () =>
 /** Each conflict means that another claim was written: as many as there may be. */
 const MAX_TRIES = MAX_CLAIMS
 
-/** What one subscription, stored or not yet, has of its customer's. */
+/** The part of its customer's things that one subscription, stored or not yet, holds. */
 interface Holding {
   subscriptionId: string
-  /** Those that it is of, or is going to be of. None when it is over. */
+  /** The bundles that the subscription has, or is going to have. None when it is over. */
   bundleIds: string[]
   /** The bundle whose trial it has had or will have. */
   trialOf: string | undefined
@@ -86,7 +86,7 @@ export const standing = (claims: readonly Claim[], subscriptions: readonly Subsc
   )
 
 /** @returns whether the subscription begins with a trial. @throws AppError `not_allowed_in_state` when the customer may have only one. */
-export const decideClaim = (wish: Wish, claims: readonly Claim[], subscriptions: readonly Subscription[]): boolean => {
+export const decideClaim = (wish: ClaimRequest, claims: readonly Claim[], subscriptions: readonly Subscription[]): boolean => {
   const others = [
     ...subscriptions.map((one): Holding => ({ subscriptionId: one.id, bundleIds: bundlesOf(one), trialOf: trialOf(one) })),
     ...claims.map((one): Holding => ({ subscriptionId: one.subscriptionId, bundleIds: [one.bundleId], trialOf: one.trial ? one.bundleId : undefined })),
@@ -116,7 +116,7 @@ const isSame = (a: Claim, b: Claim): boolean => a.subscriptionId === b.subscript
 
 interface Judged {
   known: Customer | undefined
-  /** Those that still count. */
+  /** The claims that still count. */
   claims: Claim[]
   hasTrial: boolean
   /** There is no trial only because another subscription that begins with one may be about to be stored. */
@@ -124,7 +124,7 @@ interface Judged {
 }
 
 /** Reads the customer, then what it has, and decides; writes nothing. @throws AppError `not_allowed_in_state`. */
-export const judge = async (of: TenantScope, key: CustomerKey, wish: Wish, now: Date): Promise<Judged> => {
+export const judge = async (of: TenantScope, key: CustomerKey, wish: ClaimRequest, now: Date): Promise<Judged> => {
   const known = await of.storage.customers.find(of.keys.customer(key.storefrontId, key.customerId))
   if (known) refuseErased(known)
   const recent = standing(known?.claims ?? [], [], now)
@@ -147,9 +147,9 @@ export const judge = async (of: TenantScope, key: CustomerKey, wish: Wish, now: 
 export const claimForSubscription = async (
   of: TenantScope,
   key: CustomerKey,
-  wish: Wish,
+  wish: ClaimRequest,
   choose: (customer: Customer | undefined, hasTrial: boolean) => Promise<PaymentMethod | undefined> | PaymentMethod | undefined,
-): Promise<Claimed> => {
+): Promise<ClaimResult> => {
   const waitedFrom = of.clock.nowMs()
   for (let tries = 1; ; tries += 1) {
     const now = of.clock.now()
@@ -182,11 +182,11 @@ export const claimForSubscription = async (
   }
 }
 
-/** What was claimed is not going to be: its subscription was refused. Best effort, for a claim ends by itself. */
+/** Withdraws a claim whose subscription was refused. Best effort, for a claim ends by itself. */
 export const withdrawClaim = async (
   of: TenantScope,
   key: CustomerKey,
-  { subscriptionId, commandId }: Pick<Wish, 'subscriptionId' | 'commandId'>,
+  { subscriptionId, commandId }: Pick<ClaimRequest, 'subscriptionId' | 'commandId'>,
 ): Promise<void> => {
   await update(of.storage.customers, of.keys.customer(key.storefrontId, key.customerId), (customer) => {
     const claims = customer.claims?.filter((one) => one.subscriptionId !== subscriptionId || one.commandId !== commandId)

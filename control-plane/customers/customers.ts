@@ -29,6 +29,7 @@ const refusePseudonym = (field: string, id: string): void => {
   if (isPseudonym(id)) throw fieldError('invalid_request', field, 'is reserved for erased customers; choose another id')
 }
 
+/** A customer as it is first stored. @throws AppError `invalid_request` for an id that is reserved for erased customers. */
 export const newCustomer = (of: TenantScope, storefrontId: string, id: string, input: CustomerInput) => {
   refusePseudonym('customerId', id)
   return defined({
@@ -43,7 +44,7 @@ export const newCustomer = (of: TenantScope, storefrontId: string, id: string, i
   })
 }
 
-/** One that is being erased counts as gone. @throws AppError `not_found`. */
+/** The customer; one that is being erased counts as gone. @throws AppError `not_found`. */
 export const getCustomer = async ({ storage }: TenantScope, id: string): Promise<Customer> => {
   const customer = await storage.customers.get(id)
   if (customer.erasing) throw new AppError('not_found', 'no such customer')

@@ -19,7 +19,7 @@ export const refuseErased = (customer: Pick<Customer, 'erasing'>): void => {
     throw new AppError('not_allowed_in_state', 'the customer is being erased; when that is done, you can create a customer with the same id')
 }
 
-/** What a card is charged by. */
+/** The facts that a card is charged by. */
 const facts = ({ type, expiry, tokens }: PaymentMethod) => ({
   type,
   expiry: expiry ? [expiry.year, expiry.month] : undefined,

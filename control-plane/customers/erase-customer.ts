@@ -3,13 +3,13 @@
  * they belong to) stays under a pseudonym that is made of no part of the customer.
  *
  * The first write marks the customer's document and empties it: from then on nothing begins with the customer
- * (`refuseErased`, `CustomerErased`). What follows is worked off by the request, and by the worker where that dies: every
+ * (`refuseErased`, `CustomerErasedError`). What follows is worked off by the request, and by the worker where that dies: every
  * step finds what is left of its own work, may be done twice, and the document itself goes last.
  */
 
 import { AppError, isAppError } from '../../common/errors.ts'
 import { removeSet } from '../entitlements/remove-set.ts'
-import { erasedPayment, isUnderWay } from '../payments/erase-payment.ts'
+import { erasedPayment, movesMoney } from '../payments/erase-payment.ts'
 import { eraseEventsOf } from '../payments/webhooks/erase-event.ts'
 import type { Customer } from '../schemas/customer.ts'
 import type { Payment } from '../schemas/payment.ts'
@@ -21,7 +21,7 @@ import { cancelSubscription } from '../subscriptions/change-subscription.ts'
 import { isFinal } from '../subscriptions/machine/transitions.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 import { freshClaims } from './fresh-claims.ts'
-import { subscriptionsOf } from './methods-in-use.ts'
+import { everySubscriptionOf } from './methods-in-use.ts'
 import { newPseudonym } from './pseudonym.ts'
 
 /** Enough to see which they are; a customer may have any number. */
@@ -32,7 +32,7 @@ const named = (ids: string[]): string => (ids.length > MOST_NAMED ? `${ids.slice
 const paymentsOf = ({ storage, tenantId }: TenantScope, storefrontId: string, customerId: string): AsyncGenerator<Payment> =>
   every(storage.payments, { tenantId, storefrontId, customerId })
 
-/** Of a subscription that is just being made it is not known yet what there will be to end. @throws AppError `not_allowed_in_state`. */
+/** Refuses while a subscription is just being made, since nobody knows yet what there will be to end. @throws AppError `not_allowed_in_state`. */
 const refuseWhileOneIsMade = async (of: TenantScope, customer: Customer): Promise<void> => {
   for (const { subscriptionId } of freshClaims(customer.claims, of.clock.now())) {
     if (await of.storage.subscriptions.find(of.keys.subscription(subscriptionId))) continue
@@ -40,18 +40,18 @@ const refuseWhileOneIsMade = async (of: TenantScope, customer: Customer): Promis
   }
 }
 
-/** What would be lost. @throws AppError `not_allowed_in_state`. */
+/** Refuses while something would be lost. @throws AppError `not_allowed_in_state`. */
 const refuseWhileAlive = async (of: TenantScope, customer: Customer): Promise<void> => {
   const subscriptions: string[] = []
   const credited: string[] = []
-  for await (const { id, status, creditMinor } of subscriptionsOf(of, customer)) {
+  for await (const { id, status, creditMinor } of everySubscriptionOf(of, customer)) {
     if (!isFinal(status)) subscriptions.push(id)
     else if (creditMinor > 0) credited.push(id)
     if (subscriptions.length > MOST_NAMED || credited.length > MOST_NAMED) break
   }
   const payments: string[] = []
   for await (const payment of paymentsOf(of, customer.storefrontId, customer.id)) {
-    if (isUnderWay(payment)) payments.push(payment.id)
+    if (movesMoney(payment)) payments.push(payment.id)
     if (payments.length > MOST_NAMED) break
   }
   if (subscriptions.length === 0 && payments.length === 0 && credited.length === 0) return
@@ -121,8 +121,8 @@ export const finishErasure = async (of: TenantScope, customer: Customer, as: str
   }
 }
 
-export interface Erased {
-  /** What the customer is called in what is kept. */
+export interface ErasureResult {
+  /** The customer's pseudonym in the records that are kept. */
   keptAs: string
   /** False: something failed on the way, and the worker goes on with it. */
   finished: boolean
@@ -137,7 +137,7 @@ export const eraseCustomer = async (
   name: { storefront: string; customer: string },
   check: (customer: Customer) => void,
   cancel: boolean,
-): Promise<Erased> => {
+): Promise<ErasureResult> => {
   const marked = await mark(of, of.keys.customer(name.storefront, name.customer), check, cancel)
   const { as: keptAs } = marked.erasing ?? {}
   if (keptAs === undefined) throw new Error(`customer ${marked._id} is not marked`)

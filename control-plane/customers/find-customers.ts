@@ -4,7 +4,7 @@ import type { Page, PageQuery } from '../storage/storage.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 
 export interface CustomerFilter {
-  /** As it is stored, or in small letters; several customers may have the same. */
+  /** The address as it is stored, or in small letters; several customers may have the same. */
   email?: string | undefined
   paymentId?: string | undefined
 }

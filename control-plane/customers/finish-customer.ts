@@ -1,4 +1,4 @@
-/** What follows from a change of a customer: at once where somebody waits for it, by the worker where it is more, or a crash came between. */
+/** The work that follows from a change of a customer: done at once where somebody waits for it, by the worker where it is more, or a crash came between. */
 import { defined } from '../../common/defined.ts'
 import { isAppError } from '../../common/errors.ts'
 import { openBill } from '../billing/bills.ts'
@@ -10,14 +10,14 @@ import { editSubscription } from '../subscriptions/change-subscription.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 import { announceCustomer } from './customers.ts'
 import { finishErasure } from './erase-customer.ts'
-import { subscriptionsOf } from './methods-in-use.ts'
+import { everySubscriptionOf } from './methods-in-use.ts'
 
-/** Whoever renews a card waits for so many charges, each of which a provider may take seconds for; the worker makes the others. */
+/** The charges that a caller who renews a card waits for, each of which a provider may take seconds for; the worker makes the others. */
 const RETRIES_WAITED_FOR = 10
 
 /**
- * What it owes was refused, nothing is being tried, and no schedule would try this method again. One that has ended owes
- * nothing.
+ * The subscription's payment was refused, nothing is being tried, and no schedule would try this method again. One that has
+ * ended owes nothing.
  */
 const isBarred = async (of: TenantScope, subscription: Subscription): Promise<boolean> => {
   const bill = openBill(subscription, 'period')
@@ -36,7 +36,7 @@ const retryRenewed = async (of: TenantScope, customer: Customer, most: number): 
   const renewed = customer.renewed ?? []
   if (renewed.length === 0) return true
   let tried = 0
-  for await (const subscription of subscriptionsOf(of, customer)) {
+  for await (const subscription of everySubscriptionOf(of, customer)) {
     const renewal = renewed.find(({ methodId }) => methodId === subscription.paymentMethodId)
     if (!renewal || !(await isBarred(of, subscription))) continue
     if (tried === most) return false
@@ -63,7 +63,7 @@ export const finishCustomer = async (of: TenantScope, customer: Customer): Promi
   await announceCustomer(of, customer)
 }
 
-/** As far as a caller waits for it. The change has been made, so whatever goes wrong from here on is left to the worker. */
+/** Does the work that follows, as far as a caller waits for it. The change has been made, so whatever goes wrong from here on is left to the worker. */
 export const afterChange = async (of: TenantScope, customer: Customer): Promise<Customer> => {
   if (!customer.renewed?.length) return customer
   try {

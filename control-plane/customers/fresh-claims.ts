@@ -11,10 +11,10 @@ export type Claim = NonNullable<Customer['claims']>[number]
  */
 export const CLAIM_COUNTS_FOR_MS = 10 * 60_000
 
-/** What is being written elsewhere now, as far as anybody can tell. */
+/** The claims that may be in the middle of being written by somebody else. */
 export const freshClaims = (claims: readonly Claim[] | undefined, now: Date): Claim[] =>
   (claims ?? []).filter(({ at }) => now.getTime() - at.getTime() < CLAIM_COUNTS_FOR_MS)
 
-/** Whether what was claimed is in the subscription, which then says more than its claim; or can be no more. */
+/** True if the claimed change is in the subscription, which then says more than its claim, or can never come. */
 export const isCarriedOut = ({ commandId }: Claim, subscription: Subscription | undefined): boolean =>
   subscription !== undefined && (isFinal(subscription.status) || !commandId || subscription.recentCommands.includes(commandId))

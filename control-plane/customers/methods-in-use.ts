@@ -1,4 +1,4 @@
-/** Whether anything is, or is about to be, paid with a customer's payment method. */
+/** Finds out if anything is, or is about to be, paid with a customer's payment method. */
 
 import { AppError } from '../../common/errors.ts'
 import type { Customer } from '../schemas/customer.ts'
@@ -9,7 +9,7 @@ import type { TenantScope } from '../tenant-scope.ts'
 import { freshClaims, isCarriedOut } from './fresh-claims.ts'
 
 /** Every subscription of the customer, a page at a time. */
-export const subscriptionsOf = ({ storage }: TenantScope, { tenantId, storefrontId, id }: Customer): AsyncGenerator<Subscription> =>
+export const everySubscriptionOf = ({ storage }: TenantScope, { tenantId, storefrontId, id }: Customer): AsyncGenerator<Subscription> =>
   every(storage.subscriptions, { tenantId, storefrontId, customerId: id })
 
 /**
@@ -19,7 +19,7 @@ export const subscriptionsOf = ({ storage }: TenantScope, { tenantId, storefront
  */
 export const refuseIfUsed = async (of: TenantScope, customer: Customer, methodIds: readonly string[]): Promise<void> => {
   if (methodIds.length === 0) return
-  for await (const { id, status, paymentMethodId } of subscriptionsOf(of, customer)) {
+  for await (const { id, status, paymentMethodId } of everySubscriptionOf(of, customer)) {
     if (isFinal(status) || !paymentMethodId || !methodIds.includes(paymentMethodId)) continue
     const why = `${paymentMethodId} cannot be removed: the subscription ${id} is paid with it; first PATCH the subscription with another paymentMethod`
     throw new AppError('not_allowed_in_state', why)

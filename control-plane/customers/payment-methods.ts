@@ -43,7 +43,7 @@ export interface MethodChange {
 }
 
 /**
- * One that is renewed (another token, another expiry) is tried at once for what could not be paid with it.
+ * Changes a method. A renewed one (another token, another expiry) is tried at once for debts that it could not pay.
  * @throws AppError `not_found`; what `check` throws.
  */
 export const changeMethod = async (

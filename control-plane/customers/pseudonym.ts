@@ -1,4 +1,4 @@
-/** What an erased customer is called in the books that are kept of it. */
+/** The name of an erased customer in the books that are kept. */
 import { randomBytes } from 'node:crypto'
 
 /** @returns one that says nothing of the customer: it is made of no part of it. */

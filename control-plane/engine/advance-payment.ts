@@ -15,6 +15,6 @@ export const advancePayment = async (of: TenantScope, payment: Payment): Promise
   return lookedAt ?? of.storage.payments.get(payment._id)
 }
 
-/** As `advancePayment`, by its id. @throws AppError `not_found`. */
+/** Like `advancePayment`, by the payment's id. @throws AppError `not_found`. */
 export const resumePayment = async (of: TenantScope, paymentId: string): Promise<Payment> =>
   advancePayment(of, await of.storage.payments.get(of.keys.payment(paymentId)))

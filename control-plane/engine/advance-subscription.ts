@@ -10,7 +10,7 @@ import { customerKeyOf } from '../keys.ts'
 import { collectPayment } from '../payments/collect-payment.ts'
 import { giveUpAttempt } from '../payments/give-up-attempt.ts'
 import { lookAtPayment } from '../payments/look-at-payment.ts'
-import { abandon, type RoundAsked, reopen } from '../payments/machine/attempts.ts'
+import { abandon, type RoundRequest, reopen } from '../payments/machine/attempts.ts'
 import { recordSeen } from '../payments/machine/money-facts.ts'
 import { waitingAttempt } from '../payments/machine/state.ts'
 import { notStoredYet, paymentOfBill, storeNext } from '../payments/new-payment.ts'
@@ -51,7 +51,7 @@ export interface Advance {
 }
 
 /**
- * What this call has seen of payments, so that none is read twice. All of it may be old: whatever is written from it is
+ * The payments that this call has seen, so that none is read twice. All of it may be old: whatever is written from it is
  * compared, and a lost race forgets it.
  */
 interface SeenPayments {
@@ -60,6 +60,12 @@ interface SeenPayments {
   firstNewBill: number
 }
 
+/**
+ * Takes a subscription as far as it can go now: looks at what is stored, takes one step, stores the result, and looks again; then
+ * publishes the customer's set. Harmless to repeat.
+ * @returns the subscription at rest, the payment that was looked at last, and the revision of the set that shows both.
+ * @throws AppError `not_found`, or `unavailable`. Whatever was stored before a throw stands, and a sweeper goes on from there.
+ */
 export const advanceSubscription = async (
   of: TenantScope,
   subscriptionId: string,
@@ -73,7 +79,7 @@ export const advanceSubscription = async (
   const seen: SeenPayments = { byId: new Map(lookAt ? [[lookAt.id, lookAt]] : []), firstNewBill }
   const toLookAt = async (paymentId: string): Promise<Payment> => seen.byId.get(paymentId) ?? (await of.storage.payments.get(of.keys.payment(paymentId)))
   let limits: Subscription['chargeLimits']
-  /** What time does next may make a bill: its amount has to be one that the storefront's accounts can take. */
+  /** The subscription with present charge limits if time may make a bill next: the storefront's accounts must be able to take its amount. */
   const chargeable = async (subscription: Subscription): Promise<Subscription> => {
     if (!subscription.dueAt || subscription.dueAt > of.moment().now) return subscription
     limits ??= (await chargeableAt(of, subscription)).chargeLimits
@@ -139,7 +145,7 @@ const rest = async (of: TenantScope, subscription: Subscription) => {
 const markSeen = (of: TenantScope, { moneyBack }: Subscription, payment: Payment): Promise<Payment> =>
   update(of.storage.payments, payment._id, (latest) => (latest.revision === payment.revision ? recordSeen(latest, moneyBack ?? []) : undefined), payment)
 
-/** What has happened to a payment's money since it arrived. */
+/** The subscription after everything that has happened to a payment's money since it arrived. */
 const afterFacts = (subscription: Subscription, payment: Payment, moment: Moment): Subscription | undefined => {
   const back = afterMoneyBack(subscription, payment, moment)
   return afterDispute(back ?? subscription, payment, moment) ?? back
@@ -161,7 +167,7 @@ const noteFacts = async (of: TenantScope, subscription: Subscription, payment: P
 }
 
 interface Billed {
-  /** Of the bill that was looked at last. */
+  /** The payment of the bill that was looked at last. */
   payment: Payment | undefined
   /** Present when the subscription was changed. */
   subscription: Subscription | undefined
@@ -198,7 +204,7 @@ const bringPaymentToRest = async (of: TenantScope, subscription: Subscription, b
   if (bill.status === 'settled') return payment
   if (bill.status === 'dropped') return collectPayment(of, await update(payments, payment._id, (latest) => abandon(latest, now, repairAt), payment))
   const { round, onSession, returnUrl, lines, creditMinor, amountMinor, period } = bill
-  const asked: RoundAsked = {
+  const asked: RoundRequest = {
     round,
     onSession: onSession ?? false,
     returnUrl: returnUrl,

@@ -9,7 +9,10 @@ import type { TenantScope } from '../tenant-scope.ts'
 type Provider = (typeof pspProviders)[number]
 type ChargeLimits = NonNullable<Subscription['chargeLimits']>
 
-/** In a sandbox the simulator stands in for every provider: an account without a document stands for the one it is named after. */
+/**
+ * The provider of an account. In a sandbox the simulator stands in for every provider: an account without a document stands
+ * for the one it is named after.
+ */
 const providerNamed = (tenant: Tenant, accountId: string): Provider | undefined =>
   tenant.mode === 'sandbox' ? (pspProviders.find((name) => name === accountId) ?? 'simulator') : undefined
 

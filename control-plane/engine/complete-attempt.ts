@@ -1,5 +1,5 @@
 import { AppError } from '../../common/errors.ts'
-import { nameOf, storeOutcome, unknown } from '../payments/attempt-outcome.ts'
+import { nameOf, storeOutcome, unknownOutcome } from '../payments/attempt-outcome.ts'
 import { isWatched } from '../payments/machine/attempts.ts'
 import { isOpen } from '../payments/machine/state.ts'
 import { openAccount } from '../payments/open-account.ts'
@@ -27,6 +27,6 @@ export const completeAttempt = async (
   // A repeat: it finishes what a crash may have left half-done.
   if (!isOpen(attempt) && !isWatched(attempt)) return advancePayment(of, payment)
   const opened = await openAccount(of, attempt.account)
-  const outcome = 'psp' in opened ? await opened.psp.complete(nameOf(payment, attempt), details) : unknown('account_unusable')
+  const outcome = 'psp' in opened ? await opened.psp.complete(nameOf(payment, attempt), details) : unknownOutcome('account_unusable')
   return advancePayment(of, await storeOutcome(of, payment, attempt.id, outcome))
 }

@@ -19,7 +19,7 @@ import type { Moment } from '../work-time.ts'
 
 type Moved = NonNullable<Subscription['creditMovedTo']>[number]
 
-/** Where credit went that has never arrived, and never will. */
+/** True if the subscription that the credit went to was never stored, and never will be. */
 const isStranded = (subscriptions: readonly Subscription[], now: Date, { subscriptionId, at }: Moved): boolean =>
   now.getTime() - at.getTime() > CLAIM_COUNTS_FOR_MS && !subscriptions.some(({ id }) => id === subscriptionId)
 
@@ -47,7 +47,7 @@ const handedOver = (ended: Subscription, to: string, subscriptions: readonly Sub
   return defined({ ...next, repairAt: ended.repairAt })
 }
 
-/** What a subscription has handed over to another, in all. */
+/** The credit that a subscription has handed over to another, in all. */
 const handedTo = ({ id, creditMovedTo }: Subscription, to: string): Inheritance | undefined => {
   const moves = (creditMovedTo ?? []).filter(({ subscriptionId }) => subscriptionId === to)
   if (moves.length === 0) return undefined
@@ -55,10 +55,10 @@ const handedTo = ({ id, creditMovedTo }: Subscription, to: string): Inheritance 
   return { from: id, amountMinor: sum(({ amountMinor }) => amountMinor), recalledMinor: sum(({ recalledMinor }) => recalledMinor) }
 }
 
-export type Inherited = Pick<Subscription, 'creditMinor' | 'creditFrom' | 'creditGivenMinor' | 'inherited' | 'inheritanceUnchecked'>
+export type InheritedCredit = Pick<Subscription, 'creditMinor' | 'creditFrom' | 'creditGivenMinor' | 'inherited' | 'inheritanceUnchecked'>
 
-/** As a new subscription begins with it. */
-const asInherited = (inheritances: readonly Inheritance[]): Inherited => {
+/** The credit that a new subscription begins with. */
+const asInherited = (inheritances: readonly Inheritance[]): InheritedCredit => {
   const lots = inheritances.map(({ from, amountMinor, recalledMinor }): Lot => ({ paymentId: inheritedFrom(from), amountMinor: amountMinor - recalledMinor }))
   const creditMinor = lots.reduce((sum, { amountMinor }) => sum + amountMinor, 0)
   return {
@@ -70,10 +70,10 @@ const asInherited = (inheritances: readonly Inheritance[]): Inherited => {
   }
 }
 
-export const nothingInherited = (): Inherited => asInherited([])
+export const nothingInherited = (): InheritedCredit => asInherited([])
 
 /** @param to the subscription that is about to be stored; the same for a repeat of the same request, which is answered the same. */
-export const inheritCredit = async (of: TenantScope, customer: CustomerKey, to: string): Promise<Inherited> => {
+export const inheritCredit = async (of: TenantScope, customer: CustomerKey, to: string): Promise<InheritedCredit> => {
   const subscriptions = await subscriptionsOf(of, customer)
   const inheritances: Inheritance[] = []
   for (const { _id, status, id } of subscriptions) {

@@ -22,8 +22,8 @@ export const processWebhook = async (of: TenantScope, event: WebhookEvent): Prom
 const MAX_IN_HAND = 4
 
 /**
- * Of an event that is stored: whatever happens now, it will be applied. A sandbox's simulator is always waited for,
- * since its time stands still meanwhile.
+ * Processes a stored event, which will be applied whatever happens now. A sandbox's simulator is always waited for, since its
+ * time stands still meanwhile.
  */
 export const processWhileWaiting = async (of: TenantScope, event: WebhookEvent): Promise<void> => {
   const { webhooksInHand, log } = of

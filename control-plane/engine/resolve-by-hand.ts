@@ -13,7 +13,7 @@ import { update } from '../storage/update.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 import { advancePayment } from './advance-payment.ts'
 
-export interface Decision {
+export interface ResolutionByHand {
   outcome: 'succeeded' | 'declined' | 'not_sent'
   declineClass?: DeclineClass | undefined
   /** The provider's reference of a charge that succeeded: refunds need it. */
@@ -22,7 +22,7 @@ export interface Decision {
   tryElsewhere: boolean
 }
 
-const outcomeOf = ({ outcome, declineClass, pspReference }: Decision, known: string | undefined): OperatorDecision['outcome'] => {
+const outcomeOf = ({ outcome, declineClass, pspReference }: ResolutionByHand, known: string | undefined): OperatorDecision['outcome'] => {
   switch (outcome) {
     case 'succeeded': {
       const reference = pspReference ?? known
@@ -44,7 +44,10 @@ const PENDING_FOR_MS = 3 * DAY_MS
 const hasAnswered = (status: string) =>
   new AppError('not_allowed_in_state', `Tollgate asked the provider once more, and it says ${status}: that outcome is now recorded`)
 
-/** What the provider itself says counts for more than what was read in its books. @throws AppError `not_allowed_in_state` when the provider has an answer. */
+/**
+ * Asks the provider first: its own answer counts for more than what was read in its books.
+ * @throws AppError `not_allowed_in_state` when the provider has an answer.
+ */
 const askFirst = async (of: TenantScope, payment: Payment, attempt: Attempt): Promise<{ mayResolvePending: boolean }> => {
   const opened = await openAccount(of, attempt.account)
   if ('unusable' in opened) return { mayResolvePending: true }
@@ -63,7 +66,7 @@ export const resolveAttempt = async (
   attemptId: string,
   by: string,
   check: (payment: Payment) => void,
-  decision: Decision,
+  decision: ResolutionByHand,
 ): Promise<Payment> => {
   const asked = await of.storage.payments.get(of.keys.payment(paymentId))
   check(asked)
@@ -86,7 +89,7 @@ export const resolveAttempt = async (
   return advancePayment(of, resolved)
 }
 
-/** As `askFirst`. */
+/** Asks the provider first, like `askFirst`. */
 const askAboutRefundFirst = async (of: TenantScope, payment: Payment, refund: Refund): Promise<void> => {
   const attempt = payment.attempts.find(({ id }) => id === refund.attemptId)
   const opened = attempt && (await openAccount(of, attempt.account))

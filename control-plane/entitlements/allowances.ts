@@ -12,7 +12,7 @@ import type { Subscription } from '../schemas/subscription.ts'
 export type UsageEntry = UsageCounters['entries'][number]
 type Paused = Parameters<typeof allowanceAt>[0]
 
-/** Until when a count stands: the end of the allowance that it was taken from, wherever pauses have moved that since. */
+/** The time until which a count stands: the end of the allowance that it was taken from, wherever pauses have moved that since. */
 export const countStandsUntil = (entry: { until: Date; at: Date | undefined }, subscription: Paused, per: Interval): Date => {
   const { timeZone, pauses } = subscription
   let until = entry.until
@@ -40,7 +40,7 @@ const perOf = ({ entitlements }: Pick<Subscription, 'entitlements'>, key: string
   return found?.kind === 'quota' ? (found.per ?? 'month') : undefined
 }
 
-/** Whose allowance a count is taken from now: that of the subscription which took over the credit of the one that it was counted for, too. */
+/** The subscription whose allowance a count is taken from now: also one that took over the credit of the one that it was counted for. */
 export const heirOf = (subscriptionId: string, subscriptions: readonly Subscription[], isHolder: (id: string) => boolean): Subscription | undefined => {
   const own = subscriptions.find(({ id }) => id === subscriptionId)
   if (own && isHolder(own.id)) return own
@@ -48,7 +48,7 @@ export const heirOf = (subscriptionId: string, subscriptions: readonly Subscript
   return next && (isHolder(next.id) ? next : heirOf(next.id, subscriptions, isHolder))
 }
 
-/** What has been used, as it is published: of keys that the customer holds. */
+/** The usage as it is published: of keys that the customer holds. */
 export const usageOf = (
   entries: readonly UsageEntry[],
   subscriptions: readonly Subscription[],

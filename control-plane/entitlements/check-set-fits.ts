@@ -13,12 +13,12 @@ import type { TenantScope } from '../tenant-scope.ts'
 import { currentSubscriptionsOf } from './sources.ts'
 import { accessOfSubscription } from './subscription-access.ts'
 
-/** Of a usage beside its texts: tags, lengths, and two numbers of at most ten bytes each. */
+/** Bytes of a usage beside its texts: tags, lengths, and two numbers of at most ten bytes each. */
 const USAGE_BYTES = 40
 /** A number below zero takes ten bytes, more than any end that there will be. */
 const LONGEST_MS = -1
 
-/** What may be reported of a grant: a count of its own, under its key and its subscription. */
+/** Bytes of the usage that may be reported for a grant: a count of its own, under its key and its subscription. */
 const usageBytesOf = ({ key, subscriptionId, terms }: Grant): number =>
   terms.kind === 'quota' || terms.kind === 'capacity' ? USAGE_BYTES + Buffer.byteLength(key) + Buffer.byteLength(subscriptionId) : 0
 
@@ -44,7 +44,7 @@ const withPlanned = (stored: readonly Subscription[], planned: readonly Subscrip
 }
 
 /**
- * To be asked before anything is sold that makes the customer's set larger.
+ * Checks that the customer's set stays small enough, before anything is sold that makes it larger.
  * @param planned subscriptions of this customer as they are to be; they count as if they gave access already.
  * @throws AppError `set_too_large`, in words for whoever buys or sells.
  */

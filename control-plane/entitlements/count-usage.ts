@@ -40,7 +40,7 @@ export const countCapacity = (entries: readonly UsageEntry[], key: string, chang
   return [...entries.filter((entry) => !isThis(entry)), { key, used }]
 }
 
-/** What is unlimited costs nothing to take from; of the others the one that ends first would be lost first. */
+/** An unlimited allowance costs nothing to take from; among the others, the one that ends first would be lost first. */
 const inOrderOfTaking = (a: Allowance, b: Allowance): number =>
   Number(a.limit !== null) - Number(b.limit !== null) || a.end.getTime() - b.end.getTime() || (a.subscriptionId < b.subscriptionId ? -1 : 1)
 

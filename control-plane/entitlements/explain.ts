@@ -1,7 +1,7 @@
 /** Answers sidecars that were asked why: what the customer holds of an entitlement, and which bundles have it. */
 
 import type { ExplainQuestion, Explanation } from '../../common/entitlements/explanation.ts'
-import { paymentIdOf } from '../billing/bills.ts'
+import { paymentIdOfBill } from '../billing/bills.ts'
 import { type Bundle, toEntitlement } from '../schemas/bundle.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import { every } from '../storage/every.ts'
@@ -25,7 +25,7 @@ const has = (key: string) => (of: Pick<Bundle, 'entitlements'>) =>
 
 const holdingOf = async (of: TenantScope, subscription: Subscription): Promise<Explanation['holdings'][number]> => {
   const { id, tenantId, bundleId, status, currentPeriod } = subscription
-  const payment = await of.storage.payments.find(of.keys.payment(paymentIdOf(tenantId, id, currentPeriod.ownBill)))
+  const payment = await of.storage.payments.find(of.keys.payment(paymentIdOfBill(tenantId, id, currentPeriod.ownBill)))
   return {
     subscriptionId: id,
     bundleId,

@@ -13,7 +13,7 @@ import { keys } from '../keys.ts'
 import type { Services } from '../ports.ts'
 import type { Installation } from '../schemas/installation.ts'
 import { update } from '../storage/update.ts'
-import { type Republished, republish } from './republish.ts'
+import { type RepublishResult, republish } from './republish.ts'
 
 const BEAT_EVERY_MS = 1_000
 /** Every so many beats the storage's count grows: a backup that is older by that is known as one. */
@@ -26,7 +26,7 @@ const STOP_WITHIN_MS = 1_000
 const STAND_DOWN_MS = 30_000
 
 export interface FeedKeeping {
-  /** Of the feed: 1 when readers may believe it, 0 while it is being filled, or cannot be reached. */
+  /** The state of the feed: 1 when readers may believe it, 0 while it is being filled, or cannot be reached. */
   isComplete(): boolean
   /** Sets that were put since this process began the last filling. */
   filled(): number
@@ -45,12 +45,12 @@ export const fillFeed = async (
   { storage, feed, clock, log }: Parts,
   keeper: FeedKeeper,
   how: { anew: boolean; mark: StorageMark; onProgress?: (sets: number) => void },
-): Promise<Republished | undefined> => {
+): Promise<RepublishResult | undefined> => {
   const filling = await keeper.claim({ anew: how.anew })
   if (!filling) return undefined
   await keeper.beat(how.mark)
   let [sets, toldMs, lost] = [0, clock.nowMs(), false]
-  /** One after another; a claim that was lost to another process ends the work. */
+  /** Renewals run one after another; a claim that was lost to another process ends the work. */
   let renewing: Promise<unknown> = Promise.resolve()
   const timer = setInterval(() => {
     renewing = renewing.then(filling.renew).catch(() => {
@@ -80,19 +80,20 @@ export const fillFeed = async (
   }
 }
 
+/** Writes beats from now on, and fills the feed whenever it is found to be incomplete. A feed without a keeper (in-process) needs neither. */
 export const startKeepingFeed = (services: Parts): FeedKeeping => {
   const { storage, feed, clock, log } = services
   const keeper = feed.keeper
   if (!keeper) return { isComplete: () => true, filled: () => 0, fillings: () => 0, stop: async () => undefined }
   let [beats, filled, fillings, warnedMs] = [0, 0, 0, 0]
   let last: { epoch: string | undefined; sequence: number } = { epoch: undefined, sequence: 0 }
-  /** Of a filling that has lost something: until there is another. */
+  /** The epoch of a filling that has lost something, until there is another filling. */
   let lostEpoch: string | undefined
   let previous: Installation | undefined
   let others = 0
   let isComplete = false
   let isFilling = false
-  /** What a newer version has stored cannot be filled in by this one: it leaves that to newer control planes for a while. */
+  /** Documents that a newer version has stored cannot be published by this one: it leaves that to newer control planes for a while. */
   let standsDownUntilMs = 0
   let stopping = false
   let known = false
@@ -110,7 +111,7 @@ export const startKeepingFeed = (services: Parts): FeedKeeping => {
     return found
   }
 
-  /** What storage says of itself goes on, so that a backup is known as one. */
+  /** Storage's count of itself goes on, so that a backup is recognized as one. */
   const count = async (epoch: string | undefined, sequence: number): Promise<void> => {
     beats += 1
     if (beats % COUNT_EVERY !== 1) return

@@ -31,7 +31,7 @@ type Contents = Pick<StoredEntitlementSet, 'grants' | 'usage' | 'hidden'>
 
 const contentsOf = ({ grants, hidden, usage }: Contents): Contents => defined({ grants, hidden, usage })
 
-/** What the customer's set has to be, from what is stored now. */
+/** The contents that the customer's set has to have, by what is stored now. */
 const deriveSet = async (of: TenantScope, customer: CustomerKey, stored: Contents | undefined, changed: Iterable<string>) => {
   const counters = await of.storage.usageCounters.find(of.keys.customer(customer.storefrontId, customer.customerId))
   const subscriptions = await sourcesOf(of, customer, stored, counters, changed)
@@ -109,7 +109,7 @@ export const putSetOrSay = async (feed: Feed, set: EntitlementSet, log: Log): Pr
   }
 }
 
-/** That a customer is no more, as the feed has it. Undefined: none of this id was erased. */
+/** The message to the feed that a customer is gone. Undefined: none of this id was erased. */
 export const removalOf = async (
   { tombstones }: Pick<OwnCollections, 'tombstones'>,
   of: CustomerKey & { sandbox: boolean },
@@ -124,7 +124,7 @@ interface Parts extends Pick<TenantScope, 'feed' | 'log'> {
 }
 
 /**
- * As `putSetOrSay`, of the set that storage has by then. Where the feed may take the older of two, whoever comes last sees
+ * Like `putSetOrSay`, with the set that storage has by then. Where the feed may take the older of two, whoever comes last sees
  * here that it was not the newest, since what is put was stored before.
  */
 export const putLatest = async ({ storage, feed, log }: Parts, set: EntitlementSet): Promise<boolean> => {
@@ -140,9 +140,9 @@ export const putLatest = async ({ storage, feed, log }: Parts, set: EntitlementS
 }
 
 export interface Publication {
-  /** Of the set that shows everything stored before the call; 0 when the customer is no more. */
+  /** The revision of the set that shows everything stored before the call; 0 when the customer is gone. */
   revision: number
-  /** Whether the feed has it, or has word that it cannot have it. */
+  /** True if the feed has the set, or has been told that it cannot have it. */
   published: boolean
 }
 
@@ -160,7 +160,7 @@ const publishNow = async (of: TenantScope, customer: CustomerKey, changed: Itera
   }
 }
 
-/** Of one customer: the publication under way, and the next, which whoever comes meanwhile shares. */
+/** The turn of one customer: the publication under way, and the next, which whoever comes meanwhile shares. */
 interface Turn {
   running: Promise<unknown>
   next: Promise<Publication> | undefined

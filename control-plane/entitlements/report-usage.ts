@@ -1,4 +1,4 @@
-/** How much of a quota or capacity a customer has used, as its application reports it. */
+/** A customer's use of quotas and capacities, as its application reports it. */
 import { defined } from '../../common/defined.ts'
 import { decide, isCurrent } from '../../common/entitlements/decide.ts'
 import { deriveGrants } from '../../common/entitlements/derive.ts'

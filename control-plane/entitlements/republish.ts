@@ -4,7 +4,7 @@ import { every, pages } from '../storage/every.ts'
 import type { Storage } from '../storage/storage.ts'
 import { putLatest, toEntitlementSet } from './publish-entitlements.ts'
 
-export interface Republished {
+export interface RepublishResult {
   sets: number
   clocks: number
   /** Sets that cannot be put: each is named in the log. */
@@ -15,7 +15,12 @@ export interface Republished {
  * Sets travel in parallel within a page; the page bounds how many. Harmless beside running control planes: the feed keeps
  * the higher revision. @param onProgress is waited for after each page. @returns what it put.
  */
-export const republish = async (storage: Storage, feed: Feed, log: Log, onProgress: (sets: number) => Promise<void> = async () => {}): Promise<Republished> => {
+export const republish = async (
+  storage: Storage,
+  feed: Feed,
+  log: Log,
+  onProgress: (sets: number) => Promise<void> = async () => {},
+): Promise<RepublishResult> => {
   const done = { sets: 0, clocks: 0, unpublishable: 0 }
   for await (const { tenantId, revision, testNow } of every(storage.tenants, {})) {
     if (!testNow) continue

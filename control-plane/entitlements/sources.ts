@@ -1,8 +1,8 @@
 /**
- * Which of a customer's subscriptions its set is made of. All that ever were would do, and would make each renewal dearer
- * than the last; these give the same set: those that live, and of those that have ended the ones that the stored set was
- * made of or that end just now. What neither has can never matter again, since what has ended does not change, and a
- * later end of the same key stands before it for good.
+ * Chooses the subscriptions that a customer's set is made of. All that ever were would do, and would make each renewal dearer
+ * than the last; these give the same set: those that live, and of those that have ended the ones that the stored set was made
+ * of or that end just now. What neither has can never matter again, since what has ended does not change, and a later end of
+ * the same key stands before it for good.
  */
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import type { StoredEntitlementSet, UsageCounters } from '../schemas/entitlement-set.ts'
@@ -18,7 +18,7 @@ export const subscriptionsOf = ({ storage }: Pick<TenantScope, 'storage'>, { ten
 const byAge = (a: Subscription, b: Subscription): number => a.createdAt.getTime() - b.createdAt.getTime() || (a._id < b._id ? -1 : 1)
 
 /**
- * What the set is made of.
+ * The subscriptions that the set is made of.
  * @param stored the customer's set, read before this.
  * @param counters its usage: a count is of the subscription that it was taken from, or that has inherited from it.
  * @param changed ids of subscriptions that nobody has published since they changed.
@@ -47,7 +47,7 @@ export const sourcesOf = async (
   return [...found.values()].flatMap((one) => (one?.storefrontId === storefrontId && one.customerId === customerId ? one : [])).sort(byAge)
 }
 
-/** As `sourcesOf`, for whoever asks what the customer has and not what is to be published. */
+/** Like `sourcesOf`, for whoever asks what the customer has and not what is to be published. */
 export const currentSubscriptionsOf = async (
   of: Pick<TenantScope, 'storage' | 'keys'>,
   customer: CustomerKey,

@@ -1,4 +1,4 @@
-/** What each subscription state means for access: the state table, in the words that `deriveGrants` takes. */
+/** The meaning of each subscription state for access: the state table, in the words that `deriveGrants` takes. */
 import type { SubscriptionAccess } from '../../common/entitlements/derive.ts'
 import { type Entitlement, MAX_COUNT } from '../../common/entitlements/model.ts'
 import { allowanceAnchor } from '../billing/allowance-anchor.ts'
@@ -31,9 +31,9 @@ const accessOf = (subscription: Subscription): SubscriptionAccess['access'] => {
 }
 
 /**
- * When access ends if nothing more is heard of the subscription. A renewing one is not cut off at the end of its
- * period, since the payment of the next is made then, and even if that fails there is grace: its access ends where
- * the grace would. So a control plane that is down at the turn of a period locks nobody out.
+ * The time at which access ends if nothing more is heard of the subscription. A renewing one is not cut off at the end of its
+ * period, since the payment of the next is made then, and even if that fails there is grace: its access ends where the grace
+ * would. So a control plane that is down at the turn of a period locks nobody out.
  */
 const untilOf = (subscription: Subscription): Date | undefined => {
   const { status, currentPeriod } = subscription

@@ -15,12 +15,12 @@ import { secretIn, tenantOfCall } from '../access/authenticate.ts'
 import { anonymous, type Caller, mustBePlatform } from '../access/caller.ts'
 import type { AuditTrail } from '../audit/trail.ts'
 import { derivedId, PLATFORM } from '../keys.ts'
-import type { Metrics } from '../metrics.ts'
+import type { ControlPlaneMetrics } from '../metrics.ts'
 import { IdentityProviderAwayError, type OpenId } from '../people/open-id.ts'
 import type { Services } from '../ports.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { type TenantScope, tenantScope } from '../tenant-scope.ts'
-import { type Asked, audited, deniedEntry, signInEntry } from './audited.ts'
+import { audited, deniedEntry, type RequestOrigin, signInEntry } from './audited.ts'
 import { cookieOf, setCookie } from './cookies.ts'
 import { type GivenAnswer, onceAKey, type StoredAnswer } from './idempotency.ts'
 import { openApiDocument } from './openapi.ts'
@@ -35,10 +35,10 @@ import { RateLimitedError } from './throttle.ts'
 import { authenticated, checkAccess, checkCsrfOf, type WhoCallsOptions } from './who-calls.ts'
 
 export interface HttpAppOptions extends WhoCallsOptions {
-  /** Whether everything this process needs can be reached. */
+  /** True if everything this process needs can be reached. */
   isReady(): Promise<boolean>
-  /** For a platform key. */
-  metrics: Metrics
+  /** Metrics, served to a platform key. */
+  metrics: ControlPlaneMetrics
   trail: AuditTrail
   openId: OpenId
   /** Proxies of ours before this, each of which adds the address that it was called from to X-Forwarded-For. */
@@ -119,9 +119,9 @@ const validate = (schema: z.ZodType | undefined, value: unknown, part: 'body' | 
   return parsed.data
 }
 
-const askedOf = (context: RouterContext): Asked => ({ requestId: context.response.get('x-request-id'), from: context.ip })
+const askedOf = (context: RouterContext): RequestOrigin => ({ requestId: context.response.get('x-request-id'), from: context.ip })
 
-/** What was refused after its `begun` has its `done`: this is of what was refused before. */
+/** Records a refusal that came before the call's `begun`: a later one has its `done`. */
 const tellOfDenial = async (context: RouterContext, definition: AnyRoute, { services, trail }: HttpAppOptions, caller: Caller): Promise<void> => {
   const entry = context.state.isToldOf ? undefined : deniedEntry(services, caller, definition, askedOf(context))
   if (!entry || caller.tenantId === undefined) return
@@ -160,7 +160,7 @@ const mustNotContradict = ({ tenant }: { tenant?: string }, own: string | undefi
 type AnyCall = Call<unknown, unknown, unknown>
 type NewId = AnyCall['newId']
 
-/** As received. */
+/** The body as received. */
 const rawBodyOf = ({ request }: RouterContext): string => (request as { rawBody?: string }).rawBody ?? ''
 
 /** The body, within its bounds, and of the type that the route takes. @throws AppError. @returns the stream of one that is handed on as it arrives. */
@@ -183,7 +183,7 @@ const tenantOf = async (context: RouterContext, definition: AnyRoute, { services
   return definition.ofTenant === false ? undefined : tenantOfCall(services, caller, named)
 }
 
-/** What the handler is given, once each part is as its schema has it. @throws AppError `invalid_request`. */
+/** The handler's input, once each part is as its schema has it. @throws AppError `invalid_request`. */
 const validated = (
   context: RouterContext,
   definition: AnyRoute,
@@ -212,7 +212,7 @@ const validated = (
   }
 }
 
-/** What the route is for, told to the audit log. */
+/** Runs the route's own work, and tells the audit log. */
 const handled = async (context: RouterContext, definition: AnyRoute, options: HttpAppOptions, call: AnyCall): Promise<GivenAnswer> => {
   // From here on it is told of by itself.
   context.state.isToldOf = true

@@ -15,7 +15,7 @@ import type { TenantScope } from '../tenant-scope.ts'
 import type { Answer, AnyRoute, Call } from './route.ts'
 import { routes } from './routes/index.ts'
 
-/** What only looks, and usage, which is what is sold and no act of administration. That somebody took all of a person is told of, too. */
+/** Reads are not audited, nor is usage, which is what is sold and not an act of administration. The export of a person is audited, too. */
 const isChange = ({ method, access }: AnyRoute): boolean =>
   (method !== 'get' || access === 'customers:export') && access !== 'public' && access !== 'usage:report' && access !== 'everybody' && !access.endsWith(':read')
 
@@ -36,13 +36,13 @@ type AnyCall = Call<unknown, unknown, unknown>
 const named = (value: unknown): Record<string, string> =>
   Object.fromEntries(Object.entries((value ?? {}) as object).filter((entry): entry is [string, string] => typeof entry[1] === 'string'))
 
-/** What a route makes, by the name that paths have for it: `customer` of `/v1/customers`. */
+/** The kind of thing that a route makes, by the name that paths have for it: `customer` of `/v1/customers`. */
 const madeBy = ({ path }: AnyRoute): string => {
   const below = routes.find((one) => one.path.startsWith(`${path}/{`))?.path.slice(path.length + 2)
   return below ? below.slice(0, below.indexOf('}')) : (path.split('/').at(-1) ?? '').replace(/s$/, '')
 }
 
-/** As the caller named them, and what was made; customers by a name that says nothing of them. */
+/** The ids as the caller named them, and of what was made; customers by a name that says nothing of them. */
 const resourceOf = (route: AnyRoute, call: AnyCall, tenantId: string, made: unknown): Record<string, string> => {
   const { storefrontId, customerId, bundleId, account } = named(call.body)
   const all: Record<string, string | undefined> = { storefront: storefrontId, customer: customerId, bundle: bundleId, account, ...named(call.params) }
@@ -54,7 +54,7 @@ const resourceOf = (route: AnyRoute, call: AnyCall, tenantId: string, made: unkn
   return Object.fromEntries(Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== undefined))
 }
 
-/** Whose log it belongs into. Tenants that are made or ended are the platform's to remember. */
+/** The tenant whose log a call belongs into. Tenants that are made or ended are the platform's to remember. */
 const tenantIdOf = ({ of, params }: AnyCall, { method }: AnyRoute, isThere: boolean): string =>
   (of as TenantScope | undefined)?.tenantId ?? (isThere && method !== 'delete' ? named(params).tenant : undefined) ?? PLATFORM
 
@@ -69,7 +69,7 @@ const reasonOf = ({ headers, body }: AnyCall): string | null => {
   return said || named(body).reason || null
 }
 
-/** What a reader of the document sees; undefined where there is none, or none can be read. */
+/** The document as a reader sees it; undefined where there is none, or none can be read. */
 const seenBy = async (reader: AnyRoute | undefined, call: AnyCall): Promise<unknown> => {
   if (!reader) return undefined
   try {
@@ -86,7 +86,7 @@ const MAX_CHANGES = 16_384
 const bounded = (changes: NonNullable<AuditEntry['changes']>): NonNullable<AuditEntry['changes']> =>
   JSON.stringify(changes).length <= MAX_CHANGES ? changes : changes.map(({ field }) => ({ field }))
 
-/** Whoever sends much makes the log, which nobody may shorten, not larger by as much. */
+/** The input, cut so that a caller who sends much does not make the log, which nobody may shorten, larger by as much. */
 const boundedInput = (input: unknown): unknown =>
   JSON.stringify(input ?? null).length <= MAX_CHANGES
     ? input
@@ -96,18 +96,18 @@ const boundedInput = (input: unknown): unknown =>
           .map((field) => field.slice(0, 100)),
       }
 
-export interface Asked {
+export interface RequestOrigin {
   requestId: string
   /** The IP address that the call came from. */
   from: string
 }
 
-/** What every entry says. */
+/** The parts that every entry has. */
 const entryOf = (
   { clock }: Pick<Services, 'clock'>,
   actor: Pick<Caller, 'kind' | 'id' | 'name' | 'role'>,
   { method, path }: AnyRoute,
-  { requestId, from }: Asked,
+  { requestId, from }: RequestOrigin,
 ): Pick<AuditEntry, 'at' | 'requestId' | 'actor' | 'from' | 'action'> => ({
   at: clock.now().toISOString(),
   requestId,
@@ -117,11 +117,11 @@ const entryOf = (
 })
 
 /** Somebody who is known has tried a change that they may not make; what they named may be a customer. Undefined for what is no change. */
-export const deniedEntry = (services: Pick<Services, 'clock'>, caller: Caller, route: AnyRoute, asked: Asked): AuditEntry | undefined =>
+export const deniedEntry = (services: Pick<Services, 'clock'>, caller: Caller, route: AnyRoute, asked: RequestOrigin): AuditEntry | undefined =>
   isChange(route) ? { ...entryOf(services, caller, route, asked), event: 'done', resource: {}, reason: null, code: 'forbidden' } : undefined
 
 /** Somebody has come in, by one of the public routes. */
-export const signInEntry = (services: Pick<Services, 'clock'>, user: User, route: AnyRoute, asked: Asked): AuditEntry => {
+export const signInEntry = (services: Pick<Services, 'clock'>, user: User, route: AnyRoute, asked: RequestOrigin): AuditEntry => {
   const actor = { kind: 'user' as const, id: user.id, name: user.name ?? user.email, role: user.role }
   return { ...entryOf(services, actor, route, asked), event: 'done', resource: { user: user.id }, reason: null }
 }
@@ -130,7 +130,7 @@ export const signInEntry = (services: Pick<Services, 'clock'>, user: User, route
  * @param work makes the change.
  * @throws AppError `unavailable` when it could not be told, and then nothing is changed; what `work` throws.
  */
-export const audited = async (trail: AuditTrail, route: AnyRoute, call: AnyCall, asked: Asked, work: () => Promise<Answer>): Promise<Answer> => {
+export const audited = async (trail: AuditTrail, route: AnyRoute, call: AnyCall, asked: RequestOrigin, work: () => Promise<Answer>): Promise<Answer> => {
   if (!isChange(route)) return work()
   const { services, caller } = call
   const reader = readers.get(route)

@@ -34,7 +34,7 @@ const textOf = (error: AppError): string => {
 }
 
 export const answerBrokenRequests = (server: Server): void => {
-  /** By connection, its last request that could be read, or begun to be. */
+  /** The last request of each connection that could be read, or begun to be. */
   const last = new WeakMap<object, { request: IncomingMessage; response: ServerResponse }>()
   server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {
     last.set(request.socket, { request, response })

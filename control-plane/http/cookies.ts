@@ -3,7 +3,7 @@ import type { RouterContext } from '@koa/router'
 import type { Cookie, CookieName } from './route.ts'
 
 interface Reached {
-  /** Where callers reach us. */
+  /** The address at which callers reach us. */
   publicUrl(): string
 }
 

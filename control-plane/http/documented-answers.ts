@@ -1,4 +1,4 @@
-/** What the OpenAPI document says of answers apart from their bodies: which statuses a route can have, and which headers. */
+/** The OpenAPI document's description of answers apart from their bodies: which statuses a route can have, and which headers. */
 import { STATUS_CODES } from 'node:http'
 import type { OpenAPIRegistry, ResponseConfig } from '@asteasolutions/zod-to-openapi'
 import type { ErrorCode } from '../../common/errors.ts'

@@ -83,7 +83,7 @@ export const token = z
 
 export const role = id.openapi({ description: 'admin, billing, read, sidecar, or the id of a role of the tenant.', example: 'read' })
 
-/** To which a key or a person is limited. */
+/** The storefronts that a key or a person is limited to. */
 export const storefronts = z
   .array(id)
   .min(1)
@@ -91,7 +91,7 @@ export const storefronts = z
   .refine((list) => new Set(list).size === list.length, 'must not name a storefront twice')
   .openapi({ description: 'Limits it to these storefronts. Default: no limit.' })
 
-/** What the keys of a record look like, which the generator of the document does not say by itself. */
+/** The pattern of a record's keys, which the generator of the document does not describe by itself. */
 export const keysOf = (pattern: RegExp): object => ({ propertyNames: { pattern: pattern.source } })
 
 const METADATA_KEY = /^[A-Za-z0-9_-]{1,40}$/

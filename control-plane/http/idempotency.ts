@@ -19,9 +19,9 @@ import { decrypt, encrypt } from '../storage/aes-gcm.ts'
 import { insertOrGet, update } from '../storage/update.ts'
 
 /**
- * Whoever works renews it, so a repeat that finds it run out takes the first to have died with its process. It is short,
- * since it is how long a client waits after a crash. Should the first be alive after all (it could not reach storage),
- * both go on over the same documents, which is harmless: ids are the same, and every step is a compare-and-set.
+ * The process that works on a request renews its lock, so a repeat that finds it expired concludes that the process has died.
+ * It is short, since it is how long a client waits after a crash. Should the first be alive after all (it could not reach
+ * storage), both go on over the same documents, which is harmless: ids are the same, and every step is a compare-and-set.
  */
 const LOCK_MS = 5_000
 /** Two renewals may come late or be lost before the lock runs out. */
@@ -33,7 +33,7 @@ export const MAX_KEY_LENGTH = 255
 export interface IdempotentRequest {
   /** The `Idempotency-Key` header. */
   key: string
-  /** Who asks: keys of one caller mean nothing to another. */
+  /** The caller: keys of one mean nothing to another. */
   callerId: string
   /** The caller's key. */
   secret: string
@@ -48,7 +48,7 @@ export interface StoredAnswer {
   revision?: number
 }
 
-/** As a handler answers it. */
+/** An answer as a handler gives it. */
 export type GivenAnswer = StoredAnswer & { isUnderWay?: boolean | undefined }
 
 const sha256 = (...parts: string[]): string => createHash('sha256').update(JSON.stringify(parts)).digest('hex')
@@ -127,7 +127,7 @@ export const onceAKey = async (
   return { ...answer, replayed: false }
 }
 
-/** What is done about a lock must not take an answer from its caller: it runs out by itself. */
+/** Keeps a failure to write a lock from taking the answer from its caller: a lock runs out by itself. */
 const unlessGone = async (write: Promise<unknown>): Promise<void> => {
   try {
     await write
@@ -136,11 +136,11 @@ const unlessGone = async (write: Promise<unknown>): Promise<void> => {
   }
 }
 
-/** Not the lock of a repeat that took over. */
+/** Removes the lock, unless a repeat has taken over. */
 const release = ({ storage }: Services, locked: IdempotencyRecord): Promise<void> =>
   unlessGone(storage.idempotencyRecords.replace(defined({ ...locked, lockedUntil: undefined })))
 
-/** Whoever took over, or was taken over, may have kept an answer before: that stays, since it has been given too. */
+/** Keeps the answer, unless a request that took over, or was taken over, has kept one before: that stays, since it has been given too. */
 const keep = ({ storage }: Services, locked: IdempotencyRecord, answer: Pick<IdempotencyRecord, 'status' | 'sealedAnswer'>): Promise<void> =>
   unlessGone(
     update(

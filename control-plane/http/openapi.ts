@@ -16,10 +16,10 @@ const isNeeded = (body: z.ZodType): boolean => !body.safeParse({}).success
 
 const state = (...values: [string, ...string[]]) => ({ 'application/json': { schema: z.object({ status: z.enum(values) }) } })
 
-/** What is no route: for those who run the process. */
+/** The tag of operations outside the routes: for those who run the process. */
 const OPERATION = 'Operation'
 
-/** As the document says it. */
+/** The access rule in the document's words. */
 const whoMay = (access: AccessRule): string => {
   if (access === 'public') return 'No key.'
   if (access === 'platform') return 'For a platform key.'

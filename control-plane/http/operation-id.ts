@@ -1,6 +1,7 @@
 /**
- * What generated clients call an operation. It follows from the method and the path, so that it stays while these do:
- * `PATCH /v1/storefronts/{storefront}/customers/{customer}` is `patchStorefrontCustomer`, the list is `getStorefrontCustomers`.
+ * The name that generated clients give an operation. It follows from the method and the path, so that it stays while these do:
+ * `PATCH /v1/storefronts/{storefront}/customers/{customer}` is `patchStorefrontCustomer`, the list is
+ * `getStorefrontCustomers`.
  */
 const capital = (word: string): string => word.charAt(0).toUpperCase() + word.slice(1)
 

@@ -1,7 +1,7 @@
 /**
- * What people who come with a browser see: where they are, and a reference of the API that they can browse. The same for everybody,
- * so it may be cached, and is asked for again by its ETag. The reference is Scalar's own bundle, served from here: no other host is
- * asked for anything, and the policy of the page would not let it be.
+ * The pages for people who come with a browser: one says where they are, and one is a reference of the API that they can
+ * browse. The same for everybody, so it may be cached, and is asked for again by its ETag. The reference is Scalar's own
+ * bundle, served from here: no other host is asked for anything, and the policy of the page would not let it be.
  */
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -27,7 +27,7 @@ const pageOf = async (type: string, body: Buffer): Promise<Page> => ({
 
 const readBundle = () => readFile(fileURLToPath(new URL('browser/standalone.js', import.meta.resolve('@scalar/api-reference'))))
 
-/** Of the page itself: Scalar writes its styles into it, and asks for the document. */
+/** The policy of the page itself: Scalar writes its styles into it, and asks for the document. */
 const REFERENCE_POLICY = [
   "default-src 'none'",
   "script-src 'self'",

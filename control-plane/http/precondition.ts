@@ -26,7 +26,10 @@ export const ifMatchOf = (rule: IfMatchRule, header: string | undefined): number
   return match[1] === undefined ? undefined : Number(match[1])
 }
 
-/** For routes that compare it with what they answer. @throws AppError `precondition_failed`, or `invalid_request` for an answer without an ETag. */
+/**
+ * Checks `If-Match` for routes that compare it with their answer.
+ * @throws AppError `precondition_failed`, or `invalid_request` for an answer without an ETag.
+ */
 export const checkAnswer = (rule: IfMatchRule, ifMatch: number | undefined, { revision }: Answer): void => {
   if (rule !== 'answer' || ifMatch === undefined) return
   if (revision === undefined) throw fieldError('invalid_request', 'If-Match', 'does not apply here: this answer has no ETag; leave it out')

@@ -65,9 +65,9 @@ export const under = (name: string, key: PropertyKey): string =>
 
 const fieldName = (path: readonly PropertyKey[]): string => path.reduce<string>(under, '')
 
-/** Who makes more mistakes than these learns of the others when they are mended: an answer is never larger than its question by much. */
+/** An answer lists so many mistakes, and the others when these are corrected: it is never larger than its question by much. */
 const MOST_ERRORS = 20
-/** Of a field's name, which may be the caller's own invention. */
+/** Characters of a field's name, which may be the caller's own invention. */
 export const MOST_NAME = 200
 
 /** The issues of a failed validation, each with its field. */

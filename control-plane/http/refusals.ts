@@ -1,8 +1,8 @@
-/** With which codes a route can refuse a call: what follows from how it is defined, and what its own work adds. */
+/** The codes with which a route can refuse a call: some follow from how it is defined, others from its own work. */
 import type { ErrorCode } from '../../common/errors.ts'
 import { type AnyRoute, isKeyed, takesIdempotencyKey } from './route.ts'
 
-/** What `If-Match` is compared with; undefined where it is refused. */
+/** The thing that `If-Match` is compared with; undefined where it is refused. */
 export const comparedWith = ({ ifMatch }: AnyRoute): string | undefined => {
   if (ifMatch === 'answer') return 'what is answered'
   return 'document' in ifMatch ? ifMatch.document : undefined

@@ -48,7 +48,7 @@ const illFormed = (body: unknown): string | undefined => {
   return undefined
 }
 
-/** Of callers with a key: what providers send is stored as it comes, whatever it holds. @throws AppError `invalid_request`. */
+/** Checks the text of callers with a key; what providers send is stored as it comes, whatever it holds. @throws AppError `invalid_request`. */
 export const checkText = (context: Koa.Context): void => {
   const { body, rawBody } = context.request as { body?: unknown; rawBody?: string }
   // Nearly no body has any; those that may are looked through.

@@ -15,18 +15,21 @@ import type { Services } from '../ports.ts'
 import type { User } from '../schemas/user.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 
-/** What a route asks of its caller: a permission, a platform key, any key; or nothing: it proves itself by its signature, or there is nothing to protect. */
+/**
+ * The access that a route asks of its caller: a permission, a platform key, any key; or nothing: it proves itself by its
+ * signature, or there is nothing to protect.
+ */
 export type AccessRule = Permission | 'platform' | 'everybody' | 'public'
 
 /**
- * Which storefront a call is about, for callers that are limited to some. There is no default, so that no route can forget
+ * The storefront that a call is about, for callers that are limited to some. There is no default, so that no route can forget
  * it; `storefront-scope.ts` heeds it before the route's own work begins.
  */
 export type StorefrontRule =
   /** The one in the path, or that the body names as `storefrontId`. */
   | 'path'
   | 'body'
-  /** That of the subscription, or of the payment, in the path. */
+  /** The storefront of the subscription, or of the payment, in the path. */
   | 'subscription'
   | 'payment'
   /** The handler answers of those in `call.within`, and of no other. */
@@ -36,7 +39,7 @@ export type StorefrontRule =
   /** It is about none. */
   | 'none'
 
-/** What a route compares `If-Match` with. There is no default, so that no route can forget it and ignore it in silence. */
+/** The thing that a route compares `If-Match` with. There is no default, so that no route can forget it and ignore it in silence. */
 export type IfMatchRule =
   /** The revision that it answers, once it has answered: for routes that change nothing. */
   | 'answer'
@@ -49,7 +52,7 @@ export const ofList: IfMatchRule = { refused: 'a list has no ETag' }
 export const ofNewDocument: IfMatchRule = { refused: 'a new document has no ETag yet' }
 
 export interface Call<Params, Query, Body> {
-  /** For what is not of one tenant alone: who may call, and what the platform keeps. */
+  /** The ports for what is not of one tenant alone: who may call, and what the platform keeps. */
   services: Services
   caller: Caller
   /** The storefronts that the caller is limited to; undefined: to none. */
@@ -63,13 +66,13 @@ export interface Call<Params, Query, Body> {
   ifMatch: number | undefined
   /** Lower-case names. */
   headers: Record<string, string | undefined>
-  /** As received, for signatures. */
+  /** The body as received, for signatures. */
   rawBody: string
   /** The body of a route that takes another type than JSON, as it arrives. */
   stream: Readable | undefined
-  /** Where callers reach us: scheme, host and port. */
+  /** The origin at which callers reach us: scheme, host and port. */
   origin: string
-  /** Of ours, by its short name. */
+  /** One of our cookies, by its short name. */
   cookie(name: CookieName): string | undefined
   openId: OpenId
   /** Somebody has signed in: told to the audit log. */
@@ -90,13 +93,13 @@ export interface Cookie {
   maxAgeMs: number
 }
 
-/** What a handler answers, whatever its route declares. */
+/** A handler's answer, whatever its route declares. */
 export interface Answer {
   body?: unknown
   /** The document's revision: answered as `ETag`. */
   revision?: number
   cookies?: Cookie[]
-  /** With 302: where to go. */
+  /** The address to go to, with 302. */
   location?: string
   /** It tells of something that a provider has not answered yet: it is not kept as the answer to an Idempotency-Key. */
   isUnderWay?: boolean | undefined
@@ -125,7 +128,7 @@ type Output<T> = T extends z.ZodType ? Given<z.output<T>> : undefined
 
 type Status = 200 | 201 | 204 | 302
 
-/** What the status of success and the schema of the answer allow a handler to answer. */
+/** The answers that a handler may give, by the status of success and the schema of the answer. */
 type AnswerOf<S extends Status, A> = S extends 204 ? EmptyAnswer : S extends 302 ? Redirect : AnswerWith<A extends z.ZodType ? z.output<A> : Readable>
 
 /** An answer is described by its schema, or has another type than JSON, or has no body. */
@@ -144,7 +147,7 @@ interface RouteFacts {
   /** One to four sentences where there is more to say: what follows, when it refuses, whether a repeat is safe. */
   description?: string
   access: AccessRule
-  /** Of a public one: whoever is wrong here guesses, and is counted by address. */
+  /** For a public route: whoever is wrong here guesses, and is counted by address. */
   guesses?: true
   storefront: StorefrontRule
   ifMatch: IfMatchRule
@@ -166,7 +169,7 @@ interface RouteDefinition<
   params?: P
   query?: Q
   body?: B
-  /** Of success. */
+  /** The status of success. */
   status: S
   answer?: A
   handle(call: Call<Output<P>, Output<Q>, Output<B>>): Promise<AnswerOf<S, A>>
@@ -187,7 +190,7 @@ export interface AnyRoute extends RouteFacts {
 
 export const isKeyed = ({ access }: AnyRoute): boolean => access !== 'public'
 
-/** Whether a repeat under the same Idempotency-Key is answered as the first time. What only looks may be done twice, and is not written down. */
+/** True if a repeat under the same Idempotency-Key is answered as the first time. A read may be done twice, and is not recorded. */
 export const takesIdempotencyKey = (route: AnyRoute): boolean => isKeyed(route) && route.method === 'post' && !route.access.endsWith(':read') && !route.takes
 
 export const route = <

@@ -1,6 +1,6 @@
 /**
- * How much one caller may ask for, and how often one address may be wrong about a key. Counted in this process: with several
- * control planes each allows as much. What is refused is 429 with `Retry-After`, and was not done.
+ * The bounds on what one caller may ask for, and on how often one address may be wrong about a key. Counted in this process:
+ * with several control planes each allows as much. What is refused is 429 with `Retry-After`, and was not done.
  */
 
 import ipaddr from 'ipaddr.js'
@@ -15,24 +15,24 @@ import { hashSecret } from '../access/secrets.ts'
 import { PLATFORM } from '../keys.ts'
 
 export interface ThrottleOptions {
-  /** Of one key, the platform's aside. */
+  /** Requests of one key, except the platform's. */
   requestsPerSecond: number
   atOnce: number
-  /** Of one key's bodies; a body that is larger than what is left waits for none: the next is refused until it is made up for. */
+  /** Bytes of one key's bodies; a body that is larger than what is left does not wait, but the next is refused until it is made up for. */
   bytesPerSecond: number
-  /** From one address, of what needs no key. */
+  /** Requests of one address that need no key. */
   openRequestsPerSecond: number
-  /** From one address; more within a minute are not even looked up. */
+  /** Wrong keys of one address; beyond them, within a minute, none is even looked up. */
   wrongKeysPerMinute: number
   log: Log
 }
 
 const TRIES_PER_SECOND = 10
-/** Of one address, of what is not known to be right; and how many wait for that. */
+/** Lookups at once per address of credentials that are not known to be right; and how many wait for that. */
 const AT_ONCE = 20
 const MAX_WAITING = 1_000
 
-/** Who has an IPv6 address has all of its /64. */
+/** Somebody with an IPv6 address has all of its /64. */
 const asOne = (ip: string): string => {
   if (!ipaddr.isValid(ip)) return ip
   const address = ipaddr.process(ip)
@@ -53,7 +53,7 @@ export interface Throttle {
    * @throws RateLimitedError; what `look` throws.
    */
   authenticated(address: string, secret: string | undefined, look: () => Promise<Caller>): Promise<Caller>
-  /** As `authenticated`, of what is no key: a password, an invitation. @param look throws AppError `unauthenticated` for a wrong one. */
+  /** Like `authenticated`, for credentials that are not keys: a password, an invitation. @param look throws AppError `unauthenticated` for a wrong one. */
   guessed<T>(address: string, look: () => Promise<T>): Promise<T>
   /**
    * A request of the caller begins. @returns what is to be called when it has ended, and the headers that say how much is left.
@@ -72,7 +72,7 @@ const secondsOf = ({ msBeforeNext }: RateLimiterRes): number => Math.max(1, Math
 
 export const createThrottle = ({ requestsPerSecond, atOnce, bytesPerSecond, openRequestsPerSecond, wrongKeysPerMinute, log }: ThrottleOptions): Throttle => {
   const wrong = new RateLimiterMemory({ points: wrongKeysPerMinute, duration: 60 })
-  /** Of an address that has been wrong too often so many further keys are looked up in a second: others may be behind it, too. */
+  /** Further keys that are looked up per second for an address that has been wrong too often: others may be behind it, too. */
   const tries = new RateLimiterMemory({ points: TRIES_PER_SECOND, duration: 1 })
   const requests = new RateLimiterMemory({ points: requestsPerSecond, duration: 1 })
   const bytes = new RateLimiterMemory({ points: bytesPerSecond, duration: 1 })
@@ -116,7 +116,7 @@ export const createThrottle = ({ requestsPerSecond, atOnce, bytesPerSecond, open
     }
   }
 
-  /** What is not known to be right is looked at a few at a time of each address: each finds what was wrong before it counted. */
+  /** Credentials that are not known to be right are looked up a few at a time per address: each lookup sees the wrong ones that were counted before it. */
   const looking = new Map<string, { limit: LimitFunction; users: number }>()
   const inTurn = async <T>(address: string, work: () => Promise<T>): Promise<T> => {
     const turns = looking.get(address) ?? { limit: pLimit(Math.min(wrongKeysPerMinute, AT_ONCE)), users: 0 }

@@ -1,4 +1,4 @@
-/** Who calls, by a key or by the session of a browser, and whether they may call this route. */
+/** Finds out who calls, by a key or by the session of a browser, and if they may call this route. */
 import type { RouterContext } from '@koa/router'
 import type { Secret } from '../../common/secret.ts'
 import { authenticate, secretIn } from '../access/authenticate.ts'
@@ -14,7 +14,7 @@ export interface WhoCallsOptions {
   /** The configured ones; none: one was generated. */
   platformKeys: readonly Secret[]
   throttle: Throttle
-  /** Where callers reach us. */
+  /** The address at which callers reach us. */
   publicUrl(): string
 }
 
@@ -24,10 +24,10 @@ export const checkAccess = (caller: Caller, rule: Exclude<AccessRule, 'public'>)
   else if (rule !== 'everybody') mustBePermitted(caller, rule)
 }
 
-/** What only looks needs no proof that a page of ours asks. */
+/** A read needs no proof that a page of ours asks. */
 const isSafe = (method: string): boolean => method === 'GET' || method === 'HEAD'
 
-/** By a key, or by the session of a browser. @throws AppError `unauthenticated` or `rate_limited`. */
+/** Finds the caller, by a key or by the session of a browser. @throws AppError `unauthenticated` or `rate_limited`. */
 export const authenticated = async (context: RouterContext, options: WhoCallsOptions): Promise<Caller> => {
   const { services, platformKeys, throttle } = options
   const { authorization } = context.headers

@@ -6,22 +6,26 @@
 import { isAppError } from '../../common/errors.ts'
 import type { Attempt, Payment } from '../schemas/payment.ts'
 import type { TenantScope } from '../tenant-scope.ts'
-import { nameOf, storeOutcome, unknown } from './attempt-outcome.ts'
+import { nameOf, storeOutcome, unknownOutcome } from './attempt-outcome.ts'
 import { stoppedByErasure } from './erase-payment.ts'
 import { giveUpAttempt } from './give-up-attempt.ts'
 import { askForCapture, fail, recordOutcome, startAttempt } from './machine/attempts.ts'
-import { methodsFor, nextAttempt, nextStep, type Step } from './machine/next-attempt.ts'
+import { methodsFor, nextAttempt, nextStep, type PaymentStep } from './machine/next-attempt.ts'
 import { makeRefunds } from './make-refunds.ts'
 import { methodsOf } from './methods-of.ts'
 import { storeNext } from './new-payment.ts'
 import { loadAccounts, openAccount } from './open-account.ts'
-import { CustomerErased, loadParties, routeOf } from './parties.ts'
+import { CustomerErasedError, loadParties, routeOf } from './parties.ts'
 import { sendCharge } from './send-charge.ts'
 
-/** One attempt an account and a few lost races; more steps than this on one payment is a fault. */
+/** One attempt per account and a few lost races; more steps than this on one payment is a fault. */
 const MAX_STEPS = 200
 
-/** @returns the payment at rest: final, waiting for an outcome, or waiting for a new payment method. */
+/**
+ * Takes every step of a payment that can be taken now: refunds, attempts, captures, releases.
+ * @returns the payment at rest: final, waiting for an outcome, or waiting for a new payment method.
+ * @throws AppError `not_found`, or `unavailable`: a sweeper goes on from whatever was stored.
+ */
 export const collectPayment = async (of: TenantScope, payment: Payment): Promise<Payment> => {
   const { payments } = of.storage
   let current = await makeRefunds(of, payment)
@@ -39,7 +43,7 @@ export const collectPayment = async (of: TenantScope, payment: Payment): Promise
   throw new Error(`payment ${payment.id} does not come to rest`)
 }
 
-const take = (of: TenantScope, payment: Payment, step: Exclude<Step, { kind: 'nothing' }>): Promise<Payment> => {
+const take = (of: TenantScope, payment: Payment, step: Exclude<PaymentStep, { kind: 'nothing' }>): Promise<Payment> => {
   switch (step.kind) {
     case 'attempt':
       return makeAttempt(of, payment)
@@ -55,10 +59,10 @@ const take = (of: TenantScope, payment: Payment, step: Exclude<Step, { kind: 'no
 
 const makeAttempt = async (of: TenantScope, payment: Payment): Promise<Payment> => {
   const parties = await loadParties(of, payment).catch((error: unknown) => {
-    if (error instanceof CustomerErased) return error
+    if (error instanceof CustomerErasedError) return error
     throw error
   })
-  if (parties instanceof CustomerErased) return storeNext(of.storage, stoppedByErasure(payment, parties.as, of.repairAt()))
+  if (parties instanceof CustomerErasedError) return storeNext(of.storage, stoppedByErasure(payment, parties.as, of.repairAt()))
   const accounts = await loadAccounts(of, parties.storefront)
   const now = of.now()
   const methods = methodsFor(payment, methodsOf(payment, parties.customer), parties.storefront.billing.tryOtherMethods === true, now)
@@ -89,6 +93,6 @@ const askPspTo = async (of: TenantScope, payment: Payment, what: 'capture' | 're
   // What is refused is asked about before the answer: up to three calls.
   const wait = 'psp' in opened ? 3 * opened.timeoutMs : 0
   const asked = await of.storage.payments.replace(askForCapture(payment, attempt.id, of.now(), of.attemptRepairAt(wait)))
-  const outcome = 'psp' in opened ? await opened.psp[what](`${attempt.id}-${what}`, nameOf(payment, attempt)) : unknown('account_unusable')
+  const outcome = 'psp' in opened ? await opened.psp[what](`${attempt.id}-${what}`, nameOf(payment, attempt)) : unknownOutcome('account_unusable')
   return storeOutcome(of, asked, attempt.id, outcome)
 }

@@ -6,21 +6,21 @@
 import type { Attempt, Payment } from '../schemas/payment.ts'
 import { update } from '../storage/update.ts'
 import type { TenantScope } from '../tenant-scope.ts'
-import { nameOf, storeOutcome, unknown } from './attempt-outcome.ts'
+import { nameOf, storeOutcome, unknownOutcome } from './attempt-outcome.ts'
 import { recordGivenUp } from './machine/attempts.ts'
 import { openAccount } from './open-account.ts'
 import type { ChargeOutcome } from './psp/psp.ts'
 
 interface Why {
-  /** In a sentence, for the payment's `failure`. */
+  /** The reason, in a sentence, for the payment's `failure`. */
   why: string
-  /** Whether others of the customer's methods may be tried at once, where the storefront allows that. */
+  /** True if other methods of the customer may be tried at once, where the storefront allows that. */
   goOn: boolean
 }
 
 const callOff = async (of: TenantScope, payment: Payment, attempt: Attempt): Promise<ChargeOutcome> => {
   const opened = await openAccount(of, attempt.account)
-  return 'psp' in opened ? opened.psp.cancel(`${attempt.id}-cancel`, nameOf(payment, attempt)) : unknown('account_unusable')
+  return 'psp' in opened ? opened.psp.cancel(`${attempt.id}-cancel`, nameOf(payment, attempt)) : unknownOutcome('account_unusable')
 }
 
 /** @returns the payment as it is afterwards: the customer may have been faster. */

@@ -1,4 +1,4 @@
-/** Which payments a list can be asked for: those filters that an index serves, and no other. */
+/** The filters that a list of payments takes: those that an index serves, and no other. */
 import { fieldError } from '../../common/errors.ts'
 import type { Payment, paymentStatuses } from '../schemas/payment.ts'
 import type { Page, PageQuery } from '../storage/storage.ts'

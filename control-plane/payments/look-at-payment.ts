@@ -7,7 +7,7 @@ import { isWatched } from './machine/attempts.ts'
 import { actBy, isOpen } from './machine/state.ts'
 import { makeRefunds } from './make-refunds.ts'
 
-/** Whoever sent the attempt has died, or its time to be asked about has come. */
+/** True if the sender of the attempt has died, or its time to be asked about has come. */
 const isInquiryDue = (of: TenantScope, payment: Payment, attempt: Attempt): boolean => {
   if (attempt.status === 'sent') return Boolean(payment.repairAt && payment.repairAt <= of.clock.now())
   return Boolean(attempt.inquireAt && attempt.inquireAt <= of.now())

@@ -2,7 +2,7 @@
 import type { Payment, Refund } from '../schemas/payment.ts'
 import { update } from '../storage/update.ts'
 import type { TenantScope } from '../tenant-scope.ts'
-import { nameOf, unknown } from './attempt-outcome.ts'
+import { nameOf, unknownOutcome } from './attempt-outcome.ts'
 import { dueRefund, isBeyond, markAsked, recordRefund, refundReference } from './machine/refunds.ts'
 import { openAccount } from './open-account.ts'
 import type { Psp, RefundOutcome, RefundRequest } from './psp/psp.ts'
@@ -42,7 +42,7 @@ export const makeRefunds = async (of: TenantScope, payment: Payment): Promise<Pa
         continue
       }
     }
-    const outcome = 'psp' in opened ? await refundOrInquire(opened.psp, refund, request, now) : unknown('account_unusable')
+    const outcome = 'psp' in opened ? await refundOrInquire(opened.psp, refund, request, now) : unknownOutcome('account_unusable')
     if (outcome.status === 'failed') {
       const { tenantId, id: paymentId } = payment
       of.log.error({ tenantId, paymentId, refundId: refund.id, pspCode: outcome.pspCode }, 'a refund was refused')

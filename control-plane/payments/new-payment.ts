@@ -6,13 +6,13 @@ import { AppError, isAppError } from '../../common/errors.ts'
 import type { Payment } from '../schemas/payment.ts'
 import type { Bill, Subscription } from '../schemas/subscription.ts'
 import type { OwnCollections } from '../storage/own-collections.ts'
-import type { New } from '../storage/storage.ts'
+import type { NewDocument } from '../storage/storage.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 import { clockOf } from '../work-time.ts'
 
 const begun = { round: 1, attempts: [], refunds: [], effectsDue: false, abandoned: false, countsMoneyBack: true }
 
-/** For the customer's statement. */
+/** The description for the customer's statement. */
 const describe = (subscription: Subscription, bill: Bill): string => {
   const from = localDate(bill.lines[0]?.start ?? bill.period.start, subscription.timeZone)
   return bill.reason === 'change' ? `change to ${bill.terms?.bundleId ?? subscription.bundleId} on ${from}` : `${subscription.bundleId} from ${from}`
@@ -23,7 +23,7 @@ const describe = (subscription: Subscription, bill: Bill): string => {
  * A payment that is about to be made and is stored with its first attempt, by `storeNext`: that it is owed is in its
  * subscription already, which whoever comes after a crash begins from.
  */
-export const notStoredYet = (payment: New<Payment>): Payment => ({ ...payment, revision: 0, updatedAt: payment.createdAt }) as Payment
+export const notStoredYet = (payment: NewDocument<Payment>): Payment => ({ ...payment, revision: 0, updatedAt: payment.createdAt }) as Payment
 
 /** @throws AppError `revision_conflict` when somebody else was first, with a new one, too. */
 export const storeNext = async ({ payments }: Pick<OwnCollections, 'payments'>, payment: Payment): Promise<Payment> => {
@@ -37,7 +37,8 @@ export const storeNext = async ({ payments }: Pick<OwnCollections, 'payments'>, 
   }
 }
 
-export const paymentOfBill = (of: TenantScope, subscription: Subscription, bill: Bill): New<Payment> =>
+/** A bill's payment, as it is first stored: `succeeded` when there is nothing to charge, else `due`. */
+export const paymentOfBill = (of: TenantScope, subscription: Subscription, bill: Bill): NewDocument<Payment> =>
   defined({
     ...begun,
     _id: of.keys.payment(bill.paymentId),
@@ -72,7 +73,13 @@ export interface OneTimeInput {
   description?: string | undefined
 }
 
-export const oneTimePayment = (of: TenantScope, id: string, input: OneTimeInput, method: Pick<Payment, 'paymentMethodId' | 'ownMethod'>): New<Payment> =>
+/** A one-time payment as it is first stored: `due`. @param id of the payment. */
+export const oneTimePayment = (
+  of: TenantScope,
+  id: string,
+  input: OneTimeInput,
+  method: Pick<Payment, 'paymentMethodId' | 'ownMethod'>,
+): NewDocument<Payment> =>
   defined({
     ...begun,
     _id: of.keys.payment(id),

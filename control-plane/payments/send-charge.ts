@@ -2,7 +2,7 @@
 import type { Attempt, Payment } from '../schemas/payment.ts'
 import { methodsOf } from './methods-of.ts'
 import type { PaymentParties } from './parties.ts'
-import type { ChargeOutcome, Opened } from './psp/psp.ts'
+import type { ChargeOutcome, PspAccess } from './psp/psp.ts'
 import { tokenFor } from './routing/route-payment.ts'
 
 /** Renewals are made without the customer; what somebody asks for is made with them. */
@@ -16,7 +16,7 @@ const wantsAuthentication = (payment: Payment, { id, paymentMethodId }: Attempt)
  * Under the attempt's id, which the PSP knows as idempotency key: made twice, it charges once.
  * @returns undefined when the account or the token is there no more, and so nothing was sent by this call.
  */
-export const sendCharge = async (opened: Opened, { customer }: PaymentParties, payment: Payment, attempt: Attempt): Promise<ChargeOutcome | undefined> => {
+export const sendCharge = async (opened: PspAccess, { customer }: PaymentParties, payment: Payment, attempt: Attempt): Promise<ChargeOutcome | undefined> => {
   const method = methodsOf(payment, customer).find(({ id }) => id === attempt.paymentMethodId)
   const token = method && tokenFor(method, attempt.account)
   if (!token || 'unusable' in opened) return undefined

@@ -18,7 +18,7 @@ export interface IdentityProviderInput {
   groups: { group: string; role: string; storefronts?: string[] | undefined }[]
 }
 
-/** Whoever changes it decides who comes in: nobody does that for people who may do more. @throws AppError `forbidden`. */
+/** Nobody may replace the provider of people who may do more than they: it decides who comes in. @throws AppError `forbidden`. */
 const mayReplace = async (services: Services, caller: Caller, { tenantId, groups }: IdentityProvider): Promise<void> => {
   for (const { role } of groups) mayGive(caller, (await permissionsOf(services, tenantId, role)) ?? [])
 }

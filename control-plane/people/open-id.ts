@@ -23,7 +23,7 @@ import { defined } from '../../common/defined.ts'
 import { AppError } from '../../common/errors.ts'
 import { Secret } from '../../common/secret.ts'
 import { derivedId, keys } from '../keys.ts'
-import { createTransport } from '../outgoing-http.ts'
+import { createOutgoingTransport } from '../outgoing-http.ts'
 import type { Services } from '../ports.ts'
 import type { IdentityProvider, User } from '../schemas/user.ts'
 import { insertOrGet, update } from '../storage/update.ts'
@@ -54,7 +54,7 @@ const pending = z.object({
   verifier: z.string(),
   returnTo: z.string(),
   until: z.number(),
-  /** Where it began: a code is shown to nobody else. */
+  /** The provider at which the sign-in began: a code is shown to no other. */
   issuer: z.string(),
   clientId: z.string(),
 })
@@ -78,9 +78,9 @@ export class IdentityProviderAwayError extends AppError {
 /** @param allowPrivate whether identity providers may be in our own network, and without TLS. */
 export const createOpenId = (services: Services, allowPrivate: boolean): OpenId => {
   const { storage, sealing, clock, log } = services
-  const transport = createTransport({ timeoutMs: TIMEOUT_MS, onlyPublic: !allowPrivate })
+  const transport = createOutgoingTransport({ timeoutMs: TIMEOUT_MS, onlyPublic: !allowPrivate })
   const known = new LRUCache<string, Configuration>({ max: 1_000, ttl: KNOWN_FOR_MS })
-  /** By revision: anybody may begin a sign-in, and makes us ask no more often than this. */
+  /** The providers that did not answer, by revision: anybody may begin a sign-in, and makes us ask no more often than this. */
   const away = new LRUCache<string, true>({ max: 10_000, ttl: AWAY_FOR_MS })
   const asking = new Map<string, Promise<Configuration>>()
 

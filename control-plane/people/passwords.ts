@@ -34,7 +34,7 @@ export const hashPassword = async (password: Secret): Promise<string> => {
   return `$argon2id$v=19$m=${MEMORY_KIB},t=${PASSES},p=1$${text(salt)}$${text(await derive(password, salt, MEMORY_KIB, PASSES))}`
 }
 
-/** What nobody's password is: to look at it takes as long as at somebody's. */
+/** The hash of nobody's password: checking it takes as long as checking somebody's. */
 const NOBODYS = `$argon2id$v=19$m=${MEMORY_KIB},t=${PASSES},p=1$${text(Buffer.alloc(16))}$${text(Buffer.alloc(TAG_BYTES))}`
 
 /** @param stored undefined: somebody who has none, which takes as long and is false. */

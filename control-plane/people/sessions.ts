@@ -28,9 +28,10 @@ const keyOf = (token: string): string | undefined => {
   return tenant === undefined || secret === undefined ? undefined : keys.session(Buffer.from(tenant, 'base64url').toString(), hashSecret(secret))
 }
 
-/** What a change has to show in `X-CSRF-Token`; nobody can make it who does not have the session's token. */
+/** The token that a change has to show in `X-CSRF-Token`; only whoever has the session's token can make it. */
 export const csrfTokenOf = (token: string): string => createHmac('sha256', token).update('csrf').digest('base64url')
 
+/** Stores a new session. @returns the token for the cookie, which is not stored, and the CSRF token that follows from it. */
 export const beginSession = async ({ storage, clock }: Services, { tenantId, id: userId }: User): Promise<{ token: string; csrfToken: string }> => {
   const secret = randomBytes(32).toString('base64url')
   const now = clock.now()
@@ -42,7 +43,7 @@ export const beginSession = async ({ storage, clock }: Services, { tenantId, id:
 
 const over = () => new AppError('unauthenticated', 'the session has ended: sign in again')
 
-/** Whether the session still opens anything. */
+/** True if the session still opens anything. */
 const isGood = (session: Session, user: User | undefined, now: Date): user is User =>
   user !== undefined &&
   user.status === 'active' &&

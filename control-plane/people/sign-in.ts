@@ -12,7 +12,7 @@ import type { User } from '../schemas/user.ts'
 import { update } from '../storage/update.ts'
 import { mustBeOpen } from './open-tenant.ts'
 import { containsAddress, hashPassword, isPassword } from './passwords.ts'
-import { newTotpSecret, stepOf, totpUri } from './totp.ts'
+import { newTotpSecret, timeStepOf, totpUri } from './totp.ts'
 import { readInvitation, userIdOf } from './users.ts'
 
 /** So many wrong ones in a row, and then none is looked at for a while, by whichever control plane. */
@@ -40,7 +40,7 @@ const invited = async ({ storage, clock }: Services, token: Secret): Promise<Use
 
 export interface Enrolment {
   email: string
-  /** To be shown as a QR code. */
+  /** The address to be shown as a QR code. */
   totpUri: string
 }
 
@@ -56,14 +56,14 @@ export const lookAtInvitation = async (services: Services, token: Secret): Promi
 }
 
 /**
- * Of several who take it at once one gets through.
+ * Accepts an invitation; if several accept it at once, one gets through.
  * @param code of the authenticator app, to show that it has the secret.
  * @throws AppError `unauthenticated`, or `invalid_request` on `password` or `code`.
  */
 export const takeInvitation = async (services: Services, token: Secret, password: Secret, code: Secret): Promise<User> => {
   const user = await invited(services, token)
   if (containsAddress(password, user.email)) throw fieldError('invalid_request', 'password', 'must not contain your address')
-  const step = user.totp ? stepOf(services.sealing.open(user.totp.secret, user._id), code, services.clock.nowMs()) : undefined
+  const step = user.totp ? timeStepOf(services.sealing.open(user.totp.secret, user._id), code, services.clock.nowMs()) : undefined
   if (!user.totp || step === undefined) throw fieldError('invalid_request', 'code', 'is not the code that the authenticator app shows now')
   const hashed = await hashPassword(password)
   try {
@@ -90,7 +90,7 @@ export const signIn = async (services: Services, tenantId: string, email: string
   const knows = await isPassword(password, isShutOut ? undefined : user?.password)
   if (!user || isShutOut) throw refused()
   await mustBeOpen(services, tenantId)
-  const step = user.totp ? stepOf(sealing.open(user.totp.secret, user._id), code, now.getTime()) : undefined
+  const step = user.totp ? timeStepOf(sealing.open(user.totp.secret, user._id), code, now.getTime()) : undefined
   // Decided on what is stored: a code is taken once, and each failure counts, however many come at the same moment.
   let isIn = false
   const stored = await update(storage.users, user._id, (latest): User => {

@@ -16,7 +16,7 @@ export const newTotpSecret = (): Secret => new Secret(new Base32({ size: 20 }).b
 export const totpUri = (secret: Secret, label: string): string => totpOf(secret, label).toString()
 
 /** @returns the step that the code is of; undefined: it is none of now. */
-export const stepOf = (secret: Secret, code: Secret, nowMs: number): number | undefined => {
+export const timeStepOf = (secret: Secret, code: Secret, nowMs: number): number | undefined => {
   const delta = totpOf(secret, '').validate({ token: code.reveal(), timestamp: nowMs, window: WINDOW })
   return delta === null ? undefined : Math.floor(nowMs / 1_000 / PERIOD_S) + delta
 }

@@ -1,4 +1,4 @@
-/** Who may sign in, and as what. */
+/** The people who may sign in, and their roles. */
 
 import { randomBytes } from 'node:crypto'
 import { defined } from '../../common/defined.ts'
@@ -79,7 +79,7 @@ const mayChange = async (services: Services, caller: Caller, { tenantId, role }:
   mayGive(caller, (await permissionsOf(services, tenantId, role)) ?? new Set<Permission>())
 
 /**
- * For somebody who has lost their password or their phone: both are set anew by who takes it, and what they had open is over.
+ * Invites somebody again who has lost their password or their phone: they set both again, and their sessions end.
  * @throws AppError `not_found`, `forbidden`, or `not_allowed_in_state` for who signs in at the identity provider; what `check` throws.
  */
 export const inviteAgain = async (services: Services, tenantId: string, caller: Caller, id: string, check: (user: User) => void): Promise<Invited> => {
@@ -130,7 +130,7 @@ export const changeUser = async (
   })
 }
 
-/** What they have open is over. @throws AppError `not_found` or `forbidden`; what `check` throws. */
+/** Removes a person, whose sessions end. @throws AppError `not_found` or `forbidden`; what `check` throws. */
 export const removeUser = async (services: Services, tenantId: string, caller: Caller, id: string, check: (user: User) => void): Promise<void> => {
   const user = await services.storage.users.get(keys.user(tenantId, id))
   await mayChange(services, caller, user)

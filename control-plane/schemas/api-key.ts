@@ -4,16 +4,16 @@ const fields = defineFields({
   id: { type: String, required: true },
   /** `platform`, a preset (access/permissions.ts), or the id of a role of the tenant. */
   role: { type: String, required: true },
-  /** To which it is limited. Absent: to none. */
+  /** The storefronts that the key is limited to. Absent: it is not limited. */
   storefronts: { type: [String], default: undefined },
   /** SHA-256 of the secret, which is 256 random bits: no slow hash is needed, and none could be afforded on every request. */
   secretHash: { type: String, required: true },
-  /** What it is for, in its maker's words. */
+  /** The purpose of the key, in its maker's words. */
   name: { type: String },
   /** The beginning of the secret, by which its owner knows it again. Absent: it was made before this was kept. */
   hint: { type: String },
   expiresAt: { type: Date },
-  /** To the hour. */
+  /** The last use, to the hour. */
   lastUsedAt: { type: Date },
   revokedAt: { type: Date },
 })

@@ -7,9 +7,9 @@ import { type DocumentOf, defineFields, defineSchema } from './schema.ts'
 const fields = defineFields({
   /** 1 for the tenant's first. */
   seq: { type: Number, required: true, min: 1 },
-  /** Of the block before; empty for the first. */
+  /** The hash of the block before; empty for the first. */
   previous: { type: String, default: '' },
-  /** When the block before is past its time: until then it has to be there. */
+  /** The time at which the block before expires: until then it has to be there. */
   previousExpiresAt: { type: Date },
   /** A JSON array of `AuditEntry`, as text: what was hashed. */
   entries: { type: String, required: true },

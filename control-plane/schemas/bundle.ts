@@ -2,7 +2,7 @@ import { intervals } from '../../common/calendar.ts'
 import { type Entitlement, kinds } from '../../common/entitlements/model.ts'
 import { type DocumentOf, defineFields, defineSchema, part, workFields } from './schema.ts'
 
-/** Which of the optional fields a kind has is checked where bundles come in, in `http/routes/entitlement-input.ts`. */
+/** `http/routes/entitlement-input.ts` checks which of the optional fields a kind has, where bundles come in. */
 const entitlement = part({
   key: { type: String, required: true },
   kind: { type: String, enum: kinds, required: true },
@@ -20,15 +20,15 @@ export const pricingPart = part({
   intervalCount: { type: Number, required: true, min: 1 },
 })
 
-/** What a bundle offers. A subscription keeps its own copy, so a new version changes nobody's terms by itself. */
+/** The offer of a bundle. A subscription keeps its own copy, so a new version changes nobody's terms by itself. */
 const offerFields = {
   pricing: { type: pricingPart, required: true },
   entitlements: { type: [entitlement], required: true },
-  /** Whether a payment that is given back in full takes the access with it that it paid for. */
+  /** True: a payment that is refunded in full takes the access with it that it paid for. */
   refundEndsAccess: { type: Boolean, required: true, default: false },
 } as const
 
-/** What a subscription agrees to: an offer, in a version, so many times. */
+/** The terms that a subscription agrees to: an offer, in a version, so many times. */
 export const termsFields = {
   bundleId: { type: String, required: true },
   bundleVersion: { type: Number, required: true },
@@ -52,9 +52,9 @@ const contentFields = {
 
 const fields = defineFields({
   ...contentFields,
-  /** Of the bundle, whatever its version. Absent: yes. Off sale nobody comes to it, and who has it keeps it. */
+  /** True or absent: the bundle is on sale, in whichever version. Off sale, nobody new gets it, and whoever has it keeps it. */
   onSale: { type: Boolean },
-  /** Whether a customer may have only one subscription of it that is not over. Absent: no. */
+  /** True: a customer may have only one subscription of it that is not over. Absent: no. */
   onePerCustomer: { type: Boolean },
   /** Counts what callers changed, with a new version or without: the ETag. Absent: the version. */
   edition: { type: Number },
@@ -67,7 +67,7 @@ const fields = defineFields({
       /** Subscriptions that are on the version now because of it, and those looked at. */
       moved: { type: Number, required: true },
       seen: { type: Number, required: true },
-      /** Where the next batch begins. */
+      /** The place where the next batch begins. */
       cursor: { type: String },
     }),
   },
@@ -86,7 +86,7 @@ export const bundleVersionSchema = defineSchema(versionFields)
 bundleVersionSchema.index({ tenantId: 1, storefrontId: 1, id: 1, createdAt: 1, _id: 1 })
 
 /**
- * What kind an entitlement key is of, in its storefront: for all bundles and versions, since a customer's set holds one
+ * The kind that an entitlement key has in its storefront: for all bundles and versions, since a customer's set holds one
  * answer to a key. Written before the bundle that first has it, and never again.
  */
 const kindFields = defineFields({

@@ -2,19 +2,19 @@ import { asItIs, type DocumentOf, defineFields, defineSchema, part, workFields }
 
 const paymentMethod = part({
   id: { type: String, required: true },
-  /** For example `card`, `bank_transfer`; what routing rules and PSP capabilities name. */
+  /** The type, such as `card` or `bank_transfer`, which routing rules and PSP capabilities name. */
   type: { type: String, required: true },
-  /** As printed on the card. */
+  /** The expiry as printed on the card. */
   expiry: { type: part({ month: { type: Number, required: true, min: 1, max: 12 }, year: { type: Number, required: true } }) },
   /** A token is what one PSP account knows the method by. The account `*` stands for every account: a portable token. */
   tokens: { type: [part({ account: { type: String, required: true }, token: { type: String, required: true } })], required: true },
-  /** When its tokens or its expiry were last changed: what was refused before then says nothing of it any more. */
+  /** The time when its tokens or its expiry were last changed: a refusal from before then says nothing of it any more. */
   changedAt: { type: Date },
 })
 
 /**
- * What is about to be written elsewhere and must not be overlooked meanwhile: a subscription that is being made, or given
- * a method. Every rule about a customer's subscriptions or methods is checked in the write that adds one, so that of two
+ * A change that is about to be written elsewhere and must not be overlooked meanwhile: a subscription that is being made, or
+ * given a method. Every rule about a customer's subscriptions or methods is checked in the write that adds one, so that of two
  * callers at the same moment the second sees the first.
  */
 const claim = part({
@@ -32,7 +32,7 @@ const claim = part({
 /** A method that was renewed: what could not be paid with it is tried again. */
 const renewal = part({
   methodId: { type: String, required: true },
-  /** Of the commands that follow from it: repeated, they change nothing more. */
+  /** The id of the commands that follow from it: repeated, they change nothing more. */
   commandId: { type: String, required: true },
 })
 
@@ -43,12 +43,12 @@ const fields = defineFields({
   name: { type: String },
   /** ISO 3166-1 alpha-2. */
   country: { type: String },
-  /** In the order of trying; the first is the default. */
+  /** The methods in the order of trying; the first is the default. */
   paymentMethods: { type: [paymentMethod], required: true },
   metadata: { type: asItIs<Record<string, string>>() },
   /** The latest, in system time. Bounded; a subscription that is stored is found without. */
   claims: { type: [claim], default: undefined },
-  /** Those whose subscriptions have not all been tried again yet. */
+  /** The methods whose subscriptions have not all been tried again yet. */
   renewed: { type: [renewal], default: undefined },
   /** It is being erased, and is called `as` where something of it is kept. Everything else of the customer is gone already. */
   erasing: { type: part({ as: { type: String, required: true }, at: { type: Date, required: true } }) },

@@ -24,7 +24,7 @@ export const entitlementSetSchema = defineSchema(fields)
 entitlementSetSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
 entitlementSetSchema.index({ createdAt: 1, _id: 1 })
 
-/** What a customer has used of quotas and capacities, as reported by applications. */
+/** A customer's use of quotas and capacities, as reported by applications. */
 const usageFields = defineFields({
   storefrontId: { type: String, required: true },
   customerId: { type: String, required: true },
@@ -33,11 +33,11 @@ const usageFields = defineFields({
       part({
         key: { type: String, required: true },
         used: { type: Number, required: true, min: 0 },
-        /** Of a quota: the subscription whose allowance it is taken from. Absent: counted before that was told apart. */
+        /** For a quota: the subscription whose allowance it is taken from. Absent: counted before subscriptions were distinguished. */
         subscriptionId: { type: String },
-        /** Of a quota: how long its periods were when it was counted. A key that is sold by the day counts anew, and by the month goes on. */
+        /** For a quota: how long its periods were when it was counted. A key that is sold by the day counts anew, and by the month goes on. */
         per: { type: String, enum: intervals },
-        /** Of a quota: when that allowance ended, as it was last counted; and when that was. */
+        /** For a quota: when that allowance ended, as it was last counted; and when that was. */
         until: { type: Date },
         at: { type: Date },
       }),

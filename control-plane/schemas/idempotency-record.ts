@@ -1,11 +1,11 @@
 import { type DocumentOf, defineFields, defineSchema } from './schema.ts'
 
-/** What a POST with an `Idempotency-Key` did, so that a repeat is answered and not done again. */
+/** The result of a POST with an `Idempotency-Key`, so that a repeat is answered and not done again. */
 const fields = defineFields({
   requestHash: { type: String, required: true },
   /** The seed of the ids that the request makes: a repeat after a crash makes the same ones. */
   seed: { type: String, required: true },
-  /** Until then the request is taken to be running; afterwards a repeat may take it over. */
+  /** The time until which the request is taken to be running; afterwards a repeat may take it over. */
   lockedUntil: { type: Date },
   status: { type: Number },
   /** The answer, sealed with a key derived from the caller's own secrets: an answer may show a secret once. */

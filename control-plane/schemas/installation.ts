@@ -10,7 +10,7 @@ const fields = defineFields({
   feedSequence: { type: Number },
   /** Grows while control planes run, so that a backup is known as one. */
   count: { type: Number },
-  /** When a control plane last saw that the time is right. */
+  /** The time when a control plane last saw that the clock is right. */
   seenAt: { type: Date },
 })
 

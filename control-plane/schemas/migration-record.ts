@@ -1,11 +1,11 @@
 import { type DocumentOf, defineFields, defineSchema } from './schema.ts'
 
-/** How far `npm run migrate` has come with one task: one document per task, of the platform. */
+/** The progress of `npm run migrate` with one task: one document per task, of the platform. */
 const fields = defineFields({
   name: { type: String, required: true },
   /** Documents up to this `_id` have been looked at. */
   after: { type: String },
-  /** How many were rewritten. */
+  /** The number of documents that were rewritten. */
   rewritten: { type: Number, required: true, min: 0 },
   finishedAt: { type: Date },
 })

@@ -14,7 +14,7 @@ export interface DocumentMigration {
   collection: CollectionName
   /** The version that it makes of the one before; 2 is the first, since a document that names none is of version 1. */
   to: number
-  /** What changes and why, in a few words; `npm run migrate` prints it. */
+  /** The change and its reason, in a few words; `npm run migrate` prints it. */
   title: string
   /**
    * The document in the new form. Pure, and quick: it runs whenever an older document is read, until that document is
@@ -23,7 +23,7 @@ export interface DocumentMigration {
   migrate(document: Record<string, unknown>): Record<string, unknown>
 }
 
-/** In the order of their versions. None yet: every document is of version 1. */
+/** The migrations in the order of their versions. None yet: every document is of version 1. */
 export const documentMigrations: readonly DocumentMigration[] = []
 
 /** @returns the version that documents of a collection are stored in. @throws Error when the versions are not 2, 3, 4 … */

@@ -15,7 +15,7 @@ export type AttemptStatus = (typeof attemptStatuses)[number]
 export const declineClasses = ['technical', 'issuer_soft', 'funds', 'action_required', 'credential', 'hard', 'config'] as const
 export type DeclineClass = (typeof declineClasses)[number]
 
-/** Those that fine whoever tries a card too often. */
+/** The networks that fine whoever tries a card too often. */
 export const cardNetworks = ['visa', 'mastercard'] as const
 export type CardNetwork = (typeof cardNetworks)[number]
 
@@ -23,7 +23,7 @@ export type CardNetwork = (typeof cardNetworks)[number]
 const why = part({
   /** The routing rule's name, `split`, `fallback`, or `renewal`, which stays with the account of the last payment. */
   rule: { type: String, required: true },
-  /** Of the weighted split: hash(payment id) mod total weight. */
+  /** The slot of the weighted split: hash(payment id) mod total weight. */
   slot: { type: Number },
   /** The split among the accounts that could take it: the slot counts through these. */
   split: { type: [part({ account: { type: String, required: true }, weight: { type: Number, required: true } })], default: undefined },
@@ -42,11 +42,11 @@ const attemptFields = {
   status: { type: String, enum: attemptStatuses, required: true },
   /** Attempts of one round are made one after another over several accounts; a new payment method begins a round. */
   round: { type: Number, required: true },
-  /** What it charges; absent: the payment's. An overdue payment may be of less when it is tried again. */
+  /** The amount that it charges; absent: the payment's. An overdue payment may be of less when it is tried again. */
   amountMinor: { type: Number, min: 0 },
   paymentMethodId: { type: String, required: true },
   declineClass: { type: String, enum: declineClasses },
-  /** Of the card that was refused, where the PSP says it. */
+  /** The network of the card that was refused, where the PSP says it. */
   network: { type: String, enum: cardNetworks },
   /** The PSP's own words, for support. */
   pspCode: { type: String },
@@ -55,7 +55,7 @@ const attemptFields = {
   /** Answers to inquiries while the outcome is not final, and when to ask next. */
   inquiries: { type: Number, required: true, default: 0 },
   inquireAt: { type: Date },
-  /** When the PSP was first asked to take, or to let go, what is authorized. */
+  /** The time when the PSP was first asked to capture, or to release, what is authorized. */
   captureAskedAt: { type: Date },
   /**
    * It waited for the customer, and is not waited for any more. `sure`: the provider has let it go. Else money may still
@@ -70,16 +70,16 @@ const attemptFields = {
 } as const
 const attempt = part(attemptFields)
 
-/** What money that went back took of its subscription, wherever it lay. */
+/** The amounts that money which went back took from its subscription, wherever it lay. */
 export const moneyBackFields = {
   /** The own bill of the period that it was taken off. */
   period: { type: Number, required: true },
-  /** Of what that period was paid with, and what the period is worth less for it. */
+  /** The part taken from what that period was paid with, and what the period is worth less for it. */
   paidMinor: { type: Number, required: true, default: 0 },
   worthMinor: { type: Number, required: true },
-  /** Of the credit, and of credit that a bill had taken. */
+  /** The part taken from the credit, and from credit that a bill had taken. */
   creditMinor: { type: Number, required: true },
-  /** Of credit that another subscription has taken over. */
+  /** The part taken from credit that another subscription has taken over. */
   movedMinor: { type: Number, required: true, default: 0 },
 } as const
 const moneyBack = part(moneyBackFields)
@@ -97,12 +97,12 @@ const refund = part({
   reason: { type: String, enum: refundReasons, required: true },
   /** `pending`: the PSP has accepted it, and may still refuse. */
   status: { type: String, enum: refundStatuses, required: true },
-  /** What the PSP calls it, where it says so. */
+  /** The PSP's name for it, if the PSP gives one. */
   pspReference: { type: String },
   /** How often it was accepted and then refused: each time it is made anew under another reference. */
   tries: { type: Number },
   resolution: { type: resolution },
-  /** Since when it has been asked for under its present reference. Absent: since `at`. */
+  /** The time since which it has been asked for under its present reference. Absent: since `at`. */
   askedAt: { type: Date },
   /** A try brought no answer, or a refusal of what is owed: when to try again. */
   tryAt: { type: Date },
@@ -141,12 +141,12 @@ const settlement = part({
   grossMinor: { type: Number, required: true },
   feeMinor: { type: Number, required: true },
   netMinor: { type: Number, required: true },
-  /** Of the payout: may differ from the payment's. */
+  /** The payout's currency: it may differ from the payment's. */
   currency: { type: String, required: true },
   settledAt: { type: Date },
 })
 
-/** Of a payment that was made with a token alone: a method of no customer. */
+/** The method of a payment that was made with a token alone: it belongs to no customer. */
 const ownMethod = part({
   id: { type: String, required: true },
   type: { type: String, required: true },
@@ -159,14 +159,14 @@ const fields = defineFields({
   customerId: { type: String, required: true },
   /** Absent for a one-time payment. */
   subscriptionId: { type: String },
-  /** Which bill of the subscription it is. */
+  /** The number of the subscription's bill that it pays. */
   seq: { type: Number },
   /** The period of the subscription that this pays for, or pays in. */
   period: { type: part({ start: { type: Date, required: true }, end: { type: Date, required: true } }) },
   lines: { type: [linePart], required: true },
-  /** What of the lines' sum the customer's credit paid; below zero when it was added to. */
+  /** The part of the lines' sum that the customer's credit paid; below zero when it was added to. */
   creditMinor: { type: Number, required: true, default: 0 },
-  /** What is charged: the lines' sum less the credit. Nothing is charged for 0. */
+  /** The amount that is charged: the lines' sum less the credit. Nothing is charged for 0. */
   amountMinor: { type: Number, required: true, min: 0 },
   currency: { type: String, required: true },
   description: { type: String },
@@ -177,20 +177,20 @@ const fields = defineFields({
   stayWith: { type: String },
   status: { type: String, enum: paymentStatuses, required: true },
   round: { type: Number, required: true, default: 1 },
-  /** Whether the customer is there to act in this round. Absent: as before this was kept, in a first payment. */
+  /** True: the customer is there to act in this round. Absent: as before this was kept, in a first payment. */
   onSession: { type: Boolean },
-  /** Where they come back to; absent: to the account's address. */
+  /** The page that they come back to; absent: the account's address. */
   returnUrl: { type: String },
   /** Ids of the last commands of a one-time payment, so that one that is repeated is not done again. */
   recentCommands: { type: [String], default: undefined },
   /** How long an attempt may wait for the customer. */
   actionHours: { type: Number },
-  /** What goes back of it is marked with what it took. Absent: made before that was kept. */
+  /** True: money that goes back is marked with what it took. Absent: made before that was kept. */
   countsMoneyBack: { type: Boolean },
   /** Why it failed without an attempt, where there was none to make. */
   failure: { type: String },
   attempts: { type: [attempt], required: true },
-  /** Of those that never left for a provider, the oldest are not kept; their references are not given again. */
+  /** The number of the oldest attempts that were dropped, of those that never left for a provider; their references are not given again. */
   attemptsLeftOut: { type: Number, min: 1 },
   refunds: { type: [refund], required: true },
   disputes: { type: [dispute], default: undefined },
@@ -228,7 +228,7 @@ const attemptFromStored = ({ status, declineClass, givenUp, actionUrl, ...common
   }
 }
 
-/** Where a document that was written under other rules becomes one of its state. */
+/** A document that was written under other rules becomes one of its state here. */
 export const paymentFromStored = (stored: Stored): Payment => ({ ...stored, attempts: stored.attempts.map(attemptFromStored) })
 
 export type Refund = Payment['refunds'][number]

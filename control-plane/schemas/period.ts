@@ -2,7 +2,7 @@ import { type DocumentOf, part } from './schema.ts'
 
 /** A billing period, half-open. */
 export const periodFields = {
-  /** Which period of the cycle it is, or is a piece of; -1 for the time before the first. */
+  /** The number of the cycle's period that it is, or is a piece of; -1 for the time before the first. */
   index: { type: Number, required: true },
   start: { type: Date, required: true },
   end: { type: Date, required: true },

@@ -7,13 +7,13 @@ export const captureModes = ['automatic', 'separate'] as const
 const fields = defineFields({
   id: { type: String, required: true },
   provider: { type: String, enum: pspProviders, required: true },
-  /** What the provider's library needs, by its own names, as sealed JSON. Never answered, never logged. */
+  /** The credentials that the provider's library needs, by its own names, as sealed JSON. Never answered, never logged. */
   credentials: { type: String },
   /** Sealed. */
   webhookSecret: { type: String },
   /** `separate`: charges are authorized first and captured by a second call. Absent: automatic. */
   capture: { type: String, enum: captureModes },
-  /** Where customers come back to after 3-D Secure. */
+  /** The page that customers come back to after 3-D Secure. */
   returnUrl: { type: String },
   capabilities: {
     type: part({

@@ -4,7 +4,7 @@ import { type DocumentOf, defineFields, defineSchema } from './schema.ts'
 const fields = defineFields({
   id: { type: String, required: true },
   name: { type: String, required: true },
-  /** Of access/permissions.ts; one that a later version takes away permits nothing. */
+  /** The permissions, of access/permissions.ts; one that a later version takes away permits nothing. */
   permissions: { type: [String], required: true },
 })
 

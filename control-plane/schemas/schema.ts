@@ -1,6 +1,6 @@
 /**
- * What all schemas have in common. A mongoose schema is the single source of an entity's validation, defaults,
- * types and indexes, in every storage adapter: MongoDB and SQLite alike. Nothing here needs a connection.
+ * The parts that all schemas have in common. A mongoose schema is the single source of an entity's validation, defaults, types
+ * and indexes, in every storage adapter: MongoDB and SQLite alike. Nothing here needs a connection.
  *
  * Conventions: `_id` is the entity's identity path, built by `keys.ts`; `revision` counts writes and is what every
  * compare-and-set compares; optional fields are absent, never null, but for those that a schema calls `nullable`. What is
@@ -21,13 +21,13 @@ const documentFields = {
 } as const
 
 /**
- * Of documents that may have work to do later. Business time and repair time are two: a sandbox tenant's business
+ * The fields of documents that may have work to do later. Business time and repair time are two: a sandbox tenant's business
  * waits for its test clock, while a crash is repaired by the system clock, for every tenant.
  */
 export const workFields = {
-  /** Whose time `dueAt` is in: `system`, or the id of a sandbox tenant. */
+  /** The clock that `dueAt` is read by: `system`, or the id of a sandbox tenant. */
   clock: { type: String, required: true },
-  /** When business has to go on: a period ends, an inquiry is due. Absent: never by itself. */
+  /** The time when business has to go on: a period ends, an inquiry is due. Absent: never by itself. */
   dueAt: { type: Date },
   /** System time from which a sweeper may finish what a crash left half-done. Absent: nothing is. */
   repairAt: { type: Date },
@@ -80,7 +80,7 @@ type ValueOf<T, D> = T extends StringConstructor
 
 type FieldOf<D> = D extends { type: infer T } ? ValueOf<T, D> | (D extends { nullable: true } ? null : never) : never
 
-/** What is always there: a field that is required, or that has a default. */
+/** The fields that are always there: required ones, and those with a default. */
 type PresentIn<F> = {
   [K in keyof F]: F[K] extends { required: true } ? K : F[K] extends { default: infer V } ? (V extends undefined ? never : K) : never
 }[keyof F]

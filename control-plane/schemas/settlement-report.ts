@@ -24,7 +24,7 @@ const fields = defineFields({
   lines: { type: Number, required: true, default: 0 },
   matched: { type: Number, required: true, default: 0 },
   differences: { type: Number, required: true, default: 0 },
-  /** Of all lines, by currency. */
+  /** The sums of all lines, by currency. */
   totals: { type: [total], required: true },
   finishedAt: { type: Date },
 })
@@ -49,7 +49,7 @@ export const differenceKinds = [
 /** A line that does not agree with our books, or a payment of ours that the report should have had. */
 const differenceFields = defineFields({
   reportId: { type: String, required: true },
-  /** Of the report; absent for a payment that has none. */
+  /** The number of the report's line; absent for a payment that has none. */
   line: { type: Number },
   kind: { type: String, enum: differenceKinds, required: true },
   why: { type: String, required: true },

@@ -5,7 +5,7 @@ export const prorations = ['day', 'second'] as const
 
 export const disputeEffects = ['nothing', 'pause', 'cancel'] as const
 
-/** Of what a customer gets one free trial: of anything in the storefront, of each bundle, or as often as they subscribe. */
+/** The number of free trials per customer: one of anything in the storefront, one of each bundle, or one per subscription. */
 export const trialRules = ['customer', 'bundle', 'none'] as const
 export type TrialRule = (typeof trialRules)[number]
 
@@ -24,11 +24,11 @@ const rule = part({
   use: { type: [String], required: true },
 })
 
-/** How subscriptions are billed; each keeps the rules that it was made under. */
+/** The billing rules of subscriptions; each keeps those that it was made under. */
 const billingTermsFields = {
   /** How long an overdue subscription keeps its access. Its own clock, independent of any retry of the payment. */
   graceHours: { type: Number, required: true, min: 0 },
-  /** When a failed renewal is tried again, counted from its first failure. After the last the subscription is canceled. */
+  /** The times at which a failed renewal is tried again, counted from its first failure. After the last the subscription is canceled. */
   retryHours: { type: [Number], required: true },
   /** How long a first payment may take. */
   firstPaymentHours: { type: Number, required: true, min: 1 },
@@ -40,9 +40,9 @@ const billingTermsFields = {
   /** The same, in any such span of days. */
   maxAttempts: { type: Number, required: true, min: 1 },
   maxAttemptsDays: { type: Number, required: true, min: 1 },
-  /** Whether a renewal that is refused is tried with the customer's other payment methods. Absent: no. */
+  /** True: a renewal that is refused is tried with the customer's other payment methods. Absent: no. */
   tryOtherMethods: { type: Boolean },
-  /** What a dispute of any payment of a subscription does to its access when it opens, and when it is lost. */
+  /** The effect that a dispute of any payment of a subscription has on its access when it opens, and when it is lost. */
   onDispute: { type: String, enum: disputeEffects },
   onDisputeLost: { type: String, enum: disputeEffects },
   /** Absent: bundle. The storefront's present rule decides when a subscription is made; a subscription's copy decides nothing. */

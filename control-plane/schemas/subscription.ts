@@ -44,16 +44,16 @@ const bill = part({
   lines: { type: [linePart], required: true },
   /** Taken from the subscription's credit; below zero when the bill adds to it. */
   creditMinor: { type: Number, required: true },
-  /** Whose money that credit is. */
+  /** The lots that that credit came from. */
   creditFrom: { type: [lot], default: undefined },
-  /** Of that credit, what went back to the customer since: it does not return with the bill. */
+  /** The part of that credit that went back to the customer since: it does not return with the bill. */
   creditGoneMinor: { type: Number },
-  /** By how much what is carried to the next bill has grown with this one; below zero: shrunk. */
+  /** The amount by which what is carried to the next bill has grown with this one; below zero: shrunk. */
   carriedMinor: { type: Number },
   /** Left to pay: the lines' sum less the credit. */
   amountMinor: { type: Number, required: true, min: 0 },
   openedAt: { type: Date, required: true },
-  /** What the period as a whole costs on these terms: what is credited pro rata if it is left early. */
+  /** The price of the whole period on these terms: this is credited pro rata if it is left early. */
   creditableMinor: { type: Number, required: true },
   /** The price that it was made at, where another may be agreed for the next period before it is paid. */
   pricing: { type: pricingPart },
@@ -62,11 +62,11 @@ const bill = part({
   failedRound: { type: Number, required: true },
   /** The customer is there: the round that is asked for may ask them to act. */
   onSession: { type: Boolean },
-  /** Where they come back to then; absent: to the account's address. */
+  /** The page that they come back to then; absent: the account's address. */
   returnUrl: { type: String },
   /** Time without access is left out of its lines up to here. */
   leftOutUntil: { type: Date },
-  /** When its payment failed for the first time: what retries are counted from. */
+  /** The time when its payment failed for the first time: retries are counted from it. */
   failedAt: { type: Date },
   /** The terms that it pays for, where they are not the subscription's own yet. */
   terms: { type: termsPart },
@@ -80,7 +80,7 @@ const event = part({
   seq: { type: Number, required: true },
   at: { type: Date, required: true },
   type: { type: String, required: true },
-  /** In a sentence, for the person who is asked why. */
+  /** The reason, in a sentence, for the person who asks why. */
   why: { type: String, required: true },
   paymentId: { type: String },
   amountMinor: { type: Number },
@@ -95,12 +95,12 @@ const fields = defineFields({
   /** Other terms that take over when the current period ends. */
   scheduledChange: { type: termsPart },
   status: { type: String, enum: subscriptionStatuses, required: true },
-  /** What every period is counted from, in `timeZone`. */
+  /** The time that every period is counted from, in `timeZone`. */
   anchor: { type: Date, required: true },
   /** Periods begin on this day of the month (31: the last), or of the week (1: Monday). Absent: on the anchor's. */
   billingDay: { type: Number, min: 1, max: 31 },
   timeZone: { type: String, required: true },
-  /** What the periods of quotas were counted from before any pause. Absent: the anchor. */
+  /** The time that the periods of quotas were counted from before any pause. Absent: the anchor. */
   quotaAnchor: { type: Date },
   /** The pauses of the service that are over, oldest first: each has moved the allowances that ran when it began. */
   pauses: { type: [part({ from: { type: Date, required: true }, to: { type: Date, required: true } })], default: undefined },
@@ -111,9 +111,9 @@ const fields = defineFields({
       ownBill: { type: Number, required: true },
       /** Money of bills from this one on is in the period: its own, and what was credited to it. */
       firstBill: { type: Number, required: true },
-      /** What is credited pro rata if the period is left early: what a whole one cost, less refunds. */
+      /** The amount that is credited pro rata if the period is left early: the price of a whole one, less refunds. */
       creditableMinor: { type: Number, required: true },
-      /** Whose money it was paid with; absent in periods of before this was kept. */
+      /** The lots that it was paid with; absent in periods from before this was kept. */
       paidFrom: { type: [lot], default: undefined },
       /** The price that was agreed for it, where another is agreed for the next by now. */
       pricing: { type: pricingPart },
@@ -132,7 +132,7 @@ const fields = defineFields({
     }),
     required: true,
   },
-  /** When access began for the first time. Absent while it never has. */
+  /** The time when access began for the first time. Absent while it never has. */
   accessFrom: { type: Date },
   trialEnd: { type: Date },
   /** The bundle whose trial it has, since the terms may change in the trial. Absent: that of the terms. */
@@ -141,11 +141,11 @@ const fields = defineFields({
   billing: { type: billingTermsPart, required: true },
   /** Periods that were over before the subscription was made are billed too. */
   billMissed: { type: Boolean, required: true, default: false },
-  /** When an overdue subscription loses its access. */
+  /** The time when an overdue subscription loses its access. */
   graceUntil: { type: Date },
-  /** When an overdue payment is tried again, or given up if there is no further try. */
+  /** The time when an overdue payment is tried again, or given up if there is no further try. */
   retryAt: { type: Date },
-  /** Since when a suspended subscription has had no access: time that is not billed. */
+  /** The time since which a suspended subscription has had no access: it is not billed. */
   suspendedAt: { type: Date },
   /** Such times that are over, and that periods still to be billed may lie in. */
   offSpans: { type: [part({ from: { type: Date, required: true }, to: { type: Date, required: true } })], default: undefined },
@@ -153,7 +153,7 @@ const fields = defineFields({
   resumedAt: { type: Date },
   pausedAt: { type: Date },
   pauseReason: { type: String, enum: pauseReasons },
-  /** When a pause ends by itself. */
+  /** The time when a pause ends by itself. */
   resumeAt: { type: Date },
   /** Service goes on and nothing is charged. */
   collectionPausedAt: { type: Date },
@@ -162,18 +162,18 @@ const fields = defineFields({
   paymentMethodId: { type: String },
   /** Owed to the customer, and used before the card is. */
   creditMinor: { type: Number, required: true, min: 0, default: 0 },
-  /** Whose money the credit is, the oldest first. What it does not cover is of before this was kept. */
+  /** The lots that the credit came from, the oldest first. The rest is from before this was kept. */
   creditFrom: { type: [lot], default: undefined },
   /** Owed by the customer, and too little for a charge of its own: it comes with the next bill. */
   carriedMinor: { type: Number, min: 0 },
-  /** What amounts can be charged, as the storefront's accounts were when the last bill was made. */
+  /** The amounts that can be charged, as the storefront's accounts were when the last bill was made. */
   chargeLimits: { type: part({ stepMinor: { type: Number, required: true }, smallestMinor: { type: Number, required: true } }) },
   /**
    * Money that went back (a refund, or a dispute that was lost), and what it took of the current period's worth and of the
    * credit. The payment keeps the same; here are the latest.
    */
   moneyBack: { type: [moneyBackPart], default: undefined },
-  /** What of it was taken back, since it had been refunded. */
+  /** The part of it that was taken back, since it had been refunded. */
   creditRefundedMinor: { type: Number, required: true, default: 0 },
   /** Credit of one that has ended, and that its customer's next subscription took over. In system time. */
   creditMovedTo: {
@@ -182,7 +182,7 @@ const fields = defineFields({
         subscriptionId: { type: String, required: true },
         amountMinor: { type: Number, required: true },
         creditFrom: { type: [lot], required: true },
-        /** Of it, what went back to the customer since, in all: the other subscription takes it off what it has. */
+        /** The part of it that went back to the customer since, in all: the other subscription takes it off what it has. */
         recalledMinor: { type: Number, required: true, default: 0 },
         at: { type: Date, required: true },
       }),
@@ -200,14 +200,14 @@ const fields = defineFields({
     ],
     default: undefined,
   },
-  /** What was taken over may have been recalled before this subscription was there to be told. */
+  /** True: credit that was taken over may have been recalled before this subscription was there to be told. */
   inheritanceUnchecked: { type: Boolean },
-  /** What of it came otherwise than from a bill: for time without access, what was left when it was canceled, or another subscription's. */
+  /** The part of it that did not come from a bill: for time without access, what was left when it was canceled, or another subscription's. */
   creditGivenMinor: { type: Number },
   billsMade: { type: Number, required: true, default: 0 },
   /** Bounded: one of the period, one of a change, and those dropped until their payments know. */
   bills: { type: [bill], required: true },
-  /** Of its payments, the last ones that it has seen. */
+  /** The latest disputes of its payments that this subscription has reacted to. */
   disputes: { type: [part({ id: { type: String, required: true }, status: { type: String, enum: disputeStatuses, required: true } })], default: undefined },
   /** The account that its last payment was made at: renewals stay there. */
   paidAt: { type: String },
@@ -215,7 +215,7 @@ const fields = defineFields({
   endedAt: { type: Date },
   endReason: { type: String, enum: endReasons },
   metadata: { type: asItIs<Record<string, string>>() },
-  /** What has happened lately; older events are in chunks of their own. */
+  /** The latest events; older ones are in chunks of their own. */
   events: { type: [event], required: true },
   eventsMade: { type: Number, required: true, default: 0 },
   /** Ids of the last commands, so that one that is repeated is not done again. */
@@ -230,7 +230,7 @@ interface Ended {
   endReason: (typeof endReasons)[number]
 }
 
-/** What belongs to a state; everything else is common to all. */
+/** The fields that belong to a state; everything else is common to all. */
 interface Holdings {
   scheduled: object
   incomplete: { payBy: Date }
@@ -256,7 +256,7 @@ type Common = Omit<Stored, 'status' | 'resumedAt' | Holding>
 
 /** Stored as it is: the parts of its situation lie beside the others. */
 export type Subscription = Common & Situation
-export type Paused = Extract<Subscription, { status: 'paused' }>
+export type PausedSubscription = Extract<Subscription, { status: 'paused' }>
 
 /** A change of what all states have; what is undefined is taken away. */
 export type Change = { [K in keyof Common]?: object extends Pick<Common, K> ? Common[K] | undefined : Common[K] }
@@ -272,7 +272,7 @@ export const inSituation = (subscription: Common, situation: Situation): Subscri
 
 const hoursAfter = (at: Date, hours: number): Date => new Date(at.getTime() + hours * HOUR_MS)
 
-/** What a document of before lacks is taken from when it was last written: at the latest then it came to be as it is. */
+/** A document from before lacks the time of its state, which is then taken from its last write: by then at the latest it had come to be as it is. */
 const situationOf = (stored: Stored): Situation => {
   const { status, billing, updatedAt, retryAt, resumeAt } = stored
   const { endedAt = updatedAt, pausedAt = updatedAt, suspendedAt = updatedAt, pauseReason = 'asked' } = stored
@@ -306,7 +306,7 @@ const withOffSpans = (stored: Stored): Stored => {
   return suspendedAt && resumedAt ? { ...kept, offSpans: [{ from: suspendedAt, to: resumedAt }, ...offSpans] } : stored
 }
 
-/** Where a document that was written under other rules becomes one of its state. */
+/** A document that was written under other rules becomes one of its state here. */
 export const subscriptionFromStored = (stored: Stored): Subscription => {
   const known = withOffSpans(stored)
   return inSituation(known, situationOf(known))

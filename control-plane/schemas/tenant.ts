@@ -7,7 +7,7 @@ const fields = defineFields({
   mode: { type: String, enum: tenantModes, required: true },
   /** Sandbox only: the tenant's own time. It stands still until it is moved. */
   testNow: { type: Date },
-  /** What the creation of the tenant has still to write; removed when it is written. Secrets only as hashes. */
+  /** The documents that the creation of the tenant has still to write; removed when they are written. Secrets only as hashes. */
   setup: {
     type: part({
       /** `StorefrontInput[]` of catalog/storefronts.ts. */
@@ -15,9 +15,9 @@ const fields = defineFields({
       apiKey: { type: part({ id: { type: String, required: true }, secretHash: { type: String, required: true }, hint: { type: String } }), required: true },
     }),
   },
-  /** When somebody ended it: no call about it begins any more. */
+  /** The time when somebody ended it: no call about it begins any more. */
   ending: { type: Date },
-  /** When nothing of it was left. */
+  /** The time when nothing of it was left. */
   ended: { type: Date },
   /** The test clock has been moved and the feed may not know; or it is being ended. */
   repairAt: { type: Date },

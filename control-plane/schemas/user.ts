@@ -9,10 +9,10 @@ const fields = defineFields({
   email: { type: String, required: true },
   name: { type: String },
   role: { type: String, required: true },
-  /** To which they are limited. Absent: to none. */
+  /** The storefronts that they are limited to. Absent: they are not limited. */
   storefronts: { type: [String], default: undefined },
   status: { type: String, enum: userStatuses, required: true },
-  /** Of an invitation that has not been taken: the hash of its token. */
+  /** An invitation that has not been accepted: the hash of its token. */
   invitation: { type: part({ tokenHash: { type: String, required: true }, expiresAt: { type: Date, required: true } }) },
   /** argon2id, as a PHC string. Absent: they sign in at the identity provider alone. */
   password: { type: String },
@@ -20,7 +20,7 @@ const fields = defineFields({
   totp: { type: part({ secret: { type: String, required: true }, lastStep: { type: Number } }) },
   /** Wrong passwords and codes in a row, and until when no more are looked at. */
   failures: { type: part({ count: { type: Number, required: true }, until: { type: Date } }) },
-  /** At the identity provider. */
+  /** The person at the identity provider. */
   identity: { type: part({ issuer: { type: String, required: true }, subject: { type: String, required: true } }) },
   /** Sessions that began before are over. */
   sessionsFrom: { type: Date },
@@ -34,7 +34,7 @@ userSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
 /** Somebody has signed in. Its id is the hash of what their browser has. */
 const sessionFields = defineFields({
   userId: { type: String, required: true },
-  /** To a few minutes. */
+  /** The last request, to a few minutes. */
   lastSeenAt: { type: Date, required: true },
   expiresAt: { type: Date, required: true },
 })
@@ -44,7 +44,7 @@ export const sessionSchema = defineSchema(sessionFields)
 sessionSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
 sessionSchema.index({ expiresAt: 1, _id: 1 })
 
-/** Where a tenant's people sign in, and what they may do by the groups that they are in there. */
+/** The identity provider at which a tenant's people sign in, and what they may do by the groups that they are in there. */
 const providerFields = defineFields({
   issuer: { type: String, required: true },
   clientId: { type: String, required: true },

@@ -22,9 +22,9 @@ const fields = defineFields({
   status: { type: String, enum: webhookStatuses, required: true },
   /** Why it was ignored, or could not be applied. */
   why: { type: String },
-  /** As received: what it is read from again. Absent once it was erased. */
+  /** The body as received, which it is read from again. Absent once it was erased. */
   rawBody: { type: String },
-  /** When the customer that it is about was erased, and with it what the event said. */
+  /** The time when the customer that it is about was erased, and with it what the event said. */
   erasedAt: { type: Date },
   /** The charge that it is about, by our reference (the attempt's id), the PSP's, or both; and what it says of it. */
   charge: { type: part({ reference: { type: String }, pspReference: { type: String }, outcome: { type: outcome } }) },

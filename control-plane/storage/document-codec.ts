@@ -12,18 +12,18 @@ type Values = Record<PropertyKey, unknown>
 type Read = (value: unknown) => unknown
 type Check = (value: unknown, path: string, met: Met) => unknown
 
-/** What a check has come upon. */
+/** The findings of a check. */
 interface Met {
   fieldsOfNewer: boolean
 }
 
-/** What mongoose has on its schema types and does not declare. */
+/** The fields that mongoose has on its schema types and does not declare. */
 interface SchemaType {
   instance: string
   schema?: mongoose.Schema
   isRequired?: boolean
   options: Values
-  /** Of an array: the type of its elements. */
+  /** The type of an array's elements. */
   embeddedSchemaType?: SchemaType
   cast(value: unknown): unknown
   doValidateSync(value: unknown, scope: unknown): Error | undefined
@@ -124,8 +124,8 @@ const readObject = (schema: mongoose.Schema): Read => {
   }
 }
 
-export interface Written {
-  /** What the store gets. */
+export interface EncodedDocument {
+  /** The document that the store gets. */
   stored: Record<string, unknown>
   /** The same as commands know it, once the store has it: `stored` is not to be used after that. */
   known(): unknown
@@ -135,7 +135,7 @@ export interface DocumentCodec {
   /** The version that documents are stored in; one that is stored in a later one is of a newer Tollgate. */
   version: number
   /** @throws Error when the document does not satisfy its schema. */
-  write(document: object): Written
+  write(document: object): EncodedDocument
   /** The document in its present form; what is given may be changed. @throws AppError `newer_version`. */
   fromStored(stored: object): unknown
 }

@@ -1,4 +1,4 @@
-/** What both adapters do with documents before and after the store: indexes, cursors, errors. */
+/** The steps that both adapters take with documents before and after the store: indexes, cursors, errors. */
 import type mongoose from 'mongoose'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { type CollectionName, type Documents, schemas } from '../schemas/index.ts'
@@ -43,7 +43,7 @@ export const alreadyExists = (name: CollectionName) => new AppError('already_exi
 export const revisionConflict = (name: CollectionName) =>
   new AppError('revision_conflict', `the ${nouns[name]} has been changed by someone else; read it again`)
 
-/** What else makes a document of what is stored, where its type says more than its schema. */
+/** The functions that complete a document that was read, where its type says more than its schema. */
 const refine: { [K in CollectionName]?: (stored: never) => Documents[K] } = {
   subscriptions: subscriptionFromStored,
   payments: paymentFromStored,
@@ -99,30 +99,32 @@ export const servedBy = (name: CollectionName, equality: string[], order: string
   return { index, fields: index.fields.slice(0, equality.length) }
 }
 
+/** @throws Error, a fault of ours, unless an index on this field alone is declared unique. */
 export const servedByUnique = (name: CollectionName, field: string): void => {
   const served = declaredIndexes(name).some(({ fields, unique }) => unique && fields.length === 1 && fields[0] === field)
   if (!served) throw new Error(`${name}: ${field} is not declared unique`)
 }
 
+/** @throws AppError `invalid_request` unless it is a whole number from 1 to `MAX_PAGE`. */
 export const checkLimit = (limit: number): void => {
   if (!Number.isInteger(limit) || limit < 1 || limit > MAX_PAGE) throw fieldError('invalid_request', 'limit', `must be a whole number from 1 to ${MAX_PAGE}`)
 }
 
-export interface Place {
+export interface CursorPosition {
   createdAt: Date
   id: string
 }
 
 const fingerprint = (query: PageQuery): string => JSON.stringify(Object.entries(query.where).toSorted(([a], [b]) => (a < b ? -1 : 1)))
 
-const encodeCursor = (query: PageQuery, place: Place): string =>
+const encodeCursor = (query: PageQuery, place: CursorPosition): string =>
   Buffer.from(JSON.stringify([place.createdAt.getTime(), place.id, fingerprint(query)])).toString('base64url')
 
 /** Greater than every id. */
 const AFTER_EVERY_ID = '\uffff'
 
 /** @throws AppError `invalid_request` for a cursor that this query did not give. */
-export const decodeCursor = (query: PageQuery): Place | undefined => {
+export const decodeCursor = (query: PageQuery): CursorPosition | undefined => {
   if (query.cursor === undefined) return query.from && { createdAt: new Date(query.from.getTime() - 1), id: AFTER_EVERY_ID }
   const bad = fieldError('invalid_request', 'cursor', 'is not a cursor of this list; use the nextCursor of its last page, with the same filters')
   let parsed: unknown

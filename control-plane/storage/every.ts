@@ -19,7 +19,7 @@ export async function* pages<D extends StoredDocument>(
   } while (cursor)
 }
 
-/** As `pages`, one by one. */
+/** Like `pages`, one document at a time. */
 export async function* every<D extends StoredDocument>(collection: Pages<D>, where: PageQuery['where'], options?: Options): AsyncGenerator<D, undefined> {
   for await (const page of pages(collection, where, options)) yield* page
 }

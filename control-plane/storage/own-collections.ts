@@ -29,7 +29,7 @@ const ownNames = [
 ] as const
 type OwnName = (typeof ownNames)[number]
 
-/** By a unique field, and from one id to the next, documents of all tenants are found: no business of one needs that. */
+/** A collection without the methods that find documents of all tenants: no business of one needs those. */
 export type OwnCollection<D extends StoredDocument> = Omit<Collection<D>, 'findUnique' | 'scan'>
 
 export type OwnCollections = { readonly [K in OwnName]: OwnCollection<Documents[K]> }

@@ -13,7 +13,7 @@ export const removeIfSame = async <D extends StoredDocument>(collection: Pick<Co
   }
 }
 
-/** Until it is gone, whoever changes it meanwhile. */
+/** Removes a document, whoever changes it meanwhile. */
 export const removeForGood = async <D extends StoredDocument>(collection: Pick<Collection<D>, 'find' | 'remove'>, id: string): Promise<void> => {
   for (let document = await collection.find(id); document; document = await collection.find(id)) await removeIfSame(collection, document)
 }

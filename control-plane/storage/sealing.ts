@@ -13,7 +13,7 @@ export interface Sealing {
   seal(secret: Secret, owner: string): string
   /** @throws Error when it was sealed with a key that is not there, or for another document, or was changed. */
   open(stored: string, owner: string): Secret
-  /** What `sealedWith` says of what is sealed now: `plain` without a key. */
+  /** The name that `sealedWith` gives to whatever is sealed now: `plain` without a key. */
   readonly keyId: string
 }
 

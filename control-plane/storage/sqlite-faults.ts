@@ -1,4 +1,4 @@
-/** What of SQLite's errors means that storage is away: https://www.sqlite.org/rescode.html. */
+/** The errors of SQLite that mean that storage is away: https://www.sqlite.org/rescode.html. */
 import { statSync } from 'node:fs'
 import { ConfigError } from '../../common/config.ts'
 import { AppError } from '../../common/errors.ts'
@@ -15,18 +15,18 @@ const words: Readonly<Record<number, string>> = {
 }
 const DAMAGED = [11, 26]
 
-const codeOf = (error: unknown): number | undefined => (error instanceof Error && 'errcode' in error ? Number(error.errcode) & 0xff : undefined)
+const sqliteCodeOf = (error: unknown): number | undefined => (error instanceof Error && 'errcode' in error ? Number(error.errcode) & 0xff : undefined)
 
 const away = (why: string, cause?: unknown): AppError => new AppError('unavailable', `storage (SQLite): ${why}`, [], { cause })
 
 /** An error of the file or its disk as `unavailable`; any other as it is. */
 export const toUnavailable = (error: unknown): unknown => {
-  const why = words[codeOf(error) ?? 0]
+  const why = words[sqliteCodeOf(error) ?? 0]
   return why === undefined ? error : away(why, error)
 }
 
 /** @throws AppError `unavailable`; what `run` throws otherwise. */
-export const orUnavailable = <T>(run: () => T): T => {
+export const orSqliteUnavailable = <T>(run: () => T): T => {
   try {
     return run()
   } catch (error) {
@@ -36,7 +36,7 @@ export const orUnavailable = <T>(run: () => T): T => {
 
 /** An error of the file or its disk, at a start, as a ConfigError that names the variable and the way out; any other as it is. */
 export const toCannotStart = (path: string, error: unknown): unknown => {
-  const code = codeOf(error)
+  const code = sqliteCodeOf(error)
   const system = error instanceof Error && 'code' in error ? String(error.code) : ''
   if (code !== undefined && DAMAGED.includes(code))
     return new ConfigError(
@@ -57,7 +57,7 @@ export const orCannotStart = <T>(path: string, run: () => T): T => {
   }
 }
 
-/** Whether a path still leads to the file that was opened: one that was taken away goes on being written, and is lost with the process. */
+/** Makes a check that a path still leads to the file that was opened: a file that was removed is still written to, and is lost with the process. */
 export const createFileCheck = (path: string): (() => void) => {
   const identify = () => {
     const { dev, ino } = statSync(path)

@@ -26,7 +26,7 @@ import {
   servedByUnique,
   toPage,
 } from './documents.ts'
-import { createFileCheck, orCannotStart, orUnavailable } from './sqlite-faults.ts'
+import { createFileCheck, orCannotStart, orSqliteUnavailable } from './sqlite-faults.ts'
 import type { Collection, Storage } from './storage.ts'
 import { createWriteQueue, type WriteQueue, writeAtOnce } from './write-together.ts'
 
@@ -43,6 +43,7 @@ export interface SqliteStorageOptions {
   migrations?: readonly DocumentMigration[]
 }
 
+/** Opens the file, or makes it. @throws ConfigError when it cannot be opened or written to. */
 export const createSqliteStorage = (options: SqliteStorageOptions): Storage => {
   const { database, check } = orCannotStart(options.path, () => {
     mkdirSync(dirname(options.path), { recursive: true })
@@ -117,12 +118,12 @@ const createCollection = <K extends CollectionName>(
       queries.set(sql, statement)
     }
     const prepared = statement
-    return orUnavailable(() => prepared.all(...values)).map((row) => revive(row.document as string))
+    return orSqliteUnavailable(() => prepared.all(...values)).map((row) => revive(row.document as string))
   }
 
   const revive = (text: string): D => fromStored(JSON.parse(text)) as D
   const find = (id: string): D | undefined => {
-    const row = orUnavailable(() => selectRow.get(id))
+    const row = orSqliteUnavailable(() => selectRow.get(id))
     return row && revive(row.document as string)
   }
   const missed = (id: string) => (find(id) ? revisionConflict(name) : notFound(name))

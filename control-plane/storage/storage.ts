@@ -23,7 +23,7 @@ export interface StoredDocument {
 }
 
 /** A document as a caller makes it: storage adds `revision` and `updatedAt`. */
-export type New<D extends StoredDocument> = Omit<D, 'revision' | 'schemaVersion' | 'updatedAt'>
+export type NewDocument<D extends StoredDocument> = Omit<D, 'revision' | 'schemaVersion' | 'updatedAt'>
 
 export interface Page<D> {
   data: D[]
@@ -60,15 +60,15 @@ export interface Collection<D extends StoredDocument> {
    * @throws AppError `already_exists` when its `_id`, or another unique key, is taken.
    * @throws Error (a fault of ours) when the document does not satisfy its schema; nothing is stored.
    */
-  insert(document: New<D>): Promise<D>
+  insert(document: NewDocument<D>): Promise<D>
 
   /** @throws AppError `not_found` when there is none. */
   get(id: string): Promise<D>
 
-  /** As `get`, but undefined when there is none. */
+  /** Like `get`, but undefined when there is none. */
   find(id: string): Promise<D | undefined>
 
-  /** By a field that a declared index makes unique. Undefined when there is none. */
+  /** The document with this value in a field that a declared index makes unique. Undefined when there is none. */
   findUnique(field: keyof D & string, value: string): Promise<D | undefined>
 
   /**

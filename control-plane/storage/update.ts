@@ -1,11 +1,11 @@
 import { isAppError } from '../../common/errors.ts'
 import type { Collection, StoredDocument } from './storage.ts'
 
-/** Of each document the last of its writers here. They take turns: otherwise all but one of them would have written for nothing. */
+/** The last of each document's writers here. They take turns: otherwise all but one of them would have written for nothing. */
 const lastOf = new WeakMap<object, Map<string, Promise<unknown>>>()
 
 const sources = new WeakMap<object, object>()
-/** What all views of one collection, or of one store, have in common. */
+/** The source that all views of one collection, or of one store, share. */
 export const sourceOf = (collection: object): object => sources.get(collection) ?? collection
 
 /** @returns `view`, whose writers take turns with those of `collection`. */

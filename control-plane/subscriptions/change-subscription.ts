@@ -1,4 +1,4 @@
-/** What callers do to a subscription that exists: each a decision, stored, and taken to its end. */
+/** The commands of callers to a subscription that exists: each is decided, stored, and taken to its end. */
 import { dateIn } from '../../common/calendar.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { checkOnSale } from '../catalog/bundles.ts'
@@ -18,10 +18,10 @@ import { cancel, reactivate } from './machine/end-subscription.ts'
 import { pauseCollection, pauseService, resume } from './machine/pause.ts'
 import { giveUpChange, payNow, withPaymentMethod } from './machine/pay.ts'
 import { isSameOffer } from './machine/scheduled-change.ts'
-import { settled } from './machine/take-effect.ts'
+import { takeEffect } from './machine/take-effect.ts'
 import { checkPrice, termsOf } from './terms.ts'
 
-/** What a caller asks for, and of which subscription. */
+/** The parts that every command has: its id, and the subscription that it is about. */
 export interface Command {
   /** The same for a repeat of the same request, which then changes nothing more. */
   id: string
@@ -168,7 +168,7 @@ const termsAskedFor = async (
 }
 
 /** Needed unless what is owed is nothing. */
-const checkPayable = (subscription: Subscription, bill: Bill | undefined): void => {
+const checkHasMethod = (subscription: Subscription, bill: Bill | undefined): void => {
   if (bill?.status !== 'open' || subscription.paymentMethodId) return
   throw new AppError('not_allowed_in_state', 'the change must be paid, and the subscription has no payment method; PATCH one')
 }
@@ -180,7 +180,7 @@ export const changeSubscription = async (of: TenantScope, command: Command, chan
   if (!isSameOffer(terms, subscription) && !subscription.recentCommands.includes(command.id)) {
     // Refused before anything is written.
     const { bill } = changeTerms(await chargeableAt(of, subscription), terms, change.at, of.moment())
-    checkPayable(subscription, bill)
+    checkHasMethod(subscription, bill)
     await checkSetFits(of, customerKeyOf(subscription), [{ ...subscription, ...terms }])
     const wish = { subscriptionId: subscription.id, bundleId: terms.bundleId, onePerCustomer, commandId: command.id }
     await claimForSubscription(of, customerKeyOf(subscription), wish, () => undefined)
@@ -188,7 +188,7 @@ export const changeSubscription = async (of: TenantScope, command: Command, chan
   try {
     return await obey(of, command, (latest, moment) => {
       const { subscription: changedOne, bill } = changeTerms(latest, terms, change.at, moment)
-      checkPayable(latest, bill)
+      checkHasMethod(latest, bill)
       return changedOne
     })
   } catch (error) {
@@ -204,7 +204,7 @@ export interface ChangePreview {
   after: Subscription
 }
 
-/** What `changeSubscription` would do now; stores nothing. @throws as it does. */
+/** Computes what `changeSubscription` would do now; stores nothing. @throws as it does. */
 export const previewChange = async (of: TenantScope, subscriptionId: string, change: TermsChange): Promise<ChangePreview> => {
   const subscription = await of.storage.subscriptions.get(of.keys.subscription(subscriptionId))
   const { terms, onePerCustomer } = await termsAskedFor(of, subscription, change)
@@ -213,7 +213,7 @@ export const previewChange = async (of: TenantScope, subscriptionId: string, cha
   if (!isSameOffer(terms, subscription)) await checkSetFits(of, customerKeyOf(subscription), [{ ...subscription, ...terms }])
   const moment = of.moment()
   const { subscription: changedOne, bill } = changeTerms(await chargeableAt(of, subscription), terms, change.at, moment)
-  checkPayable(subscription, bill)
-  const after = bill?.status === 'open' ? settled(changedOne, bill, moment) : changedOne
+  checkHasMethod(subscription, bill)
+  const after = bill?.status === 'open' ? takeEffect(changedOne, bill, moment) : changedOne
   return { bill, after }
 }

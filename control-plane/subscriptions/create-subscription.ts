@@ -8,7 +8,7 @@ import { defined } from '../../common/defined.ts'
 import { DAY_MS } from '../../common/durations.ts'
 import { fieldError } from '../../common/errors.ts'
 import { table } from '../../common/table.ts'
-import { paymentIdOf } from '../billing/bills.ts'
+import { paymentIdOfBill } from '../billing/bills.ts'
 import { anchorFrom } from '../billing/periods.ts'
 import { checkOnSale } from '../catalog/bundles.ts'
 import { storefrontNamed } from '../catalog/storefronts.ts'
@@ -16,7 +16,7 @@ import { claimForSubscription } from '../customers/claim.ts'
 import { methodNamed } from '../customers/customers.ts'
 import { type AdvancedSubscription, advanceSubscription } from '../engine/advance-subscription.ts'
 import { chargeLimitsOf } from '../engine/charge-limits.ts'
-import { type Inherited, inheritCredit, nothingInherited } from '../engine/inherit-credit.ts'
+import { type InheritedCredit, inheritCredit, nothingInherited } from '../engine/inherit-credit.ts'
 import { checkSetFits } from '../entitlements/check-set-fits.ts'
 import { loadAccounts } from '../payments/open-account.ts'
 import { checkPayable } from '../payments/routing/check-payable.ts'
@@ -28,7 +28,7 @@ import type { Tenant } from '../schemas/tenant.ts'
 import { insertOrGet } from '../storage/update.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 import { clockOf } from '../work-time.ts'
-import { begin } from './machine/begin.ts'
+import { beginSubscription } from './machine/begin.ts'
 import { changed } from './machine/state.ts'
 import { moveSubscription } from './roll-out-bundle.ts'
 import { checkPrice, termsOf } from './terms.ts'
@@ -37,7 +37,7 @@ export interface SubscriptionInput {
   customerId: string
   bundleId: string
   storefrontId: string
-  /** What the caller takes the bundle's interval to be; refused when it is another. */
+  /** The interval that the caller expects the bundle to have; refused when it has another. */
   billingCycle?: string | undefined
   /** A date in the storefront's time zone (its first instant), or an instant. Absent: now. */
   startDate?: string | undefined
@@ -45,7 +45,7 @@ export interface SubscriptionInput {
   quantity?: number | undefined
   /** Periods begin on this day: of the month, or of the week for weekly bundles. Absent: on the start's own. */
   billingDay?: number | undefined
-  /** With a start in the past: bill the periods that are over, too. */
+  /** True, with a start in the past: bill the periods that are over, too. */
   billMissed?: boolean | undefined
   paymentMethod?: string | undefined
   metadata?: Record<string, string> | undefined
@@ -103,7 +103,7 @@ const make = async (of: TenantScope, id: string, input: SubscriptionInput): Prom
   const customer = { tenantId, storefrontId, customerId }
   const accounts = await loadAccounts(of, storefront)
   const chargeLimits = chargeLimitsOf(of.tenant, storefront, accounts)
-  const stateOf = (methodId: string | undefined, hasTrial: boolean, inherited: Inherited): Subscription =>
+  const stateOf = (methodId: string | undefined, hasTrial: boolean, inherited: InheritedCredit): Subscription =>
     firstState(of, storefront, bundle, { id, input, start, now, methodId, hasTrial, chargeLimits, inherited })
   // All that can be refused is, before anything is claimed.
   await checkSetFits(of, customer, [stateOf(undefined, false, nothingInherited())])
@@ -112,7 +112,7 @@ const make = async (of: TenantScope, id: string, input: SubscriptionInput): Prom
     const { amountMinor, currency } = bundle.pricing
     if (chosen && amountMinor > 0) {
       const country = known?.country
-      const question = { paymentId: paymentIdOf(tenantId, id, 0), amountMinor: amountMinor * quantity, currency, country, method: chosen }
+      const question = { paymentId: paymentIdOfBill(tenantId, id, 0), amountMinor: amountMinor * quantity, currency, country, method: chosen }
       checkPayable(storefront, accounts, question)
     }
     return chosen
@@ -169,7 +169,7 @@ interface FirstState {
   methodId: string | undefined
   hasTrial: boolean
   chargeLimits: Subscription['chargeLimits']
-  inherited: Inherited
+  inherited: InheritedCredit
 }
 
 const firstState = (of: TenantScope, storefront: Storefront, bundle: Bundle, first: FirstState): Subscription => {
@@ -223,5 +223,5 @@ const firstState = (of: TenantScope, storefront: Storefront, bundle: Bundle, fir
   const moment = of.moment()
   const why = `${terms.bundleId} × ${terms.quantity}${start > now ? `, from ${start.toISOString()}` : start < now ? `, as if from ${start.toISOString()}` : ''}`
   const created = changed(scheduled, {}, moment, { type: 'created', why })
-  return start <= now ? begin(created, moment) : created
+  return start <= now ? beginSubscription(created, moment) : created
 }

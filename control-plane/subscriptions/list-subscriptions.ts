@@ -1,4 +1,4 @@
-/** Which subscriptions a list can be asked for: those filters that an index serves, and no other. */
+/** The filters that a list of subscriptions takes: those that an index serves, and no other. */
 
 import { defined } from '../../common/defined.ts'
 import { fieldError } from '../../common/errors.ts'

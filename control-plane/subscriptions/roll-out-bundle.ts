@@ -18,7 +18,11 @@ const BATCH = 100
 /** A batch takes less; another control plane takes over after it. */
 const LEASE_MS = 30_000
 
-/** @returns whether the subscription was moved. Harmless to repeat. */
+/**
+ * Moves a subscription to its bundle's newest version. Harmless to repeat.
+ * @returns whether it was moved; false also if its customer's set would be too large.
+ * @throws AppError `not_found`.
+ */
 export const moveSubscription = async (of: TenantScope, subscriptionId: string, bundle: Bundle): Promise<boolean> => {
   const { subscriptions } = of.storage
   const id = of.keys.subscription(subscriptionId)
@@ -57,6 +61,12 @@ const canBeTold = async (of: TenantScope, subscription: Subscription, bundle: Bu
   }
 }
 
+/**
+ * Moves a bundle's subscriptions to its newest version, batch by batch, and stores its progress after each batch, so that another
+ * control plane can go on.
+ * @param claimedFrom the bundle as the caller read it.
+ * @throws AppError `revision_conflict` when another control plane has claimed it since.
+ */
 export const rollOutBundle = async (of: TenantScope, claimedFrom: Bundle): Promise<void> => {
   const { bundles, subscriptions } = of.storage
   const { tenantId, storefrontId, id: bundleId } = claimedFrom

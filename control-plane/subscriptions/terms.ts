@@ -3,7 +3,7 @@ import { MAX_AMOUNT_MINOR } from '../../common/money.ts'
 import { priceOf } from '../billing/periods.ts'
 import type { Bundle, Terms } from '../schemas/bundle.ts'
 
-/** What is agreed by buying a bundle as it stands. */
+/** The terms that a customer agrees to by buying a bundle as it stands. */
 export const termsOf = (bundle: Bundle, quantity: number): Terms => ({
   bundleId: bundle.id,
   bundleVersion: bundle.version,

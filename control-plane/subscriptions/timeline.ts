@@ -1,6 +1,7 @@
 /**
- * What happened to a subscription, when, why, and which money moved, oldest first: enough to answer "why was I charged
- * this?" from it alone. Made when it is asked for, from the subscription's own events and from its payments.
+ * The history of a subscription: events, their times, their reasons, and the money that moved, oldest first: enough to answer
+ * "why was I charged this?" from it alone. Made when it is asked for, from the subscription's own events and from its
+ * payments.
  */
 
 import { fieldError } from '../../common/errors.ts'

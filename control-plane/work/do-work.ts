@@ -1,6 +1,6 @@
 /**
- * What to do with a document that is due, for each collection that can be. All of it may be done twice, by several
- * processes at once, or again after a crash.
+ * The work on a document that is due, for each collection that can be. All of it may be done twice, by several processes at
+ * once, or again after a crash.
  */
 
 import { isAppError } from '../../common/errors.ts'
@@ -53,6 +53,7 @@ const work: { [K in Repairable]: (of: TenantScope, document: Documents[K]) => Pr
   tombstones: (of, tombstone) => forgetInFeed(of, tombstone),
 }
 
+/** Does what is due of one document. @throws whatever the work throws; a sweeper then tries again. */
 export const doWork = async <K extends Repairable>(of: TenantScope, collection: K, document: Documents[K]): Promise<void> => {
   await work[collection](of, document)
 }

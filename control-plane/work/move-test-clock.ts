@@ -13,7 +13,7 @@ const BATCH = 100
 
 type Due = { at: Date; work: (of: TenantScope) => Promise<void>; revision?: string }
 
-/** What is due by `until`, the earliest first. A batch, of which the caller takes what is due at one instant. */
+/** The documents that are due by `until`, the earliest first. A batch, of which the caller takes what is due at one instant. */
 const dueBy = async (of: TenantScope, until: Date): Promise<Due[]> => {
   const query = { by: 'dueAt', where: { clock: of.tenantId }, until, limit: BATCH } as const
   const event = await of.sandboxTime?.nextEvent(of.tenantId)

@@ -1,7 +1,7 @@
 /**
- * Whether the system's clock can be believed. One that jumps ahead would bill every customer for months at once, so it is
- * compared with the clock of the storage's server, where there is one, and with the last time that was seen, which
- * is stored. Beyond a bound nothing that is due by time is done, until the clocks agree again or an operator has said that the
+ * Decides whether the system's clock can be believed. One that jumps ahead would bill every customer for months at once, so it
+ * is compared with the clock of the storage's server, where there is one, and with the last time that was seen, which is
+ * stored. Beyond a bound nothing that is due by time is done, until the clocks agree again or an operator has said that the
  * time is right (`npm run clock:confirm`).
  */
 import type { Clock } from '../../common/clock.ts'
@@ -47,7 +47,7 @@ export const startClockGuard = async ({ storage, clock, log, maxJumpMs, monotoni
   let problem: string | undefined = 'the clock has not been compared yet'
   let toldMs = Number.NEGATIVE_INFINITY
 
-  /** Of this process's own count of time, which no setting of the clock moves. */
+  /** The two times as they were last seen, the second by this process's own count, which no setting of the clock moves. */
   let [seenMs, countedMs] = [clock.nowMs(), monotonicMs()]
   /** It has jumped since it was looked at: until the next look, which is soon, it is not believed. */
   const hasJumped = (): boolean => Math.abs(clock.nowMs() - seenMs - (monotonicMs() - countedMs)) > APART_MS

@@ -21,15 +21,15 @@ import { atOnce } from './at-once.ts'
 const BATCH = 200
 /** While there is a backlog every tenant gets so many turns a round, so that none waits for another's to end. */
 const SHARE = 20
-/** Of shares that are read ahead, so that the next tenant's is there when its turn comes. */
+/** Shares that are read ahead, so that the next tenant's is there when its turn comes. */
 const SHARES_AHEAD = 8
 /** Repairs of one collection at once: they mostly wait for storage. */
 const REPAIRS_AT_ONCE = 16
 /** PSPs are waited for most of the time. */
 const DEFAULT_AT_ONCE = 128
 /**
- * Of what is in hand, before a sweeper takes it over. Nobody waits for an answer, and a slow storage has hundreds in hand: a
- * lease that runs out meanwhile makes each of them double work, and storage slower still.
+ * The lease on a document that is being worked on, before a sweeper takes it over. Nobody waits for an answer, and a slow
+ * storage has hundreds in hand: a lease that runs out meanwhile makes each of them double work, and storage slower still.
  */
 const LEASE_MS = 30_000
 /** A document whose work fails is set aside this long, so that it cannot keep the others from theirs. */
@@ -45,7 +45,7 @@ const AUDIT_EVERY_MS = HOUR_MS
 export interface Worker {
   /** Does everything that is due now, and resolves. Does not reject: what fails is logged and set aside. */
   runOnce(): Promise<void>
-  /** What it has done since its start, by lane. */
+  /** The work that it has done since its start, by lane. */
   done(): ReadonlyMap<string, number>
   /** Stops looking, and resolves when what runs is done. */
   stop(): Promise<void>
@@ -53,9 +53,9 @@ export interface Worker {
 
 export interface WorkerOptions {
   pollMs: number
-  /** Of payments, and of subscriptions, so many are in hand at once; 128 without. */
+  /** The number of payments, and of subscriptions, that are worked on at once; 128 by default. */
   atOnce?: number
-  /** Whether the time can be believed, so that what is due by it may be done; always, without. */
+  /** False while the time cannot be believed, and nothing that is due by it may be done; always true by default. */
   mayBill?: () => boolean
 }
 
@@ -70,7 +70,7 @@ interface Work {
   repairAt?: Date
 }
 
-/** What moves with time, and charges. */
+/** True for the collections that move with time, and charge. */
 const isBusiness = (collection: Repairable): boolean => collection === 'payments' || collection === 'subscriptions'
 
 interface Lane {
@@ -78,7 +78,7 @@ interface Lane {
   run(): Promise<void>
 }
 
-/** In no order that another worker has too, so that two of them rarely reach for the same one. */
+/** The items in an order that no other worker has too, so that two of them rarely reach for the same one. */
 const shuffled = <T>(items: readonly T[]): T[] =>
   items
     .map((item) => ({ item, order: Math.random() }))
@@ -87,6 +87,7 @@ const shuffled = <T>(items: readonly T[]): T[] =>
 
 const placeOf = (document: Work | undefined, by: 'dueAt' | 'repairAt'): Place | undefined => document && { at: document[by] as Date, id: document._id }
 
+/** Starts to look for due work, in all lanes at once; nothing that a document's work throws ends it. */
 export const startWorker = (services: Services, options: WorkerOptions): Worker => {
   const { storage, clock, log } = services
   const { pollMs, mayBill = () => true } = options

@@ -4,7 +4,7 @@ import { HOUR_MS } from '../../common/durations.ts'
 import { customerUnknown, type Decision, decide } from '../../common/entitlements/decide.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
 import type { DecidedCheck } from '../check.ts'
-import type { CheckCall, DecisionBasis, Decisions } from '../service/decisions.ts'
+import type { CheckCall, Decisions, TimedBasis } from '../service/decisions.ts'
 import type { Outcome } from './meter.ts'
 import type { Meters } from './meters.ts'
 import { withReading } from './reading.ts'
@@ -38,7 +38,7 @@ export const createConsuming = ({ decisions, meters }: { decisions: Decisions; m
     throw fieldError('invalid_request', 'entitlement', `${entitlement} is a ${kind}, and only quotas are consumed; ${instead}`)
   }
 
-  const answer = (use: Use, basis: DecisionBasis, decision: Decision, outcome: Outcome): Consumed => {
+  const answer = (use: Use, basis: TimedBasis, decision: Decision, outcome: Outcome): Consumed => {
     const { entitlement, amount } = use.check
     if (outcome === 'unavailable') {
       const instead: Decision = { ...decision, allowed: false, reason: 'fallback' }
@@ -50,7 +50,7 @@ export const createConsuming = ({ decisions, meters }: { decisions: Decisions; m
     return { ...decisions.tell(use, basis, { ...read, allowed, reason: allowed ? 'granted' : 'limit_exceeded' }), counted: allowed }
   }
 
-  const count = (use: Use, basis: DecisionBasis, deadlineMs: number, signal: AbortSignal): Consumed | Promise<Consumed> => {
+  const count = (use: Use, basis: TimedBasis, deadlineMs: number, signal: AbortSignal): Consumed | Promise<Consumed> => {
     const { entitlement, amount } = use.check
     const decision = basis.set ? decide(basis.set, entitlement, amount, basis.nowMs) : customerUnknown
     // What the set says of usage may be old: the ledger decides about the limit.

@@ -10,7 +10,7 @@ import type { DecisionBasis } from '../replica/decision-basis.ts'
 import { sampler } from './sampler.ts'
 
 export interface DecisionLog {
-  /** Whether the next decision is to be written: one of so many. */
+  /** True if the next decision is to be written: one of so many. */
   isDue(): boolean
   write(event: DecisionEvent): void
   close(): Promise<void>
@@ -21,7 +21,7 @@ export const createDecisionLog = (options: {
   to: string
   share: number
   log: Log
-  /** What a decision about this was made from. */
+  /** The basis that a decision about this was made from. */
   basisOf: (check: Check) => DecisionBasis | null
 }): DecisionLog => {
   const { to, share, log, basisOf } = options

@@ -1,6 +1,6 @@
 /**
- * What Prometheus reads. The hot path only adds to numbers; everything else is asked for when it is read.
- * Names and units: https://prometheus.io/docs/practices/naming/.
+ * The metrics that Prometheus reads. The hot path only adds to numbers; everything else is asked for when it is read. Names
+ * and units: https://prometheus.io/docs/practices/naming/.
  */
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import type { Reason } from '../../common/entitlements/decide.ts'
@@ -19,24 +19,24 @@ export interface MetricSources {
   waiting(): number
   /** Customers whose newest sets could not be read. */
   behind(): number
-  /** Of ours, in all threads. */
+  /** Faults of ours, in all threads. */
   faults(): number
-  /** Of each thread. */
+  /** The connections of each thread. */
   connections(): number[]
 }
 
-export interface Metrics {
+export interface SidecarMetrics {
   count(method: string, reason: Reason, times?: number): void
   /** So many answers that took so many seconds each. */
   observe(method: string, count: number, seconds: number): void
-  /** From now on read from these. */
+  /** Reads from these sources from now on. */
   watch(sources: MetricSources, nowMs: () => number): void
   /** Prometheus' text format. */
   text(): Promise<string>
   contentType: string
 }
 
-export const createMetrics = (): Metrics => {
+export const createSidecarMetrics = (): SidecarMetrics => {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   const counts = new Map<string, Map<Reason, number>>()

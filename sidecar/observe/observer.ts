@@ -1,24 +1,24 @@
-/** What is said of decisions: every one is counted, denials are logged as often as asked for, decisions are written down. */
+/** The records of decisions: every one is counted, denials are logged as often as asked for, decisions are written down. */
 import type { Decision, Reason } from '../../common/entitlements/decide.ts'
 import type { Log } from '../../common/log.ts'
 import type { DecisionEvent } from '../check.ts'
 import type { DecisionLog } from './decision-log.ts'
-import type { Metrics } from './metrics.ts'
+import type { SidecarMetrics } from './metrics.ts'
 import { sampler } from './sampler.ts'
 
-/** Where a decision is written: among the denials, in the decision log, or in both. */
+/** The places where a decision is written: among the denials, in the decision log, or in both. */
 export type Notice = 'denial' | 'decision' | 'both'
 
 export interface Observer {
   count(method: string, reason: Reason): void
-  /** What is due of this decision, for `write`. Asked once for each, since shares are counted; undefined for nearly all. */
+  /** The notice that is due for this decision, for `write`. Asked once for each, since shares are counted; undefined for nearly all. */
   noticeOf(decision: Decision): Notice | undefined
   write(notice: Notice, event: DecisionEvent): void
 }
 
 export const createObserver = (options: {
   log: Log
-  metrics: Pick<Metrics, 'count'>
+  metrics: Pick<SidecarMetrics, 'count'>
   denialsShare: number
   decisions: Pick<DecisionLog, 'isDue' | 'write'> | undefined
 }): Observer => {

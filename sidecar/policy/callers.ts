@@ -1,6 +1,6 @@
 /**
- * Who may ask, and about which tenants: optional bearer keys. Without any, everybody who reaches the sidecar may ask
- * about everyone.
+ * The callers that may ask, and about which tenants: optional bearer keys. Without any, everybody who reaches the sidecar may
+ * ask about everyone.
  */
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
@@ -14,9 +14,9 @@ export interface Callers {
   readonly areKnown: boolean
   /** @param authorization the header. @throws AppError `unauthenticated` or `forbidden`. */
   check(authorization: string | undefined, tenantId: string): void
-  /** Whether it is one of those who may ask about anybody at all. @throws AppError `unauthenticated`. */
+  /** Checks that it is one of those who may ask about anybody at all. @throws AppError `unauthenticated`. */
   checkKnown(authorization: string | undefined): void
-  /** As `check`, in one word. */
+  /** Like `check`, but returns a boolean. */
   may(authorization: string | undefined, tenantId: string): boolean
 }
 

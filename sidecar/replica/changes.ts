@@ -1,4 +1,4 @@
-/** Who is told when sets change. What one listener cannot take, others still hear of. */
+/** The listeners that are told when sets change. What one listener cannot take, others still hear of. */
 import type { CustomerKey, EntitlementSet } from '../../common/entitlements/model.ts'
 import type { Faults } from '../../common/faults.ts'
 import { customerOf, setKey } from '../../common/feed/keys.ts'
@@ -11,7 +11,7 @@ export interface Changes {
 }
 
 /** The side that tells. Keys are those of `setKey`. */
-export interface Telling {
+export interface ChangePublisher {
   changed(key: string): void
   anyChanged(set: EntitlementSet): void
   /** Every set may have changed. */
@@ -31,7 +31,7 @@ export interface ChangesOptions {
   onLastOfAll?(): void
 }
 
-export const createChanges = ({ faults, onFirst, onLast, onFirstOfAll, onLastOfAll }: ChangesOptions): Changes & Telling => {
+export const createChanges = ({ faults, onFirst, onLast, onFirstOfAll, onLastOfAll }: ChangesOptions): Changes & ChangePublisher => {
   const listeners = new Map<string, Set<() => void>>()
   const listenersToAll = new Set<(set: EntitlementSet) => void>()
 

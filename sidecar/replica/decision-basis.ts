@@ -2,7 +2,7 @@ import type { EntitlementSet } from '../../common/entitlements/model.ts'
 import type { Check } from '../check.ts'
 import type { Sets } from './replica.ts'
 
-/** What of a customer's set a decision was made from. */
+/** The part of a customer's set that a decision was made from. */
 export type DecisionBasis = Pick<EntitlementSet, 'grants' | 'usage'>
 
 export const basisOf = (sets: Pick<Sets, 'held'>, { customer, entitlement }: Check): DecisionBasis | null => {

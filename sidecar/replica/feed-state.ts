@@ -1,9 +1,9 @@
-/** How the feed is, and how current what came by it. */
+/** The state of the feed, and how current its sets are. */
 import type { FeedWatch } from '../../common/feed/feed.ts'
 import type { KnownSet } from './known-set.ts'
 
 export interface FeedState {
-  /** When what is known was last known to be current. */
+  /** The time when the known set was last known to be current. */
   asOfMs(known: KnownSet): number
   /** Everything that was stored by then is applied. */
   currentAsOfMs(): number

@@ -1,6 +1,6 @@
 /**
- * How many questions the feed is asked at once, and how many may wait: a flood of customers that nobody knows waits its
- * turn, and takes neither the feed nor this process down.
+ * The bounds on the questions that the feed is asked at once, and on those that wait: a flood of customers that nobody knows
+ * waits its turn, and takes neither the feed nor this process down.
  */
 import pLimit from 'p-limit'
 import { AppError } from '../../common/errors.ts'

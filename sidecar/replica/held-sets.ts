@@ -1,6 +1,6 @@
 /**
- * What is held of customers' sets: sets, that there is none, and that the newest cannot be read. It never goes back to
- * an older set than it has held before.
+ * The knowledge that is held about customers' sets: sets, that there is none, and that the newest cannot be read. It never
+ * goes back to an older set than it has held before.
  */
 import { LRUCache } from 'lru-cache'
 import type { CustomerKey, EntitlementSet } from '../../common/entitlements/model.ts'
@@ -18,7 +18,7 @@ const MAX_MISSING = 20_000
 export class HeldSets {
   readonly cache: SetCache
   readonly #state: FeedState
-  /** When the feed said so, and where it was removed at which revision: what is older has only been late. */
+  /** The time when the feed said so, and the revision at which it was removed, if it was: anything older has only been late. */
   readonly #absent = new LRUCache<string, { readAtMs: number; removedAt: number }>({ max: MAX_ABSENT })
   /** The revision that is missing; infinite when it is not known. What is older than it is behind. */
   readonly #missing = new LRUCache<string, number>({ max: MAX_MISSING })
@@ -28,7 +28,7 @@ export class HeldSets {
     this.#state = state
   }
 
-  /** What may be answered from without asking the feed. */
+  /** The set that may be answered from without asking the feed. */
   current(customer: CustomerKey): KnownSet | undefined {
     const known = this.cache.get(customer)
     // What a snapshot says is confirmed as soon as somebody can.
@@ -92,12 +92,12 @@ export class HeldSets {
     return { isNews: true, aged: held.set }
   }
 
-  /** Of a key of `setKey`; 0 when none is known to be missing. */
+  /** The revision at which a key of `setKey` is missing; 0 when none is known to be missing. */
   missingRevision(key: string): number {
     return this.#missing.get(key) ?? 0
   }
 
-  /** Whether anything is held of the customer, be it that there is nothing. */
+  /** True if anything is held of the customer, be it that there is nothing. */
   isHeld(customer: CustomerKey, key: string): boolean {
     return this.cache.revisionOf(customer) > 0 || this.#absent.has(key)
   }

@@ -19,23 +19,26 @@ import { createRevisionWaits, type EndableWaits, type RevisionWaits } from './re
 import { createSetLoader } from './set-loader.ts'
 import { createTenantTime, type TenantTime, type TestClocks } from './tenant-time.ts'
 
-/** What is known of customers. */
+/** The knowledge about customers. */
 export interface Sets {
-  /** What is held, for whoever answers from its bytes; `countHits` says how often. */
+  /** The held sets, for whoever answers from their bytes; `countHits` says how often. */
   readonly cache: SetReader
   countHits(count: number): void
-  /** What is held, the feed's word or a snapshot's. It counts as no hit. */
+  /** The held set, by the feed's word or a snapshot's. It counts as no hit. */
   held(customer: CustomerKey): KnownSet | undefined
-  /** What may be answered from without asking the feed: a hit. Undefined when the feed has to be asked. */
+  /** The set that may be answered from without asking the feed: a hit. Undefined when the feed has to be asked. */
   current(customer: CustomerKey): KnownSet | undefined
-  /** As `current`, asking the feed if need be: once, however many callers wait. @throws AppError `unavailable`, also when nothing is held and the set is missing. */
+  /**
+   * Like `current`, but asks the feed if need be: once, however many callers wait.
+   * @throws AppError `unavailable`, also when nothing is held and the set is missing.
+   */
   load(customer: CustomerKey): Promise<KnownSet>
 }
 
-/** What answers are made from, in every thread. */
+/** The replica that answers are made from, in every thread. */
 export interface Replica extends Sets, RevisionWaits, Changes, TenantTime, FeedState {}
 
-/** That of the thread that holds the feed. */
+/** The replica of the thread that holds the feed. */
 export interface WritingReplica extends Replica, Pick<EndableWaits, 'waiting'>, Pick<TestClocks, 'clocks' | 'restoreClock'> {
   readonly cache: SetCache
   /** Questions that were answered from memory, and those that the feed was asked. */
@@ -47,6 +50,7 @@ export interface WritingReplica extends Replica, Pick<EndableWaits, 'waiting'>, 
   close(): Promise<void>
 }
 
+/** Follows the feed from now on. */
 export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes: number; faults: Faults }): Promise<WritingReplica> => {
   const { feed, clock, maxBytes, faults } = options
   /** It brings sets before it is there to be asked how it is. */

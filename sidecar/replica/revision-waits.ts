@@ -21,7 +21,7 @@ export interface RevisionWaits {
 }
 
 export interface EndableWaits {
-  /** How many wait now. */
+  /** The number of calls that wait now. */
   waiting(): number
   endAll(error: Error): void
 }
@@ -35,7 +35,7 @@ export const createRevisionWaits = (options: {
   missingRevision(customer: CustomerKey): number
 }): RevisionWaits & EndableWaits => {
   const { clock, changes, current, fetch, missingRevision } = options
-  /** Of each call: what ends its wait with an error. */
+  /** One function per call, which ends its wait with an error. */
   const waits = new Set<(error: Error) => void>()
 
   return {

@@ -31,7 +31,7 @@ const [TAG_BYTES, DIGEST_BYTES, NONCE_BYTES, ENTRY_START_BYTES] = [16, 32, 12, 1
 /** Sets between two turns of the event loop: a fraction of a millisecond. */
 const SETS_A_TURN = 64
 const MAX_SET_BYTES = 64 * 1024 * 1024
-/** Of an entry's length. */
+/** The bit of an entry's length that says that its set is behind. */
 const BEHIND = 0x80000000
 
 /** Why a snapshot is not to be believed. */
@@ -55,12 +55,12 @@ const entry = (readAtMs: number, bytes: Uint8Array, behind = false): Buffer => {
   return Buffer.concat([start, bytes])
 }
 
-/** What a snapshot is of. */
+/** The source that a snapshot is taken of. */
 export interface SnapshotSource {
   cache: SetCache
-  /** Of sandboxes. */
+  /** The clocks of sandboxes. */
   clocks(): TestClock[]
-  /** When what is held was last known to be current: what was said of it before a restart is true after it. */
+  /** The time when a held set was last known to be current: what was said of it before a restart is true after it. */
   asOfMs(known: CachedSet): number
   faults: Faults
 }
@@ -128,7 +128,7 @@ interface OpenSnapshot {
   header: Header
   start: Buffer
   end: Buffer
-  /** Where the body lies in the file. */
+  /** The offset of the body in the file. */
   from: number
   to: number
 }
@@ -221,12 +221,12 @@ async function* entriesOf(path: string, key: Buffer | undefined, { header, start
 
 export interface SnapshotSummary {
   sets: number
-  /** Those that this version cannot read: they are skipped, and fetched from the feed when needed. */
+  /** Sets that this version cannot read: they are skipped, and fetched from the feed when needed. */
   unread: number
   writtenAtMs: number
 }
 
-/** Whoever is given what a snapshot holds. */
+/** The receiver of what a snapshot holds. */
 export interface SnapshotTaker {
   set(set: CachedSet): void
   clock(clock: TestClock): void

@@ -9,11 +9,16 @@ import { readSnapshot, SnapshotError, writeSnapshot } from './snapshot.ts'
 export interface Snapshots {
   /** How many sets were taken from it. */
   restored: number
-  /** When what was taken had been written; 0 when nothing was. */
+  /** The time when the snapshot that was taken had been written; 0 when none was. */
   writtenAtMs: number
   close(): Promise<void>
 }
 
+/**
+ * Reads the last snapshot into the replica, and writes one every `SNAPSHOT_EVERY_MS` and at the end. One that cannot be read is
+ * logged and ignored.
+ * @throws ConfigError when SNAPSHOT_KEY is set without SNAPSHOT_FILE.
+ */
 export const openSnapshots = async (options: { config: Config; replica: WritingReplica; clock: Clock; log: Log; faults: Faults }): Promise<Snapshots> => {
   const { config, replica, clock, log, faults } = options
   const { SNAPSHOT_FILE: path, SNAPSHOT_EVERY_MS: everyMs } = config

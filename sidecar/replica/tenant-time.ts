@@ -12,16 +12,16 @@ const MAX_CLOCKS = 10_000
 export interface TenantTime {
   /** The time that governs the set, in epoch milliseconds. Undefined when the feed has to be asked for it. */
   nowMsFor(known: KnownSet): number | undefined
-  /** As `nowMsFor`, asking the feed if need be. @throws AppError `unavailable`. */
+  /** Like `nowMsFor`, but asks the feed if need be. @throws AppError `unavailable`. */
   loadNowMs(known: KnownSet): Promise<number>
 }
 
 export interface TestClocks {
-  /** From the feed: one that is older than what is held is left out. */
+  /** Takes a clock from the feed: one that is older than what is held is left out. */
   onClock(testClock: TestClock): void
-  /** Of sandboxes, as far as they are known. */
+  /** The clocks of sandboxes, as far as they are known. */
   clocks(): TestClock[]
-  /** From a snapshot: it counts until the feed can be asked. */
+  /** Takes a clock from a snapshot: it counts until the feed can be asked. */
   restoreClock(testClock: TestClock): void
   forgetClocks(): void
 }

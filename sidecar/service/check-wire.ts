@@ -4,15 +4,15 @@
  */
 import type { Decision } from '../../common/entitlements/decide.ts'
 import type { Freshness } from '../check.ts'
-import { kinds, reasons } from './to-wire.ts'
+import { wireKinds, wireReasons } from './to-wire.ts'
 
 const [VARINT, LENGTH_DELIMITED] = [0, 2]
 /** Longest of an id, in bytes, that is read here; and of a value that is written. */
 const MAX_TEXT = 128
-/** What an answer takes at most: four texts and a dozen numbers. */
+/** The largest size of an answer: four texts and a dozen numbers. */
 export const MAX_ANSWER_BYTES = 4 * (MAX_TEXT * 3 + 3) + 12 * 12
 
-/** Of `Date`: https://tc39.es/ecma262/#sec-time-values-and-time-range. */
+/** The bounds of `Date`: https://tc39.es/ecma262/#sec-time-values-and-time-range. */
 const MAX_INSTANT_MS = 8.64e15
 
 const SEEN_TEXTS = 512
@@ -44,7 +44,7 @@ const isText = (text: string, bytes: Buffer, start: number, end: number): boolea
   return true
 }
 
-/** Where a request's parts lie in its bytes. One object, used again for every request. */
+/** The offsets of a request's parts in its bytes. One object, used again for every request. */
 export class CheckRequest {
   /** Start and end of tenant, storefront, customer and entitlement. */
   readonly texts = new Int32Array(8)
@@ -103,6 +103,7 @@ export class CheckRequest {
   }
 }
 
+/** Writes a non-negative whole number as protobuf has it. @returns where it ends. */
 export const varint = (into: Uint8Array, start: number, value: number): number => {
   let at = start
   let rest = value
@@ -154,12 +155,12 @@ const instant = (into: Uint8Array, at: number, field: number, ms: number): numbe
 }
 
 const isShort = (value: string | undefined): boolean => value === undefined || value.length <= MAX_TEXT
-/** One that is written exactly. */
+/** True for a number that is written exactly. */
 const isCount = (value: number | undefined): boolean => value === undefined || (Number.isSafeInteger(value) && value >= 0)
-/** Of `Date`, after 1970, in whole milliseconds. */
+/** True for an instant of `Date`, after 1970, in whole milliseconds. */
 const isInstant = (ms: number | undefined): boolean => ms === undefined || (Number.isSafeInteger(ms) && ms >= 0 && ms <= MAX_INSTANT_MS)
 
-/** Whether `writeAnswer` may be asked: an answer within `MAX_ANSWER_BYTES`, of numbers that it writes as they are, and no instant before 1970. */
+/** True if `writeAnswer` may be asked: for an answer within `MAX_ANSWER_BYTES`, of numbers that it writes as they are, and no instant before 1970. */
 export const isPlain = ({ value, bundleId, subscriptionId, validUntilMs, resetsAtMs, limit, used, remaining }: Decision): boolean =>
   isShort(value) &&
   isShort(bundleId) &&
@@ -173,8 +174,8 @@ export const isPlain = ({ value, bundleId, subscriptionId, validUntilMs, resetsA
 /** A CheckEntitlementResponse. @returns where it ends. */
 export const writeAnswer = (into: Buffer, start: number, decision: Decision, { revision, asOfMs, stale }: Freshness): number => {
   let at = number(into, start, 1, decision.allowed ? 1 : 0)
-  at = number(into, at, 2, reasons[decision.reason])
-  at = number(into, at, 3, decision.kind ? kinds[decision.kind] : 0)
+  at = number(into, at, 2, wireReasons[decision.reason])
+  at = number(into, at, 3, decision.kind ? wireKinds[decision.kind] : 0)
   at = number(into, at, 4, decision.limit ?? 0)
   at = number(into, at, 5, decision.used ?? 0)
   at = number(into, at, 6, decision.remaining ?? 0)

@@ -3,7 +3,7 @@
  * too old, and what is told of it. Knows nothing of messages.
  */
 import type { Clock } from '../../common/clock.ts'
-import { customerUnknown, type Decision, decide, keysOf } from '../../common/entitlements/decide.ts'
+import { customerUnknown, type Decision, decide, keysInSet } from '../../common/entitlements/decide.ts'
 import type { CustomerKey, EntitlementSet } from '../../common/entitlements/model.ts'
 import { answerWhenStale, type StalenessPolicy } from '../../common/entitlements/staleness-policy.ts'
 import { isAppError } from '../../common/errors.ts'
@@ -31,7 +31,7 @@ export interface Holdings {
 }
 
 /** What a decision is made from. */
-export interface DecisionBasis {
+export interface TimedBasis {
   /** Null: the customer is known not to exist. */
   set: EntitlementSet | null
   /** The customer's time. */
@@ -45,11 +45,11 @@ export interface Decisions {
   /** Undefined when something has to be fetched or waited for. */
   now(call: CheckCall): DecidedCheck | undefined
   /** For who decides by more than the set. Undefined when something has to be fetched or waited for. */
-  basisNow(check: Check): DecisionBasis | undefined
+  basisNow(check: Check): TimedBasis | undefined
   /** @throws as `later`. */
-  basisLater(check: Check, deadlineMs: number, signal?: AbortSignal): Promise<DecisionBasis>
+  basisLater(check: Check, deadlineMs: number, signal?: AbortSignal): Promise<TimedBasis>
   /** Counts such a decision, and tells the logs. */
-  tell(call: CheckCall, basis: DecisionBasis, decision: Decision): DecidedCheck
+  tell(call: CheckCall, basis: TimedBasis, decision: Decision): DecidedCheck
   /** As `now`, all of them or none: undefined, and nothing told, when one has to be fetched or waited for. */
   allNow(calls: readonly CheckCall[]): DecidedCheck[] | undefined
   /** @throws AppError `unavailable` or `revision_not_reached`; the signal's own reason when it aborts a wait for a revision. */
@@ -69,7 +69,7 @@ export interface DecisionsOptions {
   meters: Pick<Meters, 'reading'>
 }
 
-/** What is known, and the time that governs it. */
+/** A known set, and the time that governs it. */
 interface TimedSet {
   known: KnownSet
   nowMs: number
@@ -163,7 +163,7 @@ export const createDecisions = ({ replica, clock, maxStalenessMs, policy, caller
       const { known, nowMs, asOfMs } = await lookUp(customer, minRevision, deadlineMs, signal)
       const freshness = freshnessOf(known, asOfMs)
       const { set } = known
-      const all = (set ? keysOf(set) : []).map((key) => ({
+      const all = (set ? keysInSet(set) : []).map((key) => ({
         key,
         decision: (freshness.stale ? answerWhenStale(policy, key) : undefined) ?? decideMetered(set as EntitlementSet, key, 1, nowMs),
       }))

@@ -30,7 +30,7 @@ const LENGTH_BYTES = 2
 const LEAST_CHECK_BYTES = 12
 
 export interface DirectCheckOptions {
-  /** What is held, as bytes, and how current it is. */
+  /** The held sets, as bytes, and how current they are. */
   replica: Pick<Sets, 'cache' | 'countHits'> & Pick<FeedState, 'currentAsOfMs' | 'isDoubtful'>
   clock: Clock
   maxStalenessMs: number
@@ -53,10 +53,10 @@ export const createDirectChecks = ({
   const { ring, dictionary } = replica.cache
   const freshness: Freshness = { revision: 0, asOfMs: 0, stale: false }
   const { texts } = request
-  /** Of the answers of one call, which are counted when all of them are there. */
+  /** The reasons of the answers of one call, which are counted when all of them are there. */
   const reasons: Reason[] = []
 
-  /** Where the last check's customer lies in the request, and where its set is held: a batch often asks about one. */
+  /** The place of the last check's customer in the request, and of its set: a batch often asks about one. */
   let [lastStart, lastEnd, lastTenantLength, lastAt, lastVersion] = [0, 0, 0, -1, 0]
 
   const isSameCustomer = (bytes: Buffer): boolean => {
@@ -81,7 +81,7 @@ export const createDirectChecks = ({
     return lastAt
   }
 
-  /** When the call came, and until when everything was known by then. */
+  /** The time when the call came, and the time until which everything was known by then. */
   let [nowMs, currentMs] = [0, 0]
   let isDoubtful = false
   const begin = (): void => {

@@ -37,7 +37,7 @@ export interface EntitlementService {
 
 type CallWithMetadata = { metadata: Metadata }
 
-/** How long something may be waited for, and for whom. */
+/** The time that something may be waited for, and the caller that waits. */
 interface Patience {
   /** In epoch milliseconds. */
   deadlineMs: number

@@ -18,7 +18,7 @@ import { deadlineOf, first, type ServiceError, toServiceError } from './service-
 
 /** Changes are told together, so often. */
 const TELL_EVERY_MS = 1_000
-/** Of one telling; a client that hears of so many may as well look at all. */
+/** The most keys in one message; a client that hears of so many may as well look at all. */
 const MAX_KEYS_TOLD = 1_000
 
 interface Call {

@@ -11,7 +11,7 @@ import type { DecidedCheck, Freshness } from '../check.ts'
 import type { Decisions } from './decisions.ts'
 import { isTooLong, MAX_ID } from './requests.ts'
 
-/** Where the evaluation context says nothing. */
+/** The defaults where the evaluation context says nothing. */
 export interface FlagDefaults {
   tenantId: string | undefined
   storefrontId: string | undefined
@@ -26,7 +26,7 @@ const context = z.looseObject({
   amount: z.number().int().min(1).optional(),
 })
 
-/** What a number without an end is as a flag: the largest that every language's numbers hold. */
+/** The flag value of a number without an end: the largest that every language's numbers hold. */
 const UNLIMITED = Number.MAX_SAFE_INTEGER
 
 export type FlagValue = boolean | string | number

@@ -4,7 +4,7 @@ import { fieldError } from '../../common/errors.ts'
 import type { CheckEntitlementRequest, ConsumeEntitlementRequest } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import type { Check } from '../check.ts'
 
-/** As long as an id may be, in characters (Unicode code points), as at the control plane. */
+/** The longest id, in characters (Unicode code points), as at the control plane. */
 export const MAX_ID = 128
 export const isTooLong = (text: string): boolean => text.length > MAX_ID && (text.length > 2 * MAX_ID || [...text].length > MAX_ID)
 export const MAX_BATCH = 1_000

@@ -5,7 +5,7 @@ import type { Clock } from '../../common/clock.ts'
 import { AppError } from '../../common/errors.ts'
 import type { Faults } from '../../common/faults.ts'
 
-/** How long is waited for something when the caller sets no deadline, and however late the one is that it sets. */
+/** How long a call waits if the caller sets no deadline, and the longest it waits whatever deadline is set. */
 const DEFAULT_WAIT_MS = 5_000
 const MAX_WAIT_MS = 30_000
 /**
@@ -44,7 +44,7 @@ export const toServiceError = (error: unknown, faults: Faults): ServiceError => 
 /** The first value that a call has under a name. */
 export const first = (metadata: Metadata, name: string): string | undefined => metadata.get(name)[0]?.toString()
 
-/** By when the answer has to be known, in epoch milliseconds. */
+/** The time by which the answer has to be known, in epoch milliseconds. */
 export const deadlineOf = (call: { getDeadline(): Date | number }, clock: Clock): number => {
   const deadline = Number(call.getDeadline())
   if (!Number.isFinite(deadline)) return clock.nowMs() + DEFAULT_WAIT_MS

@@ -6,7 +6,7 @@ import * as wire from '../../proto/gen/entitlement/v1/entitlement.ts'
 import type { DecidedCheck, Freshness } from '../check.ts'
 import type { Holdings } from './decisions.ts'
 
-export const reasons: Record<Reason, wire.Reason> = {
+export const wireReasons: Record<Reason, wire.Reason> = {
   granted: wire.Reason.REASON_GRANTED,
   not_granted: wire.Reason.REASON_NOT_GRANTED,
   disabled: wire.Reason.REASON_DISABLED,
@@ -17,7 +17,7 @@ export const reasons: Record<Reason, wire.Reason> = {
   fallback: wire.Reason.REASON_FALLBACK,
 }
 
-export const kinds: Record<Kind, wire.Kind> = {
+export const wireKinds: Record<Kind, wire.Kind> = {
   flag: wire.Kind.KIND_FLAG,
   quota: wire.Kind.KIND_QUOTA,
   capacity: wire.Kind.KIND_CAPACITY,
@@ -41,8 +41,8 @@ const dateOf = (ms: number | undefined): Date | undefined => (ms === undefined ?
 /** @throws RangeError when it cannot be answered exactly: the call fails then, and no other. */
 export const toCheckResponse = (decision: Decision, freshness: Freshness): wire.CheckEntitlementResponse => ({
   allowed: decision.allowed,
-  reason: reasons[decision.reason],
-  kind: decision.kind ? kinds[decision.kind] : wire.Kind.KIND_UNSPECIFIED,
+  reason: wireReasons[decision.reason],
+  kind: decision.kind ? wireKinds[decision.kind] : wire.Kind.KIND_UNSPECIFIED,
   limit: countOf(decision.limit),
   used: countOf(decision.used),
   remaining: countOf(decision.remaining),
@@ -77,7 +77,7 @@ export const toExplainResponse = ({ decision, freshness }: DecidedCheck, { holdi
   })),
   offers: offers.map(({ kind, limit, value = '', ...offer }) => ({
     ...offer,
-    kind: kinds[kind],
+    kind: wireKinds[kind],
     limit: countOf(limit ?? 0),
     unlimited: limit === null,
     value,

@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events'
 
-/** Until a stream that takes no more takes more again, or is closed. */
+/** Resolves when a stream that takes no more takes more again, or is closed. */
 export const untilDrained = (stream: EventEmitter): Promise<void> =>
   new Promise((resolve) => {
     const go = () => {

@@ -1,6 +1,6 @@
 /** The reference: grpc-js. */
 import { experimental, Server, ServerCredentials, ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js'
-import type { Transport, TransportOptions, Where } from './transport.ts'
+import type { ListenAddress, Transport, TransportOptions } from './transport.ts'
 
 /**
  * Each call is counted once: with the first message of its answer, or with its status when it has none. What the library
@@ -36,7 +36,7 @@ const countedBy =
 
 export const createGrpcJsTransport = ({ certificates, onAnswered }: Pick<TransportOptions, 'certificates' | 'onAnswered'> = {}): Transport => {
   const server = new Server(onAnswered ? { interceptors: [countedBy(onAnswered)] } : {})
-  const credentialsFor = (where: Where): ServerCredentials => {
+  const credentialsFor = (where: ListenAddress): ServerCredentials => {
     if ('path' in where || !certificates) return ServerCredentials.createInsecure()
     const ca = certificates.current.ca === undefined ? null : certificates
     // The server's own first, whatever the library calls its parameters.

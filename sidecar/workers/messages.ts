@@ -1,4 +1,4 @@
-/** What the thread that holds the feed and its workers say to each other. */
+/** The messages between the thread that holds the feed and its workers. */
 
 import type { Config } from '../../common/config.ts'
 import type { Reason } from '../../common/entitlements/decide.ts'
@@ -14,7 +14,7 @@ import type { KnownSet } from '../replica/known-set.ts'
 
 export const [NOT_LIVE, LIVE, DOUBTFUL] = [0, 1, 2]
 
-/** With which a worker starts. */
+/** The data that a worker starts with. */
 export interface WorkerStart {
   config: Config
   /** A Secret is not copied to another thread. */
@@ -27,7 +27,7 @@ export interface WorkerStart {
   live: SharedArrayBuffer
 }
 
-/** What a worker has to ask for. */
+/** A question of a worker. */
 export type WorkerQuestion =
   | { of: 'load'; customer: CustomerKey }
   | { of: 'waitFor'; customer: CustomerKey; revision: number; deadlineMs: number }
@@ -42,7 +42,7 @@ export type ToMain =
   /** Nobody waits for the answer any more. */
   | { kind: 'forget'; id: number }
   | { kind: 'listen' | 'unlisten'; key: string; customer: CustomerKey }
-  /** To every set that comes. */
+  /** Listening to every set that comes. */
   | { kind: 'listenToAll' | 'unlistenToAll' }
   | {
       kind: 'counts'

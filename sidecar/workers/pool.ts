@@ -10,7 +10,7 @@ import type { Log } from '../../common/log.ts'
 import type { AskedLedger } from '../../common/metering/ledger-wire.ts'
 import type { LedgerAnswer } from '../../common/metering/ledger-words.ts'
 import type { DecisionEvent } from '../check.ts'
-import type { Metrics } from '../observe/metrics.ts'
+import type { SidecarMetrics } from '../observe/metrics.ts'
 import type { DictionaryChange } from '../replica/cache/dictionary.ts'
 import type { KnownSet } from '../replica/known-set.ts'
 import type { WritingReplica } from '../replica/replica.ts'
@@ -23,9 +23,9 @@ const CLOSE_WITHIN_MS = 8_000
 
 export interface WorkerPool {
   setServing(serving: boolean): void
-  /** Of each worker. */
+  /** The connections of each worker. */
   connectionCounts(): number[]
-  /** Of all of them. */
+  /** The faults of all of them. */
   faultCount(): number
   close(): Promise<void>
 }
@@ -36,7 +36,7 @@ export interface WorkerPoolOptions {
   config: Config
   port: number
   replica: WritingReplica
-  metrics: Metrics
+  metrics: SidecarMetrics
   explain: (question: ExplainQuestion, timeoutMs: number) => Promise<Explanation>
   askLedger: (asked: AskedLedger, timeoutMs: number) => Promise<LedgerAnswer>
   onDecision: (event: DecisionEvent) => void
@@ -44,6 +44,7 @@ export interface WorkerPoolOptions {
   faults: Faults
 }
 
+/** Starts threads that share the port, and answers what they ask. Resolves when all of them listen. */
 export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPool> => {
   const { count, config, port, replica, metrics, explain, askLedger, onDecision, log, faults } = options
   const asOf = new SharedArrayBuffer(8)

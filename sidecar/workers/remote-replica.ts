@@ -57,7 +57,7 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
         reject(signal.reason)
       })
     })
-  const settle = (id: number, act: (question: WaitingQuestion) => void) => {
+  const finish = (id: number, act: (question: WaitingQuestion) => void) => {
     const question = waiting.get(id)
     waiting.delete(id)
     if (question) act(question)
@@ -108,10 +108,10 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
     hear: (message) => {
       switch (message.kind) {
         case 'answer':
-          settle(message.id, ({ resolve }) => resolve(message.answer))
+          finish(message.id, ({ resolve }) => resolve(message.answer))
           break
         case 'failed':
-          settle(message.id, ({ reject }) => reject(message.code ? new AppError(message.code, message.message) : new Error(message.message)))
+          finish(message.id, ({ reject }) => reject(message.code ? new AppError(message.code, message.message) : new Error(message.message)))
           break
         case 'dictionary':
           for (const change of message.changes) dictionary.apply(change)

@@ -1,7 +1,7 @@
 /** Two control planes append to one audit log; what is done to it afterwards shows. On every real storage. */
 import test from 'ava'
 import { systemClock } from '../../common/clock.ts'
-import { hashOf } from '../../control-plane/audit/chain.ts'
+import { blockHash } from '../../control-plane/audit/chain.ts'
 import type { AuditEntry } from '../../control-plane/audit/entry.ts'
 import { removeExpiredBlocks } from '../../control-plane/audit/expire.ts'
 import { blocksForward, entriesOf, newestFirst, type Place } from '../../control-plane/audit/read.ts'
@@ -56,7 +56,7 @@ for (const { name, open, missing } of [
     }
   }
 
-  test(`the audit log on ${name}: of two that append at once nothing is lost, doubled or out of the chain`, async (t) => {
+  test(`the audit log on ${name}: simultaneous appends lose nothing, double nothing, and keep the chain`, async (t) => {
     await withLog(400, async ({ b }, blocks) => {
       const ids = blocks.flatMap(entriesOf).map(({ requestId }) => requestId)
       t.is(ids.length, 400)
@@ -83,7 +83,7 @@ for (const { name, open, missing } of [
     })
   })
 
-  test(`the audit log on ${name}: a block that is changed, taken out, put elsewhere or cut off shows`, async (t) => {
+  test(`the audit log on ${name}: a block that is changed, removed, moved or cut off shows`, async (t) => {
     const after = async (tamper: (storage: Storage, blocks: AuditBlock[]) => Promise<void>, withExpected = false): Promise<string[]> => {
       let found: string[] = []
       await withLog(120, async ({ a }, blocks) => {
@@ -100,7 +100,7 @@ for (const { name, open, missing } of [
     t.deepEqual(
       await after(async (storage, blocks) => {
         const changed = { ...of(blocks, 3), entries: '[]' }
-        await storage.auditBlocks.replace({ ...changed, hash: hashOf(changed) })
+        await storage.auditBlocks.replace({ ...changed, hash: blockHash(changed) })
       }),
       ['block 4 does not follow block 3: one of them was replaced'],
     )
@@ -115,14 +115,14 @@ for (const { name, open, missing } of [
       let before: AuditBlock | undefined
       for (const block of blocks) {
         const changed = { ...block, entries: block.seq === 2 ? '[]' : block.entries, previous: before?.hash ?? '' }
-        before = await storage.auditBlocks.replace({ ...changed, hash: hashOf(changed) })
+        before = await storage.auditBlocks.replace({ ...changed, hash: blockHash(changed) })
       }
     }
     t.deepEqual(await after(anew), [])
     t.regex((await after(anew, true))[0] ?? '', /does not have the expected hash/)
   })
 
-  test(`the audit log on ${name}: what is past its time goes in its order, and the newest stays`, async (t) => {
+  test(`the audit log on ${name}: expired blocks go in their order, and the newest stays`, async (t) => {
     await withLog(120, async ({ a, b }, blocks) => {
       const head = blocks.at(-1) as AuditBlock
       const third = blocks[2] as AuditBlock
@@ -151,7 +151,7 @@ for (const { name, open, missing } of [
     })
   })
 
-  test(`the audit log on ${name}: what is past its time may go, and the rest is whole`, async (t) => {
+  test(`the audit log on ${name}: expired blocks may go, and the rest is whole`, async (t) => {
     await withLog(120, async ({ a }, blocks) => {
       const then = (blocks[2] as AuditBlock).expiresAt
       for (const block of blocks.slice(0, 3)) await a.auditBlocks.remove(block)

@@ -102,7 +102,7 @@ export const testFeed = (test: TestFn, adapter: FeedUnderTest): void => {
     t.deepEqual(await reader.getSet(customer), setOf(customer, 5))
   })
 
-  check('of many writers at once the highest revision stays', async (t, publisher, reader) => {
+  check('the highest revision of many writers at once stays', async (t, publisher, reader) => {
     const customer = newCustomer()
     const revisions = [3, 9, 1, 7, 10, 2, 8, 4, 6, 5]
     await Promise.all(revisions.map((revision, n) => (n % 2 === 0 ? publisher : reader).putSet(setOf(customer, revision))))
@@ -121,7 +121,7 @@ export const testFeed = (test: TestFn, adapter: FeedUnderTest): void => {
     removed: true,
   })
 
-  check('a customer that was removed has no set, is made anew under a higher revision only, and watches hear of both', async (t, publisher, reader) => {
+  check('a removed customer has no set, returns under a higher revision only, and watches hear of both', async (t, publisher, reader) => {
     const customer = newCustomer()
     const { sets, listener } = recorder()
     await publisher.putSet(setOf(customer, 4))
@@ -142,7 +142,7 @@ export const testFeed = (test: TestFn, adapter: FeedUnderTest): void => {
     await watch.stop()
   })
 
-  check('what a removal has left can be taken away, and nothing else can', async (t, publisher, reader) => {
+  check('the trace of a removal can be deleted, and nothing else can', async (t, publisher, reader) => {
     const [gone, anew, other] = [newCustomer(), newCustomer(), newCustomer()]
     await publisher.putSet(removalOf(gone, 5))
     await publisher.putSet(removalOf(anew, 5))
@@ -157,7 +157,7 @@ export const testFeed = (test: TestFn, adapter: FeedUnderTest): void => {
     t.deepEqual(await reader.getSet(gone), setOf(gone, 1), 'nothing of it is left')
   })
 
-  check('a watch delivers every later change, and none of before', async (t, publisher, reader) => {
+  check('a watch delivers every later change, and no earlier one', async (t, publisher, reader) => {
     const [before, customer] = [newCustomer(), newCustomer()]
     await publisher.putSet(setOf(before, 1))
     const { sets, listener } = recorder()
@@ -199,7 +199,7 @@ export const testFeed = (test: TestFn, adapter: FeedUnderTest): void => {
     await eventually(async () => textOf(await reader.ask('t', bytesOf('still there?'), 500).catch(() => bytesOf(''))) === '')
   })
 
-  check('what a watch says it knows is as recent as its last word from the feed', async (t, _publisher, reader) => {
+  check("a watch's knowledge is as recent as its last word from the feed", async (t, _publisher, reader) => {
     const watch = await reader.watch(recorder().listener)
     const startedMs = watch.currentAsOfMs()
     await eventually(() => watch.currentAsOfMs() > startedMs)
@@ -209,7 +209,7 @@ export const testFeed = (test: TestFn, adapter: FeedUnderTest): void => {
     t.is(watch.currentAsOfMs(), stoppedMs)
   })
 
-  check('a set of the most bytes that are taken travels; one byte more is refused as too large, and changes nothing', async (t, publisher, reader) => {
+  check('a set of the largest size travels; one more byte is refused as too large, and changes nothing', async (t, publisher, reader) => {
     const customer = newCustomer()
     await publisher.putSet(setOfBytes(customer, 1, MAX_SET_BYTES))
     t.is((await reader.getSet(customer))?.revision, 1)
@@ -241,7 +241,7 @@ export const testFeed = (test: TestFn, adapter: FeedUnderTest): void => {
     t.deepEqual(await reader.getSet(customer), good)
   })
 
-  check('word of a missing set takes the place of an older one; it is told once, is never "none", and a whole set mends it', async (t, publisher, reader) => {
+  check('word of a missing set replaces an older set; it is told once, is never "none", and a whole set ends it', async (t, publisher, reader) => {
     const customer = newCustomer()
     const { sets, missing, listener } = recorder()
     const watch = await reader.watch(listener)
@@ -268,7 +268,7 @@ export const testFeed = (test: TestFn, adapter: FeedUnderTest): void => {
     await watch.stop()
   })
 
-  check('what one listener throws reaches neither who publishes nor another listener', async (t, publisher, reader) => {
+  check('an error of one listener reaches neither the publisher nor another listener', async (t, publisher, reader) => {
     const customer = newCustomer()
     const fail = () => {
       throw new Error('of a listener')
@@ -285,7 +285,7 @@ export const testFeed = (test: TestFn, adapter: FeedUnderTest): void => {
     for (const watch of watches) await watch.stop()
   })
 
-  check('test clocks travel as sets do', async (t, publisher, reader) => {
+  check('test clocks travel like sets', async (t, publisher, reader) => {
     const tenantId = `tenant ${made++}`
     const { clocks, listener } = recorder()
     const watch = await reader.watch(listener)

@@ -57,7 +57,7 @@ const refusedOr = async (work: Promise<unknown>): Promise<boolean> => {
 }
 
 const raceOn = (name: string, open: () => Promise<Stores>) => {
-  test(`${name}: of a subscription and the removal of its method at the same moment only one comes about, ${ROUNDS} times`, async (t) => {
+  test(`${name}: either a subscription or the removal of its method succeeds when both come at the same moment, ${ROUNDS} times`, async (t) => {
     const seed = Number(process.env.RACE_SEED ?? 20_261_125)
     t.log(`RACE_SEED=${seed}`)
     const random = seededRandom(seed)
@@ -122,7 +122,7 @@ test('a claim whose maker has died holds the method for ten minutes, and no long
   t.deepEqual((await remove('pm')).paymentMethods, [])
 })
 
-test('a method that a stored subscription is just being given is held by the claim, and one that it was made with by nothing else', async (t) => {
+test('a claim holds the method that a stored subscription is being given, and nothing else holds the one that it was made with', async (t) => {
   const laboratory = openLaboratory()
   t.teardown(laboratory.close)
   const { services, storage } = laboratory

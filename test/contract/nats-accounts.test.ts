@@ -451,7 +451,7 @@ for (const { name, missing, path } of servers) {
   })
 }
 
-test.serial('what cannot be used is said at the start, with the variable and without the secret', async (t) => {
+test.serial('a start names the variable that cannot be used, without the secret', async (t) => {
   const accounts = await makeNatsAccounts('--sidecar', 'shop=acme')
   const refuse = (variables: object, message: RegExp) => {
     const error = t.throws(() => natsAccessOf(variables as Parameters<typeof natsAccessOf>[0]), { instanceOf: ConfigError, message })

@@ -63,7 +63,7 @@ const order = (token: string, change: Partial<ChargeRequest> = {}): ChargeReques
 const name = { reference: 'pay_1-1', amountMinor: 2900, currency: 'USD' }
 const refund = (change: object = {}) => ({ reference: 'pay_1-1.ref_1', charge: name, amountMinor: 900, ...change })
 
-test('a charge is known by its reference, and one that was never made by nobody', async (t) => {
+test('a charge is known by its reference, and one that was never made is unknown', async (t) => {
   const { at } = await open(t)
   const psp = at(undefined)
   t.deepEqual(await psp.inquire(name), { status: 'not_found' })
@@ -73,7 +73,7 @@ test('a charge is known by its reference, and one that was never made by nobody'
   t.deepEqual(await psp.inquire(name), await psp.charge(order('pm_card')))
 })
 
-test('a challenge is given up: the customer is too late, and is told so', async (t) => {
+test('a challenge that was given up refuses its customer, who is told so', async (t) => {
   const { at, act, told } = await open(t)
   const psp = at(undefined)
   const asked = await psp.charge(order('pm_sca'))
@@ -84,7 +84,7 @@ test('a challenge is given up: the customer is too late, and is told so', async 
   t.deepEqual(told(), [])
 })
 
-test('a customer who was faster has paid; a challenge that cannot be given up may still be paid, and that is told', async (t) => {
+test('a challenge that was already paid is reported as paid, and one that cannot be given up may still be', async (t) => {
   const { at, act, told } = await open(t)
   const psp = at(undefined)
   const late = { ...name, reference: 'pay_2-1' }
@@ -100,7 +100,7 @@ test('a customer who was faster has paid; a challenge that cannot be given up ma
   await eventually(async () => told().length === 2)
 })
 
-test('what is authorized is taken or let go, once; and may be refused when it is taken', async (t) => {
+test('an authorized charge is captured or released, once; and its capture may be refused', async (t) => {
   const { at, ledger } = await open(t)
   const psp = at(undefined)
   const held = (token: string, reference: string) => psp.charge(order(token, { reference, capture: 'separate' }))
@@ -120,7 +120,7 @@ test('what is authorized is taken or let go, once; and may be refused when it is
   t.is((await ledger()).charges.filter((charge) => (charge as { status: string }).status === 'succeeded').length, 2)
 })
 
-test('a customer who acts, and a charge that waits, are authorized first where the account asks for it', async (t) => {
+test('a charge whose customer acts, or that waits, is authorized first if the account asks for it', async (t) => {
   const { at, act, told } = await open(t)
   const psp = at(undefined)
   const asked = await psp.charge(order('pm_sca', { capture: 'separate' }))
@@ -132,7 +132,7 @@ test('a customer who acts, and a charge that waits, are authorized first where t
   for (const reference of ['pay_1-1', 'pay_2-1']) t.like(await psp.capture('k', { ...name, reference }), { status: 'succeeded' })
 })
 
-test('by the system clock everything follows half a second later, in order', async (t) => {
+test('events by the system clock follow half a second later, in order', async (t) => {
   const { at, events, told } = await open(t)
   const psp = at(undefined)
   await psp.charge(order('pm_refund_pending_3d_refund_bounces_dispute_lost'))
@@ -145,7 +145,7 @@ test('by the system clock everything follows half a second later, in order', asy
   t.is(events[0]?.dispute?.id, events[2]?.dispute?.id)
 })
 
-test("in a sandbox everything follows by the tenant's clock, and says its time", async (t) => {
+test("events in a sandbox follow by the tenant's clock, and carry its time", async (t) => {
   const { at, events, told, time } = await open(t)
   const psp = at(new Date(START_MS))
   await psp.charge(order('pm_dispute_won'))
@@ -161,7 +161,7 @@ test("in a sandbox everything follows by the tenant's clock, and says its time",
   t.deepEqual(events[1]?.dispute?.at, new Date(START_MS + 8 * DAY_MS))
 })
 
-test('what a dispute takes is what is left, cannot be given back as well, and of nothing there is none', async (t) => {
+test('a dispute takes what is left, which cannot be refunded as well; a charge with nothing left gets no dispute', async (t) => {
   const { at, events, told, time } = await open(t)
   const psp = at(new Date(START_MS))
   await psp.charge(order('pm_dispute_lost'))
@@ -180,7 +180,7 @@ test('what a dispute takes is what is left, cannot be given back as well, and of
   t.like(await at(new Date(START_MS + 30 * DAY_MS)).refund(rest), { status: 'failed' })
 })
 
-test('a refund is made once a reference, waits, fails and comes back; what failed is not given', async (t) => {
+test('a refund is made once per reference, waits, fails and comes back; a failed one returns no money', async (t) => {
   const { at, ledger, told, time } = await open(t)
   const psp = at(new Date(START_MS))
   await psp.charge(order('pm_refund_pending_2d_refund_bounces_12h'))
@@ -206,7 +206,7 @@ test('a refund is made once a reference, waits, fails and comes back; what faile
   )
 })
 
-test('an event that is refused is sent again, and the next one of the same charge waits for it', async (t) => {
+test('a refused event is sent again, and the next one of the same charge waits for it', async (t) => {
   const { at, receiver, told, time } = await open(t)
   await at(new Date(START_MS)).charge(order('pm_dispute_won'))
   receiver.refuse = 1
@@ -229,7 +229,7 @@ test('a clock that was set back before the first charge is followed from there',
   t.deepEqual(told(), ['dispute.opened'])
 })
 
-test('what follows is counted from when the money was taken: the approval, the capture, or when a wait was over', async (t) => {
+test('later events are counted from when the money was taken: the approval, the capture, or the end of a wait', async (t) => {
   const { at, act, told, time } = await open(t)
   const psp = at(new Date(START_MS))
   const asked = await psp.charge(order('pm_sca_dispute'))

@@ -124,7 +124,7 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
   })
   test.after.always(() => standIn.fake.close())
 
-  story('a stored token is charged, once a reference, however often and at once', async (t) => {
+  story('a stored token is charged once per reference, however often and at once', async (t) => {
     const request = order('ok')
     const [first, second] = await Promise.all([psp.charge(request), psp.charge(request)])
     const third = await psp.charge(request)
@@ -133,7 +133,7 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     t.like(standIn.fake.charge(request.reference), { amount: 2900, currency: currencyOf[name], status: 'captured' })
   })
 
-  story('what the provider says of a refusal becomes a class', async (t) => {
+  story("the provider's reason for a refusal becomes a class", async (t) => {
     for (const [declineClass, code] of Object.entries(codes[name])) {
       t.like(await psp.charge(order(`decline:${code}`)), { status: 'declined', declineClass, pspCode: code })
     }
@@ -141,7 +141,7 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
   })
 
   if (name === 'stripe') {
-    story('that the network advises against trying again wins over a code that allows it', async (t) => {
+    story("the network's advice against trying again wins over a code that allows it", async (t) => {
       const request = order('decline:do_not_honor!')
       const outcome = await psp.charge(request)
       t.like(outcome, { status: 'declined', declineClass: 'hard', pspCode: 'do_not_honor' })
@@ -150,7 +150,7 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
   }
 
   if (name === 'mercadopago') {
-    story('what a refused request is refused for decides; that it was posted before is no refusal', async (t) => {
+    story('the reason for a refused request decides; that it was posted before is not a refusal', async (t) => {
       for (const cause of ['801', '2001']) t.like(await psp.charge(order(`cause:${cause}`)), { status: 'unknown' })
       t.like(await psp.charge(order('cause:3003')), { status: 'declined', declineClass: 'credential' })
       t.like(await psp.charge(order('cause:4037')), { status: 'declined', declineClass: 'hard' })
@@ -173,7 +173,7 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     t.not(foreign.status, 'succeeded', 'what another customer brings')
   })
 
-  story('whether the customer is there, is to be asked, and where they come back to, is what the provider is told', async (t) => {
+  story('the provider is told whether the customer is there, is to be asked, and where they come back to', async (t) => {
     const cases: [Partial<ChargeRequest>, { offSession: boolean; authenticate: boolean; returnUrl?: string }][] = [
       [{ offSession: false }, { offSession: false, authenticate: false, returnUrl: 'https://shop.example/back' }],
       [
@@ -197,7 +197,7 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     }
   })
 
-  story('not yet is pending, and so is a status that nobody knows; never a decline', async (t) => {
+  story('an outcome that is to come is pending, and so is an unknown status; neither is a decline', async (t) => {
     for (const word of ['pending', 'strange']) {
       const request = order(word)
       const outcome = await psp.charge(request)
@@ -208,7 +208,7 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     }
   })
 
-  story('where the account captures separately, money is held, then taken or let go', async (t) => {
+  story('an account that captures separately holds the money, then captures or releases it', async (t) => {
     const separate = createAdapter(standIn, 'separate')
     for (const [what, status] of [
       ['capture', 'captured'],
@@ -227,7 +227,7 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     }
   })
 
-  story('a capture that is refused is declined; what has happened, or may have, is asked for', async (t) => {
+  story('a refused capture is declined; one that has happened, or may have, is asked for', async (t) => {
     const separate = createAdapter(standIn, 'separate')
     const hold = async () => {
       const request = order('ok', { capture: 'separate' })
@@ -261,7 +261,7 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     }
   })
 
-  story('a release that is refused is no decline while the money is held', async (t) => {
+  story('a refused release is not a decline while the money is held', async (t) => {
     const separate = createAdapter(standIn, 'separate')
     for (const [when, status] of [
       ['before', 'authorized'],
@@ -282,7 +282,7 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
   })
 
   if (name === 'paypal') {
-    story('an order whose customer said yes, and which cannot be captured, is declined; what was captured meanwhile has succeeded', async (t) => {
+    story('an approved order that cannot be captured is declined; one that was captured meanwhile has succeeded', async (t) => {
       const approved = async () => {
         const request = order('sca')
         const charge = nameOf(request, await psp.charge(request))
@@ -302,7 +302,7 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
       t.like(await psp.complete(locked.charge, {}), { status: 'succeeded' })
     })
 
-    story('a refund that is refused because it is there has been made', async (t) => {
+    story('a refund that is refused because it exists has been made', async (t) => {
       const request = order('ok')
       const charge = nameOf(request, await psp.charge(request))
       const refund = { reference: `${request.reference}.ref_twice`, charge, amountMinor: 2900 }
@@ -359,7 +359,7 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     }
   })
 
-  story('a refund is made once a reference; more than there is fails', async (t) => {
+  story('a refund is made once per reference; one larger than the rest fails', async (t) => {
     const request = order('ok')
     const charge = nameOf(request, await psp.charge(request))
     const refund = { reference: `${request.reference}.ref_1`, charge, amountMinor: 900 }
@@ -399,14 +399,14 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     ['slow answer', { status: 'succeeded' }],
     ['reset after', { status: 'unknown' }],
   ]
-  story('what may have reached the provider is never taken as refused', async (t) => {
+  story('a request that may have reached the provider is never taken as refused', async (t) => {
     for (const [fault, expected] of faultsOf) {
       standIn.fake.failNext(fault)
       t.like(await psp.charge(order('ok')), expected as Record<string, unknown>, fault)
     }
   })
 
-  story('a provider that cannot be reached has provably not been sent anything', async (t) => {
+  story('a request to a provider that cannot be reached was provably not sent', async (t) => {
     const fresh = createAdapter(standIn)
     await standIn.fake.down()
     try {
@@ -421,7 +421,7 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     }
   })
 
-  story("wrong credentials are ours to mend, an unknown token the customer's", async (t) => {
+  story("wrong credentials are ours to correct, an unknown token the customer's", async (t) => {
     // Every one of its credentials wrong, except those that only say where and for whom.
     const kept = ['merchantAccount', 'webhookId', 'url', 'clientId']
     const wrong = Object.fromEntries(
@@ -439,7 +439,7 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     return psp.readEvents(request)
   }
 
-  story('an event is believed with its signature, and not without, with another, or about other things', async (t) => {
+  story('an event is believed with its signature, and not without it, with another, or about other things', async (t) => {
     const request = order('ok')
     await psp.charge(request)
     const charge = standIn.fake.charge(request.reference)
@@ -473,7 +473,7 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     t.true(isAppError(error, 'signature_invalid'))
   })
 
-  story('a type of event that nobody acts on is read, and says nothing', async (t) => {
+  story('an event of a type that nobody acts on is read, and says nothing', async (t) => {
     const [event] = await deliver(standIn.unknownEvent())
     t.truthy(event?.id)
     t.truthy(event?.type)
@@ -481,7 +481,7 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     t.throws(() => psp.readEvents({ headers: {}, query: {}, rawBody: '{"hello":"world"}' }))
   })
 
-  story('a dispute is read from when it opens to how it ends', async (t) => {
+  story('a dispute is read from its opening to its end', async (t) => {
     const request = order('ok')
     await psp.charge(request)
     const charge = standIn.fake.charge(request.reference)

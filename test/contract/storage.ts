@@ -10,7 +10,7 @@ import type { CollectionName } from '../../control-plane/schemas/index.ts'
 import type { DocumentMigration } from '../../control-plane/schemas/migrations.ts'
 import type { Bill, Subscription } from '../../control-plane/schemas/subscription.ts'
 import { rewriteOlder } from '../../control-plane/storage/rewrite-older.ts'
-import { MAX_PAGE, type New, type Storage } from '../../control-plane/storage/storage.ts'
+import { MAX_PAGE, type NewDocument, type Storage } from '../../control-plane/storage/storage.ts'
 import { insertOrGet, update } from '../../control-plane/storage/update.ts'
 
 export interface StorageUnderTest {
@@ -35,19 +35,19 @@ export interface OpenStores {
 let made = 0
 const at = new Date('2024-03-15T10:00:00.123Z')
 
-const customer = (change: Partial<Customer> = {}): New<Customer> => {
+const customer = (change: Partial<Customer> = {}): NewDocument<Customer> => {
   made += 1
   const id = change.id ?? `c${made}`
   const tenantId = change.tenantId ?? `t${made}`
   return { _id: `${tenantId}/sf/${id}`, tenantId, storefrontId: 'sf', id, paymentMethods: [], createdAt: at, ...change }
 }
 
-const apiKey = (secretHash: string): New<ApiKey> => {
+const apiKey = (secretHash: string): NewDocument<ApiKey> => {
   made += 1
   return { _id: `t/key${made}`, tenantId: 't', id: `key${made}`, role: 'read', secretHash, createdAt: at }
 }
 
-const subscription = (change: Partial<Subscription> = {}): New<Subscription> => {
+const subscription = (change: Partial<Subscription> = {}): NewDocument<Subscription> => {
   made += 1
   const id = `s${made}`
   const tenantId = change.tenantId ?? `t${made}`
@@ -142,13 +142,13 @@ export const testStorage = (test: TestFn, adapter: StorageUnderTest): void => {
 
   check("the schema's defaults are applied, and undefined is absent", async (t, store) => {
     const { cancelAtPeriodEnd: _, ...rest } = subscription()
-    const stored = await store.subscriptions.insert({ ...rest, dueAt: undefined } as unknown as New<Subscription>)
+    const stored = await store.subscriptions.insert({ ...rest, dueAt: undefined } as unknown as NewDocument<Subscription>)
     const read = await store.subscriptions.get(stored._id)
     t.false(read.cancelAtPeriodEnd)
     t.false('dueAt' in read)
   })
 
-  check('what is stored as null is read as absent, at every depth, where null means nothing', async (t, store) => {
+  check('a stored null is read as absent, at every depth, if null means nothing there', async (t, store) => {
     const made = subscription({
       trialEnd: null as never,
       scheduledChange: null as never,
@@ -170,7 +170,7 @@ export const testStorage = (test: TestFn, adapter: StorageUnderTest): void => {
     }
   })
 
-  check('what its schema does not allow is not stored', async (t, store) => {
+  check('a document that its schema does not allow is not stored', async (t, store) => {
     const wrong = [
       { ...subscription(), status: 'asleep' },
       { ...subscription(), unknownField: 1 },
@@ -198,7 +198,7 @@ export const testStorage = (test: TestFn, adapter: StorageUnderTest): void => {
     t.deepEqual(await insertOrGet(store.customers, { ...customer(), _id: first._id }), first)
   })
 
-  check('of two that say at the same moment of what kind a key is, one is believed by both', async (t, store, other) => {
+  check('one of two kinds that are stored for a key at the same moment is believed by both writers', async (t, store, other) => {
     made += 1
     const kind = { _id: `k${made}/sf/seats`, tenantId: `k${made}`, storefrontId: 'sf', key: 'seats', bundleId: 'b', createdAt: at }
     const [a, b] = await Promise.all([
@@ -231,14 +231,14 @@ export const testStorage = (test: TestFn, adapter: StorageUnderTest): void => {
     await code(t, store.customers.replace({ ...first, _id: 'gone/sf/c' }), 'not_found')
   })
 
-  check('an optional field can be taken away', async (t, store) => {
+  check('an optional field can be removed', async (t, store) => {
     const first = await store.customers.insert(customer({ repairAt: at }))
     await store.customers.replace({ ...first, repairAt: undefined } as never)
     t.false('repairAt' in (await store.customers.get(first._id)))
     t.deepEqual(await store.customers.due({ by: 'repairAt', until: at, limit: 500 }).then((due) => due.filter(({ _id }) => _id === first._id)), [])
   })
 
-  check('of two writers that read the same revision exactly one wins, and the other is told', async (t, store, other) => {
+  check('exactly one of two writers that read the same revision wins, and the other is told', async (t, store, other) => {
     for (let round = 0; round < 20; round += 1) {
       const { _id } = await store.customers.insert(customer())
       const [mine, theirs] = await Promise.all([store.customers.get(_id), other.customers.get(_id)])
@@ -253,7 +253,7 @@ export const testStorage = (test: TestFn, adapter: StorageUnderTest): void => {
     }
   })
 
-  check('of two writers of one new id exactly one wins', async (t, store, other) => {
+  check('exactly one of two writers of one new id wins', async (t, store, other) => {
     for (let round = 0; round < 20; round += 1) {
       const document = customer()
       const results = await Promise.allSettled([store.customers.insert(document), other.customers.insert(document)])
@@ -347,7 +347,7 @@ export const testStorage = (test: TestFn, adapter: StorageUnderTest): void => {
     for (const limit of [0, 501, 1.5]) await code(t, store.customers.page({ where: { tenantId, storefrontId: 'sf' }, limit }), 'invalid_request')
   })
 
-  check('of writes made at once each has its own outcome', async (t, store) => {
+  check('each of several writes at once has its own outcome', async (t, store) => {
     const [first, second] = [await store.customers.insert(customer()), await store.customers.insert(customer())]
     const stale = await store.customers.replace({ ...second, name: 'newer' }).then(() => second)
     const outcomes = await Promise.allSettled([
@@ -366,7 +366,7 @@ export const testStorage = (test: TestFn, adapter: StorageUnderTest): void => {
     t.is((await store.customers.get(stale._id)).name, 'newer')
   })
 
-  check('a query without a declared index is refused, not scanned for', async (t, store) => {
+  check('a query without a declared index is refused, and scans nothing', async (t, store) => {
     await t.throwsAsync(store.customers.page({ where: { tenantId: 't', email: 'x' }, limit: 1 }), { message: /no declared index/ })
     await t.throwsAsync(store.customers.due({ by: 'dueAt', until: at, limit: 1 }), { message: /no declared index/ })
   })

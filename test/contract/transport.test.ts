@@ -46,7 +46,7 @@ for (const [name, create] of transports) {
       })
     })
 
-  test.serial(`${name}: without a certificate, or without TLS, nobody comes in where one is asked for`, async (t) => {
+  test.serial(`${name}: a client without a certificate, or without TLS, is refused where one is required`, async (t) => {
     const transport = create(mutual)
     t.teardown(() => transport.close(100))
     transport.addService(echoService, echoHandlers as never)

@@ -163,7 +163,7 @@ export const testTransport = (test: TestFn, name: string, create: () => Transpor
     client.close()
   })
 
-  story('who cancels is not sent any more, and the handler is told', async (t) => {
+  story('a caller that cancels is sent nothing more, and the handler is told', async (t) => {
     const client = open()
     seen.length = 0
     const call = client.makeServerStreamRequest(echo.count.path, same, same, Buffer.from('0 0'))

@@ -344,7 +344,7 @@ inWorlds(test, (story) => {
     t.deepEqual(await everything(shop), before)
   })
 
-  story('an answer says what would have been right: the methods of a path, and whether a key is missing or wrong', async ({ t, tollgate }) => {
+  story('a refusal says what would have been right: the methods of a path, and whether a key is missing or wrong', async ({ t, tollgate }) => {
     const api = httpClient(tollgate.http)
     const answer = await api.get('/bundles')
     t.is(answer.headers.get('allow'), 'POST')
@@ -354,7 +354,7 @@ inWorlds(test, (story) => {
     t.regex((await api.post('/tenants', {})).body.detail, /^name: is required/)
   })
 
-  story('who comes with a browser finds a reference, all of which comes from here', async ({ t, tollgate }) => {
+  story('a visitor with a browser finds a reference, which loads nothing from elsewhere', async ({ t, tollgate }) => {
     const get = (path: string, headers: Record<string, string> = {}) => fetch(`${tollgate.http}${path}`, { headers })
     const page = await get('/docs')
     t.is(page.status, 200)
@@ -385,7 +385,7 @@ inWorlds(test, (story) => {
     t.like(await told.json(), { name: 'Tollgate', links: { '/docs': 'the reference of the HTTP API, to browse' } })
   })
 
-  story('every route that takes a body refuses what is not JSON, is too large, or has another type', async ({ t, tollgate }) => {
+  story('every route that takes a body refuses one that is not JSON, is too large, or has another type', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     const sub = (await shop.subscribe('c')).body.id
     const before = await everything(shop)
@@ -466,7 +466,7 @@ inWorlds(test, (story) => {
     isProblem(t, await mine.api.get(`/subscriptions?limit=1&cursor=${nextCursor}`), 400, 'invalid_request', 'cursor', 'a cursor of another tenant')
   })
 
-  story('what only looks is not written down, whatever key it is repeated under', async ({ t, tollgate }) => {
+  story('a read is not recorded, whatever key it is repeated under', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     const ask = { storefrontId: 'us-store', amount: 100 }
     const once = { 'idempotency-key': 'look' }
@@ -519,7 +519,7 @@ inWorlds(test, (story) => {
     t.is((await shop.api.get('/payments')).body.data.length, 1)
   })
 
-  story('If-Match: who changes what has changed meanwhile is told, and of many exactly one gets through', async ({ t, tollgate }) => {
+  story('If-Match: a caller whose document has changed meanwhile is told, and exactly one of many gets through', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     const etag = (await shop.api.get('/storefronts/us-store')).headers.get('etag') ?? ''
     t.regex(etag, /^"\d+"$/)
@@ -570,7 +570,7 @@ inWorlds(test, (story) => {
     t.deepEqual(body.components.schemas.NewSubscription.required, ['customerId', 'bundleId', 'storefrontId'])
   })
 
-  story('it says whether it is up and ready', async ({ t, tollgate }) => {
+  story('the control plane says whether it is up and ready', async ({ t, tollgate }) => {
     for (const path of ['/healthz', '/readyz']) t.is((await fetch(`${tollgate.http}${path}`)).status, 200)
     const metricsFor = (key?: string) => fetch(`${tollgate.http}/metrics`, key ? { headers: { authorization: `Bearer ${key}` } } : {})
     t.is((await metricsFor()).status, 401)
@@ -584,7 +584,7 @@ inWorlds(test, (story) => {
   })
 })
 
-test('the table of bad input speaks of every route that can be given any', (t) => {
+test('the table of bad input covers every route that can be given any', (t) => {
   const spoken = (method: string, path: string) =>
     badInput.some(
       ([m, p]) => m.toLowerCase() === method && new RegExp(`^${path.replace('/v1', '').replaceAll(/\{\w+\}/g, '[^/]+')}$`).test(p.split('?')[0] ?? ''),

@@ -25,7 +25,7 @@ const looks = (route: (typeof routes)[number]) =>
   (route.method === 'get' && route.access !== 'customers:export') || ['public', 'usage:report'].includes(route.access) || route.access.endsWith(':read')
 
 inWorlds(test, (story) => {
-  story('every route that changes something is told of before and after, with who and from where', async ({ t, tollgate }) => {
+  story('the audit log records every change before and after it, with who made it and from where', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     const requests = await openEverything(shop)
     for (const route of routes) {
@@ -55,7 +55,7 @@ inWorlds(test, (story) => {
     t.false(JSON.stringify(data).includes(made.body.apiKey))
   })
 
-  story('it says what was before and what is now, who was refused, and why it was done', async ({ t, tollgate }) => {
+  story('an entry says what was before and what is now, who was refused, and why it was done', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     const { secret } = (await shop.api.post('/api-keys', { role: 'admin', name: 'Ann of accounts' })).body
     const ann = httpClient(tollgate.http, { key: secret })
@@ -93,7 +93,7 @@ inWorlds(test, (story) => {
     t.is((await shop.api.get('/audit-log?customerId=c')).body.field, 'storefrontId')
   })
 
-  story('what a caller may not change is told of, and what an ended tenant did can still be read', async ({ t, tollgate }) => {
+  story("a refused change is recorded, and an ended tenant's log can still be read", async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     const reader = (await shop.api.post('/api-keys', { role: 'read' })).body
     const limited = (await shop.api.post('/api-keys', { role: 'admin', storefronts: ['eu-store'] })).body
@@ -117,7 +117,7 @@ inWorlds(test, (story) => {
     )
   })
 
-  story('neither secrets nor what people are known by are in it, and an erased customer leaves no trace', async ({ t, tollgate }) => {
+  story('the log holds neither secrets nor what identifies people, and an erased customer leaves no trace', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     const john = 'john@example.com'
     const hidden = [john, 'john-mail@example.com', 'John Doe', 'tok_of_john', 'a note on John', 'sk_live_0000', 'whsec_0000', 'pm_sca_secret']
@@ -149,7 +149,7 @@ inWorlds(test, (story) => {
     for (const secret of [...hidden, key, shop.apiKey]) t.false(whole.includes(secret), secret)
   })
 
-  story('it is read in pages, exported as JSON lines, and proven whole by a command', async ({ t, tollgate }) => {
+  story('the log is read in pages, exported as JSON lines, and proven whole by a command', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     for (let n = 0; n < 12; n += 1) await shop.api.patch('/storefronts/us-store', { name: `name ${n}` })
     const answer = await fetch(`${tollgate.http}/v1/audit-log/export`, { headers: { authorization: `Bearer ${shop.apiKey}` } })

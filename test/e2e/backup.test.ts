@@ -8,7 +8,7 @@ import { httpClient } from '../support/http-client.ts'
 import { openShop } from '../support/shop.ts'
 import { embedded } from '../support/tollgate.ts'
 
-test('what was copied is what there is after a restore, also when the process was killed', async (t) => {
+test('a restore brings back what was copied, also if the process was killed', async (t) => {
   t.timeout(120_000)
   const tollgate = await embedded.start()
   t.teardown(tollgate.close)

@@ -57,7 +57,7 @@ const environmentOf = (name: string): Record<string, string> =>
 
 const ours = Object.keys(services).filter((name) => services[name]?.image === 'tollgate:local')
 
-test('every environment of docker-compose.yml is one that a process takes, and what it names is there', (t) => {
+test('every environment of docker-compose.yml is one that a process takes, and the files that it names exist', (t) => {
   t.deepEqual(ours.toSorted(), ['control-plane-1', 'control-plane-2', 'psp-simulator', 'sidecar'])
   for (const name of ours) {
     const config = readConfig(environmentOf(name))
@@ -80,7 +80,7 @@ test('every environment of docker-compose.yml is one that a process takes, and w
   for (const n of [1, 2, 3]) t.regex(services[`nats-${n}`]?.command?.join(' ') ?? '', /--routes (nats:\/\/cluster:[^@]+@nats-[123]:6222,?){3}$/)
 })
 
-test('what is not needed is taken away, every part says whether it is well, and none is reached from other machines', (t) => {
+test('containers have no needless rights, report their health, and cannot be reached from other machines', (t) => {
   for (const name of ours) {
     t.like(services[name], { read_only: true, cap_drop: ['ALL'], security_opt: ['no-new-privileges:true'] }, name)
     t.truthy(services[name]?.mem_limit, name)
@@ -94,7 +94,7 @@ test('what is not needed is taken away, every part says whether it is well, and 
   }
 })
 
-test('MongoDB and NATS take nobody without TLS and a user, and everything that is mounted is made or is here', (t) => {
+test('MongoDB and NATS refuse clients without TLS and a user, and every mounted file is made or is here', (t) => {
   for (const n of [1, 2, 3]) {
     const mongod = services[`mongo-${n}`]?.command?.join(' ') ?? ''
     for (const flag of ['--keyFile', '--tlsMode requireTLS', '--tlsCertificateKeyFile', '--tlsCAFile']) t.true(mongod.includes(flag), flag)

@@ -9,7 +9,7 @@ import { openShop } from '../support/shop.ts'
 const facts = { email: 'john@example.com', name: 'John', country: 'US', metadata: { note: 'met at the fair' } }
 
 inWorlds(test, (story) => {
-  story('null clears what is known of a customer, and nothing else', async ({ t, tollgate }) => {
+  story("null clears a customer's field, and nothing else", async ({ t, tollgate }) => {
     const { api } = await openShop(t, tollgate)
     const at = '/storefronts/us-store/customers/c'
     t.is((await api.post('/customers', { id: 'c', storefrontId: 'us-store', ...facts })).status, 201)
@@ -57,7 +57,7 @@ inWorlds(test, (story) => {
     t.deepEqual([await idsOf('John+Shop@Example.com'), await find(`paymentId=${payment.id}`)], [[], []])
   })
 
-  story('a customer is erased everywhere, its books are kept under another name, and the id may be used anew', async ({ t, tollgate, grpc }) => {
+  story('an erased customer is gone everywhere, its books are kept under another name, and the id may be used again', async ({ t, tollgate, grpc }) => {
     const { api, subscribe, tenantId } = await openShop(t, tollgate)
     const id = 'john@example.com'
     const at = `/storefronts/us-store/customers/${encodeURIComponent(id)}`

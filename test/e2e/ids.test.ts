@@ -29,7 +29,7 @@ inWorlds(test, (story) => {
     }
   })
 
-  story('of two spellings of one id one is refused, which says so; capitals make another id', async ({ t, tollgate }) => {
+  story('one of two spellings of one id is refused, with the reason; capitals make another id', async ({ t, tollgate }) => {
     const { api } = await openShop(t, tollgate)
     const make = (id: string) => api.post('/customers', { id, storefrontId: 'us-store' })
     const composed = 'josé@example.com'.normalize('NFC')

@@ -39,7 +39,7 @@ inWorlds(test, (story) => {
     }
   })
 
-  story('of refunds that were decided on the same reading one is made', async ({ t, tollgate }) => {
+  story('one of several refunds that were decided on the same reading is made', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     const { payment } = (await shop.subscribe('c')).body
     const etag = (await shop.api.get(`/payments/${payment.id}`)).headers.get('etag') ?? ''
@@ -48,7 +48,7 @@ inWorlds(test, (story) => {
     t.is((await shop.api.get(`/payments/${payment.id}`)).body.refundedAmount, 500)
   })
 
-  story('of tries with other cards that were decided on the same reading one is made', async ({ t, tollgate }) => {
+  story('one of several tries with other cards that were decided on the same reading is made', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     const { payment } = (await shop.subscribe('c', 'pm_decline_funds')).body
     const etag = (await shop.api.get(`/payments/${payment.id}`)).headers.get('etag') ?? ''
@@ -58,7 +58,7 @@ inWorlds(test, (story) => {
     t.is((await shop.api.get(`/payments/${payment.id}`)).body.attempts.length, payment.attempts.length + 1)
   })
 
-  story('of moves of the test clock that were decided on the same reading one is made', async ({ t, tollgate }) => {
+  story('one of several moves of the test clock that were decided on the same reading is made', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     await shop.subscribe('c')
     const etag = (await shop.api.get('/test-clock')).headers.get('etag') ?? ''
@@ -76,7 +76,7 @@ inWorlds(test, (story) => {
     t.is((await shop.api.post(`/subscriptions/${id}/change`, { quantity: 2 }, etag)).status, 412)
   })
 
-  story('a star means any document, and none where none is', async ({ t, tollgate }) => {
+  story('a star means any document, and fails where there is none', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     t.is((await shop.api.patch('/storefronts/us-store', { name: 'N' }, { 'if-match': '*' })).status, 200)
     t.is((await shop.api.patch('/storefronts/none', { name: 'N' }, { 'if-match': '*' })).status, 404)

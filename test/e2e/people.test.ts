@@ -9,7 +9,7 @@ import { eventually } from '../support/eventually.ts'
 import { httpClient } from '../support/http-client.ts'
 import { startIdentityProvider } from '../support/identity-provider.ts'
 import { inWorlds } from '../support/in-worlds.ts'
-import { codeOf, come, PASSWORD } from '../support/person.ts'
+import { come, PASSWORD, totpCodeOf } from '../support/person.ts'
 import { openShop } from '../support/shop.ts'
 
 const SESSION = 'tollgate-session'
@@ -17,7 +17,7 @@ const SESSION = 'tollgate-session'
 inWorlds(
   test,
   (story) => {
-    story('somebody who is invited chooses a password, shows a code, and may do what their role permits', async ({ t, tollgate }) => {
+    story('an invited person chooses a password, shows a code, and may do what their role permits', async ({ t, tollgate }) => {
       const shop = await openShop(t, tollgate)
       const { body } = await shop.api.post('/users', { email: 'Ann@example.com', name: 'Ann', role: 'billing' })
       t.like(body, { email: 'Ann@example.com', status: 'invited', role: 'billing' })
@@ -30,15 +30,15 @@ inWorlds(
       const { email, totpUri } = (await post('/sign-in/invitation', { invitation })).body
       t.is(email, 'Ann@example.com')
       t.not(seen, totpUri, 'whoever saw it on its way has no second factor of it')
-      t.is((await post('/sign-in/invitation/take', { invitation, password: PASSWORD, code: codeOf(seen) })).body.field, 'code')
+      t.is((await post('/sign-in/invitation/take', { invitation, password: PASSWORD, code: totpCodeOf(seen) })).body.field, 'code')
       const take = (password: string, code: string) => post('/sign-in/invitation/take', { invitation, password, code })
-      t.is((await take('short', codeOf(totpUri))).body.field, 'password')
-      t.is((await take(`${email} 123456`, codeOf(totpUri))).body.field, 'password')
-      t.is((await take(PASSWORD, codeOf(totpUri, 20))).body.field, 'code')
+      t.is((await take('short', totpCodeOf(totpUri))).body.field, 'password')
+      t.is((await take(`${email} 123456`, totpCodeOf(totpUri))).body.field, 'password')
+      t.is((await take(PASSWORD, totpCodeOf(totpUri, 20))).body.field, 'code')
       // Of several who take it at once one gets through.
-      const answers = await Promise.all([take(PASSWORD, codeOf(totpUri)), take(PASSWORD, codeOf(totpUri)), take(PASSWORD, codeOf(totpUri))])
+      const answers = await Promise.all([take(PASSWORD, totpCodeOf(totpUri)), take(PASSWORD, totpCodeOf(totpUri)), take(PASSWORD, totpCodeOf(totpUri))])
       t.deepEqual(answers.map(({ status }) => status).toSorted(), [200, 401, 401])
-      t.is((await take(PASSWORD, codeOf(totpUri))).status, 401)
+      t.is((await take(PASSWORD, totpCodeOf(totpUri))).status, 401)
       const set = answers.find(({ status }) => status === 200)?.headers.getSetCookie()[0] ?? ''
       t.regex(set, /^tollgate-session=[^;]+;/)
       for (const flag of [/;\s*httponly/i, /;\s*samesite=lax/i, /;\s*path=\//i]) t.regex(set, flag)
@@ -66,17 +66,17 @@ inWorlds(
       t.is((await ann.call('GET', '/session', undefined, { origin: 'https://evil.example' })).headers.get('access-control-allow-origin'), null)
     })
 
-    story('signing in: whatever is wrong is answered the same, a code is good once, and too many wrong ones shut out', async ({ t, tollgate }) => {
+    story('signing in: every mistake gets the same answer, a code works once, and too many wrong ones shut out', async ({ t, tollgate }) => {
       const shop = await openShop(t, tollgate)
       const ann = await come(t, tollgate, shop, { email: 'ann@example.com', role: 'read' })
       t.is((await ann.call('POST', '/sign-out', {})).status, 204)
       t.is(ann.browser.cookie(tollgate.http, SESSION), undefined)
       t.is((await ann.call('GET', '/caller')).status, 401)
-      const right = { tenant: shop.tenantId, email: 'ann@example.com', password: PASSWORD, code: codeOf(ann.uri) }
+      const right = { tenant: shop.tenantId, email: 'ann@example.com', password: PASSWORD, code: totpCodeOf(ann.uri) }
       const signIn = (change: object = {}) => ann.browser.go(`${tollgate.http}/v1/sign-in`, { method: 'POST', body: { ...right, ...change } })
       const wrong = await Promise.all([
         signIn({ password: 'wrong' }),
-        signIn({ code: codeOf(ann.uri, 40) }),
+        signIn({ code: totpCodeOf(ann.uri, 40) }),
         signIn({ email: 'bob@example.com' }),
         signIn({ tenant: 'no-such-tenant' }),
       ])
@@ -86,12 +86,12 @@ inWorlds(
       t.deepEqual(both.map(({ status }) => status).toSorted(), [200, 401], 'of two with the same code one is let in')
       t.is((await ann.call('GET', '/caller')).status, 200)
       for (let n = 0; n < 5; n += 1) await signIn({ password: 'wrong' })
-      t.is((await signIn({ code: codeOf(ann.uri, 1) })).status, 401, 'shut out for a while, though all is right')
+      t.is((await signIn({ code: totpCodeOf(ann.uri, 1) })).status, 401, 'shut out for a while, though all is right')
       // Who is signed in stays so: somebody else may have guessed.
       t.is((await ann.call('GET', '/caller')).status, 200)
     })
 
-    story('what somebody may do counts at once; who is disabled, removed or invited again is out at once', async ({ t, tollgate }) => {
+    story("a change of somebody's rights counts at once; a person who is disabled, removed or invited again is out at once", async ({ t, tollgate }) => {
       const shop = await openShop(t, tollgate)
       const ann = await come(t, tollgate, shop, { email: 'ann@example.com', role: 'read' })
       const change = (body: object) => shop.api.patch(`/users/${ann.id}`, body)
@@ -108,7 +108,7 @@ inWorlds(
       const again = await shop.api.post(`/users/${ann.id}/invitation`)
       t.is(again.status, 201)
       t.is((await ann.call('GET', '/caller')).status, 401)
-      const old = { tenant: shop.tenantId, email: 'ann@example.com', password: PASSWORD, code: codeOf(ann.uri, 1) }
+      const old = { tenant: shop.tenantId, email: 'ann@example.com', password: PASSWORD, code: totpCodeOf(ann.uri, 1) }
       t.is((await ann.browser.go(`${tollgate.http}/v1/sign-in`, { method: 'POST', body: old })).status, 401)
       const bob = await come(t, tollgate, shop, { email: 'bob@example.com', role: 'read' })
       t.is((await shop.api.call('DELETE', `/users/${bob.id}`)).status, 204)
@@ -134,7 +134,7 @@ inWorlds(
       t.is((await shop.api.call('DELETE', '/roles/mapped')).status, 409)
     })
 
-    story('of a tenant that is ending nobody signs in, nor goes on', async ({ t, tollgate }) => {
+    story('nobody signs in to a tenant that is ending, nor stays signed in', async ({ t, tollgate }) => {
       const shop = await openShop(t, tollgate)
       const ann = await come(t, tollgate, shop, { email: 'ann@example.com', role: 'read' })
       const { invitation } = (await shop.api.post('/users', { email: 'bob@example.com', role: 'read' })).body
@@ -142,7 +142,7 @@ inWorlds(
       t.is((await ann.call('GET', '/subscriptions')).status, 409)
       const post = (path: string, body: object) => openBrowser().go(`${tollgate.http}/v1${path}`, { method: 'POST', body })
       t.is((await post('/sign-in/invitation', { invitation })).status, 401)
-      const right = { tenant: shop.tenantId, email: 'ann@example.com', password: PASSWORD, code: codeOf(ann.uri) }
+      const right = { tenant: shop.tenantId, email: 'ann@example.com', password: PASSWORD, code: totpCodeOf(ann.uri) }
       t.is((await post('/sign-in', right)).status, 401)
     })
 
@@ -187,7 +187,7 @@ inWorlds(
       )
     })
 
-    story('people come from an identity provider, as what their groups are here', async ({ t, tollgate }) => {
+    story('people come from an identity provider, with the roles of their groups', async ({ t, tollgate }) => {
       const shop = await openShop(t, tollgate)
       const callback = `${tollgate.http}/v1/sign-in/${shop.tenantId}/callback`
       const idp = await startIdentityProvider({ alice: ['staff', 'ops'], bob: ['staff'], carol: ['admins'] }, [callback])

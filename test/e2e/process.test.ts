@@ -19,7 +19,7 @@ import { embedded, runCommand, startProcess } from '../support/tollgate.ts'
 const folder = async () => mkdtemp(join(tmpdir(), 'tollgate-'))
 const anyPorts = { HTTP_PORT: '0', GRPC_PORT: '0' }
 
-test('it prints one ready line with both addresses, makes a platform key once, and keeps what it knows', async (t) => {
+test('the process prints one ready line with both addresses, makes a platform key once, and keeps what it knows', async (t) => {
   const DATA_DIR = await folder()
   const first = await startProcess('all-in-one/main.ts', { ...anyPorts, DATA_DIR })
   t.regex(first.ready, /^http:\/\/127\.0\.0\.1:\d+ grpc:\/\/127\.0\.0\.1:\d+$/)
@@ -40,7 +40,7 @@ test('it prints one ready line with both addresses, makes a platform key once, a
   await rm(DATA_DIR, { recursive: true })
 })
 
-test('what the owner of the environment can mend is said in a sentence', async (t) => {
+test('a mistake that the owner of the environment can correct is reported in a sentence', async (t) => {
   const DATA_DIR = await folder()
   const first = await startProcess('all-in-one/main.ts', { ...anyPorts, DATA_DIR })
   t.teardown(() => first.stop('SIGKILL'))
@@ -83,7 +83,7 @@ test('a bad environment is told in full before anything starts', async (t) => {
   }
 })
 
-test('what waits for others to start ends on SIGTERM as what serves does', async (t) => {
+test('a process that waits for others to start ends on SIGTERM like one that serves', async (t) => {
   const child = spawnOwned(process.execPath, ['sidecar/main.ts'], {
     env: { ...process.env, NATS_URL: `nats://127.0.0.1:${await freePort()}`, GRPC_PORT: '0', LOG_LEVEL: 'warn' },
     stdio: ['ignore', 'ignore', 'pipe'],

@@ -31,7 +31,7 @@ inWorlds(test, (story, world) => {
     t.is(stale, 0)
   })
 
-  story('a check that ran before the change is followed by the change, without being told', async ({ t, tollgate, grpc }) => {
+  story('a check with the new revision sees the change, also if an earlier check saw the old state', async ({ t, tollgate, grpc }) => {
     const shop = await openShop(t, tollgate)
     for (let n = 0; n < times(world.name) / 20; n += 1) {
       const question = { tenantId: shop.tenantId, storefrontId: 'us-store', customerId: `early-${n}`, entitlement: 'analytics_dashboard' }

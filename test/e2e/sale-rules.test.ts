@@ -16,7 +16,7 @@ const buy = (shop: Shop, customerId: string, change: object = {}, headers: Recor
 const statuses = (answers: HttpAnswer[]): number[] => answers.map(({ status }) => status).toSorted((a, b) => a - b)
 
 inWorlds(test, (story) => {
-  story('a bundle that is taken off sale is bought by nobody, and kept by who has it', async ({ t, tollgate }) => {
+  story('a bundle that is off sale is bought by nobody, and kept by whoever has it', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     const { body: kept } = await buy(shop, 'early')
     const { body: off, status } = await shop.api.patch(path, { onSale: false })
@@ -41,7 +41,7 @@ inWorlds(test, (story) => {
     t.is((await buy(shop, 'late')).status, 201)
   })
 
-  story('who has a bundle is listed, also by status', async ({ t, tollgate }) => {
+  story('the customers of a bundle are listed, also by status', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     await shop.api.post('/bundles', { ...bundleDocument, id: 'basic' })
     const [first, second] = [(await buy(shop, 'a')).body, (await buy(shop, 'b')).body]
@@ -77,7 +77,7 @@ inWorlds(test, (story) => {
     t.deepEqual(await offers(), ['soon'])
   })
 
-  story('a PATCH of a bundle makes no version, and of two that read the same one is told', async ({ t, tollgate }) => {
+  story('a PATCH of a bundle makes no version, and one of two that read the same bundle is told', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     const etag = (await shop.api.get(path)).headers.get('etag') ?? ''
     const answers = await Promise.all(['a', 'b', 'c'].map((name) => shop.api.patch(path, { name }, { 'if-match': etag })))
@@ -104,7 +104,7 @@ inWorlds(test, (story) => {
     t.is((await buy(shop, 'c')).status, 201)
   })
 
-  story('one that is scheduled, unpaid, or going to change to it counts as the one', async ({ t, tollgate }) => {
+  story('a scheduled, an unpaid, and a subscription that is going to change to it counts as the one', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate, { bundle: { onePerCustomer: true } })
     t.is((await buy(shop, 'later', { startDate: '2024-06-01' })).body.status, 'scheduled')
     t.is((await buy(shop, 'later')).status, 409)
@@ -117,7 +117,7 @@ inWorlds(test, (story) => {
     t.is((await buy(shop, 'mover', { bundleId: 'basic' })).status, 201)
   })
 
-  story('what is refused, taken back or left again is not in the way of buying it', async ({ t, tollgate }) => {
+  story('a purchase that was refused, taken back or left again is not in the way of buying it', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate, { bundle: { onePerCustomer: true } })
     await shop.api.post('/bundles', { ...bundleDocument, id: 'free', pricing: { ...bundleDocument.pricing, amount: 0 } })
     const change = async (id: string, body: object) => (await shop.api.post(`/subscriptions/${id}/change`, body)).status
@@ -133,7 +133,7 @@ inWorlds(test, (story) => {
     t.is((await buy(shop, 'left')).status, 201)
   })
 
-  story('a repeat of a purchase is answered with it, whatever has become of the bundle', async ({ t, tollgate }) => {
+  story('a repeat of a purchase is answered with it, whatever has happened to the bundle since', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate, { bundle: { onePerCustomer: true } })
     const key = { 'idempotency-key': 'once' }
     const { body: first } = await buy(shop, 'c', {}, key)
@@ -143,7 +143,7 @@ inWorlds(test, (story) => {
     t.is(again.body.id, first.id)
   })
 
-  story(`of ${ROUNDS} × 4 purchases at the same moment, of a bundle that is sold once, one in each four is made`, async ({ t, tollgate }) => {
+  story(`one in each four of ${ROUNDS} × 4 purchases at the same moment, of a bundle that is sold once, is made`, async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate, { bundle: { onePerCustomer: true } })
     for (let round = 0; round < ROUNDS; round += 1) {
       const customerId = `c${round}`
@@ -162,7 +162,7 @@ inWorlds(test, (story) => {
     }
   })
 
-  story(`of ${ROUNDS} × 3 trials at the same moment one in each three is given`, async ({ t, tollgate }) => {
+  story(`one in each three of ${ROUNDS} × 3 trials at the same moment is given`, async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate, { bundle: { trialDays: 14 } })
     for (let round = 0; round < ROUNDS; round += 1) {
       const answers = await Promise.all([0, 1, 2].map(() => buy(shop, `c${round}`, { paymentMethod: undefined })))
@@ -181,7 +181,7 @@ inWorlds(test, (story) => {
     t.is((await shop.api.get('/storefronts/us-store/customers/c')).body.paymentMethods.length, 30)
   })
 
-  story('whoever has had the trial of a bundle pays from the start', async ({ t, tollgate }) => {
+  story('a customer who has had the trial of a bundle pays from the start', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate, { bundle: { trialDays: 14 } })
     const { body: first } = await buy(shop, 'c', { paymentMethod: undefined })
     t.like(first, { status: 'trialing', trialEnd: '2024-03-29T00:00:00.000Z' })
@@ -217,7 +217,7 @@ inWorlds(test, (story) => {
     t.like((await buy(shop, 'c')).body, { status: 'trialing' })
   })
 
-  story('a storefront says of what there is one trial, and its present rule counts', async ({ t, tollgate }) => {
+  story('a storefront says how many trials there are, and its present rule counts', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate, { bundle: { trialDays: 14 } })
     await shop.api.post('/bundles', { ...bundleDocument, id: 'team', trialDays: 7 })
     t.is((await shop.api.get('/storefronts/us-store')).body.billing.trialOncePer, 'bundle')

@@ -13,7 +13,7 @@ import { embedded, PLATFORM_KEY } from '../support/tollgate.ts'
 const LOST = String.fromCharCode(0xd8_00)
 
 inWorlds(test, (story) => {
-  story('a key says what it is for, what it begins with, until when and when it was last used', async ({ t, tollgate }) => {
+  story('a key shows its purpose, its beginning, its expiry and its last use', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     t.regex(shop.apiKey, /^tg_test_[A-Za-z0-9_-]{43}$/)
     const expiresAt = new Date(Date.now() + 3_600_000).toISOString()
@@ -53,7 +53,7 @@ inWorlds(test, (story) => {
     t.true(left.includes(200), left.join())
   })
 
-  story('a repeat is known however the header is spelt; the key is looked at before the body', async ({ t, tollgate }) => {
+  story('a repeat is recognized however the header is spelt; the key is looked at before the body', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     const send = (authorization: string) =>
       fetch(`${tollgate.http}/v1/customers`, {
@@ -72,7 +72,7 @@ inWorlds(test, (story) => {
     t.is(broken.status, 401)
   })
 
-  story('half a character is refused by its field, wherever it stands; a thousand mistakes are not all told', async ({ t, tollgate }) => {
+  story('half a character is refused by its field, wherever it stands; an answer does not list a thousand mistakes', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     const customer = { id: 'x', storefrontId: 'us-store' }
     t.like((await shop.api.post('/customers', { ...customer, name: `A${LOST}` })).body, { code: 'invalid_request', field: 'name' })
@@ -104,7 +104,7 @@ inWorlds(test, (story) => {
     t.like((await shop.api.call('POST', '/settlement-reports/large/csv?account=stripe&format=tollgate', large, headers)).body, { differences: 1 })
   })
 
-  story('what is documented can be met: a pattern is one, and takes what is taken', async ({ t, tollgate }) => {
+  story('the documented patterns can be met: each is a pattern, and matches what is accepted', async ({ t, tollgate }) => {
     const text = JSON.stringify((await httpClient(tollgate.http).get('/openapi.json')).body)
     const patterns = [...text.matchAll(/"pattern":("(?:[^"\\]|\\.)*")/g)].map(([, pattern]) => JSON.parse(pattern ?? '') as string)
     t.true(patterns.length > 50)
@@ -112,7 +112,7 @@ inWorlds(test, (story) => {
     t.true(patterns.some((pattern) => new RegExp(pattern, 'u').test('us-store')))
   })
 
-  story('of reports that come at once for one customer each is counted, and none refused', async ({ t, tollgate }) => {
+  story('reports that come at once for one customer are all counted, and none refused', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     await shop.subscribe('c')
     const usage = { storefrontId: 'us-store', customerId: 'c', entitlement: 'api_limit', amount: 1 }
@@ -121,7 +121,7 @@ inWorlds(test, (story) => {
     t.is(Math.max(...answers.map(({ body }) => body.used)), 200)
   })
 
-  story('the billing role does not say that money has moved; whoever may says it of what is unknown alone', async ({ t, tollgate }) => {
+  story('the billing role cannot say that money has moved; whoever may says it of unknown outcomes alone', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     const { body: key } = await shop.api.post('/api-keys', { role: 'billing' })
     const billing = httpClient(tollgate.http, { key: key.secret })
@@ -136,7 +136,7 @@ inWorlds(test, (story) => {
   })
 })
 
-test('who guesses keys is answered 429 after a while, and others from elsewhere or with a key that was right go on', async (t) => {
+test('a guesser of keys gets 429 after a while, and callers from elsewhere or with a right key go on', async (t) => {
   const tollgate = await embedded.start({ WRONG_KEYS_PER_MINUTE: '5', KEY_CONCURRENCY: '4', LOG_LEVEL: 'warn' })
   t.teardown(tollgate.close)
   const shop = await openShop(t, tollgate)
@@ -162,7 +162,7 @@ test('who guesses keys is answered 429 after a while, and others from elsewhere 
   t.is((await shop.api.get('/storefronts/us-store/customers?limit=100')).body.data.length, made)
 })
 
-test('what is stored is for its owner alone; a connection that says nothing, or does not come to its end, is ended', async (t) => {
+test('stored files are for their owner alone; a connection that says nothing, or never ends its request, is ended', async (t) => {
   t.timeout(120_000)
   const tollgate = await embedded.start()
   t.teardown(tollgate.close)

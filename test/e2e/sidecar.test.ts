@@ -36,7 +36,7 @@ inWorlds(test, (story) => {
     t.is((await codeOf(grpc.batch(Array.from({ length: 1_001 }, () => good)))).code, Status.INVALID_ARGUMENT)
   })
 
-  story('a customer whose id is as long as one may be, in letters of any script, is checked as any other', async ({ t, tollgate, grpc }) => {
+  story('a customer whose id is as long as one may be, in letters of any script, is checked like any other', async ({ t, tollgate, grpc }) => {
     const shop = await openShop(t, tollgate)
     const [customerId, other] = ['a', 'b'].map((end) => `${'\u{20000}'.repeat(127)}${end}`) as [string, string]
     const { body: bought } = await shop.subscribe(customerId)
@@ -61,7 +61,7 @@ inWorlds(test, (story) => {
     t.is((await grpc.check({ ...question, tenantId: 'other-tenant' })).reason, Reason.REASON_CUSTOMER_UNKNOWN)
   })
 
-  story('asked why, it names what was bought and paid, and what would have to be bought', async ({ t, tollgate, grpc }) => {
+  story('an explanation names the bundles that were bought and paid, and those that would have to be bought', async ({ t, tollgate, grpc }) => {
     const shop = await openShop(t, tollgate)
     const { body: bought } = await shop.subscribe('c')
     await shop.api.post('/bundles', {
@@ -160,7 +160,7 @@ inWorlds(test, (story) => {
     stream.cancel()
   })
 
-  story('it says that it serves, and describes itself', async ({ t, tollgate }) => {
+  story('the sidecar says that it serves, and describes itself', async ({ t, tollgate }) => {
     // biome-ignore lint/suspicious/noExplicitAny: dynamic clients have no types; that is what is tested.
     const health = loadPackageDefinition(loadSync(healthProtoPath)) as any
     const client = new health.grpc.health.v1.Health(tollgate.grpc, credentials.createInsecure())

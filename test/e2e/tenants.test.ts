@@ -68,7 +68,7 @@ inWorlds(test, (story) => {
     t.is((await billing.patch(path, { name: 'Theirs' })).status, 403)
   })
 
-  story('everything that is kept of a customer is exported, and nothing that could be charged with', async ({ t, tollgate }) => {
+  story('an export has everything that is kept of a customer, and nothing that could be charged with', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     const at = '/storefronts/us-store/customers/c'
     await shop.api.post('/customers', {

@@ -6,7 +6,7 @@ import { subscriptionDocument } from '../support/platform-model.ts'
 import { openShop } from '../support/shop.ts'
 
 inWorlds(test, (story) => {
-  story('at the end of the year 2200 the longest bundle is bought and billed, and time goes no further', async ({ t, tollgate }) => {
+  story('the longest bundle is bought and billed at the end of the year 2200, and time goes no further', async ({ t, tollgate }) => {
     const pricing = { amount: 2900, currency: 'USD', interval: 'year', intervalCount: 3_660 }
     const shop = await openShop(t, tollgate, { now: '2200-12-31', bundle: { pricing, trialDays: 730 } })
     const order = { ...subscriptionDocument, billingCycle: undefined, customerId: 'last', startDate: '2210-12-01' }

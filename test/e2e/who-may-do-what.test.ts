@@ -75,7 +75,7 @@ inWorlds(test, (story) => {
     }
   }
 
-  story("of another tenant's things every route answers as of none that there are", async ({ t, tollgate }) => {
+  story("every route answers about another tenant's things as if they did not exist", async ({ t, tollgate }) => {
     const theirs = await openShop(t, tollgate)
     const requests = await openEverything(theirs)
     const stranger = await emptyTenant(t, tollgate)
@@ -124,7 +124,7 @@ inWorlds(test, (story) => {
     t.is((await own.get('/storefronts')).body.data.length, 2)
   })
 
-  story('nobody gives what they do not have, nor takes it from others', async ({ t, tollgate }) => {
+  story('nobody gives rights that they do not have, nor takes them from others', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     t.is(
       (await shop.api.post('/roles', { id: 'office', permissions: ['api-keys:read', 'api-keys:write', 'roles:read', 'roles:write', 'catalog:read'] })).status,

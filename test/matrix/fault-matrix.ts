@@ -59,7 +59,7 @@ interface PaymentAnswer {
 const isOpen = ({ status }: PaymentAnswer): boolean => status === 'processing' || status === 'due'
 
 /** Waits for what happens by itself: webhooks under way, and the worker's next look. */
-const settle = async (counter: Counter, all: StandIn[], id: string): Promise<PaymentAnswer> => {
+const waitForOutcome = async (counter: Counter, all: StandIn[], id: string): Promise<PaymentAnswer> => {
   let last: PaymentAnswer | undefined
   for (let looks = 0; looks < 40; looks += 1) {
     for (const { fake } of all) await fake.quiet()
@@ -138,12 +138,12 @@ const runCell = async (counter: Counter, provider: ProviderName, column: Column,
     await primary.fake.down()
     for (const wait of [6 * MINUTE, 61 * MINUTE, 8 * 24 * HOUR]) {
       counter.advance(wait)
-      await settle(counter, all, answered.id)
+      await waitForOutcome(counter, all, answered.id)
     }
     primary.fake.forgetKeys()
     await primary.fake.up()
   }
-  let payment = await settle(counter, all, answered.id)
+  let payment = await waitForOutcome(counter, all, answered.id)
   if (!isOpen(payment)) how ||= 'webhook'
   let waited = 0
   for (const wait of WAITS) {
@@ -151,12 +151,12 @@ const runCell = async (counter: Counter, provider: ProviderName, column: Column,
     counter.advance(wait)
     waited += wait
     if (waited > KEYS_KEPT_MS[provider]) primary.fake.forgetKeys()
-    payment = await settle(counter, all, payment.id)
+    payment = await waitForOutcome(counter, all, payment.id)
     if (!isOpen(payment)) how ||= 'inquiry'
   }
   if (isOpen(payment)) {
     await resolveByHand(counter, payment, primary)
-    payment = await settle(counter, all, payment.id)
+    payment = await waitForOutcome(counter, all, payment.id)
     how ||= 'operator'
   }
   const paidAt = payment.attempts.find(({ status }) => status === 'succeeded')?.account

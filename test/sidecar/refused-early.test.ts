@@ -1,6 +1,6 @@
 /** Who may not ask makes a sidecar keep nothing; what can be called is told only where that is wanted. */
 import test from 'ava'
-import { Flag, FrameType, frame } from '../../sidecar/transport/fast/frames.ts'
+import { FrameFlag, FrameType, frame } from '../../sidecar/transport/fast/frames.ts'
 import { connectRaw, headersFrame, requestHeaders } from '../support/raw-http2.ts'
 import { openSidecar } from '../support/sidecar.ts'
 
@@ -25,12 +25,12 @@ test('a message that is not whole is not kept for a caller without a key, or wit
     const id = 2 * n + 1
     client.send(Buffer.concat([headersFrame(id, requestHeaders(path, extra)), begun(id)]))
     const { flags } = await client.waitFor((one) => one.streamId === id && one.type === FrameType.HEADERS)
-    t.true((flags & Flag.END_STREAM) !== 0, 'refused, though the message has not come')
+    t.true((flags & FrameFlag.END_STREAM) !== 0, 'refused, though the message has not come')
   }
   // Who has one is waited for.
   client.send(Buffer.concat([headersFrame(5, requestHeaders(path, [['authorization', `Bearer ${KEY}`]])), begun(5)]))
   client.send(frame(FrameType.PING, 0, 0, Buffer.alloc(8)))
-  await client.waitFor((one) => one.type === FrameType.PING && (one.flags & Flag.ACK) !== 0)
+  await client.waitFor((one) => one.type === FrameType.PING && (one.flags & FrameFlag.ACK) !== 0)
   t.false(client.frames.some((one) => one.streamId === 5 && one.type === FrameType.HEADERS))
 })
 
@@ -43,7 +43,7 @@ test('reflection is there, or not, as GRPC_REFLECTION says', async (t) => {
     const client = await connectRaw(Number(sidecar.address.split(':').at(-1)))
     client.send(headersFrame(1, requestHeaders('/grpc.reflection.v1.ServerReflection/ServerReflectionInfo')))
     client.send(frame(FrameType.PING, 0, 0, Buffer.alloc(8)))
-    await client.waitFor((one) => one.type === FrameType.PING && (one.flags & Flag.ACK) !== 0)
+    await client.waitFor((one) => one.type === FrameType.PING && (one.flags & FrameFlag.ACK) !== 0)
     t.is(
       client.frames.some((one) => one.streamId === 1 && one.type === FrameType.HEADERS),
       !isThere,

@@ -59,7 +59,7 @@ export const createBank = (nowMs: () => number): Bank => {
     }
   }
 
-  const settle = (charge: Charge): void => {
+  const conclude = (charge: Charge): void => {
     if (charge.status !== 'pending' || charge.finalAt === undefined || nowMs() < charge.finalAt) return
     charge.status = charge.becomes ?? 'succeeded'
     if (charge.status === 'declined') charge.declineClass = 'funds'
@@ -68,7 +68,7 @@ export const createBank = (nowMs: () => number): Bank => {
   const make = (account: string, reference: string, amount: number, card: string): ChargeOutcome => {
     const known = ledger.get(reference)
     if (known) {
-      settle(known)
+      conclude(known)
       return outcomeOf(known)
     }
     const put = (charge: Omit<Charge, 'reference' | 'account' | 'amount'>): ChargeOutcome => {
@@ -122,7 +122,7 @@ export const createBank = (nowMs: () => number): Bank => {
       inquire: async ({ reference }) => {
         const charge = ledger.get(reference)
         if (!charge) return { status: 'not_found' }
-        settle(charge)
+        conclude(charge)
         return outcomeOf(charge)
       },
       complete: async () => ({ status: 'unknown', pspCode: 'not_offered' }),
@@ -167,7 +167,7 @@ export const createBank = (nowMs: () => number): Bank => {
       moveTo: async (_, now) => {
         const due = [...ledger.values()].filter(({ told, finalAt }) => !told && (finalAt ?? Infinity) <= now.getTime())
         for (const charge of due) {
-          settle(charge)
+          conclude(charge)
           await bank.deliver(charge.account, eventOf(charge))
           charge.told = true
         }

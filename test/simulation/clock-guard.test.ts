@@ -37,7 +37,7 @@ const runOnce = async (services: Services): Promise<string | undefined> => {
   return guard.problem()
 }
 
-test('with no other clock to ask: a jump beyond the bound bills nobody until an operator says that it is so', async (t) => {
+test('no other clock: a jump beyond the bound bills nobody until an operator says that it is right', async (t) => {
   const laboratory = await openBusiness()
   t.teardown(laboratory.close)
   const { services, bank } = laboratory

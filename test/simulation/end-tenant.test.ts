@@ -112,7 +112,7 @@ const isGone = async (t: ExecutionContext, { storage, feed }: Laboratory, what: 
   t.truthy(kept.ended)
 }
 
-test('the end of a tenant comes wherever the process dies, takes everything of it, and nothing of another', async (t) => {
+test('the end of a tenant completes wherever the process dies, takes everything of it, and nothing of another', async (t) => {
   let [deaths, ended] = [0, false]
   for (let step = 1; step < MAX_STEPS && !ended; step += EVERY) {
     const laboratory = openLaboratory()
@@ -139,7 +139,7 @@ test('the end of a tenant comes wherever the process dies, takes everything of i
   t.true(ended && deaths > 10)
 })
 
-test('while it lives it is not ended without being told so, and an ended one is no more, nor its id', async (t) => {
+test('a tenant with living subscriptions ends only on explicit request, and an ended one is gone, and so is its id', async (t) => {
   const laboratory = openLaboratory()
   t.teardown(laboratory.close)
   const { services, storage } = laboratory

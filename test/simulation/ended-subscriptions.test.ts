@@ -158,7 +158,7 @@ test('a set made of the subscriptions that still matter is the one that all of t
   t.true(ended > SEQUENCES && heirs > SEQUENCES / 4)
 })
 
-test('one that ends before anybody has published it is not forgotten, wherever the process died', async (t) => {
+test('a subscription that ends before anybody has published it is not forgotten, wherever the process died', async (t) => {
   let [step, revoked, isDone] = [0, 0, false]
   while (!isDone) {
     step += 1

@@ -94,7 +94,7 @@ const isErased = async (t: ExecutionContext, laboratory: Laboratory, what: strin
   t.truthy(event.erasedAt)
 }
 
-test('an erasure comes to its end wherever the process dies, and leaves nothing of the customer', async (t) => {
+test('an erasure completes wherever the process dies, and leaves nothing of the customer', async (t) => {
   let [marked, whole, ended] = [0, 0, false]
   for (let step = 1; step < MAX_STEPS; step += 1) {
     const laboratory = openLaboratory()
@@ -144,7 +144,7 @@ const isClosed = async (t: ExecutionContext, { services, storage }: Laboratory, 
   t.false(/mail-|named|Monday/.test(JSON.stringify(customer)), 'the mark itself holds nothing of the customer but its id')
 }
 
-test('money that arrives after the erasure goes back, and what the provider says of it is not kept', async (t) => {
+test("money that arrives after the erasure is refunded, and the provider's words about it are not kept", async (t) => {
   const laboratory = openLaboratory()
   t.teardown(laboratory.close)
   const { services, storage, bank } = laboratory
@@ -165,7 +165,7 @@ test('money that arrives after the erasure goes back, and what the provider says
   await isErased(t, laboratory, 'afterwards')
 })
 
-test('the same id made anew is another customer, whose revisions go on growing; after a day nothing names the old one', async (t) => {
+test('the same id made again is another customer, whose revisions go on growing; after a day nothing names the old one', async (t) => {
   const laboratory = openLaboratory()
   t.teardown(laboratory.close)
   const { services, storage, feed } = laboratory
@@ -220,7 +220,7 @@ for (const when of ['before', 'after'] as const) {
   })
 }
 
-test('what would be lost is a reason to refuse, and the refusal says what it is and how to go on', async (t) => {
+test('an erasure is refused if something would be lost, and the refusal says what it is and how to go on', async (t) => {
   const laboratory = openLaboratory()
   t.teardown(laboratory.close)
   const { services, storage } = laboratory

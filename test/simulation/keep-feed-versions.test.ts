@@ -11,7 +11,7 @@ import { createLog } from '../../common/log.ts'
 import { startKeepingFeed } from '../../control-plane/entitlements/keep-feed.ts'
 import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
 
-test('it does not claim the filling again before a newer one could', async (t) => {
+test('an older control plane does not claim the filling again before a newer one could', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'tollgate-'))
   const path = join(folder, 'store.sqlite')
   const newer = createSqliteStorage({ path, clock, migrations: [{ collection: 'entitlementSets', to: 2, title: 'another form', migrate: (old) => old }] })

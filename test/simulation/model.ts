@@ -186,7 +186,7 @@ export class Model {
     this.anchor = this.trialEnd ?? options.start
     this.span = { start: options.start, end: this.anchor, wholeStart: options.start, wholeEnd: this.anchor }
     if (options.start <= this.now) this.begin()
-    this.settleTimers()
+    this.runDueTimers()
   }
 
   get price(): number {
@@ -221,7 +221,7 @@ export class Model {
   }
 
   /** Everything that is due at this instant. */
-  private settleTimers(): void {
+  private runDueTimers(): void {
     this.advanceTo(this.now)
   }
 
@@ -329,7 +329,7 @@ export class Model {
       bill.leftOut = this.now
       if (bill.amount === 0) {
         bill.no = no
-        this.settle(bill)
+        this.takeEffect(bill)
         return
       }
       this.bills -= 1
@@ -457,7 +457,7 @@ export class Model {
     if (bill.waiting) return
     bill.rounds += 1
     if (bill.amount === 0) {
-      this.settle(bill)
+      this.takeEffect(bill)
       return
     }
     const { card } = this
@@ -473,7 +473,7 @@ export class Model {
     if (bill.refusedFor.has(card)) this.refused(bill, false)
     else if (kind === 'good') {
       this.paid += bill.amount
-      this.settle(bill)
+      this.takeEffect(bill)
     } else if (kind === 'funds' || kind === 'soft') this.refused(bill, false)
     else if (kind === 'hard' || kind === 'credential') {
       bill.refusedFor.add(card)
@@ -505,10 +505,10 @@ export class Model {
       return
     }
     if (moves) this.paid += bill.amount
-    this.settle(bill)
+    this.takeEffect(bill)
   }
 
-  private settle(bill: Bill): void {
+  private takeEffect(bill: Bill): void {
     if (bill.kind === 'change') {
       this.change = undefined
       const samePeriod = bill.anchor === undefined
@@ -616,7 +616,7 @@ export class Model {
     if (this.isOver) throw new Refused()
     if (at === 'now' || (this.status !== 'trialing' && this.status !== 'active')) this.end('canceled')
     else this.cancelAtEnd = true
-    this.settleTimers()
+    this.runDueTimers()
   }
 
   reactivate(): void {
@@ -642,7 +642,7 @@ export class Model {
       this.endPause()
     } else if (this.collectionPaused) this.collectionPaused = false
     else throw new Refused()
-    this.settleTimers()
+    this.runDueTimers()
   }
 
   private endPause(): void {
@@ -680,7 +680,7 @@ export class Model {
     else if (this.bill && !this.bill.waiting) this.again(this.bill)
     // A card that waits for its holder does not stand in the way of another.
     for (const bill of [this.bill, this.change]) if (bill?.waiting?.isSca && bill.card !== card) this.giveUp(bill)
-    this.settleTimers()
+    this.runDueTimers()
   }
 
   changeTo(plan: Plan, quantity: number, at: 'now' | 'period_end'): void {
@@ -718,7 +718,7 @@ export class Model {
     Object.assign(bill, { unused, plan, quantity, ...(sameCycle ? {} : { anchor: this.now }) })
     this.change = bill
     this.attempt(bill)
-    this.settleTimers()
+    this.runDueTimers()
   }
 
   /** Seats leave a scheduled change standing, with their number where it had it; another plan takes its place. */
@@ -731,7 +731,7 @@ export class Model {
   /** The customer acts, and whatever waited for that is paid. */
   approve(): void {
     for (const bill of [this.bill, this.change]) if (bill?.waiting?.isSca) this.hear(bill, true, true)
-    this.settleTimers()
+    this.runDueTimers()
   }
 
   refund(amount: number): void {
@@ -771,7 +771,7 @@ export class Model {
     } else if (change) this.takeAgain(change)
     if (this.isOver) return
     if (this.refundable === 0 && this.basis === 0 && this.plan.refundEnds && had) this.end('canceled')
-    this.settleTimers()
+    this.runDueTimers()
   }
 
   private takeAgain(bill: Bill): void {

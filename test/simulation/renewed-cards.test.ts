@@ -14,7 +14,7 @@ const tokens = (token: string) => [{ account: 'a', token }] as PaymentMethod['to
 /** Longer than the whole takes. */
 const MAX_STEPS = 400
 
-test('what could not be paid is paid once, wherever the process dies after the renewal is stored', async (t) => {
+test('an overdue payment is paid once, wherever the process dies after the renewal of the card is stored', async (t) => {
   let [deaths, afterwards, ended] = [0, 0, false]
   for (let step = 1; step < MAX_STEPS; step += 1) {
     const laboratory = openLaboratory()

@@ -112,7 +112,7 @@ test('a lease that was renewed since is heeded: the same charge is not sent twic
   t.is(most, 1)
 })
 
-test('after a lost race the answer is the payment as it is stored', async (t) => {
+test('the answer after a lost race is the payment as it is stored', async (t) => {
   const laboratory = openLaboratory()
   t.teardown(laboratory.close)
   const { services, storage } = laboratory

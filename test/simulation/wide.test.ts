@@ -337,7 +337,7 @@ const play = async (laboratory: Laboratory, seed: number): Promise<void> => {
   }
 }
 
-test(`what must hold holds in ${SEQUENCES} random businesses from seed ${FIRST_SEED}`, async (t) => {
+test(`the invariants hold in ${SEQUENCES} random businesses from seed ${FIRST_SEED}`, async (t) => {
   t.timeout(60_000 + SEQUENCES * 1_000)
   let laboratory = openLaboratory()
   for (let n = 0; n < SEQUENCES; n += 1) {

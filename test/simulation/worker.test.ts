@@ -32,7 +32,7 @@ const openBusiness = async (laboratory: Laboratory, id: string): Promise<{ tenan
   }
 }
 
-test('after days of downtime each missed period is billed once, in order', async (t) => {
+test('each period missed during days of downtime is billed once, in order', async (t) => {
   const laboratory = openLaboratory()
   t.teardown(laboratory.close)
   const { sell } = await openBusiness(laboratory, 'late')
@@ -77,7 +77,7 @@ test('one tenant with a backlog does not make another wait for its end', async (
   t.true(last < 250, `the small tenant was served after ${last} charges`)
 })
 
-test('what fails is set aside, and what cannot be published does not hide the rest', async (t) => {
+test('failing work is set aside, and a set that cannot be published does not hide the rest', async (t) => {
   const laboratory = openLaboratory()
   t.teardown(laboratory.close)
   const { sell } = await openBusiness(laboratory, 'dark')
@@ -153,7 +153,7 @@ test('renewals of one customer at once share their publications, and every one o
   t.is((await storage.subscriptions.due({ by: 'repairAt', until: new Date('2100-01-01'), limit: 500 })).length, 0)
 })
 
-test('of a backlog of many tenants few documents are held at once, and as many are in hand as are asked for', async (t) => {
+test('few documents of a backlog of many tenants are held at once, and as many are worked on as configured', async (t) => {
   const laboratory = openLaboratory()
   t.teardown(laboratory.close)
   for (let n = 0; n < 60; n += 1) await (await openBusiness(laboratory, `tenant-${n}`)).sell(22)
@@ -191,7 +191,7 @@ test('of a backlog of many tenants few documents are held at once, and as many a
   t.true(mostInHand >= 12, `${mostInHand} at once`)
 })
 
-test('told to stop it finishes what it has begun and begins nothing more', async (t) => {
+test('a worker that is told to stop finishes what it has begun and begins nothing more', async (t) => {
   const laboratory = openLaboratory()
   t.teardown(laboratory.close)
   const { sell } = await openBusiness(laboratory, 'stopped')

@@ -8,7 +8,7 @@ import type { Customer } from '../../control-plane/schemas/customer.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
 import { createMongoStorage } from '../../control-plane/storage/mongo/storage.ts'
 import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
-import type { New, Storage } from '../../control-plane/storage/storage.ts'
+import type { NewDocument, Storage } from '../../control-plane/storage/storage.ts'
 
 export const openStorageOf = async (env: Record<string, string>): Promise<Storage> => {
   if (env.MONGODB_URL) return createMongoStorage({ url: new Secret(env.MONGODB_URL), clock: systemClock, log: createLog('silent') })
@@ -17,7 +17,7 @@ export const openStorageOf = async (env: Record<string, string>): Promise<Storag
 
 const HOUR_MS = 3_600_000
 
-const without = <D extends { revision: number; updatedAt: Date }>(document: D): New<D & { _id: string; createdAt: Date }> => {
+const without = <D extends { revision: number; updatedAt: Date }>(document: D): NewDocument<D & { _id: string; createdAt: Date }> => {
   const { revision: _, updatedAt: __, ...rest } = document
   return rest as never
 }
@@ -30,7 +30,7 @@ export const copyOf = (
   template: { subscription: Subscription; customer: Customer },
   id: string,
   dueAt: Date,
-): { subscription: New<Subscription>; customer: New<Customer> } => {
+): { subscription: NewDocument<Subscription>; customer: NewDocument<Customer> } => {
   const { tenantId, storefrontId } = template.subscription
   const start = new Date(dueAt.getTime() - 24 * HOUR_MS)
   const period = { start, end: dueAt, wholeStart: start, wholeEnd: dueAt }

@@ -8,7 +8,7 @@ import type { Tollgate } from './tollgate.ts'
 export const PASSWORD = 'four words of nonsense'
 
 /** @param steps of 30 seconds from now. */
-export const codeOf = (uri: string, steps = 0): string => (URI.parse(uri) as TOTP).generate({ timestamp: Date.now() + steps * 30_000 })
+export const totpCodeOf = (uri: string, steps = 0): string => (URI.parse(uri) as TOTP).generate({ timestamp: Date.now() + steps * 30_000 })
 
 export interface Person {
   browser: Browser
@@ -27,7 +27,7 @@ export const come = async (t: ExecutionContext, tollgate: Tollgate, shop: Shop, 
   const post = (path: string, body: object) => browser.go(`${tollgate.http}/v1${path}`, { method: 'POST', body })
   const { totpUri } = (await post('/sign-in/invitation', { invitation })).body
   // The code before this one, so that the next ones are good as well; it may run out on its way.
-  const take = () => post('/sign-in/invitation/take', { invitation, password: PASSWORD, code: codeOf(totpUri, -1) })
+  const take = () => post('/sign-in/invitation/take', { invitation, password: PASSWORD, code: totpCodeOf(totpUri, -1) })
   let taken = await take()
   for (let tries = 0; tries < 5 && taken.body.field === 'code'; tries += 1) taken = await take()
   t.is(taken.status, 200, JSON.stringify(taken.body))

@@ -1,7 +1,7 @@
 /** A client of HTTP/2 that sends what it is told, however wrong: for what no well-behaved client does. */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import { Flag, FRAME_HEADER_BYTES, FrameType, frame, settingsFrame } from '../../sidecar/transport/fast/frames.ts'
+import { FRAME_HEADER_BYTES, FrameFlag, FrameType, frame, settingsFrame } from '../../sidecar/transport/fast/frames.ts'
 import { encodeHeaders } from '../../sidecar/transport/fast/hpack/encoder.ts'
 
 const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
@@ -24,13 +24,13 @@ export const requestHeaders = (path: string, extra: readonly (readonly [string, 
     ...extra,
   ])
 
-export const headersFrame = (streamId: number, block: Buffer, flags: number = Flag.END_HEADERS): Buffer => frame(FrameType.HEADERS, flags, streamId, block)
+export const headersFrame = (streamId: number, block: Buffer, flags: number = FrameFlag.END_HEADERS): Buffer => frame(FrameType.HEADERS, flags, streamId, block)
 
 /** A gRPC message as the DATA frame that ends its stream. */
 export const lastData = (streamId: number, message: Buffer): Buffer => {
   const prefix = Buffer.alloc(5)
   prefix.writeUInt32BE(message.length, 1)
-  return frame(FrameType.DATA, Flag.END_STREAM, streamId, Buffer.concat([prefix, message]))
+  return frame(FrameType.DATA, FrameFlag.END_STREAM, streamId, Buffer.concat([prefix, message]))
 }
 
 export interface RawClient {

@@ -1,7 +1,7 @@
 /** Faults of ours in one call: each is told of, with its error, and ends nothing but that call. */
 import type { ServerUnaryCall, ServerWritableStream, ServiceDefinition, sendUnaryData } from '@grpc/grpc-js'
 import test, { type ExecutionContext } from 'ava'
-import { ErrorCode, Flag, FrameType, frame, rstStreamFrame } from '../../sidecar/transport/fast/frames.ts'
+import { FrameFlag, FrameType, frame, Http2ErrorCode, rstStreamFrame } from '../../sidecar/transport/fast/frames.ts'
 import { createFastTransport } from '../../sidecar/transport/fast/transport.ts'
 import { eventually } from '../support/eventually.ts'
 import { connectRaw, headersFrame, lastData, type RawClient, requestHeaders } from '../support/raw-http2.ts'
@@ -59,7 +59,7 @@ const ask = (client: RawClient, name: string): number => {
   return lastId
 }
 const end = (client: RawClient, id: number) =>
-  client.waitFor(({ streamId, flags, type }) => streamId === id && type === FrameType.HEADERS && (flags & Flag.END_STREAM) !== 0)
+  client.waitFor(({ streamId, flags, type }) => streamId === id && type === FrameType.HEADERS && (flags & FrameFlag.END_STREAM) !== 0)
 const statusOf = async (client: RawClient, id: number) => /grpc-status.(\d+)/.exec((await end(client, id)).payload.toString('latin1'))?.[1]
 
 test('a handler that throws, and an answer that cannot be sent', async (t) => {
@@ -84,7 +84,7 @@ test('what nobody foresaw ends its stream by INTERNAL_ERROR, and others on the c
   client.send(headersFrame(id, requestHeaders('/test.Faults/Echo', [['authorization', 'broken']])))
   client.send(frame(FrameType.DATA, 0, id, Buffer.from([0, 0, 0, 0, 100])))
   const { payload } = await client.waitFor(({ streamId, type }) => streamId === id && type === FrameType.RST_STREAM)
-  t.is(payload.readUInt32BE(0), ErrorCode.INTERNAL_ERROR)
+  t.is(payload.readUInt32BE(0), Http2ErrorCode.INTERNAL_ERROR)
   t.deepEqual(faults, ['callers cannot be looked up'])
   t.is(await statusOf(client, ask(client, 'Echo')), '0')
 })
@@ -93,7 +93,7 @@ test('a listener that throws when its caller hangs up, by a frame or with the co
   const { client, faults, port } = await open(t)
   const [stream, unary] = [ask(client, 'Listener'), ask(client, 'Mute')]
   await client.waitFor(({ streamId, type }) => streamId === stream && type === FrameType.DATA)
-  for (const id of [stream, unary]) client.send(rstStreamFrame(id, ErrorCode.CANCEL))
+  for (const id of [stream, unary]) client.send(rstStreamFrame(id, Http2ErrorCode.CANCEL))
   t.is(await statusOf(client, ask(client, 'Echo')), '0')
   t.deepEqual(faults, ['a listener of a stream failed', 'a listener failed'])
   const other = await connectRaw(port)

@@ -6,7 +6,7 @@
  */
 import { setImmediate as turn } from 'node:timers/promises'
 import test from 'ava'
-import { ErrorCode, Flag, FrameType, frame, rstStreamFrame, settingsFrame, windowUpdateFrame } from '../../sidecar/transport/fast/frames.ts'
+import { FrameFlag, FrameType, frame, Http2ErrorCode, rstStreamFrame, settingsFrame, windowUpdateFrame } from '../../sidecar/transport/fast/frames.ts'
 import { createFastTransport } from '../../sidecar/transport/fast/transport.ts'
 import { echoHandlers, echoService } from '../support/echo-service.ts'
 import { connectRaw, headersFrame, lastData, requestHeaders } from '../support/raw-http2.ts'
@@ -15,7 +15,7 @@ import { seededRandom } from '../support/seeded-random.ts'
 const SECONDS = Number(process.env.FUZZ_SECONDS ?? 5)
 const SEED = Number(process.env.FUZZ_SEED ?? Date.now() % 1_000_000)
 
-const known = new Set<number>(Object.values(ErrorCode))
+const known = new Set<number>(Object.values(Http2ErrorCode))
 
 test(`frames at random for ${SECONDS} s`, async (t) => {
   t.timeout(SECONDS * 1000 + 60_000)
@@ -51,7 +51,7 @@ test(`frames at random for ${SECONDS} s`, async (t) => {
     },
     () => headersFrame(streamId(), blocks(), below(256)),
     () => frame(FrameType.DATA, below(256), streamId(), bytes(300)),
-    () => frame(FrameType.CONTINUATION, pick([0, Flag.END_HEADERS]), streamId(), blocks()),
+    () => frame(FrameType.CONTINUATION, pick([0, FrameFlag.END_HEADERS]), streamId(), blocks()),
     () => rstStreamFrame(streamId(), below(20)),
     () => settingsFrame([[below(8), pick([0, 1, 100, 16_384, 65_535, 2 ** 24, 2 ** 31 - 1])]]),
     () => frame(FrameType.SETTINGS, pick([0, 1]), pick([0, 1]), bytes(14)),
@@ -93,12 +93,12 @@ test(`frames at random for ${SECONDS} s`, async (t) => {
     }
     await turn()
     // A fault of ours with one call ends that call alone; it is one all the same.
-    const fault = client.frames.find(({ type, payload }) => type === FrameType.RST_STREAM && payload.readUInt32BE(0) === ErrorCode.INTERNAL_ERROR)
+    const fault = client.frames.find(({ type, payload }) => type === FrameType.RST_STREAM && payload.readUInt32BE(0) === Http2ErrorCode.INTERNAL_ERROR)
     if (fault) t.fail(`FUZZ_SEED=${SEED}: RST_STREAM of ${fault.streamId} says INTERNAL_ERROR`)
     const goAway = client.frames.find(({ type }) => type === FrameType.GOAWAY)
     const code = goAway?.payload.readUInt32BE(4)
     codes.set(code, (codes.get(code) ?? 0) + 1)
-    if (code !== undefined && (!known.has(code) || code === ErrorCode.INTERNAL_ERROR))
+    if (code !== undefined && (!known.has(code) || code === Http2ErrorCode.INTERNAL_ERROR))
       t.fail(`FUZZ_SEED=${SEED}: GOAWAY ${code}: ${goAway?.payload.subarray(8)}`)
     client.close()
   }

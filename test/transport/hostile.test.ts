@@ -5,11 +5,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import {
-  ErrorCode,
-  Flag,
+  FrameFlag,
   FrameType,
   frame,
   goAwayFrame,
+  Http2ErrorCode,
   rstStreamFrame,
   Setting,
   settingsFrame,
@@ -71,11 +71,11 @@ attack('rapid reset (CVE-2023-44487): a stream opened and reset, 100,000 times',
   const block = requestHeaders('/test.Raw/Never')
   for (let n = 0; n < 100_000 && !client.socket.destroyed; n += 500) {
     const frames: Buffer[] = []
-    for (let id = 2 * n + 1; id < 2 * (n + 500); id += 2) frames.push(headersFrame(id, block), rstStreamFrame(id, ErrorCode.CANCEL))
+    for (let id = 2 * n + 1; id < 2 * (n + 500); id += 2) frames.push(headersFrame(id, block), rstStreamFrame(id, Http2ErrorCode.CANCEL))
     client.send(Buffer.concat(frames))
     await sleep(0)
   }
-  t.is(await client.ended(), ErrorCode.ENHANCE_YOUR_CALM)
+  t.is(await client.ended(), Http2ErrorCode.ENHANCE_YOUR_CALM)
 })
 
 attack('made to reset (CVE-2025-8671): streams whose own faults have the server reset them', async (t) => {
@@ -86,7 +86,7 @@ attack('made to reset (CVE-2025-8671): streams whose own faults have the server 
     client.send(Buffer.concat([headersFrame(id, block), windowUpdateFrame(id, 0)]))
     if (n % 500 === 0) await sleep(0)
   }
-  t.is(await client.ended(), ErrorCode.ENHANCE_YOUR_CALM)
+  t.is(await client.ended(), Http2ErrorCode.ENHANCE_YOUR_CALM)
 })
 
 attack('CONTINUATION flood (CVE-2024-27316): a header block that never ends', async (t) => {
@@ -96,14 +96,14 @@ attack('CONTINUATION flood (CVE-2024-27316): a header block that never ends', as
     client.send(frame(FrameType.CONTINUATION, 0, 1, encodeHeaders([['x-more', 'x'.repeat(1000)]])))
     if (n % 50 === 0) await sleep(0)
   }
-  t.is(await client.ended(), ErrorCode.ENHANCE_YOUR_CALM)
+  t.is(await client.ended(), Http2ErrorCode.ENHANCE_YOUR_CALM)
 })
 
 attack('CONTINUATION flood of empty frames', async (t) => {
   const client = await connectRaw(port)
   client.send(headersFrame(1, requestHeaders('/test.Raw/Echo'), 0))
   for (let n = 0; n < 100; n += 1) client.send(frame(FrameType.CONTINUATION, 0, 1))
-  t.is(await client.ended(), ErrorCode.ENHANCE_YOUR_CALM)
+  t.is(await client.ended(), Http2ErrorCode.ENHANCE_YOUR_CALM)
 })
 
 attack('HPACK bomb: one large field in the table, named 4,000 times in each block', async (t) => {
@@ -117,7 +117,7 @@ attack('HPACK bomb: one large field in the table, named 4,000 times in each bloc
   const bomb = Buffer.concat([requestHeaders('/test.Raw/Never'), Buffer.alloc(4_000, 0xbe)])
   for (let id = 3; id < 200; id += 2) client.send(headersFrame(id, bomb))
   const code = await client.ended()
-  t.true(code === ErrorCode.COMPRESSION_ERROR || code === ErrorCode.ENHANCE_YOUR_CALM, `code ${code}`)
+  t.true(code === Http2ErrorCode.COMPRESSION_ERROR || code === Http2ErrorCode.ENHANCE_YOUR_CALM, `code ${code}`)
 })
 
 const floods: [name: string, bytes: Buffer][] = [
@@ -136,7 +136,7 @@ for (const [name, bytes] of floods) {
       client.send(many)
       await sleep(0)
     }
-    t.is(await client.ended(), ErrorCode.ENHANCE_YOUR_CALM)
+    t.is(await client.ended(), Http2ErrorCode.ENHANCE_YOUR_CALM)
   })
 }
 
@@ -148,7 +148,7 @@ attack('empty DATA, 200,000 times', async (t) => {
     client.send(many)
     await sleep(0)
   }
-  t.is(await client.ended(), ErrorCode.ENHANCE_YOUR_CALM)
+  t.is(await client.ended(), Http2ErrorCode.ENHANCE_YOUR_CALM)
 })
 
 // Without a look at memory: what the peers hold is in this process too.
@@ -210,7 +210,7 @@ attack('a slow write: a request that comes a byte at a time is given up', async 
   await sleep(100)
   aheadMs += limits.stallMs + 1_000
   const { payload } = await client.waitFor(({ type, streamId }) => type === FrameType.RST_STREAM && streamId === 1)
-  t.is(payload.readUInt32BE(0), ErrorCode.CANCEL)
+  t.is(payload.readUInt32BE(0), Http2ErrorCode.CANCEL)
   client.close()
 })
 
@@ -226,7 +226,7 @@ attack('half-open connections: who never says what it speaks is disconnected', a
 attack('a frame that is cut off and never goes on', async (t) => {
   const client = await connectRaw(port)
   client.send(headersFrame(1, requestHeaders('/test.Raw/Echo')).subarray(0, 12))
-  await client.waitFor(({ type, flags }) => type === FrameType.SETTINGS && flags === Flag.ACK)
+  await client.waitFor(({ type, flags }) => type === FrameType.SETTINGS && flags === FrameFlag.ACK)
   aheadMs += limits.stallMs + 1_000
   await client.ended()
   t.pass()
@@ -235,7 +235,7 @@ attack('a frame that is cut off and never goes on', async (t) => {
 attack('a header block that is cut off and never goes on', async (t) => {
   const client = await connectRaw(port)
   client.send(headersFrame(1, requestHeaders('/test.Raw/Echo'), 0))
-  await client.waitFor(({ type, flags }) => type === FrameType.SETTINGS && flags === Flag.ACK)
+  await client.waitFor(({ type, flags }) => type === FrameType.SETTINGS && flags === FrameFlag.ACK)
   aheadMs += limits.stallMs + 1_000
   await client.ended()
   t.pass()
@@ -246,13 +246,13 @@ attack('a million streams at once: those beyond the limit are refused', async (t
   const block = requestHeaders('/test.Raw/Never')
   for (let n = 0; n < 1_000_000 && !client.socket.destroyed; n += 1_000) {
     const frames: Buffer[] = []
-    for (let id = 2 * n + 1; id < 2 * (n + 1_000); id += 2) frames.push(headersFrame(id, block, Flag.END_HEADERS))
+    for (let id = 2 * n + 1; id < 2 * (n + 1_000); id += 2) frames.push(headersFrame(id, block, FrameFlag.END_HEADERS))
     client.send(Buffer.concat(frames))
     if (n % 10_000 === 0) await sleep(0)
   }
-  t.is(await client.ended(), ErrorCode.ENHANCE_YOUR_CALM)
+  t.is(await client.ended(), Http2ErrorCode.ENHANCE_YOUR_CALM)
   const refused = client.frames.filter(({ type }) => type === FrameType.RST_STREAM)
-  t.true(refused.length > 0 && refused.every(({ payload }) => payload.readUInt32BE(0) === ErrorCode.REFUSED_STREAM))
+  t.true(refused.length > 0 && refused.every(({ payload }) => payload.readUInt32BE(0) === Http2ErrorCode.REFUSED_STREAM))
 })
 
 attack('a million connections one after another leave nothing behind (here 2,000)', async (t) => {
@@ -272,22 +272,22 @@ attack('garbage, TLS and HTTP/1.1 are told that this is HTTP/2', async (t) => {
   ]) {
     const client = await connectRaw(port, { handshake: false })
     client.send(bytes)
-    t.is(await client.ended(), ErrorCode.PROTOCOL_ERROR)
+    t.is(await client.ended(), Http2ErrorCode.PROTOCOL_ERROR)
   }
 })
 
 attack('frames that no server may be sent end the connection, each with its error', async (t) => {
   const wrong: [bytes: Buffer, code: number][] = [
-    [frame(FrameType.PUSH_PROMISE, 0, 1, Buffer.alloc(4)), ErrorCode.PROTOCOL_ERROR],
-    [frame(FrameType.DATA, 0, 1, Buffer.alloc(1)), ErrorCode.PROTOCOL_ERROR],
-    [headersFrame(2, requestHeaders('/test.Raw/Echo')), ErrorCode.PROTOCOL_ERROR],
-    [frame(FrameType.PING, 0, 0, Buffer.alloc(7)), ErrorCode.FRAME_SIZE_ERROR],
-    [frame(FrameType.SETTINGS, 0, 0, Buffer.alloc(5)), ErrorCode.FRAME_SIZE_ERROR],
-    [windowUpdateFrame(0, 0), ErrorCode.PROTOCOL_ERROR],
-    [Buffer.concat([windowUpdateFrame(0, 2 ** 31 - 1), windowUpdateFrame(0, 2 ** 31 - 1)]), ErrorCode.FLOW_CONTROL_ERROR],
-    [Buffer.from([255, 255, 255, 0, 0, 0, 0, 0, 1]), ErrorCode.FRAME_SIZE_ERROR],
-    [headersFrame(1, Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff])), ErrorCode.COMPRESSION_ERROR],
-    [headersFrame(1, Buffer.from([0x80])), ErrorCode.COMPRESSION_ERROR],
+    [frame(FrameType.PUSH_PROMISE, 0, 1, Buffer.alloc(4)), Http2ErrorCode.PROTOCOL_ERROR],
+    [frame(FrameType.DATA, 0, 1, Buffer.alloc(1)), Http2ErrorCode.PROTOCOL_ERROR],
+    [headersFrame(2, requestHeaders('/test.Raw/Echo')), Http2ErrorCode.PROTOCOL_ERROR],
+    [frame(FrameType.PING, 0, 0, Buffer.alloc(7)), Http2ErrorCode.FRAME_SIZE_ERROR],
+    [frame(FrameType.SETTINGS, 0, 0, Buffer.alloc(5)), Http2ErrorCode.FRAME_SIZE_ERROR],
+    [windowUpdateFrame(0, 0), Http2ErrorCode.PROTOCOL_ERROR],
+    [Buffer.concat([windowUpdateFrame(0, 2 ** 31 - 1), windowUpdateFrame(0, 2 ** 31 - 1)]), Http2ErrorCode.FLOW_CONTROL_ERROR],
+    [Buffer.from([255, 255, 255, 0, 0, 0, 0, 0, 1]), Http2ErrorCode.FRAME_SIZE_ERROR],
+    [headersFrame(1, Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff])), Http2ErrorCode.COMPRESSION_ERROR],
+    [headersFrame(1, Buffer.from([0x80])), Http2ErrorCode.COMPRESSION_ERROR],
   ]
   for (const [bytes, code] of wrong) {
     const client = await connectRaw(port)
@@ -303,14 +303,14 @@ attack('more than the windows allow ends the stream, then the connection', async
   client.send(frame(FrameType.DATA, 0, 1, prefix))
   for (let n = 0; n < 80; n += 1) client.send(frame(FrameType.DATA, 0, 1, Buffer.alloc(16_384)))
   const { payload } = await client.waitFor(({ type, streamId }) => type === FrameType.RST_STREAM && streamId === 1)
-  t.true([ErrorCode.FLOW_CONTROL_ERROR, ErrorCode.NO_ERROR].includes(payload.readUInt32BE(0) as 0 | 3))
+  t.true([Http2ErrorCode.FLOW_CONTROL_ERROR, Http2ErrorCode.NO_ERROR].includes(payload.readUInt32BE(0) as 0 | 3))
   client.close()
 })
 
 attack('who says it goes away is let go', async (t) => {
   const client = await connectRaw(port)
   ask(client, 1, 'last')
-  client.send(goAwayFrame(0, ErrorCode.NO_ERROR))
+  client.send(goAwayFrame(0, Http2ErrorCode.NO_ERROR))
   await client.waitFor(({ type, streamId }) => type === FrameType.DATA && streamId === 1)
   await client.ended()
   t.pass()
@@ -326,7 +326,7 @@ attack('a large message a byte at a time: nobody waits while it is put together'
     client.send(bytes)
     await sleep(0)
   }
-  t.is(await client.ended(), ErrorCode.ENHANCE_YOUR_CALM)
+  t.is(await client.ended(), Http2ErrorCode.ENHANCE_YOUR_CALM)
 })
 
 attack('a call whose headers gRPC has no name or value for is a call all the same, and others on its connection go on', async (t) => {

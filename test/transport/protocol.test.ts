@@ -1,7 +1,7 @@
 /** Corners of HTTP/2 and gRPC that well-behaved clients may turn, frame by frame. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
-import { Flag, FrameType, frame, Setting, settingsFrame, windowUpdateFrame } from '../../sidecar/transport/fast/frames.ts'
+import { FrameFlag, FrameType, frame, Setting, settingsFrame, windowUpdateFrame } from '../../sidecar/transport/fast/frames.ts'
 import { encodeHeaders } from '../../sidecar/transport/fast/hpack/encoder.ts'
 import { createFastTransport } from '../../sidecar/transport/fast/transport.ts'
 import type { Transport } from '../../sidecar/transport/transport.ts'
@@ -21,7 +21,7 @@ test.after.always(() => transport.close(10))
 const received = ({ frames }: RawClient, streamId: number) =>
   Buffer.concat(frames.filter((one) => one.type === FrameType.DATA && one.streamId === streamId).map(({ payload }) => payload))
 const ended = (client: RawClient, streamId: number) =>
-  client.waitFor((one) => one.type === FrameType.HEADERS && one.streamId === streamId && (one.flags & Flag.END_STREAM) !== 0)
+  client.waitFor((one) => one.type === FrameType.HEADERS && one.streamId === streamId && (one.flags & FrameFlag.END_STREAM) !== 0)
 
 test('settings change in flight: a window that was small lets go on as it grows, to the last byte', async (t) => {
   const client = await connectRaw(port)
@@ -32,7 +32,7 @@ test('settings change in flight: a window that was small lets go on as it grows,
   const data = bytes.subarray(9)
   client.send(headersFrame(1, requestHeaders('/test.Raw/Echo')))
   for (let at = 0; at < data.length; at += 16_384)
-    client.send(frame(FrameType.DATA, at + 16_384 >= data.length ? Flag.END_STREAM : 0, 1, data.subarray(at, at + 16_384)))
+    client.send(frame(FrameType.DATA, at + 16_384 >= data.length ? FrameFlag.END_STREAM : 0, 1, data.subarray(at, at + 16_384)))
   await client.waitFor(({ type, streamId }) => type === FrameType.DATA && streamId === 1)
   await sleep(50)
   t.is(received(client, 1).length, 10)
@@ -69,14 +69,14 @@ test('headers in CONTINUATION, padding and priority are read; trailers too', asy
   const cut = Math.floor(block.length / 2)
   client.send(headersFrame(1, block.subarray(0, cut), 0))
   client.send(frame(FrameType.CONTINUATION, 0, 1))
-  client.send(frame(FrameType.CONTINUATION, Flag.END_HEADERS, 1, block.subarray(cut)))
+  client.send(frame(FrameType.CONTINUATION, FrameFlag.END_HEADERS, 1, block.subarray(cut)))
   const message = lastData(1, Buffer.from('padded')).subarray(9)
-  client.send(frame(FrameType.DATA, Flag.PADDED, 1, Buffer.concat([Buffer.from([7]), message, Buffer.alloc(7)])))
-  client.send(headersFrame(1, encodeHeaders([['x-checksum', 'of mine']]), Flag.END_HEADERS | Flag.END_STREAM))
+  client.send(frame(FrameType.DATA, FrameFlag.PADDED, 1, Buffer.concat([Buffer.from([7]), message, Buffer.alloc(7)])))
+  client.send(headersFrame(1, encodeHeaders([['x-checksum', 'of mine']]), FrameFlag.END_HEADERS | FrameFlag.END_STREAM))
   await ended(client, 1)
   t.is(received(client, 1).subarray(5).toString(), 'padded')
   const prioritized = Buffer.concat([Buffer.from([3, 0x80, 0, 0, 1, 200]), block, Buffer.alloc(3)])
-  client.send(frame(FrameType.HEADERS, Flag.END_HEADERS | Flag.PADDED | Flag.PRIORITY, 3, prioritized))
+  client.send(frame(FrameType.HEADERS, FrameFlag.END_HEADERS | FrameFlag.PADDED | FrameFlag.PRIORITY, 3, prioritized))
   client.send(lastData(3, Buffer.from('first')))
   await ended(client, 3)
   t.is(received(client, 3).subarray(5).toString(), 'first')
@@ -86,7 +86,7 @@ test('headers in CONTINUATION, padding and priority are read; trailers too', asy
 test('a ping is answered with its own bytes, and in its turn', async (t) => {
   const client = await connectRaw(port)
   client.send(frame(FrameType.PING, 0, 0, Buffer.from('8 bytes!')))
-  const { payload } = await client.waitFor(({ type, flags }) => type === FrameType.PING && flags === Flag.ACK)
+  const { payload } = await client.waitFor(({ type, flags }) => type === FrameType.PING && flags === FrameFlag.ACK)
   t.is(payload.toString(), '8 bytes!')
   client.close()
 })

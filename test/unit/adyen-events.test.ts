@@ -12,7 +12,7 @@ const item = (change: Partial<AdyenNotification>): AdyenNotification => ({
   ...change,
 })
 
-test('money that is let go is a technical decline; a charge that was given up waited for its customer', (t) => {
+test('a released authorization is a technical decline; a charge that was given up waited for its customer', (t) => {
   t.like(toEvent(item({}), true).charge, { reference: 'pay_1-1', outcome: { status: 'declined', declineClass: 'technical', pspCode: 'released' } })
   t.like(toEvent(item({ merchantReference: 'pay_1-1.cancel' }), false).charge, {
     reference: 'pay_1-1',
@@ -21,6 +21,6 @@ test('money that is let go is a technical decline; a charge that was given up wa
   })
 })
 
-test('a cancellation that came too late says nothing of the charge', (t) => {
+test('a cancellation that came too late says nothing about the charge', (t) => {
   t.is(toEvent(item({ merchantReference: 'pay_1-1.cancel', success: 'false' }), false).charge, undefined)
 })

@@ -56,12 +56,19 @@ const importsOf = (file: string): string[] => {
   return specifiers.filter((specifier) => specifier.startsWith('.')).map((specifier) => relative(root, join(root, dirname(file), specifier)))
 }
 
+/** Names that a file declares and exports; one that it only passes on is declared elsewhere. */
+const exportsOf = (file: string): Set<string> => {
+  const { module } = parseSync(file, readFileSync(join(root, file), 'utf8'))
+  const own = module.staticExports.flatMap(({ entries }) => entries).filter(({ moduleRequest }) => moduleRequest === null)
+  return new Set(own.flatMap(({ exportName }) => exportName.name ?? []))
+}
+
 const files: string[] = []
 for await (const file of glob('{proto/gen,common,sidecar,psp-simulator,control-plane,all-in-one,cli}/**/*.ts', { cwd: root })) files.push(file)
 const edges = files.flatMap((from) => importsOf(from).map((to) => ({ from, to })))
 const under = (file: string, folder: string): boolean => file === folder || file.startsWith(`${folder}/`)
 
-test('there is something to look at', (t) => {
+test('the test finds files and imports to check', (t) => {
   t.true(files.length > 150)
   t.true(edges.length > 200)
 })
@@ -88,7 +95,7 @@ test('capabilities know nothing of HTTP, and schemas, storage and ports nothing 
 /** Floors of the control plane, the ground first: a room imports rooms on floors below its own, and of its own floor. Those that end a customer or a tenant stand beside them. */
 const floors = [['billing'], ['payments', 'entitlements'], ['engine'], ['subscriptions'], ['work'], ['worker', 'http']]
 
-test('commands end in the engine, and nothing imports the worker but where processes are put together', (t) => {
+test('commands end in the engine, and only the places that start processes import the worker', (t) => {
   const floorOf = (file: string): number => floors.findIndex((rooms) => rooms.some((room) => under(file, `control-plane/${room}`)))
   for (const { from, to } of edges) {
     if (under(to, 'control-plane/worker') && !under(from, 'control-plane/worker')) {
@@ -123,7 +130,7 @@ test('business of a tenant cannot name another tenant', (t) => {
   }
 })
 
-test('what the machines decide, they decide from a document and a moment alone', (t) => {
+test('the machines decide from a document and a moment alone', (t) => {
   const pure = ['control-plane/subscriptions/machine', 'control-plane/payments/machine', 'control-plane/billing', 'common/entitlements']
   for (const { from, to } of edges) {
     if (!pure.some((folder) => under(from, folder))) continue
@@ -134,7 +141,7 @@ test('what the machines decide, they decide from a document and a moment alone',
   }
 })
 
-test('what the sidecar holds and observes knows nothing of the calls that ask for it', (t) => {
+test("the sidecar's replica, policy and observers know nothing of the calls that ask for them", (t) => {
   for (const { from, to } of edges) {
     if (!['sidecar/observe', 'sidecar/replica', 'sidecar/policy'].some((folder) => under(from, folder))) continue
     t.false(
@@ -144,7 +151,7 @@ test('what the sidecar holds and observes knows nothing of the calls that ask fo
   }
 })
 
-test('adapters are chosen where processes are put together, and nowhere else', (t) => {
+test('only the places that start processes choose adapters', (t) => {
   for (const { from, to } of edges) {
     if (!adapters.some((adapter) => under(to, adapter))) continue
     t.true(
@@ -161,6 +168,20 @@ test('only the clock reads the system clock, and only the configuration reads th
     if (file !== 'common/clock.ts' && !under(file, 'cli')) t.notRegex(source, /Date\.now\(|new Date\(\)/, file)
     if (file !== 'common/config.ts') t.notRegex(source, /process\.env/, file)
   }
+})
+
+/** Every provider's mapping has the same functions, one folder per provider: the folder is part of the name. */
+const mappingNames = new Set(['toEvent', 'toOutcome', 'toRefundOutcome'])
+const isMapping = (file: string): boolean => /^control-plane\/payments\/psp\/\w+\/mapping\.ts$/.test(file)
+
+test('an exported name has one meaning: no two files export it', (t) => {
+  const places = new Map<string, string[]>()
+  for (const file of files.filter((one) => ['control-plane', 'common', 'sidecar'].some((folder) => under(one, folder)))) {
+    for (const name of exportsOf(file)) if (!(isMapping(file) && mappingNames.has(name))) places.set(name, [...(places.get(name) ?? []), file])
+  }
+  t.true(places.size > 500)
+  const twice = [...places].filter(([, exporting]) => exporting.length > 1)
+  t.deepEqual(twice, [])
 })
 
 test('no folder imports itself in a circle', (t) => {

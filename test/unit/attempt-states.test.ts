@@ -14,14 +14,14 @@ test('the documentation says where each state may go', (t) => {
   t.true(readFileSync('docs/payments.md', 'utf8').includes(`| from | to |\n| --- | --- |\n${rows.join('\n')}\n\n`))
 })
 
-test('what is open may be declined, and everything but a success may yet succeed', (t) => {
+test('an open attempt may be declined, and any attempt but a success may yet succeed', (t) => {
   for (const status of attemptStatuses) {
     t.is(waysOf(status).includes('declined'), isOpen({ status }), status)
     t.is(waysOf(status).includes('succeeded'), status !== 'succeeded', status)
   }
 })
 
-test('documents of before: what is not of a state is left out, and a decline without a class is a technical one', (t) => {
+test('an older document loses the fields that its state lacks, and a decline without a class becomes a technical one', (t) => {
   const common = { id: 'pay-1', pspReference: 'x' }
   const read = (stored: object): unknown => (codecFor('payments').fromStored({ attempts: [{ ...common, ...stored }] }) as Payment).attempts[0]
   const givenUp = { at: new Date(0), sure: true }

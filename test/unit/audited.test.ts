@@ -27,7 +27,7 @@ const failingAt = (event: AuditEntry['event']) => ({
   },
 })
 
-test('what cannot be told of is not done', async (t) => {
+test('a change that cannot be audited is not made', async (t) => {
   let done = 0
   const work = async () => {
     done += 1

@@ -1,7 +1,7 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { LRUCache } from 'lru-cache'
-import { ByteCache, createByteCacheMemory, hashOf } from '../../sidecar/replica/cache/byte-cache.ts'
+import { ByteCache, createByteCacheMemory, keyHash } from '../../sidecar/replica/cache/byte-cache.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 
 const RING_BYTES = 64 * 1024
@@ -13,7 +13,7 @@ const create = (maxBytes: number) => {
   const read = (at: number) => Buffer.from(cache.bytes.slice(at + 8, at + 8 + (cache.words[at >>> 2] as number))).toString()
   const put = (key: string, text: string) => {
     const [name, value] = [Buffer.from(key), Buffer.from(text)]
-    const at = cache.change(() => cache.put(name, name.length, hashOf(name, name.length), 8 + value.length))
+    const at = cache.change(() => cache.put(name, name.length, keyHash(name, name.length), 8 + value.length))
     if (at < 0) return false
     cache.words[at >>> 2] = value.length
     cache.bytes.set(value, at + 8)
@@ -21,17 +21,17 @@ const create = (maxBytes: number) => {
   }
   const get = (key: string) => {
     const name = Buffer.from(key)
-    const at = cache.find(name, name.length, hashOf(name, name.length))
+    const at = cache.find(name, name.length, keyHash(name, name.length))
     return at < 0 ? undefined : read(at)
   }
   const remove = (key: string) => {
     const name = Buffer.from(key)
-    return cache.change(() => cache.delete(name, name.length, hashOf(name, name.length)))
+    return cache.change(() => cache.delete(name, name.length, keyHash(name, name.length)))
   }
   return { cache, freed, put, get, remove, read }
 }
 
-test('it holds what a map holds, for as long as there is room', (t) => {
+test('the cache holds what a map holds, for as long as there is room', (t) => {
   fc.assert(
     fc.property(
       fc.array(
@@ -67,7 +67,7 @@ test('it holds what a map holds, for as long as there is room', (t) => {
   )
 })
 
-test('full, it stays within its bytes, answers right or not at all, and tells of everything that it frees', (t) => {
+test('a full cache stays within its bytes, answers right or not at all, and reports everything that it frees', (t) => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 1_000_000 }), (seed) => {
       const { cache, freed, put, get } = create(RING_BYTES)
@@ -100,7 +100,7 @@ test('full, it stays within its bytes, answers right or not at all, and tells of
   )
 })
 
-test('it keeps what is asked for: as often right as lru-cache, within a few points', (t) => {
+test("the cache keeps popular records: its hit rate is within a few points of lru-cache's", (t) => {
   const { cache, put, get } = create(RING_BYTES)
   const value = 'z'.repeat(64)
   // Of equal records: how many there is room for.
@@ -122,7 +122,7 @@ test('it keeps what is asked for: as often right as lru-cache, within a few poin
   t.true(ours > 0.95 * theirs)
 })
 
-test('what is larger than a quarter of it is not taken, and what it would have replaced is gone', (t) => {
+test('the cache refuses a record larger than a quarter of it, and drops the one that it would have replaced', (t) => {
   const { put, get, cache } = create(RING_BYTES)
   t.true(put('a', 'small'))
   t.false(put('a', 'x'.repeat(RING_BYTES / 3)))
@@ -130,7 +130,7 @@ test('what is larger than a quarter of it is not taken, and what it would have r
   t.is(cache.size, 0)
 })
 
-test('a large cache is as large as was asked for, as far as offsets go', (t) => {
+test('a large cache is as large as requested, as far as offsets go', (t) => {
   const GiB = 1024 ** 3
   for (const bytes of [1.5 * GiB, 2.3 * GiB, 3 * GiB]) t.is(createByteCacheMemory(bytes).ring.byteLength, Math.ceil(bytes / 8) * 8)
   t.true(createByteCacheMemory(4 * GiB).ring.byteLength > 3.9 * GiB)

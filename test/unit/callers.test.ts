@@ -2,7 +2,7 @@ import test from 'ava'
 import { Secret } from '../../common/secret.ts'
 import { createCallers } from '../../sidecar/policy/callers.ts'
 
-test('who shows no key, or one that is not known, may not even listen', (t) => {
+test('a caller without a key, or with an unknown one, may not even listen', (t) => {
   const callers = createCallers(new Secret({ 'a-key-of-an-application': ['t'] }))
   t.notThrows(() => callers.checkKnown('Bearer a-key-of-an-application'))
   t.notThrows(() => callers.checkKnown('bearer a-key-of-an-application'))

@@ -6,7 +6,7 @@ import { toOutcome as mercadopago } from '../../control-plane/payments/psp/merca
 import { toOutcome as paypal } from '../../control-plane/payments/psp/paypal/mapping.ts'
 import { toOutcome as stripe } from '../../control-plane/payments/psp/stripe/mapping.ts'
 
-test('the names that providers have for Visa and Mastercard, and nobody else', (t) => {
+test("providers' names for Visa and Mastercard are known, and no other name is", (t) => {
   for (const name of ['visa', 'VISA', 'visa_applepay', 'visadebit', 'debvisa']) t.is(cardNetworkOf(name), 'visa', name)
   for (const name of ['mastercard', 'MASTERCARD', 'mc', 'mc_googlepay', 'mcdebit', 'master', 'debmaster']) t.is(cardNetworkOf(name), 'mastercard', name)
   for (const name of ['amex', 'maestro', 'elo', 'unknown', '', undefined, null]) t.is(cardNetworkOf(name), undefined, String(name))

@@ -9,7 +9,7 @@ import { pspProviders } from '../../control-plane/schemas/psp-account.ts'
 
 const currencies = currencyCodes.codes().filter(isCurrency)
 
-test('every currency of ISO 4217 that is money is looked at', (t) => t.true(currencies.length > 150))
+test('the test looks at every currency of ISO 4217 that is money', (t) => t.true(currencies.length > 150))
 
 for (const provider of pspProviders) {
   test(`${provider}: a multiple of the step can be expressed, and nothing else, in every currency`, (t) => {
@@ -65,7 +65,7 @@ test('the steps are those that the providers document', (t) => {
   for (const [provider, currency, step] of documented) t.is(stepMinor(provider, currency), step, `${provider} ${currency}`)
 })
 
-test('the smallest charges are those that are published; for what is in no table, the step', (t) => {
+test('the smallest charges are those that are published; a currency in no table has the step', (t) => {
   const published: [Parameters<typeof stepMinor>[0], string, number][] = [
     ['stripe', 'USD', 50],
     ['stripe', 'GBP', 30],

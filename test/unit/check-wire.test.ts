@@ -4,7 +4,7 @@ import type { Decision } from '../../common/entitlements/decide.ts'
 import { kinds } from '../../common/entitlements/model.ts'
 import { CheckEntitlementRequest, CheckEntitlementResponse } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import { CheckRequest, isPlain, MAX_ANSWER_BYTES, writeAnswer } from '../../sidecar/service/check-wire.ts'
-import { reasons, toCheckResponse } from '../../sidecar/service/to-wire.ts'
+import { toCheckResponse, wireReasons } from '../../sidecar/service/to-wire.ts'
 
 const count = fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 300 }), fc.maxSafeNat())
 const instant = fc.oneof(fc.integer({ min: 0, max: 8_000_000_000_000 }), fc.constant(8.64e15))
@@ -16,7 +16,7 @@ test('answers are written as the generated code writes them', (t) => {
   const decision = fc.record(
     {
       allowed: fc.boolean(),
-      reason: fc.constantFrom(...(Object.keys(reasons) as (keyof typeof reasons)[])),
+      reason: fc.constantFrom(...(Object.keys(wireReasons) as (keyof typeof wireReasons)[])),
       unlimited: fc.boolean(),
       kind: fc.constantFrom(...kinds),
       limit: count,
@@ -43,7 +43,7 @@ test('answers are written as the generated code writes them', (t) => {
   )
 })
 
-test('a number that cannot be written exactly is not written in place, and nowhere as another', (t) => {
+test('a number that cannot be written exactly is not written in place, and nowhere as another number', (t) => {
   const into = Buffer.alloc(MAX_ANSWER_BYTES)
   const freshness = { revision: 1, asOfMs: 0, stale: false }
   const fields = fc.constantFrom('limit' as const, 'used' as const, 'remaining' as const, 'validUntilMs' as const, 'resetsAtMs' as const)
@@ -63,7 +63,7 @@ test('a number that cannot be written exactly is not written in place, and nowhe
   )
 })
 
-test('what is read in place is what the generated code reads; whatever is not plain is left to it', (t) => {
+test('the short way reads what the generated code reads, and leaves unusual requests to it', (t) => {
   const request = new CheckRequest()
   let plain = 0
   const any = fc.record({

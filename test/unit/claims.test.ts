@@ -24,7 +24,7 @@ test('a claim counts for ten minutes, or until its subscription says the same', 
   t.false(counts(claim({ bundleId: 'team' }), stored({ status: 'canceled' })), 'what is over is changed no more')
 })
 
-test('one of a bundle: a claim or a subscription that is not over forbids another, and never itself', (t) => {
+test('one per bundle: a claim or a subscription that is not over forbids another, and never itself', (t) => {
   const refuses = (claims: Claim[], subscriptions: Subscription[]) => t.throws(() => decideClaim(once, claims, subscriptions), { message: /first/ })
   refuses([claim()], [])
   for (const status of livingStatuses) refuses([], [stored({ status })])
@@ -34,7 +34,7 @@ test('one of a bundle: a claim or a subscription that is not over forbids anothe
   t.notThrows(() => decideClaim({ ...once, onePerCustomer: false }, [claim()], [stored()]))
 })
 
-test('one trial: what has begun, what is scheduled and what is claimed uses it up; what never began does not', (t) => {
+test('one trial: begun, scheduled and claimed trials use it up; one that never began does not', (t) => {
   const [begun, end] = [minutes(60), new Date(now.getTime() + 3_600_000)]
   const had = stored({ status: 'canceled', accessFrom: begun, trialEnd: end })
   t.true(decideClaim(trial, [], []))

@@ -18,7 +18,7 @@ test('every bad variable is named at once, with what was expected, and no value 
   t.false(error?.message.includes('short\n'))
 })
 
-test('a connection string is what the driver takes: several hosts, an srv record, a password in any letters', (t) => {
+test('a connection string is whatever the driver accepts: several hosts, an srv record, a password in any letters', (t) => {
   const database = (text: string) => parseMongodbUrl(text).database
   for (const [url, name] of [
     ['mongodb://a:27017,b:27017,c:27017/shop?replicaSet=rs', 'shop'],
@@ -37,7 +37,7 @@ test('a connection string is what the driver takes: several hosts, an srv record
   t.is(weak.url, 'mongodb://a,b/shop?replicaSet=rs')
 })
 
-test('a variable that is misspelt is noticed; what others read is left alone', (t) => {
+test('a misspelt variable is noticed; variables that others read are left alone', (t) => {
   t.deepEqual(misspelt({ SIDECAR_KYES: '{}', PATH: '/bin', NODE_ENV: 'test', HOSTNAME: 'a', HTTP_PROXY: 'b', SIDECAR_KEYS: '{}' }), [
     { name: 'SIDECAR_KYES', meant: 'SIDECAR_KEYS' },
   ])

@@ -24,7 +24,7 @@ test('an amount with decimals that a provider does not count cannot be asked for
   t.is(toDecimal(101, 'COP', countedBy.mercadopago), undefined)
 })
 
-test('what a provider is told is what it tells back', (t) => {
+test("an amount survives the way to the provider's units and back", (t) => {
   const currency = fc.constantFrom('USD', 'JPY', 'KWD', 'ISK', 'CLP', 'HUF', 'EUR')
   fc.assert(
     fc.property(fc.nat(1_000_000_000), currency, fc.constantFrom(countedBy.stripe, countedBy.adyen, countedBy.paypal), (amount, of, exponents) => {

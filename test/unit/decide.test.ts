@@ -1,7 +1,7 @@
 /** Each rule of `decide` by its smallest example: which grants count, which usage counts against them, and until when. */
 import test from 'ava'
 import { type Decision, decide, decideAll } from '../../common/entitlements/decide.ts'
-import type { Grant, Terms, Usage } from '../../common/entitlements/model.ts'
+import type { Grant, GrantTerms, Usage } from '../../common/entitlements/model.ts'
 import { quotaWindow } from '../../common/entitlements/quota-window.ts'
 
 const at = Date.parse('2024-03-15T00:00:00Z')
@@ -9,14 +9,14 @@ const HOUR = 3_600_000
 const monthEnd = Date.parse('2024-04-01T00:00:00Z')
 
 let made = 0
-const grant = (terms: Terms, change: Partial<Grant> = {}): Grant => {
+const grant = (terms: GrantTerms, change: Partial<Grant> = {}): Grant => {
   made += 1
   return { key: 'k', subscriptionId: `s${made}`, bundleId: `b${made}`, fromMs: 0, inactive: false, terms, ...change }
 }
-const flag = (enabled: boolean): Terms => ({ kind: 'flag', enabled })
-const value = (text: string): Terms => ({ kind: 'value', value: text })
-const capacity = (limit: number | null): Terms => ({ kind: 'capacity', limit })
-const quota = (limit: number | null): Terms => ({ kind: 'quota', limit, per: 'month', anchorMs: Date.parse('2024-01-01T00:00:00Z'), timeZone: 'UTC' })
+const flag = (enabled: boolean): GrantTerms => ({ kind: 'flag', enabled })
+const value = (text: string): GrantTerms => ({ kind: 'value', value: text })
+const capacity = (limit: number | null): GrantTerms => ({ kind: 'capacity', limit })
+const quota = (limit: number | null): GrantTerms => ({ kind: 'quota', limit, per: 'month', anchorMs: Date.parse('2024-01-01T00:00:00Z'), timeZone: 'UTC' })
 const of = (subscriptionId: string): Partial<Grant> => ({ subscriptionId })
 
 interface Case {
@@ -193,7 +193,7 @@ test('decideAll decides each key once, for an amount of 1', (t) => {
 
 test('a quota period contains its start and not its end, whether or not it was worked out before', (t) => {
   const start = Date.parse('2024-03-01T00:00:00Z')
-  const terms = (change: object = {}) => ({ ...(quota(1) as Extract<Terms, { kind: 'quota' }>), ...change })
+  const terms = (change: object = {}) => ({ ...(quota(1) as Extract<GrantTerms, { kind: 'quota' }>), ...change })
   // Twice each, since what was worked out is remembered.
   for (let n = 0; n < 2; n += 1) {
     t.deepEqual(quotaWindow(terms(), start), { startMs: start, endMs: monthEnd })

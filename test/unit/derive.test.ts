@@ -22,12 +22,12 @@ test('grants are ordered by key, then by age, then by id, however they came', (t
   t.deepEqual(orderOf(three.toReversed()), ordered)
 })
 
-test('of those that have ended the one that ended last is kept, and of equal ones the youngest', (t) => {
+test('among ended subscriptions the last to end is kept, and among equal ones the newest', (t) => {
   t.deepEqual(orderOf([bought('a', ['k'], ended(9)), bought('b', ['k'], ended(5))]), ['k a'])
   t.deepEqual(orderOf([bought('a', ['k'], ended(5)), bought('b', ['k'], ended(5))]), ['k b'])
 })
 
-test('what has ended is hidden by what lives of the same key, on or off, and is named so once', (t) => {
+test('a living grant of the same key, on or off, hides an ended one, which is named once', (t) => {
   for (const access of ['on', 'off'] as const) {
     const { grants, hidden } = derive([
       bought('z', ['k', 'l'], ended(9)),

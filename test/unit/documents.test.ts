@@ -48,13 +48,13 @@ for (const file of [...sources, ...documents])
   for (const [, name = ''] of read(file).matchAll(/npm run (?:-s |--silent )?([\w:-]*\w)/g))
     if (!(name in scripts)) missing.scripts.push(`${file}: npm run ${name}`)
 
-test('every path that a comment or a document names is there', (t) => {
+test('every path that a comment or a document names exists', (t) => {
   t.true(seen > 100, `${seen}`)
   t.deepEqual(missing.comments, [])
   t.deepEqual(missing.documents, [])
 })
 
-test('every npm script that a comment or a document names is there', (t) => t.deepEqual(missing.scripts, []))
+test('every npm script that a comment or a document names exists', (t) => t.deepEqual(missing.scripts, []))
 
 test('decisions have one form, and their list has each by its title', (t) => {
   const list = read('docs/decisions/README.md')

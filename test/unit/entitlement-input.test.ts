@@ -49,7 +49,7 @@ test('the shorthand and the kinds mean the same', (t) => {
   for (const [input, meaning] of cases) t.deepEqual(read(input).data, [meaning] as never, JSON.stringify(input))
 })
 
-test('what is wrong is named', (t) => {
+test('an error names the field that is wrong', (t) => {
   const cases: [input: unknown, path: string][] = [
     [{ kind: 'quota', key: 'k', limit: 3 }, '0.per'],
     [{ kind: 'quota', key: 'k', per: 'month' }, '0.limit'],

@@ -46,7 +46,7 @@ test('an older bundle gives its keys their kinds when another names them first',
   await t.throwsAsync(put('a', 'capacity'), { message: /must be flag/ })
 })
 
-test('two older bundles that have a key as two kinds keep them, and what is new takes the kind of the oldest', async (t) => {
+test('two older bundles that have a key as two kinds keep them, and a new bundle takes the kind of the oldest', async (t) => {
   const { older, post, put } = await open()
   await older('a', 'flag')
   await older('b', 'capacity')

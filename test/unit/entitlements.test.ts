@@ -64,7 +64,7 @@ test('one overdue subscription does not block another that is paid', (t) => {
   t.is(reason(set), 'granted')
 })
 
-test('of several flags one that is on is enough; of values the youngest counts', (t) => {
+test('one flag that is on is enough among several; among values the newest counts', (t) => {
   t.is(reason(holding([bought([flag(false)]), bought([flag(true)])])), 'granted')
   const older = bought([value('old')], { fromMs: start - DAY })
   t.is(decide(holding([bought([value('new')]), older]), 'k', 1, start).value, 'new')
@@ -75,7 +75,7 @@ test('limits add up, and one unlimited makes all unlimited', (t) => {
   t.like(decide(holding([bought([capacity(10)]), bought([capacity(null)])]), 'k', 1_000, start), { allowed: true, unlimited: true, limit: undefined })
 })
 
-test('what is used counts until its period is over, and a capacity until it is given back', (t) => {
+test('use counts until its period is over, and use of a capacity until it is given back', (t) => {
   const until = start + 31 * DAY
   const used = holding([bought([quota(10)], { untilMs: start + 90 * DAY })], [{ key: 'k', used: 8, untilMs: until }])
   t.like(decide(used, 'k', 2, start), { allowed: true, used: 8, remaining: 2, resetsAtMs: until })
@@ -85,13 +85,13 @@ test('what is used counts until its period is over, and a capacity until it is g
   t.like(decide(seats, 'k', 1, start), { allowed: false, used: 7, remaining: 0 })
 })
 
-test('when access ends is the latest end of what grants it, or unknown', (t) => {
+test('access ends when the last of its grants ends, or at an unknown time', (t) => {
   t.is(decide(holding([bought([flag()]), bought([flag()], { untilMs: start + 60 * DAY })]), 'k', 1, start).validUntilMs, start + 60 * DAY)
   const { untilMs: _, ...open } = bought([flag()])
   t.is(decide(holding([bought([flag()]), open]), 'k', 1, start).validUntilMs, undefined)
 })
 
-test('of ended subscriptions one a key is remembered, and none where one is alive', (t) => {
+test('one ended subscription per key is remembered, and none where one is alive', (t) => {
   const ended = Array.from({ length: 50 }, (_, n) => bought([flag()], { access: 'ended', untilMs: start + n }))
   const set = holding(ended)
   t.is(set.grants.length, 1)

@@ -1,11 +1,11 @@
 /** Entitlement sets and test clocks as bytes: what is read is what was written, and what this version cannot read is refused. */
 import test from 'ava'
-import { type EntitlementSet, type Grant, MAX_COUNT, type Terms, type Usage } from '../../common/entitlements/model.ts'
+import { type EntitlementSet, type Grant, type GrantTerms, MAX_COUNT, type Usage } from '../../common/entitlements/model.ts'
 import { decodeClock, decodeSet, encodeClock, encodeSet } from '../../common/entitlements/wire.ts'
 import * as wire from '../../proto/gen/tollgate/feed/v1/feed.ts'
 
 const untilMs = Date.parse('2024-04-01T00:00:00Z')
-const grant = (terms: Terms, change: Partial<Grant> = {}): Grant => ({
+const grant = (terms: GrantTerms, change: Partial<Grant> = {}): Grant => ({
   key: 'k',
   subscriptionId: 's',
   bundleId: 'b',
@@ -24,7 +24,7 @@ const set = (change: Partial<EntitlementSet> = {}): EntitlementSet => ({
   usage: [],
   ...change,
 })
-const quota = (limit: number | null): Terms => ({ kind: 'quota', limit, per: 'month', anchorMs: 3, timeZone: 'Europe/Berlin' })
+const quota = (limit: number | null): GrantTerms => ({ kind: 'quota', limit, per: 'month', anchorMs: 3, timeZone: 'Europe/Berlin' })
 
 const sets: [title: string, set: EntitlementSet][] = [
   ['a set of nothing', set()],
@@ -55,7 +55,7 @@ test('a clock is read as it was written', (t) => {
 })
 
 test('the window of a quota that a reader has worked out is not written', (t) => {
-  const kept = { ...quota(5), window: { startMs: 0, endMs: 1 } } as Terms
+  const kept = { ...quota(5), window: { startMs: 0, endMs: 1 } } as GrantTerms
   t.deepEqual(encodeSet(set({ grants: [grant(kept)] })), encodeSet(set({ grants: [grant(quota(5))] })))
 })
 

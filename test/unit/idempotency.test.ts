@@ -67,7 +67,7 @@ test('an answer is kept, and what is under way is not', async (t) => {
   t.is(new Set(seeds).size, 1, 'both made the same ids')
 })
 
-test('a request that was taken for dead keeps what it comes to, where the repeat came to nothing final', async (t) => {
+test('a request that was thought dead keeps its result, if the repeat came to nothing final', async (t) => {
   for (const firstEndsFirst of [true, false]) {
     const { begin, repeat, stall, seeds } = open()
     const first = await begin()
@@ -81,7 +81,7 @@ test('a request that was taken for dead keeps what it comes to, where the repeat
   }
 })
 
-test('of two that came to an end the answer that was kept first stays', async (t) => {
+test('the answer that was kept first stays, if two requests came to an end', async (t) => {
   const { begin, repeat, stall } = open()
   const first = await begin()
   stall()

@@ -1,9 +1,9 @@
 import test from 'ava'
-import { createMetrics } from '../../sidecar/observe/metrics.ts'
+import { createSidecarMetrics } from '../../sidecar/observe/metrics.ts'
 
-test('the age of what is known is that of the last word, and without end where there was none', async (t) => {
+test("the age of a replica is that of the feed's last word, and infinite if there was none", async (t) => {
   const lagOf = async (asOfMs: number) => {
-    const metrics = createMetrics()
+    const metrics = createSidecarMetrics()
     const none = () => 0
     metrics.watch(
       {

@@ -21,7 +21,7 @@ const declined = (declineClass: DeclineClass, change: Partial<Attempt> = {}): At
 const methodOf = (id: string, change: Partial<PaymentMethod> = {}) => ({ id, type: 'card', tokens: [{ account: '*', token: id }], ...change }) as PaymentMethod
 const limits: AttemptLimits = { maxAttempts: 15, maxAttemptsDays: 30 }
 
-test('what is done next, by the states of a payment and its attempts', (t) => {
+test('the states of a payment and its attempts decide the next step', (t) => {
   const step = (change: Partial<Payment>) => nextStep(paymentOf(change)).kind
   for (const status of paymentStatuses) t.is(step({ status }), status === 'due' ? 'attempt' : 'nothing', status)
   for (const status of attemptStatuses) {
@@ -37,7 +37,7 @@ test('what is done next, by the states of a payment and its attempts', (t) => {
   t.is(step({ status: 'processing', attempts: [{ ...held, captureAskedAt: now }] }), 'nothing')
 })
 
-test('what each class of decline allows', (t) => {
+test('each class of decline allows its own next steps', (t) => {
   const of = (test: (declineClass: DeclineClass) => boolean) => declineClasses.filter(test).toSorted()
   t.deepEqual(
     of((one) => consequences[one].otherPspNow === 'yes'),
@@ -84,7 +84,7 @@ test('a decline bars its method until the method changes, or the customer is the
   t.regex(why('hard', { attempts: [declined('credential'), attemptOf({ id: 'pay-2', status: 'not_sent' })] }) ?? '', /credential/)
 })
 
-test('attempts count towards the limits that reached a network with this method, in the window', (t) => {
+test('the attempts that reached a network with this method, in the window, count towards its limits', (t) => {
   const why = (attempts: Attempt[], change: Partial<AttemptLimits> = {}) => barrier(paymentOf({ attempts }), methodOf('pm'), { ...limits, ...change }, now)
   const times = (count: number, change: Partial<Attempt> = {}) =>
     Array.from({ length: count }, (_, n) => attemptOf({ id: `pay-${n}`, status: 'unknown', ...change } as Partial<Attempt>))
@@ -99,7 +99,7 @@ test('attempts count towards the limits that reached a network with this method,
   t.is(why(times(3, { at: at(-3 * DAY) }), { maxAttempts: 3, maxAttemptsDays: 3 }), undefined)
 })
 
-test('the next account of a round, by the classes of its declines', (t) => {
+test("the classes of a round's declines decide its next account", (t) => {
   const next = (round: number, ...attempts: Attempt[]) => nextAccount(paymentOf({ round, attempts }), 'pm', ['a', 'b', 'c'])
   t.is(next(1), 'a')
   t.is(next(2, declined('funds')), 'a', 'the round before is over')
@@ -133,7 +133,7 @@ test("a renewal is tried with the customer's other methods where that is allowed
   )
 })
 
-test('which method and account are tried, and why none is', (t) => {
+test('the decision names the method and account to try, or why there is none', (t) => {
   const routed = (id: string, candidates = ['a', 'b'], behindOpenCircuit: string[] = []) => ({
     method: methodOf(id),
     route: { ...route, candidates },
@@ -160,7 +160,7 @@ test('which method and account are tried, and why none is', (t) => {
   t.like(next([], routed('pm', []), routed('two')), { method: { id: 'two' } }, 'no account takes the first')
 })
 
-test('the attempt that holds a payment, and the one that waits for its customer', (t) => {
+test('the payment knows the attempt that holds it, and the one that waits for its customer', (t) => {
   const [sent, waiting] = [attemptOf({ id: 'pay-2' }), attemptOf({ id: 'pay-3', status: 'requires_action' })]
   t.is(openAttempt(paymentOf({ attempts: [declined('funds'), sent] })), sent)
   t.is(waitingAttempt(paymentOf({ attempts: [sent, waiting] })), waiting)
@@ -199,7 +199,7 @@ test('a payment is looked at again at the earliest time of its attempts and refu
   t.deepEqual(dueAt({ attempts: [asked('pending', 9)], refunds: [refundOf({}), refundOf({ tryAt: at(7) })] }), at(7))
 })
 
-test('a sweeper finishes what can be done without waiting', (t) => {
+test('a sweeper finishes whatever can be done without waiting', (t) => {
   const isSwept = (change: Partial<Payment>) => marked(paymentOf({ status: 'processing', ...change }), repairAt).repairAt === repairAt
   t.false(isSwept({}))
   t.true(isSwept({ effectsDue: true }))

@@ -79,7 +79,7 @@ test('every operation is in one group of those that are told of', (t) => {
   t.is(new Set(routes).size, routes.length)
 })
 
-test('the name follows from the method and the path', (t) => {
+test("an operation's name follows from the method and the path", (t) => {
   t.is(operationId('get', '/v1/storefronts/{storefront}/customers'), 'getStorefrontCustomers')
   t.is(operationId('patch', '/v1/storefronts/{storefront}/customers/{customer}'), 'patchStorefrontCustomer')
   t.is(operationId('post', '/v1/subscriptions/{subscription}/preview-change'), 'postSubscriptionPreviewChange')
@@ -87,7 +87,7 @@ test('the name follows from the method and the path', (t) => {
   t.is(operationId('get', '/openapi.json'), 'getOpenapiJson')
 })
 
-test('it says which headers a call takes', (t) => {
+test('the document lists the headers that a call takes', (t) => {
   t.deepEqual(headerNames(find('get /v1/payments')), ['x-tn'])
   t.true(headerNames(find('patch /v1/storefronts/{storefront}')).includes('If-Match'))
   t.true(headerNames(find('post /v1/payments')).includes('Idempotency-Key'))
@@ -97,7 +97,7 @@ test('it says which headers a call takes', (t) => {
   t.deepEqual(headerNames(find('post /v1/webhooks/psp/{tenant}/{account}')), [])
 })
 
-test('it says which headers an answer has', (t) => {
+test('the document lists the headers that an answer has', (t) => {
   for (const { at, operation } of operations) {
     for (const status of Object.keys(operation.responses).filter((status) => status !== 'default'))
       t.true(headersOf(operation, Number(status)).includes('X-Request-Id'), `${at} ${status}`)
@@ -116,14 +116,14 @@ test('a body may be left out where {} says as much', (t) => {
   t.is(find('post /v1/subscriptions').requestBody?.required, true)
 })
 
-test('it says which failures a route can have', (t) => {
+test('the document lists the failures that a route can have', (t) => {
   const statuses = (at: string) => Object.keys(find(at).responses)
   t.deepEqual(statuses('get /v1/payments'), ['200', '400', '401', '403', '404', '409', '429', '431', '503', 'default'])
   for (const status of ['409', '412', '413', '415']) t.true(statuses('patch /v1/storefronts/{storefront}').includes(status), status)
   t.false(statuses('post /v1/tenants').includes('404'))
 })
 
-test('it says with which codes', (t) => {
+test('the document lists the codes of those failures', (t) => {
   const codes = (at: string, status: number): string[] => {
     const name = find(at).responses[status]?.$ref?.split('/').at(-1) ?? ''
     return document.components.responses[name].content['application/problem+json'].schema.allOf[1].properties.code.enum
@@ -134,12 +134,12 @@ test('it says with which codes', (t) => {
   t.is(find('patch /v1/storefronts/{storefront}').responses[422], undefined)
 })
 
-test('nothing that has a name may be null: what may be says so where it is used', (t) => {
+test('no named schema may be null: nullable fields say so where they are used', (t) => {
   for (const [name, { type }] of Object.entries(document.components.schemas as Record<string, { type?: string | string[] }>))
     t.false(Array.isArray(type) && type.includes('null'), name)
 })
 
-test('operations have examples, which are as their schemas say and show no secret', (t) => {
+test('operations have examples, which match their schemas and show no secret', (t) => {
   const text = JSON.stringify(examples)
   t.notRegex(text, /(?:tgp|tg_live|tg_test)_[A-Za-z0-9]{8,}/)
   const recorded = examples as Record<string, { request?: unknown; answer?: unknown }>

@@ -6,7 +6,7 @@ import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import test from 'ava'
 import { Secret } from '../../common/secret.ts'
-import { boundedOptions, createTransport } from '../../control-plane/outgoing-http.ts'
+import { boundedOptions, createOutgoingTransport } from '../../control-plane/outgoing-http.ts'
 import { mercadopagoProvider } from '../../control-plane/payments/psp/mercadopago/adapter.ts'
 import { transportFailure } from '../../control-plane/payments/psp/transport-errors.ts'
 
@@ -48,7 +48,7 @@ const inside = [
   '64:ff9b::a00:1',
 ]
 
-test('a name that stands for an address inside is not connected to, whatever it is called', async (t) => {
+test('no connection is made to a name that stands for an internal address, whatever it is called', async (t) => {
   const reached: string[] = []
   const trap = createTcpServer((socket) => {
     reached.push(socket.remoteAddress ?? '')
@@ -59,7 +59,7 @@ test('a name that stands for an address inside is not connected to, whatever it 
   for (const address of inside)
     for (const answer of [[address], ['93.184.216.34', address]]) {
       const { lookup, asked } = resolver(answer)
-      const { fetch } = createTransport({ timeoutMs: 2_000, onlyPublic: true, lookup })
+      const { fetch } = createOutgoingTransport({ timeoutMs: 2_000, onlyPublic: true, lookup })
       const error = await t.throwsAsync(fetch(`https://bank.example:${port}/`))
       t.deepEqual(transportFailure(error), { status: 'not_sent', pspCode: 'enotpublic' }, answer.join())
       t.deepEqual(asked, ['bank.example'])
@@ -68,10 +68,10 @@ test('a name that stands for an address inside is not connected to, whatever it 
   trap.close()
 })
 
-test('what was on the internet at one look-up and is inside at the next is refused at the next', async (t) => {
+test('a name that was on the internet at one look-up and is internal at the next is refused at the next', async (t) => {
   // Nobody answers at the first (a network for documentation would be refused itself): what counts is that the second is not tried.
   const { lookup, asked } = resolver(['93.184.216.34'], ['127.0.0.1'])
-  const { fetch } = createTransport({ timeoutMs: 300, onlyPublic: true, lookup })
+  const { fetch } = createOutgoingTransport({ timeoutMs: 300, onlyPublic: true, lookup })
   await t.throwsAsync(fetch('https://bank.example:8443/'))
   const error = await t.throwsAsync(fetch('https://bank.example:8443/'))
   t.is(transportFailure(error).pspCode, 'enotpublic')
@@ -84,13 +84,13 @@ test('a redirect is not followed, wherever it leads', async (t) => {
     seen.push(request.url ?? '')
     response.writeHead(307, { location: '/inside' }).end()
   })
-  const { fetch } = createTransport({ timeoutMs: 2_000 })
+  const { fetch } = createOutgoingTransport({ timeoutMs: 2_000 })
   await t.throwsAsync(fetch(`${url}/charge`, { method: 'POST', body: '{}' }))
   t.deepEqual(seen, ['/charge'])
   close()
 })
 
-test('of an answer that is larger than any provider gives no more is read, packed or not', async (t) => {
+test('an answer larger than any provider gives is read only up to that size, packed or not', async (t) => {
   let sent = 0
   const chunk = Buffer.alloc(64 * 1024, 'x')
   const { url, close } = await listen((request, response) => {
@@ -103,7 +103,7 @@ test('of an answer that is larger than any provider gives no more is read, packe
     more()
     return undefined
   })
-  const { fetch } = createTransport({ timeoutMs: 5_000 })
+  const { fetch } = createOutgoingTransport({ timeoutMs: 5_000 })
   for (const path of ['/endless', '/packed']) {
     const error = await t.throwsAsync(fetch(`${url}${path}`), { message: /larger than 1048576 bytes/ })
     t.deepEqual(transportFailure(error), { status: 'unknown', pspCode: 'answer_too_large' })
@@ -120,7 +120,7 @@ test('a number in the place of a name is looked at as well, however it is spelt'
     response.end('inside')
   })
   t.teardown(server.close)
-  const { fetch } = createTransport({ timeoutMs: 1_000, onlyPublic: true })
+  const { fetch } = createOutgoingTransport({ timeoutMs: 1_000, onlyPublic: true })
   const port = new URL(server.url).port
   for (const host of ['127.0.0.1', '2130706433', '0x7f.1', '[::ffff:127.0.0.1]', '[::1]', '10.0.0.1', '169.254.169.254'])
     await t.throwsAsync(fetch(`http://${host}:${port}/`), { message: /does not resolve only to addresses on the internet/ }, host)

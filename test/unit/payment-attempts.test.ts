@@ -26,7 +26,7 @@ const must = <T>(value: T | undefined): T => {
   return value
 }
 
-test('an attempt that is started has the next number, is stored as sent, and counts those that are not kept', (t) => {
+test('a new attempt has the next number, is stored as sent, and counts those that were dropped', (t) => {
   const started = startAttempt(paymentOf({ attemptsLeftOut: 7, round: 3 }), 'acme', 'pm-2', route, now, repairAt)
   t.deepEqual(started.attempts, [
     { id: 'pay-8', account: 'acme', status: 'sent', round: 3, amountMinor: 2900, paymentMethodId: 'pm-2', inquiries: 0, why: route, at: now },
@@ -35,7 +35,7 @@ test('an attempt that is started has the next number, is stored as sent, and cou
   t.false('attemptsLeftOut' in startAttempt(paymentOf(), 'acme', 'pm', route, now, repairAt))
 })
 
-test('of more than a hundred attempts the oldest are left out that provably never left, in a round that is over', (t) => {
+test('among more than a hundred attempts, the oldest of an earlier round that provably never left are dropped', (t) => {
   const never = (n: number) => attemptOf({ id: `pay-${n}`, status: 'not_sent', round: n <= 110 ? 1 : 2 })
   const attempts = Array.from({ length: 112 }, (_, n) => never(n + 1))
   const resolution = { by: 'key', reason: 'the dashboard', at: now }
@@ -56,7 +56,7 @@ test('of more than a hundred attempts the oldest are left out that provably neve
   t.is(hundred.attempts.length, 101, 'a hundred are not too many')
 })
 
-test('what concerns one attempt leaves its neighbours as they are', (t) => {
+test('a fact about one attempt leaves its neighbours as they are', (t) => {
   const first = attemptOf({ id: 'pay-1', status: 'declined', declineClass: 'technical', givenUp: { at: now, sure: false, watchUntil: at(14 * DAY) } })
   const payment = (status: 'unknown' | 'requires_action' | 'authorized') =>
     paymentOf({ status: 'processing', attempts: [first, attemptOf({ id: 'pay-2', status }), attemptOf({ id: 'pay-3', status: 'not_sent' })] })
@@ -75,7 +75,7 @@ test('what concerns one attempt leaves its neighbours as they are', (t) => {
   t.is(recordWatched(wanted, 'pay-2', now, repairAt), undefined)
 })
 
-test('an attempt that is not there, or not open, changes nothing', (t) => {
+test('a fact about an attempt that is not there, or not open, changes nothing', (t) => {
   const declined = after({ status: 'declined', declineClass: 'funds', pspCode: 'x' })
   for (const id of ['pay-1', 'pay-9']) {
     t.is(claimForSending(declined, id, repairAt), undefined)
@@ -110,7 +110,7 @@ const outcomes = {
   unknown: { status: 'unknown', pspCode: 'timeout' },
 } as const satisfies Record<string, ChargeOutcome>
 
-test('which word of a provider is news, by what is known', (t) => {
+test("a provider's report is news or not, depending on what is known", (t) => {
   const told = Object.keys(outcomes) as (keyof typeof outcomes)[]
   const news = {
     sent: told,
@@ -133,7 +133,7 @@ test('which word of a provider is news, by what is known', (t) => {
   }
 })
 
-test('that a charge was authorized is old news once its capture is asked for, except where nothing was heard since', (t) => {
+test('an authorization is old news once its capture is requested, unless nothing was heard since', (t) => {
   for (const [status, isNews] of [
     ['pending', false],
     ['unknown', true],
@@ -144,7 +144,7 @@ test('that a charge was authorized is old news once its capture is asked for, ex
   }
 })
 
-test('an attempt keeps of an outcome what belongs to it, and nothing of the state before', (t) => {
+test('an attempt keeps what belongs to its new state, and nothing of the one before', (t) => {
   const waiting = attemptOf({ status: 'requires_action', actionUrl: 'https://old', pspCode: 'old', pspReference: 'old' })
   const { status: _, actionUrl: __, pspCode: ___, pspReference: ____, ...common } = waiting
   const become = (outcome: ChargeOutcome) => must(say(paymentOf({ attempts: [waiting] }), outcome)).attempts[0]
@@ -156,13 +156,13 @@ test('an attempt keeps of an outcome what belongs to it, and nothing of the stat
   t.deepEqual(become(outcomes.declined), { ...common, ...reference, ...declined, resolvedAt })
 })
 
-test('an outcome that names no reference leaves the one that is known', (t) => {
+test('an outcome without a reference leaves the known one', (t) => {
   const payment = paymentOf({ attempts: [attemptOf({ status: 'sent', pspReference: 'known' })] })
   t.is(must(say(payment, outcomes.unknown)).attempts[0]?.pspReference, 'known')
   t.is(must(say(payment, { status: 'pending', pspReference: '' })).attempts[0]?.pspReference, 'known')
 })
 
-test('an inquiry that is planned stays as it is, one that is due is planned again', (t) => {
+test('a planned inquiry stays, and a due one is planned again', (t) => {
   const inquireAt = (planned: Date) => must(say(paymentOf({ attempts: [attemptOf({ status: 'sent', inquireAt: planned })] }), outcomes.pending)).dueAt
   t.deepEqual(inquireAt(at(HOUR)), at(HOUR))
   t.deepEqual(inquireAt(at(1)), at(1))
@@ -179,7 +179,7 @@ test('a subscription is told that its customer has to act; a one-time payment te
   t.like(say(paymentOf({ status: 'due', attempts: [attemptOf({ status: 'sent' })] }), outcomes.pending), { status: 'processing' })
 })
 
-test('an attempt that was for more makes the payment so much, and takes the rest off the credit that it used', (t) => {
+test('an attempt at a higher amount raises the payment to it, and takes the rest off the credit that it used', (t) => {
   const paid = (amountMinor: number | undefined) => {
     const { amountMinor: _, ...attempt } = attemptOf({ status: 'sent' })
     return say(paymentOf({ creditMinor: 500, attempts: [amountMinor === undefined ? attempt : { ...attempt, amountMinor }] }), outcomes.succeeded)
@@ -188,7 +188,7 @@ test('an attempt that was for more makes the payment so much, and takes the rest
   t.like(paid(undefined), { amountMinor: 2900, creditMinor: 500 })
 })
 
-test('what an operator may say, by the state of the attempt', (t) => {
+test("an operator's options depend on the state of the attempt", (t) => {
   const decide = (status: 'sent' | 'unknown' | 'pending' | 'authorized' | 'requires_action' | 'not_sent', change: Partial<OperatorDecision> = {}) => {
     const decision: OperatorDecision = { outcome: outcomes.declined, by: 'key', reason: 'the dashboard', tryElsewhere: true, ...change }
     return resolveByOperator(paymentOf({ status: 'processing', attempts: [attemptOf({ status })] }), 'pay-1', decision, now, repairAt)
@@ -248,7 +248,7 @@ test('an attempt that waits for its customer is given up as declined; where the 
   t.is(paid.status, 'succeeded', 'another attempt has paid')
 })
 
-test('what is watched is asked about daily, and believed in the end', (t) => {
+test('a watched attempt is asked about daily, and believed in the end', (t) => {
   const watched = must(recordGivenUp(after(outcomes.requires_action), 'pay-1', false, true, 'why', now, repairAt))
   const asked = must(recordWatched(watched, 'pay-1', at(HOUR), repairAt))
   t.like(asked.attempts[0], { inquiries: 1, inquireAt: at(HOUR + DAY), givenUp: { watchUntil: at(14 * DAY) } })
@@ -262,7 +262,7 @@ test('what is watched is asked about daily, and believed in the end', (t) => {
   t.is(recordWatched(arrived, 'pay-1', at(DAY), repairAt), undefined)
 })
 
-test('abandoning: what is open or over stays, what is due is canceled, and nothing is abandoned twice', (t) => {
+test('abandoning leaves finished payments, cancels due ones, and happens once', (t) => {
   const off = (change: Parameters<typeof paymentOf>[0]) => abandon(paymentOf({ effectsDue: true, ...change }), now, repairAt)
   t.like(off({ status: 'due' }), { status: 'canceled', abandoned: true, effectsDue: false, repairAt: undefined })
   t.like(off({ status: 'failed' }), { status: 'failed', abandoned: true, effectsDue: false })

@@ -42,7 +42,7 @@ const start = (from: Payment, account = 'a') => startAttempt(from, account, 'pm'
 const next = (of: Payment) => nextAccount(of, of.paymentMethodId ?? '', route.candidates)
 const say = (to: Payment, attemptId: string, outcome: ChargeOutcome) => recordOutcome(to, attemptId, outcome, now, repairAt) ?? to
 
-test('while an attempt may still succeed there is nothing else to do', (t) => {
+test('nothing else happens while an attempt may still succeed', (t) => {
   const started = start(payment)
   t.is(nextStep(started).kind, 'nothing')
   t.is(nextStep(say(started, 'pay-1', { status: 'pending', pspReference: 'x' })).kind, 'nothing')
@@ -51,7 +51,7 @@ test('while an attempt may still succeed there is nothing else to do', (t) => {
   t.is(nextStep(say(started, 'pay-1', declined('funds'))).kind, 'attempt')
 })
 
-test('which account may be tried next, by what the last one said', (t) => {
+test("the last account's answer decides which may be tried next", (t) => {
   const after = (...outcomes: ChargeOutcome[]) =>
     outcomes.reduce<Payment>((so, outcome, n) => say(start(so, route.candidates[n]), `pay-${n + 1}`, outcome), payment)
   t.is(next(payment), 'a')
@@ -84,7 +84,7 @@ test('inquiries come after five minutes, an hour, then daily', (t) => {
   )
 })
 
-test('of an ended subscription nothing is owed: money on its way comes back when it arrives', (t) => {
+test('an ended subscription owes nothing: money on its way is refunded when it arrives', (t) => {
   t.is(abandon(payment, now, repairAt)?.status, 'canceled')
   const waiting = abandon(start(payment), now, repairAt)
   t.like(waiting, { status: 'processing', abandoned: true })
@@ -109,14 +109,14 @@ test('a refund without an answer is asked for again, never taken as made', (t) =
   t.is(refundedMinor(unknown), 0)
 })
 
-test('that one sending was refused a connection says nothing of another that may have arrived', (t) => {
+test('a resend that was refused a connection says nothing about the first send, which may have arrived', (t) => {
   const unknown = say(start(payment), 'pay-1', { status: 'unknown', pspCode: 'timeout' })
   t.is(recordOutcome(unknown, 'pay-1', { status: 'not_sent', pspCode: 'ECONNREFUSED' }, now, repairAt), undefined)
   const pending = say(start(payment), 'pay-1', { status: 'pending', pspReference: 'x' })
   t.is(recordOutcome(pending, 'pay-1', { status: 'not_sent', pspCode: 'ECONNREFUSED' }, now, repairAt), undefined)
 })
 
-test('an attempt that nobody wants is taken as never arrived after a day, not before', (t) => {
+test('an attempt that nobody wants is believed to have never arrived after a day, not before', (t) => {
   const waiting = abandon(say(start(payment), 'pay-1', { status: 'unknown', pspCode: 'timeout' }), now, repairAt) as Payment
   t.is(recordNeverArrived(waiting, 'pay-1', new Date(now.getTime() + 86_399_999), repairAt), undefined)
   t.like(recordNeverArrived(waiting, 'pay-1', new Date(now.getTime() + 86_400_000), repairAt), { status: 'canceled', dueAt: undefined, repairAt: undefined })
@@ -135,7 +135,7 @@ test('the late success of one attempt does not make anybody forget another', (t)
   t.is(both.repairAt, repairAt)
 })
 
-test('abandoning gives back what was kept, and not what was given back before', (t) => {
+test('abandoning refunds money that was kept, and not what was refunded before', (t) => {
   const declinedFirst = say(start(payment, 'a'), 'pay-1', declined('issuer_soft'))
   const paidTwice = say(say(start(declinedFirst, 'b'), 'pay-2', succeeded), 'pay-1', succeeded)
   t.deepEqual(
@@ -152,7 +152,7 @@ test('abandoning gives back what was kept, and not what was given back before', 
   )
 })
 
-test('a refund that is owed and refused is tried again; one that was asked for has failed', (t) => {
+test('an owed refund that was refused is tried again; a requested one has failed', (t) => {
   const owed = abandon(say(start(payment), 'pay-1', succeeded), now, repairAt) as Payment
   const refused = recordRefund(owed, 'pay-1-refund', { status: 'failed', pspCode: 'no_funds' }, now, repairAt) as Payment
   t.like(refused.refunds[0], { status: 'due', pspCode: 'no_funds' })
@@ -164,7 +164,7 @@ test('a refund that is owed and refused is tried again; one that was asked for h
   t.is(refundableMinor(failed), 2_900)
 })
 
-test('what bars a method: a hard decline for ever, one that needs its holder until something changes, and too many declines', (t) => {
+test('these bar a method: a hard decline for ever, one that needs its holder until something changes, and too many declines', (t) => {
   const limits = { maxAttempts: 3, maxAttemptsDays: 30 }
   const next = (so: Payment) =>
     reopen(fail(so, undefined, repairAt), { round: so.round + 1, paymentMethodId: 'pm', onSession: false, returnUrl: undefined }, repairAt) as Payment
@@ -205,7 +205,7 @@ test("a network's own windows hold whatever the storefront allows, from the mome
   t.regex(barrier(tried(15, DAY, 'mastercard'), { id: 'pm' }, { maxAttempts: 15, maxAttemptsDays: 30 }, now) ?? '', /15 times/)
 })
 
-test('of attempts that never left few are kept, and no reference is given twice', (t) => {
+test('few of the attempts that never left are kept, and no reference is given twice', (t) => {
   let so = payment
   const ids = new Set<string>()
   for (let n = 0; n < 1_000; n += 1) {
@@ -233,7 +233,7 @@ const anyOutcome: fc.Arbitrary<ChargeOutcome> = fc.constantFrom<ChargeOutcome>(
   declined('funds'),
 )
 
-test('whatever arrives in whatever order: at most one open attempt, success is final, and what is paid twice is given back', (t) => {
+test('whatever arrives in whatever order: at most one open attempt, success is final, and a double payment is refunded', (t) => {
   fc.assert(
     fc.property(fc.array(fc.tuple(fc.nat(4), anyOutcome), { maxLength: 30 }), (events) => {
       let so = payment
@@ -257,7 +257,7 @@ test('whatever arrives in whatever order: at most one open attempt, success is f
   )
 })
 
-test('money that is held is taken when it is wanted, and let go when it is not', (t) => {
+test('an authorized amount is captured when it is wanted, and released when it is not', (t) => {
   const held = say(start(payment), 'pay-1', { status: 'authorized', pspReference: 'x' })
   t.like(nextStep(held), { kind: 'capture' })
   t.truthy(held.repairAt, 'a process that dies here leaves it to a sweeper')
@@ -271,7 +271,7 @@ test('money that is held is taken when it is wanted, and let go when it is not',
   t.like(released, { status: 'canceled', refunds: [] })
 })
 
-test('a refund that is accepted is waited for; one that is refused after all is owed again, under another reference', (t) => {
+test('an accepted refund is waited for; one that is refused after all is owed again, under another reference', (t) => {
   const arrived = say(abandon(start(payment), now, repairAt) as Payment, 'pay-1', succeeded)
   const accepted = recordRefund(arrived, 'pay-1-refund', { status: 'pending' }, now, repairAt) as Payment
   t.like(accepted.refunds[0], { status: 'pending' })
@@ -289,7 +289,7 @@ test('a refund that is accepted is waited for; one that is refused after all is 
   t.is(attemptIdOfRefund('pay-1.ref_x.2'), 'pay-1')
 })
 
-test('what the bank has taken back is not given back a second time', (t) => {
+test('money that the bank has taken back is not refunded as well', (t) => {
   const paid = say(start(payment), 'pay-1', succeeded)
   const facts = { id: 'dp', amountMinor: 2900, currency: 'USD', reason: 'fraud' }
   const at = (minutes: number) => new Date(now.getTime() + minutes * 60_000)
@@ -326,7 +326,7 @@ test('another method is tried when one was refused, not when its providers were 
   t.like(nextAttempt(renewal, closed, limits, now), { account: 'a', circuitOpen: true })
 })
 
-test('an operator resolves what is open, and nothing else', (t) => {
+test('an operator can resolve an open attempt, and nothing else', (t) => {
   const decision = { outcome: { status: 'not_sent', pspCode: 'by_hand' } as const, by: 'key_1', reason: 'the dashboard', tryElsewhere: true }
   const sent = start(payment)
   t.throws(() => resolveByOperator(sent, 'pay-1', decision, now, repairAt), { code: 'not_allowed_in_state' } as never)
@@ -351,7 +351,7 @@ test('a charge is sent again only while it is open, wanted, and held by nobody e
   t.is(claimForSending(say(lost, 'pay-1', declined('funds')), 'pay-1', repairAt), undefined)
 })
 
-test('a refund is forgotten by a provider only when it was asked for it, however long that took', (t) => {
+test('a provider can have forgotten only refunds that it was asked for, after as long as it keeps keys', (t) => {
   const arrived = say(abandon(start(payment), now, repairAt) as Payment, 'pay-1', succeeded)
   const inAWeek = new Date(now.getTime() + 7 * 86_400_000)
   t.false(isBeyond(arrived.refunds[0] as Refund, 3_600_000, inAWeek))
@@ -362,7 +362,7 @@ test('a refund is forgotten by a provider only when it was asked for it, however
   t.false(isBeyond(refused.refunds[0] as Refund, 3_600_000, inAWeek), 'of its new reference nothing is known there')
 })
 
-test('that a refund came back is not undone by the older event that says it was made', (t) => {
+test('an older event that says a refund was made does not undo that it came back', (t) => {
   const arrived = say(abandon(start(payment), now, repairAt) as Payment, 'pay-1', succeeded)
   const accepted = recordRefund(arrived, 'pay-1-refund', { status: 'pending', pspReference: 'r1' }, now, repairAt) as Payment
   const back = recordRefund(accepted, 'pay-1-refund', { status: 'failed', pspCode: 'closed' }, now, repairAt, 'event') as Payment

@@ -58,7 +58,7 @@ test('a refund is made, or asked about, when its time has come', (t) => {
   for (const status of ['succeeded', 'failed'] as const) t.is(due({ status }), undefined)
 })
 
-test('what is given back is what the attempt charged, or else what the payment is of', (t) => {
+test("a refund is of the attempt's amount, or else of the payment's", (t) => {
   const back = (amountMinor: number | undefined) => {
     const { amountMinor: _, ...attempt } = attemptOf()
     return giveBack(paid(), amountMinor === undefined ? attempt : { ...attempt, amountMinor }, 'not_wanted', now).refunds[0]
@@ -67,7 +67,7 @@ test('what is given back is what the attempt charged, or else what the payment i
   t.is(back(undefined)?.amountMinor, 2900)
 })
 
-test('what can be refunded: of a payment that was made, is wanted and not disputed, what was not asked for yet', (t) => {
+test('the refundable amount is of a payment that was made, is wanted and not disputed, less what was requested', (t) => {
   t.is(refundableMinor(paid()), 2900)
   for (const status of ['due', 'pending', 'succeeded'] as const) t.is(refundableMinor(paid({ refunds: [refundOf({ status })] })), 2000, status)
   t.is(refundableMinor(paid({ refunds: [refundOf({ status: 'failed' }), refundOf({ ...owed, amountMinor: 2900 })] })), 2900)
@@ -76,7 +76,7 @@ test('what can be refunded: of a payment that was made, is wanted and not disput
   t.is(refundableMinor(paid({ disputes: [disputeOf()] })), 0)
 })
 
-test('a refund that is asked for is of the attempt whose money was kept', (t) => {
+test('a requested refund is of the attempt whose money was kept', (t) => {
   const attempts = [
     attemptOf({ id: 'pay-1', status: 'succeeded' }),
     attemptOf({ id: 'pay-2', status: 'declined', declineClass: 'funds' }),
@@ -112,7 +112,7 @@ test('a provider may have forgotten a request after as long as it keeps keys', (
   t.is(beyond(at(-HOUR)), true)
 })
 
-test('that a refund is asked for is noted once, of the one that is due', (t) => {
+test('a request for a refund is noted once, on the one that is due', (t) => {
   const other = refundOf({ id: 'other' })
   const marked = must(markAsked(paid({ refunds: [other, refundOf()] }), 'pay-1.ref', now, repairAt))
   t.deepEqual(marked.refunds, [other, refundOf({ askedAt: now })])
@@ -137,7 +137,7 @@ const told = {
   failed: { status: 'failed', pspCode: 'closed' },
 } as const satisfies Record<string, RefundOutcome>
 
-test('what a refund becomes, by what it is and what is told of it', (t) => {
+test("a refund's next state depends on its state and on the report", (t) => {
   const known = { pspCode: 'old', tryAt: at(1), askedAt: at(-1) }
   const become = (change: Partial<Refund>, outcome: RefundOutcome, by?: 'answer' | 'event') => {
     const other = refundOf({ id: 'other' })
@@ -165,7 +165,7 @@ test('what a refund becomes, by what it is and what is told of it', (t) => {
   t.is(recordRefund(paid({ refunds: [refundOf()] }), 'pay-1.none', told.succeeded, now, repairAt), undefined)
 })
 
-test('a subscription sees a refund that somebody asked for when it is made, and when it comes back', (t) => {
+test('a subscription sees a requested refund when it is made, and when it comes back', (t) => {
   const effects = (change: Partial<Refund>, outcome: RefundOutcome, of: Partial<Payment> = {}) =>
     must(recordRefund(paid({ refunds: [refundOf(change)], ...of }), refundReference(refundOf(change)), outcome, now, repairAt)).effectsDue
   t.true(effects({}, told.succeeded))
@@ -179,7 +179,7 @@ test('a subscription sees a refund that somebody asked for when it is made, and 
   t.false(must(recordRefund(oneTime, 'pay-1.ref', told.succeeded, now, repairAt)).effectsDue)
 })
 
-test('what went back is what was refunded in fact', (t) => {
+test('the amount that went back is the one that was refunded in fact', (t) => {
   const refunds = (['succeeded', 'pending', 'due', 'failed', 'succeeded'] as const).map((status, n) => refundOf({ id: `r${n}`, status, amountMinor: 10 + n }))
   t.is(refundedMinor(paid({ refunds })), 24)
 })
@@ -214,7 +214,7 @@ test('a dispute is opened, decided once, and decided otherwise only by later new
   t.deepEqual(recordDispute(paid(), 'pay-1', facts('open'), now, repairAt)?.disputes, [disputeOf()])
 })
 
-test('no more disputes than twenty are kept, and those that are known go on', (t) => {
+test('no more than twenty disputes are kept, and known ones go on', (t) => {
   const disputes = Array.from({ length: 20 }, (_, n) => disputeOf({ id: `dp${n}` }))
   const facts: DisputeFacts = { id: 'dp', status: 'open', amountMinor: 1, currency: 'USD', reason: 'fraud' }
   t.is(recordDispute(paid({ disputes }), 'pay-1', facts, now, repairAt), undefined)
@@ -222,7 +222,7 @@ test('no more disputes than twenty are kept, and those that are known go on', (t
   t.is(recordDispute(paid({ disputes }), 'pay-1', { ...facts, id: 'dp3', status: 'won' }, now, repairAt)?.disputes?.length, 20)
 })
 
-test('what a bank has taken back is not owed any more, and the subscription is told', (t) => {
+test('money that a bank has taken back is not owed any more, and the subscription is told', (t) => {
   const facts = (status: DisputeFacts['status']): DisputeFacts => ({ id: 'dp', status, amountMinor: 2900, currency: 'USD', reason: 'fraud' })
   const refunds = [refundOf({ ...owed }), refundOf({ id: 'elsewhere', attemptId: 'pay-2' }), refundOf({ id: 'made', status: 'succeeded' })]
   const lost = must(recordDispute(paid({ refunds }), 'pay-1', facts('lost'), now, repairAt))
@@ -234,7 +234,7 @@ test('what a bank has taken back is not owed any more, and the subscription is t
   t.true(must(recordDispute({ ...oneTime, effectsDue: true }, 'pay-1', facts('lost'), now, repairAt)).effectsDue)
 })
 
-test('the facts about money: refunds that were asked for, and disputes of the payment that was kept, as far as something is left', (t) => {
+test('the facts about money are requested refunds, and disputes of the kept payment, as far as something is left', (t) => {
   const counted = { period: 1, paidMinor: 1, worthMinor: 1, creditMinor: 0, movedMinor: 0 }
   const facts = (disputes: Dispute[], ...refunds: Refund[]) => moneyFacts(paid({ disputes, refunds }))
   t.deepEqual(moneyFacts(paid()), [])
@@ -258,7 +258,7 @@ test('the facts about money: refunds that were asked for, and disputes of the pa
   t.like(disputed({}, refundOf({ ...owed, attemptId: 'pay-2' })), { amountMinor: 2900 })
 })
 
-test('a payment is marked with what its subscription has accounted for, and no longer than the money is gone', (t) => {
+test('a payment marks the facts that its subscription has accounted for, and only while the money is gone', (t) => {
   const counted = { period: 1, paidMinor: 900, worthMinor: 900, creditMinor: 0, movedMinor: 0 }
   const refunds = [refundOf({ status: 'succeeded' }), refundOf({ id: 'two', status: 'succeeded' })]
   const disputes = [disputeOf({ status: 'lost' }), disputeOf({ id: 'open' })]

@@ -41,7 +41,7 @@ const stumbling = [
   'Of its payments, the last ones that it has seen.',
 ]
 
-test('a sentence that made a native reader stumble is found', (t) => {
+test('the rules find each sentence that made a native reader stumble', (t) => {
   t.deepEqual(
     stumbling.filter((sentence) => brokenRules(sentence).length === 0),
     [],

@@ -8,7 +8,7 @@ import test from 'ava'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
-test('the generated code is what the protocol generates', async (t) => {
+test('the generated code matches the protocol', async (t) => {
   const fresh = mkdtempSync(join(tmpdir(), 'tollgate-proto-'))
   execFileSync(join(root, 'node_modules/.bin/buf'), ['generate', '--output', fresh], {
     cwd: root,
@@ -20,7 +20,7 @@ test('the generated code is what the protocol generates', async (t) => {
   for (const file of files) t.is(readFileSync(join(root, file), 'utf8'), readFileSync(join(fresh, file), 'utf8'), `${file}: run npm run proto:generate`)
 })
 
-test('what reflection tells is what the protocol says', (t) => {
+test('reflection tells what the protocol says', (t) => {
   const fresh = mkdtempSync(join(tmpdir(), 'tollgate-proto-'))
   const build = (name: string, ...of: string[]) => {
     execFileSync(join(root, 'node_modules/.bin/buf'), ['build', ...of, '--as-file-descriptor-set', '--exclude-source-info', '-o', join(fresh, name)], {

@@ -15,7 +15,7 @@ const question = (change: Partial<RoutingQuestion> = {}): RoutingQuestion => ({
 const routeOf = (...args: Parameters<typeof routePayment>) => routePayment(...args).route
 const routing = (change: Partial<Routing>): Routing => ({ split: [], fallback: [], rules: [], ...change })
 
-test('an account that cannot take the payment is left out, and it is said why', (t) => {
+test('an account that cannot take the payment is left out, with a reason', (t) => {
   const accounts = [
     account('eur-only', { currencies: ['EUR'] }),
     account('de-only', { countries: ['DE'] }),
@@ -71,7 +71,7 @@ test('the split is 80/20 over many payments, and always the same for one', (t) =
   t.true(Math.abs(share - 0.8) < 0.01, String(share))
 })
 
-test('with one of the split down its payments go to the fallback, then to the rest of the split', (t) => {
+test('payments of a split account that is down go to the fallback, then to the rest of the split', (t) => {
   const split = [
     { account: 'stripe', weight: 80 },
     { account: 'paypal', weight: 20 },

@@ -5,7 +5,7 @@ import { createSealing } from '../../control-plane/storage/sealing.ts'
 
 const [one, two] = [randomBytes(32).toString('base64'), randomBytes(32).toString('base64')]
 
-test('what is sealed opens with its key, for its document, and as long as nobody has changed it', (t) => {
+test('a sealed text opens with its key, for its document, and as long as nobody has changed it', (t) => {
   const sealing = createSealing(new Secret(one))
   const sealed = sealing.seal(new Secret('sk_live_1'), 'shop/stripe')
   t.false(sealed.includes('sk_live'))

@@ -44,7 +44,7 @@ const isHidden = (t: ExecutionContext, thing: object, texts: string[]) => {
   for (const print of allPrintsOf(thing)) for (const text of texts) t.false(print.includes(text), print)
 }
 
-test('a secret says that it is one, however it is printed', (t) => {
+test('a secret prints as [secret], however it is printed', (t) => {
   const secret = new Secret('sk_live_1')
   isHidden(t, secret, ['sk_live_1'])
   isHidden(t, { nested: [{ secret }] }, ['sk_live_1'])

@@ -62,7 +62,7 @@ test('a set comes back as it went in, whatever is in it, and whatever else is he
   )
 })
 
-test('what sets have in common is kept once, and let go with the last of them', (t) => {
+test('parts that sets share are kept once, and freed with the last of them', (t) => {
   const cache = new SetCache(4 * MiB)
   const of = (n: number): EntitlementSet => ({
     tenantId: 'acme',
@@ -92,7 +92,7 @@ test('what sets have in common is kept once, and let go with the last of them', 
   t.is(cache.dictionary.keyId('key 1'), undefined)
 })
 
-test('a set that only changes, and nobody asks about, is let go as any other', (t) => {
+test('a set that only changes, and nobody asks about, is evicted like any other', (t) => {
   const cache = new SetCache(MiB)
   const of = (customerId: string): EntitlementSet => ({ tenantId: 'acme', storefrontId: 'us', customerId, revision: 1, sandbox: false, grants: [], usage: [] })
   for (let n = 0; n < 500; n += 1) cache.set(of(`old ${n}`), 0)

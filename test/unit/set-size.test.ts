@@ -10,7 +10,7 @@ import { checkSetFits, setBytesAtMost } from '../../control-plane/entitlements/c
 import { ownKeysOf } from '../../control-plane/keys.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
 import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
-import type { New } from '../../control-plane/storage/storage.ts'
+import type { NewDocument } from '../../control-plane/storage/storage.ts'
 
 const customer = { tenantId: 't', storefrontId: 's', customerId: 'c' }
 const at = new Date('2024-03-15T10:00:00Z')
@@ -36,7 +36,7 @@ const access = fc.record({
   entitlements: fc.array(entitlement, { maxLength: 6 }),
 })
 
-test('a set never becomes larger than it was taken for: not by usage, not by an end, not by its revision', (t) => {
+test('a set never becomes larger than estimated: not by usage, not by an end, not by its revision', (t) => {
   fc.assert(
     fc.property(fc.array(access, { maxLength: 4 }), fc.maxSafeNat(), (held, used) => {
       const grants = deriveGrants(held)
@@ -55,7 +55,7 @@ test('a set never becomes larger than it was taken for: not by usage, not by an 
 const values = (count: number): Extract<Entitlement, { kind: 'value' }>[] =>
   Array.from({ length: count }, (_, n) => ({ key: `k${n}`, kind: 'value', value: 'x'.repeat(1_000) }))
 
-const subscription = (id: string, change: Partial<Subscription> = {}): New<Subscription> => ({
+const subscription = (id: string, change: Partial<Subscription> = {}): NewDocument<Subscription> => ({
   ...{ _id: `t/${id}`, tenantId: 't', id, storefrontId: 's', customerId: 'c', bundleId: 'b', bundleVersion: 1, quantity: 1 },
   pricing: { amountMinor: 2900, currency: 'USD', interval: 'month', intervalCount: 1 },
   entitlements: [],
@@ -67,7 +67,7 @@ const subscription = (id: string, change: Partial<Subscription> = {}): New<Subsc
   ...change,
 })
 
-test('what would not fit with what the customer has is refused; what fits, or makes it less, is not', async (t) => {
+test("an addition that would not fit with the customer's set is refused; one that fits, or makes it smaller, is not", async (t) => {
   const storage = createSqliteStorage({ path: ':memory:', clock })
   const of = { storage, keys: ownKeysOf(customer.tenantId) }
   const planned = (id: string, entitlements: Entitlement[], change: Partial<Subscription> = {}) => subscription(id, { entitlements, ...change }) as Subscription

@@ -1,8 +1,8 @@
 /** A row of each provider's settlement report, as its documentation has the columns. */
 import test from 'ava'
-import { type ReportFormat, type Row, readRow } from '../../control-plane/payments/settlement/formats.ts'
+import { type ReportFormat, type ReportRow, readRow } from '../../control-plane/payments/settlement/formats.ts'
 
-const rows: [format: ReportFormat, row: Row, expected: object | undefined][] = [
+const rows: [format: ReportFormat, row: ReportRow, expected: object | undefined][] = [
   [
     'stripe',
     {
@@ -99,7 +99,7 @@ for (const [format, row, expected] of rows) {
 
 test('a row that cannot be read says which column and why', (t) => {
   const row = { type: 'charge', reference: 'pay_1-1', currency: 'USD', gross: '29.00', fee: '1', net: '28.00' }
-  const cases: [change: Row, why: string][] = [
+  const cases: [change: ReportRow, why: string][] = [
     [{ type: 'tax' }, 'type must be charge, refund, dispute, fee or other'],
     [{ currency: '' }, 'currency is empty or missing'],
     [{ currency: 'DOLLAR' }, 'currency is not an ISO 4217 currency code'],

@@ -23,7 +23,7 @@ test('any token succeeds; one that names an effect has it, at every account or a
 const HOUR_MS = 3_600_000
 const DAY_MS = 24 * HOUR_MS
 
-test('what follows later is said by words of its own, which say nothing of the charge', (t) => {
+test('later effects have words of their own, which say nothing of the charge', (t) => {
   const later = [
     'pm_refund_pending',
     'pm_refund_pending_3d',
@@ -76,7 +76,7 @@ test('a dispute opens a day later, or when the token says, and is decided if it 
   for (const [token, behaviour] of cases) t.deepEqual(disputeBehaviourOf(token, 'stripe'), behaviour, token)
 })
 
-test('an issuer that wants its customer asks for them where they are there, and declines where they are not', (t) => {
+test('an issuer that wants its customer asks for them if they are there, and declines if they are not', (t) => {
   t.deepEqual(behaviourOf('pm_decline_action_required', 'x'), { kind: 'decline', declineClass: 'action_required' })
   t.is(behaviourOf('pm_decline_action_required', 'x', true).kind, 'sca')
   t.is(behaviourOf('pm_decline_funds', 'x', true).kind, 'decline')

@@ -1,9 +1,9 @@
 /** What other terms, a beginning and a newer version do to a subscription, and when it pays or changes next: single steps. */
 import test from 'ava'
-import { paymentIdOf } from '../../control-plane/billing/bills.ts'
+import { paymentIdOfBill } from '../../control-plane/billing/bills.ts'
 import type { Terms } from '../../control-plane/schemas/bundle.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
-import { begin } from '../../control-plane/subscriptions/machine/begin.ts'
+import { beginSubscription } from '../../control-plane/subscriptions/machine/begin.ts'
 import { type ChangedTerms, changeTerms } from '../../control-plane/subscriptions/machine/change-terms.ts'
 import { moveToVersion } from '../../control-plane/subscriptions/machine/move-to-version.ts'
 import { nextPaymentOf } from '../../control-plane/subscriptions/machine/next-payment.ts'
@@ -27,7 +27,7 @@ const periodOf = (change: Partial<Subscription['currentPeriod']>): Subscription[
 const without = (subscription: Subscription, ...fields: (keyof Subscription)[]): Subscription =>
   Object.fromEntries(Object.entries(subscription).filter(([name]) => !fields.includes(name as keyof Subscription))) as unknown as Subscription
 const ended = { status: 'canceled', endedAt: now, endReason: 'canceled' }
-const nextId = paymentIdOf('t', 'sub', 1)
+const nextId = paymentIdOfBill('t', 'sub', 1)
 
 test('terms change only while nothing else is to be done first', (t) => {
   const refused: [change: object, message: RegExp][] = [
@@ -101,7 +101,7 @@ test('the rest of a period is counted by calendar days, its last one too, or to 
   t.is(free.amountMinor, 4200)
 })
 
-test('what a change leaves over becomes credit, and credit is used before the card', (t) => {
+test('money that a change leaves over becomes credit, and credit is used before the card', (t) => {
   // 31.00 × 21/31 is credited, and 15.50 × 21/31 charged: 10.50 is left over, of the money that the period was paid with.
   const { subscription, bill } = changeTerms(subscriptionOf(), termsOf({ pricing: costing(1550) }), 'now', moment)
   t.like(bill, { status: 'settled', amountMinor: 0, creditMinor: -1050, creditableMinor: 1550 })
@@ -134,7 +134,7 @@ test('a change to another interval begins a new period now', (t) => {
   t.like(counted.bill, { anchor: now, amountMinor: 4000, period: { start: now, end: new Date('2024-05-11T00:00:00Z') } })
 })
 
-test('seats of a period cost what was agreed for it, and another version or bundle what it costs now', (t) => {
+test('seats of a period cost the agreed price, and another version or bundle the present price', (t) => {
   // For the next period 62.00 is agreed by now.
   const raised = subscriptionOf({ pricing: costing(6200), currentPeriod: periodOf({ pricing }) })
   const bill = (terms: Terms, of = raised) => must(changeTerms(of, terms, 'now', moment).bill)
@@ -144,7 +144,7 @@ test('seats of a period cost what was agreed for it, and another version or bund
   t.like(bill(own({ quantity: 3 }), subscriptionOf()), { amountMinor: 4200, creditableMinor: 9300 })
 })
 
-test('before a subscription begins, and in its trial, other terms cost nothing yet', (t) => {
+test('other terms cost nothing yet before a subscription begins, and in its trial', (t) => {
   const inTrial = subscriptionOf({ status: 'trialing', trialEnd: end31, collectionPausedAt: day(3), scheduledChange: termsOf({ bundleId: 'd' }) })
   const trial = changeTerms(inTrial, termsOf(), 'now', moment)
   t.false('bill' in trial)
@@ -164,7 +164,7 @@ test('before a subscription begins, and in its trial, other terms cost nothing y
   t.deepEqual(changeTerms(subscriptionOf({ ...scheduled, trialEnd: day(15) }), termsOf(), 'now', moment).subscription.anchor, day(15))
 })
 
-test("a change at the period's end costs nothing now, and is taken back by the terms that there are", (t) => {
+test("a change at the period's end costs nothing now, and choosing the present terms takes it back", (t) => {
   const to = (terms: Terms, change: object = {}): ChangedTerms => changeTerms(subscriptionOf(change), terms, 'period_end', moment)
   for (const status of ['active', 'trialing']) {
     const { subscription, bill } = to(termsOf({ quantity: 4 }), { status, collectionPausedAt: day(3) })
@@ -221,7 +221,7 @@ test('a scheduled change outlives other seats, with their number where it was to
 const v2 = (change: Partial<Terms> = {}): Terms => own({ bundleVersion: 2, quantity: 9, pricing: costing(9300), refundEndsAccess: true, ...change })
 const grants = [{ key: 'new' }] as unknown as Terms['entitlements']
 
-test('a version for all reaches those who are on the bundle, once', (t) => {
+test('a version for all reaches everyone on the bundle, once', (t) => {
   t.is(moveToVersion(subscriptionOf(ended), v2(), moment), undefined)
   t.is(moveToVersion(subscriptionOf(), v2({ bundleId: 'c' }), moment), undefined)
   t.is(moveToVersion(subscriptionOf({ bundleVersion: 2 }), v2(), moment), undefined)
@@ -270,7 +270,7 @@ test('another interval for all begins with the next period, but entitlements at 
   t.like(twoMonthly, { bundleVersion: 1, scheduledChange: { bundleVersion: 2 } })
 })
 
-test('a version for all leaves a change to another bundle as it was requested, and the seats of a change of their number alone', (t) => {
+test('a version for all leaves a requested change to another bundle as it is, and only the seats of a change of their number', (t) => {
   const leaving = { scheduledChange: termsOf({ quantity: 4 }) }
   const moved = must(moveToVersion(subscriptionOf(leaving), v2(), moment))
   t.like(moved, { bundleVersion: 2, ...leaving })
@@ -284,7 +284,7 @@ test('a version for all leaves a change to another bundle as it was requested, a
 })
 
 const beginning = (change: object = {}) => subscriptionOf({ status: 'scheduled', billsMade: 3, createdAt: start, ...change })
-const starts = (change: object, at = start) => begin(beginning(change), { ...moment, now: at })
+const starts = (change: object, at = start) => beginSubscription(beginning(change), { ...moment, now: at })
 
 test('a subscription begins with its trial, free, or waiting for its first payment', (t) => {
   const trial = starts({ trialEnd: day(15) }, new Date(day(15).getTime() - 1))
@@ -301,10 +301,10 @@ test('a subscription begins with its trial, free, or waiting for its first payme
   t.false('accessFrom' in owed)
   t.like(owed.bills, [{ reason: 'period', seq: 3, amountMinor: 3100, onSession: true, openedAt: start, period }])
   const why = `access begins when it is paid; payment is due by ${payBy.toISOString()}`
-  t.like(owed.events, [{ type: 'first_payment_due', why, paymentId: paymentIdOf('t', 'sub', 3) }])
+  t.like(owed.events, [{ type: 'first_payment_due', why, paymentId: paymentIdOfBill('t', 'sub', 3) }])
 })
 
-test('the customer is there for the first payment only of a subscription that begins when it is made', (t) => {
+test('the customer is there only for the first payment of a subscription that begins when it is made', (t) => {
   const isThere = (change: object, at = day(15)) => must(starts(change, at).bills[0]).onSession
   t.true(isThere({ createdAt: new Date(start.getTime() + 1) }))
   t.true(isThere({ createdAt: start }))
@@ -312,7 +312,7 @@ test('the customer is there for the first payment only of a subscription that be
   t.false(isThere({ trialEnd: day(15), anchor: day(15) }), 'its trial has ended')
 })
 
-test('what begins late is billed from the period that contains now, or from its start, and a trial from its end', (t) => {
+test('a subscription that begins late is billed from the period that contains now, or from its start, and a trial from its end', (t) => {
   const january = new Date('2024-01-10T00:00:00Z')
   const early = { anchor: january, currentPeriod: periodOf({ start: january }) }
   const [february, march, april] = [new Date('2024-02-10T00:00:00Z'), new Date('2024-03-10T00:00:00Z'), new Date('2024-04-10T00:00:00Z')]
@@ -341,7 +341,7 @@ test('a first period that credit covers, or that is too short to cost anything, 
   t.like(short, { status: 'active', creditMinor: 0, currentPeriod: { start: day(31), end: end31 }, events: [{ type: 'activated' }] })
 })
 
-test('the next payment is what time would bring, without a trace', (t) => {
+test('the next payment is the one that time would bring, found without a trace', (t) => {
   const next = (change: object = {}) => {
     const subscription = subscriptionOf(change)
     const copy = structuredClone(subscription)
@@ -381,7 +381,7 @@ test('the next payment is what time would bring, without a trace', (t) => {
   t.is(next({ ...ended, ...open }), undefined)
 })
 
-test('what is scheduled pays for its first period when that begins, after the trial', (t) => {
+test('a scheduled subscription pays for its first period when that begins, after the trial', (t) => {
   const april = { status: 'scheduled', anchor: end31, currentPeriod: periodOf({ start: end31 }) }
   t.deepEqual(nextPaymentOf(subscriptionOf(april)), { amountMinor: 3100, on: end31 })
   t.deepEqual(nextPaymentOf(without(subscriptionOf(april), 'paymentMethodId')), { amountMinor: 3100, on: end31 })
@@ -393,7 +393,7 @@ test('what is scheduled pays for its first period when that begins, after the tr
   t.is(nextPaymentOf(subscriptionOf({ ...april, pricing: costing(0) })), undefined)
 })
 
-test('time alone changes a subscription next when its state says', (t) => {
+test("a subscription's state says when time alone changes it next", (t) => {
   const due = (change: object) => dueAtOf(subscriptionOf(change))
   const open = { bills: [billOf()] }
   t.deepEqual(due({ status: 'scheduled' }), start)
@@ -440,7 +440,7 @@ test('a payment is tried again in the states that wait for one, and in no other'
   }
 })
 
-test('a change tells what happened, and when something is to be done about it', (t) => {
+test('a change records what happened, and when something is to be done about it', (t) => {
   const first = { seq: 6, at: start, type: 'renewed', why: 'it was' }
   const before = subscriptionOf({ events: [first], eventsMade: 7, carriedMinor: 4, metadata: { a: 'b' } })
   const [one, two] = [

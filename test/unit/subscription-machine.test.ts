@@ -1,22 +1,22 @@
 /** What callers, disputes, payments and refunds do to a subscription: single steps, beside the lives that `test/simulation` plays. */
 import test from 'ava'
-import { paymentIdOf } from '../../control-plane/billing/bills.ts'
+import { paymentIdOfBill } from '../../control-plane/billing/bills.ts'
 import type { Dispute, Payment, Refund } from '../../control-plane/schemas/payment.ts'
 import type { Bill, Subscription } from '../../control-plane/schemas/subscription.ts'
 import { afterDispute } from '../../control-plane/subscriptions/machine/after-dispute.ts'
 import { afterPayment } from '../../control-plane/subscriptions/machine/after-payment.ts'
 import { afterTime } from '../../control-plane/subscriptions/machine/after-time.ts'
-import { cancel, end, reactivate, refuseWhilePaying } from '../../control-plane/subscriptions/machine/end-subscription.ts'
+import { cancel, endSubscription, reactivate, refuseWhilePaying } from '../../control-plane/subscriptions/machine/end-subscription.ts'
 import { afterMoneyBack, reconciled } from '../../control-plane/subscriptions/machine/money-back.ts'
 import { pauseCollection, pauseService, resume } from '../../control-plane/subscriptions/machine/pause.ts'
-import { settled } from '../../control-plane/subscriptions/machine/take-effect.ts'
+import { takeEffect } from '../../control-plane/subscriptions/machine/take-effect.ts'
 import { attemptOf, HOUR, paymentOf } from '../support/payments.ts'
 import { billing, billOf, day, end31, moment, must, notAllowed, now, period, pricing, start, subscriptionOf, types } from '../support/subscriptions.ts'
 
 const suspended = { status: 'suspended', suspendedAt: end31 }
 const over = { status: 'canceled', endedAt: now, endReason: 'canceled' }
 const paused = { status: 'paused', pausedAt: day(6), pauseReason: 'asked' }
-const nextId = paymentIdOf('t', 'sub', 1)
+const nextId = paymentIdOfBill('t', 'sub', 1)
 
 test('only an active subscription is paused, while nothing is being paid, and until a time to come', (t) => {
   const resumeAt = day(20)
@@ -31,7 +31,7 @@ test('only an active subscription is paused, while nothing is being paid, and un
   for (const at of [now, day(2)]) t.throws(() => pauseService(subscriptionOf(), at, moment), { code: 'invalid_request', message } as never)
 })
 
-test('collection is paused in access alone, once, and resumed', (t) => {
+test('a pause of collection leaves access alone, happens once, and ends when it is resumed', (t) => {
   for (const status of ['active', 'trialing']) {
     const uncharged = pauseCollection(subscriptionOf({ status }), moment)
     t.like(uncharged, { status, collectionPausedAt: now })
@@ -72,7 +72,7 @@ test('a pause moves what was left of the period, or the next period begins with 
   t.like(covered, { status: 'active', creditMinor: 900, currentPeriod: { start: day(41) } })
 })
 
-test('an end drops what is open, plans nothing, and settles what was carried with the credit there is', (t) => {
+test('an end drops what is open, plans nothing, and pays what was carried from the credit there is', (t) => {
   const creditFrom = [{ paymentId: 'old', amountMinor: 100 }]
   const planned = {
     cancelAtPeriodEnd: true,
@@ -80,7 +80,7 @@ test('an end drops what is open, plans nothing, and settles what was carried wit
     scheduledChange: { bundleId: 'c' },
     bills: [billOf({ creditMinor: 40, creditFrom: [{ paymentId: 'older', amountMinor: 40 }] })],
   }
-  const ended = end(subscriptionOf({ ...planned, creditMinor: 100, creditFrom, creditGivenMinor: 9, carriedMinor: 60 }), 'unpaid', day(5), moment)
+  const ended = endSubscription(subscriptionOf({ ...planned, creditMinor: 100, creditFrom, creditGivenMinor: 9, carriedMinor: 60 }), 'unpaid', day(5), moment)
   t.like(ended, { status: 'canceled', endReason: 'unpaid', endedAt: day(5), cancelAtPeriodEnd: false, dueAt: undefined })
   t.like(ended, {
     creditMinor: 80,
@@ -91,8 +91,12 @@ test('an end drops what is open, plans nothing, and settles what was carried wit
   })
   t.false('scheduledChange' in ended || 'collectionPausedAt' in ended)
   t.like(ended.events.at(-1), { type: 'canceled', why: 'the last retry of an overdue payment failed', at: now })
-  t.like(end(subscriptionOf({ creditMinor: 10, carriedMinor: 60 }), 'dispute', now, moment), { creditMinor: 0, creditGivenMinor: -10, carriedMinor: 0 })
-  const never = end(subscriptionOf({ status: 'incomplete', payBy: now }), 'payment_not_made', now, moment)
+  t.like(endSubscription(subscriptionOf({ creditMinor: 10, carriedMinor: 60 }), 'dispute', now, moment), {
+    creditMinor: 0,
+    creditGivenMinor: -10,
+    carriedMinor: 0,
+  })
+  const never = endSubscription(subscriptionOf({ status: 'incomplete', payBy: now }), 'payment_not_made', now, moment)
   t.like(never, { status: 'incomplete_expired', events: [{ type: 'incomplete_expired', why: 'the first payment was not made in time' }] })
 })
 
@@ -124,7 +128,7 @@ test('a cancellation now may credit the rest of the period; one at its end waits
   t.throws(() => reactivate(subscriptionOf({ ...over, cancelAtPeriodEnd: true }), moment), notAllowed(/cannot be reactivated: create a new one/))
 })
 
-test('what is asked for waits for a payment, and only that of a change can be given up', (t) => {
+test("a command waits for a payment under way, and only a change's payment can be given up", (t) => {
   t.notThrows(() => refuseWhilePaying(subscriptionOf({ bills: [billOf({ status: 'settled' })] })))
   t.throws(() => refuseWhilePaying(subscriptionOf({ bills: [billOf()] })), notAllowed(/wait for its outcome$/))
   t.throws(
@@ -162,7 +166,7 @@ test("a dispute pauses, ends or leaves a subscription by the storefront's rules"
   t.is(afterDispute(subscriptionOf(over), disputed(disputeOf()), moment), undefined)
 })
 
-test('a dispute that is won resumes the pause that it made, once no other is open', (t) => {
+test('a dispute that is won ends the pause that it made, once no other is open', (t) => {
   const pausedBy = (pauseReason: string, ...disputes: object[]) =>
     subscriptionOf({ ...paused, pauseReason, disputes: [{ id: 'dp', status: 'open' }, ...disputes] })
   const won = (subscription: Subscription) => must(afterDispute(subscription, disputed(disputeOf({ status: 'won' })), moment))
@@ -191,7 +195,7 @@ const told = (subscription: Subscription, payment: Partial<Payment>) => {
 }
 const declined = attemptOf({ account: 'acme', status: 'declined', declineClass: 'funds', pspCode: '51' })
 
-test('a bill that has served goes; one that is open waits while its payment does', (t) => {
+test('a bill that has taken effect goes; an open one waits while its payment does', (t) => {
   for (const status of ['settled', 'dropped'] as const) t.deepEqual(told(billed({}, { status }), { status: 'due' })?.bills, [])
   for (const status of ['due', 'processing'] as const) t.is(told(billed(), { status }), undefined)
   t.is(told(billed({}, { failedRound: 1 }), { status: 'failed' }), undefined)
@@ -210,7 +214,7 @@ test('a renewal that is paid begins its period, and stays with the account that 
   t.like(told(billed(), { status: 'succeeded', amountMinor: 4000 }), { creditMinor: 900, creditFrom: [{ paymentId: 'pay2', amountMinor: 900 }] })
 })
 
-test('a renewal that is refused begins grace; where only providers were away access stays, and they are asked again', (t) => {
+test('a refused renewal begins grace; if only providers were away, access stays and they are asked again', (t) => {
   const failed = must(told(billed(), { status: 'failed', attempts: [declined] }))
   t.like(failed, { status: 'past_due', graceUntil: day(35), retryAt: day(33), bills: [{ failedRound: 1, failedAt: end31 }] })
   t.deepEqual(types(failed), ['payment_failed', 'past_due'])
@@ -253,7 +257,7 @@ test('a renewal that waits for its customer begins grace; a change or a first pa
   t.is(told(billed(), { ...waits, attempts: [attemptOf({ status: 'pending' })] }), undefined)
 })
 
-test('what failed is tried at once with the method that was set meanwhile; else a change is off, and an overdue payment retried or given up', (t) => {
+test('a failed payment is tried at once with the method that was set meanwhile; else a change is off, and an overdue payment retried or given up', (t) => {
   const failed: Partial<Payment> = { status: 'failed', attempts: [declined] }
   const off = must(told(billed({}, { reason: 'change' }), failed))
   t.like(off, { status: 'active', bills: [{ status: 'dropped' }], events: [{ type: 'change_declined', why: 'acme declined: funds (51)', paymentId: 'pay2' }] })
@@ -335,7 +339,7 @@ test('a dispute that is lost is money back that tells nothing more, and forty fa
   t.deepEqual([bounded.moneyBack?.length, bounded.moneyBack?.[0]?.id, bounded.moneyBack?.at(-1)?.id], [60, 'old1', 'ref'])
 })
 
-test('credit of an ended subscription arrives once, and is recalled by what went back of it', (t) => {
+test('credit of an ended subscription arrives once, and a refund of its money recalls it', (t) => {
   const inherited = must(reconciled(subscriptionOf({ creditMinor: 5 }), { from: 'old', amountMinor: 300, recalledMinor: 0 }, moment))
   t.like(inherited, { creditMinor: 305, creditGivenMinor: 300, creditFrom: [{ paymentId: 'credit:old', amountMinor: 300 }], events: [] })
   t.deepEqual(inherited.inherited, [{ subscriptionId: 'old', amountMinor: 300, recalledMinor: 0 }])
@@ -365,7 +369,7 @@ test('access does not end with a refund while something of the period, or of the
   t.is(status({}, { ...taken, refunds: unlike }), 'active')
 })
 
-test('refunds of before they were marked in payments: those of earlier periods are known, and those of this one are in it', (t) => {
+test('refunds from before payments marked them: those of earlier periods are known, and those of this one are in it', (t) => {
   const { countsMoneyBack: _, ...unmarked } = refunded(refundOf())
   const before = (ms: number) => ({ ...unmarked, refunds: [refundOf({ at: new Date(start.getTime() + ms) })] })
   t.is(afterMoneyBack(subscriptionOf(), before(-1), moment), undefined)
@@ -384,14 +388,14 @@ test('refunds of before they were marked in payments: those of earlier periods a
   for (const took of [undefined, [other]]) t.like(afterMoneyBack(knows(took), bounced, moment), { creditMinor: 0, currentPeriod: { creditableMinor: 3050 } })
 })
 
-test('credit whose origin is not known may be the money of a payment of before that was kept', (t) => {
+test('credit of unknown origin may be the money of a payment from before origins were kept', (t) => {
   const rich = subscriptionOf({ creditMinor: 1500, currentPeriod: { ...subscriptionOf().currentPeriod, paidFrom: [] } })
   const { countsMoneyBack: _, ...unmarked } = refunded(refundOf())
   t.is(must(afterMoneyBack(rich, unmarked, moment)).creditMinor, 500)
   t.is(must(afterMoneyBack(rich, refunded(refundOf()), moment)).creditMinor, 1500)
 })
 
-test("in a period of before lots were kept, the money of its bills is taken for the own bill's", (t) => {
+test("the money of a period from before lots were kept is taken for its own bill's", (t) => {
   const { paidFrom: _, ...period } = subscriptionOf().currentPeriod
   const worth = (change: Partial<Payment>, firstBill = 1) =>
     must(afterMoneyBack(subscriptionOf({ currentPeriod: { ...period, ownBill: 1, firstBill } }), { ...refunded(refundOf()), seq: 2, ...change }, moment))
@@ -459,7 +463,7 @@ test('a period that ends is followed by the next: billed, free, uncharged, cover
   t.like(atTime({ ...without, scheduledChange } as Subscription, end31), { status: 'paused', bundleId: 'c' }, 'what is paid for does not continue')
 })
 
-test('what waits for a payment: grace ends access, retries ask again, and time ends what nobody pays', (t) => {
+test('every payment that waits has an end: grace ends access, retries ask again, and time ends what nobody pays', (t) => {
   const incomplete = subscriptionOf({ status: 'incomplete', payBy: day(9) })
   t.like(atTime(incomplete, day(10)), { status: 'incomplete_expired', endedAt: day(9), endReason: 'payment_not_made' })
   const failed = { failedRound: 1, failedAt: end31 }
@@ -492,11 +496,11 @@ test('what waits for a payment: grace ends access, retries ask again, and time e
 const plan = (amountMinor: number) => ({ kind: 'plan' as const, amountMinor })
 const unused = (amountMinor: number) => ({ kind: 'unused' as const, amountMinor: -amountMinor })
 
-test('a change that is paid is made, with what was left of the period', (t) => {
+test('a paid change is made, with what was left of the period', (t) => {
   const terms = { bundleId: 'c', bundleVersion: 1, quantity: 2, pricing, entitlements: [], refundEndsAccess: false }
   const make = (change: Partial<Bill>, of: object = {}) => {
     const bill = billOf({ reason: 'change', period, terms, lines: [unused(2100), plan(4200)], amountMinor: 2100, creditableMinor: 6200, ...change })
-    return settled(subscriptionOf({ ...of, bills: [bill] }), bill, moment)
+    return takeEffect(subscriptionOf({ ...of, bills: [bill] }), bill, moment)
   }
   const changed = make({})
   t.like(changed, {
@@ -525,10 +529,10 @@ test('a change that is paid is made, with what was left of the period', (t) => {
   t.false('pricing' in make({ terms: seats, anchor: now }, agreed).currentPeriod)
 })
 
-test('a period that is paid takes effect, and what had no access of it becomes credit', (t) => {
+test('a paid period takes effect, and its time without access becomes credit', (t) => {
   const pay = (of: object, change: Partial<Bill> = {}) => {
     const bill = billOf({ period, lines: [plan(3100)], ...change })
-    return settled(subscriptionOf({ bills: [bill], ...of }), bill, moment)
+    return takeEffect(subscriptionOf({ bills: [bill], ...of }), bill, moment)
   }
   const suspended = { status: 'suspended', suspendedAt: day(5) }
   t.is(pay({ bills: [billOf({ paymentId: 'pay3', amountMinor: 100 }), billOf({ period })] }).creditMinor, 0, 'what another bill owes says nothing')
@@ -562,10 +566,10 @@ test('a period that is paid takes effect, and what had no access of it becomes c
   t.false('pricing' in pay({}, { pricing }).currentPeriod)
 })
 
-test('why a period began is told by what paid for it, and by the state before', (t) => {
+test('the payment, and the state before, tell why a period began', (t) => {
   const event = (of: object, change: Partial<Bill> = {}) => {
     const bill = billOf({ period, ...change })
-    return settled(subscriptionOf({ bills: [bill], ...of }), bill, moment).events
+    return takeEffect(subscriptionOf({ bills: [bill], ...of }), bill, moment).events
   }
   const span = `the period from ${start.toISOString()} to ${end31.toISOString()}`
   t.like(event({}), [{ type: 'renewed', why: `the payment was made for ${span}` }])

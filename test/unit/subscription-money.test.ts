@@ -1,10 +1,10 @@
 /** How a subscription is paid and its bill tried again, and where the money of a payment lies in it: single steps. */
 import test from 'ava'
-import { paymentIdOf } from '../../control-plane/billing/bills.ts'
+import { paymentIdOfBill } from '../../control-plane/billing/bills.ts'
 import { ofPayment } from '../../control-plane/billing/lots.ts'
 import type { Bill, Subscription } from '../../control-plane/schemas/subscription.ts'
 import { giveUpChange, payNow, withPaymentMethod } from '../../control-plane/subscriptions/machine/pay.ts'
-import { giveLots, paidFromOf, remembersAsCredit, type Took, takeLots } from '../../control-plane/subscriptions/machine/take-lots.ts'
+import { giveLots, paidFromOf, remembersAsCredit, type TakenMoney, takeLots } from '../../control-plane/subscriptions/machine/take-lots.ts'
 import { triedAgain } from '../../control-plane/subscriptions/machine/try-again.ts'
 import { HOUR } from '../support/payments.ts'
 import { billOf, day, end31, moment, must, notAllowed, now, period, pricing, start, subscriptionOf, types } from '../support/subscriptions.ts'
@@ -44,7 +44,7 @@ test('another payment method is tried at once if the last try failed; the same o
   }
 })
 
-test('a payment method ends a pause for want of one, and no other pause', (t) => {
+test('a payment method ends a pause for lack of one, and no other pause', (t) => {
   const later = { ...moment, now: day(41) }
   const { paymentMethodId: _, ...without } = subscriptionOf(paused)
   const resuming = withPaymentMethod(without as Subscription, 'pm', later)
@@ -124,7 +124,7 @@ test('a round in a suspension asks for the days that had access, and those that 
   t.is(amount({ creditMinor: 700 }), 1800, 'credit pays for it')
 })
 
-test('what is owed of a period that is over are the days that had access; where none had, what is left of the one that runs', (t) => {
+test('for a period that is over, the days that had access are owed; if none had, what is left of the running one', (t) => {
   const april10 = day(41)
   const had = billIn(again(suspended, {}, april10))
   t.like(had, { amountMinor: 400, period, leftOutUntil: april10 })
@@ -138,7 +138,7 @@ test('what is owed of a period that is over are the days that had access; where 
   t.like(billIn(again(none, {}, new Date(end31.getTime() - 1))), { amountMinor: 100, period: { start, end: end31 } }, 'its last day')
 })
 
-test('where credit covers what is left, the period begins at once', (t) => {
+test('the period begins at once if credit covers what is left', (t) => {
   const credit = { creditMinor: 3000, creditFrom: lots({ old: 3000 }) }
   const back = again({ ...suspended, ...credit })
   t.like(back, { status: 'active', creditMinor: 500, creditFrom: lots({ old: 500 }), billsMade: 3 })
@@ -168,14 +168,14 @@ test('where credit covers what is left, the period begins at once', (t) => {
   t.false('pricing' in must(again({ ...suspended, ...credit, bills: [billOf({ period })] }).bills[1]))
 })
 
-test('where nothing is left to pay before the period is over, that period begins', (t) => {
+test('the period begins if nothing is left to pay before it is over', (t) => {
   // 0.10 less 30 of 31 days at 0.10, which is 0.097.
   const cheap = { pricing: { ...pricing, amountMinor: 10 } }
   const back = again({ ...suspended, ...cheap, suspendedAt: start }, { ...cheap, creditableMinor: 10, amountMinor: 10 }, day(31))
   t.like(back, { status: 'active', creditMinor: 0, currentPeriod: { start, end: end31, ownBill: 2, creditableMinor: 10 } })
 })
 
-test('what is too little for a charge of its own is tried as it was', (t) => {
+test('an amount too small for a charge of its own is tried as it was', (t) => {
   const limited = { ...suspended, chargeLimits: { stepMinor: 1, smallestMinor: 3000 } }
   const tried = again(limited)
   t.deepEqual(tried.bills, [billOf({ ...ofMarch, round: 2 })])
@@ -183,19 +183,19 @@ test('what is too little for a charge of its own is tried as it was', (t) => {
   t.is(billIn(again({ ...suspended, chargeLimits: { stepMinor: 1, smallestMinor: 2500 } })).amountMinor, 2500)
 })
 
-const took = (change: Partial<Took> = {}): Took => ({ period: 0, paidMinor: 0, worthMinor: 0, creditMinor: 0, movedMinor: 0, ...change })
+const took = (change: Partial<TakenMoney> = {}): TakenMoney => ({ period: 0, paidMinor: 0, worthMinor: 0, creditMinor: 0, movedMinor: 0, ...change })
 const take = (of: object, wanted: number, origin = 'pay', untold = false) => takeLots(subscriptionOf(of), origin, wanted, untold)
 
-test('a period of before lots were kept was paid by its own bill', (t) => {
+test('a period from before lots were kept was paid by its own bill', (t) => {
   t.deepEqual(paidFromOf(subscriptionOf()), lots({ pay: 3100 }))
   const { paidFrom: _, ...bare } = periodOf({ ownBill: 3 })
-  const own = paymentIdOf('t', 'sub', 3)
+  const own = paymentIdOfBill('t', 'sub', 3)
   t.deepEqual(paidFromOf(subscriptionOf({ currentPeriod: bare })), lots({ [own]: 3100 }))
   // A first, partial period of 21 of 31 days.
   t.deepEqual(paidFromOf(subscriptionOf({ currentPeriod: { ...bare, start: now } })), lots({ [own]: 2100 }))
 })
 
-test('money comes off what the period was paid with, which is worth as much less', (t) => {
+test("money comes off what the period was paid with, and lowers the period's worth", (t) => {
   const some = take({}, 1000)
   t.like(some.subscription.currentPeriod, { paidFrom: lots({ pay: 2100 }), creditableMinor: 2100 })
   t.deepEqual(some.took, took({ paidMinor: 1000, worthMinor: 1000 }))
@@ -316,7 +316,7 @@ test('a change that waits is dropped when money of its subscription goes, and on
   t.deepEqual(none.took, took())
 })
 
-test('money that comes back is again where it was taken from: in the period only while that runs', (t) => {
+test('returned money goes back where it was taken from: to the period only while that runs', (t) => {
   const gone = took({ paidMinor: 1000, worthMinor: 900, creditMinor: 50 })
   const less = {
     creditMinor: 5,
@@ -345,14 +345,14 @@ test('money that comes back is again where it was taken from: in the period only
   t.false('paidFrom' in giveLots(subscriptionOf({ currentPeriod: bare }), 'pay', took({ creditMinor: 50 })).currentPeriod)
 })
 
-test('money that comes back was recalled from other subscriptions, and is no longer', (t) => {
+test('money that comes back is no longer recalled from other subscriptions', (t) => {
   const creditMovedTo = [move('x', { old: 400 }), move('y', { old: 300 }, 100), move('z', { pay: 150 }, 250)]
   const back = giveLots(subscriptionOf({ ...ended, creditMovedTo }), 'pay', took({ movedMinor: 300 }))
   t.deepEqual(back.creditMovedTo, [creditMovedTo[0], move('y', { old: 300, pay: 100 }), move('z', { pay: 350 }, 50)] as never)
   t.is(back.creditMinor, 0)
 })
 
-test('where a period is left early, what went back of it is remembered as the credit that it would have become', (t) => {
+test('a refund of a period that was left early is remembered as the credit that it would have become', (t) => {
   t.is(remembersAsCredit(subscriptionOf(), now), undefined)
   const moneyBack = [
     { id: 'one', ...took({ paidMinor: 1000, worthMinor: 1000, creditMinor: 3 }) },

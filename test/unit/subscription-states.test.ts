@@ -19,7 +19,7 @@ test('the documentation says where each state may go, and by what', (t) => {
   t.true(readFileSync('docs/billing.md', 'utf8').includes(`| from | to | when |\n| --- | --- | --- |\n${rows.join('\n')}\n`))
 })
 
-test('those that are over go nowhere, and every other can be canceled', (t) => {
+test('a subscription that is over goes nowhere, and every other can be canceled', (t) => {
   for (const [from, ways] of Object.entries(transitions)) t.is(isFinal(from as keyof typeof transitions), !('canceled' in ways), from)
   t.deepEqual(livingStatuses.toSorted(), ['active', 'incomplete', 'past_due', 'paused', 'scheduled', 'suspended', 'trialing'])
 })
@@ -38,13 +38,13 @@ test('a state keeps nothing of the one before, and everything that is common', (
   t.deepEqual(suspended, subscription({ status: 'suspended', suspendedAt: later }))
 })
 
-test('only what waits for a payment is tried again', (t) => {
+test('only a subscription that waits for a payment is tried again', (t) => {
   t.is(withRetryAt(subscription({ status: 'active' }), later).retryAt, later)
   t.false('retryAt' in withRetryAt(subscription({ status: 'suspended', suspendedAt: earlier, retryAt: later }), undefined))
   t.throws(() => withRetryAt(subscription({ status: 'paused' }), later), { message: /is paused/ })
 })
 
-test.serial('a transition that is in no table is told, and made', (t) => {
+test.serial('a transition that is in no table is reported, and made', (t) => {
   const told: unknown[] = []
   const note = (transition: unknown) => told.push(transition)
   illegalTransitions.unsubscribe(failOnIllegal)
@@ -59,7 +59,7 @@ test.serial('a transition that is in no table is told, and made', (t) => {
   t.deepEqual(told, [{ id: 's', from: 'canceled', to: 'active' }])
 })
 
-test('documents of before: what a state lacks is taken from when they were last written, and what is not of it is left out', (t) => {
+test('an older document takes the times that its state lacks from its last write, and loses the fields that are not of its state', (t) => {
   const common = { id: 's', updatedAt, billing }
   const hours = (n: number) => new Date(updatedAt.getTime() + n * 3_600_000)
   t.deepEqual(read({ status: 'incomplete' }), { ...common, status: 'incomplete', payBy: hours(23) })
@@ -74,7 +74,7 @@ test('documents of before: what a state lacks is taken from when they were last 
   t.deepEqual(read({ ...ended, suspendedAt: earlier, retryAt: later, graceUntil: later }), { ...common, ...ended })
 })
 
-test('documents of before several times without access were kept have one, as a pair of dates', (t) => {
+test('an older document that kept one time without access has it as a pair of dates', (t) => {
   const before = { status: 'active', suspendedAt: earlier, resumedAt: updatedAt }
   const offSpans = [{ from: earlier, to: updatedAt }]
   t.deepEqual(read(before), { id: 's', updatedAt, billing, status: 'active', offSpans })

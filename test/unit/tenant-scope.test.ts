@@ -23,7 +23,7 @@ test("a tenant's ids are its own, and those of the platform cannot be asked for"
   t.is(keys.tenant(), 'a%2Fb')
 })
 
-test("a tenant's collections read and write what is its own", async (t) => {
+test("a tenant's collections read and write its own documents", async (t) => {
   const { own, mine, role } = await open()
   t.deepEqual(await own.roles.get('a/r'), mine)
   t.deepEqual((await own.roles.page({ where: { tenantId: 'a' }, limit: 10 })).data, [mine])

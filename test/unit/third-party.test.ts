@@ -26,7 +26,7 @@ const isAllowed = (expression: string): boolean =>
     .split(' OR ')
     .some((one) => one.split(' AND ').every((name) => ALLOWED.has(name.trim())))
 
-test('every package that runs in production has a licence that asks for nothing but its text', (t) => {
+test('the licence of every package in production asks for nothing but its text', (t) => {
   const all = thirdParties(process.cwd())
   t.true(all.length > 100)
   t.deepEqual(
@@ -36,7 +36,7 @@ test('every package that runs in production has a licence that asks for nothing 
   t.true(all.filter(({ text }) => text !== '').length > all.length * 0.9)
 })
 
-test('the bill of materials names each of them, with its hash', (t) => {
+test('the bill of materials names each package, with its hash', (t) => {
   const { bomFormat, components } = billOfMaterials(process.cwd())
   t.is(bomFormat, 'CycloneDX')
   t.is(components.length, thirdParties(process.cwd()).length)

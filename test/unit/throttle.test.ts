@@ -9,7 +9,7 @@ const log = { ...createLog('silent'), warn: (_: unknown, message: string) => voi
 const caller: Caller = { kind: 'api_key', id: 'k', role: 'admin', permissions: new Set(), tenantId: 't' }
 const open = () => createThrottle({ requestsPerSecond: 10, atOnce: 3, bytesPerSecond: 1_000, openRequestsPerSecond: 4, wrongKeysPerMinute: 5, log })
 
-test('who guesses is not even looked up after a while; who shares its address and has a key goes on', async (t) => {
+test('a guesser is not even looked up after a while; a caller behind the same address with a key goes on', async (t) => {
   const throttle = open()
   let lookedUp = 0
   const guess = () =>
@@ -41,7 +41,7 @@ test('who guesses is not even looked up after a while; who shares its address an
   t.is(told.length, 2)
 })
 
-test('one key has so many requests running, and so many a second; others have their own', async (t) => {
+test('one key has a number of requests running, and per second; others have their own', async (t) => {
   const throttle = open()
   const running = await Promise.all([1, 2, 3].map(() => throttle.begin(caller)))
   await t.throwsAsync(throttle.begin(caller), { instanceOf: RateLimitedError, message: /KEY_CONCURRENCY/ })
@@ -54,13 +54,13 @@ test('one key has so many requests running, and so many a second; others have th
   for (let n = 0; n < 3; n += 1) t.truthy((await throttle.begin(caller)).headers.ratelimit)
 })
 
-test("the operator's own key is bounded by nobody", async (t) => {
+test("nothing bounds the operator's own key", async (t) => {
   const throttle = open()
   for (let n = 0; n < 50; n += 1)
     t.deepEqual((await throttle.begin({ kind: 'platform', id: 'platform', role: 'platform', permissions: new Set() })).headers, {})
 })
 
-test('so many bytes of one key, and so many requests without one from an address, are taken in a second', async (t) => {
+test('one key has a number of bytes per second, and one address a number of requests without a key', async (t) => {
   const throttle = open()
   const platform: Caller = { kind: 'platform', id: 'platform', role: 'platform', permissions: new Set() }
   await throttle.took(caller, 600)
@@ -74,7 +74,7 @@ test('so many bytes of one key, and so many requests without one from an address
   await throttle.open('5.6.7.8')
 })
 
-test('of many guesses at once no more are looked at than of as many one after another', async (t) => {
+test('many guesses at once are looked at no more often than as many one after another', async (t) => {
   const throttle = createThrottle({
     requestsPerSecond: 10,
     atOnce: 3,

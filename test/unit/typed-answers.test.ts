@@ -9,7 +9,7 @@ const facts = { method: 'get', path: '/v1/things', summary: 'Things', access: 'p
 const answer = z.object({ id: z.string(), size: z.int().nullable(), kind: z.enum(['small', 'large']) })
 const thing = { id: 'a', size: 1, kind: 'small' as const }
 
-test('what the schema of an answer, or its status, does not say does not compile', (t) => {
+test('an answer that its schema or its status does not allow does not compile', (t) => {
   const compiles: AnyRoute[] = [
     route({ ...facts, status: 200, answer, handle: async () => ({ body: thing }) }),
     route({ ...facts, status: 201, answer, handle: async () => ({ body: { ...thing, size: null }, revision: 1 }) }),
@@ -46,7 +46,7 @@ test('what the schema of an answer, or its status, does not say does not compile
   t.is(compiles.length + doesNot.length, 17)
 })
 
-test('every route says what it answers', (t) => {
+test('every route declares its answer', (t) => {
   for (const { method, path, status, answer, gives } of routes)
     t.is(answer !== undefined || gives !== undefined, status === 200 || status === 201, `${method} ${path}`)
 })

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import test from 'ava'
 import { untilDrained } from '../../sidecar/service/until-drained.ts'
 
-test('who has waited leaves no listener behind, however often a long watch has to wait', async (t) => {
+test('a wait leaves no listener behind, however often a long watch has to wait', async (t) => {
   const stream = new EventEmitter()
   for (const event of ['drain', 'close']) {
     const waited = untilDrained(stream)

@@ -114,7 +114,7 @@ export const tellOfLosses = async (connection: NatsConnection, log: Log): Promis
 
 export const unavailable = (cause: unknown): AppError => new AppError('unavailable', 'the feed (NATS) cannot be reached', [], { cause })
 
-export const orUnavailable = async <T>(work: () => Promise<T>): Promise<T> => {
+export const orFeedUnavailable = async <T>(work: () => Promise<T>): Promise<T> => {
   try {
     return await work()
   } catch (error) {

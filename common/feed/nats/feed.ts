@@ -11,7 +11,7 @@ import { clockKey, FORGOTTEN_KEY, setKey } from '../keys.ts'
 import { clockRankOf, decodeClockMessage, decodeMessage, encodeClockMessage, encodeMessage, encodeMissing, type Message, rank, rankOf } from '../message.ts'
 import { type Signing, unsigned } from '../signing.ts'
 import { type Bucket, type BucketShape, live, openBucket } from './bucket.ts'
-import { connectAloud, connectionOptions, orUnavailable, tellOfLosses } from './connection.ts'
+import { connectAloud, connectionOptions, orFeedUnavailable, tellOfLosses } from './connection.ts'
 import type { NatsAccess } from './credentials.ts'
 import { createKeeper } from './keeper.ts'
 import { allQuestions, olderQuestions, questionsOf, tenantAsked } from './names.ts'
@@ -55,7 +55,7 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
   let bucket: Bucket
   try {
     const { bucket: name, keeps: make, tenants } = options
-    bucket = await orUnavailable(() =>
+    bucket = await orFeedUnavailable(() =>
       openBucket(connection, { name, make, tenants, inboxPrefix: connecting.inboxPrefix, apiPrefix: options.access?.apiPrefix, log }),
     )
   } catch (error) {
@@ -126,7 +126,7 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
     mayReorder: () => signing.signs || bucket.mayReorder(),
     putMissing: async (customer, revision) => put(setKey(customer), encodeMissing(customer, revision), rank(revision, true)),
     getSet: ({ tenantId, storefrontId, customerId }) =>
-      orUnavailable(async () => {
+      orFeedUnavailable(async () => {
         const key = setKey({ tenantId, storefrontId, customerId })
         const entry = await read(key)
         if (!entry) return undefined
@@ -142,7 +142,7 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
         return message.set?.removed ? undefined : message.set
       }),
     forgetSet: (customer) =>
-      orUnavailable(async () => {
+      orFeedUnavailable(async () => {
         const key = setKey(customer)
         const entry = await bucket.get(key)
         if (!live(entry) || !decodeMessage(key, entry.value).set?.removed) return
@@ -157,7 +157,7 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
       await bucket.putIfNewer(key, signing.sign(key, encodeClockMessage(value)), value.revision, ranked(clockRankOf, -1))
     },
     getClock: (tenantId) =>
-      orUnavailable(async () => {
+      orFeedUnavailable(async () => {
         const key = clockKey(tenantId)
         const entry = await read(key)
         if (entry) await signing.checkLater(key, entry.value)
@@ -172,7 +172,7 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
       watches.add(watch)
       return watch
     },
-    ask: (tenantId, question, timeoutMs) => orUnavailable(() => ask(connection, questionsOf(bucket.name, tenantId), question, timeoutMs)),
+    ask: (tenantId, question, timeoutMs) => orFeedUnavailable(() => ask(connection, questionsOf(bucket.name, tenantId), question, timeoutMs)),
     answer: async (handler) => {
       const asked = [allQuestions(bucket.name), olderQuestions(bucket.name)]
       const stops = asked.map((subject) => answer(connection, subject, (question, askedAt) => handler(question, tenantAsked(bucket.name, askedAt)), faults))
@@ -180,7 +180,7 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
         for (const stop of stops) stop()
       }
     },
-    ping: () => orUnavailable(async () => void (await bucket.position())),
+    ping: () => orFeedUnavailable(async () => void (await bucket.position())),
     keeper: options.keeps && createKeeper({ bucket, signing, clock, log }),
     close: async () => {
       if (connection.isClosed()) return

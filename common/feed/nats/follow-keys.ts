@@ -19,7 +19,7 @@ const INACTIVE_MS = 5_000
  * Consumers run by themselves, in a cluster on servers of their own, each of which may be behind for a moment. Another one
  * begins where everything had been stored for so long when this one said, last, that it had nothing left.
  */
-const SETTLED_MS = 30_000
+const STABLE_AFTER_MS = 30_000
 const WATCHDOG_MS = 500
 
 interface Parts {
@@ -65,7 +65,7 @@ const followKey = async (
 ): Promise<Follower> => {
   let [received, lastSeen, deliveredTo, knownBefore] = [0, from.after, from.after, from.lastSequence]
   /** The known sequence at two moments at which nothing was left to deliver; the earlier was long enough before the later. */
-  let [settled, settling] = [from.after, { sequence: from.after, atMs: performance.now() }]
+  let [stable, candidate] = [from.after, { sequence: from.after, atMs: performance.now() }]
   let heardMs = performance.now()
 
   const onMessage = (message: Msg) => {
@@ -88,9 +88,9 @@ const followKey = async (
     if (stalled || Number(message.headers?.get('Nats-Last-Consumer')) !== received) return
     deliveredTo = Math.max(deliveredTo, knownBefore)
     knownBefore = known.sequence
-    if (performance.now() - settling.atMs >= SETTLED_MS) {
-      settled = settling.sequence
-      settling = { sequence: known.sequence, atMs: performance.now() }
+    if (performance.now() - candidate.atMs >= STABLE_AFTER_MS) {
+      stable = candidate.sequence
+      candidate = { sequence: known.sequence, atMs: performance.now() }
     }
     handlers.onProgress()
   }
@@ -132,7 +132,7 @@ const followKey = async (
   }
   return {
     deliveredTo: () => deliveredTo,
-    resumeAfter: () => Math.max(lastSeen, settled),
+    resumeAfter: () => Math.max(lastSeen, stable),
     isAlive: () => performance.now() - heardMs < MISSED_HEARTBEATS * HEARTBEAT_MS,
     stop: () => subscription.unsubscribe(),
   }

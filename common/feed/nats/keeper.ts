@@ -5,7 +5,7 @@ import type { Log } from '../../log.ts'
 import type { FeedKeeper, Filling, StorageMark } from '../feed.ts'
 import type { Signing } from '../signing.ts'
 import { type Bucket, live } from './bucket.ts'
-import { orUnavailable } from './connection.ts'
+import { orFeedUnavailable } from './connection.ts'
 import { BEAT_KEY, type BucketState, decodeBeat, decodeState, encodeJson, STATE_KEY } from './state.ts'
 
 /** A claim that is not renewed for so long is somebody else's to take. */
@@ -31,14 +31,14 @@ export const createKeeper = (options: { bucket: Bucket; signing: Signing; clock:
     }
     return {
       epoch,
-      renew: () => orUnavailable(() => write({ epoch, isComplete: false, by, claimedAtMs: clock.nowMs() })),
-      complete: () => orUnavailable(() => write({ epoch, isComplete: true })),
+      renew: () => orFeedUnavailable(() => write({ epoch, isComplete: false, by, claimedAtMs: clock.nowMs() })),
+      complete: () => orFeedUnavailable(() => write({ epoch, isComplete: true })),
     }
   }
 
   return {
     look: () =>
-      orUnavailable(async () => {
+      orFeedUnavailable(async () => {
         const { state } = await readState()
         const entry = await bucket.get(BEAT_KEY)
         return {
@@ -48,10 +48,10 @@ export const createKeeper = (options: { bucket: Bucket; signing: Signing; clock:
           sequence: entry?.revision ?? 0,
         }
       }),
-    beat: (storage: StorageMark) => orUnavailable(() => bucket.put(BEAT_KEY, encodeJson({ atMs: clock.nowMs(), storage }))),
-    remake: () => orUnavailable(() => bucket.reshape()),
+    beat: (storage: StorageMark) => orFeedUnavailable(() => bucket.put(BEAT_KEY, encodeJson({ atMs: clock.nowMs(), storage }))),
+    remake: () => orFeedUnavailable(() => bucket.reshape()),
     claim: ({ anew }) =>
-      orUnavailable(async () => {
+      orFeedUnavailable(async () => {
         const { state, sequence } = await readState()
         const isClaimed = state && !state.isComplete && Math.abs(clock.nowMs() - (state.claimedAtMs ?? 0)) < CLAIM_MS
         if (isClaimed && state.by !== by) return undefined

@@ -17,7 +17,7 @@ import { decodeClockMessage, decodeMessage, type Message } from '../message.ts'
 import type { Signing } from '../signing.ts'
 import { Beats } from './beats.ts'
 import { type Bucket, live, NoBucketError } from './bucket.ts'
-import { orUnavailable, unavailable } from './connection.ts'
+import { orFeedUnavailable, unavailable } from './connection.ts'
 import { FillingTrust } from './filling-trust.ts'
 import type { FollowedEntry, Following } from './follow.ts'
 import { BEAT_KEY, type BucketState, decodeBeat, decodeState, STATE_KEY } from './state.ts'
@@ -91,7 +91,7 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
     return live(entry) ? decodeState(entry.value, signing) : undefined
   }
   /** `created` identifies the bucket: another one of the same name starts its sequences again. */
-  const look = (atLeast?: number) => orUnavailable(async () => ({ ...(await bucket.position(atLeast)), state: await readState() }))
+  const look = (atLeast?: number) => orFeedUnavailable(async () => ({ ...(await bucket.position(atLeast)), state: await readState() }))
   /** Like `look`; but if the bucket is gone, the reader keeps what it holds. */
   const lookAgain = async () => {
     try {
@@ -262,7 +262,7 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
 
   const isOfMany = bucket.isNarrow && connection.info?.cluster !== undefined
   const opened = { after: seen.sequence, liveFrom: seen.sequence, shownOnlyTo: seen.sequence }
-  await orUnavailable(() => begin(opened, Math.max(0, seen.sequence - (isOfMany ? SHOWN_BEFORE : 0))))
+  await orFeedUnavailable(() => begin(opened, Math.max(0, seen.sequence - (isOfMany ? SHOWN_BEFORE : 0))))
   const begunMs = performance.now()
   while (!hasCaughtUp()) {
     if (performance.now() - begunMs > SHOWN_WITHIN_MS) {

@@ -1,4 +1,4 @@
-/** What becomes of a payment's attempts, whoever tells of it, whenever and however often. */
+/** The changes that facts about its attempts make to a payment, whoever reports them, whenever and however often. */
 
 import { defined } from '../../../common/defined.ts'
 import { DAY_MS, HOUR_MS } from '../../../common/durations.ts'
@@ -13,7 +13,7 @@ import { attemptTransitions } from './transitions.ts'
 
 type AttemptGivenUp = NonNullable<Attempt['givenUp']>
 
-/** When to ask the PSP about an attempt without a final outcome: after 5 minutes, an hour, then daily. */
+/** The delays before the PSP is asked about an attempt without a final outcome: after 5 minutes, an hour, then daily. */
 const INQUIRY_DELAYS_MS = [5 * 60_000, HOUR_MS, DAY_MS] as const
 /**
  * A request may be under way for longer than any connection lives: only when a PSP has not seen an attempt after this
@@ -24,10 +24,10 @@ const NEVER_ARRIVED_AFTER_MS = DAY_MS
 /** More of them are not kept of attempts that provably never left: a provider that is away for weeks adds some each day. */
 const MAX_KEPT = 100
 
-/** Without the oldest that never left, of rounds that are over: nothing is decided by them any more. */
+/** The attempts without the oldest that never left, of rounds that are over: nothing is decided by them any more. */
 const boundedAttempts = ({ attempts, round }: Payment): Attempt[] => {
   let surplus = attempts.length - MAX_KEPT
-  /** What somebody only said of it may turn out otherwise. */
+  /** Anything that somebody only reported may turn out otherwise. */
   const isProven = ({ status, resolution, pspReference }: Attempt): boolean => status === 'not_sent' && !resolution && !pspReference
   return attempts.filter((attempt) => surplus <= 0 || !isProven(attempt) || attempt.round >= round || surplus-- <= 0)
 }
@@ -104,7 +104,7 @@ const withOutcome = (attempt: Attempt, outcome: ChargeOutcome, now: Date, givenU
   return { ...kept, ...said, ...situationOf(outcome, givenUp), ...(isOpen(outcome) ? { inquireAt: askAt } : { resolvedAt: now }) }
 }
 
-/** Whether what a PSP says now adds to what is known of the attempt. */
+/** True if the PSP's present answer adds to what is known of the attempt. */
 const isNews = (attempt: Attempt, outcome: ChargeOutcome): boolean => {
   if (attempt.status === 'succeeded') return false
   // Events arrive out of order, and money that moved has moved: a success may follow anything.
@@ -118,7 +118,7 @@ const isNews = (attempt: Attempt, outcome: ChargeOutcome): boolean => {
 }
 
 /**
- * What a PSP says of an attempt, whenever and however often it says it.
+ * Records a PSP's report of an attempt, whenever and however often it comes.
  * @returns undefined when it changes nothing.
  */
 export const recordOutcome = (payment: Payment, attemptId: string, outcome: ChargeOutcome, now: Date, repairAt: Date): Payment | undefined => {
@@ -151,10 +151,10 @@ const succeed = (payment: Payment, attempt: Attempt, now: Date): Payment => {
 
 export interface OperatorDecision {
   outcome: Extract<ChargeOutcome, { status: 'succeeded' } | { status: 'declined' } | { status: 'not_sent' }>
-  /** Who said so, and from what they know it: kept with the attempt. */
+  /** The key of whoever said so, kept with the attempt; `reason` says how they know. */
   by: string
   reason: string
-  /** Whether the payment goes on with other accounts where that makes sense; else it has failed. */
+  /** True: the payment goes on with other accounts where that makes sense. False: it has failed. */
   tryElsewhere: boolean
   /** The provider has said for long that it will say, or cannot be asked any more. */
   mayResolvePending?: boolean
@@ -211,10 +211,10 @@ export const recordNeverArrived = (payment: Payment, attemptId: string, now: Dat
 export const fail = (payment: Payment, failure: string | undefined, repairAt: Date): Payment =>
   marked(defined({ ...payment, status: 'failed' as const, failure, effectsDue: hasEffects(payment) }), repairAt)
 
-/** What an obligation that is asked for again comes to by now. */
+/** The amounts that an obligation comes to by the time it is asked for again. */
 type Owed = Pick<Payment, 'lines' | 'creditMinor' | 'amountMinor' | 'period'>
 
-export interface RoundAsked {
+export interface RoundRequest {
   round: number
   paymentMethodId: string | undefined
   /** The customer is there to act. */
@@ -225,7 +225,7 @@ export interface RoundAsked {
 }
 
 /** Another round of attempts. @returns undefined when there is none to make. */
-export const reopen = (payment: Payment, { round, paymentMethodId, onSession, returnUrl, owed }: RoundAsked, repairAt: Date): Payment | undefined => {
+export const reopen = (payment: Payment, { round, paymentMethodId, onSession, returnUrl, owed }: RoundRequest, repairAt: Date): Payment | undefined => {
   if (payment.status !== 'failed' || payment.abandoned || payment.round >= round) return undefined
   const asked = { round, paymentMethodId, onSession, returnUrl, failure: undefined }
   return marked(defined({ ...payment, ...owed, ...asked, status: 'due' as const, effectsDue: false }), repairAt)
@@ -259,7 +259,7 @@ export const recordGivenUp = (
   return next.status === 'due' && !goOn ? fail(next, why, repairAt) : marked(next, repairAt)
 }
 
-/** What was given up, and may still bring money: asked about, daily in the end. */
+/** True while an attempt that was given up may still bring money: it is asked about, daily in the end. */
 export const isWatched = ({ givenUp }: Attempt): boolean => givenUp?.watchUntil !== undefined
 
 /** It has brought nothing yet. After some time it is believed. @returns undefined when it is not watched. */
@@ -276,7 +276,7 @@ export const recordWatched = (payment: Payment, attemptId: string, now: Date, re
 }
 
 /**
- * What it pays for is off: nothing is owed. What has arrived is given back; what is on its way is waited for, and
+ * Nothing is owed any more, because the purchase is off. What has arrived is given back; what is on its way is waited for, and
  * given back if it arrives.
  */
 export const abandon = (payment: Payment, now: Date, repairAt: Date): Payment | undefined => {

@@ -1,6 +1,6 @@
 /**
- * What a decline means for the next attempt. PSPs say "no" in hundreds of codes; each adapter's mapping turns its
- * own into one of these classes, and nothing else in Tollgate knows a PSP's code.
+ * The consequences of a decline for the next attempt. PSPs say "no" in hundreds of codes; each adapter's mapping turns its own
+ * into one of these classes, and nothing else in Tollgate knows a PSP's code.
  */
 import type { DeclineClass } from '../../schemas/payment.ts'
 
@@ -9,7 +9,7 @@ interface Consequence {
   otherPspNow: 'yes' | 'once' | 'no'
   /** May the same PSP be tried again later, with nothing changed on the customer's side? */
   laterUnchanged: boolean
-  /** Whether access is left as it is for a while: nobody has refused the customer. */
+  /** True: access is left as it is for a while, since nobody has refused the customer. */
   accessUnchanged: boolean
 }
 

@@ -15,7 +15,7 @@ export const isDisputed = (payment: Pick<Payment, 'disputes' | 'refunds'>): bool
       (status === 'open' || status === 'lost') && !payment.refunds.some((refund) => refund.reason !== 'requested' && refund.attemptId === attemptId),
   )
 
-/** What is told out of order: only what is newer than what is known replaces it, and nothing reopens what was decided. */
+/** Reports may come out of order: only a newer one replaces what is known, and nothing reopens a decided dispute. */
 const isDisputeNews = (known: Dispute, facts: DisputeFacts, at: Date): boolean =>
   facts.status !== known.status && facts.status !== 'open' && (known.status === 'open' || at >= known.changedAt)
 

@@ -1,4 +1,4 @@
-/** What went back of a payment's money, and what its subscription has made of that. Pure. */
+/** Money of a payment that went back, and what its subscription has made of that. Pure. */
 import type { Payment } from '../../schemas/payment.ts'
 import { marked } from './state.ts'
 
@@ -7,7 +7,7 @@ type Counted = NonNullable<Payment['refunds'][number]['counted']>
 export interface MoneyFact {
   id: string
   kind: 'refund' | 'dispute'
-  /** Whether the money is with the customer, or their bank, now. */
+  /** True while the customer, or their bank, has the money. */
   isGone: boolean
   amountMinor: number
   /** Present while the subscription counts it as gone. */

@@ -1,4 +1,4 @@
-/** Whether a payment is tried now, and if so on which account and with which of the customer's methods. */
+/** Decides whether a payment is tried now, and if so on which account and with which of the customer's methods. */
 import { DAY_MS, HOUR_MS } from '../../../common/durations.ts'
 import type { PaymentMethod } from '../../schemas/customer.ts'
 import type { Attempt, CardNetwork, Payment } from '../../schemas/payment.ts'
@@ -7,10 +7,10 @@ import type { Route } from '../routing/route-payment.ts'
 import { consequences } from './decline-classes.ts'
 import { later, openAttempt, uncaptured, waitingAttempt } from './state.ts'
 
-export type Step = { kind: 'attempt' } | { kind: 'capture' | 'release' | 'give_up'; attempt: Attempt } | { kind: 'nothing' }
+export type PaymentStep = { kind: 'attempt' } | { kind: 'capture' | 'release' | 'give_up'; attempt: Attempt } | { kind: 'nothing' }
 
-/** What can be done for a payment now, without anybody's help. */
-export const nextStep = (payment: Payment): Step => {
+/** The next step that a payment can take now, without anybody's help. */
+export const nextStep = (payment: Payment): PaymentStep => {
   const attempt = uncaptured(payment)
   // Of money that is only held, what nobody wants, or has been paid already, is let go.
   if (attempt) return { kind: payment.abandoned || payment.status === 'succeeded' ? 'release' : 'capture', attempt }
@@ -52,8 +52,9 @@ interface Window {
 }
 
 /**
- * What a network itself charges fees beyond, whatever a storefront allows. Visa counts the tries after the first (20 since
- * May 2025), Mastercard all: https://support.checkout.com/hc/en-us/articles/25482040901394-When-can-I-retry-a-declined-transaction
+ * The numbers of tries beyond which a network itself charges fees, whatever a storefront allows. Visa counts the tries after
+ * the first (20 since May 2025), Mastercard all:
+ * https://support.checkout.com/hc/en-us/articles/25482040901394-When-can-I-retry-a-declined-transaction
  */
 const networkWindows: Readonly<Record<CardNetwork, readonly Window[]>> = {
   visa: [{ most: 20, days: 30 }],
@@ -122,8 +123,8 @@ export const methodsFor = (
 }
 
 /**
- * Whether another method makes sense after this one: somebody has refused it, or it is barred. When only the
- * providers were away, its next retry is the better chance.
+ * True if another method makes sense after this one: somebody has refused it, or it is barred. When only the providers were
+ * away, its next retry is the better chance.
  */
 const refusedWith = (payment: Payment, paymentMethodId: string): boolean => {
   const last = triedWith(payment, paymentMethodId).at(-1)

@@ -7,7 +7,7 @@ import { hasEffects, later, marked } from './state.ts'
 
 /** A refund that was not answered is asked for again, under the same key. */
 const REFUND_RETRY_MS = HOUR_MS
-/** One that is owed and was refused is not given up, and one that is accepted is looked after: once a day. */
+/** An owed refund that was refused is not given up, and an accepted one is looked after: once a day. */
 const REFUND_LATER_MS = DAY_MS
 
 const isTimeTo = (at: Date | undefined, now: Date): boolean => !at || at <= now
@@ -16,6 +16,7 @@ const isTimeTo = (at: Date | undefined, now: Date): boolean => !at || at <= now
 export const dueRefund = (payment: Payment, now: Date): Refund | undefined =>
   payment.refunds.find((refund) => (refund.status === 'due' || refund.status === 'pending') && isTimeTo(refund.tryAt, now))
 
+/** The payment with a refund of the attempt's whole amount, due now. To be called once per attempt: the refund's id follows from it. */
 export const giveBack = (payment: Payment, attempt: Attempt, reason: Refund['reason'], now: Date): Payment => {
   const refund: Refund = {
     id: `${attempt.id}-refund`,
@@ -28,7 +29,7 @@ export const giveBack = (payment: Payment, attempt: Attempt, reason: Refund['rea
   return { ...payment, refunds: [...payment.refunds, refund] }
 }
 
-/** What of a payment can still be given back on request. */
+/** The part of a payment that can still be refunded on request. */
 export const refundableMinor = (payment: Payment): number =>
   payment.status === 'succeeded' && !payment.abandoned && !isDisputed(payment)
     ? payment.amountMinor -
@@ -45,8 +46,8 @@ export const requestRefund = (payment: Payment, id: string, amountMinor: number,
 }
 
 /**
- * What the PSP knows a refund by. One that it accepted and then refused is made anew, under another reference: the old
- * one would only ever bring the old answer.
+ * The name that the PSP knows a refund by. One that it accepted and then refused is made anew, under another reference: the
+ * old one would only ever bring the old answer.
  */
 export const refundReference = ({ id, attemptId, tries }: Pick<Refund, 'id' | 'attemptId' | 'tries'>): string =>
   `${id.startsWith(attemptId) ? id : `${attemptId}.${id}`}${tries ? `.${tries}` : ''}`
@@ -54,7 +55,7 @@ export const refundReference = ({ id, attemptId, tries }: Pick<Refund, 'id' | 'a
 /** The attempt whose money a refund, named as the PSP was given it, gives back. */
 export const attemptIdOfRefund = (reference: string): string => (reference.split('.')[0] ?? '').replace(/-refund$/, '')
 
-/** Whether the provider may have forgotten that it was asked for this refund before. One that it was never asked for it has not forgotten. */
+/** True if the provider may have forgotten that it was asked for this refund before. False if it was never asked. */
 export const isBeyond = ({ askedAt }: Pick<Refund, 'askedAt'>, idempotencyMs: number, now: Date): boolean =>
   askedAt !== undefined && now.getTime() - askedAt.getTime() >= idempotencyMs
 

@@ -1,4 +1,4 @@
-/** What a provider's settlement reports say of a payment: that the money has been paid out, and what it cost. */
+/** The lines of settlement reports about a payment: that the money has been paid out, and what it cost. */
 import type { Payment, Settlement } from '../../schemas/payment.ts'
 import { marked } from './state.ts'
 

@@ -39,10 +39,10 @@ export const openAttempt = (payment: Payment): Attempt | undefined => payment.at
 /** Authorized, and nothing has been done about it yet. */
 export const uncaptured = (payment: Payment): Attempt | undefined => payment.attempts.find((one) => one.status === 'authorized' && !one.captureAskedAt)
 
-/** Where nothing else is agreed, an attempt waits for the customer this long. */
+/** An attempt waits for the customer this long if nothing else is agreed. */
 const DEFAULT_ACTION_HOURS = 23
 
-/** Until when an attempt that was made at `at` waits for the customer to act. */
+/** The time until which an attempt that was made at `at` waits for the customer to act. */
 export const actBy = ({ actionHours }: Pick<Payment, 'actionHours'>, at: Date): Date => later(at, (actionHours ?? DEFAULT_ACTION_HOURS) * HOUR_MS)
 
 const earliest = (dates: (Date | undefined)[]): Date | undefined =>
@@ -51,7 +51,7 @@ const earliest = (dates: (Date | undefined)[]): Date | undefined =>
 /** Somebody else has to see what becomes of it. Not of a one-time payment. */
 export const hasEffects = ({ subscriptionId }: Payment): boolean => subscriptionId !== undefined
 
-/** What can be done without waiting for anything: a process that dies leaves it to a sweeper. */
+/** True if something can be done without waiting: a process that dies leaves it to a sweeper. */
 const hasWork = (payment: Payment): boolean =>
   payment.effectsDue ||
   payment.status === 'due' ||

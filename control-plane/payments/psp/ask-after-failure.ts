@@ -7,9 +7,9 @@ import type { ChargeName, ChargeOutcome, Psp, RefundOutcome, RefundRequest } fro
 export type Refusal = Extract<ChargeOutcome, { status: 'declined' }>
 
 /**
- * What a failure says of an operation on a charge that exists: a refusal, or nothing. A limit, or a passing fault, is
- * none; nor is a 404. The provider has had the charge, so whoever does not find it is most likely asked in the name of
- * another account, and what an earlier call did to the charge is not known there.
+ * The refusal that a failed operation on an existing charge proves, if it proves one. A limit, or a passing fault, is none;
+ * nor is a 404. The provider has had the charge, so whoever does not find it is most likely asked in the name of another
+ * account, and what an earlier call did to the charge is not known there.
  */
 export const refusalIn = (failure: ChargeOutcome, httpStatus: number | undefined): Refusal | undefined =>
   failure.status === 'declined' && failure.declineClass !== 'technical' && httpStatus !== 404 ? failure : undefined

@@ -1,4 +1,4 @@
-/** How the providers name the card networks whose limits are known; `schemas/payment.ts` has ours. */
+/** The providers' names of the card networks whose limits are known; `schemas/payment.ts` has ours. */
 import type { CardNetwork } from '../../schemas/payment.ts'
 
 /** Stripe: `visa`, `mastercard`. Adyen: `visa`, `mc`, with variants such as `visa_applepay`. PayPal: `VISA`. MercadoPago: `visa`, `debmaster`. */
@@ -9,7 +9,7 @@ export const cardNetworkOf = (name: string | null | undefined): CardNetwork | un
   return undefined
 }
 
-/** As a part of an outcome: absent where the provider does not say, or its limits are not known. */
+/** The network as a part of an outcome: absent if the provider does not name it, or its limits are not known. */
 export const networkNamed = (name: string | null | undefined): { network?: CardNetwork } => {
   const network = cardNetworkOf(name)
   return network ? { network } : {}

@@ -1,11 +1,11 @@
 /**
- * Which amounts a provider can be asked for at all: known before anything is sent, so that a bill can be made of an
- * amount that can be charged. Pure; it says nothing of what an account or an issuer allows, nor of the largest amount.
+ * The amounts that a provider can be asked for at all: known before anything is sent, so that a bill can be made of an amount
+ * that can be charged. Pure; it says nothing of what an account or an issuer allows, nor of the largest amount.
  */
 import { table } from '../../../common/table.ts'
 import type { pspProviders } from '../../schemas/psp-account.ts'
 import { countedBy } from './counted-currencies.ts'
-import { stepOf } from './currency-exponents.ts'
+import { smallestStepOf } from './currency-exponents.ts'
 
 type ProviderName = (typeof pspProviders)[number]
 
@@ -13,12 +13,12 @@ type ProviderName = (typeof pspProviders)[number]
  * The smallest step, in ISO 4217 minor units: what the provider is asked for has to be a multiple of it.
  * @throws RangeError for a code that is not an ISO 4217 currency.
  */
-export const stepMinor = (provider: ProviderName, currency: string): number => stepOf(currency, countedBy[provider])
+export const stepMinor = (provider: ProviderName, currency: string): number => smallestStepOf(currency, countedBy[provider])
 
 /**
- * In ISO 4217 minor units, https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts. The table is by
- * settlement currency: a charge that Stripe converts has to come to the minimum of the currency it is paid out in, at a
- * rate that is not known here. A charge in the account's own currency, which is what is common, is judged exactly.
+ * Minimums in ISO 4217 minor units, https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts. The table is by
+ * settlement currency: a charge that Stripe converts has to come to the minimum of the currency it is paid out in, at a rate
+ * that is not known here. A charge in the account's own currency, which is what is common, is judged exactly.
  */
 const stripeMinimums = table<number>({
   USD: 50,
@@ -48,8 +48,8 @@ const stripeMinimums = table<number>({
 })
 
 /**
- * What others publish. MercadoPago tells `min_allowed_amount` of each payment method to each account alone (`GET
- * /v1/payment_methods`); its minimums for cards, in the currencies that Stripe's table does not have, are as
+ * The minimums that the other providers publish. MercadoPago tells `min_allowed_amount` of each payment method to each account
+ * alone (`GET /v1/payment_methods`); its minimums for cards, in the currencies that Stripe's table does not have, are as
  * https://docs.y.uno/docs/mercado-pago-checkout-pro, "Minimum amount", repeats them. Adyen and PayPal publish none.
  */
 const minimums: Readonly<Partial<Record<ProviderName, Readonly<Record<string, number>>>>> = {

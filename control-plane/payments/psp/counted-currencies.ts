@@ -4,7 +4,7 @@
  * can be expressed, have to go by the same table.
  */
 import type { pspProviders } from '../../schemas/psp-account.ts'
-import type { Counting } from './currency-exponents.ts'
+import type { CurrencyRules } from './currency-exponents.ts'
 
 export const countedBy = {
   /**
@@ -38,4 +38,4 @@ export const countedBy = {
   local: {},
   /** It takes minor units of ISO 4217, as they are. */
   simulator: {},
-} as const satisfies Record<(typeof pspProviders)[number], Counting>
+} as const satisfies Record<(typeof pspProviders)[number], CurrencyRules>

@@ -1,15 +1,15 @@
 /** Amounts as a provider wants them: ISO 4217 minor units, except for currencies of which it counts other decimals. */
 import { minorUnitDigits } from '../../../common/money.ts'
 
-/** By currency, what differs from ISO 4217: how many decimals the provider counts, and what its units have to be a multiple of. */
-export type Counting = Readonly<Record<string, { digits?: number; multipleOf?: number }>>
+/** A provider's differences from ISO 4217, by currency: how many decimals it counts, and what its units have to be a multiple of. */
+export type CurrencyRules = Readonly<Record<string, { digits?: number; multipleOf?: number }>>
 
-const digitsOf = (currency: string, counting: Counting): number => counting[currency]?.digits ?? minorUnitDigits(currency)
+const digitsOf = (currency: string, counting: CurrencyRules): number => counting[currency]?.digits ?? minorUnitDigits(currency)
 
 const greatestCommonDivisor = (a: number, b: number): number => (b === 0 ? a : greatestCommonDivisor(b, a % b))
 
 /** The smallest step, in ISO 4217 minor units, that the provider can express: it can express its multiples, and no other amount. */
-export const stepOf = (currency: string, counting: Counting): number => {
+export const smallestStepOf = (currency: string, counting: CurrencyRules): number => {
   const shift = digitsOf(currency, counting) - minorUnitDigits(currency)
   const multipleOf = counting[currency]?.multipleOf ?? 1
   // With fewer decimals than ISO one unit is many minor units; with more, one minor unit is many units.
@@ -17,15 +17,15 @@ export const stepOf = (currency: string, counting: Counting): number => {
 }
 
 /** @returns undefined when the provider cannot express the amount: it has decimals that the provider does not take. */
-export const toPspUnits = (amountMinor: number, currency: string, counting: Counting): number | undefined => {
-  if (amountMinor % stepOf(currency, counting) !== 0) return undefined
+export const toPspUnits = (amountMinor: number, currency: string, counting: CurrencyRules): number | undefined => {
+  if (amountMinor % smallestStepOf(currency, counting) !== 0) return undefined
   const shift = digitsOf(currency, counting) - minorUnitDigits(currency)
   const units = shift >= 0 ? amountMinor * 10 ** shift : amountMinor / 10 ** -shift
   return Number.isSafeInteger(units) ? units : undefined
 }
 
 /** @throws Error when it is no whole number of minor units. */
-export const fromPspUnits = (units: number, currency: string, counting: Counting): number => {
+export const fromPspUnits = (units: number, currency: string, counting: CurrencyRules): number => {
   const shift = minorUnitDigits(currency) - digitsOf(currency, counting)
   const amountMinor = shift >= 0 ? units * 10 ** shift : units / 10 ** -shift
   if (!Number.isSafeInteger(amountMinor)) throw new Error(`${units} is not an amount of ${currency}`)
@@ -33,7 +33,7 @@ export const fromPspUnits = (units: number, currency: string, counting: Counting
 }
 
 /** `29.00`: for providers that take decimals. Undefined as for `toPspUnits`. */
-export const toDecimal = (amountMinor: number, currency: string, counting: Counting): string | undefined => {
+export const toDecimal = (amountMinor: number, currency: string, counting: CurrencyRules): string | undefined => {
   const digits = digitsOf(currency, counting)
   const units = toPspUnits(amountMinor, currency, counting)
   if (units === undefined) return undefined

@@ -1,5 +1,5 @@
 /**
- * What card networks say beside a provider's own code, and which wins over it: above all "do not try again". Networks fine
+ * Advice of card networks beside a provider's own code, which wins over it: above all "do not try again". Networks fine
  * whoever tries all the same.
  */
 import { table } from '../../../common/table.ts'

@@ -1,4 +1,4 @@
-/** Which adapter serves which PSP account of which tenant. */
+/** Finds the adapter that serves a tenant's PSP account. */
 import { LRUCache } from 'lru-cache'
 import type { z } from 'zod'
 import type { Secret } from '../../../common/secret.ts'
@@ -9,16 +9,16 @@ import type { Circuit, Psp, PspDirectory, SandboxTime } from './psp.ts'
 export interface PspOptions<Credentials> {
   credentials: Credentials
   webhookSecret: Secret | undefined
-  /** Whether charges are only authorized, and captured by a second call. */
+  /** `separate`: charges are only authorized, and captured by a second call. */
   capture: 'automatic' | 'separate'
-  /** Where customers come back to after having acted. */
+  /** The page that customers come back to after having acted. */
   returnUrl: string
   timeoutMs: number
 }
 
 /** A provider as its adapter's folder exports it. */
 export interface PspProvider<Credentials = unknown> {
-  /** What an account has to have, by the names that the provider uses. Secret parts are a `Secret` each. */
+  /** The parts that an account has to have, by the names that the provider uses. Secret parts are a `Secret` each. */
   credentials: z.ZodType<Credentials>
   /** Why events of the provider would be refused; undefined when they can be verified. */
   webhookProblem(credentials: Credentials, webhookSecret: Secret | undefined): string | undefined
@@ -39,7 +39,7 @@ export interface PspDirectoryOptions {
   returnUrl: () => string
   timeoutMs: number
   simulatorTimeoutMs: number
-  /** Whether live tenants may pay by what moves no money. */
+  /** True: live tenants may pay by the simulator, which moves no money. */
   simulatorInLive: boolean
 }
 

@@ -27,7 +27,7 @@ export interface ChargeRequest {
    * Of no effect with `offSession`.
    */
   authenticate?: boolean
-  /** Where the customer comes back to after having acted; instead of what the account says. */
+  /** The page that the customer comes back to after having acted; replaces the account's. */
   returnUrl?: string
 }
 
@@ -76,7 +76,7 @@ export interface WebhookRequest {
   /** Lower-case names. */
   headers: Record<string, string | undefined>
   query: Record<string, string | undefined>
-  /** As received: signatures are over these bytes. */
+  /** The bytes as received: signatures are over these. */
   rawBody: string
 }
 
@@ -90,23 +90,23 @@ export interface DisputeFacts {
   /** The provider's own words. */
   reason: string
   respondBy?: Date
-  /** When it came to this status, where the provider says it. */
+  /** The time when it came to this status, if the provider says it. */
   at?: Date
 }
 
-/** What a provider tells by itself. All parts absent: a type that Tollgate does not act on. */
+/** An event that a provider reports by itself. All parts absent: a type that Tollgate does not act on. */
 export interface PspEvent {
   id: string
   type: string
-  /** By our reference, the provider's, or both. Without an outcome the charge has to be asked about. */
+  /** The charge, by our reference, the provider's, or both. Without an outcome the charge has to be asked about. */
   charge?: { reference?: string; pspReference?: string; outcome?: ChargeOutcome }
-  /** By our reference of the refund; or by that of its charge, with the provider's own of the refund. */
+  /** The refund, by our reference of it; or by that of its charge, with the provider's own of the refund. */
   refund?: { reference: string; pspReference?: string; outcome: RefundOutcome }
-  /** Of the charge named in `charge`. With an outcome of `declined`: that, or of a charge that was made before, money taken back. */
+  /** A dispute of the charge named in `charge`. With an outcome of `declined`: that, or of a charge that was made before, money taken back. */
   dispute?: DisputeFacts
 }
 
-export interface LookedUp {
+export interface FoundCharge {
   reference: string
   outcome: ChargeOutcome
   dispute?: DisputeFacts
@@ -121,7 +121,7 @@ export interface Psp {
    */
   readonly idempotencyMs: number
 
-  /** What became of a charge. */
+  /** Asks for the outcome of a charge. */
   inquire(charge: ChargeName): Promise<InquiryOutcome>
 
   /**
@@ -152,14 +152,14 @@ export interface Psp {
 
   refund(request: RefundRequest): Promise<RefundOutcome>
 
-  /** What became of a refund: asked where the same refund, sent again, might be made a second time. */
+  /** Asks for the outcome of a refund. Needed where the same refund, sent again, might be made a second time. */
   inquireRefund(request: RefundRequest): Promise<RefundOutcome | { status: 'not_found' } | { status: 'cannot_tell' }>
 
   /** @throws AppError `signature_invalid` unless the request provably comes from the provider and is recent. */
   verifyWebhook(request: WebhookRequest): Promise<void>
 
   /**
-   * What a verified request tells; several events where a provider sends them together.
+   * The events that a verified request reports; several where a provider sends them together.
    * @throws AppError `invalid_request` when it is not an event of the provider.
    */
   readEvents(request: WebhookRequest): PspEvent[]
@@ -168,7 +168,7 @@ export interface Psp {
    * A charge that an event names by the provider's reference alone. Undefined: it is none of ours.
    * @throws Error when the provider cannot be asked now: the event is applied later.
    */
-  lookUp(pspReference: string): Promise<LookedUp | undefined>
+  lookUp(pspReference: string): Promise<FoundCharge | undefined>
 }
 
 export interface CircuitView {
@@ -183,7 +183,7 @@ export interface Circuit {
   run(charge: () => Promise<ChargeOutcome>): Promise<ChargeOutcome>
 }
 
-export type Opened =
+export type PspAccess =
   | {
       psp: Psp
       /** Why its webhooks would be refused. */
@@ -196,20 +196,20 @@ export type Opened =
     }
   | { unusable: string }
 
-/** Which adapter serves which PSP account of which tenant. */
+/** Finds the adapter that serves a tenant's PSP account. */
 export interface PspDirectory {
   /**
    * @param account undefined when the tenant has stored none under this id. A sandbox tenant needs none: the
    *   simulator stands in for every provider.
    * @returns the adapter, or why the account cannot be used.
    */
-  open(tenant: Tenant, accountId: string, account: PspAccount | undefined): Opened
-  /** What stands in for the providers of sandbox tenants follows their clocks; absent where it has no time of its own. */
+  open(tenant: Tenant, accountId: string, account: PspAccount | undefined): PspAccess
+  /** The simulator of sandbox tenants' providers follows their clocks; absent where it has no time of its own. */
   sandbox?: SandboxTime
 }
 
 export interface SandboxTime {
-  /** When, by the tenant's clock, something happens next; undefined when nothing will. */
+  /** The time, by the tenant's clock, at which something happens next; undefined when nothing will. */
   nextEvent(tenantId: string): Promise<Date | undefined>
   /** It is now so late for the tenant. Resolves when everything that is due by then has been told. */
   moveTo(tenantId: string, now: Date): Promise<void>

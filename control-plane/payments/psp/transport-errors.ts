@@ -1,5 +1,5 @@
 /**
- * Whether a failed HTTP call can have reached the other side. Shared by all adapters, since a mistake here charges
+ * Decides whether a failed HTTP call can have reached the other side. Shared by all adapters, since a mistake here charges
  * somebody twice: only what proves that no byte left is `not_sent`.
  */
 
@@ -10,7 +10,7 @@
 const neverConnected = (error: Error): boolean =>
   ('syscall' in error && (error.syscall === 'connect' || error.syscall === 'getaddrinfo')) || ('code' in error && error.code === 'UND_ERR_CONNECT_TIMEOUT')
 
-/** Where libraries put the error that they wrap. */
+/** The fields in which libraries put the error that they wrap. */
 const WRAPPED = ['cause', '__cause__', 'detail', 'raw'] as const
 
 /** The error, its causes, and what an attempt at several addresses met at each. */
@@ -20,12 +20,12 @@ const chain = (error: unknown): Error[] => {
   return [error, ...inner.flatMap(chain), ...(error instanceof AggregateError ? error.errors.flatMap(chain) : [])]
 }
 
-const codeOf = (error: Error): string | undefined => ('code' in error && typeof error.code === 'string' ? error.code.toLowerCase() : undefined)
+const socketCodeOf = (error: Error): string | undefined => ('code' in error && typeof error.code === 'string' ? error.code.toLowerCase() : undefined)
 
 export const transportFailure = (error: unknown): { status: 'not_sent' | 'unknown'; pspCode: string } => {
   const errors = chain(error)
   const refused = errors.find(neverConnected)
-  if (refused) return { status: 'not_sent', pspCode: codeOf(refused) ?? 'not_connected' }
+  if (refused) return { status: 'not_sent', pspCode: socketCodeOf(refused) ?? 'not_connected' }
   if (errors.some(({ name }) => name === 'TimeoutError' || name === 'AbortError')) return { status: 'unknown', pspCode: 'timeout' }
-  return { status: 'unknown', pspCode: errors.map(codeOf).find((code) => code !== undefined) ?? 'no_answer' }
+  return { status: 'unknown', pspCode: errors.map(socketCodeOf).find((code) => code !== undefined) ?? 'no_answer' }
 }

@@ -1,10 +1,10 @@
 /**
- * Which PSP accounts may take a payment, in the order of trying, and why. Pure and deterministic: the same payment
+ * Decides which PSP accounts may take a payment, in the order of trying, and why. Pure and deterministic: the same payment
  * gets the same order from whichever process asks, so that a retry or a concurrent call agrees.
  *
- * Order: of the accounts that can take it at all, those of the first matching rule; else, for a renewal, the account
- * that the last payment was made at; else the one that the weighted split picks; then the fallback list; then whatever
- * else the split names.
+ * Order: of the accounts that can take it at all, those of the first matching rule; else, for a renewal, the account that the
+ * last payment was made at; else the one that the weighted split picks; then the fallback list; then whatever else the split
+ * names.
  */
 import { createHash } from 'node:crypto'
 import type { PaymentMethod } from '../../schemas/customer.ts'
@@ -28,14 +28,14 @@ export interface RoutingQuestion {
   currency: string
   country?: string | undefined
   method: Pick<PaymentMethod, 'type' | 'tokens'>
-  /** Of a renewal: the account that the last payment was made at. */
+  /** The account that the last payment was made at, for a renewal. */
   stayWith?: string | undefined
 }
 
-/** What is kept with an attempt, so that it can be answered for ever. */
+/** The reason of a route, kept with its attempt so that it can be answered for ever. */
 export type Route = Omit<Attempt['why'], 'split'> & { split?: { account: string; weight: number }[] }
 
-export interface Routed {
+export interface RoutingDecision {
   route: Route
   /** Accounts that could take it, if only their circuit were closed, in the order of trying. */
   behindOpenCircuit: string[]
@@ -48,6 +48,7 @@ const PORTABLE = '*'
 export const tokenFor = (method: Pick<PaymentMethod, 'tokens'>, account: string): string | undefined =>
   (method.tokens.find((entry) => entry.account === account) ?? method.tokens.find((entry) => entry.account === PORTABLE))?.token
 
+/** The ids of all accounts that a routing can lead to, each once. */
 export const accountsNamedBy = (routing: Routing): string[] => [
   ...new Set([...routing.rules.flatMap((rule) => rule.use), ...routing.split.map((entry) => entry.account), ...routing.fallback]),
 ]
@@ -109,7 +110,11 @@ const firstChoice = (routing: Routing, eligible: (account: string) => boolean, q
   return { rule: 'split', slot, split, first: picked === undefined ? [] : [picked] }
 }
 
-export const routePayment = (routing: Routing, accounts: readonly RoutableAccount[], question: RoutingQuestion): Routed => {
+/**
+ * @param accounts those that the routing names; one that is missing here is excluded as `no such account`.
+ * @returns the candidates in the order of trying, and a reason for each account that is excluded.
+ */
+export const routePayment = (routing: Routing, accounts: readonly RoutableAccount[], question: RoutingQuestion): RoutingDecision => {
   const excluded: Route['excluded'] = []
   const usable = new Set<string>()
   const waiting = new Set<string>()

@@ -4,7 +4,7 @@ import type { PaymentMethod } from '../../schemas/customer.ts'
 import type { Storefront } from '../../schemas/storefront.ts'
 import type { TenantScope } from '../../tenant-scope.ts'
 import { loadAccounts } from '../open-account.ts'
-import { type Route, type Routed, routePayment } from './route-payment.ts'
+import { type Route, type RoutingDecision, routePayment } from './route-payment.ts'
 
 export interface SimulationQuestion {
   paymentId: string
@@ -47,7 +47,7 @@ const firstBecause = (route: Route): string => {
   return `by the split: slot ${route.slot} of ${total}`
 }
 
-const explain = ({ fallback, rules }: Storefront['routing'], route: Route): SimulatedAccount[] => {
+const explainAccounts = ({ fallback, rules }: Storefront['routing'], route: Route): SimulatedAccount[] => {
   const used = new Set(rules.find(({ name }) => name === route.rule)?.use ?? [])
   const because = (account: string, n: number): string => {
     if (n === 0 || used.has(account)) return firstBecause(route)
@@ -59,11 +59,12 @@ const explain = ({ fallback, rules }: Storefront['routing'], route: Route): Simu
   ]
 }
 
+/** @returns the route, and each account's place in it with the reason. @throws AppError `unknown_reference` or `invalid_request`. */
 export const simulateRouting = async (
   of: TenantScope,
   storefront: Storefront,
   question: SimulationQuestion,
-): Promise<Routed & { accounts: SimulatedAccount[] }> => {
+): Promise<RoutingDecision & { accounts: SimulatedAccount[] }> => {
   const { method, country } = await methodOf(of, storefront, question)
   const routed = routePayment(storefront.routing, await loadAccounts(of, storefront), {
     paymentId: question.paymentId,
@@ -74,5 +75,5 @@ export const simulateRouting = async (
     // Of a renewal with a method of no particular account, that account holds the token.
     ...(question.renewalAt === undefined ? {} : { stayWith: question.renewalAt }),
   })
-  return { ...routed, accounts: explain(storefront.routing, routed.route) }
+  return { ...routed, accounts: explainAccounts(storefront.routing, routed.route) }
 }

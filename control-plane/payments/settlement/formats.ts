@@ -19,10 +19,10 @@ export type ReportFormat = (typeof reportFormats)[number]
 export const formatOf = (provider: Provider | 'simulator'): ReportFormat => (provider === 'local' || provider === 'simulator' ? 'tollgate' : provider)
 
 /** A row by its column names, as the header has them. */
-export type Row = Readonly<Record<string, string | undefined>>
+export type ReportRow = Readonly<Record<string, string | undefined>>
 
-/** What a row says, or why it cannot be read; undefined for a row that is no line, such as the payout itself. */
-export type Read = { line: SettlementLine } | { malformed: string } | undefined
+/** The line that a row holds, or why it cannot be read; undefined for a row without a line, such as the payout itself. */
+export type ParsedRow = { line: SettlementLine } | { malformed: string } | undefined
 
 const kindsOfTollgate = table<SettlementLine['kind']>({ charge: 'charge', refund: 'refund', dispute: 'dispute', fee: 'fee', other: 'other' })
 
@@ -68,20 +68,20 @@ const isPayout = (type: string): boolean => /^(payout|payout_reversal|MerchantPa
 
 class Malformed extends Error {}
 
-const text = (row: Row, column: string): string => {
+const text = (row: ReportRow, column: string): string => {
   const value = row[column]?.trim()
   if (!value) throw new Malformed(`${column} is empty or missing`)
   return value
 }
-const optional = (row: Row, ...columns: string[]): string | undefined => columns.map((column) => row[column]?.trim()).find((value) => value)
+const optional = (row: ReportRow, ...columns: string[]): string | undefined => columns.map((column) => row[column]?.trim()).find((value) => value)
 
-const currencyIn = (row: Row, column: string): string => {
+const currencyIn = (row: ReportRow, column: string): string => {
   const currency = text(row, column).toUpperCase()
   if (!isCurrency(currency)) throw new Malformed(`${column} is not an ISO 4217 currency code`)
   return currency
 }
 /** `1,234.50` is how people write it; empty is none. A comma before anything but three digits would be a decimal one: that is not read. */
-const amount = (row: Row, column: string, currency: string): number => {
+const amount = (row: ReportRow, column: string, currency: string): number => {
   const given = (row[column] ?? '').trim()
   const written = /^-?\d{1,3}(,\d{3})+(\.\d*)?$/.test(given) ? given.replaceAll(',', '') : given
   const minor = written === '' ? 0 : fromDecimal(written, currency)
@@ -89,7 +89,7 @@ const amount = (row: Row, column: string, currency: string): number => {
   if (Math.abs(minor) > MAX_AMOUNT_MINOR) throw new Malformed(`${column} is larger than any amount that Tollgate accepts`)
   return minor
 }
-const dateIn = (row: Row, column: string): Date | undefined => {
+const dateIn = (row: ReportRow, column: string): Date | undefined => {
   const written = optional(row, column)
   if (written === undefined) return undefined
   // Without a zone it is UTC, as providers write it, and not the time of the machine that reads it.
@@ -100,7 +100,7 @@ const dateIn = (row: Row, column: string): Date | undefined => {
   return date
 }
 
-const readers: Record<ReportFormat, (row: Row) => SettlementLine | undefined> = {
+const readers: Record<ReportFormat, (row: ReportRow) => SettlementLine | undefined> = {
   tollgate: (row) => {
     const kind = kindsOfTollgate[text(row, 'type')]
     if (!kind) throw new Malformed('type must be charge, refund, dispute, fee or other')
@@ -184,7 +184,7 @@ const readers: Record<ReportFormat, (row: Row) => SettlementLine | undefined> = 
   },
 }
 
-/** Without these columns a file is no report of the format. */
+/** The columns without which a file is not a report of the format. */
 const needed: Record<ReportFormat, string[]> = {
   tollgate: ['type', 'reference', 'currency', 'gross', 'fee', 'net'],
   stripe: ['reporting_category', 'currency', 'gross', 'fee', 'net', 'payment_metadata[tollgate_reference]'],
@@ -196,7 +196,8 @@ const needed: Record<ReportFormat, string[]> = {
 /** The columns that a file of this format lacks. */
 export const missingColumns = (format: ReportFormat, columns: readonly string[]): string[] => needed[format].filter((name) => !columns.includes(name))
 
-export const readRow = (format: ReportFormat, row: Row): Read => {
+/** Never throws for what a row holds: it is `malformed` then. */
+export const readRow = (format: ReportFormat, row: ReportRow): ParsedRow => {
   try {
     const line = readers[format](row)
     return line && { line }

@@ -16,9 +16,9 @@ import { every } from '../../storage/every.ts'
 import { insertOrGet, update } from '../../storage/update.ts'
 import type { TenantScope } from '../../tenant-scope.ts'
 import { isSettled, recordSettlement } from '../machine/settlements.ts'
-import { missingColumns, type Read, type ReportFormat, type Row, readRow } from './formats.ts'
+import { missingColumns, type ParsedRow, type ReportFormat, type ReportRow, readRow } from './formats.ts'
 import type { SettlementLine } from './line.ts'
-import { matchLine, paymentIdOf } from './match-line.ts'
+import { matchLine, paymentIdOfLine } from './match-line.ts'
 
 /** Lines that wait for storage at once. */
 const AT_ONCE = 8
@@ -33,14 +33,14 @@ export interface ReportInput {
   to?: Date | undefined
 }
 
-/** What the caller knows of an import that was begun before. */
+/** The caller's knowledge of an import that was begun before. */
 export interface ReportCheck {
   /** There must be one. */
   mustExist: boolean
   check(report: SettlementReport): void
 }
 
-/** What was sent is no report of the format. */
+/** The file is not a report of its format. */
 class WrongFile extends Error {}
 
 type NewDifference = Pick<SettlementDifference, 'kind' | 'why' | 'type' | 'reference' | 'paymentId' | 'line'>
@@ -101,7 +101,7 @@ const openReport = async (of: TenantScope, input: ReportInput, { mustExist, chec
   return report
 }
 
-const importLines = async (of: TenantScope, report: SettlementReport, reads: AsyncIterable<Read>): Promise<Tally> => {
+const importLines = async (of: TenantScope, report: SettlementReport, reads: AsyncIterable<ParsedRow>): Promise<Tally> => {
   const { tenantId } = of
   const { payments, settlementDifferences } = of.storage
   const tally = new Tally()
@@ -118,7 +118,7 @@ const importLines = async (of: TenantScope, report: SettlementReport, reads: Asy
       ...difference,
     })
   }
-  const take = async ({ read, number }: { read: Read; number: number }): Promise<void> => {
+  const take = async ({ read, number }: { read: ParsedRow; number: number }): Promise<void> => {
     if (!read) return
     tally.lines += 1
     if ('malformed' in read) {
@@ -128,9 +128,9 @@ const importLines = async (of: TenantScope, report: SettlementReport, reads: Asy
     }
     const { line } = read
     tally.add(line)
-    const paymentId = paymentIdOf(line)
+    const paymentId = paymentIdOfLine(line)
     await inTurn(paymentId, async () => {
-      const { payment, matched, differences } = await settle(line, `${report.id}/${number}`, paymentId)
+      const { payment, matched, differences } = await matchAndRecord(line, `${report.id}/${number}`, paymentId)
       if (matched) tally.matched += 1
       for (const [n, difference] of differences.entries()) {
         await note(defined({ ...difference, line: number, type: line.kind, reference: line.reference, paymentId: payment?.id }), n)
@@ -138,7 +138,7 @@ const importLines = async (of: TenantScope, report: SettlementReport, reads: Asy
     })
   }
   /** Matched against the payment as it is when the line is kept with it. */
-  const settle = async (line: SettlementLine, id: string, paymentId: string | undefined) => {
+  const matchAndRecord = async (line: SettlementLine, id: string, paymentId: string | undefined) => {
     const payment = paymentId === undefined ? undefined : await payments.find(of.keys.payment(paymentId))
     let match = matchLine(line, id, report.account, payment)
     if (!payment) return { payment, ...match }
@@ -176,7 +176,7 @@ const importLines = async (of: TenantScope, report: SettlementReport, reads: Asy
 }
 
 /** @param look is asked before each hundredth, and no other is begun until it has answered: the order of lines is that of their work. */
-async function* numbered(reads: AsyncIterable<Read>, look: () => Promise<void>): AsyncGenerator<{ read: Read; number: number }> {
+async function* numbered(reads: AsyncIterable<ParsedRow>, look: () => Promise<void>): AsyncGenerator<{ read: ParsedRow; number: number }> {
   let number = 0
   for await (const read of reads) {
     number += 1
@@ -195,7 +195,7 @@ async function* unsettled(of: TenantScope, { account, from, to }: SettlementRepo
 }
 
 /** @throws AppError as `openReport`; `invalid_request` when the report cannot be read to its end: importing it again goes on. */
-const importReport = async (of: TenantScope, input: ReportInput, check: ReportCheck, reads: AsyncIterable<Read>): Promise<SettlementReport> => {
+const importReport = async (of: TenantScope, input: ReportInput, check: ReportCheck, reads: AsyncIterable<ParsedRow>): Promise<SettlementReport> => {
   const report = await openReport(of, input, check)
   const { settlementReports } = of.storage
   try {
@@ -219,10 +219,15 @@ const importReport = async (of: TenantScope, input: ReportInput, check: ReportCh
   }
 }
 
+/** Imports lines that the caller has read itself. @throws AppError as `importCsv`. */
 export const importLinesOf = (of: TenantScope, input: ReportInput, check: ReportCheck, lines: SettlementLine[]): Promise<SettlementReport> =>
-  importReport(of, input, check, Readable.from(lines.map((line): Read => ({ line }))))
+  importReport(of, input, check, Readable.from(lines.map((line): ParsedRow => ({ line }))))
 
-/** @param csv with a header; separated by commas or semicolons. */
+/**
+ * Imports a report of any length; importing it again goes on where it was cut off.
+ * @param csv with a header; separated by commas or semicolons.
+ * @throws AppError `unknown_reference`, `already_exists`, or `invalid_request` when the file cannot be read to its end.
+ */
 export const importCsv = (of: TenantScope, input: ReportInput, check: ReportCheck, format: ReportFormat, csv: Readable): Promise<SettlementReport> =>
   importReport(of, input, check, readCsv(csv, format))
 
@@ -235,7 +240,7 @@ const delimiterOf = (start: Buffer): string => {
 }
 
 /** Begins to read when the first row is asked for, so that whoever asks is there when it cannot be read. */
-async function* readCsv(csv: Readable, format: ReportFormat): AsyncGenerator<Read> {
+async function* readCsv(csv: Readable, format: ReportFormat): AsyncGenerator<ParsedRow> {
   const chunks = csv[Symbol.asyncIterator]() as AsyncIterator<Buffer | string>
   let start = Buffer.alloc(0)
   let ended = false
@@ -263,7 +268,7 @@ async function* readCsv(csv: Readable, format: ReportFormat): AsyncGenerator<Rea
   // The error of either end reaches whoever reads the rows.
   pipeline(Readable.from(whole()), rows, () => undefined)
   let read = 0
-  for await (const row of rows as AsyncIterable<Row>) {
+  for await (const row of rows as AsyncIterable<ReportRow>) {
     read += 1
     yield readRow(format, row)
   }

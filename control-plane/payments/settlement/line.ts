@@ -6,10 +6,10 @@ export interface SettlementLine {
   /** Ours: of the attempt, or of the refund. */
   reference: string | undefined
   grossMinor: number
-  /** What the provider keeps; above zero as a rule. */
+  /** The provider's share; above zero as a rule. */
   feeMinor: number
   netMinor: number
-  /** Of the amounts: the payout's, which may not be the payment's. */
+  /** The payout's currency, which all amounts are in, and which may not be the payment's. */
   currency: string
   settledAt: Date | undefined
 }

@@ -1,4 +1,4 @@
-/** Whether a line of a settlement report agrees with our books. Pure. */
+/** Decides whether a line of a settlement report agrees with our books. Pure. */
 import { formatMoney } from '../../../common/money.ts'
 import type { Payment } from '../../schemas/payment.ts'
 import type { differenceKinds } from '../../schemas/settlement-report.ts'
@@ -12,7 +12,7 @@ export interface Difference {
 }
 
 /** The payment that a line is about; undefined when it names none. */
-export const paymentIdOf = ({ kind, reference }: SettlementLine): string | undefined => {
+export const paymentIdOfLine = ({ kind, reference }: SettlementLine): string | undefined => {
   if (reference === undefined) return undefined
   // MercadoPago's lines of refunds carry the charge's reference, so that both are understood.
   return paymentIdOfAttempt(kind === 'refund' ? attemptIdOfRefund(reference) : reference)
@@ -21,7 +21,7 @@ export const paymentIdOf = ({ kind, reference }: SettlementLine): string | undef
 /** Fees and corrections belong to the payout; what is about money of a customer has to name it. */
 const needsReference = ({ kind }: SettlementLine): boolean => kind === 'charge' || kind === 'refund' || kind === 'dispute'
 
-/** What the line should say, in the payment's currency; undefined when that cannot be told. */
+/** The amount that the line should have, in the payment's currency; undefined when that cannot be told. */
 const expectedMinor = (line: SettlementLine, payment: Payment): number | undefined => {
   if (line.currency !== payment.currency) return undefined
   if (line.kind === 'charge') return payment.amountMinor
@@ -32,7 +32,7 @@ const expectedMinor = (line: SettlementLine, payment: Payment): number | undefin
 
 const reportOf = (lineId: string): string => lineId.slice(0, lineId.lastIndexOf('/'))
 
-/** Whether another report has brought the same: same kind, reference, amount and instant. */
+/** True if another report has brought the same: same kind, reference, amount and instant. */
 const isKept = (line: SettlementLine, id: string, payment: Payment): boolean =>
   (payment.settlements ?? []).some(
     (one) =>

@@ -13,7 +13,7 @@ import { attemptIdOfRefund, recordRefund, refundNamed } from '../machine/refunds
 import { openAccount } from '../open-account.ts'
 import type { ChargeOutcome, DisputeFacts, RefundOutcome } from '../psp/psp.ts'
 
-export interface Applied {
+export interface EventEffect {
   /** The payment that it is about, as it is then; the caller takes that further. */
   payment?: Payment
   /** Why nothing follows from it. */
@@ -26,7 +26,7 @@ interface ChargeFacts {
   dispute?: DisputeFacts | undefined
 }
 
-/** What the event says, with what has to be asked for. @throws Error when the provider cannot be asked now. */
+/** The event's facts, with those that the provider has to be asked for. @throws Error when the provider cannot be asked now. */
 const chargeFactsOf = async (of: TenantScope, event: WebhookEvent): Promise<ChargeFacts | undefined> => {
   const { charge } = event
   if (!charge) return undefined
@@ -49,7 +49,7 @@ const outcomeOf = async (of: TenantScope, payment: Payment, event: WebhookEvent,
   return found.status === 'not_found' || found.status === 'cannot_tell' ? undefined : found
 }
 
-const applyCharge = async (of: TenantScope, event: WebhookEvent, facts: ChargeFacts): Promise<Applied> => {
+const applyCharge = async (of: TenantScope, event: WebhookEvent, facts: ChargeFacts): Promise<EventEffect> => {
   const { payments } = of.storage
   const { reference } = facts
   const id = of.keys.payment(paymentIdOfAttempt(reference))
@@ -86,7 +86,7 @@ interface RefundFacts {
   outcome: RefundOutcome
 }
 
-const applyRefund = async (of: TenantScope, event: WebhookEvent, refund: RefundFacts): Promise<Applied> => {
+const applyRefund = async (of: TenantScope, event: WebhookEvent, refund: RefundFacts): Promise<EventEffect> => {
   const { payments } = of.storage
   const attemptId = attemptIdOfRefund(refund.reference)
   const id = of.keys.payment(paymentIdOfAttempt(attemptId))
@@ -104,7 +104,7 @@ const applyRefund = async (of: TenantScope, event: WebhookEvent, refund: RefundF
 }
 
 /** @throws Error when it cannot be applied now. */
-export const applyEvent = async (of: TenantScope, event: WebhookEvent): Promise<Applied> => {
+export const applyEvent = async (of: TenantScope, event: WebhookEvent): Promise<EventEffect> => {
   if (event.refund) return applyRefund(of, event, event.refund as RefundFacts)
   const facts = await chargeFactsOf(of, event)
   if (facts) return applyCharge(of, event, facts)
@@ -112,7 +112,7 @@ export const applyEvent = async (of: TenantScope, event: WebhookEvent): Promise<
 }
 
 /** The event's work is done, or there was none. */
-export const markApplied = (of: TenantScope, event: WebhookEvent, { payment, ignored }: Applied): Promise<WebhookEvent> => {
+export const markApplied = (of: TenantScope, event: WebhookEvent, { payment, ignored }: EventEffect): Promise<WebhookEvent> => {
   const result = ignored === undefined ? ({ status: 'applied', why: undefined } as const) : ({ status: 'ignored', why: ignored } as const)
   const mark = (latest: WebhookEvent): WebhookEvent | undefined =>
     latest.appliedAt ? undefined : defined({ ...latest, ...result, paymentId: payment?.id, appliedAt: of.clock.now(), repairAt: undefined })

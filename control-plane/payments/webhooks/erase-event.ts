@@ -1,4 +1,4 @@
-/** What is kept of a provider's events about a customer that was erased: that they came, when, and of which payment. */
+/** The part of a provider's events about an erased customer that is kept: that they came, when, and about which payment. */
 
 import { isPseudonym } from '../../customers/pseudonym.ts'
 import type { WebhookEvent } from '../../schemas/webhook-event.ts'
@@ -6,7 +6,7 @@ import { every } from '../../storage/every.ts'
 import { update } from '../../storage/update.ts'
 import type { TenantScope } from '../../tenant-scope.ts'
 
-/** One that is still to be applied keeps what it says until it is. */
+/** An event that is still to be applied keeps its content until it is. */
 const eraseEvent = (of: TenantScope, event: WebhookEvent): Promise<WebhookEvent> =>
   update(
     of.storage.webhookEvents,
@@ -19,7 +19,7 @@ const eraseEvent = (of: TenantScope, event: WebhookEvent): Promise<WebhookEvent>
     event,
   )
 
-/** Of one request: a provider may send several events in one body, each of which was stored with all of it. */
+/** Erases all events of one request: a provider may send several in one body, and each is stored with the whole body. */
 const eraseTogether = async (of: TenantScope, event: WebhookEvent): Promise<void> => {
   const { tenantId, account, createdAt, rawBody } = event
   const where = { tenantId, account }
@@ -35,8 +35,8 @@ export const eraseEventsOf = async (of: TenantScope, paymentId: string): Promise
 }
 
 /**
- * Of an event that was just applied. An erasure renames a payment before it looks for its events, and an event is stored
- * as applied before this looks at its payment: one of them sees the other.
+ * Erases an event that was just applied, if its customer was erased. An erasure renames a payment before it looks for its
+ * events, and an event is stored as applied before this looks at its payment: one of them sees the other.
  */
 export const eraseIfErased = async (of: TenantScope, event: WebhookEvent): Promise<void> => {
   if (!event.paymentId) return

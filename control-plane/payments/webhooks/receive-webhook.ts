@@ -27,7 +27,7 @@ const read = (psp: Psp, request: WebhookRequest): PspEvent[] => {
   }
 }
 
-export interface Received {
+export interface ReceivedWebhook {
   of: TenantScope
   events: WebhookEvent[]
 }
@@ -54,7 +54,7 @@ const refuse = async ({ log }: Services, tenantId: string, account: string, why:
 }
 
 /** @throws AppError `signature_invalid` or `invalid_request`. */
-export const receiveWebhook = async (services: Services, tenantId: string, accountId: string, request: WebhookRequest): Promise<Received> => {
+export const receiveWebhook = async (services: Services, tenantId: string, accountId: string, request: WebhookRequest): Promise<ReceivedWebhook> => {
   const tenant = await services.storage.tenants.find(keys.tenant(tenantId))
   if (!tenant || tenant.ended) return refuse(services, tenantId, accountId, 'no such tenant')
   const of = tenantScope(services, tenant)

@@ -1,4 +1,4 @@
-/** What of the driver's and the server's errors means that storage is away for now. */
+/** The errors of the driver and the server that mean that storage is away for now. */
 import mongoose from 'mongoose'
 import { AppError } from '../../../common/errors.ts'
 
@@ -53,7 +53,7 @@ const isAway = (error: unknown): boolean => {
 export const isDuplicateKey = (error: unknown): boolean => error instanceof mongo.MongoServerError && error.code === DUPLICATE_KEY
 
 /** @throws AppError `unavailable` for a server that is away, one in an election, and one that does not answer in time. */
-export const orUnavailable = async <T>(work: () => Promise<T>): Promise<T> => {
+export const orMongoUnavailable = async <T>(work: () => Promise<T>): Promise<T> => {
   try {
     return await work()
   } catch (error) {

@@ -13,7 +13,10 @@ const AT_ONCE = 4
 
 const keyOf = ({ fields }: DeclaredIndex) => Object.fromEntries(fields.map((field) => [field, 1]))
 
-/** One over a field that only a few documents have holds those alone: it is as small as the work that there is. */
+/**
+ * The description that the driver takes. An index over a field that only a few documents have holds those alone: it is as
+ * small as the work that there is.
+ */
 const descriptionOf = (index: DeclaredIndex) => ({
   key: keyOf(index),
   name: index.name,

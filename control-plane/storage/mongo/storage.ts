@@ -24,7 +24,7 @@ import {
 } from '../documents.ts'
 import type { Collection, PageQuery, Storage } from '../storage.ts'
 import { connectMongo, type Database, databaseOf } from './connect.ts'
-import { isDuplicateKey, orUnavailable } from './errors.ts'
+import { isDuplicateKey, orMongoUnavailable } from './errors.ts'
 import { buildWhereEmpty } from './indexes.ts'
 
 export interface MongoStorageOptions {
@@ -38,12 +38,12 @@ export interface MongoStorageOptions {
 
 /** @throws AppError `unavailable`; ConfigError when indexes are missing that only `npm run migrate` builds. */
 export const createMongoStorage = async (options: MongoStorageOptions): Promise<Storage> => {
-  const connection = await orUnavailable(() => connectMongo(options.url, options.log))
+  const connection = await orMongoUnavailable(() => connectMongo(options.url, options.log))
   const database = databaseOf(connection)
   try {
-    const missing = await orUnavailable(() => buildWhereEmpty(database))
+    const missing = await orMongoUnavailable(() => buildWhereEmpty(database))
     if (missing.length > 0) throw new ConfigError(`MONGODB_URL: indexes are missing; run "npm run migrate", which builds them:\n  ${missing.join('\n  ')}`)
-    await orUnavailable(() => warnOfKnownFaults(database, options.log))
+    await orMongoUnavailable(() => warnOfKnownFaults(database, options.log))
   } catch (error) {
     await connection.close()
     throw error
@@ -56,11 +56,11 @@ export const createMongoStorage = async (options: MongoStorageOptions): Promise<
   return {
     ...collections,
     ping: () =>
-      orUnavailable(async () => {
+      orMongoUnavailable(async () => {
         await database.command({ ping: 1 })
       }),
     serverTime: () =>
-      orUnavailable(async () => {
+      orMongoUnavailable(async () => {
         const { localTime } = await database.command({ hello: 1 })
         return localTime instanceof Date ? localTime : undefined
       }),
@@ -89,13 +89,13 @@ const createCollection = <K extends CollectionName>(database: Database, name: K,
   const readIfFound = (document: object | null): D | undefined => (document === null ? undefined : read(document))
   /** It names no version, or one that we know. */
   const isKnown = { schemaVersion: { $not: { $gt: version } } }
-  /** With its shard key, so that a cluster asks one shard. These ids are hashes, and spread by themselves. */
+  /** The filter of an id with its shard key, so that a cluster asks one shard. These ids are hashes, and spread by themselves. */
   const byId = (id: string) => (name === 'idempotencyRecords' ? { _id: id } : { _id: id, tenantId: tenantOf(id) })
-  const find = (id: string) => orUnavailable(async () => readIfFound(await collection.findOne(byId(id))))
+  const find = (id: string) => orMongoUnavailable(async () => readIfFound(await collection.findOne(byId(id))))
   const missed = async (id: string) => ((await find(id)) ? revisionConflict(name) : notFound(name))
   const rejectDuplicate = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
-      return await orUnavailable(work)
+      return await orMongoUnavailable(work)
     } catch (error) {
       throw isDuplicateKey(error) ? alreadyExists(name) : error
     }
@@ -115,7 +115,7 @@ const createCollection = <K extends CollectionName>(database: Database, name: K,
     find,
     findUnique: async (field, value) => {
       servedByUnique(name, field)
-      return orUnavailable(async () => readIfFound(await collection.findOne({ [field]: value })))
+      return orMongoUnavailable(async () => readIfFound(await collection.findOne({ [field]: value })))
     },
     replace: async (document) => {
       const revision = document.revision + 1
@@ -126,7 +126,7 @@ const createCollection = <K extends CollectionName>(database: Database, name: K,
       return known() as D
     },
     remove: async ({ _id, revision }) => {
-      const { deletedCount } = await orUnavailable(() => collection.deleteOne({ ...byId(_id), revision }))
+      const { deletedCount } = await orMongoUnavailable(() => collection.deleteOne({ ...byId(_id), revision }))
       if (deletedCount !== 1) throw await missed(_id)
     },
     page: async (page) => {
@@ -137,7 +137,7 @@ const createCollection = <K extends CollectionName>(database: Database, name: K,
       const keyset = after
         ? { createdAt: { $gte: after.createdAt }, $or: [{ createdAt: { $gt: after.createdAt } }, { createdAt: after.createdAt, _id: { $gt: after.id } }] }
         : {}
-      const rows = await orUnavailable(() =>
+      const rows = await orMongoUnavailable(() =>
         collection
           .find({ ...whereIn(page.where), ...keyset, ...(page.leaveOutNewer ? isKnown : {}) })
           .sort({ createdAt: 1, _id: 1 })
@@ -149,7 +149,7 @@ const createCollection = <K extends CollectionName>(database: Database, name: K,
     due: async ({ by, where = {}, until, limit, after }) => {
       checkLimit(limit)
       servedBy(name, Object.keys(where), [by, '_id'])
-      const rows = await orUnavailable(() =>
+      const rows = await orMongoUnavailable(() =>
         collection
           .find({
             ...where,
@@ -166,7 +166,7 @@ const createCollection = <K extends CollectionName>(database: Database, name: K,
     },
     scan: async ({ after, limit }) => {
       checkLimit(limit)
-      const rows = await orUnavailable(() =>
+      const rows = await orMongoUnavailable(() =>
         collection
           .find({ ...isKnown, ...(after === undefined ? {} : { _id: { $gt: after } }) })
           .sort({ _id: 1 })

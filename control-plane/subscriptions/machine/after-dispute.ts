@@ -1,5 +1,5 @@
 /**
- * What a dispute of one of its payments does to a subscription, by the storefront's rules. Banks take weeks, so it is
+ * The effect of a dispute of one of its payments on a subscription, by the storefront's rules. Banks take weeks, so it is
  * rarely the current period's payment: any payment of the subscription counts. What the money is missing from is said in
  * `money-back.ts`.
  */
@@ -7,7 +7,7 @@ import { dropBills, openBill } from '../../billing/bills.ts'
 import type { Dispute, Payment } from '../../schemas/payment.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
 import type { Moment } from '../../work-time.ts'
-import { end } from './end-subscription.ts'
+import { endSubscription } from './end-subscription.ts'
 import { resume } from './pause.ts'
 import { become, changed, type NewEvent } from './state.ts'
 import { isFinal } from './transitions.ts'
@@ -40,7 +40,7 @@ const react = (subscription: Subscription, payment: Payment, dispute: Dispute, m
   const effect = dispute.status === 'open' ? onDispute : onDisputeLost
   if (effect === 'pause') return pause(subscription, event, moment)
   const noted = changed(subscription, {}, moment, event)
-  return effect === 'cancel' ? end(noted, 'dispute', moment.now, moment) : noted
+  return effect === 'cancel' ? endSubscription(noted, 'dispute', moment.now, moment) : noted
 }
 
 /** @returns undefined when the subscription knows of all of them. */

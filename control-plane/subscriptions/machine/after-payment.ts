@@ -1,4 +1,4 @@
-/** What the outcome of a bill's payment does to its subscription. */
+/** The effect of the outcome of a bill's payment on its subscription. */
 
 import { defined } from '../../../common/defined.ts'
 import { HOUR_MS } from '../../../common/durations.ts'
@@ -9,9 +9,9 @@ import { openAttempt } from '../../payments/machine/state.ts'
 import type { Payment } from '../../schemas/payment.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import type { Moment } from '../../work-time.ts'
-import { dropped, end } from './end-subscription.ts'
+import { dropped, endSubscription } from './end-subscription.ts'
 import { become, changed, withRetryAt } from './state.ts'
-import { settled } from './take-effect.ts'
+import { takeEffect } from './take-effect.ts'
 import { triedAgain } from './try-again.ts'
 
 /** @returns undefined when nothing changes. */
@@ -23,7 +23,7 @@ export const afterPayment = (subscription: Subscription, bill: Bill, payment: Pa
       // Its payment is stored, or knows that nobody wants it: the bill has served.
       return changed(subscription, withoutBill(subscription, bill), moment)
     case 'open':
-      if (payment.status === 'succeeded') return settled({ ...subscription, ...paidAt(payment) }, asPaid(bill, payment), moment)
+      if (payment.status === 'succeeded') return takeEffect({ ...subscription, ...paidAt(payment) }, asPaid(bill, payment), moment)
       if (payment.status === 'canceled') return dropped(subscription, bill, moment)
       if (payment.status === 'failed' && bill.failedRound < payment.round) return failed(subscription, bill, payment, moment)
       if (bill.reason === 'period' && payment.status === 'processing' && isRunning(subscription) && openAttempt(payment)?.status === 'requires_action') {
@@ -102,7 +102,7 @@ const failed = (subscription: Subscription, bill: Bill, payment: Payment, moment
   }
   if (status === 'past_due' || status === 'suspended') {
     const retryAt = nextRetryAt(subscription.billing, firstFailureOf(bill, moment.now), moment.now)
-    if (!retryAt && !another) return end(noted, 'unpaid', moment.now, moment)
+    if (!retryAt && !another) return endSubscription(noted, 'unpaid', moment.now, moment)
     return changed(withRetryAt(noted, retryAt ?? lastWordBy(moment.now)), {}, moment)
   }
   // Incomplete: another payment method, or time, decides.

@@ -1,4 +1,4 @@
-/** What time alone does to a subscription. */
+/** The effect of time alone on a subscription. */
 import { defined } from '../../../common/defined.ts'
 import { fixedQuotaAnchor } from '../../billing/allowance-anchor.ts'
 import { dropBills, openBill, planBill, replaceBill, withBill } from '../../billing/bills.ts'
@@ -7,28 +7,28 @@ import { isSameCycle, periodFrom, priceOf } from '../../billing/periods.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import type { Moment } from '../../work-time.ts'
 import { overdue } from './after-payment.ts'
-import { begin } from './begin.ts'
+import { beginSubscription } from './begin.ts'
 import { onTerms } from './change-terms.ts'
-import { end } from './end-subscription.ts'
+import { endSubscription } from './end-subscription.ts'
 import { resume } from './pause.ts'
 import { become, changed, dueAtOf, withRetryAt } from './state.ts'
-import { settled } from './take-effect.ts'
+import { takeEffect } from './take-effect.ts'
 import { isFinal } from './transitions.ts'
 import { triedAgain } from './try-again.ts'
 
-/** One step; undefined when nothing is due. */
+/** Takes one step; undefined when nothing is due. */
 export const afterTime = (subscription: Subscription, moment: Moment): Subscription | undefined => {
   const due = dueAtOf(subscription)
   const { status } = subscription
   if (isFinal(status) || !due || moment.now < due) return undefined
   switch (status) {
     case 'scheduled':
-      return begin(subscription, moment)
+      return beginSubscription(subscription, moment)
     case 'incomplete':
-      return end(subscription, 'payment_not_made', due, moment)
+      return endSubscription(subscription, 'payment_not_made', due, moment)
     case 'trialing':
     case 'active':
-      if (subscription.cancelAtPeriodEnd) return end(subscription, 'period_end', due, moment)
+      if (subscription.cancelAtPeriodEnd) return endSubscription(subscription, 'period_end', due, moment)
       return openBill(subscription, 'period') ? withoutVerdict(subscription, moment) : turnPeriod(subscription, moment)
     case 'past_due':
       if (subscription.graceUntil <= moment.now) return suspend(subscription, moment)
@@ -58,7 +58,7 @@ const suspend = (subscription: Extract<Subscription, { status: 'past_due' }>, mo
 /** @param due by when it was to be tried: a worker always comes a little later, and that must not cost the last try. */
 const retry = (subscription: Subscription, due: Date, moment: Moment): Subscription => {
   const failedAt = firstFailureOf(billOf(subscription), moment.now)
-  if (isScheduleOver(subscription.billing, failedAt, due)) return end(subscription, 'unpaid', moment.now, moment)
+  if (isScheduleOver(subscription.billing, failedAt, due)) return endSubscription(subscription, 'unpaid', moment.now, moment)
   return askAgain(subscription, nextRetryAt(subscription.billing, failedAt, moment.now) ?? lastWordBy(moment.now), moment)
 }
 
@@ -99,7 +99,7 @@ const cannotLeave = (subscription: Subscription): boolean =>
   Boolean(subscription.scheduledChange) &&
   priceOf(subscription.scheduledChange ?? subscription) > subscription.creditMinor
 
-/** Where the next period begins: where the last ended, except that time without service after a suspension is left out. */
+/** The next period begins where the last ended, except that time without service after a suspension is left out. */
 const nextStart = (subscription: Subscription): Date =>
   (subscription.offSpans ?? []).reduce((start, { from, to }) => (start >= from && start < to ? to : start), subscription.currentPeriod.end)
 
@@ -127,7 +127,7 @@ export const turnPeriod = (before: Subscription, moment: Moment): Subscription =
     return uncharged({ type: 'period_not_charged', why: `collection is paused: the period from ${period.start.toISOString()} is not charged` })
   }
   const { subscription: billed, bill } = withBill({ ...subscription, offSpans }, planBill(subscription, period), moment.now)
-  if (bill.status === 'settled') return settled(changed(billed, {}, moment, ...changedTerms), bill, moment)
+  if (bill.status === 'settled') return takeEffect(changed(billed, {}, moment, ...changedTerms), bill, moment)
   if (!subscription.paymentMethodId) {
     const paused = become(subscription, { status: 'paused', pausedAt: subscription.currentPeriod.end, pauseReason: 'no_payment_method' })
     return changed(paused, {}, moment, ...changedTerms, { type: 'paused', why: 'there is no payment method to charge' })

@@ -4,7 +4,7 @@ import { periodContaining, periodFrom, priceOf } from '../../billing/periods.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
 import type { Moment } from '../../work-time.ts'
 import { become, changed } from './state.ts'
-import { settled } from './take-effect.ts'
+import { takeEffect } from './take-effect.ts'
 
 const isMadeNow = ({ createdAt, trialEnd, currentPeriod }: Subscription): boolean => !trialEnd && currentPeriod.start <= createdAt
 
@@ -13,7 +13,7 @@ const isMadeNow = ({ createdAt, trialEnd, currentPeriod }: Subscription): boolea
  * for its first payment. A start in the past is kept as the anchor, and the period that contains now is billed; or
  * the first one, if those that are over are to be billed too.
  */
-export const begin = (subscription: Subscription, moment: Moment): Subscription => {
+export const beginSubscription = (subscription: Subscription, moment: Moment): Subscription => {
   const { now } = moment
   const { trialEnd, currentPeriod } = subscription
   if (trialEnd && now < trialEnd) {
@@ -31,7 +31,7 @@ export const begin = (subscription: Subscription, moment: Moment): Subscription 
   const draft = { ...planBill(subscription, first), onSession: isMadeNow(subscription) }
   const { subscription: billed, bill } = withBill({ ...subscription, currentPeriod: entered }, draft, now)
   // A piece of a period that is too short to cost anything.
-  if (bill.status === 'settled') return settled(changed(billed, {}, moment), bill, moment)
+  if (bill.status === 'settled') return takeEffect(changed(billed, {}, moment), bill, moment)
   const payBy = new Date(now.getTime() + subscription.billing.firstPaymentHours * HOUR_MS)
   return changed(become(billed, { status: 'incomplete', payBy }), {}, moment, {
     type: 'first_payment_due',

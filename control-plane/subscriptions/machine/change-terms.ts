@@ -14,11 +14,11 @@ import type { Moment } from '../../work-time.ts'
 import { refuse, refuseWhilePaying } from './end-subscription.ts'
 import { isSameOffer, isSameTerms, scheduledAfter } from './scheduled-change.ts'
 import { changed } from './state.ts'
-import { settled } from './take-effect.ts'
+import { takeEffect } from './take-effect.ts'
 
 export interface ChangedTerms {
   subscription: Subscription
-  /** What is owed for it; absent when the change makes no bill. */
+  /** The bill of the change; absent when it makes none. */
   bill?: Bill
 }
 
@@ -72,7 +72,7 @@ const schedule = (subscription: Subscription, terms: Terms, moment: Moment): Cha
   return { subscription: changed(subscription, { scheduledChange: terms }, moment, event) }
 }
 
-/** What is charged and credited for a change now, and the period it leads to. */
+/** The charge and the credit of a change now, and the period it leads to. */
 const draftOf = (subscription: Subscription, terms: Terms, now: Date): BillDraft => {
   const { currentPeriod } = subscription
   const unused = shareOfRest(subscription, currentPeriod.creditableMinor, currentPeriod, now)
@@ -99,5 +99,5 @@ const changeNow = (subscription: Subscription, terms: Terms, moment: Moment): Ch
   const event = { type: 'change_asked', why: describe(terms), paymentId: bill.paymentId, amountMinor: bill.amountMinor }
   const asked = changed(billed, {}, moment, event)
   // Nothing to charge, so nothing to wait for.
-  return { subscription: bill.status === 'settled' ? settled(asked, bill, moment) : asked, bill }
+  return { subscription: bill.status === 'settled' ? takeEffect(asked, bill, moment) : asked, bill }
 }

@@ -21,7 +21,8 @@ const whys: Record<EndReason, string> = {
   refunded: 'its period was refunded in full, and the bundle ends access after a full refund',
 }
 
-export const end = (subscription: Subscription, endReason: EndReason, endedAt: Date, moment: Moment): Subscription => {
+/** Ends the subscription: its open bills are dropped, whose credit returns, and what was carried is paid from the credit there is. */
+export const endSubscription = (subscription: Subscription, endReason: EndReason, endedAt: Date, moment: Moment): Subscription => {
   const status = endReason === 'payment_not_made' ? 'incomplete_expired' : 'canceled'
   const undone = { ...subscription, ...dropBills(subscription, () => true) }
   // What was still carried is paid by the credit there is; the rest is not collected.
@@ -54,10 +55,11 @@ export const refuseWhilePaying = (subscription: Subscription): void => {
   throw new AppError('not_allowed_in_state', `the payment ${paymentId} of the subscription is in progress; wait for its outcome${wayOut}`)
 }
 
+/** The error for a command that the subscription's state does not allow. @param what a past participle, such as `paused`. */
 export const refuse = (subscription: Subscription, what: string, hint = ''): AppError =>
   new AppError('not_allowed_in_state', `a subscription that is ${subscription.status} cannot be ${what}${hint ? `: ${hint}` : ''}`)
 
-/** What is left of the paid period, as a change now would credit it. */
+/** The subscription with the rest of its paid period as credit, as a change now would credit it. */
 const credited = (subscription: Subscription, moment: Moment): Subscription => {
   const { currentPeriod, status } = subscription
   // In a pause the time that is left stands still.
@@ -84,7 +86,8 @@ export const cancel = (subscription: Subscription, at: 'now' | 'period_end', mom
   if (isFinal(subscription.status)) throw refuse(subscription, 'canceled')
   // Only a trial or a paid period can run to its end; of one that is overdue the paid period is over already.
   const runsToItsEnd = subscription.status === 'trialing' || subscription.status === 'active'
-  if (at === 'now' || !runsToItsEnd) return end(credit === 'prorate' ? credited(subscription, moment) : subscription, 'canceled', moment.now, moment)
+  if (at === 'now' || !runsToItsEnd)
+    return endSubscription(credit === 'prorate' ? credited(subscription, moment) : subscription, 'canceled', moment.now, moment)
   if (subscription.cancelAtPeriodEnd) return subscription
   const event = { type: 'cancel_scheduled', why: `it ends with its period, on ${subscription.currentPeriod.end.toISOString()}` }
   return changed(subscription, { cancelAtPeriodEnd: true }, moment, event)

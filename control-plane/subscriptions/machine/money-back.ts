@@ -13,9 +13,9 @@ import { refundableMinor } from '../../payments/machine/refunds.ts'
 import type { Payment } from '../../schemas/payment.ts'
 import type { Subscription } from '../../schemas/subscription.ts'
 import type { Moment } from '../../work-time.ts'
-import { end } from './end-subscription.ts'
+import { endSubscription } from './end-subscription.ts'
 import { changed, type NewEvent } from './state.ts'
-import { giveLots, paidFromOf, type Took, takeLots } from './take-lots.ts'
+import { giveLots, paidFromOf, type TakenMoney, takeLots } from './take-lots.ts'
 import { isFinal } from './transitions.ts'
 
 /** The payments have them all: here are those that may not be marked there yet, and some more. */
@@ -23,11 +23,17 @@ const MAX_REMEMBERED = 60
 /** So many facts are accounted for in one write, so that none is forgotten before it is marked. */
 const MAX_AT_ONCE = 40
 
-type Marked = Partial<Took> & Pick<Took, 'period' | 'worthMinor' | 'creditMinor'>
-const whole = ({ period, paidMinor = 0, worthMinor, creditMinor, movedMinor = 0 }: Marked): Took => ({ period, paidMinor, worthMinor, creditMinor, movedMinor })
+type Marked = Partial<TakenMoney> & Pick<TakenMoney, 'period' | 'worthMinor' | 'creditMinor'>
+const whole = ({ period, paidMinor = 0, worthMinor, creditMinor, movedMinor = 0 }: Marked): TakenMoney => ({
+  period,
+  paidMinor,
+  worthMinor,
+  creditMinor,
+  movedMinor,
+})
 
-/** What is remembered of a fact: here, in the payment, or in a period of before either was kept. */
-const remembered = (subscription: Subscription, id: string, marked: Marked | undefined): Took | undefined => {
+/** The record of a fact: here, in the payment, or in a period from before either was kept. */
+const remembered = (subscription: Subscription, id: string, marked: Marked | undefined): TakenMoney | undefined => {
   const here = subscription.moneyBack?.find((one) => one.id === id) ?? marked
   if (here) return whole(here)
   const { currentPeriod } = subscription
@@ -39,7 +45,7 @@ const remembered = (subscription: Subscription, id: string, marked: Marked | und
 /** A payment of before facts were marked: what happened before this period was seen then. */
 const wasSeenBefore = (subscription: Subscription, payment: Payment, at: Date): boolean => !payment.countsMoneyBack && at < subscription.currentPeriod.start
 
-/** In periods of before lots were kept, all their payments' money is taken for the own bill's. */
+/** The origin of a payment's money. In periods from before lots were kept, it is all taken for the own bill's. */
 const originOf = (subscription: Subscription, payment: Payment): string => {
   const { paidFrom, firstBill } = subscription.currentPeriod
   const [own] = paidFromOf(subscription)
@@ -74,10 +80,10 @@ export const afterMoneyBack = (subscription: Subscription, payment: Payment, mom
     }
   }
   if (done === 0) return undefined
-  return endsAccess(subscription, current, payment) ? end(current, 'refunded', moment.now, moment) : current
+  return endsAccess(subscription, current, payment) ? endSubscription(current, 'refunded', moment.now, moment) : current
 }
 
-/** What its period was paid with went back in full, in whichever order, and something of it was this payment's. */
+/** True if all the money that its period was paid with went back, in whichever order, and some of it was this payment's. */
 const endsAccess = (before: Subscription, after: Subscription, payment: Payment): boolean => {
   if (!after.refundEndsAccess || isFinal(after.status) || after.currentPeriod.creditableMinor > 0 || refundableMinor(payment) > 0) return false
   if (!payment.refunds.some(({ reason, status }) => reason === 'requested' && status === 'succeeded')) return false
@@ -87,7 +93,7 @@ const endsAccess = (before: Subscription, after: Subscription, payment: Payment)
 /** The origin of credit that was taken over from another subscription. */
 export const inheritedFrom = (subscriptionId: string): string => `credit:${subscriptionId}`
 
-/** What another subscription says that it has handed over, in all, and recalled since. */
+/** The credit that another subscription says it has handed over, in all, and recalled since. */
 export interface Inheritance {
   from: string
   amountMinor: number

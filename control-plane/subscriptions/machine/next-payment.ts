@@ -3,10 +3,10 @@ import { openBill } from '../../billing/bills.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import type { Moment } from '../../work-time.ts'
 import { turnPeriod } from './after-time.ts'
-import { begin } from './begin.ts'
+import { beginSubscription } from './begin.ts'
 import { isFinal } from './transitions.ts'
 
-/** What would be billed if the subscription's time had come; undefined when nothing would. */
+/** The bill that would be made if the subscription's time had come; undefined when none would. */
 const billedBy = (subscription: Subscription, step: (from: Subscription, moment: Moment) => Subscription, now: Date): Bill | undefined => {
   // A method or none: what is owed is the same.
   const next = step({ ...subscription, paymentMethodId: subscription.paymentMethodId ?? 'any' }, { now, repairAt: now })
@@ -14,8 +14,8 @@ const billedBy = (subscription: Subscription, step: (from: Subscription, moment:
 }
 
 /**
- * What the customer pays next if nothing else happens: found by letting it happen, on a copy. What credit will pay is
- * taken off.
+ * The payment that the customer makes next if nothing else happens: found by letting it happen, on a copy. What credit will
+ * pay is taken off.
  */
 export const nextPaymentOf = (subscription: Subscription): { amountMinor: number; on: Date } | undefined => {
   const answer = (bill: Bill | undefined) => bill && { amountMinor: bill.amountMinor, on: bill.period.start }
@@ -23,7 +23,9 @@ export const nextPaymentOf = (subscription: Subscription): { amountMinor: number
   if (isFinal(status)) return undefined
   switch (status) {
     case 'scheduled':
-      return answer(billedBy(defined({ ...subscription, trialEnd: undefined, currentPeriod: startOf(subscription) }), begin, startOf(subscription).start))
+      return answer(
+        billedBy(defined({ ...subscription, trialEnd: undefined, currentPeriod: startOf(subscription) }), beginSubscription, startOf(subscription).start),
+      )
     case 'incomplete':
     case 'past_due':
     case 'suspended':

@@ -8,11 +8,11 @@ import { AppError, fieldError } from '../../../common/errors.ts'
 import { fixedQuotaAnchor, withPause } from '../../billing/allowance-anchor.ts'
 import { planBill, withBill } from '../../billing/bills.ts'
 import { anchorFrom, periodFrom, shifted } from '../../billing/periods.ts'
-import type { Paused, Subscription } from '../../schemas/subscription.ts'
+import type { PausedSubscription, Subscription } from '../../schemas/subscription.ts'
 import type { Moment } from '../../work-time.ts'
 import { refuse, refuseWhilePaying } from './end-subscription.ts'
 import { become, changed } from './state.ts'
-import { settled } from './take-effect.ts'
+import { takeEffect } from './take-effect.ts'
 
 /** @throws AppError `not_allowed_in_state` or `invalid_request`. */
 export const pauseService = (subscription: Subscription, resumeAt: Date | undefined, moment: Moment): Subscription => {
@@ -49,7 +49,7 @@ export const resume = (subscription: Subscription, moment: Moment, byCaller = fa
   return resumeWithPayment(subscription, moment, byCaller)
 }
 
-const resumeRest = (subscription: Paused, moment: Moment): Subscription => {
+const resumeRest = (subscription: PausedSubscription, moment: Moment): Subscription => {
   const { timeZone, pausedAt } = subscription
   const currentPeriod: Subscription['currentPeriod'] = { ...shifted(subscription.currentPeriod, pausedAt, moment.now, timeZone), index: -1 }
   const restored = { currentPeriod, ...withPause(subscription, pausedAt, moment.now), anchor: anchorFrom(subscription, currentPeriod.end) }
@@ -57,7 +57,7 @@ const resumeRest = (subscription: Paused, moment: Moment): Subscription => {
   return changed(become(subscription, { status: 'active' }), restored, moment, { type: 'resumed', why })
 }
 
-const resumeWithPayment = (subscription: Paused, moment: Moment, byCaller: boolean): Subscription => {
+const resumeWithPayment = (subscription: PausedSubscription, moment: Moment, byCaller: boolean): Subscription => {
   const { pausedAt, pauseReason } = subscription
   const paused = become(subscription, { status: 'paused', pausedAt, pauseReason })
   const anchored = { ...paused, quotaAnchor: fixedQuotaAnchor(subscription), anchor: anchorFrom(subscription, moment.now) }
@@ -65,5 +65,5 @@ const resumeWithPayment = (subscription: Paused, moment: Moment, byCaller: boole
   const { subscription: billed, bill } = withBill(anchored, draft, moment.now)
   if (bill.status === 'open' && !subscription.paymentMethodId) throw refuse(subscription, 'resumed', 'it has no payment method; PATCH one')
   const asked = changed(billed, {}, moment, { type: 'resuming', why: 'it continues when its next period is paid', paymentId: bill.paymentId })
-  return bill.status === 'settled' ? settled(asked, bill, moment) : asked
+  return bill.status === 'settled' ? takeEffect(asked, bill, moment) : asked
 }

@@ -1,4 +1,4 @@
-/** How a subscription is paid from now on, and what is tried at once because somebody asks for it. */
+/** The way a subscription is paid from now on, and tries at once because somebody asks for them. */
 import { defined } from '../../../common/defined.ts'
 import { AppError } from '../../../common/errors.ts'
 import { openBill, replaceBill } from '../../billing/bills.ts'
@@ -41,7 +41,7 @@ export interface PayNow {
   paymentId: string
   /** Absent: the one that it has. */
   paymentMethodId: string | undefined
-  /** Where the customer comes back to after having acted. */
+  /** The page that the customer comes back to after having acted. */
   returnUrl: string | undefined
 }
 

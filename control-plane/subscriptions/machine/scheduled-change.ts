@@ -21,8 +21,8 @@ export const termsIn = ({ bundleId, bundleVersion, quantity, pricing, entitlemen
 })
 
 /**
- * What is left of a scheduled change when `terms` take over now. Seats that are added or given up leave it standing, with
- * the new number where it was to keep the old one; another bundle takes its place.
+ * The rest of a scheduled change when `terms` take over now. Seats that are added or given up leave it standing, with the new
+ * number where it was to keep the old one; another bundle takes its place.
  */
 export const scheduledAfter = (subscription: Subscription, terms: Terms): { scheduledChange: Subscription['scheduledChange']; events: NewEvent[] } => {
   const { scheduledChange: scheduled } = subscription

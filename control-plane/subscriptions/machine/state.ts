@@ -20,7 +20,7 @@ export type NewEvent = Pick<SubscriptionEvent, 'type' | 'why'> & Partial<Pick<Su
 
 const earlier = (a: Date | undefined, b: Date | undefined): Date | undefined => (a && b && b < a ? b : (a ?? b))
 
-/** When time alone changes the subscription next. */
+/** The time at which time alone changes the subscription next. */
 export const dueAtOf = (subscription: Subscription): Date | undefined => {
   const { status } = subscription
   if (isFinal(status)) return undefined
@@ -53,7 +53,7 @@ export const become = (subscription: Subscription, situation: Situation): Subscr
   return inSituation(subscription, situation)
 }
 
-/** When its payment is tried next. Undefined: not by itself. */
+/** Sets the time at which its payment is tried next. Undefined: not by itself. */
 export const withRetryAt = (subscription: Subscription, retryAt: Date | undefined): Subscription => {
   switch (subscription.status) {
     case 'trialing':

@@ -10,16 +10,16 @@ import { become, changed, type NewEvent } from './state.ts'
 import { paidFromOf, remembersAsCredit } from './take-lots.ts'
 
 /** The bill is paid, or there was nothing to pay: it takes effect. */
-export const settled = (subscription: Subscription, bill: Bill, moment: Moment): Subscription =>
-  bill.reason === 'change' ? changeSettled(subscription, bill, moment) : periodSettled(subscription, bill, moment)
+export const takeEffect = (subscription: Subscription, bill: Bill, moment: Moment): Subscription =>
+  bill.reason === 'change' ? changeTakesEffect(subscription, bill, moment) : periodTakesEffect(subscription, bill, moment)
 
-/** One that was never open has its payment still to be stored. */
+/** Removes the bill, unless it was never open: then its payment is still to be stored. */
 const done = (subscription: Subscription, bill: Bill): Change => (bill.status === 'settled' ? {} : withoutBill(subscription, bill))
 
 /** The money that a bill brings: its own payment's, and that of the credit it used. */
 const broughtBy = (bill: Bill): Lot[] => joined(bill.creditFrom, [{ paymentId: bill.paymentId, amountMinor: bill.amountMinor }])
 
-const changeSettled = (subscription: Subscription, bill: Bill, moment: Moment): Subscription => {
+const changeTakesEffect = (subscription: Subscription, bill: Bill, moment: Moment): Subscription => {
   const { ownBill, firstBill, refunds } = subscription.currentPeriod
   const terms = bill.terms ?? termsIn(subscription)
   const samePeriod = bill.period.wholeStart.getTime() === subscription.currentPeriod.wholeStart.getTime() && !bill.anchor
@@ -51,7 +51,7 @@ const changeSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
   )
 }
 
-/** From when its time counts as not served: a suspension; or all of a period that was over before it was paid. */
+/** The time from which its period counts as not served: a suspension; or all of a period that was over before it was paid. */
 const notServedSince = (subscription: Subscription, bill: Bill, now: Date): Date | undefined => {
   const { status, billMissed } = subscription
   if (status === 'suspended') return subscription.suspendedAt
@@ -59,7 +59,7 @@ const notServedSince = (subscription: Subscription, bill: Bill, now: Date): Date
   return late && bill.period.end <= now ? bill.period.start : undefined
 }
 
-const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): Subscription => {
+const periodTakesEffect = (subscription: Subscription, bill: Bill, moment: Moment): Subscription => {
   const { now } = moment
   const since = notServedSince(subscription, bill, now)
   const offSpans = [...(subscription.offSpans ?? []), ...(since ? [{ from: since, to: now }] : [])]
@@ -113,7 +113,7 @@ const periodSettled = (subscription: Subscription, bill: Bill, moment: Moment): 
 const hasOtherPrice = ({ pricing }: Bill, subscription: Subscription): boolean =>
   pricing !== undefined && pricing.amountMinor !== subscription.pricing.amountMinor
 
-/** What was charged beyond what the bill came to in the end. */
+/** The amount that was charged beyond what the bill came to in the end. */
 const paidTooMuch = ({ bills }: Subscription, bill: Bill): number => {
   const owed = bills.find(({ paymentId }) => paymentId === bill.paymentId)
   return owed ? Math.max(0, bill.amountMinor - owed.amountMinor) : 0

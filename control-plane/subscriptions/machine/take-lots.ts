@@ -4,20 +4,20 @@
  * another subscription has taken over by now. What is found nowhere was used up before.
  */
 import { shareOf } from '../../../common/money.ts'
-import { dropBills, paymentIdOf } from '../../billing/bills.ts'
+import { dropBills, paymentIdOfBill } from '../../billing/bills.ts'
 import { joined, type Lot, ofPayment, sumOf, without } from '../../billing/lots.ts'
 import { pieceOf, shareOfRest } from '../../billing/periods.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import { isFinal } from './transitions.ts'
 
-export type Took = Pick<NonNullable<Subscription['moneyBack']>[number], 'period' | 'paidMinor' | 'worthMinor' | 'creditMinor' | 'movedMinor'>
+export type TakenMoney = Pick<NonNullable<Subscription['moneyBack']>[number], 'period' | 'paidMinor' | 'worthMinor' | 'creditMinor' | 'movedMinor'>
 
-/** What the running period was paid with. Of periods of before this was kept all is taken for their own bill's. */
+/** The money that the running period was paid with. Of periods of before this was kept all is taken for their own bill's. */
 export const paidFromOf = ({ tenantId, id, currentPeriod, ...rest }: Subscription): Lot[] => {
   const { paidFrom, creditableMinor, ownBill } = currentPeriod
   if (paidFrom) return paidFrom
   const [part, whole] = pieceOf(rest, currentPeriod, currentPeriod)
-  return joined([{ paymentId: paymentIdOf(tenantId, id, ownBill), amountMinor: shareOf(creditableMinor, part, whole) }])
+  return joined([{ paymentId: paymentIdOfBill(tenantId, id, ownBill), amountMinor: shareOf(creditableMinor, part, whole) }])
 }
 
 /** A period is worth as much less as less of what was paid for it is there. */
@@ -85,7 +85,14 @@ const offMoved = (subscription: Subscription, origin: string, wanted: number): {
   return { subscription: creditMovedTo ? { ...subscription, creditMovedTo } : subscription, amountMinor: wanted - left }
 }
 
-export const takeLots = (before: Subscription, origin: string, wanted: number, untold: boolean): { subscription: Subscription; took: Took } => {
+/**
+ * Takes up to `wanted` minor units of one origin: first off the running period, then off bills, off the credit, and off credit
+ * that another subscription has taken over.
+ * @param origin of the money: a payment's id, or `inheritedFrom(…)` of a subscription.
+ * @param untold whether credit whose origin is not known may be of this one.
+ * @returns the subscription, unchanged if it had nothing of that origin, and what was taken from where.
+ */
+export const takeLots = (before: Subscription, origin: string, wanted: number, untold: boolean): { subscription: Subscription; took: TakenMoney } => {
   // A change that is on its way was reckoned with money that is not there any more.
   const undone = { ...before, ...dropBills(before, ({ reason }) => reason === 'change') }
   const period = isFinal(before.status) ? { subscription: undone, paidMinor: 0, worthMinor: 0 } : offPeriod(undone, origin, wanted)
@@ -97,8 +104,8 @@ export const takeLots = (before: Subscription, origin: string, wanted: number, u
   return { subscription: period.paidMinor + creditMinor + moved.amountMinor === 0 ? before : moved.subscription, took }
 }
 
-/** What was taken is there again: in the period while it runs, else as credit; and where it was recalled from. */
-export const giveLots = (subscription: Subscription, origin: string, took: Took): Subscription => {
+/** Gives back what was taken: to the period while it runs, else as credit; and to whatever it was recalled from. */
+export const giveLots = (subscription: Subscription, origin: string, took: TakenMoney): Subscription => {
   const { currentPeriod } = subscription
   const isSamePeriod = took.period === currentPeriod.ownBill && !isFinal(subscription.status)
   const paidMinor = isSamePeriod ? took.paidMinor : 0
@@ -124,8 +131,8 @@ export const giveLots = (subscription: Subscription, origin: string, took: Took)
 }
 
 /**
- * When a period is left early, what was taken off its worth would have become credit in part: that is what comes back if
- * the money does.
+ * If a period is left early, a part of what was taken off its worth would have become credit: that part comes back if the
+ * money does.
  */
 export const remembersAsCredit = (subscription: Subscription, now: Date): Subscription['moneyBack'] =>
   subscription.moneyBack?.map((one) => {

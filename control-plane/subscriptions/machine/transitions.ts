@@ -53,5 +53,5 @@ const goesNowhere = (status: SubscriptionStatus): boolean => Object.keys(transit
 
 export const isFinal = (status: SubscriptionStatus): status is FinalStatus => goesNowhere(status)
 
-/** Those of subscriptions that are not over. */
+/** The statuses of subscriptions that are not over. */
 export const livingStatuses = subscriptionStatuses.filter((status) => !goesNowhere(status))

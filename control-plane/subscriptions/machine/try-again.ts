@@ -7,14 +7,14 @@ import { dropBills, planLine, rebilled, replaceBill, wholePrice, withBill } from
 import { billedShare, periodFrom, shareOfRest } from '../../billing/periods.ts'
 import type { Bill, Subscription } from '../../schemas/subscription.ts'
 import type { Moment } from '../../work-time.ts'
-import { settled } from './take-effect.ts'
+import { takeEffect } from './take-effect.ts'
 
 interface Again {
   onSession?: boolean | undefined
   returnUrl?: string | undefined
 }
 
-/** What is owed of the bill's period now; of one that is over and had no access at all, what is left of the one that runs. */
+/** The amount owed for the bill's period now; for a period that is over and had no access at all, what is left of the one that runs. */
 const owedNow = (subscription: Subscription, bill: Bill, now: Date): { period: Bill['period']; amountMinor: number } => {
   const { period } = bill
   const price = wholePrice(bill)
@@ -41,6 +41,6 @@ const rebill = (subscription: Subscription, bill: Bill, moment: Moment): { subsc
 export const triedAgain = (subscription: Subscription, bill: Bill, { onSession, returnUrl }: Again, moment: Moment): Subscription => {
   const isRebilled = subscription.status === 'suspended' && bill.reason === 'period'
   const { subscription: billed, bill: next } = isRebilled ? rebill(subscription, bill, moment) : { subscription, bill }
-  if (next.status === 'settled') return settled(billed, next, moment)
+  if (next.status === 'settled') return takeEffect(billed, next, moment)
   return { ...billed, ...replaceBill(billed, defined({ ...next, round: bill.round + 1, onSession, returnUrl })) }
 }

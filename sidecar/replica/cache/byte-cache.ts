@@ -19,16 +19,16 @@ const MAX_SECOND_CHANCES = 64
 const BYTES_PER_SLOT = 128
 const MAX_LOAD = 0.75
 
-/** Of records, which are small: 32 bits hold them. */
+/** Rounds the bytes of a record up; records are small, and 32 bits hold them. */
 const roundUp = (bytes: number): number => (bytes + UNIT - 1) & ~(UNIT - 1)
 /** Offsets are kept in 32 bits. */
 const MAX_RING_BYTES = 4 * 1024 ** 3 - 64 * 1024
 
-/** What threads share. */
+/** The memory that threads share. */
 export interface ByteCacheMemory {
   ring: SharedArrayBuffer
   index: SharedArrayBuffer
-  /** Of each slot of the index, whether its record was asked for since it was written. Any thread writes it: at worst it is wrong. */
+  /** One byte per slot of the index: its record was asked for since it was written. Any thread writes it: at worst it is wrong. */
   asked: SharedArrayBuffer
   /** [0] the version. */
   control: SharedArrayBuffer
@@ -46,7 +46,7 @@ export const createByteCacheMemory = (maxBytes: number): ByteCacheMemory => {
 }
 
 /** 30 bits, so that it stays a small integer (FNV-1a). */
-export const hashOf = (bytes: Uint8Array, length: number): number => {
+export const keyHash = (bytes: Uint8Array, length: number): number => {
   let hash = 0x811c9dc5
   for (let at = 0; at < length; at += 1) hash = Math.imul(hash ^ (bytes[at] as number), 0x01000193)
   // Its low bits are weak, and the index takes those.
@@ -62,9 +62,9 @@ export class ByteCacheReader {
   protected readonly mask: number
   protected readonly control: Int32Array
   protected readonly asked: Uint8Array
-  /** Of this thread alone. */
+  /** A cell of this thread alone. */
   readonly #fence = new Int32Array(1)
-  /** Whether this thread is the one that writes. */
+  /** True in the one thread that writes. */
   readonly isWriter: boolean = false
 
   constructor(memory: ByteCacheMemory) {
@@ -78,7 +78,7 @@ export class ByteCacheReader {
     this.asked = new Uint8Array(memory.asked)
   }
 
-  /** Where the payload begins, a multiple of 8; -1 when there is none. It counts as asked for. */
+  /** The offset at which the payload begins, a multiple of 8; -1 when there is none. It counts as asked for. */
   find(key: Uint8Array, keyBytes: number, hash: number): number {
     const slot = this.slotOf(key, keyBytes, hash)
     if (slot < 0) return -1
@@ -86,7 +86,7 @@ export class ByteCacheReader {
     return this.payloadAt(this.recordAt(slot))
   }
 
-  /** As `find`, and does not count as asked for. */
+  /** Like `find`, but does not count as asked for. */
   peek(key: Uint8Array, keyBytes: number, hash: number): number {
     const slot = this.slotOf(key, keyBytes, hash)
     return slot < 0 ? -1 : this.payloadAt(this.recordAt(slot))
@@ -98,8 +98,8 @@ export class ByteCacheReader {
   }
 
   /**
-   * Whether nothing has been written since the version was that: what was read since then belongs together. The store
-   * keeps processors that may (ARM) from doing those reads after this one: a release, and an acquire behind it.
+   * True if nothing has been written since the version was that: what was read since then belongs together. The store keeps
+   * processors that may (ARM) from doing those reads after this one: a release, and an acquire behind it.
    */
   isStill(version: number): boolean {
     if (!this.isWriter) Atomics.store(this.#fence, 0, 0)
@@ -148,7 +148,7 @@ export interface ByteCacheOptions {
   memory: ByteCacheMemory
   /** A record is about to go: its payload can still be read. */
   onFree?: (payloadAt: number) => void
-  /** Of the ring, what is left unused, because what its records share takes as much elsewhere. */
+  /** The bytes of the ring that are left unused, because what its records share takes as much elsewhere. */
   reservedBytes?: () => number
 }
 
@@ -253,7 +253,7 @@ export class ByteCache extends ByteCacheReader {
     this.#size = 0
   }
 
-  /** Where a scan of everything begins: it grows with what is written, and never names another record. */
+  /** The offset at which a scan of everything begins: it grows with what is written, and never names another record. */
   get oldest(): number {
     return this.#freed
   }

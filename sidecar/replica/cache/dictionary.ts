@@ -1,10 +1,10 @@
 /**
- * What sets of many customers have in common, kept once. A template is a grant without what is the subscription's own:
- * the entitlement's key, its bundle, and its terms but for the anchor. A shape is the list of a set's templates, as all
- * customers of one bundle have it. Both are counted, so that what no record uses any more is let go. An id is given again
- * only after four thousand million others.
+ * The parts that sets of many customers have in common, kept once. A template is a grant without what is the subscription's
+ * own: the entitlement's key, its bundle, and its terms but for the anchor. A shape is the list of a set's templates, as all
+ * customers of one bundle have it. Both are counted, so that what no record uses any more is let go. An id is given again only
+ * after four thousand million others.
  */
-import type { Grant, Terms } from '../../../common/entitlements/model.ts'
+import type { Grant, GrantTerms } from '../../../common/entitlements/model.ts'
 
 /** A grant without what is the subscription's own. A quota's `anchorMs` is 0 here. */
 export interface Template {
@@ -12,26 +12,26 @@ export interface Template {
   keyId: number
   key: string
   bundleId: string
-  terms: Terms
+  terms: GrantTerms
 }
 
 /** One grant of a shape. */
 export interface Part {
   template: Template
-  /** Which of the set's subscriptions it comes from, counted from 0. */
+  /** The index, from 0, of the set's subscription that it comes from. */
   holder: number
-  /** Which of the set's quotas it is, counted from 1; 0 when it is none. */
+  /** The number, from 1, of the set's quota that it is; 0 when it is none. */
   quota: number
 }
 
 export interface Shape {
   id: number
-  /** In the order of the set's grants. */
+  /** The parts in the order of the set's grants. */
   parts: readonly Part[]
   byKey: ReadonlyMap<number, readonly Part[]>
 }
 
-/** What readers in other threads have to be told. */
+/** A change that readers in other threads have to be told. */
 export type DictionaryChange =
   | { kind: 'key'; id: number; key: string }
   | { kind: 'template'; template: Template }
@@ -39,7 +39,7 @@ export type DictionaryChange =
   | { kind: 'key gone' | 'template gone' | 'shape gone'; id: number }
 
 export interface DictionaryReader {
-  /** Whether what it does not have is not there. */
+  /** True if anything that it lacks does not exist. */
   readonly isWhole: boolean
   keyId(key: string): number | undefined
   key(id: number): string | undefined
@@ -109,7 +109,7 @@ export class Dictionary implements DictionaryReader {
     return this.#templates.size
   }
 
-  /** What it takes, roughly. */
+  /** The memory that it takes, roughly. */
   get bytes(): number {
     return this.#bytes
   }
@@ -238,7 +238,7 @@ const toldOf = ({ id, parts }: Shape): DictionaryChange => ({
   parts: parts.map(({ template, holder, quota }) => ({ templateId: template.id, holder, quota })),
 })
 
-/** Of a reader in another thread, as it was told; it may be behind. */
+/** A reader's copy in another thread, as it was told; it may be behind. */
 export class DictionaryMirror implements DictionaryReader {
   readonly isWhole = false
   readonly #shapes = new Map<number, Shape>()

@@ -9,9 +9,9 @@ import { Dictionary } from './dictionary.ts'
 import { type CachedSet, KeyBytes, SetReader } from './set-reader.ts'
 import { markBehind, type PreparedSet, prepareSet, readHeader, releaseSet, writeSet } from './set-record.ts'
 
-/** Of the bound, for sets that are too large for a record. */
+/** The share of the bound that is for sets too large for a record. */
 const LARGE_SHARE = 0.1
-/** What a grant takes as an object, roughly. */
+/** The memory that a grant takes as an object, roughly. */
 const LARGE_GRANT_BYTES = 250
 
 export interface CacheStats {
@@ -100,7 +100,7 @@ export class SetCache extends SetReader {
     this.#large.clear()
   }
 
-  /** Where a scan of everything begins. */
+  /** The place at which a scan of everything begins. */
   begin(): number {
     return this.ring.oldest
   }

@@ -1,10 +1,10 @@
 /** Reads sets from a ring: in the thread that writes it, or in another. */
 import type { CustomerKey, EntitlementSet } from '../../../common/entitlements/model.ts'
-import { type ByteCacheReader, hashOf } from './byte-cache.ts'
+import { type ByteCacheReader, keyHash } from './byte-cache.ts'
 import type { DictionaryReader } from './dictionary.ts'
 import { readHeader, readPart } from './set-record.ts'
 
-/** What is read while it is being written is read again, so often. */
+/** A record that is being written while it is read is read again, so often. */
 const TRIES = 16
 /** An id has at most 128 characters, of one or two UTF-16 units each; a unit is at most three bytes of UTF-8. */
 const MAX_UNITS = 2 * 128
@@ -19,7 +19,7 @@ export class KeyBytes {
   of({ tenantId, storefrontId, customerId }: CustomerKey): boolean {
     this.length = 0
     const fits = this.#text(tenantId) && this.#text(storefrontId) && this.#text(customerId)
-    this.hash = fits ? hashOf(this.bytes, this.length) : 0
+    this.hash = fits ? keyHash(this.bytes, this.length) : 0
     return fits
   }
 
@@ -39,7 +39,7 @@ export class KeyBytes {
   }
 
   end(): void {
-    this.hash = hashOf(this.bytes, this.length)
+    this.hash = keyHash(this.bytes, this.length)
   }
 
   #text(text: string): boolean {

@@ -13,7 +13,7 @@
  *         quotas    each f64 start and f64 end of the period that was last worked out (0: none)
  *         usages    each f64 used, f64 until (NaN: none), u32 key's id, u32 its holder's number from 1 (0: none)
  */
-import type { EntitlementSet, Grant, Terms, Usage } from '../../../common/entitlements/model.ts'
+import type { EntitlementSet, Grant, GrantTerms, Usage } from '../../../common/entitlements/model.ts'
 import { quotaWindow } from '../../../common/entitlements/quota-window.ts'
 import type { ByteCacheReader } from './byte-cache.ts'
 import type { Dictionary, DictionaryReader, Part, Shape } from './dictionary.ts'
@@ -26,7 +26,7 @@ const USAGE_BYTES = 24
 const MAX_COUNT = 255
 /** More are not worth a shape of their own. */
 const MAX_GRANTS = 1024
-/** Whose use it is grants nothing in this set: it is taken from no other. */
+/** A usage whose subscription grants nothing in this set: it is taken from no other. */
 const NOBODY = 0xffff_ffff
 const encoder = new TextEncoder()
 
@@ -53,7 +53,7 @@ export interface PreparedSet {
 
 const roundUp = (bytes: number): number => (bytes + 7) & ~7
 const holderBytes = (idBytes: number): number => roundUp(26 + idBytes)
-const anchorOf = (terms: Terms): number => (terms.kind === 'quota' ? terms.anchorMs : Number.NaN)
+const anchorOf = (terms: GrantTerms): number => (terms.kind === 'quota' ? terms.anchorMs : Number.NaN)
 
 /** Undefined when the set is beyond what a record can hold; the dictionary is then as it was. */
 export const prepareSet = (set: EntitlementSet, readAtMs: number, restored: boolean, dictionary: Dictionary): PreparedSet | undefined => {
@@ -92,6 +92,7 @@ export const prepareSet = (set: EntitlementSet, readAtMs: number, restored: bool
   return { set, readAtMs, restored, shape, holders, usageKeys, usageHolders, quotas, bytes }
 }
 
+/** Writes the record at `at`, a multiple of 8, where `prepared.bytes` are free. */
 export const writeSet = ({ bytes, words, floats }: ByteCacheReader, at: number, prepared: PreparedSet): void => {
   const { set, shape, holders, usageKeys, usageHolders, quotas } = prepared
   floats[at / 8] = set.revision
@@ -122,13 +123,13 @@ export const writeSet = ({ bytes, words, floats }: ByteCacheReader, at: number, 
   }
 }
 
-/** From now on it says nothing newer than that. Only for the writer. @param restored whether it is still a snapshot's word alone. */
+/** Marks the record: from now on it says nothing newer than that. Only for the writer. @param restored whether it is still a snapshot's word alone. */
 export const markBehind = ({ bytes, floats }: ByteCacheReader, at: number, asOfMs: number, restored: boolean): void => {
   floats[at / 8 + 1] = asOfMs
   bytes[at + 20] = ((bytes[at + 20] as number) & SANDBOX) | BEHIND | (restored ? RESTORED : 0)
 }
 
-/** Where the parts of a record begin. One object, used again for each record that is looked at. */
+/** The offsets at which the parts of a record begin. One object, used again for each record that is looked at. */
 class Layout {
   usages = 0
   windowsAt = 0
@@ -148,6 +149,7 @@ const layout = new Layout()
 
 const shapeIdOf = ({ words }: ByteCacheReader, at: number): number => words[(at + 16) >>> 2] as number
 
+/** Gives back what the record uses of the dictionary. To be called once, before the record is overwritten. */
 export const releaseSet = (cache: ByteCacheReader, at: number, dictionary: Dictionary): void => {
   const { usages, usagesAt } = layout.read(cache, at)
   for (let n = 0; n < usages; n += 1) dictionary.releaseKey(cache.words[(usagesAt + n * USAGE_BYTES + 16) >>> 2] as number)
@@ -244,8 +246,8 @@ export interface PartOfSet {
 const none: readonly Part[] = []
 
 /**
- * What a set says of one entitlement; of all, without a key's id.
- * Undefined when the dictionary lacks something that the record names: a reader in another thread may be behind.
+ * The part of a set about one entitlement; all of it, without a key's id. Undefined when the dictionary lacks something that
+ * the record names: a reader in another thread may be behind.
  */
 export const readPart = (cache: ByteCacheReader, at: number, dictionary: DictionaryReader, keyId?: number): PartOfSet | undefined => {
   const shape = dictionary.shape(shapeIdOf(cache, at))

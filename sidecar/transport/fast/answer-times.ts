@@ -1,5 +1,5 @@
 /**
- * How long answers took, each under the path of its method. Answers to what one read brought leave together: they are
+ * The times that answers took, each under the path of its method. Answers to what one read brought leave together: they are
  * gathered while it lasts, and take as long as it did, so that no clock is looked at for each of them.
  */
 import type { TransportOptions } from '../transport.ts'

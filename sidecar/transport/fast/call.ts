@@ -6,13 +6,13 @@ import type { status as Status } from '@grpc/grpc-js'
 import type { TransportOptions } from '../transport.ts'
 import type { AnswerTimes } from './answer-times.ts'
 import type { Connection } from './connection.ts'
-import type { ErrorCode } from './frames.ts'
+import type { Http2ErrorCode } from './frames.ts'
 import { answerHeaders, type Extra, okTrailers, onlyTrailers, trailersOf } from './grpc-message.ts'
 import type { InPlace } from './in-place.ts'
 import type { Method, Methods } from './methods.ts'
 import type { Stream, StreamHandler } from './stream.ts'
 
-/** What the calls of one connection share. */
+/** The parts that the calls of one connection share. */
 export interface CallServer {
   methods: Methods
   /** Address and port of the caller. */
@@ -23,7 +23,7 @@ export interface CallServer {
   onFault: TransportOptions['onFault']
 }
 
-export abstract class Call implements StreamHandler {
+export abstract class GrpcCall implements StreamHandler {
   readonly stream: Stream
   readonly method: Method
   readonly timeoutMs: number | undefined
@@ -31,7 +31,7 @@ export abstract class Call implements StreamHandler {
   readonly server: CallServer
   readonly #connection: Connection
   readonly #arrivedMs: number
-  /** By `performance.now()`; undefined while the request is being read. */
+  /** The time of the request by `performance.now()`; undefined while it is being read. */
   #requestedAt: number | undefined
   /** The first part of the answer has left. */
   #hasAnswered = false
@@ -54,7 +54,7 @@ export abstract class Call implements StreamHandler {
   abstract onReset(): void
   abstract onDrain(): void
 
-  /** In milliseconds since the epoch; infinite without one. */
+  /** The deadline in milliseconds since the epoch; infinite without one. */
   get deadlineMs(): number {
     return this.timeoutMs === undefined ? Number.POSITIVE_INFINITY : this.#arrivedMs + this.timeoutMs
   }
@@ -92,7 +92,7 @@ export abstract class Call implements StreamHandler {
   }
 
   /** Ends it without an answer. */
-  reset(code: ErrorCode): void {
+  reset(code: Http2ErrorCode): void {
     this.#connection.reset(this.stream, code)
   }
 

@@ -9,10 +9,10 @@ import { checkForm, dependencyAt, endOfPadded } from './frame-form.ts'
 import { FrameReader } from './frame-reader.ts'
 import {
   ConnectionError,
-  ErrorCode,
-  Flag,
+  FrameFlag,
   FrameType,
   goAwayFrame,
+  Http2ErrorCode,
   pingAck,
   rstStreamFrame,
   Setting,
@@ -66,7 +66,7 @@ export class Connection {
   #settingsSeen = false
   #block: HeaderBlock | undefined
   #draining = false
-  /** By the clock, when the bytes that are being read came. */
+  /** The clock's time when the bytes that are being read came. */
   #nowMs: number
 
   constructor(options: ConnectionOptions) {
@@ -97,19 +97,19 @@ export class Connection {
     return this.#streams.size
   }
 
-  /** What it makes us hold: messages that have not come whole, and answers that have not been taken. */
+  /** The bytes that it makes us hold: messages that have not arrived whole, and answers that have not been accepted. */
   get heldBytes(): number {
     return this.#receiveWindow.heldBytes + this.#reader.pendingBytes + this.#writer.heldBytes + this.sender.queuedBytes
   }
 
   /** Ends a stream from our side, whatever state it is in. */
-  reset(stream: Stream, code: ErrorCode): void {
+  reset(stream: Stream, code: Http2ErrorCode): void {
     this.#writer.write(rstStreamFrame(stream.id, code))
     this.#forget(stream)
     this.#tellReset(stream)
   }
 
-  /** What has been read of a stream may be sent again. */
+  /** The peer may send again as many bytes as have been read of a stream. */
   consumed(stream: Stream, bytes: number): void {
     if (bytes === 0 || this.#writer.isClosed) return
     this.#giveBack(bytes)
@@ -121,7 +121,7 @@ export class Connection {
   drain(): void {
     if (this.#draining || this.#writer.isClosed) return
     this.#draining = true
-    this.#writer.write(goAwayFrame(this.#streams.lastId, ErrorCode.NO_ERROR))
+    this.#writer.write(goAwayFrame(this.#streams.lastId, Http2ErrorCode.NO_ERROR))
     if (this.#streams.size === 0) this.#writer.end()
     else this.#writer.flush()
   }
@@ -145,7 +145,7 @@ export class Connection {
     for (const stream of this.#streams.values()) {
       // The rest of a request is waited for, unless it is a stream of them; and that an answer is taken, always.
       const waits = stream.queue.length > 0 || (!stream.remoteClosed && !stream.handler?.isOpenEnded)
-      if (waits && nowMs - stream.movedAtMs > limits.stallMs) this.reset(stream, ErrorCode.CANCEL)
+      if (waits && nowMs - stream.movedAtMs > limits.stallMs) this.reset(stream, Http2ErrorCode.CANCEL)
     }
     this.#writer.flush()
   }
@@ -174,7 +174,7 @@ export class Connection {
       // A fault of ours with one call: the others go on.
       else {
         this.#options.onFault(error, 'a call could not be served')
-        this.#onStreamError(new StreamError(streamId, ErrorCode.INTERNAL_ERROR, 'the call could not be served'))
+        this.#onStreamError(new StreamError(streamId, Http2ErrorCode.INTERNAL_ERROR, 'the call could not be served'))
       }
     }
     return !this.#writer.isClosed
@@ -192,11 +192,11 @@ export class Connection {
   }
 
   #dispatch(type: number, flags: number, streamId: number, bytes: Buffer, start: number, end: number): void {
-    if (!this.#settingsSeen && (type !== FrameType.SETTINGS || (flags & Flag.ACK) !== 0)) {
-      throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'the first frame must be SETTINGS')
+    if (!this.#settingsSeen && (type !== FrameType.SETTINGS || (flags & FrameFlag.ACK) !== 0)) {
+      throw new ConnectionError(Http2ErrorCode.PROTOCOL_ERROR, 'the first frame must be SETTINGS')
     }
     if (this.#block && (type !== FrameType.CONTINUATION || streamId !== this.#block.streamId)) {
-      throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'a header block is interrupted')
+      throw new ConnectionError(Http2ErrorCode.PROTOCOL_ERROR, 'a header block is interrupted')
     }
     switch (type) {
       case FrameType.DATA:
@@ -242,13 +242,13 @@ export class Connection {
 
   /** Section 6.1. */
   #onData(flags: number, streamId: number, bytes: Buffer, frameStart: number, frameEnd: number): void {
-    if (streamId === 0) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'DATA belongs to a stream')
+    if (streamId === 0) throw new ConnectionError(Http2ErrorCode.PROTOCOL_ERROR, 'DATA belongs to a stream')
     this.#streams.mustNotBeIdle(streamId)
     // Flow control counts the padding, and what comes for streams that have ended.
     const counted = frameEnd - frameStart
     this.#receiveWindow.take(counted)
-    const start = (flags & Flag.PADDED) === 0 ? frameStart : frameStart + 1
-    const end = (flags & Flag.PADDED) === 0 ? frameEnd : endOfPadded(bytes, frameStart, frameEnd)
+    const start = (flags & FrameFlag.PADDED) === 0 ? frameStart : frameStart + 1
+    const end = (flags & FrameFlag.PADDED) === 0 ? frameEnd : endOfPadded(bytes, frameStart, frameEnd)
     const stream = this.#streams.get(streamId)
     if (!stream || stream.remoteClosed) {
       this.#giveBack(counted)
@@ -257,7 +257,7 @@ export class Connection {
     }
     this.#receiveWindow.takeOf(stream, counted)
     const length = end - start
-    const isLast = (flags & Flag.END_STREAM) !== 0
+    const isLast = (flags & FrameFlag.END_STREAM) !== 0
     // Frames that bring next to nothing cost as much as those that bring much.
     if (length < SMALL_DATA_BYTES && !isLast) this.#spendControl()
     const isFirst = stream.received === 0
@@ -265,7 +265,7 @@ export class Connection {
     stream.movedAtMs = this.#nowMs
     const { contentLength } = stream
     if (contentLength !== undefined && stream.received > contentLength)
-      throw new StreamError(streamId, ErrorCode.PROTOCOL_ERROR, 'the body is longer than content-length')
+      throw new StreamError(streamId, Http2ErrorCode.PROTOCOL_ERROR, 'the body is longer than content-length')
     if (isLast) this.#closeRemote(stream)
     if (isFirst && isLast && stream.handler?.onWhole(bytes, start, end)) {
       this.#giveBack(counted)
@@ -281,16 +281,16 @@ export class Connection {
 
   /** Section 6.2. */
   #onHeaders(flags: number, streamId: number, bytes: Buffer, frameStart: number, frameEnd: number): void {
-    if (streamId === 0 || streamId % 2 === 0) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'HEADERS belong to a stream of the client')
-    let start = (flags & Flag.PADDED) === 0 ? frameStart : frameStart + 1
-    const end = (flags & Flag.PADDED) === 0 ? frameEnd : endOfPadded(bytes, frameStart, frameEnd)
-    if ((flags & Flag.PRIORITY) !== 0) {
-      if (end - start < 5) throw new ConnectionError(ErrorCode.FRAME_SIZE_ERROR, 'HEADERS are cut off')
+    if (streamId === 0 || streamId % 2 === 0) throw new ConnectionError(Http2ErrorCode.PROTOCOL_ERROR, 'HEADERS belong to a stream of the client')
+    let start = (flags & FrameFlag.PADDED) === 0 ? frameStart : frameStart + 1
+    const end = (flags & FrameFlag.PADDED) === 0 ? frameEnd : endOfPadded(bytes, frameStart, frameEnd)
+    if ((flags & FrameFlag.PRIORITY) !== 0) {
+      if (end - start < 5) throw new ConnectionError(Http2ErrorCode.FRAME_SIZE_ERROR, 'HEADERS are cut off')
       // Read before the block is: whatever is wrong with the stream, the table has to follow.
-      if (dependencyAt(bytes, start) === streamId) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'a stream depends on itself')
+      if (dependencyAt(bytes, start) === streamId) throw new ConnectionError(Http2ErrorCode.PROTOCOL_ERROR, 'a stream depends on itself')
       start += 5
     }
-    if ((flags & Flag.END_HEADERS) !== 0) {
+    if ((flags & FrameFlag.END_HEADERS) !== 0) {
       this.#onBlock(streamId, flags, bytes, start, end)
       return
     }
@@ -300,9 +300,9 @@ export class Connection {
   /** Section 6.10. */
   #onContinuation(flags: number, payload: Buffer): void {
     const block = this.#block
-    if (!block) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'CONTINUATION of nothing')
+    if (!block) throw new ConnectionError(Http2ErrorCode.PROTOCOL_ERROR, 'CONTINUATION of nothing')
     block.add(payload)
-    if ((flags & Flag.END_HEADERS) === 0) return
+    if ((flags & FrameFlag.END_HEADERS) === 0) return
     this.#block = undefined
     const whole = block.whole()
     this.#onBlock(block.streamId, block.flags, whole, 0, whole.length)
@@ -310,11 +310,11 @@ export class Connection {
 
   #onBlock(streamId: number, flags: number, bytes: Buffer, start: number, end: number): void {
     const headers = this.#decoder.decode(bytes, start, end)
-    const endStream = (flags & Flag.END_STREAM) !== 0
+    const endStream = (flags & FrameFlag.END_STREAM) !== 0
     const known = this.#streams.get(streamId)
     if (known) {
-      if (known.remoteClosed) throw new StreamError(streamId, ErrorCode.STREAM_CLOSED, 'the stream is closed')
-      if (!endStream) throw new StreamError(streamId, ErrorCode.PROTOCOL_ERROR, 'trailers must end the stream')
+      if (known.remoteClosed) throw new StreamError(streamId, Http2ErrorCode.STREAM_CLOSED, 'the stream is closed')
+      if (!endStream) throw new StreamError(streamId, Http2ErrorCode.PROTOCOL_ERROR, 'trailers must end the stream')
       if (headers) checkTrailers(streamId, headers)
       this.#closeRemote(known)
       known.handler?.onData()
@@ -325,8 +325,9 @@ export class Connection {
       this.#spendControl()
       return
     }
-    if (this.#draining || this.#streams.size >= limits.concurrentStreams) throw new StreamError(streamId, ErrorCode.REFUSED_STREAM, 'too many streams are open')
-    if (!headers) throw new StreamError(streamId, ErrorCode.ENHANCE_YOUR_CALM, 'the header list is too long')
+    if (this.#draining || this.#streams.size >= limits.concurrentStreams)
+      throw new StreamError(streamId, Http2ErrorCode.REFUSED_STREAM, 'too many streams are open')
+    if (!headers) throw new StreamError(streamId, Http2ErrorCode.ENHANCE_YOUR_CALM, 'the header list is too long')
     checkRequestHeaders(streamId, headers)
     const stream = new Stream(streamId, headers, contentLengthOf(streamId, headers), this.sender.window.initial, limits.streamWindow, this.#nowMs)
     this.#streams.add(stream)
@@ -338,14 +339,14 @@ export class Connection {
   #closeRemote(stream: Stream): void {
     stream.remoteClosed = true
     if (stream.contentLength !== undefined && stream.received !== stream.contentLength) {
-      throw new StreamError(stream.id, ErrorCode.PROTOCOL_ERROR, 'the body is shorter than content-length')
+      throw new StreamError(stream.id, Http2ErrorCode.PROTOCOL_ERROR, 'the body is shorter than content-length')
     }
   }
 
   /** Section 6.3: read for its form, and otherwise ignored. */
   #onPriority(streamId: number, payload: Buffer): void {
     this.#spendControl()
-    if (dependencyAt(payload, 0) === streamId) throw new StreamError(streamId, ErrorCode.PROTOCOL_ERROR, 'a stream depends on itself')
+    if (dependencyAt(payload, 0) === streamId) throw new StreamError(streamId, Http2ErrorCode.PROTOCOL_ERROR, 'a stream depends on itself')
   }
 
   /** Section 6.4. */
@@ -364,7 +365,7 @@ export class Connection {
 
   /** Section 6.5. */
   #onSettings(flags: number, payload: Buffer): void {
-    if ((flags & Flag.ACK) !== 0) return
+    if ((flags & FrameFlag.ACK) !== 0) return
     this.#settingsSeen = true
     this.#watchdog.begun()
     this.#spendControl()
@@ -376,7 +377,7 @@ export class Connection {
   #onSetting(id: number, value: number): void {
     switch (id) {
       case Setting.ENABLE_PUSH:
-        if (value > 1) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'ENABLE_PUSH is 0 or 1')
+        if (value > 1) throw new ConnectionError(Http2ErrorCode.PROTOCOL_ERROR, 'ENABLE_PUSH is 0 or 1')
         return
       case Setting.INITIAL_WINDOW_SIZE:
         this.sender.window.setInitial(value, this.#streams.values())
@@ -393,7 +394,7 @@ export class Connection {
   /** Section 6.7. */
   #onPing(flags: number, payload: Buffer): void {
     this.#spendControl()
-    if ((flags & Flag.ACK) === 0) this.#writer.write(pingAck(payload))
+    if ((flags & FrameFlag.ACK) === 0) this.#writer.write(pingAck(payload))
   }
 
   /** Section 6.8. */
@@ -413,7 +414,7 @@ export class Connection {
       return
     }
     this.#streams.mustNotBeIdle(streamId)
-    if (increment === 0) throw new StreamError(streamId, ErrorCode.PROTOCOL_ERROR, 'a window grows by something')
+    if (increment === 0) throw new StreamError(streamId, Http2ErrorCode.PROTOCOL_ERROR, 'a window grows by something')
     const stream = this.#streams.get(streamId)
     if (!stream) return
     window.growOf(stream, increment)
@@ -432,7 +433,7 @@ export class Connection {
   #endIfDone(stream: Stream): void {
     if (!stream.localClosed || !this.#streams.has(stream)) return
     // Section 8.1: an answer that does not need the rest of the request says so.
-    if (!stream.remoteClosed) this.#writer.write(rstStreamFrame(stream.id, ErrorCode.NO_ERROR))
+    if (!stream.remoteClosed) this.#writer.write(rstStreamFrame(stream.id, Http2ErrorCode.NO_ERROR))
     this.#forget(stream)
   }
 
@@ -454,23 +455,23 @@ export class Connection {
   }
 
   #spendReset(): void {
-    if (!this.#resets.spend(this.#options.nowMs())) throw new ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, 'too many streams are reset')
+    if (!this.#resets.spend(this.#options.nowMs())) throw new ConnectionError(Http2ErrorCode.ENHANCE_YOUR_CALM, 'too many streams are reset')
   }
 
   #spendControl(): void {
-    if (!this.#control.spend(this.#options.nowMs())) throw new ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, 'too many frames without effect')
+    if (!this.#control.spend(this.#options.nowMs())) throw new ConnectionError(Http2ErrorCode.ENHANCE_YOUR_CALM, 'too many frames without effect')
   }
 
   #fail(error: unknown): void {
     if (this.#writer.isClosed) return
-    const code = error instanceof ConnectionError ? error.code : error instanceof HpackError ? ErrorCode.COMPRESSION_ERROR : ErrorCode.INTERNAL_ERROR
-    if (code === ErrorCode.INTERNAL_ERROR) this.#options.onFault(error, 'a connection could not be served')
+    const code = error instanceof ConnectionError ? error.code : error instanceof HpackError ? Http2ErrorCode.COMPRESSION_ERROR : Http2ErrorCode.INTERNAL_ERROR
+    if (code === Http2ErrorCode.INTERNAL_ERROR) this.#options.onFault(error, 'a connection could not be served')
     this.#writer.write(goAwayFrame(this.#streams.lastId, code, error instanceof Error ? error.message : ''))
     this.#writer.end()
     this.#end()
   }
 
-  /** What is not called by bytes that came: nobody else would catch what it throws. */
+  /** Runs an act that no incoming bytes have called: nobody else would catch what it throws. */
   #orFail(act: () => void): void {
     try {
       act()

@@ -1,22 +1,22 @@
 /** The form of frames, whatever they say: whom they belong to, how long they are, and where their padding begins. RFC 9113, section 6. */
-import { ConnectionError, ErrorCode, Flag, FrameType, StreamError } from './frames.ts'
+import { ConnectionError, FrameFlag, FrameType, Http2ErrorCode, StreamError } from './frames.ts'
 
 const mustBeOfStream = (streamId: number, name: string): void => {
-  if (streamId === 0) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, `${name} belongs to a stream`)
+  if (streamId === 0) throw new ConnectionError(Http2ErrorCode.PROTOCOL_ERROR, `${name} belongs to a stream`)
 }
 const mustBeOfConnection = (streamId: number, name: string): void => {
-  if (streamId !== 0) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, `${name} belongs to the connection`)
+  if (streamId !== 0) throw new ConnectionError(Http2ErrorCode.PROTOCOL_ERROR, `${name} belongs to the connection`)
 }
 const mustHave = (has: boolean, what: string): void => {
-  if (!has) throw new ConnectionError(ErrorCode.FRAME_SIZE_ERROR, what)
+  if (!has) throw new ConnectionError(Http2ErrorCode.FRAME_SIZE_ERROR, what)
 }
 
-/** Of frames other than DATA and HEADERS. @throws ConnectionError, or StreamError. */
+/** Checks frames other than DATA and HEADERS. @throws ConnectionError, or StreamError. */
 export const checkForm = (type: number, flags: number, streamId: number, length: number): void => {
   switch (type) {
     case FrameType.PRIORITY:
       mustBeOfStream(streamId, 'PRIORITY')
-      if (length !== 5) throw new StreamError(streamId, ErrorCode.FRAME_SIZE_ERROR, 'PRIORITY has five bytes')
+      if (length !== 5) throw new StreamError(streamId, Http2ErrorCode.FRAME_SIZE_ERROR, 'PRIORITY has five bytes')
       break
     case FrameType.RST_STREAM:
       mustBeOfStream(streamId, 'RST_STREAM')
@@ -24,11 +24,11 @@ export const checkForm = (type: number, flags: number, streamId: number, length:
       break
     case FrameType.SETTINGS:
       mustBeOfConnection(streamId, 'SETTINGS')
-      if ((flags & Flag.ACK) === 0) mustHave(length % 6 === 0, 'SETTINGS are cut off')
+      if ((flags & FrameFlag.ACK) === 0) mustHave(length % 6 === 0, 'SETTINGS are cut off')
       else mustHave(length === 0, 'an acknowledgement is empty')
       break
     case FrameType.PUSH_PROMISE:
-      throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'a client does not push')
+      throw new ConnectionError(Http2ErrorCode.PROTOCOL_ERROR, 'a client does not push')
     case FrameType.PING:
       mustBeOfConnection(streamId, 'PING')
       mustHave(length === 8, 'PING has eight bytes')
@@ -49,7 +49,7 @@ export const checkForm = (type: number, flags: number, streamId: number, length:
 /** Sections 6.1 and 6.2: where what a frame brings ends; its first byte says how much padding follows. @throws ConnectionError. */
 export const endOfPadded = (bytes: Buffer, start: number, end: number): number => {
   const padding = start < end ? (bytes[start] as number) : 0
-  if (start === end || padding >= end - start) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'more padding than there is')
+  if (start === end || padding >= end - start) throw new ConnectionError(Http2ErrorCode.PROTOCOL_ERROR, 'more padding than there is')
   return end - padding
 }
 

@@ -1,5 +1,5 @@
 /** Bytes as they come, cut into frames (RFC 9113, sections 3.4 and 4.1). What a frame means is for its listener. */
-import { ConnectionError, ErrorCode, FRAME_HEADER_BYTES } from './frames.ts'
+import { ConnectionError, FRAME_HEADER_BYTES, Http2ErrorCode } from './frames.ts'
 import { limits } from './limits.ts'
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
@@ -42,7 +42,7 @@ export class FrameReader {
     if (!this.#isPrefaceRead) {
       const had = Math.min(bytes.length, PREFACE.length)
       if (!bytes.subarray(0, had).equals(PREFACE.subarray(0, had)))
-        throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'the connection does not begin with the HTTP/2 preface')
+        throw new ConnectionError(Http2ErrorCode.PROTOCOL_ERROR, 'the connection does not begin with the HTTP/2 preface')
       if (bytes.length < PREFACE.length) return 0
       this.#isPrefaceRead = true
       at = PREFACE.length
@@ -50,7 +50,7 @@ export class FrameReader {
     let goesOn = true
     while (goesOn && at + FRAME_HEADER_BYTES <= bytes.length) {
       const length = bytes.readUIntBE(at, 3)
-      if (length > limits.frameBytes) throw new ConnectionError(ErrorCode.FRAME_SIZE_ERROR, 'the frame is larger than was allowed')
+      if (length > limits.frameBytes) throw new ConnectionError(Http2ErrorCode.FRAME_SIZE_ERROR, 'the frame is larger than was allowed')
       const end = at + FRAME_HEADER_BYTES + length
       if (end > bytes.length) break
       const streamId = bytes.readUInt32BE(at + 5) & 0x7fffffff

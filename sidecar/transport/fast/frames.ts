@@ -15,9 +15,9 @@ export const FrameType = {
   CONTINUATION: 9,
 } as const
 
-export const Flag = { END_STREAM: 1, ACK: 1, END_HEADERS: 4, PADDED: 8, PRIORITY: 32 } as const
+export const FrameFlag = { END_STREAM: 1, ACK: 1, END_HEADERS: 4, PADDED: 8, PRIORITY: 32 } as const
 
-export const ErrorCode = {
+export const Http2ErrorCode = {
   NO_ERROR: 0,
   PROTOCOL_ERROR: 1,
   INTERNAL_ERROR: 2,
@@ -29,7 +29,7 @@ export const ErrorCode = {
   COMPRESSION_ERROR: 9,
   ENHANCE_YOUR_CALM: 11,
 } as const
-export type ErrorCode = (typeof ErrorCode)[keyof typeof ErrorCode]
+export type Http2ErrorCode = (typeof Http2ErrorCode)[keyof typeof Http2ErrorCode]
 
 export const Setting = {
   HEADER_TABLE_SIZE: 1,
@@ -42,9 +42,9 @@ export const Setting = {
 
 /** Section 5.4.1: the connection cannot go on. */
 export class ConnectionError extends Error {
-  readonly code: ErrorCode
+  readonly code: Http2ErrorCode
 
-  constructor(code: ErrorCode, message: string) {
+  constructor(code: Http2ErrorCode, message: string) {
     super(message)
     this.code = code
   }
@@ -52,10 +52,10 @@ export class ConnectionError extends Error {
 
 /** Section 5.4.2: only this stream cannot. */
 export class StreamError extends Error {
-  readonly code: ErrorCode
+  readonly code: Http2ErrorCode
   readonly streamId: number
 
-  constructor(streamId: number, code: ErrorCode, message: string) {
+  constructor(streamId: number, code: Http2ErrorCode, message: string) {
     super(message)
     this.streamId = streamId
     this.code = code
@@ -92,8 +92,8 @@ export const settingsFrame = (settings: readonly (readonly [id: number, value: n
   }
   return frame(FrameType.SETTINGS, 0, 0, payload)
 }
-export const settingsAck = frame(FrameType.SETTINGS, Flag.ACK, 0)
-export const pingAck = (payload: Uint8Array): Buffer => frame(FrameType.PING, Flag.ACK, 0, payload)
+export const settingsAck = frame(FrameType.SETTINGS, FrameFlag.ACK, 0)
+export const pingAck = (payload: Uint8Array): Buffer => frame(FrameType.PING, FrameFlag.ACK, 0, payload)
 export const windowUpdateFrame = (streamId: number, increment: number): Buffer => frame(FrameType.WINDOW_UPDATE, 0, streamId, uint32(increment))
 export const rstStreamFrame = (streamId: number, code: number): Buffer => frame(FrameType.RST_STREAM, 0, streamId, uint32(code))
 export const goAwayFrame = (lastStreamId: number, code: number, why = ''): Buffer =>

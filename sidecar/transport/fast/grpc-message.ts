@@ -33,17 +33,17 @@ export const readMessage = (bytes: Buffer, maxBytes: number): ReadMessage => {
   return bytes.length < end ? undefined : { message: bytes.subarray(PREFIX_BYTES, end), rest: bytes.subarray(end) }
 }
 
-/** How many bytes there have to be before the message that begins with these can be read on. */
+/** The bytes that have to be there before the message that begins with these can be read on. */
 export const bytesOfNext = (bytes: Buffer): number => (bytes.length < PREFIX_BYTES ? PREFIX_BYTES : PREFIX_BYTES + bytes.readUInt32BE(1))
 
-/** Whether these bytes are one message, complete and not compressed. */
+/** True if these bytes are one message, complete and not compressed. */
 export const isOneMessage = (bytes: Buffer, start: number, end: number): boolean =>
   end - start >= PREFIX_BYTES && bytes[start] === 0 && bytes.readUInt32BE(start + 1) === end - start - PREFIX_BYTES
 
 const UNITS_MS = table<number>({ H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 0.001, n: 0.000_001 })
 const MAX_TIMEOUT_DIGITS = 8
 
-/** Of a `grpc-timeout` header; undefined when it is none. */
+/** The milliseconds of a `grpc-timeout` header; undefined when it is none. */
 export const timeoutMsOf = (header: string): number | undefined => {
   const digits = header.length - 1
   if (digits < 1 || digits > MAX_TIMEOUT_DIGITS) return undefined
@@ -68,9 +68,9 @@ const answerFields = [
   ['content-type', 'application/grpc'],
 ] as const
 
-/** What every answer begins with. */
+/** The headers that every answer begins with. */
 export const answerHeaders = encodeHeaders(answerFields)
-/** What every answer that succeeds ends with. */
+/** The trailers that every answer that succeeds ends with. */
 export const okTrailers = encodeHeaders([['grpc-status', '0']])
 
 export type Extra = readonly (readonly [name: string, value: string])[]

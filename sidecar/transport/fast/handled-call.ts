@@ -1,18 +1,18 @@
-/** What calls have in common that are given to handlers of grpc-js. */
+/** The parts that calls which are given to handlers of grpc-js have in common. */
 import { Metadata, status as Status } from '@grpc/grpc-js'
 import type { Field } from './request-headers.ts'
 
 /** An error as handlers say it. */
-export interface ServiceError {
+export interface HandlerError {
   code?: Status
   details?: string
   message?: string
 }
 
-export const tooLate: ServiceError = { code: Status.DEADLINE_EXCEEDED, details: 'the deadline has passed' }
-export const ourFault: ServiceError = { code: Status.INTERNAL, details: 'something went wrong on our side' }
+export const tooLate: HandlerError = { code: Status.DEADLINE_EXCEEDED, details: 'the deadline has passed' }
+export const ourFault: HandlerError = { code: Status.INTERNAL, details: 'something went wrong on our side' }
 
-export const codeOf = (error: ServiceError): Status => (typeof error.code === 'number' && error.code in Status ? error.code : Status.UNKNOWN)
+export const statusCodeOf = (error: HandlerError): Status => (typeof error.code === 'number' && error.code in Status ? error.code : Status.UNKNOWN)
 
 export const metadataOf = (headers: readonly Field[]): Metadata => {
   const metadata = new Metadata()

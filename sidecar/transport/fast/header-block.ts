@@ -1,10 +1,10 @@
 /** A header block that comes in several frames (RFC 9113, section 6.10): nothing else may come before it is complete. */
-import { ConnectionError, ErrorCode } from './frames.ts'
+import { ConnectionError, Http2ErrorCode } from './frames.ts'
 import { limits } from './limits.ts'
 
 export class HeaderBlock {
   readonly streamId: number
-  /** Those of its first frame. */
+  /** The flags of its first frame. */
   readonly flags: number
   readonly #parts: Buffer[]
   #bytes: number
@@ -21,7 +21,7 @@ export class HeaderBlock {
     this.#parts.push(part)
     this.#bytes += part.length
     if (this.#bytes > limits.headerBlockBytes || this.#parts.length > limits.continuations + 1) {
-      throw new ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, 'the header block does not end')
+      throw new ConnectionError(Http2ErrorCode.ENHANCE_YOUR_CALM, 'the header block does not end')
     }
   }
 

@@ -10,7 +10,7 @@ import type { Stream } from './stream.ts'
 
 const nothing = Buffer.alloc(0)
 
-/** What of a call is needed to answer it. */
+/** The parts of a call that are needed to answer it. */
 export interface InPlaceCall {
   readonly stream: Stream
   readonly method: Method

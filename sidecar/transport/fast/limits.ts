@@ -1,4 +1,4 @@
-/** What one peer may ask of us, and why so much. */
+/** The limits of what one peer may ask of us, and why so much. */
 export const limits = {
   /** SETTINGS_MAX_CONCURRENT_STREAMS: more than any client multiplexes; grpc-go waits at 100 by default. */
   concurrentStreams: 1_000,
@@ -15,7 +15,7 @@ export const limits = {
   messageBytes: 1024 * 1024,
   /** SETTINGS_INITIAL_WINDOW_SIZE: a whole message, so that no stream waits for more. */
   streamWindow: 1024 * 1024 + 5,
-  /** Of a connection: what it may make us hold of messages that are not complete. */
+  /** A connection's bound on messages that are not complete, and that it makes us hold. */
   connectionWindow: 4 * 1024 * 1024,
   /** Answers that wait for a peer which does not read: then reading from it stops. */
   outputBytes: 1024 * 1024,
@@ -23,7 +23,7 @@ export const limits = {
   inPlaceBytes: 8 * 1024,
   /** Answers that wait for a window. */
   queuedBytes: 1024 * 1024,
-  /** Of all connections together, what they make us hold of messages and answers: beyond it those that hold most are ended. */
+  /** The bound on messages and answers that all connections together make us hold: beyond it those that hold most are ended. */
   processBytes: 128 * 1024 * 1024,
   connections: 10_000,
   /** How long a peer may take for its preface, for the rest of a request, or to read an answer. */

@@ -1,11 +1,11 @@
 /** A call whose request is a stream of messages, as its answer is: reflection. */
-import { Call } from './call.ts'
-import { ErrorCode } from './frames.ts'
+import { GrpcCall } from './call.ts'
+import { Http2ErrorCode } from './frames.ts'
 import { bytesOfNext, readMessage } from './grpc-message.ts'
 import { limits } from './limits.ts'
 import { StreamingCall } from './streaming-call.ts'
 
-export class MessageStreamCall extends Call {
+export class MessageStreamCall extends GrpcCall {
   readonly #handled = new StreamingCall(this)
   /** It failed: what is still to come of its request is read over. */
   #hasFailed = false
@@ -41,7 +41,7 @@ export class MessageStreamCall extends Call {
       try {
         request = method.definition.requestDeserialize(read.message)
       } catch {
-        this.reset(ErrorCode.INTERNAL_ERROR)
+        this.reset(Http2ErrorCode.INTERNAL_ERROR)
         return
       }
       this.requested()

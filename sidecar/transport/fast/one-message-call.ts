@@ -1,16 +1,16 @@
 /** A call whose request is one message. The answer is one, or a stream of them. */
 import { status as Status } from '@grpc/grpc-js'
-import { Call } from './call.ts'
+import { GrpcCall } from './call.ts'
 import { bytesOfNext, readMessage } from './grpc-message.ts'
 import { limits } from './limits.ts'
 import { StreamingCall } from './streaming-call.ts'
 import { UnaryCall } from './unary-call.ts'
 
-export class OneMessageCall extends Call {
+export class OneMessageCall extends GrpcCall {
   #isAdmitted = false
   /** The short way has been tried, and did not answer it. */
   #needsHandler = false
-  /** What the method's handler has been given, once it has been called. */
+  /** The call that the method's handler has been given, once it has been called. */
   #handled: UnaryCall | StreamingCall | undefined
 
   get isOpenEnded(): boolean {

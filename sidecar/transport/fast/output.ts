@@ -1,5 +1,5 @@
 /**
- * What a connection sends, gathered until it leaves in one write. Small things are written one after another into a
+ * The bytes that a connection sends, gathered until they leave in one write. Small things are written one after another into a
  * block that all connections share; a block is never written to twice, so that what is still on its way stays as it is.
  */
 const BLOCK_BYTES = 64 * 1024
@@ -8,7 +8,7 @@ const block = { bytes: Buffer.allocUnsafeSlow(BLOCK_BYTES), at: 0 }
 
 export class Output {
   #parts: Buffer[] = []
-  /** Of the part that is being written into the block; -1 when there is none. */
+  /** The offset of the part that is being written into the block; -1 when there is none. */
   #from = -1
   #to = 0
   #block: Buffer = block.bytes
@@ -24,7 +24,7 @@ export class Output {
     return this.#length
   }
 
-  /** Where to write: `at` to begin with, at most `bytes`. Say with `wrote` how far it went. */
+  /** The buffer to write to: `at` to begin with, at most `bytes`. Say with `wrote` how far it went. */
   room(bytes: number): Buffer {
     if (block.at + bytes > block.bytes.length) {
       this.#close()

@@ -2,10 +2,10 @@
  * Fields of requests: RFC 9113, section 8.2 (which may be there) and section 8.3 (pseudo fields). What is wrong with a
  * field is found out once, when it is first read: one that a table holds is not looked at again.
  */
-import { ErrorCode, StreamError } from './frames.ts'
+import { Http2ErrorCode, StreamError } from './frames.ts'
 
 /** The fields that somebody here asks for. */
-export const Kind = {
+export const FieldKind = {
   OTHER: 0,
   METHOD: 1,
   SCHEME: 2,
@@ -19,19 +19,19 @@ export const Kind = {
 } as const
 
 /** Pseudo fields come first in the order of kinds. */
-const LAST_PSEUDO = Kind.PATH
-const REQUIRED = (1 << Kind.METHOD) | (1 << Kind.SCHEME) | (1 << Kind.PATH)
+const LAST_PSEUDO = FieldKind.PATH
+const REQUIRED = (1 << FieldKind.METHOD) | (1 << FieldKind.SCHEME) | (1 << FieldKind.PATH)
 
 const kindOf: ReadonlyMap<string, number> = new Map([
-  [':method', Kind.METHOD],
-  [':scheme', Kind.SCHEME],
-  [':authority', Kind.AUTHORITY],
-  [':path', Kind.PATH],
-  ['content-length', Kind.CONTENT_LENGTH],
-  ['content-type', Kind.CONTENT_TYPE],
-  ['grpc-timeout', Kind.TIMEOUT],
-  ['grpc-encoding', Kind.ENCODING],
-  ['authorization', Kind.AUTHORIZATION],
+  [':method', FieldKind.METHOD],
+  [':scheme', FieldKind.SCHEME],
+  [':authority', FieldKind.AUTHORITY],
+  [':path', FieldKind.PATH],
+  ['content-length', FieldKind.CONTENT_LENGTH],
+  ['content-type', FieldKind.CONTENT_TYPE],
+  ['grpc-timeout', FieldKind.TIMEOUT],
+  ['grpc-encoding', FieldKind.ENCODING],
+  ['authorization', FieldKind.AUTHORIZATION],
 ])
 
 const CONNECTION_SPECIFIC = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade'])
@@ -54,8 +54,8 @@ export class Field {
 
 const faultOf = (name: string, value: string, kind: number): string | undefined => {
   if (name.startsWith(':')) {
-    if (kind === Kind.OTHER) return `${name} is not a field of a request`
-    return kind === Kind.PATH && value === '' ? 'the path is empty' : undefined
+    if (kind === FieldKind.OTHER) return `${name} is not a field of a request`
+    return kind === FieldKind.PATH && value === '' ? 'the path is empty' : undefined
   }
   // biome-ignore lint/suspicious/noControlCharactersInRegex: what may not be in a name (section 8.2.1).
   if (name === '' || /[\u0000-\u0020A-Z\u007f-\u00ff:]/.test(name)) return 'the name of a field is not in lower case'
@@ -65,11 +65,11 @@ const faultOf = (name: string, value: string, kind: number): string | undefined 
 }
 
 export const makeField = (name: string, value: string): Field => {
-  const kind = kindOf.get(name) ?? Kind.OTHER
+  const kind = kindOf.get(name) ?? FieldKind.OTHER
   return new Field(name, value, kind, faultOf(name, value, kind))
 }
 
-const malformed = (streamId: number, why: string) => new StreamError(streamId, ErrorCode.PROTOCOL_ERROR, why)
+const malformed = (streamId: number, why: string) => new StreamError(streamId, Http2ErrorCode.PROTOCOL_ERROR, why)
 
 /** @throws StreamError. */
 export const checkRequestHeaders = (streamId: number, fields: readonly Field[]): void => {
@@ -78,7 +78,7 @@ export const checkRequestHeaders = (streamId: number, fields: readonly Field[]):
   for (let n = 0; n < fields.length; n += 1) {
     const { kind, fault, name } = fields[n] as Field
     if (fault !== undefined) throw malformed(streamId, fault)
-    if (kind === Kind.OTHER || kind > LAST_PSEUDO) {
+    if (kind === FieldKind.OTHER || kind > LAST_PSEUDO) {
       regular = true
       continue
     }
@@ -102,7 +102,7 @@ export const contentLengthOf = (streamId: number, fields: readonly Field[]): num
   let length: number | undefined
   for (let n = 0; n < fields.length; n += 1) {
     const { kind, value } = fields[n] as Field
-    if (kind !== Kind.CONTENT_LENGTH) continue
+    if (kind !== FieldKind.CONTENT_LENGTH) continue
     if (!/^\d{1,15}$/.test(value) || (length !== undefined && length !== Number(value))) throw malformed(streamId, 'content-length is not a number')
     length = Number(value)
   }

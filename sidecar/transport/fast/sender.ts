@@ -1,15 +1,15 @@
-/** What is sent on streams: at once where the windows allow it, and as they grow otherwise. */
+/** The frames that are sent on streams: at once where the windows allow it, and as they grow otherwise. */
 import { SendWindow } from './flow-control.ts'
-import { ErrorCode, Flag, FRAME_HEADER_BYTES, FrameType, frame, writeFrameHeader } from './frames.ts'
+import { FRAME_HEADER_BYTES, FrameFlag, FrameType, frame, Http2ErrorCode, writeFrameHeader } from './frames.ts'
 import { limits } from './limits.ts'
 import type { SocketWriter } from './socket-writer.ts'
 import type { Stream } from './stream.ts'
 
-/** Whoever keeps the streams. */
+/** The keeper of the streams. */
 export interface StreamKeeper {
   /** We have sent all of the stream. */
   onSent(stream: Stream): void
-  reset(stream: Stream, code: ErrorCode): void
+  reset(stream: Stream, code: Http2ErrorCode): void
 }
 
 export class Sender {
@@ -26,7 +26,7 @@ export class Sender {
     this.#nowMs = nowMs
   }
 
-  /** What waits for a window. */
+  /** The bytes that wait for a window. */
   get queuedBytes(): number {
     let bytes = 0
     for (const stream of this.#waiting) bytes += stream.queuedBytes
@@ -52,13 +52,13 @@ export class Sender {
     if (stream.queue.length > 0 || maxBytes > this.window.room(stream)) return false
     const writer = this.#writer
     const into = writer.room(3 * FRAME_HEADER_BYTES + headers.length + maxBytes + trailers.length)
-    const data = writeFrameHeader(into, writer.at, headers.length, FrameType.HEADERS, Flag.END_HEADERS, stream.id) + headers.length
+    const data = writeFrameHeader(into, writer.at, headers.length, FrameType.HEADERS, FrameFlag.END_HEADERS, stream.id) + headers.length
     const start = data + FRAME_HEADER_BYTES
     const end = write(into, start)
     if (end < 0) return false
     into.set(headers, data - headers.length)
     writeFrameHeader(into, data, end - start, FrameType.DATA, 0, stream.id)
-    const at = writeFrameHeader(into, end, trailers.length, FrameType.HEADERS, Flag.END_HEADERS | Flag.END_STREAM, stream.id)
+    const at = writeFrameHeader(into, end, trailers.length, FrameType.HEADERS, FrameFlag.END_HEADERS | FrameFlag.END_STREAM, stream.id)
     into.set(trailers, at)
     writer.wrote(at + trailers.length)
     this.window.sent(stream, end - start)
@@ -69,7 +69,7 @@ export class Sender {
 
   sendHeaders(stream: Stream, block: Buffer, endStream: boolean): void {
     if (stream.localClosed || this.#writer.isClosed) return
-    this.#writer.write(frame(FrameType.HEADERS, Flag.END_HEADERS | (endStream ? Flag.END_STREAM : 0), stream.id, block))
+    this.#writer.write(frame(FrameType.HEADERS, FrameFlag.END_HEADERS | (endStream ? FrameFlag.END_STREAM : 0), stream.id, block))
     if (!endStream) return
     stream.localClosed = true
     this.#keeper.onSent(stream)
@@ -81,7 +81,7 @@ export class Sender {
     stream.enqueue(bytes)
     this.pump(stream)
     if (stream.queuedBytes > limits.queuedBytes) {
-      this.#keeper.reset(stream, ErrorCode.ENHANCE_YOUR_CALM)
+      this.#keeper.reset(stream, Http2ErrorCode.ENHANCE_YOUR_CALM)
       return true
     }
     return stream.queue.length === 0

@@ -1,6 +1,6 @@
 /**
- * What becomes of a request: a call of a method, or a refusal. Handlers are those of grpc-js, and cannot tell which
- * transport they are called by.
+ * Turns a request into a call of a method, or a refusal. Handlers are those of grpc-js, and cannot tell which transport they
+ * are called by.
  */
 import { status as Status } from '@grpc/grpc-js'
 import type { CallServer } from './call.ts'
@@ -9,7 +9,7 @@ import { onlyTrailers, timeoutMsOf } from './grpc-message.ts'
 import { MessageStreamCall } from './message-stream-call.ts'
 import { NotGrpc } from './not-grpc.ts'
 import { OneMessageCall } from './one-message-call.ts'
-import { Kind } from './request-headers.ts'
+import { FieldKind } from './request-headers.ts'
 import type { Stream } from './stream.ts'
 
 const identityOnly = [['grpc-accept-encoding', 'identity']] as const
@@ -17,7 +17,7 @@ const identityOnly = [['grpc-accept-encoding', 'identity']] as const
 /** Clients say it in one of these ways; others are looked at more closely. */
 const isGrpc = (contentType: string): boolean => contentType === 'application/grpc' || /^application\/grpc(\+proto)?(;|$)/.test(contentType)
 
-/** Of what a caller sent, in an error. */
+/** The part of a caller's text that an error quotes. */
 const brief = (text: string): string => (text.length > 200 ? `${text.slice(0, 200)}…` : text)
 
 export const serveCall = (connection: Connection, stream: Stream, server: CallServer): void => {
@@ -30,13 +30,13 @@ export const serveCall = (connection: Connection, stream: Stream, server: CallSe
   const { headers } = stream
   for (let n = 0; n < headers.length; n += 1) {
     const { kind, value } = headers[n] as (typeof headers)[number]
-    if (kind === Kind.OTHER) continue
-    if (kind === Kind.PATH) path = value
-    else if (kind === Kind.METHOD) verb = value
-    else if (kind === Kind.CONTENT_TYPE) contentType = value
-    else if (kind === Kind.TIMEOUT) timeout = value
-    else if (kind === Kind.ENCODING) encoding = value
-    else if (kind === Kind.AUTHORIZATION) authorization = value
+    if (kind === FieldKind.OTHER) continue
+    if (kind === FieldKind.PATH) path = value
+    else if (kind === FieldKind.METHOD) verb = value
+    else if (kind === FieldKind.CONTENT_TYPE) contentType = value
+    else if (kind === FieldKind.TIMEOUT) timeout = value
+    else if (kind === FieldKind.ENCODING) encoding = value
+    else if (kind === FieldKind.AUTHORIZATION) authorization = value
   }
   if (verb !== 'POST' || !isGrpc(contentType)) {
     const other = new NotGrpc(connection, stream)

@@ -1,7 +1,7 @@
 /** Listens, keeps the connections, and ends them: at once, or when what they run is done. */
 import { createServer as createTcpServer, type ListenOptions, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
-import type { TransportOptions, Where } from '../transport.ts'
+import type { ListenAddress, TransportOptions } from '../transport.ts'
 import { AnswerTimes } from './answer-times.ts'
 import { Connection } from './connection.ts'
 import { InPlace } from './in-place.ts'
@@ -21,7 +21,7 @@ export interface FastServerOptions extends TransportOptions {
 }
 
 export interface FastServer {
-  listen(where: Where): Promise<number>
+  listen(where: ListenAddress): Promise<number>
   /** No new connections and streams; resolves when the last stream is done. */
   drain(): Promise<void>
   destroy(): void
@@ -69,7 +69,7 @@ export const createFastServer = ({
     connections.add(connection)
   }
 
-  const createServer = (where: Where): Server => {
+  const createServer = (where: ListenAddress): Server => {
     if ('path' in where || !certificates) return createTcpServer(onSocket)
     const settings = { ALPNProtocols: ['h2'], requestCert: certificates.current.ca !== undefined, rejectUnauthorized: certificates.current.ca !== undefined }
     const server = createTlsServer({ ...certificates.current, ...settings, handshakeTimeout: HANDSHAKE_MS }, (socket) => {

@@ -27,7 +27,7 @@ export class SocketWriter {
     return this.#isClosed
   }
 
-  /** What waits for the peer to read. */
+  /** The bytes that wait for the peer to read. */
   get heldBytes(): number {
     return this.#output.length + this.#socket.writableLength
   }
@@ -43,7 +43,7 @@ export class SocketWriter {
     this.#askFlush()
   }
 
-  /** Where to write, from `at` on, at most `bytes`. Say with `wrote` how far it went. */
+  /** The buffer to write to, from `at` on, at most `bytes`. Say with `wrote` how far it went. */
   room(bytes: number): Buffer {
     return this.#output.room(bytes)
   }
@@ -57,7 +57,7 @@ export class SocketWriter {
     this.#askFlush()
   }
 
-  /** Until it is released, what is written stays here. */
+  /** Keeps what is written here until it is released. */
   hold(): void {
     this.#isHeld = true
   }

@@ -21,7 +21,7 @@ export class StreamTable {
     return stream?.id === id ? stream : this.#others.size === 0 ? undefined : this.#others.get(id)
   }
 
-  /** Of an id that is not there. */
+  /** Adds a stream whose id is not there. */
   add(stream: Stream): void {
     const place = (stream.id >>> 1) % PLACES
     if (this.#places[place] === undefined) this.#places[place] = stream

@@ -7,7 +7,7 @@ export interface PendingBytes {
   at: number
 }
 
-/** Whoever serves the request of a stream. What it throws is a fault of ours with this one stream. */
+/** The server of a stream's request. What it throws is a fault of ours with this one stream. */
 export interface StreamHandler {
   /** The rest of the request may take as long as it likes: it is a stream of messages. */
   readonly isOpenEnded: boolean
@@ -17,7 +17,7 @@ export interface StreamHandler {
   onData(): void
   /** The stream ended before its answer did. */
   onReset(): void
-  /** What was to be sent has left: there is room for more. */
+  /** The bytes that were to be sent have left: there is room for more. */
   onDrain(): void
 }
 
@@ -29,27 +29,27 @@ const noQueue = Object.freeze([]) as unknown as PendingBytes[]
 export class Stream {
   readonly id: number
   headers: Field[]
-  /** By the `content-length` header; what has come so far has to be that in the end. */
+  /** The length by the `content-length` header; what has come so far has to be that in the end. */
   contentLength: number | undefined
   received = 0
   /** DATA that is not read yet; `addChunk` adds to it. */
   chunks: Buffer[] = noChunks
   /** In bytes. */
   chunkBytes = 0
-  /** Of DATA, before it is worth reading on. */
+  /** Bytes of DATA that must have arrived before it is worth reading on. */
   neededBytes = 0
   /** The peer has sent all. */
   remoteClosed = false
   /** We have sent all, or will when what is queued is sent. */
   localClosed = false
   sendWindow: number
-  /** What the peer may still send. */
+  /** The bytes that the peer may still send. */
   receiveWindow: number
   queue: PendingBytes[] = noQueue
   queuedBytes = 0
   /** Sent after the queue: the trailers that end the stream. */
   trailers: Buffer | undefined = undefined
-  /** When it last got on. */
+  /** The time when it last made progress. */
   movedAtMs: number
   handler: StreamHandler | undefined = undefined
 
@@ -68,7 +68,7 @@ export class Stream {
     this.chunkBytes += bytes.length
   }
 
-  /** What has not been read yet; from here on it has. */
+  /** The chunks that have not been read yet; from here on they have. */
   takeChunks(): Buffer[] {
     const { chunks } = this
     this.chunks = noChunks
@@ -77,7 +77,7 @@ export class Stream {
     return chunks
   }
 
-  /** What has not been read yet, in one piece; it stays unread. */
+  /** The bytes that have not been read yet, in one piece; they stay unread. */
   joined(): Buffer {
     return this.chunks.length === 1 ? (this.chunks[0] as Buffer) : Buffer.concat(this.chunks)
   }

@@ -1,26 +1,26 @@
 /** A call whose answer is a stream of messages as its handler has it: a ServerWritableStream, or a ServerDuplexStream, of grpc-js. */
 import { EventEmitter } from 'node:events'
 import { type Metadata, status as Status } from '@grpc/grpc-js'
-import type { Call } from './call.ts'
+import type { GrpcCall } from './call.ts'
 import { framed } from './grpc-message.ts'
-import { afterTimeout, codeOf, metadataOf, ourFault, type ServiceError, tooLate } from './handled-call.ts'
+import { afterTimeout, type HandlerError, metadataOf, ourFault, statusCodeOf, tooLate } from './handled-call.ts'
 
 export class StreamingCall extends EventEmitter {
   /** Undefined where the request is a stream of messages, too: each is a `data` event then. */
   readonly request: object | undefined
   readonly metadata: Metadata
   cancelled = false
-  readonly #call: Call
+  readonly #call: GrpcCall
   #timer: NodeJS.Timeout | undefined
   #isEnded = false
 
-  constructor(call: Call, request?: object) {
+  constructor(call: GrpcCall, request?: object) {
     super()
     this.request = request
     this.metadata = metadataOf(call.stream.headers)
     this.#call = call
     // A handler says so when it cannot go on.
-    this.on('error', (error: ServiceError) => this.#finish(error))
+    this.on('error', (error: HandlerError) => this.#finish(error))
   }
 
   getDeadline(): number {
@@ -74,11 +74,11 @@ export class StreamingCall extends EventEmitter {
     this.#tell('drain')
   }
 
-  #finish(error: ServiceError | null): void {
+  #finish(error: HandlerError | null): void {
     if (this.#isEnded) return
     this.#isEnded = true
     clearTimeout(this.#timer)
-    const [code, details] = error ? [codeOf(error), error.details ?? error.message ?? ''] : [Status.OK, '']
+    const [code, details] = error ? [statusCodeOf(error), error.details ?? error.message ?? ''] : [Status.OK, '']
     this.#call.end(code, details)
     if (code === Status.DEADLINE_EXCEEDED) this.#tellCancelled()
     this.#tell('close')

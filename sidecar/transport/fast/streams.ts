@@ -1,6 +1,6 @@
 /** The streams of a connection: which are open, which have ended lately, and which never were (RFC 9113, section 5.1). */
 import { EndedStreams } from './ended-streams.ts'
-import { ConnectionError, ErrorCode, StreamError } from './frames.ts'
+import { ConnectionError, Http2ErrorCode, StreamError } from './frames.ts'
 import type { Stream } from './stream.ts'
 import { StreamTable } from './stream-table.ts'
 
@@ -13,7 +13,7 @@ export class Streams {
     return this.#open.size
   }
 
-  /** Of the streams that the peer has opened. */
+  /** The last id of the streams that the peer has opened. */
   get lastId(): number {
     return this.#lastId
   }
@@ -33,7 +33,7 @@ export class Streams {
       return true
     }
     if (this.#ended.hasByUs(id)) return false
-    throw new ConnectionError(this.#ended.hasByPeer(id) ? ErrorCode.STREAM_CLOSED : ErrorCode.PROTOCOL_ERROR, 'the stream is not new')
+    throw new ConnectionError(this.#ended.hasByPeer(id) ? Http2ErrorCode.STREAM_CLOSED : Http2ErrorCode.PROTOCOL_ERROR, 'the stream is not new')
   }
 
   add(stream: Stream): void {
@@ -50,7 +50,7 @@ export class Streams {
     this.#ended.add(stream.id, stream.remoteClosed)
   }
 
-  /** As `delete`, of one that was refused before it was open. */
+  /** Like `delete`, for a stream that was refused before it was open. */
   refuse(id: number): void {
     this.#ended.add(id, false)
   }
@@ -61,13 +61,13 @@ export class Streams {
 
   /** @throws ConnectionError for a stream that was never opened. */
   mustNotBeIdle(id: number): void {
-    if (id % 2 === 0 || id > this.#lastId) throw new ConnectionError(ErrorCode.PROTOCOL_ERROR, 'the stream is idle')
+    if (id % 2 === 0 || id > this.#lastId) throw new ConnectionError(Http2ErrorCode.PROTOCOL_ERROR, 'the stream is idle')
   }
 
   /** Something has come for a stream that takes no more. @returns true when it is to be read over. @throws ConnectionError, or StreamError, when it is wrong. */
   isLate(id: number): boolean {
     if (this.#open.get(id) === undefined && this.#ended.hasByUs(id)) return true
-    if (this.#open.get(id) || this.#ended.hasByPeer(id)) throw new StreamError(id, ErrorCode.STREAM_CLOSED, 'the stream is closed')
-    throw new ConnectionError(ErrorCode.STREAM_CLOSED, 'the stream is closed')
+    if (this.#open.get(id) || this.#ended.hasByPeer(id)) throw new StreamError(id, Http2ErrorCode.STREAM_CLOSED, 'the stream is closed')
+    throw new ConnectionError(Http2ErrorCode.STREAM_CLOSED, 'the stream is closed')
   }
 }

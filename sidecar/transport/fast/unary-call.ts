@@ -1,18 +1,18 @@
 /** A call of a unary method as its handler has it, as grpc-js would give it. Nearly all of it is made only if somebody asks. */
 import type { Metadata } from '@grpc/grpc-js'
-import type { Call } from './call.ts'
+import type { GrpcCall } from './call.ts'
 import { framed } from './grpc-message.ts'
-import { afterTimeout, codeOf, metadataOf, ourFault, type ServiceError, tooLate } from './handled-call.ts'
+import { afterTimeout, type HandlerError, metadataOf, ourFault, statusCodeOf, tooLate } from './handled-call.ts'
 
 export class UnaryCall {
   readonly request: object
-  readonly #call: Call
+  readonly #call: GrpcCall
   #onCancelled: (() => void) | undefined
   #timer: NodeJS.Timeout | undefined
   #isDone = false
   cancelled = false
 
-  constructor(call: Call, request: object) {
+  constructor(call: GrpcCall, request: object) {
     this.#call = call
     this.request = request
   }
@@ -38,7 +38,7 @@ export class UnaryCall {
   start(): void {
     const { method, timeoutMs, server } = this.#call
     try {
-      method.handler(this, (error: ServiceError | null, response?: object | null) => this.#finish(error, response))
+      method.handler(this, (error: HandlerError | null, response?: object | null) => this.#finish(error, response))
     } catch (error) {
       server.onFault(error, 'a call failed')
       this.#finish(ourFault)
@@ -56,13 +56,13 @@ export class UnaryCall {
 
   drained(): void {}
 
-  #finish(error: ServiceError | null, response?: object | null): void {
+  #finish(error: HandlerError | null, response?: object | null): void {
     if (this.#isDone) return
     this.#isDone = true
     clearTimeout(this.#timer)
     const message = error ? undefined : this.#messageOf(response)
     const failed = error ?? (message ? undefined : ourFault)
-    if (failed) this.#call.end(codeOf(failed), failed.details ?? failed.message ?? '')
+    if (failed) this.#call.end(statusCodeOf(failed), failed.details ?? failed.message ?? '')
     else if (message) this.#call.respond(message)
   }
 

@@ -6,7 +6,7 @@ export class Watchdog {
   #hasBegun = false
   /** A frame or a header block has begun, and not ended. */
   #cutOffSinceMs: number | undefined
-  /** What had been sent when it was last looked at, and since when that is all. */
+  /** The bytes that had been sent when it was last looked at, and since when that is all. */
   #sentBytes = 0
   #stuckSinceMs: number | undefined
 

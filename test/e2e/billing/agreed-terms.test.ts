@@ -7,7 +7,7 @@ import { inWorlds } from '../../support/in-worlds.ts'
 const monthly = (amount: number) => ({ pricing: { amount, currency: 'USD', interval: 'month' } })
 
 inWorlds(test, (story) => {
-  story("a price that is raised for all is the next period's, for seats of this one too", async (world) => {
+  story("a price that is raised for all applies to the next period, and to this period's new seats", async (world) => {
     const { t, buy, clock, tell, shop, read, bills } = await openBilling(world, { bundle: monthly(3_100) })
     const { id } = await buy()
     const bundle = (await shop.api.get('/storefronts/us-store/bundles/pro-plan')).body
@@ -95,7 +95,7 @@ inWorlds(test, (story) => {
     t.like(await tell(id, 'change', { bundleId: 'weekly' }), { billingDay: null, currentPeriod: { end: '2024-01-08T00:00:00.000Z' } })
   })
 
-  story('canceling now credits what is left only where it is asked for', async (world) => {
+  story('canceling now credits the rest of the period only on request', async (world) => {
     const { t, buy, clock, tell, refused } = await openBilling(world, { bundle: monthly(3_100) })
     const [kept, credited] = [await buy({ customerId: 'a' }), await buy({ customerId: 'b' })]
     await clock('2024-01-17')
@@ -104,7 +104,7 @@ inWorlds(test, (story) => {
     t.like(await tell(credited.id, 'cancel', { at: 'now', credit: 'prorate' }), { status: 'canceled', creditBalance: 1_500 })
   })
 
-  story('a free plan is not lost for want of a method for the paid one that was to follow', async (world) => {
+  story('a free plan survives if there is no method for the paid one that was to follow', async (world) => {
     const { t, buy, clock, tell, read, access, events } = await openBilling(world, { bundle: monthly(0), bundles: { paid: monthly(3_100) } })
     const { id } = await buy({ paymentMethod: undefined })
     await tell(id, 'change', { bundleId: 'paid', at: 'period_end' })
@@ -133,7 +133,7 @@ inWorlds(test, (story) => {
     t.is((await bills(id)).at(-1).amount, 640_000)
   })
 
-  story('what is too little for a charge of its own comes with the next one', async (world) => {
+  story('an amount too small for a charge of its own comes with the next one', async (world) => {
     const { t, buy, clock, tell, bills, kept } = await openBilling(world, { bundle: monthly(3_100), bundles: { more: monthly(3_500) } })
     const { id } = await buy()
     await clock('2024-01-31')

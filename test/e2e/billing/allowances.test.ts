@@ -142,7 +142,7 @@ inWorlds(test, (story) => {
     t.is(await kept(), 3_100)
   })
 
-  story('a change between quotas of other periods and back leaves what was used used', async (world) => {
+  story('a change to quotas of other periods and back keeps the use that was counted', async (world) => {
     const { t, buy, clock, tell, report, held } = await open(world, {
       bundle: { ...monthly, entitlements: [...access, ...calls(100, 'month')] },
       bundles: { daily: { entitlements: calls(10, 'day') } },

@@ -136,7 +136,7 @@ inWorlds(test, (story) => {
     t.is(await kept(), 3_500)
   })
 
-  story('so many seats that money could not be counted are refused', async (world) => {
+  story('a number of seats too large to count the money is refused', async (world) => {
     const { t, buy, refused, shop } = await openBilling(world, {
       bundles: { dear: { pricing: { amount: 900_000_000_000, currency: 'USD', interval: 'month' } } },
     })
@@ -212,7 +212,7 @@ inWorlds(test, (story) => {
     t.is(await kept(), 1_500)
   })
 
-  story('an upgrade whose payment is pending waits; at the period end it is off, and money that comes later goes back', async (world) => {
+  story('an upgrade whose payment is pending waits; at the period end it is off, and later money is refunded', async (world) => {
     const { t, buy, clock, tell, pay, read, refused, bills, kept } = await openBilling(world, { now: '2024-06-01T00:00:00Z', bundles })
     const { id } = await buy({ bundleId: 'basic' })
     await clock('2024-06-29')

@@ -125,7 +125,7 @@ inWorlds(test, (story) => {
     t.like(await read(id), { status: 'active', nextPayment: { on: '2024-03-01' } })
   })
 
-  story('networks count: so many declines in so many days and no more, over all providers', async (world) => {
+  story('networks count: a card gets only a number of declines per window, over all providers', async (world) => {
     const { t, buy, clock, pay, bills } = await openBilling(world, {
       billing: { maxAttempts: 3, retryHours: [24, 48, 72, 96, 120], graceHours: 24 * 30 },
     })
@@ -150,7 +150,7 @@ inWorlds(test, (story) => {
     t.regex(payment.failure, /3 times in 30 days/)
   })
 
-  story('a provider that is away is nobody refusing: access stays, and it is asked again within hours', async (world) => {
+  story('a provider that is away has refused nobody: access stays, and it is asked again within hours', async (world) => {
     const { t, buy, clock, pay, read, access, bills } = await openBilling(world)
     const { id } = await buy()
     await pay(id, 'pm_refused')

@@ -93,7 +93,7 @@ inWorlds(test, (story) => {
     t.is((await payments(id)).length, 1)
   })
 
-  story('what has ended stays ended: every command is refused and says what to do', async (world) => {
+  story('an ended subscription stays ended: every command is refused and says what to do', async (world) => {
     const { t, buy, tell, refused, shop } = await openBilling(world, { bundles: { other: {} } })
     const { id } = await buy()
     await tell(id, 'cancel', { at: 'now' })
@@ -112,7 +112,7 @@ inWorlds(test, (story) => {
     t.is((await shop.api.patch(`/subscriptions/${id}`, { paymentMethod: 'pm_other' })).status, 409)
   })
 
-  story('no other transition: what a state does not allow is refused, and changes nothing', async (world) => {
+  story('no other transition: a command that the state does not allow is refused, and changes nothing', async (world) => {
     const { t, buy, clock, tell, refused, pay } = await openBilling(world, { bundle: { trialDays: 0 }, bundles: { tried: { trialDays: 7 }, other: {} } })
     const incomplete = (await buy({ customerId: 'incomplete', paymentMethod: 'pm_decline_funds' })).id
     for (const [command, body] of [

@@ -131,7 +131,7 @@ inWorlds(test, (story) => {
     }
   })
 
-  story('whatever was done in between, giving every payment back leaves no credit, and credit is never more than the money', async (world) => {
+  story('refunds of every payment leave no credit, whatever was done in between, and credit never exceeds the money', async (world) => {
     const { t, buy, clock, read, bills, shop } = await openBilling(world, {
       bundle: monthly(3_100),
       bundles: { small: monthly(310), weekly: { pricing: { amount: 700, currency: 'USD', interval: 'week' } }, yearly: yearly(36_600) },

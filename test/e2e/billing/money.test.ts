@@ -58,7 +58,7 @@ inWorlds(test, (story) => {
     await access(false, 'loses')
   })
 
-  story('what was refunded is not credited again', async (world) => {
+  story('refunded money is not credited again', async (world) => {
     const less = { pricing: { amount: 1_000, currency: 'USD', interval: 'month' } }
     const { t, buy, shop, clock, tell } = await openBilling(world, { now: '2024-06-01T00:00:00Z', bundles: { less } })
     const { id, payment } = await buy()
@@ -67,7 +67,7 @@ inWorlds(test, (story) => {
     t.like(await tell(id, 'change', { bundleId: 'less' }), { creditBalance: 0, payment: { amount: 500 } })
   })
 
-  story('money is given back once: with the refund, or as credit', async (world) => {
+  story('money goes back once: with the refund, or as credit', async (world) => {
     const monthly = (amount: number) => ({ pricing: { amount, currency: 'USD', interval: 'month' } })
     const { t, buy, shop, tell } = await openBilling(world, {
       now: '2024-04-01T00:00:00Z',
@@ -148,7 +148,7 @@ inWorlds(test, (story) => {
     t.deepEqual([...page.data, ...rest.data], data)
   })
 
-  story('a long life is told from its beginning: old events are handed on and found again', async (world) => {
+  story('the timeline tells a long life from its beginning: old events are archived and found again', async (world) => {
     const { t, buy, tell, events } = await openBilling(world)
     const { id } = await buy()
     for (let n = 0; n < 30; n += 1) {

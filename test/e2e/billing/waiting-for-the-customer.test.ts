@@ -20,7 +20,7 @@ inWorlds(test, (story) => {
     t.is(await kept(), 2 * 2_900)
   })
 
-  story('money of a challenge that cannot be called off goes back when it comes all the same', async (world) => {
+  story('money of a challenge that cannot be called off is refunded if it still comes', async (world) => {
     const { t, buy, clock, pay, bills, kept } = await openBilling(world)
     const { id } = await buy()
     await pay(id, 'pm_sca_late')
@@ -82,7 +82,7 @@ inWorlds(test, (story) => {
     t.like(await tell(id, 'change', { bundleId: 'more' }), { bundleId: 'more' })
   })
 
-  story('a subscription that is canceled while its first payment waits: nobody can pay it any more, and nothing is under way', async (world) => {
+  story('a canceled subscription whose first payment waits can no longer be paid, and nothing is under way', async (world) => {
     const { t, buy, tell, bills, kept, shop } = await openBilling(world)
     const { id, payment } = await buy({ paymentMethod: 'pm_sca' })
     await tell(id, 'cancel', { at: 'now' })
@@ -152,7 +152,7 @@ inWorlds(test, (story) => {
     t.like((await shop.api.post(`/payments/${renewal.id}/pay`, { returnUrl: 'javascript:alert(1)' })).body, { field: 'returnUrl' })
   })
 
-  story('what a present customer asks for is sent with them there; what time brings is not', async (world) => {
+  story("a present customer's own requests are sent as such; those that time brings are not", async (world) => {
     const { t, buy, clock, tell, shop } = await openBilling(world, { bundle: { ...monthly(3_100), trialDays: 0 } })
     const { id } = await buy()
     await clock('2024-01-16')

@@ -173,7 +173,7 @@ inWorlds(test, (story) => {
     t.like(answer, { allowed: false, reason: Reason.REASON_NOT_GRANTED })
   })
 
-  story('money that arrives for a subscription that has ended meanwhile goes back', async ({ t, tollgate }) => {
+  story('money that arrives for a subscription that has ended meanwhile is refunded', async ({ t, tollgate }) => {
     const shop = await openShop(t, tollgate)
     const { body } = await shop.subscribe('changed-mind', 'pm_timeout_at_stripe')
     t.is((await shop.api.post(`/subscriptions/${body.id}/cancel`, { at: 'now' })).body.status, 'canceled')

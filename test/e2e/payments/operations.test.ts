@@ -1,4 +1,4 @@
-/** What people who run payments do: ask how one would be routed, settle what nobody answers for, look into the inbox, take reports in. */
+/** Work of people who run payments: simulate a route, record an outcome that no provider reports, look into the inbox, import reports. */
 import { randomBytes } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -49,7 +49,7 @@ inWorlds(
     const split = { routing: { split: [{ account: 'stripe', weight: 80 }], fallback: ['bank'], rules: [] } }
     const bankAlone = (billing = {}) => ({ paymentProviders: ['bank'], billing })
 
-    story('how a payment would be routed is answered without charging, and is what the attempt then says', async ({ t, tollgate }) => {
+    story('a simulated route charges nothing, and is the one that the attempt then records', async ({ t, tollgate }) => {
       const { stripe, bank } = standIns()
       const rules = [{ name: 'bank transfers', when: { paymentMethodTypes: ['bank_transfer'] }, use: ['bank'] }]
       const shop = await openLiveShop(t, tollgate, { stripe, bank }, { routing: { ...split.routing, rules } })
@@ -79,7 +79,7 @@ inWorlds(
       t.deepEqual(paid.body.attempts[0].why, { rule, slot, split: weights, candidates, excluded })
     })
 
-    story('an attempt that nobody answers for is resolved by an operator, once, and it is kept who did', async ({ t, tollgate }) => {
+    story('an attempt that no provider answers for is resolved by an operator, once, and keeps who did it', async ({ t, tollgate }) => {
       const { bank } = standIns()
       const shop = await openLiveShop(t, tollgate, { bank }, bankAlone())
       bank.fake.webhooks.mode = 'never'
@@ -108,7 +108,7 @@ inWorlds(
       bank.fake.webhooks.mode = 'once'
     })
 
-    story('the inbox keeps what providers send, says what became of it, and replays it harmlessly', async ({ t, tollgate }) => {
+    story('the inbox keeps what providers send, says what followed from it, and replays it harmlessly', async ({ t, tollgate }) => {
       const { bank } = standIns()
       const shop = await openLiveShop(t, tollgate, { bank }, bankAlone())
       const { body: payment } = await shop.pay('c', 'pending')
@@ -137,7 +137,7 @@ inWorlds(
       t.like((await shop.api.get(`/payments/${payment.id}`)).body, { status: 'succeeded', refunds: [] })
     })
 
-    story('a dispute is recorded; access is paused while it is open and ends when it is lost, where the storefront says so', async ({ t, tollgate, grpc }) => {
+    story('a dispute is recorded; access is paused while it is open and ends when it is lost, if the storefront says so', async ({ t, tollgate, grpc }) => {
       const { bank } = standIns()
       const shop = await openLiveShop(t, tollgate, { bank }, bankAlone({ onDispute: 'pause', onDisputeLost: 'cancel' }))
       await shop.customer('c')
@@ -177,7 +177,7 @@ inWorlds(
       for (const type of ['dispute_open', 'paused', 'dispute_won', 'resumed', 'dispute_lost', 'canceled']) t.true(types.includes(type), `${type} of ${types}`)
     })
 
-    story('what is changed of an account or a storefront leaves the rest as it was', async ({ t, tollgate }) => {
+    story('a change of an account or a storefront leaves the rest as it was', async ({ t, tollgate }) => {
       const { stripe, bank } = standIns()
       const rules = [{ name: 'cards', when: { paymentMethodTypes: ['card'] }, use: ['bank'] }]
       const shop = await openLiveShop(t, tollgate, { stripe, bank }, { routing: { ...split.routing, rules } })
@@ -204,7 +204,7 @@ inWorlds(
       t.is((await shop.api.get('/payments?status=succeeded')).body.data.length, 1)
     })
 
-    story('with a key, what is stored of an account shows no secret', async ({ t, tollgate }) => {
+    story('the stored credentials of an account show no secret, if a key is set', async ({ t, tollgate }) => {
       const { stripe } = standIns()
       const shop = await openLiveShop(t, tollgate, { stripe }, { paymentProviders: ['stripe'] })
       t.is((await shop.pay('c')).body.status, 'succeeded')
@@ -289,7 +289,7 @@ inWorlds(
       t.is((await shop.api.get('/settlement-reports?account=bank')).body.data.length, 3)
     })
 
-    story('after three failures in a row an account gets no more payments for a while, which is visible; then one is let through', async ({ t, tollgate }) => {
+    story('an account gets no more payments for a while after three failures in a row, which is visible; then one is let through', async ({ t, tollgate }) => {
       const { stripe, bank } = standIns()
       const shop = await openLiveShop(t, tollgate, { stripe, bank }, split)
       const circuit = async () => (await shop.api.get('/psp-accounts/stripe')).body.circuit.state
@@ -323,7 +323,7 @@ inWorlds(
       t.is(await circuit(), 'closed')
     })
 
-    story('with every circuit open a payment waits as not sent, and nobody loses access over it', async ({ t, tollgate }) => {
+    story('a payment waits as not sent while every circuit is open, and nobody loses access over it', async ({ t, tollgate }) => {
       const { stripe } = standIns()
       const shop = await openLiveShop(t, tollgate, { stripe }, { paymentProviders: ['stripe'] })
       await stripe.fake.down()

@@ -91,7 +91,7 @@ inWorlds(test, (story) => {
     t.is((await shop.api.post(`/payments/${id}/refund`, {})).body.code, 'not_allowed_in_state')
   })
 
-  story('what was given back before is not disputed; of what was given back in part, the rest is', async (world) => {
+  story('a refunded charge is not disputed; the rest of a partly refunded one is', async (world) => {
     const { t, meet, pay, payment, refund, clock, kept } = await open(world)
     await meet()
     const whole = await pay('pm_dispute_lost')
@@ -104,7 +104,7 @@ inWorlds(test, (story) => {
     t.is(await kept(), 2900)
   })
 
-  story('a dispute follows the charge when that was made, at the account that is named, and of one that was not made there is none', async (world) => {
+  story('a dispute follows the charge from when it was made, at the account that is named; a charge that was not made gets none', async (world) => {
     const { t, meet, buy, pay, payment, clock } = await open(world)
     await meet()
     const elsewhere = await pay('pm_dispute_at_paypal')
@@ -138,7 +138,7 @@ inWorlds(test, (story) => {
     t.is(await kept(), 2900 + 2000)
   })
 
-  story('a refund that is refused has failed, and its money is still there', async (world) => {
+  story('a refused refund has failed, and its money is still there', async (world) => {
     const { t, meet, pay, refund, kept, ledger } = await open(world)
     await meet()
     const id = await pay('pm_refund_fails')
@@ -151,7 +151,7 @@ inWorlds(test, (story) => {
     t.is(await kept(), 5800)
   })
 
-  story('a refund that comes back has failed three days later, and can be asked for again', async (world) => {
+  story('a refund comes back as failed three days later, and can be asked for again', async (world) => {
     const { t, meet, pay, payment, refund, clock, kept } = await open(world)
     await meet()
     const id = await pay('pm_refund_bounces')
@@ -203,7 +203,7 @@ inWorlds(test, (story) => {
     t.is((await payment(other)).disputes[0].status, 'open')
   })
 
-  story('what a subscription pays is disputed while it goes on, and each of its bills for itself', async (world) => {
+  story('payments of a subscription are disputed while it goes on, and each of its bills for itself', async (world) => {
     const { t, buy, bills, clock } = await open(world, { onDispute: 'nothing' })
     const { id } = await buy({ paymentMethod: 'pm_refund_pending_dispute_won' })
     await clock('2024-02-15')
@@ -258,7 +258,7 @@ inWorlds(test, (story) => {
     t.is(await kept(), 0)
   })
 
-  story('a challenge that cannot be canceled may be approved when nobody wants the money any more: it goes back', async (world) => {
+  story('a challenge that cannot be canceled may be approved when nobody wants the money any more: it is refunded', async (world) => {
     const { t, buy, tell, cancel, approve, payment, kept } = await open(world)
     const sub = await buy({ paymentMethod: 'pm_sca_late' })
     const [attempt] = sub.payment.attempts
@@ -270,7 +270,7 @@ inWorlds(test, (story) => {
     t.is(await kept(), 0)
   })
 
-  story('what Tollgate owes is given until it is kept: a refund that comes back is made anew', async (world) => {
+  story('a refund that Tollgate owes is repeated until it is kept, if it comes back', async (world) => {
     const { t, buy, tell, clock, payment, kept } = await open(world)
     const sub = await buy({ paymentMethod: 'pm_timeout_refund_bounces_1d' })
     await tell(sub.id, 'cancel', { at: 'now' })
@@ -284,7 +284,7 @@ inWorlds(test, (story) => {
     t.is(await kept(), 0)
   })
 
-  story('an account that captures separately holds the money and takes it; where that is refused, another account is tried', async (world) => {
+  story('an account that captures separately holds the money and captures it; if the capture is refused, another account is tried', async (world) => {
     const { t, shop, buy, payment, ledger } = await open(world)
     for (const id of ['stripe', 'paypal']) {
       const account = await shop.api.post('/psp-accounts', { id, provider: 'simulator', capture: 'separate' })

@@ -6,7 +6,7 @@ import { openCounter } from '../../support/psp/counter.ts'
 import { providerNames, type StandIn, standIns } from '../../support/psp/index.ts'
 
 for (const provider of providerNames) {
-  test.serial(`${provider}: what is authorized is captured, once, also when the capture is not answered`, async (t) => {
+  test.serial(`${provider}: an authorized charge is captured, once, also if the capture is not answered`, async (t) => {
     const standIn = (await standIns[provider]()) as StandIn
     const { fake } = standIn
     const counter = await openCounter({ primary: standIn }, { paymentProviders: ['primary'] }, { account: { capture: 'separate' } })

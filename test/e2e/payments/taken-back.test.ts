@@ -27,7 +27,7 @@ const open = async (t: ExecutionContext, standIn: StandIn, account: object = {})
 }
 
 for (const provider of providerNames) {
-  test(`${provider}: a dispute is followed from when it opens to when it is lost`, async (t) => {
+  test(`${provider}: a dispute is followed from its opening to its loss`, async (t) => {
     const standIn = (await standIns[provider]()) as StandIn
     const { charge, subscription, payment } = await open(t, standIn)
     t.is((await subscription()).status, 'active')
@@ -57,7 +57,7 @@ for (const [provider, start] of Object.entries(tellRefunds)) {
   })
 }
 
-test('adyen: a capture that fails after it was told as made is a lost dispute: the money is not ours, and access ends as the storefront says', async (t) => {
+test('adyen: a capture that fails after it was reported as done is a lost dispute: the money is not ours, and access ends as the storefront says', async (t) => {
   const standIn = await standIns.adyen()
   const { api, charge, subscription, payment } = await open(t, standIn)
   t.is((await subscription()).status, 'active')
@@ -70,7 +70,7 @@ test('adyen: a capture that fails after it was told as made is a lost dispute: t
   t.is((await api.post(`/payments/${(await payment()).id}/refund`, {})).body.code, 'not_allowed_in_state', 'what never came is not given back')
 })
 
-test('adyen: a capture that fails before it was told is a decline, and no dispute', async (t) => {
+test('adyen: a capture that fails before it was reported is a decline, and not a dispute', async (t) => {
   const standIn = await standIns.adyen()
   standIn.fake.webhooks.mode = 'never'
   const { charge, subscription, payment } = await open(t, standIn, { capture: 'separate' })

@@ -13,7 +13,7 @@ import { DAY_MS } from '../../../../common/durations.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { toSecret } from '../../../../common/secret.ts'
 import { z } from '../../../../common/zod.ts'
-import { createTransport } from '../../../outgoing-http.ts'
+import { createOutgoingTransport } from '../../../outgoing-http.ts'
 import { type Refusal, refusalIn } from '../ask-after-failure.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toPspUnits } from '../currency-exponents.ts'
@@ -21,7 +21,7 @@ import type { PspProvider } from '../directory.ts'
 import { HttpStatusError } from '../http-status-error.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
-import { type AdyenNotification, type AdyenPayment, adyenErrorCodes, GIVEN_UP, IN_PROGRESS, toEvent, toOutcome } from './mapping.ts'
+import { type AdyenNotification, type AdyenPayment, adyenErrorCodes, CANCEL_SUFFIX, IN_PROGRESS, toEvent, toOutcome } from './mapping.ts'
 
 const credentials = z
   .strictObject({
@@ -43,15 +43,15 @@ type Library = Awaited<ReturnType<typeof loadLibrary>>
 
 const errorBody = z.object({ errorCode: z.string().optional(), pspReference: z.string().optional() })
 
-const codeOf = (error: unknown): string => {
+const adyenCodeOf = (error: unknown): string => {
   if (!(error instanceof HttpStatusError)) return transportFailure(error).pspCode
   return errorBody.safeParse(error.body).data?.errorCode ?? `http_${error.status}`
 }
 
-/** What Adyen, or the way to it, says instead of a result. */
+/** The outcome of a call that Adyen, or the way to it, answered with an error. */
 const toFailure = (error: unknown): ChargeOutcome => {
   if (!(error instanceof HttpStatusError)) return transportFailure(error)
-  const pspCode = codeOf(error)
+  const pspCode = adyenCodeOf(error)
   if (pspCode === IN_PROGRESS || error.status === 409) return { status: 'unknown', pspCode }
   if (error.status === 429) return { status: 'declined', declineClass: 'technical', pspCode }
   if (error.status >= 400 && error.status < 500) return { status: 'declined', declineClass: adyenErrorCodes[pspCode] ?? 'config', pspCode }
@@ -100,7 +100,7 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
   create: ({ credentials: account, webhookSecret, returnUrl, timeoutMs, capture }): Psp => {
     const separate = capture === 'separate'
     const { merchantAccount } = account
-    const { fetch } = createTransport({ timeoutMs, baseUrl: deps.baseUrl })
+    const { fetch } = createOutgoingTransport({ timeoutMs, baseUrl: deps.baseUrl })
 
     const request = async (url: string, json: string | Buffer, method: string, headers: Record<string, string>): Promise<string> => {
       const answer = await fetch(url, {
@@ -157,7 +157,7 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
         return { status: 'pending', pspReference }
       } catch (error) {
         const refusal = refusalOf(error)
-        return refusal ? { ...refusal, pspReference } : { status: 'unknown', pspCode: codeOf(error) }
+        return refusal ? { ...refusal, pspReference } : { status: 'unknown', pspCode: adyenCodeOf(error) }
       }
     }
 
@@ -198,7 +198,7 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
           return toOutcome(answer as AdyenPayment, separate)
         } catch (error) {
           // What somebody brought is refused, not the payment: it may have been made up, and the customer may still come.
-          return { status: 'unknown', pspCode: codeOf(error) }
+          return { status: 'unknown', pspCode: adyenCodeOf(error) }
         }
       },
       capture: (idempotencyKey, charge) =>
@@ -226,7 +226,7 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
       cancel: async (idempotencyKey, charge) => {
         const told = await modify(charge, async (pspReference) => {
           const { ModificationsApi } = await checkout()
-          const order = { merchantAccount, reference: `${charge.reference}${GIVEN_UP}` }
+          const order = { merchantAccount, reference: `${charge.reference}${CANCEL_SUFFIX}` }
           return ModificationsApi.cancelAuthorisedPaymentByPspReference(pspReference, order, { idempotencyKey })
         })
         return told.status === 'pending' ? { status: 'unknown', pspCode: 'cancel_received' } : told
@@ -241,8 +241,8 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
           const { pspReference } = await ModificationsApi.refundCapturedPayment(charge.pspReference, order, { idempotencyKey: reference })
           return { status: 'pending', ...(pspReference ? { pspReference } : {}) }
         } catch (error) {
-          const isAnswer = error instanceof HttpStatusError && error.status === 422 && codeOf(error) !== IN_PROGRESS
-          return { status: isAnswer ? 'failed' : 'unknown', pspCode: codeOf(error) }
+          const isAnswer = error instanceof HttpStatusError && error.status === 422 && adyenCodeOf(error) !== IN_PROGRESS
+          return { status: isAnswer ? 'failed' : 'unknown', pspCode: adyenCodeOf(error) }
         }
       },
       inquireRefund: async () => ({ status: 'cannot_tell' }),

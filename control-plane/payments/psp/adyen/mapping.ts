@@ -110,7 +110,7 @@ export const adyenErrorCodes = table<DeclineClass>({
 export const IN_PROGRESS = '704'
 
 /** After the charge's reference, in the request that gives up a charge which waits for its customer. */
-export const GIVEN_UP = '.cancel'
+export const CANCEL_SUFFIX = '.cancel'
 
 export interface AdyenPayment {
   resultCode?: string
@@ -122,7 +122,7 @@ export interface AdyenPayment {
   additionalData?: AdyenRaw | null
 }
 
-/** What the network said, where the account has it turned on. */
+/** The network's own answer, if the account has it turned on. */
 interface AdyenRaw {
   refusalReasonRaw?: string | undefined
   merchantAdviceCode?: string | undefined
@@ -187,22 +187,22 @@ const disputeStatuses = table<(status: string) => DisputeFacts['status']>({
   PREARBITRATION_LOST: () => 'lost',
 })
 
-/** Without the units of a currency that is none of ISO's: the provider's own. */
+/** The amount in ISO's minor units; for a currency that ISO does not have, in the provider's own. */
 const amountOf = ({ value, currency }: AdyenNotification['amount']): number => fromPspUnits(value, currency, countedBy.adyen)
 
 /** Some come with their code before them: `12 : Not enough balance`. */
 const reasonCode = (reason: string | undefined): string => byReason.get((reason ?? '').replace(/^\d+\s*:\s*/, '').toLowerCase()) ?? reason ?? 'unexplained'
 
-/** What is not signed may be anything. */
+/** A field that is not signed may hold anything. */
 const dateField = <K extends string>(name: K, text: string | undefined): { [key in K]?: Date } => {
   const date = new Date(text ?? Number.NaN)
   return (Number.isNaN(date.getTime()) ? {} : { [name]: date }) as { [key in K]?: Date }
 }
 
-/** By the reference that we gave: of the charge for a capture or a cancellation, of the refund for a refund. */
+/** The facts, by the reference that we gave: of the charge for a capture or a cancellation, of the refund for a refund. */
 const factsOf = (item: AdyenNotification, separate: boolean): Pick<PspEvent, 'charge' | 'refund' | 'dispute'> => {
-  const isGivenUp = item.merchantReference?.endsWith(GIVEN_UP) === true
-  const reference = isGivenUp ? (item.merchantReference ?? '').slice(0, -GIVEN_UP.length) : (item.merchantReference ?? '')
+  const isGivenUp = item.merchantReference?.endsWith(CANCEL_SUFFIX) === true
+  const reference = isGivenUp ? (item.merchantReference ?? '').slice(0, -CANCEL_SUFFIX.length) : (item.merchantReference ?? '')
   const succeeded = item.success === 'true'
   const pspReference = item.originalReference || item.pspReference
   const charge = (outcome: ChargeOutcome) => ({ charge: { reference, pspReference, outcome } })

@@ -8,7 +8,7 @@ import type { Clock } from '../../../../common/clock.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { toSecret } from '../../../../common/secret.ts'
 import { z } from '../../../../common/zod.ts'
-import { createTransport } from '../../../outgoing-http.ts'
+import { createOutgoingTransport } from '../../../outgoing-http.ts'
 import { askAfterCancel, askAfterRefund, askWhatBecame, givenUp, refusalIn } from '../ask-after-failure.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import type { PspProvider } from '../directory.ts'
@@ -25,7 +25,7 @@ const isPublicUrl = (url: URL): boolean => {
   return url.protocol === 'https:' && hostname.includes('.') && !/^[\d.]+$|^\[|\.(local|localhost|internal)$/.test(hostname)
 }
 
-/** What a tenant is told of a call that failed: enough to look for the fault at the bank, too little to find out what else is there. */
+/** The part of a failed call that a tenant is told: enough to look for the fault at the bank, too little to find out what else is there. */
 const failureOf = (error: unknown): { status: 'not_sent' | 'unknown'; pspCode: string } => {
   const { status, pspCode } = transportFailure(error)
   if (status === 'not_sent') return { status, pspCode: 'not_connected' }
@@ -54,7 +54,7 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
   credentials: credentialsFor(deps.allowPrivate),
   webhookProblem: (_, secret) => (secret && SECRET.test(secret.reveal()) ? undefined : `webhookSecret ${SECRET_RULE}`),
   create: ({ credentials: { url, secret }, webhookSecret, returnUrl, timeoutMs }): Psp => {
-    const { fetch } = createTransport({ timeoutMs, onlyPublic: !deps.allowPrivate })
+    const { fetch } = createOutgoingTransport({ timeoutMs, onlyPublic: !deps.allowPrivate })
     const signer = new Webhook(secret.reveal())
 
     const call = async (action: string, id: string, fields: object): Promise<Answer> => {

@@ -27,7 +27,7 @@ import {
   type MercadopagoPayment,
   mercadopagoCauses,
   toEvent,
-  toLookedUp,
+  toFoundCharge,
   toOutcome,
   toRefundOutcome,
   UNCLEAR_CAUSES,
@@ -36,23 +36,23 @@ import {
 const credentials = z.strictObject({ accessToken: z.string('is required: the access token of the application').min(1).transform(toSecret) })
 
 const IDEMPOTENCY_MS = DAY_MS
-/** As for Stripe; MercadoPago sends events again for days, each time signed anew. */
+/** The same tolerance as for Stripe; MercadoPago sends events again for days, each time with a new signature. */
 const WEBHOOK_TOLERANCE_S = 300
 
-const codeOf = (error: unknown): string => {
+const mercadopagoCodeOf = (error: unknown): string => {
   if (!(error instanceof MercadoPagoError) || error instanceof MPConnectionError) return transportFailure(error).pspCode
   return error.error || `http_${error.status}`
 }
 
-/** What else than a list of codes MercadoPago sends there says nothing. */
+/** MercadoPago sends a list of codes here; anything else says nothing. */
 const causes = z.array(z.object({ code: z.union([z.string(), z.number()]).transform(String) }).catch({ code: '' })).catch([])
 
 const causesOf = (error: MercadoPagoError): string[] => causes.parse(error.causes).map(({ code }) => code)
 
-/** What MercadoPago, or the way to it, says instead of a payment. */
+/** The outcome of a call that MercadoPago, or the way to it, answered with an error. */
 const toFailure = (error: unknown): ChargeOutcome => {
   if (!(error instanceof MercadoPagoError) || error instanceof MPConnectionError) return transportFailure(error)
-  const pspCode = codeOf(error)
+  const pspCode = mercadopagoCodeOf(error)
   if (error.status === 429) return { status: 'declined', declineClass: 'technical', pspCode }
   const codes = causesOf(error)
   if (codes.some((cause) => UNCLEAR_CAUSES.includes(cause))) return { status: 'unknown', pspCode }
@@ -77,7 +77,7 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
   create: ({ credentials: { accessToken }, webhookSecret, returnUrl, timeoutMs }): Psp => {
     if (deps.baseUrl !== undefined) Object.assign(AppConfig, { BASE_URL: deps.baseUrl.replace(/\/$/, '') })
     const bounded = boundedOptions(timeoutMs)
-    /** One a call: the library keeps the options of one call for the next, and hands what it does not know on to `fetch`. */
+    /** One configuration per call: the library keeps the options of one call for the next, and hands what it does not know on to `fetch`. */
     const config = (idempotencyKey?: string) =>
       new MercadoPagoConfig({
         accessToken: accessToken.reveal(),
@@ -105,8 +105,9 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
       }
     }
     /**
-     * Of a customer who is there: https://www.mercadopago.com/developers/en/docs/checkout-api-payments/how-tos/integrate-3ds.
-     * A page that is not https is nowhere that MercadoPago sends anybody; it is left out, lest the payment be refused for it.
+     * The part of a request about a customer who is present:
+     * https://www.mercadopago.com/developers/en/docs/checkout-api-payments/how-tos/integrate-3ds. A page that is not https is
+     * nowhere that MercadoPago sends anybody; it is left out, lest the payment be refused for it.
      */
     const presence = ({ authenticate, returnUrl: own }: ChargeRequest) => {
       const back = own ?? returnUrl
@@ -132,7 +133,7 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
         } catch (error) {
           const failure = toFailure(error)
           // Nothing was asked for yet, whatever went wrong with the token.
-          return failure.status === 'declined' ? failure : { status: 'not_sent', pspCode: codeOf(error) }
+          return failure.status === 'declined' ? failure : { status: 'not_sent', pspCode: mercadopagoCodeOf(error) }
         }
         const body = {
           transaction_amount: Number(amount),
@@ -155,7 +156,7 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
           const found = await find(charge)
           return found ? toOutcome(found) : { status: 'not_found' }
         } catch (error) {
-          return { status: 'unknown', pspCode: codeOf(error) }
+          return { status: 'unknown', pspCode: mercadopagoCodeOf(error) }
         }
       },
       complete: (charge) => completeByInquiry(psp, charge),
@@ -163,17 +164,17 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
         onPayment(
           charge,
           (id) => new Payment(config(reference)).capture({ id }),
-          (error) => askWhatBecame(psp, charge, codeOf(error), refusalOf(error)),
+          (error) => askWhatBecame(psp, charge, mercadopagoCodeOf(error), refusalOf(error)),
         ),
       release: (reference, charge) =>
         onPayment(
           charge,
           (id) => new Payment(config(reference)).cancel({ id }),
-          (error) => askWhatBecame(psp, charge, codeOf(error)),
+          (error) => askWhatBecame(psp, charge, mercadopagoCodeOf(error)),
         ),
       cancel: async (reference, charge) => {
         const cancel = (id: string) => new Payment(config(reference)).cancel({ id })
-        return givenUp(await onPayment(charge, cancel, (error) => askAfterCancel(psp, charge, codeOf(error))))
+        return givenUp(await onPayment(charge, cancel, (error) => askAfterCancel(psp, charge, mercadopagoCodeOf(error))))
       },
       refund: async ({ reference, charge, amountMinor }) => {
         const amount = toDecimal(amountMinor, charge.currency, countedBy.mercadopago)
@@ -184,7 +185,7 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
           return refund.id === undefined ? { status: 'unknown', pspCode: 'malformed_answer' } : toRefundOutcome(refund.status)
         } catch (error) {
           const isAnswer = error instanceof MercadoPagoError && (error.status === 400 || error.status === 422)
-          return { status: isAnswer ? 'failed' : 'unknown', pspCode: codeOf(error) }
+          return { status: isAnswer ? 'failed' : 'unknown', pspCode: mercadopagoCodeOf(error) }
         }
       },
       // Its refunds carry nothing of ours.
@@ -216,7 +217,7 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
       lookUp: async (pspReference) => {
         try {
           const found = await find({ reference: '', pspReference, amountMinor: 0, currency: '' })
-          return found && toLookedUp(found)
+          return found && toFoundCharge(found)
         } catch (error) {
           // An event about a payment that it does not have is about none of ours.
           if (error instanceof MercadoPagoError && error.status === 404) return undefined

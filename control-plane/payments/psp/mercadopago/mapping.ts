@@ -9,7 +9,7 @@ import { table } from '../../../../common/table.ts'
 import type { DeclineClass } from '../../../schemas/payment.ts'
 import { networkNamed } from '../card-networks.ts'
 import { fromDecimal } from '../currency-exponents.ts'
-import type { ChargeOutcome, LookedUp, PspEvent, RefundOutcome } from '../psp.ts'
+import type { ChargeOutcome, FoundCharge, PspEvent, RefundOutcome } from '../psp.ts'
 
 /**
  * `status_detail` of a payment that is rejected:
@@ -136,7 +136,7 @@ export const toOutcome = (payment: MercadopagoPayment): ChargeOutcome => {
   }
 }
 
-const disputeOf = (payment: MercadopagoPayment): Pick<LookedUp, 'dispute'> => {
+const disputeOf = (payment: MercadopagoPayment): Pick<FoundCharge, 'dispute'> => {
   if (payment.status !== 'charged_back' && payment.status !== 'in_mediation') return {}
   const lost = payment.status === 'charged_back' && payment.status_detail === 'settled'
   const won = payment.status === 'charged_back' && payment.status_detail === 'reimbursed'
@@ -152,7 +152,7 @@ const disputeOf = (payment: MercadopagoPayment): Pick<LookedUp, 'dispute'> => {
   }
 }
 
-export const toLookedUp = (payment: MercadopagoPayment): LookedUp | undefined => {
+export const toFoundCharge = (payment: MercadopagoPayment): FoundCharge | undefined => {
   const { external_reference: reference } = payment
   return reference ? { reference, outcome: toOutcome(payment), ...disputeOf(payment) } : undefined
 }

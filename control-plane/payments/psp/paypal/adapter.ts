@@ -14,7 +14,7 @@ import { HOUR_MS } from '../../../../common/durations.ts'
 import { AppError, isAppError } from '../../../../common/errors.ts'
 import { toSecret } from '../../../../common/secret.ts'
 import { z } from '../../../../common/zod.ts'
-import { createTransport } from '../../../outgoing-http.ts'
+import { createOutgoingTransport } from '../../../outgoing-http.ts'
 import { askAfterCancel, askAfterRefund, askWhatBecame, type Refusal, refusalIn } from '../ask-after-failure.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import { countedBy } from '../counted-currencies.ts'
@@ -22,7 +22,17 @@ import { inexpressible, toDecimal } from '../currency-exponents.ts'
 import type { PspProvider } from '../directory.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
-import { ALREADY_PAID, GIVEN_UP, isGivenUp, type PaypalEvent, type PaypalOrder, paypalIssues, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
+import {
+  ALREADY_PAID,
+  CANCELED_CUSTOM_ID,
+  isGivenUp,
+  type PaypalEvent,
+  type PaypalOrder,
+  paypalIssues,
+  toEvent,
+  toOutcome,
+  toRefundOutcome,
+} from './mapping.ts'
 import { verifyPaypalSignature } from './webhook-signature.ts'
 
 const credentials = z.strictObject({
@@ -37,7 +47,7 @@ const WHOLE = 'return=representation'
 
 const errorBody = z.object({ name: z.string().optional(), details: z.array(z.object({ issue: z.string() })).optional() })
 
-const codeOf = (error: unknown): string => {
+const paypalCodeOf = (error: unknown): string => {
   if (!(error instanceof ApiError)) return transportFailure(error).pspCode
   const body = errorBody.safeParse(parse(error.body)).data
   return body?.details?.[0]?.issue ?? body?.name ?? `http_${error.statusCode}`
@@ -52,10 +62,10 @@ const parse = (body: unknown): unknown => {
   }
 }
 
-/** What PayPal, or the way to it, says instead of an order. */
+/** The outcome of a call that PayPal, or the way to it, answered with an error. */
 const toFailure = (error: unknown): ChargeOutcome => {
   if (!(error instanceof ApiError)) return transportFailure(error)
-  const pspCode = codeOf(error)
+  const pspCode = paypalCodeOf(error)
   if (ALREADY_PAID.includes(pspCode) || error.statusCode === 409) return { status: 'unknown', pspCode }
   if (error.statusCode === 429) return { status: 'declined', declineClass: 'technical', pspCode }
   if (error.statusCode === 422) return { status: 'declined', declineClass: paypalIssues[pspCode] ?? 'config', pspCode }
@@ -69,7 +79,7 @@ const event = z.object({ id: z.string().min(1), event_type: z.string().min(1), r
 
 /** The library speaks through axios; this gives axios our HTTP, so that all adapters fail alike. */
 const axiosAdapter =
-  (fetch: ReturnType<typeof createTransport>['fetch'], onUnauthorized: () => void) =>
+  (fetch: ReturnType<typeof createOutgoingTransport>['fetch'], onUnauthorized: () => void) =>
   async (config: { url: string; method?: string; headers: object; data?: string; auth?: unknown }) => {
     const answer = await fetch(config.url, {
       method: (config.method ?? 'get').toUpperCase(),
@@ -91,7 +101,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
   credentials,
   webhookProblem: ({ webhookId }) => (webhookId ? undefined : 'credentials.webhookId is required: the id of the webhook, from the dashboard'),
   create: ({ credentials: account, returnUrl, timeoutMs }): Psp => {
-    const transport = createTransport({ timeoutMs, baseUrl: deps.baseUrl })
+    const transport = createOutgoingTransport({ timeoutMs, baseUrl: deps.baseUrl })
     const client = new Client({
       clientCredentialsAuthCredentials: { oAuthClientId: account.clientId, oAuthClientSecret: account.clientSecret.reveal() },
       environment: account.environment === 'live' ? Environment.Production : Environment.Sandbox,
@@ -118,7 +128,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
       const withToken = client.withConfiguration({ clientCredentialsAuthCredentials: { oAuthClientId, oAuthClientSecret, oAuthToken: token } })
       return { ordersApi: new OrdersController(withToken), paymentsApi: new PaymentsController(withToken) }
     }
-    /** One set of controllers a token. */
+    /** One set of controllers per token. */
     let current: { token: Token | undefined; apis: ReturnType<typeof authorized> } | undefined
     const apis = async () => {
       await authorize()
@@ -145,7 +155,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
         if (refusal) return { ...refusal, pspReference: id }
         // Somebody else has just taken it, or it is not known what happened.
         const order = await read(id)
-        return order.status === 'APPROVED' ? { status: 'unknown', pspCode: codeOf(error) } : toOutcome(order)
+        return order.status === 'APPROVED' ? { status: 'unknown', pspCode: paypalCodeOf(error) } : toOutcome(order)
       }
     }
     const look = async (order: PaypalOrder): Promise<ChargeOutcome> =>
@@ -163,7 +173,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
       try {
         order = await read(charge.pspReference)
       } catch (error) {
-        return unknown(codeOf(error))
+        return unknown(paypalCodeOf(error))
       }
       const authorization = order.purchaseUnits?.[0]?.payments?.authorizations?.[0]
       if (!authorization?.id || authorization.status !== 'CREATED') return toOutcome(order)
@@ -198,9 +208,9 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
           api = (await apis()).ordersApi
         } catch (error) {
           const { status: httpStatus } = { status: error instanceof ApiError ? error.statusCode : 0 }
-          if (httpStatus === 401 || httpStatus === 403) return { status: 'declined', declineClass: 'config', pspCode: codeOf(error) }
+          if (httpStatus === 401 || httpStatus === 403) return { status: 'declined', declineClass: 'config', pspCode: paypalCodeOf(error) }
           // Without an access token nothing was asked for.
-          return { status: 'not_sent', pspCode: codeOf(error) }
+          return { status: 'not_sent', pspCode: paypalCodeOf(error) }
         }
         const body = {
           intent: order.capture === 'separate' ? CheckoutPaymentIntent.Authorize : CheckoutPaymentIntent.Capture,
@@ -227,7 +237,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
         try {
           return await look(await read(pspReference))
         } catch (error) {
-          return { status: 'unknown', pspCode: codeOf(error) }
+          return { status: 'unknown', pspCode: paypalCodeOf(error) }
         }
       },
       complete: (charge) => completeByInquiry(psp, charge),
@@ -244,7 +254,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
             })
             return toOutcome({ id: charge.pspReference ?? '', purchaseUnits: [{ payments: { captures: [answer.result as never] } }] })
           },
-          (error) => askWhatBecame(psp, charge, codeOf(error), refusalOf(error)),
+          (error) => askWhatBecame(psp, charge, paypalCodeOf(error), refusalOf(error)),
         ),
       release: (reference, charge) =>
         onAuthorization(
@@ -254,7 +264,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
             await paymentsApi.voidPayment({ authorizationId, paypalRequestId: reference })
             return { status: 'declined', declineClass: 'technical', pspCode: 'released', ...(charge.pspReference ? { pspReference: charge.pspReference } : {}) }
           },
-          (error) => askWhatBecame(psp, charge, codeOf(error)),
+          (error) => askWhatBecame(psp, charge, paypalCodeOf(error)),
         ),
       /**
        * PayPal has no call that cancels an order. An order takes no money until it is captured, and nobody but this
@@ -268,10 +278,10 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
           if (!isGivenUp(order)) {
             const { ordersApi } = await apis()
             const path = `/purchase_units/@reference_id=='${charge.reference}'/custom_id`
-            await ordersApi.patchOrder({ id, body: [{ op: PatchOp.Replace, path, value: GIVEN_UP }] })
+            await ordersApi.patchOrder({ id, body: [{ op: PatchOp.Replace, path, value: CANCELED_CUSTOM_ID }] })
           }
         } catch (error) {
-          return askAfterCancel(psp, charge, codeOf(error))
+          return askAfterCancel(psp, charge, paypalCodeOf(error))
         }
         // Whoever captured it before the mark was there was faster.
         return askAfterCancel(psp, charge, 'not_marked')
@@ -291,7 +301,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
         } catch (error) {
           // An invoice id that is there already is that of this refund: then it has been made.
           const isAnswer = error instanceof ApiError && error.statusCode === 422
-          return isAnswer ? askAfterRefund(psp, request, codeOf(error)) : { status: 'unknown', pspCode: codeOf(error) }
+          return isAnswer ? askAfterRefund(psp, request, paypalCodeOf(error)) : { status: 'unknown', pspCode: paypalCodeOf(error) }
         }
       },
       inquireRefund: async ({ reference, charge }) => {
@@ -301,7 +311,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
           const found = refunds.find(({ invoiceId }) => invoiceId === reference)
           return found ? toRefundOutcome(found.status) : { status: 'not_found' }
         } catch (error) {
-          return { status: 'unknown', pspCode: codeOf(error) }
+          return { status: 'unknown', pspCode: paypalCodeOf(error) }
         }
       },
       verifyWebhook: async ({ headers, rawBody }) => {
@@ -314,7 +324,7 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
             webhookId: account.webhookId,
             trustedOrigin,
             nowMs: deps.clock.nowMs(),
-            transport: createTransport({ timeoutMs }),
+            transport: createOutgoingTransport({ timeoutMs }),
           })
         } catch (error) {
           if (isAppError(error, 'unavailable')) throw error

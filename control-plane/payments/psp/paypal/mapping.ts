@@ -261,14 +261,14 @@ export const paypalProcessorCodes: Readonly<Record<string, DeclineClass>> = Obje
 )
 
 /**
- * One of PayPal's own that nobody knows yet is about the account or its limits, and is not tried again by itself. What
- * the network advises (`payment_advice_code`) wins.
+ * A code of PayPal's own that nobody knows yet is about the account or its limits, and is not tried again by itself. What the
+ * network advises (`payment_advice_code`) wins.
  */
 const processorClass = (code: string | undefined, advice?: string): DeclineClass =>
   withNetworkWords(paypalProcessorCodes[code ?? ''] ?? (code?.startsWith('PP') ? 'credential' : 'issuer_soft'), { advice })
 
-/** In the place of the custom id of an order: it is not captured any more, whatever its customer does. */
-export const GIVEN_UP = 'canceled'
+/** The custom id of an order that was given up: it is not captured any more, whatever its customer does. */
+export const CANCELED_CUSTOM_ID = 'canceled'
 
 interface Money {
   value?: string
@@ -298,7 +298,7 @@ export interface PaypalOrder {
   }[]
 }
 
-export const isGivenUp = ({ purchaseUnits }: PaypalOrder): boolean => purchaseUnits?.[0]?.customId === GIVEN_UP
+export const isGivenUp = ({ purchaseUnits }: PaypalOrder): boolean => purchaseUnits?.[0]?.customId === CANCELED_CUSTOM_ID
 
 const declined = (response: ProcessorResponse | undefined, pspReference: string, brand?: string): ChargeOutcome => ({
   status: 'declined',

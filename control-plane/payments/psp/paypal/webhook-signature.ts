@@ -9,7 +9,7 @@ import { LRUCache } from 'lru-cache'
 import { RateLimiterMemory } from 'rate-limiter-flexible'
 import { DAY_MS, HOUR_MS } from '../../../../common/durations.ts'
 import { AppError } from '../../../../common/errors.ts'
-import type { Transport } from '../../../outgoing-http.ts'
+import type { OutgoingTransport } from '../../../outgoing-http.ts'
 
 /** PayPal has a handful of certificates at a time. */
 const certificates = new LRUCache<string, X509Certificate>({ max: 20, ttl: DAY_MS })
@@ -21,13 +21,13 @@ export interface PaypalSignature {
   headers: Record<string, string | undefined>
   rawBody: string
   webhookId: string
-  /** Of the hosts that certificates are taken from, besides PayPal's own. */
+  /** A host that certificates are accepted from, besides PayPal's own. */
   trustedOrigin: string | undefined
   nowMs: number
-  transport: Transport
+  transport: OutgoingTransport
 }
 
-/** Where PayPal has its certificates: what else stands below paypal.com may be anybody's text. */
+/** The path of PayPal's certificates: anything else below paypal.com may be anybody's text. */
 const CERTIFICATES = '/v1/notifications/certs/'
 
 /** A certificate from anywhere else would let anybody sign. */
@@ -37,11 +37,11 @@ const isTrusted = (url: URL, trustedOrigin: string | undefined): boolean =>
   url.hash === '' &&
   ((url.protocol === 'https:' && ['api.paypal.com', 'api.sandbox.paypal.com'].includes(url.hostname)) || url.origin === trustedOrigin)
 
-/** Whoever sends rubbish does not make us ask PayPal each time: so many that are not known yet are fetched in a minute. */
+/** Certificates that are not known yet and are fetched per minute: somebody who sends rubbish does not make us ask PayPal each time. */
 const fetches = new RateLimiterMemory({ points: 20, duration: 60 })
 
 /** @throws Error when it is no certificate; AppError `unavailable` when it cannot be had now. */
-const fetchCertificate = async (url: URL, webhookId: string, transport: Transport): Promise<X509Certificate> => {
+const fetchCertificate = async (url: URL, webhookId: string, transport: OutgoingTransport): Promise<X509Certificate> => {
   // Neither says that the signature is wrong: PayPal sends the event again.
   await fetches.consume(webhookId).catch(() => {
     throw new AppError('unavailable', 'too many unknown certificates were requested within a minute; send the event again later')

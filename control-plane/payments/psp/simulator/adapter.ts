@@ -16,7 +16,7 @@ export interface SimulatorPspOptions {
   url: string
   tenantId: string
   accountId: string
-  /** Where the simulator sends this account's webhooks. */
+  /** The address that the simulator sends this account's webhooks to. */
   webhookUrl: string
   webhookSecret: Secret
   timeoutMs: number
@@ -32,7 +32,7 @@ export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
       signal: AbortSignal.timeout(options.timeoutMs),
     })
 
-  /** What is done to a charge that has been made; repeated, it changes nothing. */
+  /** Acts on a charge that has been made; a repeat changes nothing. */
   const tell = async (what: 'cancel' | 'capture' | 'release', reference: string): Promise<ChargeOutcome> => {
     try {
       const answer = await call(`charges/${encodeURIComponent(reference)}/${what}`, { now: options.testNow })

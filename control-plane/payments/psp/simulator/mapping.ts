@@ -15,7 +15,7 @@ export const simulatedRefund = z.object({ id: z.string().optional(), reference: 
 
 const simulatedDispute = z.object({
   id: z.string(),
-  /** Of the charge. */
+  /** The charge's. */
   reference: z.string(),
   chargeId: z.string(),
   status: z.enum(['open', 'won', 'lost']),

@@ -13,7 +13,7 @@ import { HOUR_MS } from '../../../../common/durations.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { toSecret } from '../../../../common/secret.ts'
 import { z } from '../../../../common/zod.ts'
-import { createTransport } from '../../../outgoing-http.ts'
+import { createOutgoingTransport } from '../../../outgoing-http.ts'
 import { askAfterCancel, askAfterRefund, askWhatBecame, givenUp, type Refusal, refusalIn } from '../ask-after-failure.ts'
 import { networkNamed } from '../card-networks.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
@@ -34,7 +34,7 @@ const { errors } = Stripe
 
 const intentOf = (error: InstanceType<typeof errors.StripeError>): string | undefined => error.payment_intent?.id
 
-/** What Stripe, or the way to it, says instead of an answer. */
+/** The outcome of a call that Stripe, or the way to it, answered with an error. */
 const toFailure = (error: unknown): ChargeOutcome => {
   if (!(error instanceof errors.StripeError)) return transportFailure(error)
   if (error instanceof errors.StripeConnectionError) return transportFailure(error)
@@ -66,7 +66,7 @@ export const stripeProvider = (deps: { clock: Clock; baseUrl: string | undefined
   credentials,
   webhookProblem: (_, secret) => (secret?.reveal().startsWith('whsec_') ? undefined : "webhookSecret must be the endpoint's whsec_…"),
   create: ({ credentials: { secretKey }, webhookSecret, returnUrl, timeoutMs }): Psp => {
-    const { fetch } = createTransport({ timeoutMs, baseUrl: deps.baseUrl })
+    const { fetch } = createOutgoingTransport({ timeoutMs, baseUrl: deps.baseUrl })
     const stripe = new Stripe(secretKey.reveal(), {
       httpClient: Stripe.createFetchHttpClient(fetch as typeof globalThis.fetch),
       // Retries are ours to decide: each is stored first.
@@ -131,7 +131,7 @@ export const stripeProvider = (deps: { clock: Clock; baseUrl: string | undefined
           return found ? toOutcome(found) : { status: 'not_found' }
         } catch (error) {
           // Not even asked is not an answer about the charge.
-          return { status: 'unknown', pspCode: codeOf(error) }
+          return { status: 'unknown', pspCode: stripeCodeOf(error) }
         }
       },
       complete: (charge) => completeByInquiry(psp, charge),
@@ -139,17 +139,17 @@ export const stripeProvider = (deps: { clock: Clock; baseUrl: string | undefined
         onIntent(
           charge,
           (id) => stripe.paymentIntents.capture(id, {}, { idempotencyKey: reference }),
-          (error) => askWhatBecame(psp, charge, codeOf(error), refusalOf(error)),
+          (error) => askWhatBecame(psp, charge, stripeCodeOf(error), refusalOf(error)),
         ),
       release: (reference, charge) =>
         onIntent(
           charge,
           (id) => stripe.paymentIntents.cancel(id, {}, { idempotencyKey: reference }),
-          (error) => askWhatBecame(psp, charge, codeOf(error)),
+          (error) => askWhatBecame(psp, charge, stripeCodeOf(error)),
         ),
       cancel: async (reference, charge) => {
         const cancel = (id: string) => stripe.paymentIntents.cancel(id, { cancellation_reason: 'abandoned' }, { idempotencyKey: reference })
-        return givenUp(await onIntent(charge, cancel, (error) => askAfterCancel(psp, charge, codeOf(error))))
+        return givenUp(await onIntent(charge, cancel, (error) => askAfterCancel(psp, charge, stripeCodeOf(error))))
       },
       refund: async (request) => {
         const { reference, charge, amountMinor } = request
@@ -163,7 +163,7 @@ export const stripeProvider = (deps: { clock: Clock; baseUrl: string | undefined
         } catch (error) {
           // Only what Stripe says of the refund itself is final; its own failures and ours are not.
           const isAnswer = error instanceof errors.StripeInvalidRequestError && error.statusCode === 400
-          return isAnswer ? askAfterRefund(psp, request, codeOf(error)) : { status: 'unknown', pspCode: codeOf(error) }
+          return isAnswer ? askAfterRefund(psp, request, stripeCodeOf(error)) : { status: 'unknown', pspCode: stripeCodeOf(error) }
         }
       },
       inquireRefund: async ({ reference, charge }) => {
@@ -173,7 +173,7 @@ export const stripeProvider = (deps: { clock: Clock; baseUrl: string | undefined
           const found = refunds.data.find(({ metadata }) => metadata?.[REFERENCE] === reference)
           return found ? toRefundOutcome(found) : { status: 'not_found' }
         } catch (error) {
-          return { status: 'unknown', pspCode: codeOf(error) }
+          return { status: 'unknown', pspCode: stripeCodeOf(error) }
         }
       },
       verifyWebhook: async ({ headers, rawBody }) => {
@@ -213,7 +213,7 @@ const orMissing = <T>(asked: Promise<T>): Promise<T | undefined> =>
 
 const refusalOf = (error: unknown): Refusal | undefined => refusalIn(toFailure(error), error instanceof errors.StripeError ? error.statusCode : undefined)
 
-const codeOf = (error: unknown): string => {
+const stripeCodeOf = (error: unknown): string => {
   const failure = toFailure(error)
   return 'pspCode' in failure ? failure.pspCode : 'no_answer'
 }

@@ -13,7 +13,7 @@ import { fromPspUnits } from '../currency-exponents.ts'
 import { withNetworkWords } from '../declined-for-good.ts'
 import type { ChargeOutcome, DisputeFacts, PspEvent, RefundOutcome } from '../psp.ts'
 
-/** Where our references are: in the metadata of a payment intent, and of a refund. */
+/** The key of our references in the metadata of a payment intent, and of a refund. */
 export const REFERENCE = 'tollgate_reference'
 
 /**
@@ -186,7 +186,7 @@ export const stripeErrorCodes = table<DeclineClass>({
   url_invalid: 'config',
 })
 
-/** What of an error, or of an intent's last one, tells why. */
+/** The parts of an error, or of an intent's last one, that tell why. */
 interface DeclineError {
   code?: string | undefined
   decline_code?: string | undefined
@@ -293,7 +293,7 @@ const toRefund = (refund: Stripe.Refund): Pick<PspEvent, 'refund'> => {
   return reference ? { refund: { reference, outcome: toRefundOutcome(refund) } } : {}
 }
 
-/** By what the event holds, not by its name: new names of known things are understood. */
+/** Reads an event by what it holds, not by its name, so that new names of known things are understood. */
 export const toEvent = (event: Stripe.Event): PspEvent => {
   const { id, type } = event
   const object = event.data.object as { object?: string }

@@ -20,9 +20,9 @@ export interface HpackDecoderOptions<T extends Header> {
   make: (name: string, value: string) => T
   /** The static table (appendix A), made so. */
   staticFields: readonly T[]
-  /** What our SETTINGS_HEADER_TABLE_SIZE says. */
+  /** The value of our SETTINGS_HEADER_TABLE_SIZE. */
   maxTableBytes: number
-  /** What our SETTINGS_MAX_HEADER_LIST_SIZE says: the sum of the list's entries, counted as in the table. */
+  /** The value of our SETTINGS_MAX_HEADER_LIST_SIZE: the sum of the list's entries, counted as in the table. */
   maxListBytes: number
 }
 

@@ -4,7 +4,7 @@
  */
 import { HpackError } from './hpack-error.ts'
 
-/** By symbol, in bits; the last is the end of the string. */
+/** The code lengths by symbol, in bits; the last is the end of the string. */
 // biome-ignore format: a table.
 const LENGTHS = [
   13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 28,
