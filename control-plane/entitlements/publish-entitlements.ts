@@ -52,6 +52,12 @@ export const toEntitlementSet = (stored: StoredEntitlementSet): EntitlementSet =
   usage: stored.usage,
 })
 
+/** The set as it was published, with what has been used by now: a use that a sidecar counts publishes nothing. */
+export const withUsageOfNow = async (of: TenantScope, stored: StoredEntitlementSet): Promise<EntitlementSet> => ({
+  ...toEntitlementSet(stored),
+  usage: (await deriveSet(of, stored, stored, [])).usage,
+})
+
 /**
  * The first set of a customer. An erasure marks the customer before it looks for the set, and this stores the set before
  * it looks for the mark: one of them sees the other.

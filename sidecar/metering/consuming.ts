@@ -30,7 +30,8 @@ export interface Consuming {
 const MAX_REMEMBERED = 500_000
 
 export const createConsuming = ({ decisions, meters }: { decisions: Decisions; meters: Meters }): Consuming => {
-  const remembered = new LRUCache<string, { amount: number; answer: Consumed | Promise<Consumed> }>({ max: MAX_REMEMBERED, ttl: HOUR_MS })
+  const remembered = new LRUCache<string, { amount: number; answer: Consumed }>({ max: MAX_REMEMBERED, ttl: HOUR_MS })
+  const underWay = new Map<string, { amount: number; answer: Promise<Consumed> }>()
 
   const mustCount = (entitlement: string, { kind }: Decision): void => {
     if (kind === 'quota' || kind === undefined) return
@@ -67,27 +68,31 @@ export const createConsuming = ({ decisions, meters }: { decisions: Decisions; m
     return decisions.basisLater(use.check, deadlineMs, signal).then((late) => count(use, late, deadlineMs, signal))
   }
 
-  return {
-    consume: (use, deadlineMs, signal) => {
-      if (use.idempotencyKey === '') return consume(use, deadlineMs, signal)
-      const { customer, entitlement, amount } = use.check
-      const key = JSON.stringify([customer.tenantId, customer.storefrontId, customer.customerId, entitlement, use.idempotencyKey])
-      const before = remembered.get(key)
-      if (before && before.amount !== amount)
-        throw new AppError('invalid_request', `idempotency_key: it was used before with the amount ${before.amount}; use another key for another use`)
-      if (before) return before.answer
-      const made = consume(use, deadlineMs, signal)
-      remembered.set(key, { amount, answer: made })
-      if (!(made instanceof Promise)) {
-        if (!made.counted) remembered.delete(key)
-        return made
-      }
+  const consumeOnce = (use: Use, deadlineMs: number, signal: AbortSignal): Consumed | Promise<Consumed> => {
+    const { customer, entitlement, amount } = use.check
+    const key = JSON.stringify([customer.tenantId, customer.storefrontId, customer.customerId, entitlement, use.idempotencyKey])
+    const [first, before] = [underWay.get(key), remembered.get(key)]
+    const known = first ?? before
+    if (known && known.amount !== amount)
+      throw new AppError('invalid_request', `idempotency_key: it was used before with the amount ${known.amount}; use another key for another use`)
+    if (before) return before.answer
+    // The caller of the first may have hung up: then nothing was counted, and this one is the first.
+    if (first) return first.answer.catch(() => consumeOnce(use, deadlineMs, signal))
+    const made = consume(use, deadlineMs, signal)
+    if (!(made instanceof Promise)) {
       // Only what was counted is not to be counted again.
-      made.then(
-        (late) => (late.counted ? remembered.set(key, { amount, answer: late }) : remembered.delete(key)),
-        () => remembered.delete(key),
-      )
+      if (made.counted) remembered.set(key, { amount, answer: made })
       return made
-    },
+    }
+    const answer = made
+      .then((late) => {
+        if (late.counted) remembered.set(key, { amount, answer: late })
+        return late
+      })
+      .finally(() => underWay.delete(key))
+    underWay.set(key, { amount, answer })
+    return answer
   }
+
+  return { consume: (use, deadlineMs, signal) => (use.idempotencyKey === '' ? consume(use, deadlineMs, signal) : consumeOnce(use, deadlineMs, signal)) }
 }

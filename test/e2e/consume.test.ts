@@ -30,6 +30,8 @@ inWorlds(test, (story) => {
       decision: { allowed: true, kind: Kind.KIND_QUOTA, limit: 10n, used: 4n, remaining: 6n },
     })
     t.like(await grpc.check(use), { allowed: true, used: 4n, remaining: 6n })
+    const shown = async () => (await shop.api.get('/storefronts/us-store/customers/c/entitlements')).body.entitlements
+    await eventually(async () => (await shown()).find(({ key }: { key: string }) => key === 'calls').used === 4)
     t.like(await grpc.consume({ ...use, amount: 7 }), { counted: false, decision: { allowed: false, reason: Reason.REASON_LIMIT_EXCEEDED, used: 4n } })
     t.like(await grpc.consume({ ...use, amount: 6 }), { counted: true, decision: { used: 10n, remaining: 0n } })
     t.like(await grpc.consume(use), { counted: false, decision: { allowed: false, reason: Reason.REASON_LIMIT_EXCEEDED, used: 10n, remaining: 0n } })

@@ -3,7 +3,7 @@ import { changeCustomer } from '../../customers/change-customer.ts'
 import { createCustomer, getCustomer, MAX_PAYMENT_METHODS } from '../../customers/customers.ts'
 import { eraseCustomer } from '../../customers/erase-customer.ts'
 import { findCustomers } from '../../customers/find-customers.ts'
-import { toEntitlementSet } from '../../entitlements/publish-entitlements.ts'
+import { withUsageOfNow } from '../../entitlements/publish-entitlements.ts'
 import type { Customer, PaymentMethod } from '../../schemas/customer.ts'
 import { country, id, instant, iso, isoOrNull, metadata, name, pageAnswer, pageOf, pageQuery, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
@@ -206,7 +206,7 @@ export const customerRoutes = [
     handle: async ({ of, params }) => {
       const id = of.keys.customer(params.storefront, params.customer)
       await getCustomer(of, id)
-      const set = toEntitlementSet(await of.storage.entitlementSets.get(id))
+      const set = await withUsageOfNow(of, await of.storage.entitlementSets.get(id))
       const now = of.now()
       const entitlements = decideAll(set, now.getTime()).map(({ key, decision }) => ({
         key,
