@@ -7,6 +7,12 @@
 import { type EntitlementSet, type Grant, type Kind, MAX_COUNT, type Usage } from './model.ts'
 import { quotaWindow } from './quota-window.ts'
 
+/**
+ * The version of these rules. It grows when a set may hold something that earlier rules would decide otherwise: callers that
+ * decide in their own process may be older than the sidecar, and are told to ask it then.
+ */
+export const DECISION_RULES = 1
+
 export type Reason = 'granted' | 'not_granted' | 'disabled' | 'expired' | 'limit_exceeded' | 'customer_unknown' | 'subscription_inactive' | 'fallback'
 
 /** Made in one place, so that all are of one shape: what does not apply is undefined. */
@@ -166,5 +172,5 @@ export const decide = (set: Pick<EntitlementSet, 'grants' | 'usage'>, key: strin
 export const keysInSet = (set: Pick<EntitlementSet, 'grants'>): string[] => [...new Set(set.grants.map((grant) => grant.key))]
 
 /** Every key the set speaks of, each decided for an amount of 1. */
-export const decideAll = (set: EntitlementSet, nowMs: number): { key: string; decision: Decision }[] =>
+export const decideAll = (set: Pick<EntitlementSet, 'grants' | 'usage'>, nowMs: number): { key: string; decision: Decision }[] =>
   keysInSet(set).map((key) => ({ key, decision: decide(set, key, 1, nowMs) }))

@@ -48,6 +48,10 @@ export interface Grant {
  */
 export const MAX_COUNT = Number.MAX_SAFE_INTEGER
 
+/** As long as an id may be, in characters (Unicode code points), as at the control plane. */
+export const MAX_ID = 128
+export const isTooLong = (text: string): boolean => text.length > MAX_ID && (text.length > 2 * MAX_ID || [...text].length > MAX_ID)
+
 /** How much of a quota or capacity a customer has used. */
 export interface Usage {
   key: string

@@ -3,8 +3,8 @@
  * in `proto/gen` says the same of every message; a test compares the two.
  */
 import type { Decision } from '../../common/entitlements/decide.ts'
+import { wireKinds, wireReasons } from '../../common/entitlements/wire-names.ts'
 import type { Freshness } from '../check.ts'
-import { wireKinds, wireReasons } from './to-wire.ts'
 
 const [VARINT, LENGTH_DELIMITED] = [0, 2]
 /** Longest of an id, in bytes, that is read here; and of a value that is written. */

@@ -11,20 +11,20 @@ import type { Faults } from '../../common/faults.ts'
 import type { EntitlementServiceServer, WatchEntitlementsRequest, WatchEntitlementsResponse } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import type { Check, DecidedCheck } from '../check.ts'
 import type { Consuming } from '../metering/consuming.ts'
-import type { Changes } from '../replica/changes.ts'
 import type { CheckCall, Decisions } from './decisions.ts'
 import { readBatch, readCheck, readCustomer, readUse } from './requests.ts'
 import { deadlineOf, first, hangUpOf, toServiceError } from './service-error.ts'
 import { toCheckResponse, toExplainResponse, toListResponse } from './to-wire.ts'
 import { untilDrained } from './until-drained.ts'
+import { createSetWatches, type SetWatchesOptions } from './watch-entitlement-sets.ts'
 
 export interface EntitlementServiceOptions {
   decisions: Decisions
   consuming: Consuming
   /** Asks the control plane. @throws AppError `unavailable`. */
   explain(question: ExplainQuestion, timeoutMs: number): Promise<Explanation>
-  /** Told of changes. */
-  changes: Pick<Changes, 'onChange'>
+  replica: SetWatchesOptions['replica']
+  maxStalenessMs: number
   clock: Clock
   faults: Faults
 }
@@ -47,7 +47,16 @@ interface Patience {
 
 const respond = ({ decision, freshness }: DecidedCheck) => toCheckResponse(decision, freshness)
 
-export const createEntitlementService = ({ decisions, consuming, explain, changes, clock, faults }: EntitlementServiceOptions): EntitlementService => {
+export const createEntitlementService = ({
+  decisions,
+  consuming,
+  explain,
+  replica,
+  maxStalenessMs,
+  clock,
+  faults,
+}: EntitlementServiceOptions): EntitlementService => {
+  const setWatches = createSetWatches({ replica, mayAsk: decisions.mayAsk, clock, maxStalenessMs, faults })
   const watches = new Set<ServerWritableStream<WatchEntitlementsRequest, WatchEntitlementsResponse>>()
 
   const callOf = (method: string, check: Check, call: CallWithMetadata): CheckCall => {
@@ -115,7 +124,7 @@ export const createEntitlementService = ({ decisions, consuming, explain, change
     try {
       const { customer, minRevision } = readCustomer(call.request)
       decisions.mayAsk(first(call.metadata, 'authorization'), customer.tenantId)
-      stop = changes.onChange(customer, () => void send(customer, 0))
+      stop = replica.onChange(customer, () => void send(customer, 0))
       void send(customer, minRevision)
     } catch (error) {
       fail(error)
@@ -170,10 +179,13 @@ export const createEntitlementService = ({ decisions, consuming, explain, change
         },
       ),
       watchEntitlements,
+      watchEntitlementSets: setWatches.watch,
     },
     endWatches: () => {
-      for (const call of watches) call.emit('error', { code: Status.UNAVAILABLE, details: 'the sidecar is shutting down; watch at another one' })
+      const shuttingDown = { code: Status.UNAVAILABLE, details: 'the sidecar is shutting down; watch at another one' }
+      for (const call of watches) call.emit('error', shuttingDown)
       watches.clear()
+      setWatches.endAll(shuttingDown)
     },
   }
 }

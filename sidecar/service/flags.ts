@@ -4,12 +4,11 @@
  */
 
 import type { Decision } from '../../common/entitlements/decide.ts'
-import type { CustomerKey } from '../../common/entitlements/model.ts'
+import { type CustomerKey, isTooLong, MAX_ID } from '../../common/entitlements/model.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
 import { z } from '../../common/zod.ts'
 import type { DecidedCheck, Freshness } from '../check.ts'
 import type { Decisions } from './decisions.ts'
-import { isTooLong, MAX_ID } from './requests.ts'
 
 /** The defaults where the evaluation context says nothing. */
 export interface FlagDefaults {

@@ -1,15 +1,13 @@
 /** Requests as the domain wants them, or an error that names the field. */
-import type { CustomerKey } from '../../common/entitlements/model.ts'
+import { type CustomerKey, isTooLong, MAX_ID } from '../../common/entitlements/model.ts'
 import { fieldError } from '../../common/errors.ts'
 import type { CheckEntitlementRequest, ConsumeEntitlementRequest } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import type { Check } from '../check.ts'
 
-/** The longest id, in characters (Unicode code points), as at the control plane. */
-export const MAX_ID = 128
-export const isTooLong = (text: string): boolean => text.length > MAX_ID && (text.length > 2 * MAX_ID || [...text].length > MAX_ID)
 export const MAX_BATCH = 1_000
 
-const id = (field: string, text: string): string => {
+/** @throws AppError `invalid_request`. */
+export const readId = (field: string, text: string): string => {
   if (text === '') throw fieldError('invalid_request', field, 'must be set')
   if (isTooLong(text)) throw fieldError('invalid_request', field, `must not be longer than ${MAX_ID} characters`)
   return text
@@ -31,9 +29,9 @@ interface CustomerRequest {
 /** @param prefix where the request stands, for example `checks[3].`. @throws AppError `invalid_request`. */
 export const readCustomer = (request: CustomerRequest, prefix = ''): { customer: CustomerKey; minRevision: number } => ({
   customer: {
-    tenantId: id(`${prefix}tenant_id`, request.tenantId),
-    storefrontId: id(`${prefix}storefront_id`, request.storefrontId),
-    customerId: id(`${prefix}customer_id`, request.customerId),
+    tenantId: readId(`${prefix}tenant_id`, request.tenantId),
+    storefrontId: readId(`${prefix}storefront_id`, request.storefrontId),
+    customerId: readId(`${prefix}customer_id`, request.customerId),
   },
   minRevision: count(`${prefix}min_revision`, request.minRevision),
 })
@@ -41,7 +39,7 @@ export const readCustomer = (request: CustomerRequest, prefix = ''): { customer:
 /** @throws AppError `invalid_request`. */
 export const readCheck = (request: CheckEntitlementRequest, prefix = ''): Check => ({
   ...readCustomer(request, prefix),
-  entitlement: id(`${prefix}entitlement`, request.entitlement),
+  entitlement: readId(`${prefix}entitlement`, request.entitlement),
   amount: count(`${prefix}amount`, request.amount) || 1,
 })
 

@@ -1,28 +1,10 @@
 /** Decisions as the messages of `proto/entitlement/v1`; the only place that maps them. */
-import type { Decision, Reason } from '../../common/entitlements/decide.ts'
+import type { Decision } from '../../common/entitlements/decide.ts'
 import type { Explanation } from '../../common/entitlements/explanation.ts'
-import type { Kind } from '../../common/entitlements/model.ts'
+import { wireKinds, wireReasons } from '../../common/entitlements/wire-names.ts'
 import * as wire from '../../proto/gen/entitlement/v1/entitlement.ts'
 import type { DecidedCheck, Freshness } from '../check.ts'
 import type { Holdings } from './decisions.ts'
-
-export const wireReasons: Record<Reason, wire.Reason> = {
-  granted: wire.Reason.REASON_GRANTED,
-  not_granted: wire.Reason.REASON_NOT_GRANTED,
-  disabled: wire.Reason.REASON_DISABLED,
-  expired: wire.Reason.REASON_EXPIRED,
-  limit_exceeded: wire.Reason.REASON_LIMIT_EXCEEDED,
-  customer_unknown: wire.Reason.REASON_CUSTOMER_UNKNOWN,
-  subscription_inactive: wire.Reason.REASON_SUBSCRIPTION_INACTIVE,
-  fallback: wire.Reason.REASON_FALLBACK,
-}
-
-export const wireKinds: Record<Kind, wire.Kind> = {
-  flag: wire.Kind.KIND_FLAG,
-  quota: wire.Kind.KIND_QUOTA,
-  capacity: wire.Kind.KIND_CAPACITY,
-  value: wire.Kind.KIND_VALUE,
-}
 
 /** Exact, or not at all. @throws RangeError for what a number does not hold exactly. */
 const countOf = (count = 0): bigint => {

@@ -32,6 +32,7 @@ export type WorkerQuestion =
   | { of: 'load'; customer: CustomerKey }
   | { of: 'waitFor'; customer: CustomerKey; revision: number; deadlineMs: number }
   | { of: 'nowMs'; known: KnownSet }
+  | { of: 'asOfMs' }
   | { of: 'explain'; question: ExplainQuestion; timeoutMs: number }
   | { of: 'ledger'; asked: AskedLedger; timeoutMs: number }
 

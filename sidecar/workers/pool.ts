@@ -68,6 +68,8 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
         return replica.waitFor(question.customer, question.revision, question.deadlineMs, signal).then(dated)
       case 'nowMs':
         return replica.loadNowMs(question.known)
+      case 'asOfMs':
+        return replica.settledAsOfMs()
       case 'explain':
         return explain(question.question, question.timeoutMs)
       case 'ledger':

@@ -103,6 +103,8 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
     loadNowMs: async (known) => nowMsFor(known) ?? ((await ask({ of: 'nowMs', known })) as number),
     asOfMs: (known) => known.asOfMs ?? known.readAtMs,
     currentAsOfMs: () => asOfMs[0] as number,
+    // Changes come by the same port, before the answer.
+    settledAsOfMs: async () => (await ask({ of: 'asOfMs' })) as number,
     isLive: () => isLive[0] === LIVE,
     isDoubtful: () => isLive[0] === DOUBTFUL,
     hear: (message) => {

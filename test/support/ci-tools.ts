@@ -3,7 +3,7 @@
  * is missing. `.ci/run` gets each and then runs this, so that no CI is green because a test was skipped. `npm test` by itself
  * skips what needs a tool that is missing, and says so by name.
  *
- * None is optional: Debian, the Go proxy and PyPI have each of these versions. Should a registry lose one, give it `optional`,
+ * None is optional: Debian, npm, the Go proxy and PyPI have each of these versions. Should a registry lose one, give it `optional`,
  * with the reason.
  */
 import { spawnSync } from 'node:child_process'
@@ -11,6 +11,7 @@ import mongoose from 'mongoose'
 import { findTool } from './find-tool.ts'
 import { mongodbMissing, mongodbUrl } from './mongodb.ts'
 import { natsMissing, newerNats, newerNatsMissing } from './nats-server.ts'
+import { node22Missing } from './node-22.ts'
 import { stripeMockMissing } from './psp/stripe-mock.ts'
 
 interface Tool {
@@ -101,6 +102,12 @@ const tools: Tool[] = [
     neededBy: 'test/transport/real-clients.test.ts',
     from: 'pip, in an environment of its own; PYTHON_WITH_GRPCIO',
     missing: () => cannotRun(findTool('python-with-grpcio', 'PYTHON_WITH_GRPCIO', '--version'), '-c', 'import grpc'),
+  },
+  {
+    name: 'Node 22',
+    neededBy: 'test/client/package.test.ts',
+    from: 'npm; NODE_22',
+    missing: () => node22Missing,
   },
   {
     name: 'curl',

@@ -13,6 +13,7 @@ const allowed: [folder: string, imports: string[]][] = [
   ['proto/gen', []],
   ['common', ['proto/gen']],
   ['sidecar', ['common', 'proto/gen']],
+  ['client', ['common', 'proto/gen']],
   ['psp-simulator', ['common']],
   ['control-plane', ['common']],
   ['control-plane/compose.ts', ['common', 'control-plane', 'psp-simulator']],
@@ -64,7 +65,11 @@ const exportsOf = (file: string): Set<string> => {
 }
 
 const files: string[] = []
-for await (const file of glob('{proto/gen,common,sidecar,psp-simulator,control-plane,all-in-one,cli}/**/*.ts', { cwd: root })) files.push(file)
+for await (const file of glob('{proto/gen,common,sidecar,client,psp-simulator,control-plane,all-in-one,cli}/**/*.ts', {
+  cwd: root,
+  exclude: ['client/dist/**'],
+}))
+  files.push(file)
 const edges = files.flatMap((from) => importsOf(from).map((to) => ({ from, to })))
 const under = (file: string, folder: string): boolean => file === folder || file.startsWith(`${folder}/`)
 

@@ -2,9 +2,10 @@ import test from 'ava'
 import fc from 'fast-check'
 import type { Decision } from '../../common/entitlements/decide.ts'
 import { kinds } from '../../common/entitlements/model.ts'
+import { wireReasons } from '../../common/entitlements/wire-names.ts'
 import { CheckEntitlementRequest, CheckEntitlementResponse } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import { CheckRequest, isPlain, MAX_ANSWER_BYTES, writeAnswer } from '../../sidecar/service/check-wire.ts'
-import { toCheckResponse, wireReasons } from '../../sidecar/service/to-wire.ts'
+import { toCheckResponse } from '../../sidecar/service/to-wire.ts'
 
 const count = fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 300 }), fc.maxSafeNat())
 const instant = fc.oneof(fc.integer({ min: 0, max: 8_000_000_000_000 }), fc.constant(8.64e15))

@@ -10,9 +10,11 @@ import {
   type CallOptions,
   type ChannelCredentials,
   Client,
+  type ClientDuplexStream,
   type ClientOptions,
   type ClientReadableStream,
   type ClientUnaryCall,
+  type handleBidiStreamingCall,
   type handleServerStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
@@ -334,6 +336,59 @@ export interface WatchEntitlementsResponse {
   asOf: Date | undefined;
   stale: boolean;
   customerKnown: boolean;
+}
+
+/** A caller may watch up to 1,000 more customers per message. */
+export interface WatchEntitlementSetsRequest {
+  /** Set in the first message, and ignored in later ones. */
+  tenantId: string;
+  storefrontId: string;
+  /**
+   * Set in the first message: the version of the rules that the caller decides by (1 is the first). The sidecar keeps
+   * to itself what those rules would decide wrongly.
+   */
+  rulesVersion: number;
+  /** Ids of customers to watch from now on. The set of one that is watched already is sent again. */
+  watch: string[];
+  /** Ids of customers to watch no more; they are removed before `watch` is added. */
+  unwatch: string[];
+}
+
+export interface WatchEntitlementSetsResponse {
+  /** Customers that were added, and those whose sets have changed. */
+  sets: CustomerSet[];
+  /** The time by which the sidecar decides. It differs from the caller's where clocks do. */
+  now:
+    | Date
+    | undefined;
+  /**
+   * Everything that was stored by then about the watched customers is in this message or in earlier ones. Absent: as in
+   * the last message that had it.
+   */
+  asOf:
+    | Date
+    | undefined;
+  /** as_of is older than the allowed staleness: ask the sidecar, whose policy may answer differently then. */
+  stale: boolean;
+}
+
+export interface CustomerSet {
+  customerId: string;
+  /**
+   * Ask the sidecar about this customer, since the caller cannot decide: it belongs to a sandbox and its test clock, its
+   * newest set cannot be read, or the caller's rules do not know what it holds. The other fields are absent then.
+   */
+  ask: boolean;
+  /** False: there is no such customer. */
+  customerKnown: boolean;
+  revision: bigint;
+  /**
+   * A tollgate.feed.v1.EntitlementSet (proto/tollgate/feed/v1/feed.proto), in bytes so that one customer whose set a
+   * caller cannot read does not end the stream.
+   */
+  set: Buffer;
+  /** When the sidecar last knew this set to be current. */
+  asOf: Date | undefined;
 }
 
 function createBaseCheckEntitlementRequest(): CheckEntitlementRequest {
@@ -2605,6 +2660,436 @@ export const WatchEntitlementsResponse: MessageFns<WatchEntitlementsResponse> = 
   },
 };
 
+function createBaseWatchEntitlementSetsRequest(): WatchEntitlementSetsRequest {
+  return { tenantId: "", storefrontId: "", rulesVersion: 0, watch: [], unwatch: [] };
+}
+
+export const WatchEntitlementSetsRequest: MessageFns<WatchEntitlementSetsRequest> = {
+  encode(message: WatchEntitlementSetsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tenantId !== "") {
+      writer.uint32(10).string(message.tenantId);
+    }
+    if (message.storefrontId !== "") {
+      writer.uint32(18).string(message.storefrontId);
+    }
+    if (message.rulesVersion !== 0) {
+      writer.uint32(24).uint32(message.rulesVersion);
+    }
+    for (const v of message.watch) {
+      writer.uint32(34).string(v!);
+    }
+    for (const v of message.unwatch) {
+      writer.uint32(42).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchEntitlementSetsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchEntitlementSetsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tenantId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.storefrontId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.rulesVersion = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.watch.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.unwatch.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WatchEntitlementSetsRequest {
+    return {
+      tenantId: isSet(object.tenantId)
+        ? globalThis.String(object.tenantId)
+        : isSet(object.tenant_id)
+        ? globalThis.String(object.tenant_id)
+        : "",
+      storefrontId: isSet(object.storefrontId)
+        ? globalThis.String(object.storefrontId)
+        : isSet(object.storefront_id)
+        ? globalThis.String(object.storefront_id)
+        : "",
+      rulesVersion: isSet(object.rulesVersion)
+        ? globalThis.Number(object.rulesVersion)
+        : isSet(object.rules_version)
+        ? globalThis.Number(object.rules_version)
+        : 0,
+      watch: globalThis.Array.isArray(object?.watch) ? object.watch.map((e: any) => globalThis.String(e)) : [],
+      unwatch: globalThis.Array.isArray(object?.unwatch) ? object.unwatch.map((e: any) => globalThis.String(e)) : [],
+    };
+  },
+
+  toJSON(message: WatchEntitlementSetsRequest): unknown {
+    const obj: any = {};
+    if (message.tenantId !== "") {
+      obj.tenantId = message.tenantId;
+    }
+    if (message.storefrontId !== "") {
+      obj.storefrontId = message.storefrontId;
+    }
+    if (message.rulesVersion !== 0) {
+      obj.rulesVersion = Math.round(message.rulesVersion);
+    }
+    if (message.watch?.length) {
+      obj.watch = message.watch;
+    }
+    if (message.unwatch?.length) {
+      obj.unwatch = message.unwatch;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<WatchEntitlementSetsRequest>, I>>(base?: I): WatchEntitlementSetsRequest {
+    return WatchEntitlementSetsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<WatchEntitlementSetsRequest>, I>>(object: I): WatchEntitlementSetsRequest {
+    const message = createBaseWatchEntitlementSetsRequest();
+    message.tenantId = object.tenantId ?? "";
+    message.storefrontId = object.storefrontId ?? "";
+    message.rulesVersion = object.rulesVersion ?? 0;
+    message.watch = object.watch?.map((e) => e) || [];
+    message.unwatch = object.unwatch?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseWatchEntitlementSetsResponse(): WatchEntitlementSetsResponse {
+  return { sets: [], now: undefined, asOf: undefined, stale: false };
+}
+
+export const WatchEntitlementSetsResponse: MessageFns<WatchEntitlementSetsResponse> = {
+  encode(message: WatchEntitlementSetsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.sets) {
+      CustomerSet.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.now !== undefined) {
+      Timestamp.encode(toTimestamp(message.now), writer.uint32(18).fork()).join();
+    }
+    if (message.asOf !== undefined) {
+      Timestamp.encode(toTimestamp(message.asOf), writer.uint32(26).fork()).join();
+    }
+    if (message.stale !== false) {
+      writer.uint32(32).bool(message.stale);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchEntitlementSetsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchEntitlementSetsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sets.push(CustomerSet.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.now = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.asOf = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.stale = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WatchEntitlementSetsResponse {
+    return {
+      sets: globalThis.Array.isArray(object?.sets) ? object.sets.map((e: any) => CustomerSet.fromJSON(e)) : [],
+      now: isSet(object.now) ? fromJsonTimestamp(object.now) : undefined,
+      asOf: isSet(object.asOf)
+        ? fromJsonTimestamp(object.asOf)
+        : isSet(object.as_of)
+        ? fromJsonTimestamp(object.as_of)
+        : undefined,
+      stale: isSet(object.stale) ? globalThis.Boolean(object.stale) : false,
+    };
+  },
+
+  toJSON(message: WatchEntitlementSetsResponse): unknown {
+    const obj: any = {};
+    if (message.sets?.length) {
+      obj.sets = message.sets.map((e) => CustomerSet.toJSON(e));
+    }
+    if (message.now !== undefined) {
+      obj.now = message.now.toISOString();
+    }
+    if (message.asOf !== undefined) {
+      obj.asOf = message.asOf.toISOString();
+    }
+    if (message.stale !== false) {
+      obj.stale = message.stale;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<WatchEntitlementSetsResponse>, I>>(base?: I): WatchEntitlementSetsResponse {
+    return WatchEntitlementSetsResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<WatchEntitlementSetsResponse>, I>>(object: I): WatchEntitlementSetsResponse {
+    const message = createBaseWatchEntitlementSetsResponse();
+    message.sets = object.sets?.map((e) => CustomerSet.fromPartial(e)) || [];
+    message.now = object.now ?? undefined;
+    message.asOf = object.asOf ?? undefined;
+    message.stale = object.stale ?? false;
+    return message;
+  },
+};
+
+function createBaseCustomerSet(): CustomerSet {
+  return { customerId: "", ask: false, customerKnown: false, revision: 0n, set: Buffer.alloc(0), asOf: undefined };
+}
+
+export const CustomerSet: MessageFns<CustomerSet> = {
+  encode(message: CustomerSet, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.customerId !== "") {
+      writer.uint32(10).string(message.customerId);
+    }
+    if (message.ask !== false) {
+      writer.uint32(16).bool(message.ask);
+    }
+    if (message.customerKnown !== false) {
+      writer.uint32(24).bool(message.customerKnown);
+    }
+    if (message.revision !== 0n) {
+      if (BigInt.asUintN(64, message.revision) !== message.revision) {
+        throw new globalThis.Error("value provided for field message.revision of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.revision);
+    }
+    if (message.set.length !== 0) {
+      writer.uint32(42).bytes(message.set);
+    }
+    if (message.asOf !== undefined) {
+      Timestamp.encode(toTimestamp(message.asOf), writer.uint32(50).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CustomerSet {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCustomerSet();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.customerId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.ask = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.customerKnown = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.revision = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.set = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.asOf = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CustomerSet {
+    return {
+      customerId: isSet(object.customerId)
+        ? globalThis.String(object.customerId)
+        : isSet(object.customer_id)
+        ? globalThis.String(object.customer_id)
+        : "",
+      ask: isSet(object.ask) ? globalThis.Boolean(object.ask) : false,
+      customerKnown: isSet(object.customerKnown)
+        ? globalThis.Boolean(object.customerKnown)
+        : isSet(object.customer_known)
+        ? globalThis.Boolean(object.customer_known)
+        : false,
+      revision: isSet(object.revision) ? BigInt(object.revision) : 0n,
+      set: isSet(object.set) ? Buffer.from(bytesFromBase64(object.set)) : Buffer.alloc(0),
+      asOf: isSet(object.asOf)
+        ? fromJsonTimestamp(object.asOf)
+        : isSet(object.as_of)
+        ? fromJsonTimestamp(object.as_of)
+        : undefined,
+    };
+  },
+
+  toJSON(message: CustomerSet): unknown {
+    const obj: any = {};
+    if (message.customerId !== "") {
+      obj.customerId = message.customerId;
+    }
+    if (message.ask !== false) {
+      obj.ask = message.ask;
+    }
+    if (message.customerKnown !== false) {
+      obj.customerKnown = message.customerKnown;
+    }
+    if (message.revision !== 0n) {
+      obj.revision = message.revision.toString();
+    }
+    if (message.set.length !== 0) {
+      obj.set = base64FromBytes(message.set);
+    }
+    if (message.asOf !== undefined) {
+      obj.asOf = message.asOf.toISOString();
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CustomerSet>, I>>(base?: I): CustomerSet {
+    return CustomerSet.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CustomerSet>, I>>(object: I): CustomerSet {
+    const message = createBaseCustomerSet();
+    message.customerId = object.customerId ?? "";
+    message.ask = object.ask ?? false;
+    message.customerKnown = object.customerKnown ?? false;
+    message.revision = (object.revision !== undefined && object.revision !== null) ? BigInt(object.revision) : 0n;
+    message.set = object.set ?? Buffer.alloc(0);
+    message.asOf = object.asOf ?? undefined;
+    return message;
+  },
+};
+
 export type EntitlementServiceService = typeof EntitlementServiceService;
 export const EntitlementServiceService = {
   /** Decides one entitlement of one customer. A decision is an answer, never an error. */
@@ -2686,6 +3171,21 @@ export const EntitlementServiceService = {
       Buffer.from(WatchEntitlementsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): WatchEntitlementsResponse => WatchEntitlementsResponse.decode(value),
   },
+  /**
+   * For callers that decide in their own process: what many customers hold, on one stream, now and at every change; and
+   * at least once a second how current that is. The caller adds and removes customers while the stream runs.
+   */
+  watchEntitlementSets: {
+    path: "/entitlement.v1.EntitlementService/WatchEntitlementSets" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: WatchEntitlementSetsRequest): Buffer =>
+      Buffer.from(WatchEntitlementSetsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WatchEntitlementSetsRequest => WatchEntitlementSetsRequest.decode(value),
+    responseSerialize: (value: WatchEntitlementSetsResponse): Buffer =>
+      Buffer.from(WatchEntitlementSetsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WatchEntitlementSetsResponse => WatchEntitlementSetsResponse.decode(value),
+  },
 } as const;
 
 export interface EntitlementServiceServer extends UntypedServiceImplementation {
@@ -2707,6 +3207,11 @@ export interface EntitlementServiceServer extends UntypedServiceImplementation {
   explainEntitlement: handleUnaryCall<ExplainEntitlementRequest, ExplainEntitlementResponse>;
   /** The set now, then again at every change of it. The call ends only with the client or the server. */
   watchEntitlements: handleServerStreamingCall<WatchEntitlementsRequest, WatchEntitlementsResponse>;
+  /**
+   * For callers that decide in their own process: what many customers hold, on one stream, now and at every change; and
+   * at least once a second how current that is. The caller adds and removes customers while the stream runs.
+   */
+  watchEntitlementSets: handleBidiStreamingCall<WatchEntitlementSetsRequest, WatchEntitlementSetsResponse>;
 }
 
 export interface EntitlementServiceClient extends Client {
@@ -2806,6 +3311,18 @@ export interface EntitlementServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchEntitlementsResponse>;
+  /**
+   * For callers that decide in their own process: what many customers hold, on one stream, now and at every change; and
+   * at least once a second how current that is. The caller adds and removes customers while the stream runs.
+   */
+  watchEntitlementSets(): ClientDuplexStream<WatchEntitlementSetsRequest, WatchEntitlementSetsResponse>;
+  watchEntitlementSets(
+    options: Partial<CallOptions>,
+  ): ClientDuplexStream<WatchEntitlementSetsRequest, WatchEntitlementSetsResponse>;
+  watchEntitlementSets(
+    metadata: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientDuplexStream<WatchEntitlementSetsRequest, WatchEntitlementSetsResponse>;
 }
 
 export const EntitlementServiceClient = makeGenericClientConstructor(
@@ -2816,6 +3333,14 @@ export const EntitlementServiceClient = makeGenericClientConstructor(
   service: typeof EntitlementServiceService;
   serviceName: string;
 };
+
+function bytesFromBase64(b64: string): Uint8Array {
+  return Uint8Array.from(globalThis.Buffer.from(b64, "base64"));
+}
+
+function base64FromBytes(arr: Uint8Array): string {
+  return globalThis.Buffer.from(arr).toString("base64");
+}
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | bigint | undefined;
 

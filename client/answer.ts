@@ -1,0 +1,134 @@
+/** Answers, as unions by reason and kind: what an answer has follows from what it says. */
+import type { Decision, Reason as DecisionReason } from '../common/entitlements/decide.ts'
+import type { Kind } from '../common/entitlements/model.ts'
+import { wireKinds, wireReasons } from '../common/entitlements/wire-names.ts'
+import type { CheckEntitlementResponse } from '../proto/gen/entitlement/v1/entitlement.ts'
+import type { TollgateError } from './errors.ts'
+
+export type { Kind }
+
+/** How certain an answer is. */
+export interface Known {
+  /** The revision of the customer's set that decided. */
+  revision: number
+  /** When that set was last known to be current, by the sidecar's clock. */
+  asOf: Date
+  /** How long that is ago. */
+  ageMs: number
+  /** The sidecar says that this is longer ago than it should be. An answer from memory never is. */
+  stale: boolean
+  /** Decided in this process, or by the sidecar. */
+  from: 'memory' | 'sidecar'
+}
+
+/** What gives the entitlement. */
+export interface Through {
+  bundleId?: string
+  subscriptionId?: string
+  /** When access ends if nothing else happens; absent if no end is known. */
+  validUntil?: Date
+}
+
+/** A `limit` of null is unlimited. */
+export type Count =
+  | { kind: 'quota'; limit: number | null; used: number; remaining: number | null /** When `used` starts again from 0. */; resetsAt: Date }
+  | { kind: 'capacity'; limit: number | null; used: number; remaining: number | null }
+
+type Granted = { allowed: true; reason: 'granted' } & ({ kind: 'flag' } | { kind: 'value'; value: string } | Count)
+type LimitExceeded = { allowed: false; reason: 'limit_exceeded' } & Count
+/** Nothing that was bought has it, or nobody knows the customer. */
+type NotGranted = { allowed: false; reason: 'not_granted' | 'customer_unknown' }
+/** It was bought, and gives nothing now. */
+type Ineffective = { allowed: false; reason: 'disabled' | 'expired' | 'subscription_inactive'; kind: Kind }
+/** The sidecar could not know; its staleness policy answered. */
+type Fallback = { allowed: boolean; reason: 'fallback'; value?: string; limit?: number }
+/** A reason or kind that this version of the client does not know. */
+type Other = { allowed: boolean; reason: 'other' }
+/** This client could not find out; its `onUnknown` answered. */
+export type Unknown = { allowed: boolean; reason: 'unknown'; error: TollgateError }
+
+/** What was decided. */
+export type Decided = Known & Through & (Granted | LimitExceeded | NotGranted | Ineffective | Fallback | Other)
+export type Answer = Decided | Unknown
+export type Reason = Answer['reason']
+
+const dateOf = (ms: number | undefined): Date => new Date(ms ?? Number.NaN)
+
+const countOf = ({ kind, unlimited, limit = 0, used = 0, remaining = 0, resetsAtMs }: Decision): Count | undefined => {
+  const count = { limit: unlimited ? null : limit, used, remaining: unlimited ? null : remaining }
+  if (kind === 'quota') return { kind, ...count, resetsAt: dateOf(resetsAtMs) }
+  return kind === 'capacity' ? { kind, ...count } : undefined
+}
+
+const whatOf = (decision: Decision): Granted | LimitExceeded | NotGranted | Ineffective | Fallback | Other => {
+  const { allowed, reason, kind, value, limit } = decision
+  switch (reason) {
+    case 'granted': {
+      const count = countOf(decision)
+      if (count) return { allowed: true, reason, ...count }
+      if (kind === 'value') return { allowed: true, reason, kind, value: value ?? '' }
+      return kind === 'flag' ? { allowed: true, reason, kind } : { allowed, reason: 'other' }
+    }
+    case 'limit_exceeded': {
+      const count = countOf(decision)
+      return count ? { allowed: false, reason, ...count } : { allowed, reason: 'other' }
+    }
+    case 'not_granted':
+    case 'customer_unknown':
+      return { allowed: false, reason }
+    case 'disabled':
+    case 'expired':
+    case 'subscription_inactive':
+      return kind ? { allowed: false, reason, kind } : { allowed, reason: 'other' }
+    case 'fallback':
+      return { allowed, reason, ...(value === undefined ? {} : { value }), ...(limit === undefined ? {} : { limit }) }
+    default:
+      return reason satisfies never
+  }
+}
+
+export const toAnswer = (decision: Decision, known: Known): Decided => {
+  const { bundleId, subscriptionId, validUntilMs } = decision
+  return {
+    ...known,
+    ...(bundleId === undefined ? {} : { bundleId }),
+    ...(subscriptionId === undefined ? {} : { subscriptionId }),
+    ...(validUntilMs === undefined ? {} : { validUntil: dateOf(validUntilMs) }),
+    ...whatOf(decision),
+  }
+}
+
+const wordOf = <Word extends string>(words: Record<Word, number>, code: number): Word | undefined =>
+  (Object.keys(words) as Word[]).find((word) => words[word] === code)
+
+const textOf = (text: string): string | undefined => (text === '' ? undefined : text)
+
+/** The decision in a sidecar's answer; undefined for a reason or kind that this version does not know. */
+const decisionOf = (response: CheckEntitlementResponse): Decision | undefined => {
+  const reason: DecisionReason | undefined = wordOf(wireReasons, response.reason)
+  const kind = wordOf(wireKinds, response.kind)
+  if (reason === undefined || (kind === undefined && response.kind !== 0)) return undefined
+  const counts = kind === 'quota' || kind === 'capacity' || (reason === 'fallback' && response.limit > 0n)
+  return {
+    allowed: response.allowed,
+    reason,
+    kind,
+    limit: counts && !response.unlimited ? Number(response.limit) : undefined,
+    used: counts ? Number(response.used) : undefined,
+    remaining: counts && !response.unlimited ? Number(response.remaining) : undefined,
+    unlimited: response.unlimited,
+    resetsAtMs: response.resetsAt?.getTime(),
+    value: kind === 'value' ? response.value : undefined,
+    validUntilMs: response.validUntil?.getTime(),
+    bundleId: textOf(response.bundleId),
+    subscriptionId: textOf(response.subscriptionId),
+  }
+}
+
+/** @param nowMs the time of the sidecar, as far as it is known. */
+export const readAnswer = (response: CheckEntitlementResponse, nowMs: number): Decided => {
+  const { allowed, revision, asOf = new Date(0), stale } = response
+  const known: Known = { revision: Number(revision), asOf, ageMs: Math.max(0, nowMs - asOf.getTime()), stale, from: 'sidecar' }
+  const decision = decisionOf(response)
+  return decision ? toAnswer(decision, known) : { ...known, allowed, reason: 'other' }
+}

@@ -1,0 +1,142 @@
+/**
+ * A client of a Tollgate sidecar. It answers from memory what it knows for certain, by the sidecar's own rules and clock, and
+ * asks the sidecar for the rest. It uses nothing up and changes nothing.
+ */
+import { systemClock } from '../common/clock.ts'
+import { wireReasons } from '../common/entitlements/wire-names.ts'
+import type { CheckEntitlementResponse, ListEntitlementsResponse, WatchEntitlementsResponse } from '../proto/gen/entitlement/v1/entitlement.ts'
+import { type Decided, readAnswer } from './answer.ts'
+import { type ConnectionOptions, createConnection } from './connection.ts'
+import { answerFrom, holdingsFrom, type Knowledge } from './decide-from.ts'
+import { TollgateError } from './errors.ts'
+import { createMemory } from './memory.ts'
+import { checkCount, checkId } from './question.ts'
+import type { CallOptions, Holdings, Question, Tollgate } from './tollgate.ts'
+import { type OnUnknown, unlessKnown } from './unless-known.ts'
+import type { Version } from './version.ts'
+import { watchHoldings } from './watch-holdings.ts'
+
+export type { Answer, Count, Decided, Kind, Known, Reason, Through, Unknown } from './answer.ts'
+export type { ConnectionOptions, Tls } from './connection.ts'
+export { TollgateError, type TollgateErrorCode } from './errors.ts'
+export type { CallOptions, Holdings, Question, Tollgate } from './tollgate.ts'
+export type { OnUnknown } from './unless-known.ts'
+
+export interface CacheOptions {
+  /** Customers in memory: those that were asked about last. Each is a kilobyte or two, here and at the sidecar. At most 100,000. */
+  maxCustomers?: number | undefined
+  /** How old an answer from memory may be. A stream that was cut, or a sidecar whose feed is away, makes what is known older. */
+  maxAgeMs?: number | undefined
+}
+
+export interface TollgateOptions extends ConnectionOptions {
+  tenant: string
+  storefront: string
+  /** How long to wait for an answer, retries included. */
+  timeoutMs?: number | undefined
+  /** What `check` does if it cannot find out: it throws, or answers with the reason `unknown`. */
+  onUnknown?: OnUnknown | undefined
+  /** False: every check asks the sidecar. */
+  cache?: CacheOptions | false | undefined
+}
+
+const defaults = {
+  /** A sidecar answers within a millisecond what it holds, and within a few what it has to read first. */
+  timeoutMs: 1_000,
+  onUnknown: 'throw',
+  /** What one process serves in a while; 20 MB. */
+  maxCustomers: 10_000,
+  /** A few of the beats that come each second may be late. */
+  maxAgeMs: 5_000,
+} as const
+/** What a sidecar watches for all its callers together. */
+const MOST_CUSTOMERS = 100_000
+
+/** By this machine's clock, which is the sidecar's where they run beside each other. */
+const readHoldings = ({ customerKnown, entitlements, revision, asOf = new Date(0), stale }: ListEntitlementsResponse | WatchEntitlementsResponse): Holdings => {
+  const nowMs = systemClock.nowMs()
+  const decided = entitlements.flatMap(({ key, decision }) => (decision ? [[key, readAnswer(decision, nowMs)] as const] : []))
+  const ageMs = Math.max(0, nowMs - asOf.getTime())
+  return { customerKnown, revision: Number(revision), asOf, ageMs, stale, from: 'sidecar', entitlements: new Map(decided) }
+}
+
+/** @throws TollgateError `invalid_request` for options that are wrong. Nothing is connected before the first question. */
+export const createTollgate = (options: TollgateOptions): Tollgate => {
+  const tenantId = checkId('tenant', options.tenant)
+  const storefrontId = checkId('storefront', options.storefront)
+  const timeoutMs = options.timeoutMs ?? defaults.timeoutMs
+  const onUnknown = options.onUnknown ?? defaults.onUnknown
+  const connection = createConnection(options)
+  const { maxCustomers = defaults.maxCustomers, maxAgeMs = defaults.maxAgeMs } = options.cache || {}
+  if (!Number.isSafeInteger(maxCustomers) || maxCustomers < 1 || maxCustomers > MOST_CUSTOMERS)
+    throw new TollgateError('invalid_request', `cache.maxCustomers: must be a whole number from 1 to ${MOST_CUSTOMERS}`)
+  const memory = options.cache === false ? undefined : createMemory({ connection, tenantId, storefrontId, maxCustomers, maxAgeMs })
+
+  /** From memory, or the sidecar's answer: asked once more, for the revision that the application knows of, where the sidecar is behind that. */
+  const answer = async <Response, Result>(
+    { customer, minRevision = 0 }: Pick<Question, 'customer' | 'minRevision'>,
+    { signal, timeoutMs: within = timeoutMs }: CallOptions,
+    how: {
+      from(knowledge: Knowledge): Result
+      call(customerId: string, minRevision: bigint): Parameters<typeof connection.call<Response>>[0]
+      /** Undefined for an answer that is not made from a set. */
+      versionOf(response: Response): Version | undefined
+      read(response: Response): Result
+    },
+  ): Promise<Result> => {
+    checkId('customer', customer)
+    checkCount('minRevision', minRevision)
+    signal?.throwIfAborted()
+    connection.ensureOpen()
+    const knowledge = memory?.find(customer, minRevision)
+    if (knowledge) return how.from(knowledge)
+    const untilMs = performance.now() + within
+    const newerThan = (response: Response): number => {
+      const version = how.versionOf(response)
+      return version ? (memory?.newerThan(customer, version) ?? 0) : 0
+    }
+    let response = await connection.call(how.call(customer, BigInt(minRevision)), within, signal)
+    const newer = newerThan(response)
+    if (newer > 0) {
+      response = await connection.call(how.call(customer, BigInt(newer)), untilMs - performance.now(), signal)
+      newerThan(response)
+    }
+    return how.read(response)
+  }
+
+  const check = async (question: Question, settings: CallOptions = {}): Promise<Decided> => {
+    const { entitlement, amount = 1 } = question
+    checkId('entitlement', entitlement)
+    checkCount('amount', amount)
+    return answer<CheckEntitlementResponse, Decided>(question, settings, {
+      from: (knowledge) => answerFrom(knowledge, entitlement, amount),
+      call: (customerId, minRevision) => (service, metadata, options, done) =>
+        service.checkEntitlement({ tenantId, storefrontId, customerId, entitlement, amount: BigInt(amount), minRevision }, metadata, options, done),
+      versionOf: ({ reason, revision, asOf }) =>
+        reason === wireReasons.fallback
+          ? undefined
+          : { customerKnown: reason !== wireReasons.customer_unknown, revision: Number(revision), asOfMs: Number(asOf ?? 0) },
+      read: (response) => readAnswer(response, systemClock.nowMs()),
+    })
+  }
+
+  return {
+    check: (question, settings) => unlessKnown(onUnknown, () => check(question, settings)),
+    list: (question, settings = {}) =>
+      answer<ListEntitlementsResponse, Holdings>(question, settings, {
+        from: holdingsFrom,
+        call: (customerId, minRevision) => (service, metadata, options, done) =>
+          service.listEntitlements({ tenantId, storefrontId, customerId, minRevision }, metadata, options, done),
+        versionOf: ({ customerKnown, revision, asOf }) => ({ customerKnown, revision: Number(revision), asOfMs: Number(asOf ?? 0) }),
+        read: readHoldings,
+      }),
+    watch: async function* ({ customer }, { signal } = {}) {
+      const customerId = checkId('customer', customer)
+      for await (const response of watchHoldings(connection, { tenantId, storefrontId, customerId, minRevision: 0n }, signal)) yield readHoldings(response)
+    },
+    close: () => {
+      memory?.close()
+      connection.close()
+    },
+  }
+}
