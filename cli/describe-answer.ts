@@ -1,4 +1,11 @@
-import { type CheckEntitlementResponse, type ExplainEntitlementResponse, Kind, type Offer, Reason } from '../proto/gen/entitlement/v1/entitlement.ts'
+import {
+  type CheckEntitlementResponse,
+  type ExplainEntitlementResponse,
+  Kind,
+  type Offer,
+  Reason,
+  type Source,
+} from '../proto/gen/entitlement/v1/entitlement.ts'
 
 const words: Record<Reason, string> = {
   [Reason.REASON_UNSPECIFIED]: 'the sidecar gave no reason',
@@ -10,6 +17,7 @@ const words: Record<Reason, string> = {
   [Reason.REASON_CUSTOMER_UNKNOWN]: 'the sidecar knows no such customer; check the spelling of tenant, storefront and customer',
   [Reason.REASON_SUBSCRIPTION_INACTIVE]: 'the subscription that contains it gives no access at present',
   [Reason.REASON_FALLBACK]: 'the configured fallback was used',
+  [Reason.REASON_BLOCKED]: 'a grant by hand denies it',
   [Reason.UNRECOGNIZED]: 'the sidecar gave a reason that this version does not know',
 }
 
@@ -35,12 +43,17 @@ const grantOf = ({ kind, limit, unlimited, value }: Offer): string => {
   return unlimited ? 'grants it without limit' : `grants ${limit}`
 }
 
+/** What no subscription gives, since those are told with their periods. */
+const byHand = ({ source, id, mode, from, until }: Source): string =>
+  `  by hand    ${id} (${source}, ${mode}), from ${day(from)}${until ? ` to ${day(until)}` : ''}`
+
 /** Describes what the answer was based on: what the customer holds, and what they could buy. */
-export const describeExplanation = ({ holdings, offers }: ExplainEntitlementResponse): string => {
+export const describeExplanation = ({ holdings, offers, sources }: ExplainEntitlementResponse): string => {
   const lines = holdings.map(({ subscriptionId, bundleId, status, periodStart, periodEnd, paymentId, paymentStatus }) => {
     const paid = paymentId ? `payment ${paymentId}, ${paymentStatus}` : 'without a payment'
     return `  held       ${subscriptionId} of ${bundleId}, ${status}, ${day(periodStart)} to ${day(periodEnd)}, ${paid}`
   })
+  lines.push(...sources.filter(({ source }) => source !== 'subscription').map(byHand))
   lines.push(...offers.map((offer) => `  offered    ${offer.bundleId} (${offer.name}) ${grantOf(offer)}`))
   return lines.length > 0 ? lines.join('\n') : '  held       nothing that contains it, and no bundle of the storefront offers it'
 }

@@ -37,7 +37,7 @@ export type Count =
 type Granted = { allowed: true; reason: 'granted' } & ({ kind: 'flag' } | { kind: 'value'; value: string } | Count)
 type LimitExceeded = { allowed: false; reason: 'limit_exceeded' } & Count
 /** Nothing that was bought has it, or nobody knows the customer. */
-type NotGranted = { allowed: false; reason: 'not_granted' | 'customer_unknown' }
+type NotGranted = { allowed: false; reason: 'not_granted' | 'customer_unknown' | 'blocked' }
 /** It was bought, and gives nothing now. */
 type Ineffective = { allowed: false; reason: 'disabled' | 'expired' | 'subscription_inactive'; kind: Kind }
 /** The sidecar could not know; its staleness policy answered. */
@@ -75,6 +75,7 @@ const whatOf = (decision: Decision): Granted | LimitExceeded | NotGranted | Inef
     }
     case 'not_granted':
     case 'customer_unknown':
+    case 'blocked':
       return { allowed: false, reason }
     case 'disabled':
     case 'expired':

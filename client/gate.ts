@@ -51,6 +51,7 @@ const refusals: Record<Reason | 'no_customer', { status: number; detail: string 
   expired: { status: 402, detail: 'its time is over' },
   subscription_inactive: { status: 402, detail: 'the subscription that contains it gives no access at present' },
   limit_exceeded: { status: 402, detail: 'more was asked for than is left' },
+  blocked: { status: 403, detail: 'it is blocked for this customer' },
   fallback: { status: 403, detail: 'it cannot be decided at present, and is refused until then' },
   other: { status: 403, detail: 'it is not allowed' },
   unknown: { status: 503, detail: 'it cannot be decided at present' },

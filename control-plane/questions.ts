@@ -25,5 +25,5 @@ export const answerQuestion = async (services: Services, question: Uint8Array, m
   }
   const asked = explainQuestion.parse(JSON.parse(Buffer.from(question).toString()))
   const scope = await of(asked.tenantId)
-  return Buffer.from(JSON.stringify(scope ? await explain(scope, asked) : { holdings: [], offers: [] }))
+  return Buffer.from(JSON.stringify(scope ? await explain(scope, asked) : { holdings: [], offers: [], sources: [] }))
 }

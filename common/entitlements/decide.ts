@@ -1,10 +1,21 @@
 /**
  * The decision: may this customer use this entitlement, now? Pure; the only copy of these rules.
- * Several subscriptions may grant one key. Of those that give access now: a flag is on if any is on; limits of
- * capacities add up (buying twice gives twice); each quota counts in a period of its own, and what is left of them adds
- * up; one unlimited makes all unlimited; of values the youngest subscription's counts.
+ *
+ * Several sources may grant one key: subscriptions, which all add, and grants by hand, each with its mode. Those that are
+ * current count in this order:
+ *
+ *   | mode      | flag                     | quota, capacity                    | value                                |
+ *   | --------- | ------------------------ | ---------------------------------- | ------------------------------------ |
+ *   | `deny`    | any one refuses, whatever else there is (`blocked`)                                                  |
+ *   | `replace` | else the youngest counts alone, as if there were no other                                           |
+ *   | add       | else on if any is on     | else limits add up                 | else the youngest counts             |
+ *   | `floor`   | as add                   | raises the sum to the highest floor | counts if nothing adds: the youngest |
+ *
+ * Capacities are occupied in one count (buying twice gives twice). Each quota counts in a period of its own, and what is left
+ * of them adds up; what a floor raises the sum by is a quota like any other. One unlimited makes all unlimited. The youngest
+ * is the grant whose time began last; of equal ones the one with the greater id.
  */
-import { type EntitlementSet, type Grant, type Kind, MAX_COUNT, type Usage } from './model.ts'
+import { type EntitlementSet, type Grant, type Kind, MAX_COUNT, sourceIdOf, type Usage } from './model.ts'
 import { quotaWindow } from './quota-window.ts'
 
 /**
@@ -13,7 +24,16 @@ import { quotaWindow } from './quota-window.ts'
  */
 export const DECISION_RULES = 1
 
-export type Reason = 'granted' | 'not_granted' | 'disabled' | 'expired' | 'limit_exceeded' | 'customer_unknown' | 'subscription_inactive' | 'fallback'
+export type Reason =
+  | 'granted'
+  | 'not_granted'
+  | 'disabled'
+  | 'expired'
+  | 'limit_exceeded'
+  | 'customer_unknown'
+  | 'subscription_inactive'
+  | 'fallback'
+  | 'blocked'
 
 /** Made in one place, so that all are of one shape: what does not apply is undefined. */
 export interface Decision {
@@ -37,7 +57,7 @@ export const customerUnknown: Decision = { allowed: false, reason: 'customer_unk
 const decided = (allowed: boolean, reason: Reason, by: Grant | undefined, validUntilMs: number | undefined): Decision => ({
   allowed,
   reason,
-  kind: by?.terms.kind,
+  kind: by?.deniedKind ?? by?.terms.kind,
   limit: undefined,
   used: undefined,
   remaining: undefined,
@@ -45,8 +65,9 @@ const decided = (allowed: boolean, reason: Reason, by: Grant | undefined, validU
   resetsAtMs: undefined,
   value: undefined,
   validUntilMs,
-  bundleId: by?.bundleId,
-  subscriptionId: by?.subscriptionId,
+  // Who names no bundle or subscription comes from none.
+  bundleId: by?.bundleId || undefined,
+  subscriptionId: by?.subscriptionId || undefined,
 })
 
 export const isCurrent = (grant: Grant, nowMs: number): boolean =>
@@ -60,8 +81,10 @@ const those = (grants: readonly Grant[], is: (grant: Grant) => boolean): readonl
 
 /** Why none of a key's grants is current. What the customer can still mend is said first. */
 const refusal = (grants: readonly Grant[], nowMs: number): Decision => {
-  const inactive = grants.findLast((grant) => grant.inactive || nowMs < grant.fromMs)
-  const told = inactive ?? grants.at(-1)
+  // A block that is over, or is still to come, is no reason; nor is what somebody is going to be given.
+  const given = grants.filter((grant) => grant.mode !== 'deny' && !(grant.source && nowMs < grant.fromMs))
+  const inactive = given.findLast((grant) => grant.inactive || nowMs < grant.fromMs)
+  const told = inactive ?? given.at(-1)
   if (!told) return decided(false, 'not_granted', undefined, undefined)
   return decided(false, inactive ? 'subscription_inactive' : 'expired', told, inactive ? undefined : told.untilMs)
 }
@@ -82,12 +105,14 @@ const runs = (entry: Usage, key: string, nowMs: number): entry is Usage & { unti
 /** The sums of what is left and used in all quotas of a key, each in its own period. */
 const countQuotas = (decision: Decision, usage: readonly Usage[], key: string, quotas: readonly Grant[], nowMs: number): void => {
   let [limit, used, remaining, resetsAtMs] = [0, 0, 0, Infinity]
-  for (const { subscriptionId, terms } of quotas) {
+  for (const grant of quotas) {
+    const { terms } = grant
     if (terms.kind !== 'quota') continue
+    const sourceId = sourceIdOf(grant)
     let [ofThis, endMs] = [0, 0]
     for (let n = 0; n < usage.length; n += 1) {
       const entry = usage[n] as Usage
-      if (entry.subscriptionId !== subscriptionId || !runs(entry, key, nowMs)) continue
+      if ((entry.sourceId ?? entry.subscriptionId) !== sourceId || !runs(entry, key, nowMs)) continue
       ofThis = plus(ofThis, entry.used)
       if (entry.used > 0) endMs = endMs === 0 ? entry.untilMs : Math.min(endMs, entry.untilMs)
     }
@@ -126,6 +151,37 @@ const countCapacities = (decision: Decision, usage: readonly Usage[], key: strin
   if (!decision.unlimited) [decision.limit, decision.remaining] = [limit, Math.max(0, limit - used)]
 }
 
+const hasMode = ({ mode }: Grant): boolean => mode !== undefined
+const isFloor = ({ mode }: Grant): boolean => mode === 'floor'
+const isDenial = ({ mode }: Grant): boolean => mode === 'deny'
+
+const limitOf = ({ terms }: Grant): number => (terms.kind === 'quota' || terms.kind === 'capacity' ? (terms.limit ?? Number.POSITIVE_INFINITY) : Number.NaN)
+
+/** The highest floor as a grant that adds: of what is missing from the sum. */
+const topUp = (floors: readonly Grant[], adding: readonly Grant[]): Grant[] => {
+  const highest = floors.reduce<Grant | undefined>((high, floor) => (high && limitOf(high) > limitOf(floor) ? high : floor), undefined)
+  if (!highest || (highest.terms.kind !== 'quota' && highest.terms.kind !== 'capacity')) return []
+  const { mode: _, terms, ...rest } = highest
+  const sum = adding.reduce((total, grant) => total + limitOf(grant), 0)
+  return [{ ...rest, terms: terms.limit === null ? terms : { ...terms, limit: Math.max(0, terms.limit - sum) } }]
+}
+
+/** Of the grants that are current and of one kind: those that count, by the table above, as if they all added. None of them denies. */
+export const countingOf = (current: readonly Grant[]): readonly Grant[] => {
+  if (!current.some(hasMode)) return current
+  const replacing = current.findLast(({ mode }) => mode === 'replace')
+  if (replacing) return [replacing]
+  const adding = current.filter((grant) => !isFloor(grant))
+  switch (current[0]?.terms.kind) {
+    case 'flag':
+      return current
+    case 'value':
+      return adding.length > 0 ? adding : current
+    default:
+      return [...topUp(current.filter(isFloor), adding), ...adding]
+  }
+}
+
 /** A flag that is off says nothing against what another subscription has of the key under another kind. */
 const isOff = ({ terms }: Grant): boolean => terms.kind === 'flag' && !terms.enabled
 
@@ -135,12 +191,15 @@ export const decide = (set: Pick<EntitlementSet, 'grants' | 'usage'>, key: strin
   const current = those(ofKey, (grant) => isCurrent(grant, nowMs))
   const last = current.at(-1)
   if (!last) return refusal(ofKey, nowMs)
+  const denial = current.findLast(isDenial)
+  if (denial) return decided(false, 'blocked', denial, undefined)
 
   // A storefront's key is of one kind. Sets of before that rule may mix them: then the youngest subscription's counts.
-  const youngest = isOff(last) ? (current.findLast((grant) => !isOff(grant)) ?? last) : last
-  const { kind } = youngest.terms
-  const same = current.length === 1 ? current : those(current, (grant) => grant.terms.kind === kind)
-  const validUntilMs = latestEnd(same)
+  const { kind } = (isOff(last) ? (current.findLast((grant) => !isOff(grant)) ?? last) : last).terms
+  const ofKind = current.length === 1 ? current : those(current, (grant) => grant.terms.kind === kind)
+  const validUntilMs = latestEnd(ofKind)
+  const same = countingOf(ofKind)
+  const youngest = same.at(-1) as Grant
 
   switch (youngest.terms.kind) {
     case 'flag': {

@@ -1,6 +1,6 @@
 /** Why a customer may use something, or may not: what only the control plane knows, asked for through the feed. */
 import { z } from '../zod.ts'
-import type { CustomerKey } from './model.ts'
+import { type CustomerKey, grantModes, grantSources, kinds } from './model.ts'
 
 const date = z.iso.datetime()
 
@@ -20,13 +20,29 @@ const holding = z.object({
 const offer = z.object({
   bundleId: z.string(),
   name: z.string(),
-  kind: z.enum(['flag', 'quota', 'capacity', 'value']),
+  kind: z.enum(kinds),
   /** The limit of a quota or capacity; null is unlimited. */
   limit: z.number().nullable().optional(),
   value: z.string().optional(),
 })
 
-export const explanation = z.object({ holdings: z.array(holding), offers: z.array(offer) })
+/** What gives or denies it, now or at another time: as it stands in the customer's set. */
+const source = z.object({
+  source: z.enum(['subscription', ...grantSources]),
+  /** Of the subscription, or of the grant. */
+  id: z.string(),
+  mode: z.enum(['add', ...grantModes]),
+  from: date,
+  until: date.optional(),
+  inactive: z.boolean(),
+  kind: z.enum(kinds),
+  enabled: z.boolean().optional(),
+  limit: z.number().nullable().optional(),
+  value: z.string().optional(),
+})
+
+/** A control plane of before there were grants by hand names no sources. */
+export const explanation = z.object({ holdings: z.array(holding), offers: z.array(offer), sources: z.array(source).default([]) })
 export type Explanation = z.infer<typeof explanation>
 
 export const explainQuestion = z.object({ tenantId: z.string(), storefrontId: z.string(), customerId: z.string(), entitlement: z.string() })

@@ -29,11 +29,30 @@ export type GrantTerms =
   | { kind: 'capacity'; limit: number | null }
   | { kind: 'value'; value: string }
 
-/** One entitlement given to one customer by one subscription, valid in [fromMs, untilMs). */
+/** Where grants come from that no subscription gives. */
+export const grantSources = ['manual', 'external', 'import'] as const
+
+/** How a grant counts beside the others of its key, where it does not just add to them; `decide.ts` has the table. */
+export const grantModes = ['floor', 'replace', 'deny'] as const
+
+export interface GrantSource {
+  type: (typeof grantSources)[number]
+  /** The grant's own id. */
+  id: string
+}
+
+/** One entitlement given to one customer from one source, valid in [fromMs, untilMs). */
 export interface Grant {
   key: string
+  /** Empty unless the source is a subscription; so is `bundleId`. */
   subscriptionId: string
   bundleId: string
+  /** Absent: a subscription. */
+  source?: GrantSource | undefined
+  /** Absent: it adds. */
+  mode?: (typeof grantModes)[number] | undefined
+  /** Of a grant that denies: what kind its key is of, which its terms do not say. */
+  deniedKind?: Kind | undefined
   fromMs: number
   /** Absent: no end is known. */
   untilMs?: number | undefined
@@ -51,16 +70,20 @@ export const MAX_COUNT = Number.MAX_SAFE_INTEGER
 /** As long as an id may be, in characters (Unicode code points), as at the control plane. */
 export const MAX_ID = 128
 export const isTooLong = (text: string): boolean => text.length > MAX_ID && (text.length > 2 * MAX_ID || [...text].length > MAX_ID)
+/** What allowances and uses of a grant are counted under. */
+export const sourceIdOf = ({ source, subscriptionId }: Pick<Grant, 'source' | 'subscriptionId'>): string => source?.id ?? subscriptionId
 
 /** How much of a quota or capacity a customer has used. */
 export interface Usage {
   key: string
   used: number
   /**
-   * Quota only: whose allowance it is taken from, since each subscription's counts in periods of its own. Absent: it
-   * was counted before that was told apart, and is taken from all of them together.
+   * Quota only: whose allowance it is taken from, since each subscription's counts in periods of its own; empty if it is a
+   * grant's. Absent: it was counted before that was told apart, and is taken from all of them together.
    */
   subscriptionId?: string
+  /** Quota only: the grant whose allowance it is taken from. Absent: no grant's. */
+  sourceId?: string
   /** Quota only: the end of the period that `used` counts; from then on nothing is used yet. */
   untilMs?: number
 }

@@ -12,6 +12,7 @@ export const wireReasons: Record<Reason, wire.Reason> = {
   customer_unknown: wire.Reason.REASON_CUSTOMER_UNKNOWN,
   subscription_inactive: wire.Reason.REASON_SUBSCRIPTION_INACTIVE,
   fallback: wire.Reason.REASON_FALLBACK,
+  blocked: wire.Reason.REASON_BLOCKED,
 }
 
 export const wireKinds: Record<Kind, wire.Kind> = {

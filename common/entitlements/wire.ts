@@ -1,7 +1,7 @@
 /** Entitlement sets and test clocks as the bytes of `proto/tollgate/feed/v1`; the only place that maps them. */
 import * as wire from '../../proto/gen/tollgate/feed/v1/feed.ts'
 import { type Interval, intervals } from '../calendar.ts'
-import { type EntitlementSet, type Grant, type GrantTerms, MAX_COUNT, type TestClock } from './model.ts'
+import { type EntitlementSet, type Grant, type GrantSource, type GrantTerms, type Kind, kinds, MAX_COUNT, type TestClock } from './model.ts'
 
 const toLimit = (limit: number | null): bigint | undefined => (limit === null ? undefined : BigInt(limit))
 /** Larger counts than are exact are taken for the largest that is. */
@@ -52,10 +52,37 @@ const fromTerms = (terms: wire.Grant['terms']): GrantTerms => {
   }
 }
 
+const sources: Record<GrantSource['type'], wire.Source> = {
+  manual: wire.Source.SOURCE_MANUAL,
+  external: wire.Source.SOURCE_EXTERNAL,
+  import: wire.Source.SOURCE_IMPORT,
+}
+
+const modes: Record<NonNullable<Grant['mode']>, wire.Mode> = {
+  floor: wire.Mode.MODE_FLOOR,
+  replace: wire.Mode.MODE_REPLACE,
+  deny: wire.Mode.MODE_DENY,
+}
+
+/** @throws TypeError for one that this version does not know. */
+const nameOf = <N extends string>(names: Record<N, number>, value: number, what: string): N => {
+  for (const name in names) if (names[name] === value) return name
+  throw new TypeError(`feed: a grant has a ${what} that this version does not know`)
+}
+
+const fromKind = (text: string): Kind => {
+  const kind = kinds.find((known) => known === text)
+  if (!kind) throw new TypeError(`feed: unknown kind ${JSON.stringify(text)}`)
+  return kind
+}
+
 const fromGrant = (grant: wire.Grant): Grant => ({
   key: grant.key,
   subscriptionId: grant.subscriptionId,
   bundleId: grant.bundleId,
+  ...(grant.source === wire.Source.SOURCE_UNSPECIFIED ? {} : { source: { type: nameOf(sources, grant.source, 'source'), id: grant.sourceId } }),
+  ...(grant.mode === wire.Mode.MODE_UNSPECIFIED ? {} : { mode: nameOf(modes, grant.mode, 'mode') }),
+  ...(grant.deniedKind === '' ? {} : { deniedKind: fromKind(grant.deniedKind) }),
   fromMs: Number(grant.fromMs),
   ...(grant.untilMs === undefined ? {} : { untilMs: Number(grant.untilMs) }),
   inactive: grant.inactive,
@@ -69,17 +96,22 @@ export const encodeSet = (set: EntitlementSet): Uint8Array =>
     customerId: set.customerId,
     revision: BigInt(set.revision),
     sandbox: set.sandbox,
-    grants: set.grants.map((grant) => ({
+    grants: set.grants.map(({ source, mode, deniedKind = '', ...grant }) => ({
       ...grant,
+      source: source ? sources[source.type] : wire.Source.SOURCE_UNSPECIFIED,
+      sourceId: source?.id ?? '',
+      mode: mode ? modes[mode] : wire.Mode.MODE_UNSPECIFIED,
+      deniedKind,
       fromMs: BigInt(grant.fromMs),
       untilMs: grant.untilMs === undefined ? undefined : BigInt(grant.untilMs),
       terms: toTerms(grant.terms),
     })),
-    usage: set.usage.map(({ key, used, untilMs, subscriptionId }) => ({
+    usage: set.usage.map(({ key, used, untilMs, subscriptionId, sourceId = '' }) => ({
       key,
       used: BigInt(used),
       untilMs: untilMs === undefined ? undefined : BigInt(untilMs),
       subscriptionId,
+      sourceId,
     })),
     removed: set.removed === true,
   }).finish()
@@ -94,11 +126,12 @@ export const decodeSet = (bytes: Uint8Array): EntitlementSet => {
     revision: Number(set.revision),
     sandbox: set.sandbox,
     grants: set.grants.map(fromGrant),
-    usage: set.usage.map(({ key, used, untilMs, subscriptionId }) => ({
+    usage: set.usage.map(({ key, used, untilMs, subscriptionId, sourceId }) => ({
       key,
       used: fromCount(used),
       ...(untilMs === undefined ? {} : { untilMs: Number(untilMs) }),
       ...(subscriptionId === undefined ? {} : { subscriptionId }),
+      ...(sourceId === '' ? {} : { sourceId }),
     })),
     ...(set.removed ? { removed: true } : {}),
   }

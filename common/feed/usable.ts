@@ -4,7 +4,7 @@
  */
 import { LRUCache } from 'lru-cache'
 import { intervals, isTimeZone } from '../calendar.ts'
-import type { EntitlementSet, Grant, TestClock, Usage } from '../entitlements/model.ts'
+import { type EntitlementSet, type Grant, grantModes, grantSources, kinds, type TestClock, type Usage } from '../entitlements/model.ts'
 
 /** The largest time of `Date`: https://tc39.es/ecma262/#sec-time-values-and-time-range. */
 const MAX_INSTANT_MS = 8.64e15
@@ -44,15 +44,21 @@ const wrongTerms = (terms: Grant['terms'] | undefined): string | undefined => {
   }
 }
 
+const wrongSource = ({ source, mode, deniedKind }: Grant): string | undefined => {
+  if (source && (!grantSources.includes(source.type) || typeof source.id !== 'string')) return 'source'
+  if (mode !== undefined && !grantModes.includes(mode)) return 'mode'
+  return deniedKind === undefined || kinds.includes(deniedKind) ? undefined : 'kind'
+}
+
 const wrongGrant = (grant: Grant): string | undefined => {
   for (const text of [grant.key, grant.subscriptionId, grant.bundleId]) if (typeof text !== 'string') return 'id'
   if (typeof grant.inactive !== 'boolean') return 'state'
   if (!isInstant(grant.fromMs) || (grant.untilMs !== undefined && !isInstant(grant.untilMs))) return 'time'
-  return wrongTerms(grant.terms)
+  return wrongSource(grant) ?? wrongTerms(grant.terms)
 }
 
-const wrongUsage = ({ key, used, untilMs, subscriptionId }: Usage): string | undefined => {
-  if (typeof key !== 'string' || (subscriptionId !== undefined && typeof subscriptionId !== 'string')) return 'id'
+const wrongUsage = ({ key, used, untilMs, subscriptionId = '', sourceId = '' }: Usage): string | undefined => {
+  for (const text of [key, subscriptionId, sourceId]) if (typeof text !== 'string') return 'id'
   if (!isCount(used)) return 'number'
   return untilMs === undefined || isInstant(untilMs) ? undefined : 'time'
 }

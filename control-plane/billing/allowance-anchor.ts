@@ -3,7 +3,7 @@ import { anchorOnDay, type Interval, movedBy, type Period } from '../../common/c
 import { quotaWindow } from '../../common/entitlements/quota-window.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 
-type Paused = Pick<Subscription, 'anchor' | 'quotaAnchor' | 'billingDay' | 'timeZone' | 'pauses' | 'pricing'>
+type Paused = Pick<Subscription, 'anchor' | 'quotaAnchor' | 'billingDay' | 'timeZone' | 'pauses'> & { pricing: Pick<Subscription['pricing'], 'interval'> }
 
 /** More pauses than anybody makes in the longest period of a quota; older ones are reckoned into the anchor. */
 const MAX_PAUSES = 400

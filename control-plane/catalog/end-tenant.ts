@@ -95,14 +95,9 @@ const removeAll = async <D extends StoredDocument>(
   }
 }
 
-const removeCatalog = async ({ storage, keys, tenantId }: TenantScope, storefrontId: string): Promise<void> => {
-  const removeKinds = async (entitlements: readonly { key: string }[]): Promise<void> => {
-    for (const { key } of entitlements) await removeForGood(storage.entitlementKinds, keys.entitlementKind(storefrontId, key))
-  }
-  await removeAll(storage.bundles, { tenantId, storefrontId }, async ({ id, entitlements }) => {
-    await removeAll(storage.bundleVersions, { tenantId, storefrontId, id }, (version) => removeKinds(version.entitlements))
-    await removeKinds(entitlements)
-  })
+const removeCatalog = async ({ storage, tenantId }: TenantScope, storefrontId: string): Promise<void> => {
+  await removeAll(storage.bundles, { tenantId, storefrontId }, ({ id }) => removeAll(storage.bundleVersions, { tenantId, storefrontId, id }))
+  await removeAll(storage.entitlementKinds, { tenantId, storefrontId })
 }
 
 const removeEverything = async (of: TenantScope): Promise<void> => {
@@ -114,7 +109,10 @@ const removeEverything = async (of: TenantScope): Promise<void> => {
   await removeAll(storage.payments, { tenantId })
   await removeAll(storage.subscriptions, { tenantId }, ({ id }) => removeAll(storage.eventChunks, { tenantId, subscriptionId: id }))
   for await (const { id } of every(storage.storefronts, { tenantId })) {
-    await removeAll(storage.customers, { tenantId, storefrontId: id }, ({ _id }) => removeForGood(storage.usageCounters, _id))
+    await removeAll(storage.customers, { tenantId, storefrontId: id }, async ({ _id }) => {
+      await removeForGood(storage.usageCounters, _id)
+      await removeForGood(storage.customerGrants, _id)
+    })
     await removeCatalog(of, id)
   }
   for (const collection of [

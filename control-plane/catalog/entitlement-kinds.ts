@@ -1,9 +1,10 @@
 /**
- * A key of an entitlement is of one kind in a storefront, whichever bundle and version has it: a customer may hold it
- * from several, and a flag and a quota have no answer in common. The kind is stored before the bundle, so that of two
- * bundles made at the same moment with one key of two kinds one is refused.
+ * A key of an entitlement is of one kind in a storefront, whichever bundle, version or grant by hand has it: a customer may
+ * hold it from several, and a flag and a quota have no answer in common. The kind is stored before the bundle or grant, so
+ * that of two made at the same moment with one key of two kinds one is refused.
  */
 
+import { defined } from '../../common/defined.ts'
 import type { Entitlement } from '../../common/entitlements/model.ts'
 import { AppError, type FieldError } from '../../common/errors.ts'
 import type { Bundle, EntitlementKind } from '../schemas/bundle.ts'
@@ -25,7 +26,13 @@ const kindsInBundles = async (of: TenantScope, storefrontId: string, wanted: Rea
 interface Place {
   tenantId: string
   storefrontId: string
-  bundleId: string
+  /** Absent: a grant by hand. */
+  bundleId?: string
+}
+
+const holderOf = ({ bundleId }: Kind, own: string | undefined): string => {
+  if (bundleId === undefined) return 'a grant by hand has'
+  return bundleId === own ? 'this bundle has' : `the bundle ${bundleId} has`
 }
 
 /** @param kindOf what is known of a key. @throws AppError `invalid_request`, naming every entitlement whose kind is another. */
@@ -33,15 +40,17 @@ const checkKinds = (
   entitlements: readonly Entitlement[],
   present: readonly Pick<Entitlement, 'key' | 'kind'>[],
   kindOf: (key: string) => Kind | undefined,
-  bundleId: string,
+  bundleId: string | undefined,
 ): void => {
   const errors = entitlements.flatMap(({ key, kind }, n): FieldError[] => {
     const known = kindOf(key)
     // What a bundle has had since before this rule it may keep.
     if (!known || known.kind === kind || present.some((one) => one.key === key && one.kind === kind)) return []
-    const where = known.bundleId === bundleId ? 'this bundle has' : `the bundle ${known.bundleId} has`
     return [
-      { field: `entitlements[${n}].kind`, message: `must be ${known.kind}: ${where} ${key} with that kind, and a key has one kind only; use another key` },
+      {
+        field: `entitlements[${n}].kind`,
+        message: `must be ${known.kind}: ${holderOf(known, bundleId)} ${key} with that kind, and a key has one kind only; use another key`,
+      },
     ]
   })
   if (errors.length > 0) throw new AppError('invalid_request', errors.map(({ field, message }) => `${field}: ${message}`).join('; '), errors)
@@ -72,7 +81,7 @@ export const claimKinds = async (
     [...named]
       .filter(([key]) => unknown.has(key))
       .map(([key, kind]) => {
-        const first = known.get(key) ?? { kind, bundleId }
+        const first = known.get(key) ?? defined({ kind, bundleId })
         return insertOrGet(entitlementKinds, { _id: id(key), tenantId, createdAt: of.now(), storefrontId, key, ...first })
       }),
   )

@@ -115,6 +115,7 @@ export const finishErasure = async (of: TenantScope, customer: Customer, as: str
   await eraseSubscriptions(of, customer, as)
   await erasePayments(of, customer, as)
   await removeForGood(storage.usageCounters, _id)
+  await removeForGood(storage.customerGrants, _id)
   await removeSet(of, { tenantId, storefrontId, customerId })
   for (let latest = await storage.customers.find(_id); latest?.erasing?.as === as; latest = await storage.customers.find(_id)) {
     await removeIfSame(storage.customers, latest)

@@ -1,7 +1,7 @@
 /**
- * Allowances: what a subscription's quotas allow in one of their periods. An allowance belongs to time that is paid for:
- * a pause moves the running one by as long as it lasts, with what has been used of it, and a change of the billing
- * interval leaves it where it is. Pure.
+ * Allowances: what the quotas of a subscription, or of a grant by hand, allow in one of their periods. A subscription's
+ * belong to time that is paid for: a pause moves the running one by as long as it lasts, with what has been used of it, and a
+ * change of the billing interval leaves it where it is. Pure.
  */
 import { type Interval, movedBy, type Period } from '../../common/calendar.ts'
 import type { Usage } from '../../common/entitlements/model.ts'
@@ -12,7 +12,10 @@ import type { Subscription } from '../schemas/subscription.ts'
 export type UsageEntry = UsageCounters['entries'][number]
 type Paused = Parameters<typeof allowanceAt>[0]
 
-/** The time until which a count stands: the end of the allowance that it was taken from, wherever pauses have moved that since. */
+/** Whose allowances uses are taken from: a subscription, or a grant by hand. */
+export type Holder = Paused & Pick<Subscription, 'id' | 'status' | 'pausedAt' | 'entitlements' | 'inherited'> & { isGrant?: true }
+
+/** Until when a count stands: the end of the allowance that it was taken from, wherever pauses have moved that since. */
 export const countStandsUntil = (entry: { until: Date; at: Date | undefined }, subscription: Paused, per: Interval): Date => {
   const { timeZone, pauses } = subscription
   let until = entry.until
@@ -35,32 +38,29 @@ export const allowanceTime = ({ status, pausedAt }: Pick<Subscription, 'status' 
 export const allowanceNow = (subscription: Paused & Pick<Subscription, 'status' | 'pausedAt'>, per: Interval, now: Date): Period =>
   allowanceAt(subscription, per, allowanceTime(subscription, now))
 
-const perOf = ({ entitlements }: Pick<Subscription, 'entitlements'>, key: string): Interval | undefined => {
+const perOf = ({ entitlements }: Pick<Holder, 'entitlements'>, key: string): Interval | undefined => {
   const found = entitlements.find((one) => one.key === key)
   return found?.kind === 'quota' ? (found.per ?? 'month') : undefined
 }
 
-/** The subscription whose allowance a count is taken from now: also one that took over the credit of the one that it was counted for. */
-export const heirOf = (subscriptionId: string, subscriptions: readonly Subscription[], isHolder: (id: string) => boolean): Subscription | undefined => {
-  const own = subscriptions.find(({ id }) => id === subscriptionId)
+/** Whose allowance a count is taken from now: also that of the subscription which took over the credit of the one that it was counted for. */
+export const heirOf = (sourceId: string, holders: readonly Holder[], isHolder: (id: string) => boolean): Holder | undefined => {
+  const own = holders.find(({ id }) => id === sourceId)
   if (own && isHolder(own.id)) return own
-  const next = subscriptions.find(({ inherited }) => inherited?.some((one) => one.subscriptionId === subscriptionId))
-  return next && (isHolder(next.id) ? next : heirOf(next.id, subscriptions, isHolder))
+  const next = holders.find(({ inherited }) => inherited?.some((one) => one.subscriptionId === sourceId))
+  return next && (isHolder(next.id) ? next : heirOf(next.id, holders, isHolder))
 }
 
-/** The usage as it is published: of keys that the customer holds. */
-export const usageOf = (
-  entries: readonly UsageEntry[],
-  subscriptions: readonly Subscription[],
-  isHeld: (key: string, subscriptionId?: string) => boolean,
-): Usage[] =>
+/** What has been used, as it is published: of keys that the customer holds. */
+export const usageOf = (entries: readonly UsageEntry[], holders: readonly Holder[], isHeld: (key: string, sourceId?: string) => boolean): Usage[] =>
   entries.flatMap(({ key, used, until, at, per: countedPer, subscriptionId }): Usage[] => {
     if (!isHeld(key)) return []
     if (!until) return [{ key, used }]
     if (!subscriptionId) return [{ key, used, untilMs: until.getTime() }]
-    const holder = heirOf(subscriptionId, subscriptions, (id) => isHeld(key, id))
+    const holder = heirOf(subscriptionId, holders, (id) => isHeld(key, id))
     const per = holder && perOf(holder, key)
     if (!holder || !per || (countedPer ?? per) !== per) return []
-    const counted = subscriptions.find(({ id }) => id === subscriptionId) ?? holder
-    return [{ key, used, subscriptionId: holder.id, untilMs: countStandsUntil({ until, at }, counted, per).getTime() }]
+    const counted = holders.find(({ id }) => id === subscriptionId) ?? holder
+    const whose = holder.isGrant ? { subscriptionId: '', sourceId: holder.id } : { subscriptionId: holder.id }
+    return [{ key, used, ...whose, untilMs: countStandsUntil({ until, at }, counted, per).getTime() }]
   })

@@ -2,14 +2,13 @@
 import type { Interval } from '../../common/calendar.ts'
 import { type Grant, MAX_COUNT } from '../../common/entitlements/model.ts'
 import { fieldError } from '../../common/errors.ts'
-import type { Subscription } from '../schemas/subscription.ts'
-import { allowanceNow, allowanceTime, countStandsUntil, heirOf, type UsageEntry } from './allowances.ts'
+import { allowanceNow, allowanceTime, countStandsUntil, type Holder, heirOf, type UsageEntry } from './allowances.ts'
 
 export type UsageChange = { add: number } | { set: number }
 
-/** A subscription's allowance of one key, as far as it is used. */
+/** A holder's allowance of one key, as far as it is used. */
 export interface Allowance {
-  subscriptionId: string
+  holderId: string
   per: Interval
   /** Null: unlimited. */
   limit: number | null
@@ -42,7 +41,7 @@ export const countCapacity = (entries: readonly UsageEntry[], key: string, chang
 
 /** An unlimited allowance costs nothing to take from; among the others, the one that ends first would be lost first. */
 const inOrderOfTaking = (a: Allowance, b: Allowance): number =>
-  Number(a.limit !== null) - Number(b.limit !== null) || a.end.getTime() - b.end.getTime() || (a.subscriptionId < b.subscriptionId ? -1 : 1)
+  Number(a.limit !== null) - Number(b.limit !== null) || a.end.getTime() - b.end.getTime() || (a.holderId < b.holderId ? -1 : 1)
 
 /** Takes from one after another as far as each goes; what is beyond all of them counts with the last. */
 const take = (allowances: readonly Allowance[], amount: number): Allowance[] => {
@@ -70,45 +69,45 @@ const giveBack = (allowances: readonly Allowance[], amount: number): Allowance[]
 
 export interface HeldQuota {
   grant: Grant
-  subscription: Subscription
+  holder: Holder
 }
 
 /** What the counts of one key are decided from. */
 export interface Counting {
   key: string
-  /** The quotas of the key that are counted, each with its subscription. */
+  /** The quotas of the key that are counted, each with its holder. */
   held: readonly HeldQuota[]
-  /** Those that `sourcesOf` names: a count of one whose credit was taken over is its heir's. */
-  subscriptions: readonly Subscription[]
+  /** All that `sourcesOf` names: a count of a subscription whose credit was taken over is its heir's. */
+  holders: readonly Holder[]
   now: Date
 }
 
 /** Whether a count is taken from the allowance of this subscription, of a quota `per` so long. */
-const isOf = ({ held, subscriptions }: Counting, entry: UsageEntry, id: string, per: string): boolean => {
-  const isHolder = (holder: string): boolean => held.some(({ subscription }) => subscription.id === holder)
-  return (entry.per ?? per) === per && Boolean(entry.subscriptionId) && heirOf(entry.subscriptionId ?? '', subscriptions, isHolder)?.id === id
+const isOf = ({ held, holders }: Counting, entry: UsageEntry, id: string, per: string): boolean => {
+  const isHolder = (holder: string): boolean => held.some(({ holder: one }) => one.id === holder)
+  return (entry.per ?? per) === per && Boolean(entry.subscriptionId) && heirOf(entry.subscriptionId ?? '', holders, isHolder)?.id === id
 }
 
 /** The running allowances of a key, in the order in which they are taken from. Each quota counts in a period of its own. */
 export const allowancesOf = (entries: readonly UsageEntry[], counting: Counting): Allowance[] => {
-  const { key, held, subscriptions, now } = counting
+  const { key, held, holders, now } = counting
   const ofKey = entries.filter((entry) => entry.key === key && entry.until)
   const allowances = held
-    .flatMap(({ grant: { terms }, subscription }): Allowance[] => {
+    .flatMap(({ grant: { terms }, holder }): Allowance[] => {
       if (terms.kind !== 'quota') return []
       const { per, limit } = terms
-      const at = allowanceTime(subscription, now)
-      const { start, end } = allowanceNow(subscription, per, now)
+      const at = allowanceTime(holder, now)
+      const { start, end } = allowanceNow(holder, per, now)
       const running = ofKey.filter((entry) => {
-        const counted = subscriptions.find(({ id }) => id === entry.subscriptionId) ?? subscription
-        return entry.until && isOf(counting, entry, subscription.id, per) && countStandsUntil({ until: entry.until, at: entry.at }, counted, per) > at
+        const counted = holders.find(({ id }) => id === entry.subscriptionId) ?? holder
+        return entry.until && isOf(counting, entry, holder.id, per) && countStandsUntil({ until: entry.until, at: entry.at }, counted, per) > at
       })
       // Told late, by a clock that is behind: what was counted since stays counted where it was.
       const latest = running.reduce((last, entry) => (entry.at && entry.at > last ? entry.at : last), at)
-      const own = running.find((entry) => entry.subscriptionId === subscription.id && entry.at && entry.at > at)
+      const own = running.find((entry) => entry.subscriptionId === holder.id && entry.at && entry.at > at)
       const used = running.reduce((sum, entry) => sum + entry.used, 0)
       const window = own?.until ? { start: own.until > end ? end : start, end: own.until } : { start, end }
-      return [{ subscriptionId: subscription.id, per, limit, ...window, at: latest, used }]
+      return [{ holderId: holder.id, per, limit, ...window, at: latest, used }]
     })
     .sort(inOrderOfTaking)
   // Counted before allowances were told apart: taken from them as it would be now.
@@ -119,11 +118,9 @@ export const allowancesOf = (entries: readonly UsageEntry[], counting: Counting)
 /** The entries with these allowances in place of what was counted of them. */
 export const entriesWith = (entries: readonly UsageEntry[], allowances: readonly Allowance[], counting: Counting): UsageEntry[] => {
   const { key } = counting
-  const counted = allowances.map(({ subscriptionId, per, end, at, used }): UsageEntry => ({ key, used, per, until: end, at, subscriptionId }))
+  const counted = allowances.map(({ holderId, per, end, at, used }): UsageEntry => ({ key, used, per, until: end, at, subscriptionId: holderId }))
   const isCounted = (entry: UsageEntry): boolean =>
-    entry.key === key &&
-    Boolean(entry.until) &&
-    (!entry.subscriptionId || allowances.some(({ subscriptionId, per }) => isOf(counting, entry, subscriptionId, per)))
+    entry.key === key && Boolean(entry.until) && (!entry.subscriptionId || allowances.some(({ holderId, per }) => isOf(counting, entry, holderId, per)))
   return [...entries.filter((entry) => !isCounted(entry)), ...counted]
 }
 

@@ -1,12 +1,15 @@
 /** Answers sidecars that were asked why: what the customer holds of an entitlement, and which bundles have it. */
 
+import { deriveGrants } from '../../common/entitlements/derive.ts'
 import type { ExplainQuestion, Explanation } from '../../common/entitlements/explanation.ts'
+import { type Grant, sourceIdOf } from '../../common/entitlements/model.ts'
 import { paymentIdOfBill } from '../billing/bills.ts'
 import { type Bundle, toEntitlement } from '../schemas/bundle.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import { every } from '../storage/every.ts'
 import type { Collection, PageQuery, StoredDocument } from '../storage/storage.ts'
 import type { TenantScope } from '../tenant-scope.ts'
+import { accessOf } from './sources.ts'
 
 /** More bundles or subscriptions than this are not looked through: whoever asks wants a hint, not a catalog. */
 const MOST = 1_000
@@ -36,7 +39,22 @@ const holdingOf = async (of: TenantScope, subscription: Subscription): Promise<E
   }
 }
 
-/** @throws AppError `unavailable`. */
+const sourceOf = (grant: Grant): Explanation['sources'][number] => {
+  const { source, mode = 'add', fromMs, untilMs, inactive, deniedKind, terms } = grant
+  return {
+    source: source?.type ?? 'subscription',
+    id: sourceIdOf(grant),
+    mode,
+    from: new Date(fromMs).toISOString(),
+    ...(untilMs === undefined ? {} : { until: new Date(untilMs).toISOString() }),
+    inactive,
+    kind: deniedKind ?? terms.kind,
+    ...(terms.kind === 'flag' ? { enabled: terms.enabled } : {}),
+    ...('limit' in terms && !deniedKind ? { limit: terms.limit } : {}),
+    ...(terms.kind === 'value' ? { value: terms.value } : {}),
+  }
+}
+
 export const explain = async (of: TenantScope, { entitlement, ...customer }: ExplainQuestion): Promise<Explanation> => {
   const { tenantId, storefrontId, customerId } = customer
   const subscriptions = await upTo(of.storage.subscriptions, { tenantId, storefrontId, customerId })
@@ -58,5 +76,9 @@ export const explain = async (of: TenantScope, { entitlement, ...customer }: Exp
         })),
     )
   const holdings = await Promise.all(subscriptions.filter(has(entitlement)).map((one) => holdingOf(of, one)))
-  return { holdings, offers }
+  const grants = await of.storage.customerGrants.find(of.keys.customer(storefrontId, customerId))
+  const sources = deriveGrants(accessOf({ subscriptions, grants }))
+    .filter(({ key }) => key === entitlement)
+    .map(sourceOf)
+  return { holdings, offers, sources }
 }

@@ -9,7 +9,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { defined } from '../../common/defined.ts'
 import { derive } from '../../common/entitlements/derive.ts'
-import type { CustomerKey, EntitlementSet } from '../../common/entitlements/model.ts'
+import { type CustomerKey, type EntitlementSet, sourceIdOf } from '../../common/entitlements/model.ts'
 import { isAppError } from '../../common/errors.ts'
 import type { Feed } from '../../common/feed/feed.ts'
 import type { Log } from '../../common/log.ts'
@@ -21,8 +21,7 @@ import type { OwnCollections } from '../storage/own-collections.ts'
 import { sourceOf } from '../storage/update.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 import { usageOf } from './allowances.ts'
-import { sourcesOf } from './sources.ts'
-import { accessOfSubscription } from './subscription-access.ts'
+import { accessOf, holdersOf, sourcesOf } from './sources.ts'
 
 /** Each lost race means that another process published; this many in a row is a fault. */
 const MAX_TRIES = 50
@@ -34,12 +33,12 @@ const contentsOf = ({ grants, hidden, usage }: Contents): Contents => defined({ 
 /** The contents that the customer's set has to have, by what is stored now. */
 const deriveSet = async (of: TenantScope, customer: CustomerKey, stored: Contents | undefined, changed: Iterable<string>) => {
   const counters = await of.storage.usageCounters.find(of.keys.customer(customer.storefrontId, customer.customerId))
-  const subscriptions = await sourcesOf(of, customer, stored, counters, changed)
+  const sources = await sourcesOf(of, customer, stored, counters, changed)
   const entries = spentEntries({ entries: counters?.entries ?? [], borrowers: counters?.borrowers ?? [] }, of.now(), of.clock.now())
-  const { grants, hidden } = derive(subscriptions.map(accessOfSubscription))
-  const isHeld = (key: string, subscriptionId?: string): boolean =>
-    grants.some((grant) => grant.key === key && (subscriptionId === undefined || grant.subscriptionId === subscriptionId))
-  return { grants, hidden, usage: usageOf(entries, subscriptions, isHeld) }
+  const { grants, hidden } = derive(accessOf(sources))
+  const isHeld = (key: string, sourceId?: string): boolean =>
+    grants.some((grant) => grant.key === key && (sourceId === undefined || sourceIdOf(grant) === sourceId))
+  return { grants, hidden, usage: usageOf(entries, holdersOf(sources), isHeld) }
 }
 
 export const toEntitlementSet = (stored: StoredEntitlementSet): EntitlementSet => ({

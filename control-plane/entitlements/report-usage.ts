@@ -1,8 +1,8 @@
 /** A customer's use of quotas and capacities, as its application reports it. */
 import { defined } from '../../common/defined.ts'
-import { decide, isCurrent } from '../../common/entitlements/decide.ts'
+import { countingOf, decide, isCurrent } from '../../common/entitlements/decide.ts'
 import { deriveGrants } from '../../common/entitlements/derive.ts'
-import type { CustomerKey, Grant } from '../../common/entitlements/model.ts'
+import { type CustomerKey, type Grant, sourceIdOf } from '../../common/entitlements/model.ts'
 import { fieldError } from '../../common/errors.ts'
 import { spentEntries, unspentOfKey } from '../metering/ledger.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
@@ -14,8 +14,7 @@ import type { TenantScope } from '../tenant-scope.ts'
 import { allowanceTime, type UsageEntry, usageOf } from './allowances.ts'
 import { countCapacity, countQuota, type UsageChange } from './count-usage.ts'
 import { publishEntitlements } from './publish-entitlements.ts'
-import { currentSubscriptionsOf } from './sources.ts'
-import { accessOfSubscription } from './subscription-access.ts'
+import { accessOf, currentSourcesOf, holdersOf } from './sources.ts'
 
 /** A repeat comes soon after its original; this many other reports of one customer do not come between. */
 const REPORTS_REMEMBERED = 64
@@ -38,14 +37,16 @@ export interface UsageAnswer {
 
 /**
  * The grants that a report is about. A use is taken from those that give access now; where none does, from those that did
- * or will. Giving back, and saying what is used in all, is about what stands still in a pause, too.
+ * or will; a block stops access, and not what is counted. Giving back, and saying what is used in all, is about what stands
+ * still in a pause, too.
  */
 const takenFrom = (grants: readonly Grant[], key: string, nowMs: number, isPaused: (grant: Grant) => boolean): Grant[] => {
-  const ofKey = grants.filter((grant) => grant.key === key && (grant.terms.kind === 'quota' || grant.terms.kind === 'capacity'))
+  const isMetered = ({ terms, mode }: Grant): boolean => (terms.kind === 'quota' || terms.kind === 'capacity') && mode !== 'deny'
+  const ofKey = grants.filter((grant) => grant.key === key && isMetered(grant))
   const current = ofKey.filter((grant) => isCurrent(grant, nowMs) || isPaused(grant))
   const found = current.length > 0 ? current : ofKey
   const kind = found.at(-1)?.terms.kind
-  return found.filter(({ terms }) => terms.kind === kind)
+  return [...countingOf(found.filter(({ terms }) => terms.kind === kind))]
 }
 
 /**
@@ -60,21 +61,23 @@ export const reportUsage = async (of: TenantScope, customer: CustomerKey, report
   const owner = await storage.customers.find(id)
   if (!owner || owner.erasing) throw unknown()
   const known = await storage.usageCounters.find(id)
-  const subscriptions = await currentSubscriptionsOf(of, customer, known)
+  const sources = await currentSourcesOf(of, customer, known)
+  const { subscriptions } = sources
+  const holders = holdersOf(sources)
   const takes = 'add' in report.change && report.change.add > 0
   const isPaused = ({ subscriptionId }: Grant): boolean => !takes && subscriptions.some(({ id, status }) => id === subscriptionId && status === 'paused')
-  const grants = takenFrom(deriveGrants(subscriptions.map(accessOfSubscription)), report.entitlement, now.getTime(), isPaused)
+  const grants = takenFrom(deriveGrants(accessOf(sources)), report.entitlement, now.getTime(), isPaused)
   const [first] = grants
   if (!first) throw fieldError('unknown_reference', 'entitlement', `the customer holds no quota or capacity ${JSON.stringify(report.entitlement)}`)
   const held = grants.flatMap((grant) => {
-    const subscription = subscriptions.find((one) => one.id === grant.subscriptionId)
-    return subscription ? [{ grant, subscription }] : []
+    const holder = holders.find((one) => one.id === sourceIdOf(grant))
+    return holder ? [{ grant, holder }] : []
   })
   const { entitlement: key, change } = report
   const count = ({ entries, borrowers = [] }: UsageCounters): UsageEntry[] =>
     first.terms.kind === 'capacity'
       ? countCapacity(entries, key, change)
-      : countQuota(entries, { key, held, subscriptions, now }, change, unspentOfKey(borrowers, key, now))
+      : countQuota(entries, { key, held, holders, now }, change, unspentOfKey(borrowers, key, now))
 
   if (!known) await insertOrGet(storage.usageCounters, { _id: id, ...customer, entries: [], recentReports: [], createdAt: of.clock.now() })
   const counters = await update(storage.usageCounters, id, (latest) => {
@@ -91,11 +94,11 @@ export const reportUsage = async (of: TenantScope, customer: CustomerKey, report
   const always = grants.map(({ untilMs: _, ...grant }) => ({ ...grant, inactive: false, fromMs: Number.NEGATIVE_INFINITY }))
   const usage = usageOf(
     spentEntries({ entries: counters.entries, borrowers: counters.borrowers ?? [] }, now, of.clock.now()),
-    subscriptions,
-    (key, id) => key === report.entitlement && (id === undefined || grants.some((grant) => grant.subscriptionId === id)),
+    holders,
+    (key, id) => key === report.entitlement && (id === undefined || grants.some((grant) => sourceIdOf(grant) === id)),
   )
-  const paused = held.every(({ subscription }) => subscription.status === 'paused')
-  const at = paused && held[0] ? allowanceTime(held[0].subscription, now) : now
+  const paused = held.every(({ holder }) => holder.status === 'paused')
+  const at = paused && held[0] ? allowanceTime(held[0].holder, now) : now
   const after = decide({ grants: always, usage }, report.entitlement, 1, at.getTime())
   return {
     used: after.used ?? 0,

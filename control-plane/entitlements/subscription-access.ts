@@ -1,5 +1,5 @@
-/** The meaning of each subscription state for access: the state table, in the words that `deriveGrants` takes. */
-import type { SubscriptionAccess } from '../../common/entitlements/derive.ts'
+/** What each subscription state means for access: the state table, in the words that `deriveGrants` takes. */
+import type { SourceAccess } from '../../common/entitlements/derive.ts'
 import { type Entitlement, MAX_COUNT } from '../../common/entitlements/model.ts'
 import { allowanceAnchor } from '../billing/allowance-anchor.ts'
 import { openBill } from '../billing/bills.ts'
@@ -9,7 +9,7 @@ import { toEntitlement } from '../schemas/bundle.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import { isFinal } from '../subscriptions/machine/transitions.ts'
 
-const accessOf = (subscription: Subscription): SubscriptionAccess['access'] => {
+const accessOf = (subscription: Subscription): SourceAccess['access'] => {
   const { status } = subscription
   if (isFinal(status)) {
     if (!subscription.accessFrom) return 'never'
@@ -56,7 +56,7 @@ const timesQuantity = (entitlement: Entitlement, quantity: number): Entitlement 
     ? { ...entitlement, limit: Math.min(MAX_COUNT, entitlement.limit * quantity) }
     : entitlement
 
-export const accessOfSubscription = (subscription: Subscription): SubscriptionAccess => {
+export const accessOfSubscription = (subscription: Subscription): SourceAccess => {
   const from = subscription.accessFrom ?? subscription.currentPeriod.start
   const until = untilOf(subscription)
   return {

@@ -25,7 +25,7 @@ export const answerSidecar = async (of: TenantScope, asked: AskedLedger): Promis
   const id = of.keys.customer(customer.storefrontId, customer.customerId)
   const owner = await storage.customers.find(id)
   if (!owner || owner.erasing) return nothingOf(asked)
-  const { known, subscriptions, held, current, now } = await quotaOf(of, customer, key)
+  const { known, holders, held, current, now } = await quotaOf(of, customer, key)
   const made = known ?? (await insertOrGet(storage.usageCounters, { _id: id, ...customer, entries: [], recentReports: [], createdAt: of.clock.now() }))
   let answer = nothingOf(asked)
   await update(
@@ -33,7 +33,7 @@ export const answerSidecar = async (of: TenantScope, asked: AskedLedger): Promis
     id,
     (latest) => {
       const ledgers = { entries: latest.entries, borrowers: latest.borrowers ?? [] }
-      const decided = askLedger(ledgers, sidecar, question, { key, held, current, subscriptions, now, systemNow: of.clock.now() })
+      const decided = askLedger(ledgers, sidecar, question, { key, held, current, holders, now, systemNow: of.clock.now() })
       answer = decided.answer
       return { ...latest, entries: [...decided.ledgers.entries], borrowers: [...decided.ledgers.borrowers] }
     },

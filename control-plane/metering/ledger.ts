@@ -51,10 +51,10 @@ const runs = ({ until }: Lease, now: Date): boolean => now < until
 /** Gives back in the window in which it was lent; where that is over, or has become another one, it is gone. */
 const withGivenBack = (entries: readonly UsageEntry[], lease: Lease, units: number, counting: Counting): readonly UsageEntry[] => {
   if (units === 0 || !runs(lease, counting.now)) return entries
-  const { held, subscriptions } = counting
-  const holder = heirOf(lease.subscriptionId, subscriptions, (id) => held.some(({ subscription }) => subscription.id === id))
+  const { held, holders } = counting
+  const holder = heirOf(lease.subscriptionId, holders, (id) => held.some(({ holder: one }) => one.id === id))
   const allowances = allowancesOf(entries, counting)
-  const found = allowances.find((one) => one.subscriptionId === holder?.id && one.per === lease.per && one.start <= lease.lentAt)
+  const found = allowances.find((one) => one.holderId === holder?.id && one.per === lease.per && one.start <= lease.lentAt)
   if (!found) return entries
   const less = { ...found, used: Math.max(0, found.used - units) }
   return entriesWith(
@@ -84,7 +84,7 @@ const amountOf = ({ least, need, want }: LedgerQuestion, free: number, sidecars:
   return needed + Math.min(want, spare)
 }
 
-const idOf = ({ subscriptionId, start }: Allowance): string => `${subscriptionId}@${start.getTime()}`
+const idOf = ({ holderId, start }: Allowance): string => `${holderId}@${start.getTime()}`
 
 const lend = (borrower: Borrower, amount: number, entries: readonly UsageEntry[], terms: LedgerTerms) => {
   const counting = { ...terms, held: terms.current }
@@ -95,7 +95,7 @@ const lend = (borrower: Borrower, amount: number, entries: readonly UsageEntry[]
     const lent = Math.min(left, freeOf(allowance))
     if (lent === 0) return allowance
     left -= lent
-    const { subscriptionId, per, end: until } = allowance
+    const { holderId: subscriptionId, per, end: until } = allowance
     const id = idOf(allowance)
     const known = leases.find((one) => one.id === id)
     const lease = known ? { ...known, lent: known.lent + lent } : { id, subscriptionId, per: per as Interval, lent, spent: 0, lentAt: allowance.at, until }

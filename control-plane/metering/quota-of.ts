@@ -1,20 +1,19 @@
 /** What the ledger of one key of a customer is made from, as it is stored now. */
-import { isCurrent } from '../../common/entitlements/decide.ts'
+import { countingOf, isCurrent } from '../../common/entitlements/decide.ts'
 import { deriveGrants } from '../../common/entitlements/derive.ts'
-import type { CustomerKey, Grant } from '../../common/entitlements/model.ts'
+import { type CustomerKey, type Grant, sourceIdOf } from '../../common/entitlements/model.ts'
+import type { Holder } from '../entitlements/allowances.ts'
 import type { HeldQuota } from '../entitlements/count-usage.ts'
-import { currentSubscriptionsOf } from '../entitlements/sources.ts'
-import { accessOfSubscription } from '../entitlements/subscription-access.ts'
+import { accessOf, currentSourcesOf, holdersOf } from '../entitlements/sources.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
-import type { Subscription } from '../schemas/subscription.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 
 export interface QuotaSources {
   known: UsageCounters | undefined
-  subscriptions: Subscription[]
+  holders: Holder[]
   /** All grants of the key, whatever they are. */
   grants: Grant[]
-  /** Its quotas, each with its subscription. */
+  /** Its quotas, each with its holder. */
   held: HeldQuota[]
   /** Those that give access now. */
   current: HeldQuota[]
@@ -24,12 +23,18 @@ export interface QuotaSources {
 
 export const quotaOf = async (of: TenantScope, customer: CustomerKey, key: string): Promise<QuotaSources> => {
   const known = await of.storage.usageCounters.find(of.keys.customer(customer.storefrontId, customer.customerId))
-  const subscriptions = await currentSubscriptionsOf(of, customer, known)
-  const grants = deriveGrants(subscriptions.map(accessOfSubscription)).filter((grant) => grant.key === key)
-  const held = grants.flatMap((grant) => {
-    const subscription = subscriptions.find(({ id }) => id === grant.subscriptionId)
-    return subscription && grant.terms.kind === 'quota' ? [{ grant, subscription }] : []
-  })
+  const sources = await currentSourcesOf(of, customer, known)
+  const holders = holdersOf(sources)
+  const grants = deriveGrants(accessOf(sources)).filter((grant) => grant.key === key)
   const now = of.now()
-  return { known, subscriptions, grants, held, current: held.filter(({ grant }) => isCurrent(grant, now.getTime())), now }
+  const quotas = grants.filter(({ terms, mode }) => terms.kind === 'quota' && mode !== 'deny')
+  const isBlocked = grants.some((grant) => grant.mode === 'deny' && isCurrent(grant, now.getTime()))
+  const withHolder = (list: readonly Grant[]): HeldQuota[] =>
+    list.flatMap((grant) => {
+      const holder = holders.find(({ id }) => id === sourceIdOf(grant))
+      return holder ? [{ grant, holder }] : []
+    })
+  // Nothing is lent of what is blocked.
+  const current = isBlocked ? [] : countingOf(quotas.filter((grant) => isCurrent(grant, now.getTime())))
+  return { known, holders, grants, held: withHolder(quotas), current: withHolder(current), now }
 }

@@ -28,11 +28,11 @@ const limitOf = (limits: readonly (number | null)[]): number | null =>
 /** @throws AppError `not_found` for a customer that is not there; `unknown_reference` where the customer has no such quota or capacity. */
 export const readLedger = async (of: TenantScope, customer: CustomerKey, key: string): Promise<LedgerView> => {
   await getCustomer(of, of.keys.customer(customer.storefrontId, customer.customerId))
-  const { known, subscriptions, grants, current, now } = await quotaOf(of, customer, key)
+  const { known, holders, grants, current, now } = await quotaOf(of, customer, key)
   const ledgers = { entries: known?.entries ?? [], borrowers: known?.borrowers ?? [] }
   if (current.length > 0) {
-    const windows = allowancesOf(ledgers.entries, { key, held: current, subscriptions, now })
-    const spent = allowancesOf(spentEntries(ledgers, now, of.clock.now()), { key, held: current, subscriptions, now })
+    const windows = allowancesOf(ledgers.entries, { key, held: current, holders, now })
+    const spent = allowancesOf(spentEntries(ledgers, now, of.clock.now()), { key, held: current, holders, now })
     const limit = limitOf(windows.map((one) => one.limit))
     return {
       kind: 'quota',
@@ -40,7 +40,13 @@ export const readLedger = async (of: TenantScope, customer: CustomerKey, key: st
       used: spent.reduce((sum, { used }) => sum + used, 0),
       outstanding: unspentOfKey(ledgers.borrowers, key, now),
       free: limit === null ? null : windows.reduce((sum, { limit: of, used }) => sum + Math.max(0, (of ?? 0) - used), 0),
-      windows: windows.map(({ subscriptionId, start, end, limit: ofWindow, used }) => ({ subscriptionId, start, end, limit: ofWindow, counted: used })),
+      windows: windows.map(({ holderId: subscriptionId, start, end, limit: ofWindow, used }) => ({
+        subscriptionId,
+        start,
+        end,
+        limit: ofWindow,
+        counted: used,
+      })),
       leases: ledgers.borrowers
         .filter((one) => one.key === key)
         .flatMap(({ sidecar, seenAt, leases }) =>

@@ -3,7 +3,7 @@ import { type Entitlement, kinds } from '../../common/entitlements/model.ts'
 import { type DocumentOf, defineFields, defineSchema, part, workFields } from './schema.ts'
 
 /** `http/routes/entitlement-input.ts` checks which of the optional fields a kind has, where bundles come in. */
-const entitlement = part({
+export const entitlementPart = part({
   key: { type: String, required: true },
   kind: { type: String, enum: kinds, required: true },
   enabled: { type: Boolean },
@@ -23,7 +23,7 @@ export const pricingPart = part({
 /** The offer of a bundle. A subscription keeps its own copy, so a new version changes nobody's terms by itself. */
 const offerFields = {
   pricing: { type: pricingPart, required: true },
-  entitlements: { type: [entitlement], required: true },
+  entitlements: { type: [entitlementPart], required: true },
   /** True: a payment that is refunded in full takes the access with it that it paid for. */
   refundEndsAccess: { type: Boolean, required: true, default: false },
 } as const
@@ -86,18 +86,19 @@ export const bundleVersionSchema = defineSchema(versionFields)
 bundleVersionSchema.index({ tenantId: 1, storefrontId: 1, id: 1, createdAt: 1, _id: 1 })
 
 /**
- * The kind that an entitlement key has in its storefront: for all bundles and versions, since a customer's set holds one
- * answer to a key. Written before the bundle that first has it, and never again.
+ * What kind an entitlement key is of, in its storefront: for all bundles and versions, since a customer's set holds one
+ * answer to a key. Written before the bundle, or the grant by hand, that first has it, and never again.
  */
 const kindFields = defineFields({
   storefrontId: { type: String, required: true },
   key: { type: String, required: true },
   kind: { type: String, enum: kinds, required: true },
-  /** The bundle that had it first. */
-  bundleId: { type: String, required: true },
+  /** The bundle that had it first. Absent: a grant by hand had. */
+  bundleId: { type: String },
 })
 export type EntitlementKind = DocumentOf<typeof kindFields>
 export const entitlementKindSchema = defineSchema(kindFields)
+entitlementKindSchema.index({ tenantId: 1, storefrontId: 1, createdAt: 1, _id: 1 })
 
 /** A stored entitlement as the union that the rest of the code works with. */
 export const toEntitlement = (stored: Bundle['entitlements'][number]): Entitlement => {

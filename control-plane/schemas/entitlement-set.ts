@@ -33,7 +33,7 @@ const usageFields = defineFields({
       part({
         key: { type: String, required: true },
         used: { type: Number, required: true, min: 0 },
-        /** For a quota: the subscription whose allowance it is taken from. Absent: counted before subscriptions were distinguished. */
+        /** Of a quota: the subscription, or the grant by hand, whose allowance it is taken from. Absent: counted before that was told apart. */
         subscriptionId: { type: String },
         /** For a quota: how long its periods were when it was counted. A key that is sold by the day counts anew, and by the month goes on. */
         per: { type: String, enum: intervals },

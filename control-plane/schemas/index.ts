@@ -3,6 +3,7 @@ import { type ApiKey, apiKeySchema } from './api-key.ts'
 import { type AuditBlock, auditBlockSchema } from './audit-block.ts'
 import { type Bundle, type BundleVersion, bundleSchema, bundleVersionSchema, type EntitlementKind, entitlementKindSchema } from './bundle.ts'
 import { type Customer, customerSchema } from './customer.ts'
+import { type CustomerGrants, customerGrantsSchema } from './customer-grants.ts'
 import { entitlementSetSchema, type StoredEntitlementSet, type UsageCounters, usageCountersSchema } from './entitlement-set.ts'
 import { type IdempotencyRecord, idempotencyRecordSchema } from './idempotency-record.ts'
 import { type Installation, installationSchema } from './installation.ts'
@@ -38,6 +39,7 @@ export interface Documents {
   payments: Payment
   entitlementSets: StoredEntitlementSet
   usageCounters: UsageCounters
+  customerGrants: CustomerGrants
   tombstones: Tombstone
   idempotencyRecords: IdempotencyRecord
   webhookEvents: WebhookEvent
@@ -68,6 +70,7 @@ export const schemas = {
   payments: paymentSchema,
   entitlementSets: entitlementSetSchema,
   usageCounters: usageCountersSchema,
+  customerGrants: customerGrantsSchema,
   tombstones: tombstoneSchema,
   idempotencyRecords: idempotencyRecordSchema,
   webhookEvents: webhookEventSchema,

@@ -30,6 +30,7 @@ const nouns: Record<CollectionName, string> = {
   payments: 'payment',
   entitlementSets: 'entitlement set',
   usageCounters: 'usage',
+  customerGrants: 'grant',
   tombstones: 'erased customer',
   idempotencyRecords: 'idempotency record',
   webhookEvents: 'webhook event',

@@ -10,6 +10,7 @@ import { finishCustomer } from '../customers/finish-customer.ts'
 import { resumePayment } from '../engine/advance-payment.ts'
 import { advanceSubscription } from '../engine/advance-subscription.ts'
 import { processWebhook } from '../engine/process-webhook.ts'
+import { announceGrants } from '../entitlements/give-grants.ts'
 import { forgetInFeed } from '../entitlements/remove-set.ts'
 import { announceUsage } from '../entitlements/report-usage.ts'
 import { keys } from '../keys.ts'
@@ -38,7 +39,17 @@ const advanceIfFirst = async (of: TenantScope, subscription: Subscription): Prom
 }
 
 /** Collections whose documents carry `repairAt`, in the order in which repairing them makes least double work. */
-export const repairable = ['tenants', 'webhookEvents', 'payments', 'subscriptions', 'customers', 'usageCounters', 'bundles', 'tombstones'] as const
+export const repairable = [
+  'tenants',
+  'webhookEvents',
+  'payments',
+  'subscriptions',
+  'customers',
+  'usageCounters',
+  'customerGrants',
+  'bundles',
+  'tombstones',
+] as const
 export type Repairable = (typeof repairable)[number]
 
 const work: { [K in Repairable]: (of: TenantScope, document: Documents[K]) => Promise<unknown> } = {
@@ -49,6 +60,7 @@ const work: { [K in Repairable]: (of: TenantScope, document: Documents[K]) => Pr
   subscriptions: advanceIfFirst,
   customers: finishCustomer,
   usageCounters: announceUsage,
+  customerGrants: announceGrants,
   bundles: rollOutBundle,
   tombstones: (of, tombstone) => forgetInFeed(of, tombstone),
 }

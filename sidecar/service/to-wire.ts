@@ -48,7 +48,7 @@ export const toListResponse = ({ decided, freshness, customerKnown }: Holdings):
   customerKnown,
 })
 
-export const toExplainResponse = ({ decision, freshness }: DecidedCheck, { holdings, offers }: Explanation): wire.ExplainEntitlementResponse => ({
+export const toExplainResponse = ({ decision, freshness }: DecidedCheck, { holdings, offers, sources }: Explanation): wire.ExplainEntitlementResponse => ({
   decision: toCheckResponse(decision, freshness),
   holdings: holdings.map(({ periodStart, periodEnd, paymentId = '', paymentStatus = '', ...holding }) => ({
     ...holding,
@@ -60,6 +60,16 @@ export const toExplainResponse = ({ decision, freshness }: DecidedCheck, { holdi
   offers: offers.map(({ kind, limit, value = '', ...offer }) => ({
     ...offer,
     kind: wireKinds[kind],
+    limit: countOf(limit ?? 0),
+    unlimited: limit === null,
+    value,
+  })),
+  sources: sources.map(({ from, until, kind, enabled = false, limit, value = '', ...source }) => ({
+    ...source,
+    from: timeOf(Date.parse(from)),
+    until: until === undefined ? undefined : timeOf(Date.parse(until)),
+    kind: wireKinds[kind],
+    enabled,
     limit: countOf(limit ?? 0),
     unlimited: limit === null,
     value,

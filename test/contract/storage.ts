@@ -140,6 +140,40 @@ export const testStorage = (test: TestFn, adapter: StorageUnderTest): void => {
     t.deepEqual((await store.usageCounters.get(_id)).entries[0]?.until, at)
   })
 
+  check('what a customer is given by hand comes back as it went in', async (t, store) => {
+    const given = {
+      id: 'g',
+      source: 'manual' as const,
+      reason: 'r',
+      entitlements: [
+        { key: 'k', kind: 'quota' as const, limit: null, per: 'month' as const },
+        { key: 'v', kind: 'value' as const, value: '' },
+      ],
+      ...{ from: at, timeZone: 'UTC', createdAt: at },
+    }
+    const ended = { ...given, id: 'h', externalId: 'x', mode: 'deny' as const, until: at }
+    const _id = `u/${made++}`
+    const stored = await store.customerGrants.insert({
+      _id,
+      tenantId: 'u',
+      storefrontId: 'sf',
+      customerId: 'c',
+      living: [given],
+      ended: [ended],
+      createdAt: at,
+      repairAt: at,
+    })
+    t.deepEqual([stored.living, stored.ended], [[given], [ended]])
+    t.deepEqual(await store.customerGrants.get(_id), stored)
+    t.deepEqual(
+      (await store.customerGrants.due({ by: 'repairAt', until: at, limit: 10 })).map((one) => one._id),
+      [_id],
+    )
+    const { repairAt: _, ...published } = stored
+    await store.customerGrants.replace(published)
+    t.deepEqual(await store.customerGrants.due({ by: 'repairAt', until: at, limit: 10 }), [])
+  })
+
   check("the schema's defaults are applied, and undefined is absent", async (t, store) => {
     const { cancelAtPeriodEnd: _, ...rest } = subscription()
     const stored = await store.subscriptions.insert({ ...rest, dueAt: undefined } as unknown as NewDocument<Subscription>)

@@ -36,6 +36,7 @@ const isProblem = (t: ExecutionContext, answer: HttpAnswer, status: number, code
 const storefront = { id: 'new', currency: 'USD' }
 const customer = { id: 'new', storefrontId: 'us-store' }
 const account = { id: 'new', provider: 'stripe' }
+const grant = { entitlements: [{ key: 'beta', kind: 'flag' }], reason: 'a trial' }
 const order = { storefrontId: 'us-store', customerId: 'c', amount: 100, currency: 'USD', paymentMethod: 'pm' }
 
 /** [method, path, body, status, code, field]; a path may name the shop's subscription as {sub}, its payment as {pay}. */
@@ -210,6 +211,18 @@ const badInput: [method: string, path: string, body: unknown, status: number, co
   ['GET', '/storefronts/us-store/customers/none', undefined, 404, 'not_found', undefined],
   ['GET', '/storefronts/us-store/customers/none/entitlements', undefined, 404, 'not_found', undefined],
   ['PATCH', '/storefronts/us-store/customers/none', {}, 404, 'not_found', undefined],
+  ['POST', '/storefronts/us-store/customers/none/grants', grant, 404, 'not_found', undefined],
+  ['POST', '/storefronts/us-store/customers/c/grants', { ...grant, reason: ' ' }, 400, 'invalid_request', 'reason'],
+  ['POST', '/storefronts/us-store/customers/c/grants', { ...grant, entitlements: [] }, 400, 'invalid_request', 'entitlements'],
+  ['POST', '/storefronts/us-store/customers/c/grants', { ...grant, mode: 'ceiling' }, 400, 'invalid_request', 'mode'],
+  ['POST', '/storefronts/us-store/customers/c/grants', { ...grant, source: 'subscription' }, 400, 'invalid_request', 'source'],
+  ['POST', '/storefronts/us-store/customers/c/grants', { ...grant, externalId: 'a\nb' }, 400, 'invalid_request', 'externalId'],
+  ['POST', '/storefronts/us-store/customers/c/grants', { ...grant, from: '1969-12-31' }, 400, 'invalid_request', 'from'],
+  ['POST', '/storefronts/us-store/customers/c/grants', { ...grant, until: '2024-03-15' }, 400, 'invalid_request', 'until'],
+  ['POST', '/storefronts/us-store/customers/c/grants', { ...grant, until: '2201-01-01' }, 400, 'invalid_request', 'until'],
+  ['GET', '/storefronts/us-store/customers/c/grants?cursor=x', undefined, 400, 'invalid_request', 'cursor'],
+  ['GET', '/storefronts/us-store/customers/c/grants/none', undefined, 404, 'not_found', undefined],
+  ['DELETE', '/storefronts/us-store/customers/c/grants/none', undefined, 404, 'not_found', undefined],
   ['GET', '/storefronts/us-store/customers/none/entitlements/api_limit/ledger', undefined, 404, 'not_found', undefined],
   ['PUT', '/storefronts/us-store/customers/none/entitlements/api_limit/used', { used: 1, reason: 'a test' }, 422, 'unknown_reference', 'customerId'],
   ['PUT', '/storefronts/us-store/customers/c/entitlements/api_limit/used', { used: -1, reason: 'a test' }, 400, 'invalid_request', 'used'],
@@ -448,6 +461,9 @@ inWorlds(test, (story) => {
       ['PATCH', '/psp-accounts/their-account', '/psp-accounts/none', {}],
       ['GET', '/storefronts/us-store/customers/victim', '/storefronts/us-store/customers/none'],
       ['GET', '/storefronts/us-store/customers/victim/entitlements', '/storefronts/us-store/customers/none/entitlements'],
+      ['POST', '/storefronts/us-store/customers/victim/grants', '/storefronts/us-store/customers/none/grants', grant],
+      ['GET', '/storefronts/us-store/customers/victim/grants', '/storefronts/us-store/customers/none/grants'],
+      ['DELETE', '/storefronts/us-store/customers/victim/grants/g', '/storefronts/us-store/customers/none/grants/g'],
       ['PATCH', '/storefronts/us-store/customers/victim', '/storefronts/us-store/customers/none', { name: 'x' }],
       ...theirKeys.data.map(({ id }: { id: string }) => ['DELETE', `/api-keys/${id}`, '/api-keys/none'] as [string, string, string]),
     ]

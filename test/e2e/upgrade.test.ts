@@ -6,6 +6,7 @@
  */
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { Reason } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import { eventually } from '../support/eventually.ts'
 import { freePort } from '../support/free-port.ts'
 import { type GrpcClient, grpcClient } from '../support/grpc-client.ts'
@@ -83,6 +84,41 @@ const compareBooks = async (t: ExecutionContext, tollgate: Tollgate, shop: Shop,
   return payments
 }
 
+/** What this version gives by hand, a sidecar of the one before gives, too; what it denies is refused there, whatever its kind. */
+const giveByHand = async (t: ExecutionContext, shop: Shop, api: HttpClient, before: GrpcClient, now: GrpcClient) => {
+  const customerId = 'by-hand'
+  t.is((await api.post('/subscriptions', { customerId, bundleId: 'pro-plan', storefrontId: 'us-store', paymentMethod: 'pm_ok' })).status, 201)
+  const give = async (entitlements: object[], mode: string) => {
+    const { status, body } = await api.post(`/storefronts/us-store/customers/${customerId}/grants`, { entitlements, mode, reason: 'a test' })
+    t.is(status, 201, JSON.stringify(body))
+    const ask = (sidecar: GrpcClient, entitlement: string) =>
+      sidecar.check({ tenantId: shop.tenantId, storefrontId: 'us-store', customerId, entitlement, minRevision: body.entitlementRevision })
+    return (entitlement: string) => Promise.all([before, now].map((sidecar) => ask(sidecar, entitlement)))
+  }
+  const entitlements = [
+    { kind: 'flag', key: 'sso' },
+    { kind: 'value', key: 'support', value: 'gold' },
+    { kind: 'capacity', key: 'seats', limit: 5 },
+    { kind: 'quota', key: 'api_limit', limit: 500, per: 'month' },
+  ]
+  const given = await give(entitlements, 'add')
+  for (const { key } of entitlements) for (const { allowed, stale } of await given(key)) t.deepEqual([allowed, stale], [true, false], key)
+  t.deepEqual(
+    (await given('api_limit')).map(({ limit }) => limit),
+    [10_500n, 10_500n],
+  )
+  const denied = await give(entitlements, 'deny')
+  for (const { key } of entitlements)
+    t.deepEqual(
+      (await denied(key)).map(({ allowed, stale, reason }) => [allowed, stale, reason]),
+      [
+        [false, false, Reason.REASON_LIMIT_EXCEEDED],
+        [false, false, Reason.REASON_BLOCKED],
+      ],
+      key,
+    )
+}
+
 const upgrade = async (t: ExecutionContext, world: World, first: string | undefined, second: string | undefined) => {
   t.log(`UPGRADE_SEED=${SEED}`)
   const tollgate = await world.start({}, first)
@@ -114,6 +150,7 @@ const upgrade = async (t: ExecutionContext, world: World, first: string | undefi
   const two = httpClient(other.ready.split(' ')[0] ?? '', { key: shop.apiKey, unchecked: true })
   const twoSidecar = await startSidecar(second, {})
   await liveAll(t, shop, 'both', turns(one, two), [oneSidecar, twoSidecar.client])
+  if (second === undefined) await giveByHand(t, shop, two, oneSidecar, twoSidecar.client)
   // Renewals of what either has made, by the one and then by the other.
   t.is((await one.put('/test-clock', { now: '2024-04-16T00:00:00Z' })).status, 200)
   t.is((await two.put('/test-clock', { now: '2024-05-16T00:00:00Z' })).status, 200)

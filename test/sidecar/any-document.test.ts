@@ -85,7 +85,14 @@ const makeDocuments = (seed: number) => {
     fromMs: (isSound ? soundInstant : wildInstant)(),
     ...(random() < 0.5 ? {} : { untilMs: (isSound ? soundInstant : wildInstant)() }),
     inactive: random() < 0.2,
+    ...(random() < 0.3 ? byHand(isSound) : {}),
     terms: terms(isSound),
+  })
+  const byHand = (isSound: boolean): object => ({
+    subscriptionId: '',
+    source: { type: pick(isSound ? ['manual', 'import'] : ['inherited', '', 7, 'external']), id: pick(isSound ? ['grt_1', 'grt_2'] : [7, null, 'grt_1']) },
+    mode: pick(isSound ? ['floor', 'replace', 'deny', undefined] : ['add', 'max', 7, 'deny']),
+    deniedKind: pick(isSound ? ['flag', 'quota', undefined] : ['door', 7, 'value']),
   })
   /** As it stands in storage: JSON. A document that is not sound has at least one thing in it that is not. */
   const document = (customerId: string, revision: number, isSound: boolean) => {
@@ -128,7 +135,11 @@ const makeDocuments = (seed: number) => {
         return WireSet.encode(made).finish()
       },
       () => WireSet.encode({ ...wireSet(), revision: pick([0n, 2n ** 53n, 2n ** 64n - 1n]) }).finish(),
-      () => WireSet.encode({ ...wireSet(), usage: [{ ...wireSet().usage[0], key: 'calls', used: pick([2n ** 63n - 1n, -5n]), untilMs: 2n ** 62n }] }).finish(),
+      () =>
+        WireSet.encode({
+          ...wireSet(),
+          usage: [{ ...wireSet().usage[0], key: 'calls', sourceId: '', used: pick([2n ** 63n - 1n, -5n]), untilMs: 2n ** 62n }],
+        }).finish(),
     ])()
   }
   return { random, below, pick, document, bytes, wildInstant }

@@ -10,8 +10,10 @@ import { OpenFeature } from '@openfeature/server-sdk'
 import test from 'ava'
 import { replay } from '../../cli/replay-decisions.ts'
 import { systemClock } from '../../common/clock.ts'
+import type { Grant } from '../../common/entitlements/model.ts'
 import { createInProcessFeed } from '../../common/feed/in-process.ts'
 import { createLog } from '../../common/log.ts'
+import { Reason } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import { ServiceClient as V1Client } from '../../proto/gen/flagd/evaluation/v1/evaluation.ts'
 import { eventually } from '../support/eventually.ts'
 import { openSidecar, setOf } from '../support/sidecar.ts'
@@ -84,6 +86,37 @@ test.serial('flagd v1 answers alike, and ResolveAll in both', async (t) => {
   t.regex(refused?.details ?? '', /targetingKey/)
   v1.close()
   await sidecar.close()
+})
+
+test.serial('what is denied by hand is a flag that is off, a limit of 0 and no value; metrics and the decision log say why', async (t) => {
+  const { grants, usage } = setOf('')
+  const denials = grants.map(({ key, terms }): Grant => {
+    const source = { type: 'manual' as const, id: 'grt' }
+    const decoy = terms.kind === 'capacity' ? (grants[3] as Grant).terms : ({ kind: 'capacity', limit: 0 } as const)
+    return { key, subscriptionId: '', bundleId: '', source, mode: 'deny', deniedKind: terms.kind, fromMs: 0, inactive: false, terms: decoy }
+  })
+  const feed = createInProcessFeed({ clock: systemClock })
+  await feed.putSet(setOf('anna', 1, { grants: grants.flatMap((grant, n) => [grant, denials[n] as Grant]), usage }))
+  const log = join(mkdtempSync(join(tmpdir(), 'tollgate-log-')), 'decisions.jsonl')
+  const sidecar = await openSidecar({ ...FLAGS, DECISION_LOG: log, DECISION_LOG_SHARE: '1' }, { feed })
+  const provider = new OFREPProvider({ baseUrl: sidecar.httpUrl ?? '' })
+  await OpenFeature.setProviderAndWait('denied', provider)
+  const client = OpenFeature.getClient('denied')
+  const anna = { targetingKey: 'anna' }
+  t.like(await client.getBooleanDetails('sso', true, anna), { value: false, reason: 'TARGETING_MATCH', variant: 'blocked' })
+  t.is(await client.getNumberValue('seats', 9, anna), 0)
+  t.is(await client.getNumberValue('calls', 9, anna), 0)
+  t.is(await client.getStringValue('hours', 'none', anna), 'none')
+  // Twice: the second time from bytes to bytes.
+  for (let n = 0; n < 2; n += 1)
+    for (const { key } of grants) t.like(await sidecar.check('anna', key), { allowed: false, reason: Reason.REASON_BLOCKED, subscriptionId: '', bundleId: '' })
+  const metrics = await (await fetch(`${sidecar.httpUrl}/metrics`)).text()
+  t.regex(metrics, /tollgate_decisions_total\{method="CheckEntitlement",reason="blocked"\} 8/)
+  await sidecar.close()
+  const lines = readFileSync(log, 'utf8').trim().split('\n')
+  t.is(lines.filter((line) => JSON.parse(line).decision.reason === 'blocked').length, 12)
+  t.like(replay(lines), { same: 12, different: [] })
+  await OpenFeature.clearProviders()
 })
 
 test.serial('OFREP: the real provider reads flags over HTTP; bulk answers have an ETag', async (t) => {

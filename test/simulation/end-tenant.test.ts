@@ -11,6 +11,7 @@ import { createBundle, replaceBundle } from '../../control-plane/catalog/bundles
 import { endTenant, finishEnding } from '../../control-plane/catalog/end-tenant.ts'
 import { createPspAccount } from '../../control-plane/catalog/psp-accounts.ts'
 import { createCustomer } from '../../control-plane/customers/customers.ts'
+import { giveGrant } from '../../control-plane/entitlements/give-grants.ts'
 import { reportUsage } from '../../control-plane/entitlements/report-usage.ts'
 import { keys } from '../../control-plane/keys.ts'
 import { payOnce } from '../../control-plane/payments/one-time-payment.ts'
@@ -64,6 +65,11 @@ const openBusiness = async ({ services, newTenant, bank }: Laboratory, id: strin
     { tenantId: id, storefrontId: 'shop', customerId: 'ann' },
     { id: 'use', entitlement: 'places', change: { add: 2 } },
   )
+  const given = { source: 'manual', mode: 'add', reason: 'r' } as const
+  await giveGrant(tenantScope(services, tenant), { storefront: 'shop', customer: 'ann' }, 'grt', {
+    ...given,
+    entitlements: [{ key: 'by-hand', kind: 'capacity', limit: 5 }],
+  })
   const order = { storefrontId: 'shop', customerId: 'ann', amountMinor: 700, currency: 'USD' }
   await payOnce(tenantScope(services, tenant), 'pay_done', { ...order, paymentMethod: 'good' })
   await payOnce(tenantScope(services, tenant), 'pay_pending', { ...order, paymentMethod: 'pending_60' })
@@ -97,14 +103,16 @@ const isGone = async (t: ExecutionContext, { storage, feed }: Laboratory, what: 
       bundles: { ...indexed, storefrontId: 'shop' },
       bundleVersions: { ...indexed, storefrontId: 'shop', id: 'daily' },
       customers: { ...indexed, storefrontId: 'shop' },
+      entitlementKinds: { ...indexed, storefrontId: 'shop' },
       eventChunks: { ...indexed, subscriptionId: 'of-ann' },
       settlementDifferences: { ...indexed, reportId: 'r' },
     }
-    if (name === 'usageCounters' || name === 'entitlementKinds' || name === 'identityProviders') continue
+    if (name === 'usageCounters' || name === 'customerGrants' || name === 'identityProviders') continue
     t.deepEqual((await storage[name].page({ where: where[name] ?? indexed, limit: 10 })).data, [], `${what}: ${name}`)
   }
   t.is(await storage.usageCounters.find(keys.customer('t', 'shop', 'ann')), undefined, what)
-  for (const key of ['seats', 'places']) t.is(await storage.entitlementKinds.find(keys.entitlementKind('t', 'shop', key)), undefined, what)
+  t.is(await storage.customerGrants.find(keys.customer('t', 'shop', 'ann')), undefined, what)
+  for (const key of ['seats', 'places', 'by-hand']) t.is(await storage.entitlementKinds.find(keys.entitlementKind('t', 'shop', key)), undefined, what)
   t.is(await storage.identityProviders.find(keys.identityProvider('t')), undefined, what)
   t.is(await feed.getSet({ tenantId: 't', storefrontId: 'shop', customerId: 'ann' }), undefined, what)
   const kept = await storage.tenants.get(keys.tenant('t'))

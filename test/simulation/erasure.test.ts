@@ -8,6 +8,7 @@ import { changeCustomer } from '../../control-plane/customers/change-customer.ts
 import { addPaymentMethod, createCustomer } from '../../control-plane/customers/customers.ts'
 import { eraseCustomer } from '../../control-plane/customers/erase-customer.ts'
 import { addMethod } from '../../control-plane/customers/payment-methods.ts'
+import { giveGrant } from '../../control-plane/entitlements/give-grants.ts'
 import { reportUsage } from '../../control-plane/entitlements/report-usage.ts'
 import { keys } from '../../control-plane/keys.ts'
 import { payOnce } from '../../control-plane/payments/one-time-payment.ts'
@@ -50,6 +51,12 @@ const openBusiness = async (laboratory: Laboratory): Promise<Tenant> => {
     { tenantId: 't', storefrontId: 'shop', customerId: JOHN },
     { id: 'use', entitlement: 'seats', change: { add: 2 } },
   )
+  await giveGrant(tenantScope(services, tenant), name, 'grt', {
+    entitlements: [{ key: 'seats', kind: 'capacity', limit: 1 }],
+    source: 'manual',
+    mode: 'add',
+    reason: 'John was patient',
+  })
   const payment = { storefrontId: 'shop', customerId: JOHN, amountMinor: 700, currency: 'USD', description: 'a present from John' }
   await payOnce(tenantScope(services, tenant), 'pay_done', { ...payment, paymentMethod: 'card' })
   await payOnce(tenantScope(services, tenant), 'pay_pending', { ...payment, paymentMethod: 'pending_60' })
@@ -68,7 +75,8 @@ const everything = async ({ storage }: Laboratory): Promise<string> => {
     storage.customers.page({ where: { ...where, storefrontId: 'shop' }, limit: 500 }),
     ...([storage.subscriptions, storage.payments, storage.entitlementSets, storage.webhookEvents] as const).map((one) => one.page({ where, limit: 500 })),
   ])
-  return JSON.stringify([...pages.map(({ data }) => data), await storage.usageCounters.find(key), await storage.entitlementSets.find(key)])
+  const byKey = await Promise.all(([storage.usageCounters, storage.customerGrants, storage.entitlementSets] as const).map((one) => one.find(key)))
+  return JSON.stringify([...pages.map(({ data }) => data), ...byKey])
 }
 
 const isErased = async (t: ExecutionContext, laboratory: Laboratory, what: string): Promise<void> => {
@@ -134,6 +142,7 @@ const isClosed = async (t: ExecutionContext, { services, storage }: Laboratory, 
     () => addPaymentMethod(tenantScope(services, tenant), customer, card),
     () => createSubscription(tenantScope(services, tenant), 'new', order),
     () => payOnce(tenantScope(services, tenant), 'pay_new', payment),
+    () => giveGrant(tenantScope(services, tenant), name, 'new', { entitlements: [], source: 'manual', mode: 'add', reason: 'r' }),
   ]
   for (const [n, door] of doors.entries()) {
     const error = await t.throwsAsync(door())

@@ -127,9 +127,9 @@ export const simulateMetering = (setting: Setting): Result => {
     const at = new Date(start + offset + nowMs + between(-faults.skewMs, faults.skewMs))
     const [grant] = deriveGrants([accessOfSubscription(current)])
     if (!grant) throw new Error('nothing is granted')
-    const held = [{ grant, subscription: current }]
+    const held = [{ grant, holder: current }]
     const before = ledgers.entries.reduce((sum, { used }) => sum + used, 0)
-    const asked = askLedger(ledgers, sidecar, question, { key: KEY, held, current: held, subscriptions: [current], now: at, systemNow: at })
+    const asked = askLedger(ledgers, sidecar, question, { key: KEY, held, current: held, holders: [current], now: at, systemNow: at })
     result.questions += 1
     if (store) {
       ledgers = asked.ledgers

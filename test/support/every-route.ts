@@ -46,6 +46,7 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
     (await made(api.post('/payments', { ...one, paymentMethod: 'pm_sca_4' }))).body,
   ]
   await made(api.post('/customers', { id: 'gone', storefrontId: 'us-store' }))
+  const grant = (await made(api.post(`${customerPath}/grants`, { entitlements: [{ type: 'feature_flag', value: 'beta' }], reason: 'a trial' }))).body
   const given = (await made(api.post(`/payments/${(await made(api.post('/payments', one))).body.id}/refund`, {}))).body
   await made(api.post('/payments', { ...one, paymentMethod: 'pm_pending_1h' }))
   await made(shop.setClock('2024-03-15T06:00:00Z'))
@@ -112,6 +113,19 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
     'delete /v1/storefronts/{storefront}/customers/{customer}': document('/v1/storefronts/us-store/customers/gone'),
     'get /v1/storefronts/{storefront}/customers/{customer}/entitlements': document(`${customerPath}/entitlements`),
     'get /v1/storefronts/{storefront}/customers/{customer}/export': list(`${customerPath}/export`),
+    'post /v1/storefronts/{storefront}/customers/{customer}/grants': {
+      path: `${customerPath}/grants`,
+      body: {
+        entitlements: [{ type: 'api_limit', value: 500, unit: 'calls_per_month' }],
+        until: '2024-06-01',
+        reason: 'make-good for the outage of March 14',
+        source: 'external',
+        externalId: 'ticket-4711',
+      },
+    },
+    'get /v1/storefronts/{storefront}/customers/{customer}/grants': list(`${customerPath}/grants`),
+    'get /v1/storefronts/{storefront}/customers/{customer}/grants/{grant}': document(`${customerPath}/grants/${grant.id}`),
+    'delete /v1/storefronts/{storefront}/customers/{customer}/grants/{grant}': document(`${customerPath}/grants/${grant.id}`),
     'post /v1/users': { path: '/v1/users', body: { email: 'bob@example.com', role: 'read' } },
     'get /v1/users': list('/v1/users'),
     'get /v1/users/{user}': document(`/v1/users/${user.id}`),
@@ -231,6 +245,7 @@ export const everything = async ({ api, tenantId }: Shop): Promise<unknown> => {
     '/identity-provider',
     '/storefronts/us-store/customers',
     '/storefronts/us-store/customers/c/entitlements',
+    `${customerPath}/grants`,
     `/tenants/${tenantId}`,
   ]
   const documents = await Promise.all(paths.map(async (path) => (await api.get(path)).body))

@@ -9,7 +9,7 @@ import { promisify } from 'node:util'
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** To be moved on with each release. */
-const COMMIT = 'c1b113cd713d29f7a61eefe6fa574d2e9b99ade8'
+const COMMIT = '255bc26a75435e12cc372bb6ffecf7ef9c2536ff'
 
 const isThere = spawnSync('git', ['cat-file', '-e', `${COMMIT}^{commit}`], { cwd: root, stdio: 'ignore' }).status === 0
 

@@ -1,7 +1,7 @@
 /** Each rule of `decide` by its smallest example: which grants count, which usage counts against them, and until when. */
 import test from 'ava'
 import { type Decision, decide, decideAll } from '../../common/entitlements/decide.ts'
-import type { Grant, GrantTerms, Usage } from '../../common/entitlements/model.ts'
+import type { Grant, GrantTerms, Kind, Usage } from '../../common/entitlements/model.ts'
 import { quotaWindow } from '../../common/entitlements/quota-window.ts'
 
 const at = Date.parse('2024-03-15T00:00:00Z')
@@ -18,6 +18,15 @@ const value = (text: string): GrantTerms => ({ kind: 'value', value: text })
 const capacity = (limit: number | null): GrantTerms => ({ kind: 'capacity', limit })
 const quota = (limit: number | null): GrantTerms => ({ kind: 'quota', limit, per: 'month', anchorMs: Date.parse('2024-01-01T00:00:00Z'), timeZone: 'UTC' })
 const of = (subscriptionId: string): Partial<Grant> => ({ subscriptionId })
+const byHand = (id: string, mode?: Grant['mode'], change: Partial<Grant> = {}): Partial<Grant> => ({
+  subscriptionId: '',
+  bundleId: '',
+  source: { type: 'manual', id },
+  mode,
+  ...change,
+})
+/** As it is derived: of another kind than its key. */
+const denial = (kind: Kind, change: Partial<Grant> = {}): Grant => grant(capacity(0), byHand('deny', 'deny', { deniedKind: kind, ...change }))
 
 interface Case {
   title: string
@@ -69,6 +78,92 @@ const cases: Case[] = [
     title: 'one grant without an end is access without an end',
     grants: [grant(flag(true)), grant(flag(true), { untilMs: at + HOUR })],
     is: { validUntilMs: undefined },
+  },
+
+  {
+    title: 'what is given by hand names no subscription and no bundle',
+    grants: [grant(flag(true), byHand('g'))],
+    is: { allowed: true, reason: 'granted', bundleId: undefined, subscriptionId: undefined },
+  },
+  {
+    title: 'a denial beats everything, and is of the kind of its key',
+    grants: [grant(quota(null)), grant(quota(5), byHand('r', 'replace')), denial('quota')],
+    is: { allowed: false, reason: 'blocked', kind: 'quota', limit: undefined, unlimited: false, validUntilMs: undefined },
+  },
+  {
+    title: 'a denial that is over, or is still to come, denies nothing',
+    grants: [grant(flag(true)), denial('flag', { untilMs: at }), denial('flag', { fromMs: at + 1 })],
+    is: { allowed: true, reason: 'granted' },
+  },
+  { title: 'a denial alone is no reason once it is over', grants: [denial('flag', { untilMs: at })], is: { allowed: false, reason: 'not_granted' } },
+  {
+    title: 'what will be given by hand is not granted yet',
+    grants: [grant(flag(true), byHand('g', undefined, { fromMs: at + 1 }))],
+    is: { reason: 'not_granted' },
+  },
+  {
+    title: 'what was given by hand has expired',
+    grants: [grant(flag(true), byHand('g', undefined, { untilMs: at }))],
+    is: { reason: 'expired', validUntilMs: at },
+  },
+  {
+    title: 'the youngest replacement counts alone, while access lasts as long as that of any',
+    grants: [grant(quota(100)), grant(quota(9), byHand('a', 'replace', { untilMs: at + HOUR })), grant(quota(7), byHand('b', 'replace')), grant(quota(50))],
+    is: { limit: 7, remaining: 7, validUntilMs: undefined, subscriptionId: undefined },
+  },
+  {
+    title: 'what was used elsewhere is not taken from a replacement',
+    grants: [grant(quota(100), of('s')), grant(quota(7), byHand('g', 'replace'))],
+    usage: [used(90, { subscriptionId: 's' }), used(3, { subscriptionId: '', sourceId: 'g' })],
+    is: { limit: 7, used: 3, remaining: 4 },
+  },
+  { title: 'a flag is replaced', grants: [grant(flag(true)), grant(flag(false), byHand('g', 'replace'))], is: { allowed: false, reason: 'disabled' } },
+  { title: 'a value is replaced', grants: [grant(value('gold'), byHand('g', 'replace')), grant(value('blue'))], is: { value: 'gold' } },
+  {
+    title: 'a floor raises the sum to itself',
+    grants: [grant(capacity(3)), grant(capacity(2)), grant(capacity(9), byHand('g', 'floor'))],
+    usage: [taken(6)],
+    is: { limit: 9, used: 6, remaining: 3 },
+  },
+  {
+    title: 'a floor below the sum changes nothing',
+    grants: [grant(capacity(3)), grant(capacity(2)), grant(capacity(4), byHand('g', 'floor'))],
+    is: { limit: 5, remaining: 5 },
+  },
+  {
+    title: 'of floors the highest counts, and they do not add up',
+    grants: [grant(capacity(9), byHand('a', 'floor')), grant(capacity(4), byHand('b', 'floor')), grant(capacity(2))],
+    is: { limit: 9 },
+  },
+  {
+    title: 'a floor without a limit is unlimited',
+    grants: [grant(quota(3)), grant(quota(null), byHand('g', 'floor'))],
+    is: { unlimited: true, limit: undefined },
+  },
+  { title: 'an unlimited sum stands above any floor', grants: [grant(quota(null)), grant(quota(3), byHand('g', 'floor'))], is: { unlimited: true } },
+  {
+    title: 'what a floor adds is counted as a quota of its own',
+    grants: [grant(quota(100), of('s')), grant(quota(150), byHand('g', 'floor'))],
+    usage: [used(100, { subscriptionId: 's' }), used(20, { subscriptionId: '', sourceId: 'g' })],
+    is: { limit: 150, used: 120, remaining: 30, subscriptionId: 's' },
+  },
+  {
+    title: 'a floor of the largest count adds what is missing from it',
+    grants: [grant(capacity(1)), grant(capacity(Number.MAX_SAFE_INTEGER), byHand('g', 'floor'))],
+    is: { limit: Number.MAX_SAFE_INTEGER },
+  },
+  { title: 'a flag with a floor is on', grants: [grant(flag(false)), grant(flag(true), byHand('g', 'floor'))], is: { allowed: true } },
+  { title: 'a flag whose floor is off stays on', grants: [grant(flag(true)), grant(flag(false), byHand('g', 'floor'))], is: { allowed: true } },
+  {
+    title: 'a floor of a value counts where nothing adds',
+    grants: [grant(value('a'), byHand('a', 'floor')), grant(value('b'), byHand('b', 'floor'))],
+    is: { value: 'b' },
+  },
+  { title: 'and not where something does', grants: [grant(value('gold')), grant(value('iron'), byHand('g', 'floor'))], is: { value: 'gold' } },
+  {
+    title: 'a reader that knows no modes refuses what is denied, since the last grant of a key says of which kind it is',
+    grants: [grant(flag(true)), grant(quota(null)), { ...denial('flag'), mode: undefined, source: undefined, deniedKind: undefined }],
+    is: { allowed: false, reason: 'limit_exceeded' },
   },
 
   { title: 'a capacity that is free is granted', grants: [grant(capacity(3))], is: { allowed: true, reason: 'granted', limit: 3, used: 0, remaining: 3 } },

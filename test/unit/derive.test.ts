@@ -1,8 +1,8 @@
 /** What `derive` keeps of a customer's subscriptions, and in which order. */
 import test from 'ava'
-import { derive, type SubscriptionAccess } from '../../common/entitlements/derive.ts'
+import { derive, type SourceAccess } from '../../common/entitlements/derive.ts'
 
-const bought = (subscriptionId: string, keys: string[], change: Partial<SubscriptionAccess> = {}): SubscriptionAccess => ({
+const bought = (subscriptionId: string, keys: string[], change: Partial<SourceAccess> = {}): SourceAccess => ({
   subscriptionId,
   bundleId: 'b',
   access: 'on',
@@ -12,14 +12,68 @@ const bought = (subscriptionId: string, keys: string[], change: Partial<Subscrip
   entitlements: keys.map((key) => ({ key, kind: 'flag', enabled: true })),
   ...change,
 })
-const orderOf = (subscriptions: SubscriptionAccess[]) => derive(subscriptions).grants.map(({ key, subscriptionId }) => `${key} ${subscriptionId}`)
-const ended = (untilMs: number): Partial<SubscriptionAccess> => ({ access: 'ended', untilMs })
+const orderOf = (subscriptions: SourceAccess[]) => derive(subscriptions).grants.map(({ key, subscriptionId }) => `${key} ${subscriptionId}`)
+const ended = (untilMs: number): Partial<SourceAccess> => ({ access: 'ended', untilMs })
 
 test('grants are ordered by key, then by age, then by id, however they came', (t) => {
   const three = [bought('c', ['y', 'x', 'z'], { fromMs: 2 }), bought('b', ['z', 'x', 'y']), bought('a', ['x', 'z', 'y'])]
   const ordered = ['x a', 'x b', 'x c', 'y a', 'y b', 'y c', 'z a', 'z b', 'z c']
   t.deepEqual(orderOf(three), ordered)
   t.deepEqual(orderOf(three.toReversed()), ordered)
+})
+
+const given = (id: string, keys: string[], change: Partial<SourceAccess> = {}): SourceAccess => ({
+  ...bought('', keys),
+  bundleId: '',
+  source: { type: 'manual', id },
+  ...change,
+})
+
+test('grants by hand stand among subscriptions by age, and those that deny last', (t) => {
+  const sources = [
+    given('g1', ['x'], { mode: 'deny' }),
+    bought('b', ['x'], { fromMs: 5 }),
+    given('g2', ['x', 'y'], { fromMs: 3, mode: 'floor' }),
+    bought('a', ['x']),
+  ]
+  const order = (all: SourceAccess[]) => derive(all).grants.map(({ key, source, subscriptionId, mode }) => [key, source?.id ?? subscriptionId, mode])
+  const expected = [
+    ['x', 'a', undefined],
+    ['x', 'g2', 'floor'],
+    ['x', 'b', undefined],
+    ['x', 'g1', 'deny'],
+    ['y', 'g2', 'floor'],
+  ]
+  t.deepEqual(order(sources), expected)
+  t.deepEqual(order(sources.toReversed()), expected)
+})
+
+test('a denial has terms of another kind that hold nothing, and says of which kind its key is', (t) => {
+  const kinds = [
+    { key: 'a', kind: 'flag', enabled: true },
+    { key: 'b', kind: 'capacity', limit: 9 },
+    { key: 'c', kind: 'quota', limit: null, per: 'day' },
+    { key: 'd', kind: 'value', value: 'gold' },
+  ] as const
+  const { grants } = derive([given('g', [], { mode: 'deny', entitlements: kinds })])
+  t.deepEqual(
+    grants.map(({ deniedKind, terms }) => [deniedKind, terms.kind, 'limit' in terms && terms.limit]),
+    [
+      ['flag', 'capacity', 0],
+      ['capacity', 'quota', 0],
+      ['quota', 'capacity', 0],
+      ['value', 'capacity', 0],
+    ],
+  )
+})
+
+test('what was given by hand and has ended stands before a subscription that ended earlier, which is remembered', (t) => {
+  const sub = bought('s', ['k'], ended(5))
+  t.deepEqual(derive([sub, given('g', ['k'], ended(9))]), { ...derive([given('g', ['k'], ended(9))]), hidden: ['s'] })
+  t.deepEqual(derive([sub, given('g', ['k'], ended(3))]), derive([sub]))
+  t.deepEqual(derive([sub, given('g', ['k'], { ...ended(9), mode: 'deny' })]), derive([sub]), 'a denial that is over says nothing')
+  t.deepEqual(derive([sub, given('g', ['k'])]).hidden, ['s'])
+  t.deepEqual(orderOf([sub, given('g', ['k'], { mode: 'deny' })]), ['k s', 'k '], 'what denies hides nothing')
 })
 
 test('among ended subscriptions the last to end is kept, and among equal ones the newest', (t) => {

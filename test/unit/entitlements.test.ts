@@ -2,7 +2,7 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { decide } from '../../common/entitlements/decide.ts'
-import { deriveGrants, type SubscriptionAccess } from '../../common/entitlements/derive.ts'
+import { deriveGrants, type SourceAccess } from '../../common/entitlements/derive.ts'
 import type { Entitlement, EntitlementSet, Usage } from '../../common/entitlements/model.ts'
 import { decodeSet, encodeSet } from '../../common/entitlements/wire.ts'
 
@@ -10,7 +10,7 @@ const DAY = 86_400_000
 const start = Date.parse('2024-03-15T00:00:00Z')
 
 let made = 0
-const bought = (entitlements: Entitlement[], change: Partial<SubscriptionAccess> = {}): SubscriptionAccess => {
+const bought = (entitlements: Entitlement[], change: Partial<SourceAccess> = {}): SourceAccess => {
   made += 1
   return {
     subscriptionId: `s${made}`,
@@ -25,7 +25,7 @@ const bought = (entitlements: Entitlement[], change: Partial<SubscriptionAccess>
   }
 }
 
-const holding = (subscriptions: SubscriptionAccess[], usage: Usage[] = []): EntitlementSet => ({
+const holding = (subscriptions: SourceAccess[], usage: Usage[] = []): EntitlementSet => ({
   tenantId: 't',
   storefrontId: 's',
   customerId: 'c',
@@ -127,6 +127,77 @@ test('derivation does not depend on the order of what is stored, and survives th
       t.deepEqual(deriveGrants(subscriptions), deriveGrants(subscriptions.toReversed()))
       const set = holding(subscriptions)
       t.deepEqual(decodeSet(encodeSet(set)), set)
+    }),
+  )
+})
+
+const anyGrant = fc
+  .tuple(anySubscription, fc.constantFrom(undefined, 'floor' as const, 'replace' as const, 'deny' as const))
+  .map(([{ subscriptionId: id, ...one }, mode]) => ({
+    ...one,
+    subscriptionId: '',
+    bundleId: '',
+    source: { type: 'manual' as const, id },
+    access: 'on' as const,
+    ...(mode ? { mode } : {}),
+  }))
+/** As in a storefront: a key has one kind. */
+const ofOneKind = (sources: SourceAccess[], kind: Entitlement['kind']) =>
+  sources.map((one) => ({ ...one, entitlements: one.entitlements.filter((entitlement) => entitlement.kind === kind) }))
+const anyTime = fc.integer({ min: start - 100 * DAY, max: start + 200 * DAY })
+const anyKind = fc.constantFrom('flag' as const, 'quota' as const, 'capacity' as const, 'value' as const)
+const anySources = fc.uniqueArray(fc.oneof(anySubscription, anyGrant), {
+  selector: (one) => ('source' in one ? one.source.id : one.subscriptionId),
+  maxLength: 8,
+})
+
+test('the order in which sources arrive never matters, and they survive the wire', (t) => {
+  fc.assert(
+    fc.property(anySources, fc.infiniteStream(fc.double({ min: 0, max: 1, noNaN: true })), anyTime, (sources, random, nowMs) => {
+      const shuffled = sources.map((one) => [random.next().value, one] as const).toSorted(([a], [b]) => a - b)
+      const set = holding(sources)
+      t.deepEqual(holding(shuffled.map(([, one]) => one)), set)
+      t.deepEqual(decodeSet(encodeSet(set)), set)
+      for (const key of ['a', 'b', 'c']) t.deepEqual(decide(decodeSet(encodeSet(set)), key, 1, nowMs), decide(set, key, 1, nowMs))
+    }),
+  )
+})
+
+test('another source takes no access away, unless it denies or replaces; one that denies always does', (t) => {
+  fc.assert(
+    fc.property(anySources, anyGrant, anyKind, anyTime, fc.nat(), fc.integer({ min: 1, max: 1_000 }), (any, more, kind, nowMs, used, amount) => {
+      // What has ended did so in the past.
+      const sources = any.filter((one) => one.access !== 'ended' || one.untilMs <= nowMs)
+      const usage = sources.flatMap((one): Usage[] => {
+        const whose = 'source' in one ? { subscriptionId: '', sourceId: one.source.id } : { subscriptionId: one.subscriptionId }
+        return kind === 'quota' ? ['a', 'b', 'c'].map((key) => ({ key, used: used % 5_000, untilMs: nowMs + DAY, ...whose })) : []
+      })
+      const taken: Usage[] = kind === 'capacity' ? ['a', 'b', 'c'].map((key) => ({ key, used })) : usage
+      const before = holding(ofOneKind(sources, kind), taken)
+      const after = holding(ofOneKind([...sources, more], kind), taken)
+      const isCurrent = more.fromMs <= nowMs && nowMs < more.untilMs
+      for (const key of ['a', 'b', 'c']) {
+        const [was, is] = [decide(before, key, amount, nowMs), decide(after, key, amount, nowMs)]
+        const concerns = isCurrent && more.entitlements.some((one) => one.key === key && one.kind === kind)
+        if (more.mode === 'deny' && concerns) t.is(is.reason, 'blocked')
+        else if (more.mode !== 'replace' || !concerns) {
+          t.true(is.allowed || !was.allowed, `${JSON.stringify(was)} became ${JSON.stringify(is)}`)
+          t.true(is.unlimited || was.unlimited === false)
+          t.true(is.unlimited || (is.remaining ?? 0) >= (was.remaining ?? 0))
+        }
+      }
+    }),
+    { numRuns: 1_000 },
+  )
+})
+
+test('a denied key is denied to a reader that knows no modes, whatever else there is', (t) => {
+  fc.assert(
+    fc.property(anySources, anyGrant, anyKind, anyTime, (sources, more, kind, nowMs) => {
+      const set = holding(ofOneKind([...sources, { ...more, mode: 'deny' as const }], kind))
+      const grants = set.grants.map(({ mode: _, source: __, deniedKind: ___, ...known }) => known)
+      if (more.fromMs > nowMs || nowMs >= more.untilMs) return
+      for (const { key } of more.entitlements.filter((one) => one.kind === kind)) t.false(decide({ grants, usage: [] }, key, 1, nowMs).allowed)
     }),
   )
 })

@@ -80,11 +80,15 @@ const wireGrant = (terms: wire.Grant['terms']): wire.Grant => ({
   untilMs: undefined,
   inactive: false,
   terms,
+  source: wire.Source.SOURCE_UNSPECIFIED,
+  sourceId: '',
+  mode: wire.Mode.MODE_UNSPECIFIED,
+  deniedKind: '',
 })
 
 test('a count that is too large to be exact is read as the largest that is', (t) => {
   const large = BigInt(MAX_COUNT) + 2n
-  const read = decodeSet(bytes({ grants: [wireGrant({ $case: 'capacity', value: { limit: large } })], usage: [{ key: 'k', used: large }] }))
+  const read = decodeSet(bytes({ grants: [wireGrant({ $case: 'capacity', value: { limit: large } })], usage: [{ key: 'k', used: large, sourceId: '' }] }))
   t.deepEqual(read.grants, [grant({ kind: 'capacity', limit: MAX_COUNT })])
   t.deepEqual(read.usage, [{ key: 'k', used: MAX_COUNT }] satisfies Usage[])
 })

@@ -21,9 +21,9 @@ const open = (...quotas: { limit: number | null; per: 'day' | 'month' }[]) => {
   const terms = () => {
     const held = subscriptions.flatMap((subscription) => {
       const [grant] = deriveGrants([accessOfSubscription(subscription)])
-      return grant ? [{ grant, subscription }] : []
+      return grant ? [{ grant, holder: subscription }] : []
     })
-    return { key: 'calls', held, current: held, subscriptions, now, systemNow: now }
+    return { key: 'calls', held, current: held, holders: subscriptions, now, systemNow: now }
   }
   const nothing = { least: 0, need: 0, want: 0, uses: [] }
   const ask = (sidecar: string, question: Partial<LedgerQuestion>) => {

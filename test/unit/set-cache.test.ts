@@ -1,7 +1,8 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { intervals } from '../../common/calendar.ts'
-import type { EntitlementSet } from '../../common/entitlements/model.ts'
+import { type EntitlementSet, grantModes, grantSources, kinds, sourceIdOf } from '../../common/entitlements/model.ts'
+import { decodeSet, encodeSet } from '../../common/entitlements/wire.ts'
 import { SetCache } from '../../sidecar/replica/cache/set-cache.ts'
 
 const MiB = 1024 * 1024
@@ -24,10 +25,25 @@ const terms = fc.oneof(
   fc.record({ kind: fc.constant('capacity' as const), limit }),
   fc.record({ kind: fc.constant('value' as const), value: fc.string() }),
 )
-const grant = fc.record(
-  { key: id, subscriptionId: id, bundleId: id, fromMs: instant, untilMs: instant, inactive: fc.boolean(), terms },
-  { requiredKeys: ['key', 'subscriptionId', 'bundleId', 'fromMs', 'inactive', 'terms'] },
+/** Of a subscription, or given by hand. */
+const source = fc.oneof(
+  fc.record({ subscriptionId: id, bundleId: id }),
+  fc.record(
+    {
+      subscriptionId: fc.constant(''),
+      bundleId: fc.constant(''),
+      source: fc.record({ type: fc.constantFrom(...grantSources), id }),
+      mode: fc.constantFrom(...grantModes),
+      deniedKind: fc.constantFrom(...kinds),
+    },
+    { requiredKeys: ['subscriptionId', 'bundleId', 'source'] },
+  ),
 )
+const grantOfAny = fc.record(
+  { key: id, fromMs: instant, untilMs: instant, inactive: fc.boolean(), terms },
+  { requiredKeys: ['key', 'fromMs', 'inactive', 'terms'] },
+)
+const grant = fc.tuple(grantOfAny, source).map(([one, whose]) => ({ ...one, ...whose }))
 const usage = fc.record({ key: id, used: fc.maxSafeNat(), untilMs: instant }, { requiredKeys: ['key', 'used'] })
 const anySet: fc.Arbitrary<EntitlementSet> = fc.record({
   tenantId: id,
@@ -59,6 +75,21 @@ test('a set comes back as it went in, whatever is in it, and whatever else is he
       t.is(cache.stats.sets, model.size)
     }),
     { numRuns: 300 },
+  )
+})
+
+test('what was used of a quota stays with the subscription or the grant that it was taken from', (t) => {
+  fc.assert(
+    fc.property(anySet, fc.maxSafeNat(), (set, used) => {
+      const usage = set.grants.map(({ key, subscriptionId, source: given }) => ({ key, used, subscriptionId, ...(given ? { sourceId: given.id } : {}) }))
+      const cache = new SetCache(4 * MiB)
+      cache.set({ ...set, usage }, 1)
+      // Sources whose ids are alike are not told apart: a grant and a subscription never have the same.
+      const distinct = new Map(set.grants.map((one) => [sourceIdOf(one), Boolean(one.source)]))
+      fc.pre(set.grants.every((one) => distinct.get(sourceIdOf(one)) === Boolean(one.source)))
+      t.deepEqual(plain(cache.get(set)?.set), plain({ ...set, usage }))
+      t.deepEqual(plain(decodeSet(encodeSet({ ...set, usage }))), plain({ ...set, usage }))
+    }),
   )
 })
 

@@ -2,7 +2,7 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { deriveGrants } from '../../common/entitlements/derive.ts'
-import type { Entitlement, Grant, Usage } from '../../common/entitlements/model.ts'
+import { type Entitlement, type Grant, grantModes, grantSources, type Usage } from '../../common/entitlements/model.ts'
 import { encodeSet } from '../../common/entitlements/wire.ts'
 import { isAppError } from '../../common/errors.ts'
 import { MAX_SET_BYTES } from '../../common/feed/feed.ts'
@@ -25,9 +25,20 @@ const entitlement = fc.oneof(
   fc.record({ key: text, kind: fc.constant('capacity' as const), limit }),
   fc.record({ key: text, kind: fc.constant('value' as const), value: text }),
 )
-const access = fc.record({
-  subscriptionId: text,
-  bundleId: text,
+/** A subscription, or a grant by hand. */
+const whose = fc.oneof(
+  fc.record({ subscriptionId: text, bundleId: text }),
+  fc.record(
+    {
+      subscriptionId: fc.constant(''),
+      bundleId: fc.constant(''),
+      source: fc.record({ type: fc.constantFrom(...grantSources), id: text }),
+      mode: fc.constantFrom(...grantModes),
+    },
+    { requiredKeys: ['subscriptionId', 'bundleId', 'source'] },
+  ),
+)
+const state = fc.record({
   access: fc.constantFrom('on' as const, 'off' as const, 'ended' as const),
   fromMs: instant,
   untilMs: instant,
@@ -36,13 +47,17 @@ const access = fc.record({
   entitlements: fc.array(entitlement, { maxLength: 6 }),
 })
 
+const access = fc.tuple(state, whose).map(([one, from]) => ({ ...one, ...from }))
+
 test('a set never becomes larger than estimated: not by usage, not by an end, not by its revision', (t) => {
   fc.assert(
     fc.property(fc.array(access, { maxLength: 4 }), fc.maxSafeNat(), (held, used) => {
       const grants = deriveGrants(held)
       const most = setBytesAtMost(customer, grants)
       const isMetered = ({ terms }: Grant) => terms.kind === 'quota' || terms.kind === 'capacity'
-      const usage = grants.filter(isMetered).map(({ key }): Usage => ({ key, used, untilMs: 8.64e15 }))
+      const usage = grants.filter(isMetered).map(({ key, subscriptionId, source }): Usage => {
+        return { key, used, untilMs: 8.64e15, subscriptionId, ...(source ? { sourceId: source.id } : {}) }
+      })
       for (const change of [{}, { untilMs: 8.64e15, inactive: true }, { untilMs: -8.64e15 }]) {
         const set = { ...customer, revision: Number.MAX_SAFE_INTEGER, sandbox: true, grants: grants.map((grant) => ({ ...grant, ...change })), usage }
         t.true(encodeSet(set).length <= most)

@@ -9,6 +9,7 @@ import type { TenantScope } from '../../tenant-scope.ts'
 import { id, z } from '../fields.ts'
 import { ofList, route } from '../route.ts'
 import { toCustomerAnswer } from './customers.ts'
+import { toGrantAnswer } from './grants.ts'
 import { toPaymentAnswer } from './payment-answer.ts'
 import { toSubscriptionAnswer } from './subscription-answer.ts'
 import { toWebhookEventAnswer } from './webhook-events.ts'
@@ -23,6 +24,9 @@ async function* kept(of: TenantScope, customer: Customer): AsyncGenerator<[kind:
   if (set) yield ['entitlements', toEntitlementSet(set)]
   const usage = await storage.usageCounters.find(_id)
   if (usage) yield ['usage', usage.entries]
+  const grants = await storage.customerGrants.find(_id)
+  const name = { storefront: storefrontId, customer: customerId }
+  for (const grant of [...(grants?.living ?? []), ...(grants?.ended ?? [])]) yield ['grant', toGrantAnswer(of, name, grant)]
   for await (const subscription of every(storage.subscriptions, { tenantId, storefrontId, customerId })) {
     yield ['subscription', toSubscriptionAnswer(subscription)]
     let cursor: string | undefined

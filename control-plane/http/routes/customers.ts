@@ -68,7 +68,7 @@ export const toCustomerAnswer = (customer: Customer, now: Date): z.output<typeof
 const answer = (customer: Customer, now: Date) => ({ body: toCustomerAnswer(customer, now), revision: customer.revision })
 const params = z.object({ storefront: id, customer: id })
 
-const grantAnswer = z.object({
+const heldAnswer = z.object({
   key: z.string(),
   kind: z.enum(['flag', 'quota', 'capacity', 'value']).nullable(),
   allowed: z.boolean(),
@@ -85,7 +85,7 @@ const grantAnswer = z.object({
 })
 
 const entitlementSetAnswer = z
-  .object({ storefrontId: z.string(), customerId: z.string(), revision: z.int(), asOf: instant, entitlements: z.array(grantAnswer) })
+  .object({ storefrontId: z.string(), customerId: z.string(), revision: z.int(), asOf: instant, entitlements: z.array(heldAnswer) })
   .openapi('EntitlementSet')
 
 const isoOfMs = (ms: number | undefined): string | null => isoOrNull(ms === undefined ? undefined : new Date(ms))

@@ -87,7 +87,7 @@ const entitlement = z
     example: { type: 'api_limit', value: 10000, unit: 'calls_per_month' },
   })
 
-/** More than any bundle has; bounds sets, which hold them all. */
+/** More than any bundle or grant has; bounds sets, which hold them all. */
 const MAX_ENTITLEMENTS = 200
 
 export const entitlementsInput = z
@@ -96,7 +96,7 @@ export const entitlementsInput = z
   .superRefine((list, context) => {
     const seen = new Set<string>()
     list.forEach((one, n) => {
-      if (seen.has(one.key)) context.addIssue({ code: 'custom', path: [n, 'key'], message: `${one.key} is already in the bundle` })
+      if (seen.has(one.key)) context.addIssue({ code: 'custom', path: [n, 'key'], message: `${one.key} is already in the list` })
       seen.add(one.key)
     })
   })

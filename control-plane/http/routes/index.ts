@@ -5,6 +5,7 @@ import { bundleRoutes } from './bundles.ts'
 import { callerRoutes } from './caller.ts'
 import { customerExportRoutes } from './customer-export.ts'
 import { customerRoutes } from './customers.ts'
+import { grantRoutes } from './grants.ts'
 import { identityProviderRoutes } from './identity-provider.ts'
 import { paymentMethodRoutes } from './payment-methods.ts'
 import { paymentRoutes } from './payments.ts'
@@ -37,8 +38,8 @@ export const routeGroups: RouteGroup[] = [
   { tag: 'Bundles', about: 'What is sold: a price and entitlements, in versions.', routes: bundleRoutes },
   {
     tag: 'Customers',
-    about: 'Who buys, with payment methods; what they may use, and how much of it they have used.',
-    routes: [...customerRoutes, ...customerExportRoutes, ...paymentMethodRoutes, ...usageRoutes],
+    about: 'Who buys, with payment methods; what they may use, by purchase or by hand, and how much of it they have used.',
+    routes: [...customerRoutes, ...customerExportRoutes, ...paymentMethodRoutes, ...grantRoutes, ...usageRoutes],
   },
   { tag: 'Subscriptions', about: 'Who has bought what, and what happens to it.', routes: subscriptionRoutes },
   { tag: 'Payments', about: 'Obligations to pay, with their attempts, refunds and disputes.', routes: paymentRoutes },

@@ -1,24 +1,26 @@
 /**
- * The parts that sets of many customers have in common, kept once. A template is a grant without what is the subscription's
- * own: the entitlement's key, its bundle, and its terms but for the anchor. A shape is the list of a set's templates, as all
- * customers of one bundle have it. Both are counted, so that what no record uses any more is let go. An id is given again only
- * after four thousand million others.
+ * What sets of many customers have in common, kept once. A template is a grant without what is its source's own:
+ * the entitlement's key, its bundle, how it counts, and its terms but for the anchor. A shape is the list of a set's templates, as all
+ * customers of one bundle have it. Both are counted, so that what no record uses any more is let go. An id is given again
+ * only after four thousand million others.
  */
-import type { Grant, GrantTerms } from '../../../common/entitlements/model.ts'
+import type { Grant, GrantSource, GrantTerms } from '../../../common/entitlements/model.ts'
 
-/** A grant without what is the subscription's own. A quota's `anchorMs` is 0 here. */
-export interface Template {
+/** A grant without what is its source's own. A quota's `anchorMs` is 0 here. */
+export interface Template extends Pick<Grant, 'key' | 'bundleId' | 'mode' | 'deniedKind'> {
   id: number
   keyId: number
   key: string
   bundleId: string
+  /** Undefined: a subscription. */
+  source: GrantSource['type'] | undefined
   terms: GrantTerms
 }
 
 /** One grant of a shape. */
 export interface Part {
   template: Template
-  /** The index, from 0, of the set's subscription that it comes from. */
+  /** Which of the set's sources it comes from, counted from 0. */
   holder: number
   /** The number, from 1, of the set's quota that it is; 0 when it is none. */
   quota: number
@@ -77,16 +79,17 @@ const printOfParts = (parts: readonly Part[]): string => {
 const templateBytes = (print: string): number => TEMPLATE_BYTES + 4 * print.length
 const shapeBytes = (parts: readonly Part[]): number => SHAPE_BYTES + PART_BYTES * parts.length
 
-const fingerprint = ({ key, bundleId, terms }: Grant): string => {
+const fingerprint = ({ key, bundleId, source, mode, deniedKind, terms }: Omit<Template, 'id' | 'keyId'>): string => {
+  const how = source ? [source, mode ?? null, deniedKind ?? null] : []
   switch (terms.kind) {
     case 'flag':
-      return JSON.stringify([key, bundleId, 0, terms.enabled])
+      return JSON.stringify([key, bundleId, 0, terms.enabled, ...how])
     case 'quota':
-      return JSON.stringify([key, bundleId, 1, terms.limit, terms.per, terms.timeZone])
+      return JSON.stringify([key, bundleId, 1, terms.limit, terms.per, terms.timeZone, ...how])
     case 'capacity':
-      return JSON.stringify([key, bundleId, 2, terms.limit])
+      return JSON.stringify([key, bundleId, 2, terms.limit, ...how])
     case 'value':
-      return JSON.stringify([key, bundleId, 3, terms.value])
+      return JSON.stringify([key, bundleId, 3, terms.value, ...how])
     default:
       return terms satisfies never
   }
@@ -194,16 +197,16 @@ export class Dictionary implements DictionaryReader {
     for (const { template } of parts) this.#releaseTemplate(template.id)
   }
 
-  #useTemplate(grant: Grant): Template {
-    const print = fingerprint(grant)
+  #useTemplate({ key, bundleId, source, mode, deniedKind, terms }: Grant): Template {
+    const content = { key, bundleId, source: source?.type, mode, deniedKind, terms: terms.kind === 'quota' ? { ...terms, anchorMs: 0 } : terms }
+    const print = fingerprint(content)
     const known = this.#templatesByPrint.get(print)
     if (known) {
       known.uses += 1
       return known.value
     }
-    const keyId = this.useKey(grant.key)
-    const terms = grant.terms.kind === 'quota' ? { ...grant.terms, anchorMs: 0 } : grant.terms
-    const counted = { value: { id: this.#newId(), keyId, key: grant.key, bundleId: grant.bundleId, terms }, uses: 1 }
+    const keyId = this.useKey(key)
+    const counted = { value: { id: this.#newId(), keyId, ...content }, uses: 1 }
     this.#templates.set(counted.value.id, counted)
     this.#templatesByPrint.set(print, counted)
     this.#bytes += templateBytes(print)
@@ -216,8 +219,8 @@ export class Dictionary implements DictionaryReader {
     if (!counted) return
     counted.uses -= 1
     if (counted.uses > 0) return
-    const { key, bundleId, terms, keyId } = counted.value
-    const print = fingerprint({ key, bundleId, terms } as Grant)
+    const { keyId } = counted.value
+    const print = fingerprint(counted.value)
     this.#templates.delete(id)
     this.#templatesByPrint.delete(print)
     this.#bytes -= templateBytes(print)

@@ -6,14 +6,14 @@
  *     8   f64       when the feed answered it, in epoch milliseconds
  *     16  u32       the shape's id: which grants, each with its holder and its quota
  *     20  u8        bits: 1 a sandbox's; 2 restored from a snapshot; 4 behind: a newer one is missing
- *     21  u8        holders: the subscriptions (and states of them) that grants come from
+ *     21  u8        holders: the subscriptions (and states of them) and grants by hand that the set's grants come from
  *     22  u8        quotas among the grants
  *     23  u8        usages
  *     24  holders   each f64 from, f64 until (NaN: none), f64 anchor, u8 inactive, u8 bytes of the id, the id, up to the next 8
  *         quotas    each f64 start and f64 end of the period that was last worked out (0: none)
- *         usages    each f64 used, f64 until (NaN: none), u32 key's id, u32 its holder's number from 1 (0: none)
+ *         usages    each f64 used, f64 until (NaN: none), u32 key's id, u32 its holder's number from 1 (0: none; the highest bit: a grant)
  */
-import type { EntitlementSet, Grant, GrantTerms, Usage } from '../../../common/entitlements/model.ts'
+import { type EntitlementSet, type Grant, type GrantTerms, sourceIdOf, type Usage } from '../../../common/entitlements/model.ts'
 import { quotaWindow } from '../../../common/entitlements/quota-window.ts'
 import type { ByteCacheReader } from './byte-cache.ts'
 import type { Dictionary, DictionaryReader, Part, Shape } from './dictionary.ts'
@@ -28,10 +28,12 @@ const MAX_COUNT = 255
 const MAX_GRANTS = 1024
 /** A usage whose subscription grants nothing in this set: it is taken from no other. */
 const NOBODY = 0xffff_ffff
+/** Set in the number of a usage's holder: it is a grant by hand. */
+const OF_GRANT = 0x8000_0000
 const encoder = new TextEncoder()
 
 interface Holder {
-  subscription: Uint8Array
+  id: Uint8Array
   fromMs: number
   untilMs: number
   anchorMs: number
@@ -66,29 +68,33 @@ export const prepareSet = (set: EntitlementSet, readAtMs: number, restored: bool
     const anchorMs = anchorOf(grant.terms)
     const untilMs = grant.untilMs ?? Number.NaN
     const isQuota = grant.terms.kind === 'quota'
+    const sourceId = sourceIdOf(grant)
     if (isQuota) quotas += 1
     let at = holders.findIndex(
       (holder, n) =>
-        holderIds[n] === grant.subscriptionId &&
+        holderIds[n] === sourceId &&
         holder.fromMs === grant.fromMs &&
         Object.is(holder.untilMs, untilMs) &&
         holder.inactive === grant.inactive &&
         (Number.isNaN(anchorMs) || Number.isNaN(holder.anchorMs) || holder.anchorMs === anchorMs),
     )
     if (at < 0) {
-      at = holders.push({ subscription: encoder.encode(grant.subscriptionId), fromMs: grant.fromMs, untilMs, anchorMs, inactive: grant.inactive }) - 1
-      holderIds.push(grant.subscriptionId)
+      at = holders.push({ id: encoder.encode(sourceId), fromMs: grant.fromMs, untilMs, anchorMs, inactive: grant.inactive }) - 1
+      holderIds.push(sourceId)
     }
     const holder = holders[at] as Holder
     if (Number.isNaN(holder.anchorMs)) holder.anchorMs = anchorMs
     parts.push({ grant, holder: at, quota: isQuota ? quotas : 0 })
   }
-  if (quotas > MAX_COUNT || holders.length > MAX_COUNT || holders.some(({ subscription }) => subscription.length > MAX_COUNT)) return undefined
-  const bytes =
-    HOLDERS_AT + holders.reduce((sum, { subscription }) => sum + holderBytes(subscription.length), 0) + quotas * WINDOW_BYTES + set.usage.length * USAGE_BYTES
+  if (quotas > MAX_COUNT || holders.length > MAX_COUNT || holders.some(({ id }) => id.length > MAX_COUNT)) return undefined
+  const bytes = HOLDERS_AT + holders.reduce((sum, { id }) => sum + holderBytes(id.length), 0) + quotas * WINDOW_BYTES + set.usage.length * USAGE_BYTES
   const shape = dictionary.useShape(parts)
   const usageKeys = set.usage.map(({ key }) => dictionary.useKey(key))
-  const usageHolders = set.usage.map(({ subscriptionId }) => (subscriptionId === undefined ? 0 : holderIds.indexOf(subscriptionId) + 1 || NOBODY))
+  const usageHolders = set.usage.map(({ subscriptionId, sourceId }) => {
+    if (sourceId === undefined && subscriptionId === undefined) return 0
+    const holder = holderIds.indexOf(sourceId ?? subscriptionId ?? '') + 1
+    return holder === 0 ? NOBODY : sourceId === undefined ? holder : holder + OF_GRANT
+  })
   return { set, readAtMs, restored, shape, holders, usageKeys, usageHolders, quotas, bytes }
 }
 
@@ -103,14 +109,14 @@ export const writeSet = ({ bytes, words, floats }: ByteCacheReader, at: number, 
   bytes[at + 22] = quotas
   bytes[at + 23] = set.usage.length
   let to = at + HOLDERS_AT
-  for (const { fromMs, untilMs, anchorMs, inactive, subscription } of holders) {
+  for (const { fromMs, untilMs, anchorMs, inactive, id } of holders) {
     floats[to / 8] = fromMs
     floats[to / 8 + 1] = untilMs
     floats[to / 8 + 2] = anchorMs
     bytes[to + 24] = inactive ? 1 : 0
-    bytes[to + 25] = subscription.length
-    bytes.set(subscription, to + 26)
-    to += holderBytes(subscription.length)
+    bytes[to + 25] = id.length
+    bytes.set(id, to + 26)
+    to += holderBytes(id.length)
   }
   floats.fill(0, to / 8, to / 8 + 2 * quotas)
   to += quotas * WINDOW_BYTES
@@ -165,10 +171,10 @@ const textAt = (bytes: Buffer, from: number, length: number): string => {
   return bytes.toString('latin1', from, end)
 }
 
-/** The subscription that was read last: a batch often asks about one customer. */
+/** The holder's id that was read last: a batch often asks about one customer. */
 const last: { cache: ByteCacheReader | undefined; version: number; from: number; id: string } = { cache: undefined, version: 0, from: 0, id: '' }
 
-const subscriptionAt = (cache: ByteCacheReader, from: number): string => {
+const idAt = (cache: ByteCacheReader, from: number): string => {
   const version = cache.version()
   if (last.from === from && last.version === version && last.cache === cache) return last.id
   last.id = textAt(cache.bytes, from + 26, cache.bytes[from + 25] as number)
@@ -188,11 +194,15 @@ const grantOf = (cache: ByteCacheReader, at: number, windowsAt: number, { templa
   const { bytes, floats } = cache
   const from = holderAt(cache, at, holder)
   const untilMs = floats[from / 8 + 1] as number
-  const { key, bundleId, terms } = template
+  const { key, bundleId, source, mode, deniedKind, terms } = template
+  const id = idAt(cache, from)
   return {
     key,
-    subscriptionId: subscriptionAt(cache, from),
+    subscriptionId: source ? '' : id,
     bundleId,
+    source: source ? { type: source, id } : undefined,
+    mode,
+    deniedKind,
     fromMs: floats[from / 8] as number,
     // Absent and undefined are the same to whoever decides; one shape of object is quicker.
     untilMs: Number.isNaN(untilMs) ? undefined : untilMs,
@@ -213,8 +223,15 @@ const usageOf = (cache: ByteCacheReader, at: number, from: number, key: string):
     key,
     used: cache.floats[from / 8] as number,
     ...(Number.isNaN(untilMs) ? {} : { untilMs }),
-    ...(holder === 0 ? {} : { subscriptionId: holder === NOBODY ? '' : subscriptionAt(cache, holderAt(cache, at, holder - 1)) }),
+    ...usageHolderOf(cache, at, holder),
   }
+}
+
+const usageHolderOf = (cache: ByteCacheReader, at: number, holder: number): Pick<Usage, 'subscriptionId' | 'sourceId'> => {
+  if (holder === 0) return {}
+  if (holder === NOBODY) return { subscriptionId: '' }
+  if (holder < OF_GRANT) return { subscriptionId: idAt(cache, holderAt(cache, at, holder - 1)) }
+  return { subscriptionId: '', sourceId: idAt(cache, holderAt(cache, at, holder - OF_GRANT - 1)) }
 }
 
 export interface SetHeader {

@@ -106,6 +106,8 @@ export const Reason = {
   REASON_SUBSCRIPTION_INACTIVE: 7,
   /** REASON_FALLBACK - A configured fallback answered, since the sidecar could not know. */
   REASON_FALLBACK: 8,
+  /** REASON_BLOCKED - A grant by hand denies it, whatever else gives it. */
+  REASON_BLOCKED: 9,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -121,6 +123,7 @@ export namespace Reason {
   export type REASON_CUSTOMER_UNKNOWN = typeof Reason.REASON_CUSTOMER_UNKNOWN;
   export type REASON_SUBSCRIPTION_INACTIVE = typeof Reason.REASON_SUBSCRIPTION_INACTIVE;
   export type REASON_FALLBACK = typeof Reason.REASON_FALLBACK;
+  export type REASON_BLOCKED = typeof Reason.REASON_BLOCKED;
   export type UNRECOGNIZED = typeof Reason.UNRECOGNIZED;
 }
 
@@ -153,6 +156,9 @@ export function reasonFromJSON(object: any): Reason {
     case 8:
     case "REASON_FALLBACK":
       return Reason.REASON_FALLBACK;
+    case 9:
+    case "REASON_BLOCKED":
+      return Reason.REASON_BLOCKED;
     case -1:
     case "UNRECOGNIZED":
     default:
@@ -180,6 +186,8 @@ export function reasonToJSON(object: Reason): string {
       return "REASON_SUBSCRIPTION_INACTIVE";
     case Reason.REASON_FALLBACK:
       return "REASON_FALLBACK";
+    case Reason.REASON_BLOCKED:
+      return "REASON_BLOCKED";
     case Reason.UNRECOGNIZED:
     default:
       return "UNRECOGNIZED";
@@ -298,6 +306,8 @@ export interface ExplainEntitlementResponse {
   holdings: Holding[];
   /** Bundles of the storefront that would grant it. */
   offers: Offer[];
+  /** Everything that gives or denies the entitlement, now or at another time, in the order in which it counts. */
+  sources: Source[];
 }
 
 export interface Holding {
@@ -312,6 +322,31 @@ export interface Holding {
   /** The payment behind the period; empty for one that cost nothing. */
   paymentId: string;
   paymentStatus: string;
+}
+
+/** A subscription, or a grant by hand, of which the entitlement is. */
+export interface Source {
+  /** "subscription", "manual", "external" or "import". */
+  source: string;
+  /** Of the subscription, or of the grant. */
+  id: string;
+  /** "add", "floor", "replace" or "deny". */
+  mode: string;
+  from:
+    | Date
+    | undefined;
+  /** Absent: no end is known. */
+  until:
+    | Date
+    | undefined;
+  /** The subscription gives no access in its present state. */
+  inactive: boolean;
+  kind: Kind;
+  /** Flag only. */
+  enabled: boolean;
+  limit: bigint;
+  unlimited: boolean;
+  value: string;
 }
 
 export interface Offer {
@@ -1921,7 +1956,7 @@ export const ExplainEntitlementRequest: MessageFns<ExplainEntitlementRequest> = 
 };
 
 function createBaseExplainEntitlementResponse(): ExplainEntitlementResponse {
-  return { decision: undefined, holdings: [], offers: [] };
+  return { decision: undefined, holdings: [], offers: [], sources: [] };
 }
 
 export const ExplainEntitlementResponse: MessageFns<ExplainEntitlementResponse> = {
@@ -1934,6 +1969,9 @@ export const ExplainEntitlementResponse: MessageFns<ExplainEntitlementResponse> 
     }
     for (const v of message.offers) {
       Offer.encode(v!, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.sources) {
+      Source.encode(v!, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -1975,6 +2013,14 @@ export const ExplainEntitlementResponse: MessageFns<ExplainEntitlementResponse> 
             message.offers.push(Offer.decode(reader, reader.uint32()));
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.sources.push(Source.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1992,6 +2038,7 @@ export const ExplainEntitlementResponse: MessageFns<ExplainEntitlementResponse> 
       decision: isSet(object.decision) ? CheckEntitlementResponse.fromJSON(object.decision) : undefined,
       holdings: globalThis.Array.isArray(object?.holdings) ? object.holdings.map((e: any) => Holding.fromJSON(e)) : [],
       offers: globalThis.Array.isArray(object?.offers) ? object.offers.map((e: any) => Offer.fromJSON(e)) : [],
+      sources: globalThis.Array.isArray(object?.sources) ? object.sources.map((e: any) => Source.fromJSON(e)) : [],
     };
   },
 
@@ -2006,6 +2053,9 @@ export const ExplainEntitlementResponse: MessageFns<ExplainEntitlementResponse> 
     if (message.offers?.length) {
       obj.offers = message.offers.map((e) => Offer.toJSON(e));
     }
+    if (message.sources?.length) {
+      obj.sources = message.sources.map((e) => Source.toJSON(e));
+    }
     return obj;
   },
 
@@ -2019,6 +2069,7 @@ export const ExplainEntitlementResponse: MessageFns<ExplainEntitlementResponse> 
       : undefined;
     message.holdings = object.holdings?.map((e) => Holding.fromPartial(e)) || [];
     message.offers = object.offers?.map((e) => Offer.fromPartial(e)) || [];
+    message.sources = object.sources?.map((e) => Source.fromPartial(e)) || [];
     return message;
   },
 };
@@ -2216,6 +2267,250 @@ export const Holding: MessageFns<Holding> = {
     message.periodEnd = object.periodEnd ?? undefined;
     message.paymentId = object.paymentId ?? "";
     message.paymentStatus = object.paymentStatus ?? "";
+    return message;
+  },
+};
+
+function createBaseSource(): Source {
+  return {
+    source: "",
+    id: "",
+    mode: "",
+    from: undefined,
+    until: undefined,
+    inactive: false,
+    kind: 0,
+    enabled: false,
+    limit: 0n,
+    unlimited: false,
+    value: "",
+  };
+}
+
+export const Source: MessageFns<Source> = {
+  encode(message: Source, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.source !== "") {
+      writer.uint32(10).string(message.source);
+    }
+    if (message.id !== "") {
+      writer.uint32(18).string(message.id);
+    }
+    if (message.mode !== "") {
+      writer.uint32(26).string(message.mode);
+    }
+    if (message.from !== undefined) {
+      Timestamp.encode(toTimestamp(message.from), writer.uint32(34).fork()).join();
+    }
+    if (message.until !== undefined) {
+      Timestamp.encode(toTimestamp(message.until), writer.uint32(42).fork()).join();
+    }
+    if (message.inactive !== false) {
+      writer.uint32(48).bool(message.inactive);
+    }
+    if (message.kind !== 0) {
+      writer.uint32(56).int32(message.kind);
+    }
+    if (message.enabled !== false) {
+      writer.uint32(64).bool(message.enabled);
+    }
+    if (message.limit !== 0n) {
+      if (BigInt.asIntN(64, message.limit) !== message.limit) {
+        throw new globalThis.Error("value provided for field message.limit of type int64 too large");
+      }
+      writer.uint32(72).int64(message.limit);
+    }
+    if (message.unlimited !== false) {
+      writer.uint32(80).bool(message.unlimited);
+    }
+    if (message.value !== "") {
+      writer.uint32(90).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Source {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSource();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.source = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.mode = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.from = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.until = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.inactive = reader.bool();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.kind = reader.int32() as any;
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.enabled = reader.bool();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.limit = reader.int64() as bigint;
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.unlimited = reader.bool();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Source {
+    return {
+      source: isSet(object.source) ? globalThis.String(object.source) : "",
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      mode: isSet(object.mode) ? globalThis.String(object.mode) : "",
+      from: isSet(object.from) ? fromJsonTimestamp(object.from) : undefined,
+      until: isSet(object.until) ? fromJsonTimestamp(object.until) : undefined,
+      inactive: isSet(object.inactive) ? globalThis.Boolean(object.inactive) : false,
+      kind: isSet(object.kind) ? kindFromJSON(object.kind) : 0,
+      enabled: isSet(object.enabled) ? globalThis.Boolean(object.enabled) : false,
+      limit: isSet(object.limit) ? BigInt(object.limit) : 0n,
+      unlimited: isSet(object.unlimited) ? globalThis.Boolean(object.unlimited) : false,
+      value: isSet(object.value) ? globalThis.String(object.value) : "",
+    };
+  },
+
+  toJSON(message: Source): unknown {
+    const obj: any = {};
+    if (message.source !== "") {
+      obj.source = message.source;
+    }
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.mode !== "") {
+      obj.mode = message.mode;
+    }
+    if (message.from !== undefined) {
+      obj.from = message.from.toISOString();
+    }
+    if (message.until !== undefined) {
+      obj.until = message.until.toISOString();
+    }
+    if (message.inactive !== false) {
+      obj.inactive = message.inactive;
+    }
+    if (message.kind !== 0) {
+      obj.kind = kindToJSON(message.kind);
+    }
+    if (message.enabled !== false) {
+      obj.enabled = message.enabled;
+    }
+    if (message.limit !== 0n) {
+      obj.limit = message.limit.toString();
+    }
+    if (message.unlimited !== false) {
+      obj.unlimited = message.unlimited;
+    }
+    if (message.value !== "") {
+      obj.value = message.value;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Source>, I>>(base?: I): Source {
+    return Source.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Source>, I>>(object: I): Source {
+    const message = createBaseSource();
+    message.source = object.source ?? "";
+    message.id = object.id ?? "";
+    message.mode = object.mode ?? "";
+    message.from = object.from ?? undefined;
+    message.until = object.until ?? undefined;
+    message.inactive = object.inactive ?? false;
+    message.kind = object.kind ?? 0;
+    message.enabled = object.enabled ?? false;
+    message.limit = (object.limit !== undefined && object.limit !== null) ? BigInt(object.limit) : 0n;
+    message.unlimited = object.unlimited ?? false;
+    message.value = object.value ?? "";
     return message;
   },
 };

@@ -11,6 +11,119 @@ export const protobufPackage = "tollgate.feed.v1";
 
 export const protobufFileName = "tollgate/feed/v1/feed.proto";
 
+export const Source = {
+  /** SOURCE_UNSPECIFIED - A subscription. */
+  SOURCE_UNSPECIFIED: 0,
+  SOURCE_MANUAL: 1,
+  SOURCE_EXTERNAL: 2,
+  SOURCE_IMPORT: 3,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type Source = typeof Source[keyof typeof Source];
+
+export namespace Source {
+  export type SOURCE_UNSPECIFIED = typeof Source.SOURCE_UNSPECIFIED;
+  export type SOURCE_MANUAL = typeof Source.SOURCE_MANUAL;
+  export type SOURCE_EXTERNAL = typeof Source.SOURCE_EXTERNAL;
+  export type SOURCE_IMPORT = typeof Source.SOURCE_IMPORT;
+  export type UNRECOGNIZED = typeof Source.UNRECOGNIZED;
+}
+
+export function sourceFromJSON(object: any): Source {
+  switch (object) {
+    case 0:
+    case "SOURCE_UNSPECIFIED":
+      return Source.SOURCE_UNSPECIFIED;
+    case 1:
+    case "SOURCE_MANUAL":
+      return Source.SOURCE_MANUAL;
+    case 2:
+    case "SOURCE_EXTERNAL":
+      return Source.SOURCE_EXTERNAL;
+    case 3:
+    case "SOURCE_IMPORT":
+      return Source.SOURCE_IMPORT;
+    case -1:
+    case "UNRECOGNIZED":
+    default:
+      return Source.UNRECOGNIZED;
+  }
+}
+
+export function sourceToJSON(object: Source): string {
+  switch (object) {
+    case Source.SOURCE_UNSPECIFIED:
+      return "SOURCE_UNSPECIFIED";
+    case Source.SOURCE_MANUAL:
+      return "SOURCE_MANUAL";
+    case Source.SOURCE_EXTERNAL:
+      return "SOURCE_EXTERNAL";
+    case Source.SOURCE_IMPORT:
+      return "SOURCE_IMPORT";
+    case Source.UNRECOGNIZED:
+    default:
+      return "UNRECOGNIZED";
+  }
+}
+
+/** How a grant counts beside the others of its key. */
+export const Mode = {
+  /** MODE_UNSPECIFIED - It adds to the others. */
+  MODE_UNSPECIFIED: 0,
+  MODE_FLOOR: 1,
+  MODE_REPLACE: 2,
+  MODE_DENY: 3,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type Mode = typeof Mode[keyof typeof Mode];
+
+export namespace Mode {
+  export type MODE_UNSPECIFIED = typeof Mode.MODE_UNSPECIFIED;
+  export type MODE_FLOOR = typeof Mode.MODE_FLOOR;
+  export type MODE_REPLACE = typeof Mode.MODE_REPLACE;
+  export type MODE_DENY = typeof Mode.MODE_DENY;
+  export type UNRECOGNIZED = typeof Mode.UNRECOGNIZED;
+}
+
+export function modeFromJSON(object: any): Mode {
+  switch (object) {
+    case 0:
+    case "MODE_UNSPECIFIED":
+      return Mode.MODE_UNSPECIFIED;
+    case 1:
+    case "MODE_FLOOR":
+      return Mode.MODE_FLOOR;
+    case 2:
+    case "MODE_REPLACE":
+      return Mode.MODE_REPLACE;
+    case 3:
+    case "MODE_DENY":
+      return Mode.MODE_DENY;
+    case -1:
+    case "UNRECOGNIZED":
+    default:
+      return Mode.UNRECOGNIZED;
+  }
+}
+
+export function modeToJSON(object: Mode): string {
+  switch (object) {
+    case Mode.MODE_UNSPECIFIED:
+      return "MODE_UNSPECIFIED";
+    case Mode.MODE_FLOOR:
+      return "MODE_FLOOR";
+    case Mode.MODE_REPLACE:
+      return "MODE_REPLACE";
+    case Mode.MODE_DENY:
+      return "MODE_DENY";
+    case Mode.UNRECOGNIZED:
+    default:
+      return "UNRECOGNIZED";
+  }
+}
+
 /** All grants of one customer. A reader that holds a higher revision ignores a lower one. */
 export interface EntitlementSet {
   tenantId: string;
@@ -25,9 +138,10 @@ export interface EntitlementSet {
   removed: boolean;
 }
 
-/** One entitlement given by one subscription, valid in [from_ms, until_ms). */
+/** One entitlement from one source, valid in [from_ms, until_ms). Grants of one key stand in order of age, those that deny last. */
 export interface Grant {
   key: string;
+  /** Empty unless the source is a subscription. */
   subscriptionId: string;
   bundleId: string;
   fromMs: bigint;
@@ -41,6 +155,15 @@ export interface Grant {
     $case: "value";
     value: Value;
   } | undefined;
+  source: Source;
+  /** The grant's own id; empty if the source is a subscription. */
+  sourceId: string;
+  mode: Mode;
+  /**
+   * Of a grant that denies: "flag", "quota", "capacity" or "value". Its terms are then of another kind, with a limit of 0: since
+   * it is the last of its key, a reader that knows no modes goes by it, and refuses.
+   */
+  deniedKind: string;
 }
 
 export interface Flag {
@@ -75,8 +198,12 @@ export interface Usage {
   untilMs?:
     | bigint
     | undefined;
-  /** Quota only: the subscription whose allowance it is taken from. Absent: all of them together. */
-  subscriptionId?: string | undefined;
+  /** Quota only: the subscription whose allowance it is taken from; empty if it is a grant's. Absent: all of them together. */
+  subscriptionId?:
+    | string
+    | undefined;
+  /** Quota only: the grant whose allowance it is taken from. Empty: no grant's. */
+  sourceId: string;
 }
 
 /** The clock of a sandbox tenant. A higher revision replaces a lower one. */
@@ -300,6 +427,10 @@ function createBaseGrant(): Grant {
     untilMs: undefined,
     inactive: false,
     terms: undefined,
+    source: 0,
+    sourceId: "",
+    mode: 0,
+    deniedKind: "",
   };
 }
 
@@ -342,6 +473,18 @@ export const Grant: MessageFns<Grant> = {
       case "value":
         Value.encode(message.terms.value, writer.uint32(82).fork()).join();
         break;
+    }
+    if (message.source !== 0) {
+      writer.uint32(88).int32(message.source);
+    }
+    if (message.sourceId !== "") {
+      writer.uint32(98).string(message.sourceId);
+    }
+    if (message.mode !== 0) {
+      writer.uint32(104).int32(message.mode);
+    }
+    if (message.deniedKind !== "") {
+      writer.uint32(114).string(message.deniedKind);
     }
     return writer;
   },
@@ -439,6 +582,38 @@ export const Grant: MessageFns<Grant> = {
             message.terms = { $case: "value", value: Value.decode(reader, reader.uint32()) };
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.source = reader.int32() as any;
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.sourceId = reader.string();
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.mode = reader.int32() as any;
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.deniedKind = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -480,6 +655,18 @@ export const Grant: MessageFns<Grant> = {
         : isSet(object.value)
         ? { $case: "value", value: Value.fromJSON(object.value) }
         : undefined,
+      source: isSet(object.source) ? sourceFromJSON(object.source) : 0,
+      sourceId: isSet(object.sourceId)
+        ? globalThis.String(object.sourceId)
+        : isSet(object.source_id)
+        ? globalThis.String(object.source_id)
+        : "",
+      mode: isSet(object.mode) ? modeFromJSON(object.mode) : 0,
+      deniedKind: isSet(object.deniedKind)
+        ? globalThis.String(object.deniedKind)
+        : isSet(object.denied_kind)
+        ? globalThis.String(object.denied_kind)
+        : "",
     };
   },
 
@@ -511,6 +698,18 @@ export const Grant: MessageFns<Grant> = {
       obj.capacity = Capacity.toJSON(message.terms.value);
     } else if (message.terms?.$case === "value") {
       obj.value = Value.toJSON(message.terms.value);
+    }
+    if (message.source !== 0) {
+      obj.source = sourceToJSON(message.source);
+    }
+    if (message.sourceId !== "") {
+      obj.sourceId = message.sourceId;
+    }
+    if (message.mode !== 0) {
+      obj.mode = modeToJSON(message.mode);
+    }
+    if (message.deniedKind !== "") {
+      obj.deniedKind = message.deniedKind;
     }
     return obj;
   },
@@ -552,6 +751,10 @@ export const Grant: MessageFns<Grant> = {
         break;
       }
     }
+    message.source = object.source ?? 0;
+    message.sourceId = object.sourceId ?? "";
+    message.mode = object.mode ?? 0;
+    message.deniedKind = object.deniedKind ?? "";
     return message;
   },
 };
@@ -892,7 +1095,7 @@ export const Value: MessageFns<Value> = {
 };
 
 function createBaseUsage(): Usage {
-  return { key: "", used: 0n, untilMs: undefined, subscriptionId: undefined };
+  return { key: "", used: 0n, untilMs: undefined, subscriptionId: undefined, sourceId: "" };
 }
 
 export const Usage: MessageFns<Usage> = {
@@ -914,6 +1117,9 @@ export const Usage: MessageFns<Usage> = {
     }
     if (message.subscriptionId !== undefined) {
       writer.uint32(34).string(message.subscriptionId);
+    }
+    if (message.sourceId !== "") {
+      writer.uint32(42).string(message.sourceId);
     }
     return writer;
   },
@@ -963,6 +1169,14 @@ export const Usage: MessageFns<Usage> = {
             message.subscriptionId = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.sourceId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -989,6 +1203,11 @@ export const Usage: MessageFns<Usage> = {
         : isSet(object.subscription_id)
         ? globalThis.String(object.subscription_id)
         : undefined,
+      sourceId: isSet(object.sourceId)
+        ? globalThis.String(object.sourceId)
+        : isSet(object.source_id)
+        ? globalThis.String(object.source_id)
+        : "",
     };
   },
 
@@ -1006,6 +1225,9 @@ export const Usage: MessageFns<Usage> = {
     if (message.subscriptionId !== undefined) {
       obj.subscriptionId = message.subscriptionId;
     }
+    if (message.sourceId !== "") {
+      obj.sourceId = message.sourceId;
+    }
     return obj;
   },
 
@@ -1018,6 +1240,7 @@ export const Usage: MessageFns<Usage> = {
     message.used = (object.used !== undefined && object.used !== null) ? BigInt(object.used) : 0n;
     message.untilMs = (object.untilMs !== undefined && object.untilMs !== null) ? BigInt(object.untilMs) : undefined;
     message.subscriptionId = object.subscriptionId ?? undefined;
+    message.sourceId = object.sourceId ?? "";
     return message;
   },
 };
