@@ -2,17 +2,22 @@
 import type { CustomerKey, EntitlementSet } from '../../common/entitlements/model.ts'
 import type { Faults } from '../../common/faults.ts'
 import { customerOf, setKey } from '../../common/feed/keys.ts'
+import type { KnownSet } from './known-set.ts'
+
+/** @param known the customer's set, if the feed has just brought it: the cache may have no room for it. */
+type Listener = (known?: KnownSet) => void
 
 export interface Changes {
   /** Calls back whenever the customer's set changes. @returns what ends that. */
-  onChange(customer: CustomerKey, listener: () => void): () => void
+  onChange(customer: CustomerKey, listener: Listener): () => void
   /** Calls back with every set that the feed brings, and with each that is found to be behind. @returns what ends that. */
   onAnyChange(listener: (set: EntitlementSet) => void): () => void
 }
 
 /** The side that tells. Keys are those of `setKey`. */
 export interface ChangePublisher {
-  changed(key: string): void
+  /** @param known the set, if the feed has just brought it. */
+  changed(key: string, known?: KnownSet): void
   anyChanged(set: EntitlementSet): void
   /** Every set may have changed. */
   allChanged(): void
@@ -32,7 +37,7 @@ export interface ChangesOptions {
 }
 
 export const createChanges = ({ faults, onFirst, onLast, onFirstOfAll, onLastOfAll }: ChangesOptions): Changes & ChangePublisher => {
-  const listeners = new Map<string, Set<() => void>>()
+  const listeners = new Map<string, Set<Listener>>()
   const listenersToAll = new Set<(set: EntitlementSet) => void>()
 
   const call = (act: () => void, key: string) => {
@@ -42,8 +47,8 @@ export const createChanges = ({ faults, onFirst, onLast, onFirstOfAll, onLastOfA
       faults.tell(error, 'a watcher could not be told about a change', { ...customerOf(key) })
     }
   }
-  const changed = (key: string) => {
-    for (const listener of [...(listeners.get(key) ?? [])]) call(listener, key)
+  const changed = (key: string, known?: KnownSet) => {
+    for (const listener of [...(listeners.get(key) ?? [])]) call(() => listener(known), key)
   }
 
   return {

@@ -92,8 +92,8 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
       loader.brought(key, set)
       sets.mend(key, set.revision)
       // Customers that nobody here asks about cost nothing here.
-      if (isWanted(set, key)) sets.take(set, { set, readAtMs: clock.nowMs() })
-      changes.changed(key)
+      const known = isWanted(set, key) ? sets.take(set, { set, readAtMs: clock.nowMs() }) : undefined
+      changes.changed(key, known)
       changes.anyChanged(set)
     },
     onMissing: (missing) => {

@@ -46,10 +46,12 @@ export const createRevisionWaits = (options: {
       signal?.throwIfAborted()
       if (waits.size >= MAX_WAITING) throw new AppError('unavailable', 'too many calls are waiting for a revision; try again')
       return new Promise<KnownSet>((resolve, reject) => {
+        let newest: KnownSet | undefined = held
         const tooLate = () =>
-          fail(new AppError('revision_not_reached', `the customer's set is not at revision ${revision} yet; it is at ${current(customer)?.set?.revision ?? 0}`))
-        const look = () => {
-          const known = current(customer)
+          fail(new AppError('revision_not_reached', `the customer's set is not at revision ${revision} yet; it is at ${newest?.set?.revision ?? 0}`))
+        /** @param known the feed's answer, or what the watch has brought: `current` lacks a set that the cache has no room for. */
+        const look = (known = current(customer)) => {
+          newest = known ?? newest
           if (isReached(known)) {
             end()
             resolve(known)

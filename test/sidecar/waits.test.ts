@@ -1,9 +1,12 @@
 /** Calls that wait for a revision: for how long, how many, and for whom. */
 import { credentials, Metadata } from '@grpc/grpc-js'
 import test from 'ava'
+import { systemClock } from '../../common/clock.ts'
+import type { Grant } from '../../common/entitlements/model.ts'
+import { createInProcessFeed } from '../../common/feed/in-process.ts'
 import { EntitlementServiceClient } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import { eventually } from '../support/eventually.ts'
-import { movableClock, openSidecar, setOf } from '../support/sidecar.ts'
+import { movableClock, openSidecar, setOf, type TestSidecar } from '../support/sidecar.ts'
 import { createProxy } from '../support/tcp-proxy.ts'
 
 const { customerId, storefrontId, tenantId } = setOf('anna')
@@ -44,12 +47,35 @@ const shapes: Record<string, Record<string, string>> = {
   'fast, two threads': { SIDECAR_WORKERS: '2' },
 }
 
+/** The number of calls that wait, by the sidecar's own word. */
+const waitingAt = async ({ httpUrl }: TestSidecar) => Number(/^tollgate_waiting_calls (.*)$/m.exec(await (await fetch(`${httpUrl}/metrics`)).text())?.[1])
+
+/** A set that a cache of one mebibyte has no room for. */
+const tooLargeToHold = (revision: number) => {
+  const seat: Grant = { key: 'seats', subscriptionId: 'sub', bundleId: 'pro', fromMs: 0, inactive: false, terms: { kind: 'capacity', limit: 1 } }
+  return setOf('anna', revision, { grants: Array.from({ length: 1_500 }, () => seat) })
+}
+
 for (const [name, env] of Object.entries(shapes)) {
+  test(`${name}: a revision is reached also by a set that the cache has no room for`, async (t) => {
+    const feed = createInProcessFeed({ clock: systemClock })
+    const sidecar = await openSidecar({ ...env, CACHE_MAX_BYTES: '1MiB' }, { feed })
+    await feed.putSet(tooLargeToHold(5))
+    t.like(await sidecar.check('anna', 'seats', { minRevision: 5n }), { allowed: true, limit: 1_500n, revision: 5n })
+    t.is(sidecar.replica.held({ tenantId, storefrontId, customerId }), undefined)
+    const waited = sidecar.check('anna', 'seats', { minRevision: 6n })
+    await eventually(async () => (await waitingAt(sidecar)) === 1)
+    await feed.putSet(tooLargeToHold(6))
+    t.like(await waited, { allowed: true, limit: 1_500n, revision: 6n })
+    const error = await t.throwsAsync(sidecar.check('anna', 'seats', { minRevision: 7n, deadlineMs: 1_000 }))
+    t.regex(error.message, /FAILED_PRECONDITION: .* not at revision 7 yet; it is at 6$/)
+    await sidecar.close()
+  })
+
   test(`${name}: nobody is waited for who has hung up, whether one call is canceled or the connection is gone`, async (t) => {
     const sidecar = await openSidecar(env)
     const proxy = await createProxy(`http://${sidecar.address}`)
-    const metrics = async () => (await fetch(`${sidecar.httpUrl}/metrics`)).text()
-    const waiting = async () => Number(/^tollgate_waiting_calls (.*)$/m.exec(await metrics())?.[1])
+    const waiting = () => waitingAt(sidecar)
     const customer = { tenantId, storefrontId, customerId, minRevision: 9n }
     const check = { ...customer, entitlement: 'sso', amount: 0n }
     const deadline = { deadline: Date.now() + 3_600_000 }
