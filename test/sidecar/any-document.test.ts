@@ -291,6 +291,7 @@ for (const [name, start, lacking] of worlds) {
   const run = lacking === undefined ? test.serial : test.skip
   run(`documents and bytes at random for ${SECONDS} s, over ${name}${lacking === undefined ? '' : ` (${lacking})`}`, async (t) => {
     t.timeout(SECONDS * 1000 + 120_000)
+    t.log(`FUZZ_SEED=${SEED}`)
     const unexpected: unknown[] = []
     const note = (error: unknown) => unexpected.push(error)
     process.on('uncaughtException', note)
@@ -348,12 +349,13 @@ for (const [name, start, lacking] of worlds) {
     await world.close()
     process.off('uncaughtException', note)
     process.off('unhandledRejection', note)
-    t.log(`FUZZ_SEED=${SEED}: ${documents} documents, ${planted} values of bytes, ${fresh} sound sets answered exactly`)
+    t.log(`${documents} documents, ${planted} values of bytes, ${fresh} sound sets answered exactly`)
     t.deepEqual(unexpected, [])
   })
 }
 
 test('a sound set comes through the wire as it was', (t) => {
+  t.log(`FUZZ_SEED=${SEED}`)
   const { document } = makeDocuments(SEED)
   for (let n = 0; n < 300; n += 1) {
     const set = toEntitlementSet(document(`c${n}`, n + 1, true))
