@@ -67,7 +67,7 @@ for (const [name, env] of Object.entries(shapes)) {
     await eventually(async () => (await waitingAt(sidecar)) === 1)
     await feed.putSet(tooLargeToHold(6))
     t.like(await waited, { allowed: true, limit: 1_500n, revision: 6n })
-    const error = await t.throwsAsync(sidecar.check('anna', 'seats', { minRevision: 7n, deadlineMs: 1_000 }))
+    const error = await t.throwsAsync(sidecar.check('anna', 'seats', { minRevision: 7n, deadlineMs: 3_000 }))
     t.regex(error.message, /FAILED_PRECONDITION: .* not at revision 7 yet; it is at 6$/)
     await sidecar.close()
   })
