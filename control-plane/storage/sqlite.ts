@@ -10,24 +10,12 @@ import { dirname } from 'node:path'
 import { DatabaseSync, type SQLInputValue } from 'node:sqlite'
 import type { Clock } from '../../common/clock.ts'
 import { AppError } from '../../common/errors.ts'
-import type { CollectionName, Documents } from '../schemas/index.ts'
+import type { CollectionName } from '../schemas/index.ts'
 import type { DocumentMigration } from '../schemas/migrations.ts'
-import {
-  alreadyExists,
-  checkLimit,
-  codecFor,
-  collectionNames,
-  type DeclaredIndex,
-  declaredIndexes,
-  decodeCursor,
-  notFound,
-  revisionConflict,
-  servedBy,
-  servedByUnique,
-  toPage,
-} from './documents.ts'
+import { createCollection, type Rows } from './collection.ts'
+import { collectionNames, type DeclaredIndex, declaredIndexes } from './documents.ts'
 import { createFileCheck, orCannotStart, orSqliteUnavailable } from './sqlite-faults.ts'
-import type { Collection, Storage } from './storage.ts'
+import type { Storage } from './storage.ts'
 import { createWriteQueue, type WriteQueue, writeAtOnce } from './write-together.ts'
 
 /** Another process may hold the write lock for the length of one write, never for long. */
@@ -58,7 +46,10 @@ export const createSqliteStorage = (options: SqliteStorageOptions): Storage => {
   // In memory there is no disk to wait for.
   const writes = options.path === ':memory:' ? writeAtOnce : createWriteQueue(database, check)
   const collections = Object.fromEntries(
-    collectionNames.map((name) => [name, orCannotStart(options.path, () => createCollection(database, name, writes.write, options))]),
+    collectionNames.map((name) => [
+      name,
+      orCannotStart(options.path, () => createCollection(name, options, ({ version, duplicate }) => rowsIn(database, name, writes.write, version, duplicate))),
+    ]),
   ) as unknown as Omit<Storage, 'ping' | 'serverTime' | 'close'>
 
   return {
@@ -95,15 +86,8 @@ const createTable = (database: DatabaseSync, name: CollectionName): void => {
   }
 }
 
-const createCollection = <K extends CollectionName>(
-  database: DatabaseSync,
-  name: K,
-  write: WriteQueue['write'],
-  { clock, migrations }: SqliteStorageOptions,
-): Collection<Documents[K]> => {
-  type D = Documents[K]
+const rowsIn = (database: DatabaseSync, name: CollectionName, write: WriteQueue['write'], version: number, duplicate: () => Error): Rows => {
   createTable(database, name)
-  const { version, write: encode, fromStored } = codecFor(name, migrations)
   const isKnown = `COALESCE(${expression('schemaVersion')}, 1) <= ${version}`
   const insertRow = database.prepare(`INSERT INTO ${name} (id, revision, document) VALUES (?, ?, ?)`)
   const selectRow = database.prepare(`SELECT document FROM ${name} WHERE id = ?`)
@@ -111,65 +95,39 @@ const createCollection = <K extends CollectionName>(
   const deleteRow = database.prepare(`DELETE FROM ${name} WHERE id = ? AND revision = ?`)
   /** Queries are few in kind, so each is prepared once. */
   const queries = new Map<string, ReturnType<DatabaseSync['prepare']>>()
-  const query = (sql: string, values: SQLInputValue[]): D[] => {
+  const query = (sql: string, values: SQLInputValue[]): object[] => {
     let statement = queries.get(sql)
     if (!statement) {
       statement = database.prepare(sql)
       queries.set(sql, statement)
     }
     const prepared = statement
-    return orSqliteUnavailable(() => prepared.all(...values)).map((row) => revive(row.document as string))
+    return orSqliteUnavailable(() => prepared.all(...values)).map(parse)
   }
-
-  const revive = (text: string): D => fromStored(JSON.parse(text)) as D
-  const find = (id: string): D | undefined => {
-    const row = orSqliteUnavailable(() => selectRow.get(id))
-    return row && revive(row.document as string)
-  }
-  const missed = (id: string) => (find(id) ? revisionConflict(name) : notFound(name))
-  const orAlreadyExists = <T>(run: () => T): T => {
+  const orDuplicate = <T>(run: () => T): T => {
     try {
       return run()
     } catch (error) {
-      throw isUniqueViolation(error) ? alreadyExists(name) : error
+      throw isUniqueViolation(error) ? duplicate() : error
     }
   }
 
   return {
-    insert: async (document) => {
-      const { stored, known } = encode({ ...document, revision: 1, updatedAt: clock.now() })
-      const text = JSON.stringify(stored)
-      await write(() => orAlreadyExists(() => insertRow.run(document._id, 1, text)))
-      return known() as D
+    insert: async (id, row) => {
+      const text = JSON.stringify(row)
+      await write(() => orDuplicate(() => insertRow.run(id, 1, text)))
     },
-    get: async (id) => {
-      const document = find(id)
-      if (!document) throw notFound(name)
-      return document
+    find: async (id) => {
+      const row = orSqliteUnavailable(() => selectRow.get(id))
+      return row && parse(row)
     },
-    find: async (id) => find(id),
-    findUnique: async (field, value) => {
-      servedByUnique(name, field)
-      return query(`SELECT document FROM ${name} WHERE ${expression(field)} = ?`, [value])[0]
+    findUnique: async (field, value) => query(`SELECT document FROM ${name} WHERE ${expression(field)} = ?`, [value])[0],
+    replace: async (id, revision, row) => {
+      const text = JSON.stringify(row)
+      return write(() => orDuplicate(() => updateRow.run(revision + 1, text, id, revision)).changes === 1)
     },
-    replace: async (document) => {
-      const revision = document.revision + 1
-      const { stored, known } = encode({ ...document, revision, updatedAt: clock.now() })
-      const text = JSON.stringify(stored)
-      await write(() => {
-        if (orAlreadyExists(() => updateRow.run(revision, text, document._id, document.revision)).changes !== 1) throw missed(document._id)
-      })
-      return known() as D
-    },
-    remove: async ({ _id, revision }) => {
-      await write(() => {
-        if (deleteRow.run(_id, revision).changes !== 1) throw missed(_id)
-      })
-    },
-    page: async (page) => {
-      checkLimit(page.limit)
-      const { index, fields } = servedBy(name, Object.keys(page.where), ['createdAt', '_id'])
-      const after = decodeCursor(page)
+    remove: (id, revision) => write(() => deleteRow.run(id, revision).changes === 1),
+    page: async (page, { index, fields }, after, limit) => {
       const wanted = fields.map((field) => [page.where[field] ?? []].flat())
       const conditions = fields.map((field, n) => `${expression(field)} IN (${wanted[n]?.map(() => '?').join(', ')})`)
       const values: SQLInputValue[] = wanted.flat()
@@ -181,26 +139,22 @@ const createCollection = <K extends CollectionName>(
       const where = conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''
       // By name: where several values will do, the planner takes an index that it need not sort after, and reads all that is in it.
       const from = `${name} INDEXED BY ${indexName(name, index)}`
-      const rows = query(`SELECT document FROM ${from} ${where} ORDER BY ${expression('createdAt')}, id LIMIT ?`, [...values, page.limit + 1])
-      return toPage(page, rows)
+      return query(`SELECT document FROM ${from} ${where} ORDER BY ${expression('createdAt')}, id LIMIT ?`, [...values, limit])
     },
-    due: async ({ by, where = {}, until, limit, after }) => {
-      checkLimit(limit)
-      const equality = servedBy(name, Object.keys(where), [by, '_id']).fields
-      const conditions = [...equality.map((field) => `${expression(field)} = ?`), `${expression(by)} <= ?`, isKnown]
+    due: async ({ by, where = {}, until, limit, after }, { fields }) => {
+      const conditions = [...fields.map((field) => `${expression(field)} = ?`), `${expression(by)} <= ?`, isKnown]
       if (after) conditions.push(`(${expression(by)}, id) > (?, ?)`)
       return query(`SELECT document FROM ${name} WHERE ${conditions.join(' AND ')} ORDER BY ${expression(by)}, id LIMIT ?`, [
-        ...equality.map((field) => where[field] as string),
+        ...fields.map((field) => where[field] as string),
         until.toISOString(),
         ...(after ? [after.at.toISOString(), after.id] : []),
         limit,
       ])
     },
-    scan: async ({ after = '', limit }) => {
-      checkLimit(limit)
-      return query(`SELECT document FROM ${name} WHERE id > ? AND ${isKnown} ORDER BY id LIMIT ?`, [after, limit])
-    },
+    scan: async (after = '', limit) => query(`SELECT document FROM ${name} WHERE id > ? AND ${isKnown} ORDER BY id LIMIT ?`, [after, limit]),
   }
 }
+
+const parse = ({ document }: Record<string, unknown>): object => JSON.parse(document as string) as object
 
 const isUniqueViolation = (error: unknown): boolean => error instanceof Error && 'errcode' in error && UNIQUE_VIOLATIONS.includes(error.errcode as number)

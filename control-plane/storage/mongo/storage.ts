@@ -8,21 +8,11 @@ import { ConfigError } from '../../../common/config.ts'
 import type { Log } from '../../../common/log.ts'
 import type { Secret } from '../../../common/secret.ts'
 import { tenantOf } from '../../keys.ts'
-import type { CollectionName, Documents } from '../../schemas/index.ts'
+import type { CollectionName } from '../../schemas/index.ts'
 import type { DocumentMigration } from '../../schemas/migrations.ts'
-import {
-  alreadyExists,
-  checkLimit,
-  codecFor,
-  collectionNames,
-  decodeCursor,
-  notFound,
-  revisionConflict,
-  servedBy,
-  servedByUnique,
-  toPage,
-} from '../documents.ts'
-import type { Collection, PageQuery, Storage } from '../storage.ts'
+import { createCollection, type Rows } from '../collection.ts'
+import { collectionNames } from '../documents.ts'
+import type { PageQuery, Storage } from '../storage.ts'
 import { connectMongo, type Database, databaseOf } from './connect.ts'
 import { isDuplicateKey, orMongoUnavailable } from './errors.ts'
 import { buildWhereEmpty } from './indexes.ts'
@@ -48,10 +38,9 @@ export const createMongoStorage = async (options: MongoStorageOptions): Promise<
     await connection.close()
     throw error
   }
-  const collections = Object.fromEntries(collectionNames.map((name) => [name, createCollection(database, name, options)])) as unknown as Omit<
-    Storage,
-    'ping' | 'serverTime' | 'close'
-  >
+  const collections = Object.fromEntries(
+    collectionNames.map((name) => [name, createCollection(name, options, ({ version, duplicate }) => rowsIn(database, name, version, duplicate))]),
+  ) as unknown as Omit<Storage, 'ping' | 'serverTime' | 'close'>
 
   return {
     ...collections,
@@ -81,75 +70,49 @@ const warnOfKnownFaults = async (database: Database, log: Log): Promise<void> =>
 const whereIn = (where: PageQuery['where']) =>
   Object.fromEntries(Object.entries(where).map(([field, wanted]) => [field, typeof wanted === 'string' ? wanted : { $in: wanted }]))
 
-const createCollection = <K extends CollectionName>(database: Database, name: K, { clock, migrations }: MongoStorageOptions): Collection<Documents[K]> => {
-  type D = Documents[K]
-  const { version, write, fromStored } = codecFor(name, migrations)
+const rowsIn = (database: Database, name: CollectionName, version: number, duplicate: () => Error): Rows => {
   const collection = database.collection<{ _id: string; tenantId: string; revision?: number }>(name)
-  const read = (document: object): D => fromStored(document) as D
-  const readIfFound = (document: object | null): D | undefined => (document === null ? undefined : read(document))
   /** It names no version, or one that we know. */
   const isKnown = { schemaVersion: { $not: { $gt: version } } }
   /** The filter of an id with its shard key, so that a cluster asks one shard. These ids are hashes, and spread by themselves. */
   const byId = (id: string) => (name === 'idempotencyRecords' ? { _id: id } : { _id: id, tenantId: tenantOf(id) })
-  const find = (id: string) => orMongoUnavailable(async () => readIfFound(await collection.findOne(byId(id))))
-  const missed = async (id: string) => ((await find(id)) ? revisionConflict(name) : notFound(name))
-  const rejectDuplicate = async <T>(work: () => Promise<T>): Promise<T> => {
+  const orDuplicate = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
       return await orMongoUnavailable(work)
     } catch (error) {
-      throw isDuplicateKey(error) ? alreadyExists(name) : error
+      throw isDuplicateKey(error) ? duplicate() : error
     }
   }
 
   return {
-    insert: async (document) => {
-      const { stored, known } = write({ ...document, revision: 1, updatedAt: clock.now() })
-      await rejectDuplicate(() => collection.insertOne(stored as { _id: string; tenantId: string }))
-      return known() as D
+    insert: async (_, row) => {
+      await orDuplicate(() => collection.insertOne(row as { _id: string; tenantId: string }))
     },
-    get: async (id) => {
-      const document = await find(id)
-      if (!document) throw notFound(name)
-      return document
+    find: (id) => orMongoUnavailable(async () => (await collection.findOne(byId(id))) ?? undefined),
+    findUnique: (field, value) => orMongoUnavailable(async () => (await collection.findOne({ [field]: value })) ?? undefined),
+    replace: async (id, revision, row) => {
+      const { matchedCount } = await orDuplicate(() => collection.replaceOne({ ...byId(id), revision }, row as { tenantId: string }))
+      return matchedCount === 1
     },
-    find,
-    findUnique: async (field, value) => {
-      servedByUnique(name, field)
-      return orMongoUnavailable(async () => readIfFound(await collection.findOne({ [field]: value })))
+    remove: async (id, revision) => {
+      const { deletedCount } = await orMongoUnavailable(() => collection.deleteOne({ ...byId(id), revision }))
+      return deletedCount === 1
     },
-    replace: async (document) => {
-      const revision = document.revision + 1
-      const { stored, known } = write({ ...document, revision, updatedAt: clock.now() })
-      const filter = { ...byId(document._id), revision: document.revision }
-      const { matchedCount } = await rejectDuplicate(() => collection.replaceOne(filter, stored as { tenantId: string }))
-      if (matchedCount !== 1) throw await missed(document._id)
-      return known() as D
-    },
-    remove: async ({ _id, revision }) => {
-      const { deletedCount } = await orMongoUnavailable(() => collection.deleteOne({ ...byId(_id), revision }))
-      if (deletedCount !== 1) throw await missed(_id)
-    },
-    page: async (page) => {
-      checkLimit(page.limit)
-      servedBy(name, Object.keys(page.where), ['createdAt', '_id'])
-      const after = decodeCursor(page)
+    page: ({ where, leaveOutNewer }, _, after, limit) => {
       // The bound beside the alternatives is what an index can be entered by.
       const keyset = after
         ? { createdAt: { $gte: after.createdAt }, $or: [{ createdAt: { $gt: after.createdAt } }, { createdAt: after.createdAt, _id: { $gt: after.id } }] }
         : {}
-      const rows = await orMongoUnavailable(() =>
+      return orMongoUnavailable(() =>
         collection
-          .find({ ...whereIn(page.where), ...keyset, ...(page.leaveOutNewer ? isKnown : {}) })
+          .find({ ...whereIn(where), ...keyset, ...(leaveOutNewer ? isKnown : {}) })
           .sort({ createdAt: 1, _id: 1 })
-          .limit(page.limit + 1)
+          .limit(limit)
           .toArray(),
       )
-      return toPage(page, rows.map(read))
     },
-    due: async ({ by, where = {}, until, limit, after }) => {
-      checkLimit(limit)
-      servedBy(name, Object.keys(where), [by, '_id'])
-      const rows = await orMongoUnavailable(() =>
+    due: ({ by, where = {}, until, limit, after }) =>
+      orMongoUnavailable(() =>
         collection
           .find({
             ...where,
@@ -161,19 +124,14 @@ const createCollection = <K extends CollectionName>(database: Database, name: K,
           .sort({ [by]: 1, _id: 1 })
           .limit(limit)
           .toArray(),
-      )
-      return rows.map(read)
-    },
-    scan: async ({ after, limit }) => {
-      checkLimit(limit)
-      const rows = await orMongoUnavailable(() =>
+      ),
+    scan: (after, limit) =>
+      orMongoUnavailable(() =>
         collection
           .find({ ...isKnown, ...(after === undefined ? {} : { _id: { $gt: after } }) })
           .sort({ _id: 1 })
           .limit(limit)
           .toArray(),
-      )
-      return rows.map(read)
-    },
+      ),
   }
 }

@@ -19,6 +19,7 @@ import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toPspUnits } from '../currency-exponents.ts'
 import type { PspProvider } from '../directory.ts'
 import { HttpStatusError } from '../http-status-error.ts'
+import { orUnknown } from '../or-unknown.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
 import { type AdyenNotification, type AdyenPayment, adyenErrorCodes, CANCEL_SUFFIX, IN_PROGRESS, toEvent, toOutcome } from './mapping.ts'
@@ -190,16 +191,14 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
       inquire: async () => ({ status: 'cannot_tell' }),
       // Adyen only goes on once it is handed what it gave the customer to bring.
       complete: async (charge, details) => {
-        try {
+        // What somebody brought is refused, not the payment: it may have been made up, and the customer may still come.
+        return orUnknown(adyenCodeOf, async () => {
           const { PaymentsApi } = await checkout()
           const answer = await PaymentsApi.paymentsDetails({ details } as Parameters<typeof PaymentsApi.paymentsDetails>[0])
           // What another payment's customer brought says nothing of this one.
           if (answer.merchantReference !== charge.reference) return { status: 'unknown', pspCode: 'details_of_another_payment' }
           return toOutcome(answer as AdyenPayment, separate)
-        } catch (error) {
-          // What somebody brought is refused, not the payment: it may have been made up, and the customer may still come.
-          return { status: 'unknown', pspCode: adyenCodeOf(error) }
-        }
+        })
       },
       capture: (idempotencyKey, charge) =>
         modify(

@@ -12,6 +12,7 @@ import { createOutgoingTransport } from '../../../outgoing-http.ts'
 import { askAfterCancel, askAfterRefund, askWhatBecame, givenUp, refusalIn } from '../ask-after-failure.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import type { PspProvider } from '../directory.ts'
+import { orUnknown } from '../or-unknown.ts'
 import type { ChargeName, ChargeOutcome, Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
 import { bankCharge, bankRefund, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
@@ -31,6 +32,8 @@ const failureOf = (error: unknown): { status: 'not_sent' | 'unknown'; pspCode: s
   if (status === 'not_sent') return { status, pspCode: 'not_connected' }
   return { status, pspCode: ['timeout', 'answer_too_large'].includes(pspCode) ? pspCode : 'no_answer' }
 }
+
+const localCodeOf = (error: unknown): string => failureOf(error).pspCode
 
 const SECRET = /^whsec_[A-Za-z0-9+/=]{32,}$/
 const SECRET_RULE = 'must be whsec_ followed by at least 24 bytes in base64'
@@ -115,12 +118,10 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
         }
       },
       inquire: async ({ reference }) => {
-        try {
+        return orUnknown(localCodeOf, async () => {
           const answer = await call('inquire', `${reference}-inquiry`, { reference })
           return answer.status === 404 ? { status: 'not_found' } : toCharge(answer, unclear)
-        } catch (error) {
-          return { status: 'unknown', pspCode: failureOf(error).pspCode }
-        }
+        })
       },
       complete: (charge) => completeByInquiry(psp, charge),
       capture: (id, charge) =>
@@ -130,24 +131,20 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
       cancel: async (id, charge) => givenUp(await onCharge('cancel', id, charge, ({ pspCode }) => askAfterCancel(psp, charge, pspCode))),
       refund: async (request) => {
         const { reference, charge, amountMinor } = request
-        try {
+        return orUnknown(localCodeOf, async () => {
           const answer = await call('refund', reference, { reference, charge: charge.reference, amount: amountMinor, currency: charge.currency })
           if (answer.status === 422) return askAfterRefund(psp, request, 'http_422')
           const parsed = bankRefund.safeParse(answer.body)
           return answer.status === 200 && parsed.success ? toRefundOutcome(parsed.data) : unclear(answer)
-        } catch (error) {
-          return { status: 'unknown', pspCode: failureOf(error).pspCode }
-        }
+        })
       },
       inquireRefund: async ({ reference }) => {
-        try {
+        return orUnknown(localCodeOf, async () => {
           const answer = await call('inquire_refund', `${reference}-inquiry`, { reference })
           if (answer.status === 404) return { status: 'not_found' }
           const parsed = bankRefund.safeParse(answer.body)
           return answer.status === 200 && parsed.success ? toRefundOutcome(parsed.data) : unclear(answer)
-        } catch (error) {
-          return { status: 'unknown', pspCode: failureOf(error).pspCode }
-        }
+        })
       },
       verifyWebhook: async ({ headers, rawBody }) => {
         try {

@@ -20,6 +20,7 @@ import { completeByInquiry } from '../complete-by-inquiry.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toDecimal } from '../currency-exponents.ts'
 import type { PspProvider } from '../directory.ts'
+import { orUnknown } from '../or-unknown.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
 import {
@@ -152,12 +153,10 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
         }
       },
       inquire: async (charge) => {
-        try {
+        return orUnknown(mercadopagoCodeOf, async () => {
           const found = await find(charge)
           return found ? toOutcome(found) : { status: 'not_found' }
-        } catch (error) {
-          return { status: 'unknown', pspCode: mercadopagoCodeOf(error) }
-        }
+        })
       },
       complete: (charge) => completeByInquiry(psp, charge),
       capture: (reference, charge) =>

@@ -20,6 +20,7 @@ import { completeByInquiry } from '../complete-by-inquiry.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toDecimal } from '../currency-exponents.ts'
 import type { PspProvider } from '../directory.ts'
+import { orUnknown } from '../or-unknown.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
 import {
@@ -234,11 +235,9 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
       },
       inquire: async ({ pspReference }) => {
         if (!pspReference) return { status: 'cannot_tell' }
-        try {
+        return orUnknown(paypalCodeOf, async () => {
           return await look(await read(pspReference))
-        } catch (error) {
-          return { status: 'unknown', pspCode: paypalCodeOf(error) }
-        }
+        })
       },
       complete: (charge) => completeByInquiry(psp, charge),
       capture: (reference, charge) =>
@@ -304,15 +303,13 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
           return isAnswer ? askAfterRefund(psp, request, paypalCodeOf(error)) : { status: 'unknown', pspCode: paypalCodeOf(error) }
         }
       },
-      inquireRefund: async ({ reference, charge }) => {
-        if (!charge.pspReference) return { status: 'cannot_tell' }
-        try {
-          const refunds = (await read(charge.pspReference)).purchaseUnits?.[0]?.payments?.refunds ?? []
+      inquireRefund: async ({ reference, charge: { pspReference } }) => {
+        if (!pspReference) return { status: 'cannot_tell' }
+        return orUnknown(paypalCodeOf, async () => {
+          const refunds = (await read(pspReference)).purchaseUnits?.[0]?.payments?.refunds ?? []
           const found = refunds.find(({ invoiceId }) => invoiceId === reference)
           return found ? toRefundOutcome(found.status) : { status: 'not_found' }
-        } catch (error) {
-          return { status: 'unknown', pspCode: paypalCodeOf(error) }
-        }
+        })
       },
       verifyWebhook: async ({ headers, rawBody }) => {
         try {

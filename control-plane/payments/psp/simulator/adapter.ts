@@ -7,6 +7,7 @@ import { AppError } from '../../../../common/errors.ts'
 import type { Log } from '../../../../common/log.ts'
 import type { Secret } from '../../../../common/secret.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
+import { orUnknown } from '../or-unknown.ts'
 import type { ChargeOutcome, Psp, SandboxTime } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
 import { simulatedCharge, simulatedClock, simulatedRefund, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
@@ -24,6 +25,8 @@ export interface SimulatorPspOptions {
   testNow: Date | undefined
 }
 
+const simulatorCodeOf = (error: unknown): string => transportFailure(error).pspCode
+
 export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
   const base = `${options.url}/v1/accounts/${encodeURIComponent(options.tenantId)}/${encodeURIComponent(options.accountId)}`
   const call = (path: string, body?: object) =>
@@ -34,14 +37,12 @@ export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
 
   /** Acts on a charge that has been made; a repeat changes nothing. */
   const tell = async (what: 'cancel' | 'capture' | 'release', reference: string): Promise<ChargeOutcome> => {
-    try {
+    // Not even told is not an answer about the charge.
+    return orUnknown(simulatorCodeOf, async () => {
       const answer = await call(`charges/${encodeURIComponent(reference)}/${what}`, { now: options.testNow })
       if (!answer.ok) return { status: 'unknown', pspCode: `http_${answer.status}` }
       return toOutcome(simulatedCharge.parse(await answer.json()))
-    } catch (error) {
-      // Not even told is not an answer about the charge.
-      return { status: 'unknown', pspCode: transportFailure(error).pspCode }
-    }
+    })
   }
 
   const psp: Psp = {
@@ -58,41 +59,35 @@ export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
     // Its ledger forgets nothing.
     idempotencyMs: Number.POSITIVE_INFINITY,
     inquire: async ({ reference }) => {
-      try {
+      // Not even asked is not an answer about the charge.
+      return orUnknown(simulatorCodeOf, async () => {
         const answer = await call(`charges/${encodeURIComponent(reference)}`)
         if (answer.status === 404) return { status: 'not_found' }
         if (!answer.ok) return { status: 'unknown', pspCode: `http_${answer.status}` }
         return toOutcome(simulatedCharge.parse(await answer.json()))
-      } catch (error) {
-        // Not even asked is not an answer about the charge.
-        return { status: 'unknown', pspCode: transportFailure(error).pspCode }
-      }
+      })
     },
     complete: (charge) => completeByInquiry(psp, charge),
     capture: (_, { reference }) => tell('capture', reference),
     release: (_, { reference }) => tell('release', reference),
     cancel: (_, { reference }) => tell('cancel', reference),
     refund: async ({ reference, charge, amountMinor }) => {
-      try {
+      return orUnknown(simulatorCodeOf, async () => {
         const answer = await call('refunds', { reference, chargeReference: charge.reference, amount: amountMinor, now: options.testNow })
         // Only 422 is its refusal of the refund; anything else is about the call, and says nothing of the money.
         if (!answer.ok && answer.status !== 422) return { status: 'unknown', pspCode: `http_${answer.status}` }
         const refund = simulatedRefund.safeParse(await answer.json())
         if (refund.success) return toRefundOutcome(refund.data)
         return { status: answer.ok ? 'unknown' : 'failed', pspCode: `http_${answer.status}` }
-      } catch (error) {
-        return { status: 'unknown', pspCode: transportFailure(error).pspCode }
-      }
+      })
     },
     inquireRefund: async ({ reference }) => {
-      try {
+      return orUnknown(simulatorCodeOf, async () => {
         const answer = await call(`refunds/${encodeURIComponent(reference)}`)
         if (answer.status === 404) return { status: 'not_found' }
         if (!answer.ok) return { status: 'unknown', pspCode: `http_${answer.status}` }
         return toRefundOutcome(simulatedRefund.parse(await answer.json()))
-      } catch (error) {
-        return { status: 'unknown', pspCode: transportFailure(error).pspCode }
-      }
+      })
     },
     verifyWebhook: async ({ headers, rawBody }) => {
       try {

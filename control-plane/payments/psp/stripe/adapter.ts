@@ -20,6 +20,7 @@ import { completeByInquiry } from '../complete-by-inquiry.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toPspUnits } from '../currency-exponents.ts'
 import type { PspProvider } from '../directory.ts'
+import { orUnknown } from '../or-unknown.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
 import { classOf, REFERENCE, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
@@ -126,13 +127,11 @@ export const stripeProvider = (deps: { clock: Clock; baseUrl: string | undefined
         }
       },
       inquire: async (charge) => {
-        try {
+        // Not even asked is not an answer about the charge.
+        return orUnknown(stripeCodeOf, async () => {
           const found = await find(charge)
           return found ? toOutcome(found) : { status: 'not_found' }
-        } catch (error) {
-          // Not even asked is not an answer about the charge.
-          return { status: 'unknown', pspCode: stripeCodeOf(error) }
-        }
+        })
       },
       complete: (charge) => completeByInquiry(psp, charge),
       capture: (reference, charge) =>
@@ -167,14 +166,12 @@ export const stripeProvider = (deps: { clock: Clock; baseUrl: string | undefined
         }
       },
       inquireRefund: async ({ reference, charge }) => {
-        try {
+        return orUnknown(stripeCodeOf, async () => {
           if (!charge.pspReference) return { status: 'cannot_tell' }
           const refunds = await stripe.refunds.list({ payment_intent: charge.pspReference, limit: 100 })
           const found = refunds.data.find(({ metadata }) => metadata?.[REFERENCE] === reference)
           return found ? toRefundOutcome(found) : { status: 'not_found' }
-        } catch (error) {
-          return { status: 'unknown', pspCode: stripeCodeOf(error) }
-        }
+        })
       },
       verifyWebhook: async ({ headers, rawBody }) => {
         try {
