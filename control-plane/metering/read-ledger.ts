@@ -1,7 +1,7 @@
 /** The ledger of a quota or capacity, as people look at it. */
 import { isCurrent } from '../../common/entitlements/decide.ts'
 import { type CustomerKey, MAX_COUNT } from '../../common/entitlements/model.ts'
-import { fieldError } from '../../common/errors.ts'
+import { AppError } from '../../common/errors.ts'
 import { getCustomer } from '../customers/customers.ts'
 import { allowancesOf } from '../entitlements/count-usage.ts'
 import type { TenantScope } from '../tenant-scope.ts'
@@ -25,7 +25,7 @@ export interface LedgerView {
 const limitOf = (limits: readonly (number | null)[]): number | null =>
   limits.reduce<number | null>((sum, limit) => (sum === null || limit === null ? null : Math.min(MAX_COUNT, sum + limit)), 0)
 
-/** @throws AppError `not_found` for a customer that is not there; `unknown_reference` where the customer has no such quota or capacity. */
+/** @throws AppError `not_found` for a customer that is not there, or that has no such quota or capacity now. */
 export const readLedger = async (of: TenantScope, customer: CustomerKey, key: string): Promise<LedgerView> => {
   await getCustomer(of, of.keys.customer(customer.storefrontId, customer.customerId))
   const { known, holders, grants, current, now } = await quotaOf(of, customer, key)
@@ -57,8 +57,7 @@ export const readLedger = async (of: TenantScope, customer: CustomerKey, key: st
     }
   }
   const capacities = grants.flatMap((grant) => (grant.terms.kind === 'capacity' && isCurrent(grant, now.getTime()) ? [grant.terms.limit] : []))
-  if (capacities.length === 0)
-    throw fieldError('unknown_reference', 'entitlement', `the customer holds no quota or capacity ${JSON.stringify(key)} that gives access now`)
+  if (capacities.length === 0) throw new AppError('not_found', `the customer holds no quota or capacity ${JSON.stringify(key)} that gives access now`)
   const used = ledgers.entries.find((entry) => entry.key === key && !entry.until)?.used ?? 0
   const limit = limitOf(capacities)
   return { kind: 'capacity', limit, used, outstanding: 0, free: limit === null ? null : Math.max(0, limit - used), windows: [], leases: [] }

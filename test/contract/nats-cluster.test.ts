@@ -116,7 +116,8 @@ onNats(`a customer that is removed while others publish it stays removed, on a s
       publications.push(putLatest({ storage, feed: feeds[at % 2 === 0 ? 0 : 1], log }, toEntitlementSet(stored)))
       stored = await storage.entitlementSets.replace(stored)
     }
-    publications.push(removeSet(tenantScope({ storage, feed: feeds[n % 2 === 0 ? 0 : 1], clock: systemClock, log } as Services, tenant), of))
+    const services = { storage, feed: feeds[n % 2 === 0 ? 0 : 1], clock: systemClock, log, psps: {} } as Services
+    publications.push(removeSet(tenantScope(services, tenant), of))
     await Promise.all(publications)
     t.is(await feeds[1].getSet(of), undefined, `customer ${n}`)
   }

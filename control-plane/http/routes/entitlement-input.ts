@@ -8,9 +8,10 @@ import { intervals } from '../../../common/calendar.ts'
 import type { Entitlement } from '../../../common/entitlements/model.ts'
 import { isNormal, normalRule, z } from '../fields.ts'
 
+const KEY_RULE = '1 to 128 letters (with their marks), digits or . _ : -'
 const key = z
   .string()
-  .regex(/^(?!\p{M})[\p{L}\p{M}\p{N}._:-]{1,128}$/u, 'must be 1 to 128 letters (with their marks), digits or . _ : -')
+  .regex(/^(?!\p{M})[\p{L}\p{M}\p{N}._:-]{1,128}$/u, `must be ${KEY_RULE}`)
   .refine(isNormal, normalRule)
 const limit = z.int().min(0).max(Number.MAX_SAFE_INTEGER)
 const per = z.enum(intervals)
@@ -69,7 +70,15 @@ const withKind = (input: unknown): unknown => {
 }
 
 /** For the document, whose generator does not look behind `unknown`. */
-const { $schema: _, ...shape } = z.toJSONSchema(z.union([byKind, byType]), { io: 'input' })
+const { $schema: _, ...shape } = z.toJSONSchema(z.union([byKind, byType]), {
+  io: 'input',
+  // Not every language has classes of Unicode: these are said in words.
+  override: ({ jsonSchema }) => {
+    if (!jsonSchema.pattern?.includes('\\p{')) return
+    delete jsonSchema.pattern
+    jsonSchema.description = KEY_RULE
+  },
+})
 
 const entitlement = z
   .unknown()
