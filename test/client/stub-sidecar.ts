@@ -44,6 +44,8 @@ export const openStub = async (
       stub.asked.push(request)
       answer(request, callback, stub.asked.length)
     },
+    // It never says anything.
+    watchEntitlements: () => undefined,
     watchEntitlementSets: (stream: SetsStream) => {
       stub.streams.push(stream)
       stream.on('data', (request: WatchEntitlementSetsRequest) => {
