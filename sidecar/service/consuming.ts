@@ -4,10 +4,10 @@ import { HOUR_MS } from '../../common/durations.ts'
 import { customerUnknown, type Decision, decide } from '../../common/entitlements/decide.ts'
 import { AppError, fieldError } from '../../common/errors.ts'
 import type { DecidedCheck } from '../check.ts'
-import type { CheckCall, Decisions, TimedBasis } from '../service/decisions.ts'
-import type { Outcome } from './meter.ts'
-import type { Meters } from './meters.ts'
-import { withReading } from './reading.ts'
+import type { Outcome } from '../metering/meter.ts'
+import type { Meters } from '../metering/meters.ts'
+import { withReading } from '../metering/reading.ts'
+import type { CheckCall, Decisions, TimedBasis } from './decisions.ts'
 
 export interface Use extends CheckCall {
   /** Empty: it has none. */
