@@ -1,4 +1,5 @@
 /** `npm start`: control plane and sidecar in one process, with no other server unless the environment names one. */
+import { join } from 'node:path'
 import { systemClock } from '../common/clock.ts'
 import { readConfig } from '../common/config.ts'
 import { createLog } from '../common/log.ts'
@@ -15,7 +16,9 @@ await runProcess(async () => {
   const lock = config.NATS_URL ? undefined : lockDataDir(config.DATA_DIR)
   const storage = await openStorage(config, clock, log)
   const feed = await openFeed(config, clock, log, storage)
-  const sidecar = await startSidecar({ config, feed, clock, log })
+  // Nobody else has the folder: the next process finds there what was lent to this one.
+  const journal = lock ? { JOURNAL_FILE: config.JOURNAL_FILE ?? join(config.DATA_DIR, 'sidecar.journal') } : {}
+  const sidecar = await startSidecar({ config: { ...config, ...journal }, feed, clock, log })
   const controlPlane = await startControlPlane({ config, storage, feed, clock, log, isNeighbourReady: sidecar.isReady })
   showNewPlatformKey(controlPlane.newPlatformKey)
   return {

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { distance } from 'fastest-levenshtein'
+import { awayPolicy } from './entitlements/away-policy.ts'
 import { stalenessPolicy } from './entitlements/staleness-policy.ts'
 import { isMongodbUrl } from './mongodb-url.ts'
 import { toSecret } from './secret.ts'
@@ -175,10 +176,12 @@ const environment = z.object({
   CALLER_TLS_CA_FILE: z.string().min(1).optional(),
   CALLER_TLS_CERT_FILE: z.string().min(1).optional(),
   CALLER_TLS_KEY_FILE: z.string().min(1).optional(),
+  AWAY_POLICY: json(awayPolicy, 'must be JSON: {"default": "deny", "entitlements": {"<key>": "allow"}}').optional(),
   STALENESS_POLICY: json(stalenessPolicy, 'must be JSON: {"default": "serve", "entitlements": {"<key>": "deny"}}').optional(),
   GRPC_REFLECTION: z.enum(['true', 'false'], 'must be true or false').default('true'),
   STALE_HEALTH: z.enum(['serving', 'not_serving'], 'must be serving or not_serving').default('serving'),
   SNAPSHOT_FILE: z.string().min(1).optional(),
+  JOURNAL_FILE: z.string().min(1).optional(),
   SNAPSHOT_EVERY_MS: milliseconds(60_000),
   FLAG_TENANT: z.string().min(1).optional(),
   FLAG_STOREFRONT: z.string().min(1).optional(),

@@ -1,9 +1,11 @@
 /** What sidecars ask control planes through the feed. */
 import { explainQuestion } from '../common/entitlements/explanation.ts'
 import { AppError } from '../common/errors.ts'
+import { isHolderQuestion, readHolderQuestion, writeHolderAnswer } from '../common/metering/holder-wire.ts'
 import { isLedgerQuestion, readLedgerQuestion, writeLedgerAnswer } from '../common/metering/ledger-wire.ts'
 import { explain } from './entitlements/explain.ts'
 import { keys } from './keys.ts'
+import { answerHolder, noPlaces } from './metering/answer-holder.ts'
 import { answerSidecar, nothingOf } from './metering/answer-sidecar.ts'
 import type { Services } from './ports.ts'
 import { type TenantScope, tenantScope } from './tenant-scope.ts'
@@ -22,6 +24,11 @@ export const answerQuestion = async (services: Services, question: Uint8Array, m
     const asked = readLedgerQuestion(question)
     const scope = await of(asked.customer.tenantId)
     return writeLedgerAnswer(scope ? await answerSidecar(scope, asked) : nothingOf(asked))
+  }
+  if (isHolderQuestion(question)) {
+    const asked = readHolderQuestion(question)
+    const scope = await of(asked.customer.tenantId)
+    return writeHolderAnswer(scope ? await answerHolder(scope, asked) : noPlaces)
   }
   const asked = explainQuestion.parse(JSON.parse(Buffer.from(question).toString()))
   const scope = await of(asked.tenantId)

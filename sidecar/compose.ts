@@ -3,13 +3,18 @@ import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Clock } from '../common/clock.ts'
 import { type Config, ConfigError } from '../common/config.ts'
+import { allowsAny } from '../common/entitlements/away-policy.ts'
 import { type ExplainQuestion, explanation } from '../common/entitlements/explanation.ts'
 import { createFaults } from '../common/faults.ts'
 import type { Feed } from '../common/feed/feed.ts'
 import type { Log } from '../common/log.ts'
+import { readHolderAnswer, writeHolderQuestion } from '../common/metering/holder-wire.ts'
+import type { HolderQuestion } from '../common/metering/holder-words.ts'
 import { type AskedLedger, readLedgerAnswer, writeLedgerQuestion } from '../common/metering/ledger-wire.ts'
 import { checkSidecarIsSafe } from '../common/safe-defaults.ts'
 import { startSidecarHttp } from './http.ts'
+import { openJournalOf } from './metering/journal.ts'
+import { createMeters } from './metering/meters.ts'
 import { createDecisionLog, type DecisionLog } from './observe/decision-log.ts'
 import { createSidecarMetrics } from './observe/metrics.ts'
 import { createObserver } from './observe/observer.ts'
@@ -17,6 +22,8 @@ import { watchReadiness } from './readiness.ts'
 import { basisOf } from './replica/decision-basis.ts'
 import { startReplica, type WritingReplica } from './replica/replica.ts'
 import { openSnapshots } from './replica/snapshots.ts'
+import { createConsuming } from './service/consuming.ts'
+import type { Decisions } from './service/decisions.ts'
 import { createServing } from './serving.ts'
 import { startWorkers } from './workers/pool.ts'
 
@@ -58,7 +65,27 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
   const askLedger = async (asked: AskedLedger, timeoutMs: number) =>
     readLedgerAnswer(await feed.ask(asked.customer.tenantId, writeLedgerQuestion(asked), timeoutMs))
   const where = { port: config.GRPC_PORT, socketPath: config.GRPC_SOCKET, sharePort: threads > 1 }
-  const serving = await createServing({ config, replica, clock, log, faults, observer, onAnswered: metrics.observe, explain, askLedger, where })
+  const askHolder = async (question: HolderQuestion, timeoutMs: number) =>
+    readHolderAnswer(await feed.ask(question.customer.tenantId, writeHolderQuestion(question), Math.max(1, timeoutMs)))
+  const awayPolicy = config.AWAY_POLICY ?? { entitlements: {} }
+  const journal = openJournalOf(config, log)
+  if (allowsAny(awayPolicy) && !journal.isKept)
+    log.warn('AWAY_POLICY allows uses that no ledger knows of yet, and there is no JOURNAL_FILE: a crash would forget them')
+  const meters = createMeters({ ask: askLedger, clock, faults, journal, tellsChanges: threads > 1 })
+  const consumingOf = (decisions: Decisions) => createConsuming({ decisions, meters, askHolder, policy: awayPolicy, clock })
+  const serving = await createServing({
+    config,
+    replica,
+    clock,
+    log,
+    faults,
+    observer,
+    onAnswered: metrics.observe,
+    explain,
+    readings: meters,
+    consumingOf,
+    where,
+  })
   const port = Number(serving.address.split(':').at(-1))
   const workers =
     threads > 1
@@ -69,7 +96,8 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
           replica,
           metrics,
           explain,
-          askLedger,
+          consuming: serving.consuming,
+          changedReadings: meters.changed,
           onDecision: (event) => decisionLog?.write(event),
           log,
           faults,
@@ -117,6 +145,7 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
     close: async () => {
       stop()
       await Promise.all([serving.close(), workers?.close()])
+      await meters.close()
       await http?.close()
       await snapshots.close()
       await replica.close()

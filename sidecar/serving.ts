@@ -6,15 +6,13 @@ import type { ExplainQuestion, Explanation } from '../common/entitlements/explan
 import { servesAlways } from '../common/entitlements/staleness-policy.ts'
 import type { Faults } from '../common/faults.ts'
 import type { Log } from '../common/log.ts'
-import type { AskedLedger } from '../common/metering/ledger-wire.ts'
-import type { LedgerAnswer } from '../common/metering/ledger-words.ts'
-import { createMeters } from './metering/meters.ts'
+import type { Readings } from './metering/meters.ts'
 import type { Observer } from './observe/observer.ts'
 import { createCallers } from './policy/callers.ts'
 import type { Replica } from './replica/replica.ts'
 import { type SidecarServer, startServer } from './server.ts'
-import { createConsuming } from './service/consuming.ts'
-import { createDecisions } from './service/decisions.ts'
+import type { Consuming } from './service/consuming.ts'
+import { createDecisions, type Decisions } from './service/decisions.ts'
 import { createDirectChecks } from './service/direct-check.ts'
 import { createEntitlementService } from './service/entitlement-service.ts'
 import { createFlagdService } from './service/flagd-service.ts'
@@ -35,13 +33,14 @@ export interface ServingOptions {
   onAnswered: NonNullable<TransportOptions['onAnswered']>
   /** @throws AppError `unavailable`. */
   explain(question: ExplainQuestion, timeoutMs: number): Promise<Explanation>
-  /** @throws AppError `unavailable`. */
-  askLedger(asked: AskedLedger, timeoutMs: number): Promise<LedgerAnswer>
+  readings: Readings
+  consumingOf(decisions: Decisions): Consuming
   where: { port: number; socketPath: string | undefined; sharePort: boolean }
 }
 
 export interface Serving extends SidecarServer {
   flags: Flags
+  consuming: Consuming
   connectionCount(): number
 }
 
@@ -54,12 +53,12 @@ const openCertificates = ({ TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile, TLS_
 
 /** @throws ConfigError when it cannot be served as configured. */
 export const createServing = async (options: ServingOptions): Promise<Serving> => {
-  const { config, replica, clock, log, faults, observer, onAnswered, explain, askLedger, where } = options
+  const { config, replica, clock, log, faults, observer, onAnswered, explain, readings, consumingOf, where } = options
   const certificates = openCertificates(config, log)
   const callers = createCallers(config.SIDECAR_KEYS)
   const shared = { replica, clock, maxStalenessMs: config.MAX_STALENESS_MS, callers, observer }
-  const meters = createMeters({ ask: askLedger, clock, faults })
-  const decisions = createDecisions({ ...shared, meters, policy: config.STALENESS_POLICY ?? servesAlways })
+  const decisions = createDecisions({ ...shared, meters: readings, policy: config.STALENESS_POLICY ?? servesAlways })
+  const consuming = consumingOf(decisions)
   const flags = createFlags(decisions, { tenantId: config.FLAG_TENANT, storefrontId: config.FLAG_STOREFRONT })
   /** Health and reflection are for everybody. */
   const refused = (path: string, authorization: string | undefined) => {
@@ -83,7 +82,7 @@ export const createServing = async (options: ServingOptions): Promise<Serving> =
     socketPath: where.socketPath,
     service: createEntitlementService({
       decisions,
-      consuming: createConsuming({ decisions, meters }),
+      consuming,
       explain,
       replica,
       maxStalenessMs: config.MAX_STALENESS_MS,
@@ -91,16 +90,16 @@ export const createServing = async (options: ServingOptions): Promise<Serving> =
       faults,
     }),
     flagd: createFlagdService({ flags, callers, replica, clock, faults }),
-    direct: createDirectChecks({ ...shared, meters }),
+    direct: createDirectChecks({ ...shared, meters: readings }),
     reflection: config.GRPC_REFLECTION === 'true',
   })
   return {
     ...server,
     flags,
+    consuming,
     connectionCount: () => transport.connectionCount(),
     close: async () => {
       await server.close()
-      await meters.close()
       certificates?.stop()
     },
   }

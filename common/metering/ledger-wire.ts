@@ -18,7 +18,7 @@ const FIRST_BYTE = 0x0a
 export const isLedgerQuestion = (bytes: Uint8Array): boolean => bytes[0] === FIRST_BYTE
 
 /** Larger counts than are exact are taken for the largest that is. */
-const fromCount = (count: bigint): number => Math.min(MAX_COUNT, Math.max(0, Number(count)))
+export const countFromWire = (count: bigint): number => Math.min(MAX_COUNT, Math.max(0, Number(count)))
 
 export const writeLedgerQuestion = ({ customer, entitlement, sidecar, question }: AskedLedger): Uint8Array =>
   wire.LedgerQuestion.encode({
@@ -30,26 +30,28 @@ export const writeLedgerQuestion = ({ customer, entitlement, sidecar, question }
     need: BigInt(question.need),
     want: BigInt(question.want),
     uses: question.uses.map(({ lease, spent, upTo }) => ({ lease, spent: BigInt(spent), upTo: BigInt(upTo) })),
+    laterUses: question.laterUses.map(({ seq, amount, atMs }) => ({ seq: BigInt(seq), amount: BigInt(amount), atMs: BigInt(Math.round(atMs)) })),
   }).finish()
 
 /** @throws Error for bytes that are no question. */
 export const readLedgerQuestion = (bytes: Uint8Array): AskedLedger => {
-  const { tenantId, storefrontId, customerId, entitlement, sidecar, seq, least, need, want, uses } = wire.LedgerQuestion.decode(bytes)
+  const { tenantId, storefrontId, customerId, entitlement, sidecar, seq, least, need, want, uses, laterUses } = wire.LedgerQuestion.decode(bytes)
   return {
     customer: { tenantId, storefrontId, customerId },
     entitlement,
     sidecar,
     question: {
-      seq: fromCount(seq),
-      least: fromCount(least),
-      need: fromCount(need),
-      want: fromCount(want),
-      uses: uses.map(({ lease, spent, upTo }) => ({ lease, spent: fromCount(spent), upTo: fromCount(upTo) })),
+      seq: countFromWire(seq),
+      least: countFromWire(least),
+      need: countFromWire(need),
+      want: countFromWire(want),
+      uses: uses.map(({ lease, spent, upTo }) => ({ lease, spent: countFromWire(spent), upTo: countFromWire(upTo) })),
+      laterUses: laterUses.map((use) => ({ seq: countFromWire(use.seq), amount: countFromWire(use.amount), atMs: Number(use.atMs) })),
     },
   }
 }
 
-export const writeLedgerAnswer = ({ seq, leases, limit, used, free, recallable, recall, resetsAtMs }: LedgerAnswer): Uint8Array =>
+export const writeLedgerAnswer = ({ seq, leases, limit, used, free, recallable, recall, resetsAtMs, laterUses }: LedgerAnswer): Uint8Array =>
   wire.LedgerAnswer.encode({
     seq: BigInt(seq),
     leases: leases.map(({ id, lent, spent, untilMs }) => ({ id, lent: BigInt(lent), spent: BigInt(spent), untilMs: BigInt(untilMs) })),
@@ -59,19 +61,21 @@ export const writeLedgerAnswer = ({ seq, leases, limit, used, free, recallable, 
     recallable: BigInt(recallable),
     recall,
     resetsAtMs: BigInt(resetsAtMs ?? 0),
+    laterUses: BigInt(laterUses),
   }).finish()
 
 /** @throws Error for bytes that are no answer. */
 export const readLedgerAnswer = (bytes: Uint8Array): LedgerAnswer => {
-  const { seq, leases, limit, used, free, recallable, recall, resetsAtMs } = wire.LedgerAnswer.decode(bytes)
+  const { seq, leases, limit, used, free, recallable, recall, resetsAtMs, laterUses } = wire.LedgerAnswer.decode(bytes)
   return {
-    seq: fromCount(seq),
-    leases: leases.map(({ id, lent, spent, untilMs }) => ({ id, lent: fromCount(lent), spent: fromCount(spent), untilMs: Number(untilMs) })),
-    limit: limit === undefined ? null : fromCount(limit),
-    used: fromCount(used),
-    free: fromCount(free),
-    recallable: fromCount(recallable),
+    seq: countFromWire(seq),
+    leases: leases.map(({ id, lent, spent, untilMs }) => ({ id, lent: countFromWire(lent), spent: countFromWire(spent), untilMs: Number(untilMs) })),
+    limit: limit === undefined ? null : countFromWire(limit),
+    used: countFromWire(used),
+    free: countFromWire(free),
+    recallable: countFromWire(recallable),
     recall,
     resetsAtMs: resetsAtMs === 0n ? undefined : Number(resetsAtMs),
+    laterUses: countFromWire(laterUses),
   }
 }

@@ -9,6 +9,15 @@ export interface LeaseUse {
   upTo: number
 }
 
+/** A use that no lease covers: it has happened, and is counted whatever the limit says. */
+export interface LaterUse {
+  /** Grows from one to the next, of a sidecar and quota. */
+  seq: number
+  amount: number
+  /** When it was allowed, in the customer's time. */
+  atMs: number
+}
+
 export interface LedgerQuestion {
   /** Grows with every question of a sidecar about the quota; a repeat has the same. */
   seq: number
@@ -20,6 +29,8 @@ export interface LedgerQuestion {
   want: number
   /** Every lease that the sidecar knows of: any other was never heard of there, and never will be spent. */
   uses: readonly LeaseUse[]
+  /** In the order of `seq`; each until an answer says that it is counted. */
+  laterUses: readonly LaterUse[]
 }
 
 export interface LedgerAnswer {
@@ -39,4 +50,6 @@ export interface LedgerAnswer {
   recall: boolean
   /** When the first window ends, in the customer's time. */
   resetsAtMs: number | undefined
+  /** `seq` of the last later use that is counted; those before it are, too. */
+  laterUses: number
 }

@@ -32,10 +32,15 @@ const totalAfter = (used: number, change: UsageChange): number => {
   return total
 }
 
-/** A capacity is occupied until it is given back: one count for all subscriptions that have it. */
-export const countCapacity = (entries: readonly UsageEntry[], key: string, change: UsageChange): UsageEntry[] => {
+/**
+ * A capacity is occupied until it is given back: one count for all subscriptions that have it.
+ * @param byHolders what of it holders occupy, who give it back themselves.
+ */
+export const countCapacity = (entries: readonly UsageEntry[], key: string, change: UsageChange, byHolders = 0): UsageEntry[] => {
   const isThis = (entry: UsageEntry): boolean => entry.key === key && !entry.until
   const used = totalAfter(entries.find(isThis)?.used ?? 0, change)
+  if (used < byHolders)
+    throw fieldError('invalid_request', 'set' in change ? 'used' : 'amount', `holders occupy ${byHolders}; release them, rather than report less than that`)
   return [...entries.filter((entry) => !isThis(entry)), { key, used }]
 }
 
@@ -44,7 +49,7 @@ const inOrderOfTaking = (a: Allowance, b: Allowance): number =>
   Number(a.limit !== null) - Number(b.limit !== null) || a.end.getTime() - b.end.getTime() || (a.holderId < b.holderId ? -1 : 1)
 
 /** Takes from one after another as far as each goes; what is beyond all of them counts with the last. */
-const take = (allowances: readonly Allowance[], amount: number): Allowance[] => {
+export const take = (allowances: readonly Allowance[], amount: number): Allowance[] => {
   let left = amount
   return allowances.map((allowance, n) => {
     const free = allowance.limit === null || n === allowances.length - 1 ? left : Math.max(0, allowance.limit - allowance.used)

@@ -4,11 +4,13 @@ import { countingOf, decide, isCurrent } from '../../common/entitlements/decide.
 import { deriveGrants } from '../../common/entitlements/derive.ts'
 import { type CustomerKey, type Grant, sourceIdOf } from '../../common/entitlements/model.ts'
 import { fieldError } from '../../common/errors.ts'
+import { changeCounters } from '../metering/counters.ts'
+import { heldOf, livingPlaces, type Places } from '../metering/holders.ts'
 import { spentEntries, unspentOfKey } from '../metering/ledger.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import { removeForGood } from '../storage/remove.ts'
-import { insertOrGet, update } from '../storage/update.ts'
+import { update } from '../storage/update.ts'
 import { isFinal } from '../subscriptions/machine/transitions.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 import { allowanceTime, type UsageEntry, usageOf } from './allowances.ts'
@@ -58,8 +60,6 @@ export const reportUsage = async (of: TenantScope, customer: CustomerKey, report
   const id = of.keys.customer(customer.storefrontId, customer.customerId)
   const now = of.now()
   const unknown = () => fieldError('unknown_reference', 'customerId', `the storefront has no customer ${JSON.stringify(customer.customerId)}`)
-  const owner = await storage.customers.find(id)
-  if (!owner || owner.erasing) throw unknown()
   const known = await storage.usageCounters.find(id)
   const sources = await currentSourcesOf(of, customer, known)
   const { subscriptions } = sources
@@ -74,19 +74,19 @@ export const reportUsage = async (of: TenantScope, customer: CustomerKey, report
     return holder ? [{ grant, holder }] : []
   })
   const { entitlement: key, change } = report
-  const count = ({ entries, borrowers = [] }: UsageCounters): UsageEntry[] =>
+  const count = ({ entries, holders: occupants = [], borrowers = [] }: Places & Pick<UsageCounters, 'borrowers'>): UsageEntry[] =>
     first.terms.kind === 'capacity'
-      ? countCapacity(entries, key, change)
+      ? countCapacity(entries, key, change, heldOf(occupants, key))
       : countQuota(entries, { key, held, holders, now }, change, unspentOfKey(borrowers, key, now))
 
-  if (!known) await insertOrGet(storage.usageCounters, { _id: id, ...customer, entries: [], recentReports: [], createdAt: of.clock.now() })
-  const counters = await update(storage.usageCounters, id, (latest) => {
+  const counters = await changeCounters(of, customer, known, (latest) => {
     if (latest.recentReports.includes(report.id)) return undefined
-    const entries = count(latest).filter((entry) => isOfUse(entry, subscriptions, now))
+    const living = livingPlaces({ ...latest, holders: latest.holders ?? [] }, now)
+    const entries = count(living).filter((entry) => isOfUse(entry, subscriptions, now))
     const recentReports = [...latest.recentReports, report.id].slice(-REPORTS_REMEMBERED)
-    return { ...latest, entries, recentReports, repairAt: of.repairAt() }
+    return { ...living, holders: [...living.holders], entries, recentReports, repairAt: of.repairAt() }
   })
-  if (await forgetIfErased(of, id)) throw unknown()
+  if (!counters) throw unknown()
   const { revision, published } = await publishEntitlements(of, customer)
   if (published) await clearMark(of, id)
 

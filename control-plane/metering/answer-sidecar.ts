@@ -1,9 +1,8 @@
 /** Answers a sidecar that counts uses of a customer's quota: lends to it, and takes note of what it has spent. */
 import type { AskedLedger } from '../../common/metering/ledger-wire.ts'
 import type { LedgerAnswer } from '../../common/metering/ledger-words.ts'
-import { removeForGood } from '../storage/remove.ts'
-import { insertOrGet, update } from '../storage/update.ts'
 import type { TenantScope } from '../tenant-scope.ts'
+import { changeCounters } from './counters.ts'
 import { askLedger } from './ledger.ts'
 import { quotaOf } from './quota-of.ts'
 
@@ -17,31 +16,18 @@ export const nothingOf = ({ question }: AskedLedger): LedgerAnswer => ({
   recallable: 0,
   recall: false,
   resetsAtMs: undefined,
+  laterUses: question.laterUses.at(-1)?.seq ?? 0,
 })
 
 export const answerSidecar = async (of: TenantScope, asked: AskedLedger): Promise<LedgerAnswer> => {
-  const { storage } = of
   const { customer, entitlement: key, sidecar, question } = asked
-  const id = of.keys.customer(customer.storefrontId, customer.customerId)
-  const owner = await storage.customers.find(id)
-  if (!owner || owner.erasing) return nothingOf(asked)
   const { known, holders, held, current, now } = await quotaOf(of, customer, key)
-  const made = known ?? (await insertOrGet(storage.usageCounters, { _id: id, ...customer, entries: [], recentReports: [], createdAt: of.clock.now() }))
   let answer = nothingOf(asked)
-  await update(
-    storage.usageCounters,
-    id,
-    (latest) => {
-      const ledgers = { entries: latest.entries, borrowers: latest.borrowers ?? [] }
-      const decided = askLedger(ledgers, sidecar, question, { key, held, current, holders, now, systemNow: of.clock.now() })
-      answer = decided.answer
-      return { ...latest, entries: [...decided.ledgers.entries], borrowers: [...decided.ledgers.borrowers] }
-    },
-    made,
-  )
-  // An erasure marks the customer before it takes the counters away: one of the two sees the other.
-  const still = await storage.customers.find(id)
-  if (still && !still.erasing) return answer
-  await removeForGood(storage.usageCounters, id)
-  return nothingOf(asked)
+  const counted = await changeCounters(of, customer, known, (latest) => {
+    const ledgers = { entries: latest.entries, borrowers: latest.borrowers ?? [] }
+    const decided = askLedger(ledgers, sidecar, question, { key, held, current, holders, now, systemNow: of.clock.now() })
+    answer = decided.answer
+    return { ...latest, entries: [...decided.ledgers.entries], borrowers: [...decided.ledgers.borrowers] }
+  })
+  return counted ? answer : nothingOf(asked)
 }

@@ -10,10 +10,11 @@
  * question is numbered; only one that is newer than all before it lends or takes back, and a repeat is told what there is.
  */
 import type { Interval } from '../../common/calendar.ts'
+import { DAY_MS } from '../../common/durations.ts'
 import { MAX_COUNT } from '../../common/entitlements/model.ts'
 import type { LedgerAnswer, LedgerQuestion } from '../../common/metering/ledger-words.ts'
 import { heirOf, type UsageEntry } from '../entitlements/allowances.ts'
-import { type Allowance, allowancesOf, type Counting, entriesWith, type HeldQuota } from '../entitlements/count-usage.ts'
+import { type Allowance, allowancesOf, type Counting, entriesWith, type HeldQuota, take } from '../entitlements/count-usage.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
 
 export type Borrower = NonNullable<UsageCounters['borrowers']>[number]
@@ -38,6 +39,8 @@ const AWAY_AFTER_MS = 10_000
 const RECALL_MS = 2_000
 /** A sidecar that holds nothing is remembered so long: no message is under way for longer. */
 const FORGOTTEN_AFTER_MS = 600_000
+/** A sidecar that was cut off repeats its later uses when it is back: for so long they are known to be counted. */
+const LATER_USES_FORGOTTEN_AFTER_MS = 30 * DAY_MS
 /** The document stays small. Beyond it the one that was away for longest is forgotten: what it was lent stays counted. */
 const MAX_BORROWERS = 1_000
 
@@ -105,10 +108,30 @@ const lend = (borrower: Borrower, amount: number, entries: readonly UsageEntry[]
   return { borrower: { ...borrower, leases }, entries: left === amount ? entries : entriesWith(entries, after, counting) }
 }
 
+/** Counts uses that have happened already, each in the windows that it was in; those of windows that are over are in no count any more. */
+const countLater = (borrower: Borrower, { laterUses }: LedgerQuestion, entries: readonly UsageEntry[], counting: Counting) => {
+  let counted = entries
+  let last = borrower.laterUses ?? 0
+  for (const { seq, amount, atMs } of laterUses) {
+    if (seq <= last) continue
+    last = seq
+    const allowances = allowancesOf(counted, counting)
+    const running = allowances.filter(({ start }) => start.getTime() <= atMs)
+    const after = take(running, Math.min(amount, MAX_COUNT - sum(running, ({ used }) => used)))
+    counted = entriesWith(
+      counted,
+      allowances.map((one) => after.find(({ holderId }) => holderId === one.holderId) ?? one),
+      counting,
+    )
+  }
+  return { entries: counted, borrower: last === 0 ? borrower : { ...borrower, laterUses: last } }
+}
+
 const isAway = ({ seenAt }: Borrower, { systemNow }: LedgerTerms): boolean => systemNow.getTime() - seenAt.getTime() > AWAY_AFTER_MS
 
-const isRemembered = (borrower: Borrower, { systemNow, now }: LedgerTerms): boolean =>
-  borrower.leases.some((lease) => runs(lease, now)) || systemNow.getTime() - borrower.seenAt.getTime() < FORGOTTEN_AFTER_MS
+const isRemembered = ({ leases, laterUses, seenAt }: Borrower, { systemNow, now }: LedgerTerms): boolean =>
+  leases.some((lease) => runs(lease, now)) ||
+  systemNow.getTime() - seenAt.getTime() < (laterUses === undefined ? FORGOTTEN_AFTER_MS : LATER_USES_FORGOTTEN_AFTER_MS)
 
 const remembered = (borrowers: readonly Borrower[], terms: LedgerTerms): Borrower[] =>
   borrowers
@@ -138,6 +161,7 @@ const answerOf = (borrower: Borrower, entries: readonly UsageEntry[], others: re
     recallable,
     recall: others.some(({ waitsUntil }) => waitsUntil && terms.systemNow < waitsUntil),
     resetsAtMs: ends.length === 0 ? undefined : Math.min(...ends),
+    laterUses: borrower.laterUses ?? 0,
   }
 }
 
@@ -152,7 +176,8 @@ export const askLedger = (ledgers: Ledgers, sidecar: string, question: LedgerQue
   const known = ledgers.borrowers.find(isThis) ?? { key, sidecar, seq: 0, seenAt: systemNow, leases: [] }
   const others = ledgers.borrowers.filter((one) => one.key === key && one !== known)
   const isNew = question.seq > known.seq
-  let { borrower, entries } = settleUses(known, question, isNew, ledgers.entries, terms)
+  const settled = settleUses(known, question, isNew, ledgers.entries, terms)
+  let { borrower, entries } = countLater(settled.borrower, question, settled.entries, terms)
   if (isNew) {
     const free = sum(allowancesOf(entries, { ...terms, held: terms.current }), freeOf)
     const sidecars = 1 + others.filter((one) => !isAway(one, terms)).length

@@ -1,7 +1,7 @@
 /** What the ledger of one key of a customer is made from, as it is stored now. */
 import { countingOf, isCurrent } from '../../common/entitlements/decide.ts'
 import { deriveGrants } from '../../common/entitlements/derive.ts'
-import { type CustomerKey, type Grant, sourceIdOf } from '../../common/entitlements/model.ts'
+import { type CustomerKey, type Grant, MAX_COUNT, sourceIdOf } from '../../common/entitlements/model.ts'
 import type { Holder } from '../entitlements/allowances.ts'
 import type { HeldQuota } from '../entitlements/count-usage.ts'
 import { accessOf, currentSourcesOf, holdersOf } from '../entitlements/sources.ts'
@@ -17,6 +17,8 @@ export interface QuotaSources {
   held: HeldQuota[]
   /** Those that give access now. */
   current: HeldQuota[]
+  /** Limits of the capacities that give access now; null: unlimited. */
+  capacities: (number | null)[]
   /** The tenant's time. */
   now: Date
 }
@@ -36,5 +38,11 @@ export const quotaOf = async (of: TenantScope, customer: CustomerKey, key: strin
     })
   // Nothing is lent of what is blocked.
   const current = isBlocked ? [] : countingOf(quotas.filter((grant) => isCurrent(grant, now.getTime())))
-  return { known, holders, grants, held: withHolder(quotas), current: withHolder(current), now }
+  const places = grants.filter((grant) => grant.terms.kind === 'capacity' && grant.mode !== 'deny' && isCurrent(grant, now.getTime()))
+  const capacities = isBlocked ? [] : countingOf(places).flatMap(({ terms }) => (terms.kind === 'capacity' ? [terms.limit] : []))
+  return { known, holders, grants, held: withHolder(quotas), current: withHolder(current), capacities, now }
 }
+
+/** The sum of limits. Null: unlimited. */
+export const limitOf = (limits: readonly (number | null)[]): number | null =>
+  limits.reduce<number | null>((sum, limit) => (sum === null || limit === null ? null : Math.min(MAX_COUNT, sum + limit)), 0)

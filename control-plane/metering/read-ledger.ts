@@ -1,12 +1,12 @@
 /** The ledger of a quota or capacity, as people look at it. */
-import { isCurrent } from '../../common/entitlements/decide.ts'
-import { type CustomerKey, MAX_COUNT } from '../../common/entitlements/model.ts'
+import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { AppError } from '../../common/errors.ts'
 import { getCustomer } from '../customers/customers.ts'
 import { allowancesOf } from '../entitlements/count-usage.ts'
 import type { TenantScope } from '../tenant-scope.ts'
+import { livingPlaces, type Occupant, usedOf } from './holders.ts'
 import { spentEntries, unspentOfKey } from './ledger.ts'
-import { quotaOf } from './quota-of.ts'
+import { limitOf, quotaOf } from './quota-of.ts'
 
 export interface LedgerView {
   kind: 'quota' | 'capacity'
@@ -19,16 +19,15 @@ export interface LedgerView {
   /** Null: unlimited. */
   free: number | null
   windows: { subscriptionId: string; start: Date; end: Date; limit: number | null; counted: number }[]
+  /** Of a capacity: who occupies places of it, the oldest first. */
+  holders: Occupant[]
   leases: { sidecar: string; subscriptionId: string; lent: number; spent: number; until: Date; seenAt: Date }[]
 }
-
-const limitOf = (limits: readonly (number | null)[]): number | null =>
-  limits.reduce<number | null>((sum, limit) => (sum === null || limit === null ? null : Math.min(MAX_COUNT, sum + limit)), 0)
 
 /** @throws AppError `not_found` for a customer that is not there, or that has no such quota or capacity now. */
 export const readLedger = async (of: TenantScope, customer: CustomerKey, key: string): Promise<LedgerView> => {
   await getCustomer(of, of.keys.customer(customer.storefrontId, customer.customerId))
-  const { known, holders, grants, current, now } = await quotaOf(of, customer, key)
+  const { known, holders, current, capacities, now } = await quotaOf(of, customer, key)
   const ledgers = { entries: known?.entries ?? [], borrowers: known?.borrowers ?? [] }
   if (current.length > 0) {
     const windows = allowancesOf(ledgers.entries, { key, held: current, holders, now })
@@ -54,11 +53,21 @@ export const readLedger = async (of: TenantScope, customer: CustomerKey, key: st
             .filter(({ until }) => now < until)
             .map(({ subscriptionId, lent, spent: used, until }) => ({ sidecar, subscriptionId, lent, spent: used, until, seenAt })),
         ),
+      holders: [],
     }
   }
-  const capacities = grants.flatMap((grant) => (grant.terms.kind === 'capacity' && isCurrent(grant, now.getTime()) ? [grant.terms.limit] : []))
   if (capacities.length === 0) throw new AppError('not_found', `the customer holds no quota or capacity ${JSON.stringify(key)} that gives access now`)
-  const used = ledgers.entries.find((entry) => entry.key === key && !entry.until)?.used ?? 0
+  const places = livingPlaces({ entries: ledgers.entries, holders: known?.holders ?? [] }, now)
+  const used = usedOf(places.entries, key)
   const limit = limitOf(capacities)
-  return { kind: 'capacity', limit, used, outstanding: 0, free: limit === null ? null : Math.max(0, limit - used), windows: [], leases: [] }
+  return {
+    kind: 'capacity',
+    limit,
+    used,
+    outstanding: 0,
+    free: limit === null ? null : Math.max(0, limit - used),
+    windows: [],
+    leases: [],
+    holders: places.holders.filter((one) => one.key === key),
+  }
 }

@@ -57,6 +57,8 @@ const usageFields = defineFields({
         seenAt: { type: Date, required: true },
         /** It was refused what others may give back: until then they are told to. */
         waitsUntil: { type: Date },
+        /** The last of its later uses that is counted. Absent: it never had any. */
+        laterUses: { type: Number, min: 0 },
         leases: {
           type: [
             part({
@@ -77,6 +79,22 @@ const usageFields = defineFields({
     ],
     default: undefined,
   },
+  /** Who occupies places of a capacity: they count in `entries` (`metering/holders.ts`). */
+  holders: {
+    type: [
+      part({
+        key: { type: String, required: true },
+        holder: { type: String, required: true },
+        amount: { type: Number, required: true, min: 1 },
+        /** In the tenant's time; after `until` it occupies nothing. */
+        since: { type: Date, required: true },
+        until: { type: Date },
+      }),
+    ],
+    default: undefined,
+  },
+  /** Higher with each write than in all writes before, also of counters of this customer that were removed. */
+  seq: { type: Number, min: 0 },
   /** The last reports counted, so that a repeated one is not counted twice. */
   recentReports: { type: [String], required: true },
   repairAt: { type: Date },

@@ -2,22 +2,26 @@
  * What a sidecar may spend of one quota of one customer, and what it asks the ledger for. Knows no time but what it is told, and
  * sends nothing: `meters.ts` does. What the numbers mean is said in `control-plane/metering/ledger.ts`.
  */
-import type { LedgerAnswer, LedgerQuestion } from '../../common/metering/ledger-words.ts'
+import { MAX_COUNT } from '../../common/entitlements/model.ts'
+import type { LaterUse, LedgerAnswer, LedgerQuestion } from '../../common/metering/ledger-words.ts'
+import { type Held, type LeasePart, Leases, unitsOf } from './leases.ts'
 
-interface Held {
-  id: string
-  lent: number
-  spent: number
-  /** What the ledger has been told of, and has answered. */
-  reported: number
-  untilMs: number
+/** What a meter has to find again after a crash. */
+export interface MeterRecord {
+  /** `spent`: what may have been spent by now. */
+  leases: { id: string; spent: number; untilMs: number }[]
+  reservations: { id: string; parts: LeasePart[]; expiresAtMs: number }[]
+  laterUses: LaterUse[]
 }
 
 /** What is known of the quota, as an answer shows it. */
 export interface MeterReading {
   /** Null: unlimited. */
   limit: number | null
+  /** By all, as the ledger said last. */
   used: number
+  /** Here, since then. */
+  since: number
   resetsAtMs: number | undefined
   /** The customer's set has changed since the ledger said so. */
   isOld: boolean
@@ -45,22 +49,59 @@ const REFUSAL_HOLDS_MS = 200
 /** `unavailable`: nobody could say in time. */
 export type Outcome = 'allowed' | 'refused' | 'unavailable'
 
-interface Waiting {
+export interface Want {
   amount: number
+  /** The units are kept for it until it is committed or released. Absent: they are spent. */
+  reservation?: { id: string; expiresAtMs: number }
+  /** What to do when the ledger does not answer: `allow` counts the use, and tells the ledger later. */
+  whenAway: 'deny' | 'allow'
+}
+
+interface Waiting extends Want {
   /** Of the clock that only goes forward. */
   untilMs: number
   done(outcome: Outcome): void
 }
 
+interface Reservation {
+  parts: LeasePart[]
+  /** Of the clock that only goes forward. */
+  expiresAtMs: number
+}
+
+export interface MeterOptions {
+  /** Grows from call to call as long as the sidecar has one name: the ledger remembers longer than a meter lives. */
+  nextSeq(): number
+  /** Keeps what a crash may not take. Called before what it says happens. */
+  keep?(record: MeterRecord): void
+}
+
+/** A journal is told exactly what was spent after so long without a use. */
+const QUIET_MS = 100
+/** So many are told in one question. */
+const MOST_LATER_USES = 500
+/** Uses of one minute are told as one. */
+const MINUTE_MS = 60_000
+/** Ahead of what is spent a journal is told so much of what was lent: it is written that much less often. */
+const AHEAD = 16
+
 export class Meter {
   #waiting: Waiting[] = []
   #askAgainAtMs = Number.NEGATIVE_INFINITY
   #pauseMs = ASKS_AGAIN_MS
-  #held: Held[] = []
+  readonly #leases = new Leases()
+  readonly #reservations = new Map<string, Reservation>()
+  /** Counted without a lease: facts that the ledger has still to be told of. */
+  #laterUses: LaterUse[] = []
+  /** The last of them that a question named. */
+  #toldLaterUse = 0
+  /** By lease, how much the journal says may be spent. */
+  #journaled = new Map<string, number>()
   readonly #nextSeq: () => number
+  readonly #keep: MeterOptions['keep']
   /** The question that is under way, and what it said was spent. */
   #asked: { seq: number; spent: Map<string, number> } | undefined
-  #reading: Omit<MeterReading, 'isOld'> | undefined
+  #reading: Pick<MeterReading, 'limit' | 'used' | 'resetsAtMs'> | undefined
   #free = 0
   #recallable = 0
   #askedAtMs = Number.NEGATIVE_INFINITY
@@ -70,32 +111,91 @@ export class Meter {
   #isOld = false
   /** A question was not answered: what it may have been lent is to be given back. */
   #isUnsure = false
+  /** The last question was not answered. */
+  #isAway = false
   #refusedAtMs = Number.NEGATIVE_INFINITY
 
-  /** @param nextSeq grows from call to call as long as the sidecar has one name: the ledger remembers longer than a meter lives. */
-  constructor(nextSeq: () => number) {
+  constructor({ nextSeq, keep }: MeterOptions) {
     this.#nextSeq = nextSeq
+    this.#keep = keep
   }
 
-  /** What can be spent at once. @param runsBeyondMs only leases whose window ends later. */
-  #available(runsBeyondMs: number): number {
-    let units = 0
-    for (const { lent, spent, untilMs } of this.#held) if (untilMs > runsBeyondMs) units += lent - spent
-    return units
+  /** Takes up what another process of the same name had. @param atMs of a clock that only goes forward; `expiresAtMs` is of it, too. */
+  restore({ leases, reservations, laterUses }: MeterRecord, atMs: number): void {
+    for (const { id, ...reservation } of reservations) this.#reservations.set(id, reservation)
+    this.#leases.restore(
+      leases,
+      reservations.flatMap(({ parts }) => parts),
+    )
+    this.#laterUses = laterUses.map((use) => ({ ...use }))
+    this.#toldLaterUse = laterUses.at(-1)?.seq ?? 0
+    this.#journaled = new Map(leases.map(({ id, spent }) => [id, spent]))
+    this.#spentAtMs = atMs
+    this.#isUnsure = true
   }
 
-  #spend(amount: number, atMs: number, runsBeyondMs: number): boolean {
-    if (this.#available(runsBeyondMs) < amount) return false
-    let left = amount
-    for (const held of this.#held) {
-      if (held.untilMs <= runsBeyondMs) continue
-      const units = Math.min(left, held.lent - held.spent)
-      held.spent += units
-      left -= units
+  record(): MeterRecord {
+    const leases = this.#leases.all().map(({ id, spent, untilMs }) => ({ id, spent: Math.max(spent, this.#journaled.get(id) ?? 0), untilMs }))
+    const reservations = [...this.#reservations].map(([id, reservation]) => ({ id, ...reservation }))
+    return { leases, reservations, laterUses: this.#laterUses.map((use) => ({ ...use })) }
+  }
+
+  /** @param isExact otherwise somewhat more than was spent is noted, so that the next uses need no note. */
+  #note(isExact: boolean): void {
+    if (!this.#keep) return
+    const journaled = this.#leases.all().map(({ id, spent, lent, kept }): [string, number] => {
+      const known = this.#journaled.get(id) ?? 0
+      return [id, isExact ? spent : spent <= known ? known : spent + Math.floor((lent - kept - spent) / AHEAD)]
+    })
+    this.#journaled = new Map(journaled)
+    this.#keep(this.record())
+  }
+
+  /** What was spent is to be noted before it is told. */
+  #noteSpent(): void {
+    if (this.#keep && this.#leases.all().some(({ id, spent }) => spent > (this.#journaled.get(id) ?? 0))) this.#note(false)
+  }
+
+  /** To be called now and then: the journal is told exactly what was spent, when nothing is spent for a moment. */
+  noteExactly(atMs: number): void {
+    if (!this.#keep || atMs - this.#spentAtMs < QUIET_MS) return
+    if (this.#leases.all().some(({ id, spent }) => (this.#journaled.get(id) ?? spent) > spent)) this.#note(true)
+  }
+
+  #take({ amount, reservation }: Want, atMs: number, runsBeyondMs: number): boolean {
+    if (reservation) {
+      const parts = this.#leases.keep(amount, runsBeyondMs)
+      if (!parts) return false
+      this.#reservations.set(reservation.id, { parts, expiresAtMs: reservation.expiresAtMs })
+      this.#note(false)
+    } else {
+      if (!this.#leases.spend(amount, runsBeyondMs)) return false
+      this.#noteSpent()
     }
     this.#spentAtMs = atMs
     this.#spentSinceAsked += amount
     return true
+  }
+
+  /** Counts what has happened, whatever the limit says. @param nowMs in the customer's time. */
+  #countLater(amount: number, nowMs: number): void {
+    const last = this.#laterUses.at(-1)
+    const isOfLast =
+      last &&
+      last.seq > this.#toldLaterUse &&
+      Math.floor(last.atMs / MINUTE_MS) === Math.floor(nowMs / MINUTE_MS) &&
+      !(this.#reading?.resetsAtMs && last.atMs < this.#reading.resetsAtMs && nowMs >= this.#reading.resetsAtMs)
+    if (isOfLast) last.amount = Math.min(MAX_COUNT, last.amount + amount)
+    else this.#laterUses.push({ seq: this.#nextSeq(), amount, atMs: nowMs })
+    this.#note(false)
+  }
+
+  /** The ledger cannot be asked: what is allowed then is counted, and told later. */
+  #takeLater({ amount, reservation }: Want, nowMs: number): void {
+    if (reservation) {
+      this.#reservations.set(reservation.id, { parts: [], expiresAtMs: reservation.expiresAtMs })
+      this.#note(false)
+    } else this.#countLater(amount, nowMs)
   }
 
   /**
@@ -103,22 +203,67 @@ export class Meter {
    * @param nowMs in the customer's time. @param atMs of a clock that only goes forward.
    * @returns undefined when the ledger has to be asked: `wait` for it.
    */
-  use(amount: number, nowMs: number, atMs: number): 'allowed' | 'refused' | undefined {
-    if (this.#waiting.length === 0 && this.#spend(amount, atMs, nowMs + STOPS_BEFORE_MS)) return 'allowed'
-    if (atMs - this.#refusedAtMs < REFUSAL_HOLDS_MS && this.#isBeyond(amount)) return 'refused'
-    return undefined
+  use(want: Want, nowMs: number, atMs: number): 'allowed' | 'refused' | undefined {
+    if (this.#waiting.length === 0 && this.#take(want, atMs, nowMs + STOPS_BEFORE_MS)) return 'allowed'
+    if (atMs - this.#refusedAtMs < REFUSAL_HOLDS_MS && this.#isBeyond(want.amount)) return 'refused'
+    if (!this.#isAway || want.whenAway === 'deny') return undefined
+    this.#takeLater(want, nowMs)
+    return 'allowed'
   }
 
   /**
    * Has a use wait for the ledger's answer, or for units of others.
    * @param untilMs of the clock that only goes forward. @returns what ends the wait: nothing is counted then, and `done` is not called.
    */
-  wait(amount: number, untilMs: number, done: (outcome: Outcome) => void): () => void {
-    const one = { amount, untilMs, done }
+  wait(want: Want, untilMs: number, done: (outcome: Outcome) => void): () => void {
+    const one = { ...want, untilMs, done }
     this.#waiting.push(one)
     return () => {
       this.#waiting = this.#waiting.filter((other) => other !== one)
     }
+  }
+
+  /**
+   * Ends a reservation: `amount` of it is counted, and the rest given back. What goes beyond it has happened, and is counted, too.
+   * @param nowMs in the customer's time. @returns false when there is no such reservation.
+   */
+  commit(id: string, amount: number, nowMs: number): boolean {
+    const reservation = this.#reservations.get(id)
+    if (!reservation) return false
+    this.#reservations.delete(id)
+    const within = Math.min(amount, unitsOf(reservation.parts))
+    this.#leases.settle(reservation.parts, within)
+    this.#note(false)
+    this.count(amount - within, nowMs)
+    return true
+  }
+
+  /** @returns false when there is no such reservation. */
+  release(id: string): boolean {
+    const reservation = this.#reservations.get(id)
+    if (!reservation) return false
+    this.#reservations.delete(id)
+    this.#leases.settle(reservation.parts, 0)
+    this.#note(false)
+    return true
+  }
+
+  /** Counts what has happened already: beyond what is lent, too. @param nowMs in the customer's time. */
+  count(amount: number, nowMs: number): void {
+    const lent = Math.min(amount, this.#leases.free(nowMs + STOPS_BEFORE_MS))
+    if (lent > 0 && this.#leases.spend(lent, nowMs + STOPS_BEFORE_MS)) this.#noteSpent()
+    if (amount > lent) this.#countLater(amount - lent, nowMs)
+  }
+
+  /** More is used than the limit allows, as far as it is known here. @param nowMs in the customer's time. */
+  isOverLimit(nowMs: number): boolean {
+    const reading = this.reading(nowMs)
+    return reading !== undefined && reading.limit !== null && reading.used + reading.since > reading.limit
+  }
+
+  /** The ledger has still to be told of uses that no lease covers. */
+  get owesWord(): boolean {
+    return this.#laterUses.length > 0
   }
 
   get isWaitedFor(): boolean {
@@ -126,12 +271,12 @@ export class Meter {
   }
 
   leases(): readonly Readonly<Held>[] {
-    return this.#held
+    return this.#leases.all()
   }
 
   /** There is not so much, nor will there be, by what the ledger said last. */
   #isBeyond(amount: number): boolean {
-    return this.#reading !== undefined && this.#reading.limit !== null && amount > this.#available(Number.NEGATIVE_INFINITY) + this.#free + this.#recallable
+    return this.#reading !== undefined && this.#reading.limit !== null && amount > this.#leases.free() + this.#free + this.#recallable
   }
 
   /** The customer's set has changed: with another limit, perhaps. The ledger lends by the one that is in force. */
@@ -140,44 +285,49 @@ export class Meter {
     if (this.#reading) this.#isOld = true
   }
 
-  /** Nothing more is spent of what is left, and the next question gives it back. */
+  /** Nothing more is spent of what is left, and the next question gives it back. Reservations stay. */
   giveBack(): void {
     this.#refusedAtMs = Number.NEGATIVE_INFINITY
-    for (const held of this.#held) {
-      if (held.lent > held.spent) this.#givesBack = true
-      held.lent = held.spent
-    }
+    if (this.#leases.giveBack()) this.#givesBack = true
   }
 
   /** The ledger is to be told something, though nobody waits: what was spent, or what is given back. */
   #isDue(nowMs: number, atMs: number): boolean {
-    const holds = this.#held.some(({ lent, spent }) => lent > spent)
     if (this.#givesBack || this.#isOld) return true
     if (this.#isUnsure) return atMs >= this.#askAgainAtMs
+    if (this.#laterUses.some(({ seq }) => seq > this.#toldLaterUse)) return true
     if (atMs - this.#askedAtMs < REPORTS_EVERY_MS) return false
-    if (this.#held.some(({ spent, reported }) => spent > reported)) return true
-    if (this.#held.some(({ untilMs }) => untilMs <= nowMs)) return true
-    return holds && (atMs - this.#spentAtMs > IDLE_MS || atMs - this.#askedAtMs > REPORT_AT_LEAST_EVERY_MS)
+    const held = this.#leases.all()
+    if (this.owesWord || held.some(({ spent, reported }) => spent > reported)) return true
+    if (held.some(({ untilMs }) => untilMs <= nowMs)) return true
+    if (this.#leases.free() > 0 && atMs - this.#spentAtMs > IDLE_MS) return true
+    return held.some(({ lent, spent }) => lent > spent) && atMs - this.#askedAtMs > REPORT_AT_LEAST_EVERY_MS
   }
 
-  /** Nobody waits, nothing can be spent, and the ledger knows all that there is to know. */
-  get isAtRest(): boolean {
+  /** Nobody waits, and the ledger knows all that there is to know: no more can be spent but what is reserved. */
+  get isSettled(): boolean {
     return (
       this.#waiting.length === 0 &&
       this.#asked === undefined &&
       !this.#givesBack &&
       !this.#isOld &&
       !this.#isUnsure &&
-      this.#held.every(({ lent, spent, reported }) => lent === spent && spent === reported)
+      this.#laterUses.length === 0 &&
+      this.#leases.isReported
     )
+  }
+
+  get isAtRest(): boolean {
+    return this.isSettled && this.#reservations.size === 0 && this.#leases.isSpent
   }
 
   isIdle(atMs: number, idleMs: number): boolean {
     return this.isAtRest && atMs - Math.max(this.#spentAtMs, this.#askedAtMs) > idleMs
   }
 
-  /** Nobody waits any longer than that. */
-  #giveUp(atMs: number): void {
+  /** Nobody waits any longer than that, and nothing is reserved any longer. */
+  #expire(atMs: number): void {
+    for (const [id, { expiresAtMs }] of this.#reservations) if (expiresAtMs <= atMs) this.release(id)
     const late = this.#waiting.filter(({ untilMs }) => untilMs <= atMs)
     if (late.length === 0) return
     this.#waiting = this.#waiting.filter(({ untilMs }) => untilMs > atMs)
@@ -186,7 +336,7 @@ export class Meter {
 
   /** The question that is to be asked now, if any. Until `answered` or `unanswered` there is no other. */
   next(nowMs: number, atMs: number): LedgerQuestion | undefined {
-    this.#giveUp(atMs)
+    this.#expire(atMs)
     if (this.#asked) return undefined
     const isWaitedFor = this.#waiting.length > 0 && atMs >= this.#askAgainAtMs
     if (!isWaitedFor && !this.#isDue(nowMs, atMs)) return undefined
@@ -200,28 +350,44 @@ export class Meter {
     if (isIdle) this.giveBack()
     const back = this.#givesBack
     this.#givesBack = false
-    const left = this.#held.reduce((units, { lent, spent }) => units + lent - spent, 0)
+    const left = this.#leases.free()
     const all = waiting.reduce((units, amount) => units + amount, 0)
     const passedMs = Math.max(50, atMs - this.#askedAtMs)
     const rate = passedMs > 10 * LEASE_MS ? 0 : (this.#spentSinceAsked / passedMs) * LEASE_MS
     this.#askedAtMs = atMs
     this.#spentSinceAsked = 0
-    this.#asked = { seq, spent: new Map(this.#held.map(({ id, spent }) => [id, spent])) }
+    const held = this.#leases.all()
+    this.#asked = { seq, spent: new Map(held.map(({ id, spent }) => [id, spent])) }
+    const laterUses = this.#laterUses.slice(0, MOST_LATER_USES)
+    this.#toldLaterUse = Math.max(this.#toldLaterUse, laterUses.at(-1)?.seq ?? 0)
     return {
       seq,
       least: all === 0 ? 0 : Math.max(0, Math.min(...waiting) - left),
       need: Math.max(0, all - left),
       want: back ? 0 : Math.max(0, Math.ceil(rate) - Math.max(0, left - all)),
-      uses: this.#held.map(({ id, spent, lent }) => ({ lease: id, spent, upTo: lent })),
+      uses: held.map(({ id, spent, lent }) => ({ lease: id, spent, upTo: lent })),
+      laterUses: laterUses.map((use) => ({ ...use })),
     }
   }
 
-  /** No answer came: the next question is a new one, and what this one was lent is given back by it. */
-  unanswered(seq: number, atMs: number): void {
+  /**
+   * No answer came: the next question is a new one, and what this one was lent is given back by it. Who may be counted without
+   * the ledger is.
+   * @param nowMs in the customer's time.
+   */
+  unanswered(seq: number, nowMs: number, atMs: number): void {
     if (this.#asked?.seq !== seq) return
     this.#asked = undefined
     this.#isUnsure = true
+    this.#isAway = true
     this.#askAgainLater(atMs)
+    const waiting = this.#waiting
+    this.#waiting = waiting.filter(({ whenAway }) => whenAway === 'deny')
+    for (const one of waiting) {
+      if (one.whenAway === 'deny') continue
+      this.#takeLater(one, nowMs)
+      one.done('allowed')
+    }
   }
 
   #askAgainLater(atMs: number): void {
@@ -235,7 +401,7 @@ export class Meter {
     this.#waiting = []
     for (const one of waiting) {
       // What the ledger has just lent is in the window that the ledger says, whatever time it is here.
-      if (this.#spend(one.amount, atMs, Number.NEGATIVE_INFINITY)) one.done('allowed')
+      if (this.#take(one, atMs, Number.NEGATIVE_INFINITY)) one.done('allowed')
       else if (this.#isBeyond(one.amount)) {
         this.#refusedAtMs = atMs
         one.done('refused')
@@ -250,15 +416,13 @@ export class Meter {
     const asked = this.#asked
     if (!asked || answer.seq !== asked.seq) return false
     this.#asked = undefined
-    this.#held = answer.leases.map(({ id, lent, spent, untilMs }) => {
-      const known = this.#held.find((one) => one.id === id)
-      const reported = Math.max(spent, asked.spent.get(id) ?? 0)
-      return { id, lent, untilMs, spent: Math.max(reported, known?.spent ?? 0), reported }
-    })
-    const { limit, used, free, recallable, recall, resetsAtMs } = answer
+    this.#leases.replace(answer.leases, asked.spent)
+    const { limit, used, free, recallable, recall, resetsAtMs, laterUses } = answer
+    this.#laterUses = this.#laterUses.filter(({ seq }) => seq > laterUses)
     this.#reading = { limit, used, resetsAtMs }
     this.#isOld = false
     this.#isUnsure = false
+    this.#isAway = false
     this.#free = free
     this.#recallable = recallable
     this.#serve(atMs)
@@ -266,10 +430,10 @@ export class Meter {
     return true
   }
 
-  /** With what was spent here since the ledger answered. Undefined: it has not been asked in this window. @param nowMs in the customer's time. */
+  /** Undefined: the ledger has not been asked in this window. @param nowMs in the customer's time. */
   reading(nowMs: number): MeterReading | undefined {
     if (!this.#reading || (this.#reading.resetsAtMs ?? Infinity) <= nowMs) return undefined
-    const since = this.#held.reduce((units, { spent, reported }) => units + spent - reported, 0)
-    return { ...this.#reading, used: this.#reading.used + since, isOld: this.#isOld }
+    const later = this.#laterUses.reduce((units, { amount }) => units + amount, 0)
+    return { ...this.#reading, since: this.#leases.unreported() + later, isOld: this.#isOld }
   }
 }

@@ -1,5 +1,4 @@
 /** The meters of a sidecar: asks ledgers when meters have something to ask, and gives back what is lent when it closes. */
-import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Clock } from '../../common/clock.ts'
 import type { CustomerKey } from '../../common/entitlements/model.ts'
@@ -7,7 +6,8 @@ import { isAppError } from '../../common/errors.ts'
 import type { Faults } from '../../common/faults.ts'
 import type { AskedLedger } from '../../common/metering/ledger-wire.ts'
 import type { LedgerAnswer } from '../../common/metering/ledger-words.ts'
-import { Meter, type MeterReading, type Outcome } from './meter.ts'
+import { type Journal, type JournalEntry, noJournal } from './journal.ts'
+import { Meter, type MeterReading, type MeterRecord, type Outcome, type Want } from './meter.ts'
 
 /** A customer's set, and its time. */
 export interface MeteredSet extends CustomerKey {
@@ -15,17 +15,45 @@ export interface MeteredSet extends CustomerKey {
   sandbox: boolean
 }
 
-export interface Meters {
-  /**
-   * Counts a use of a quota that the customer's set grants.
-   * @param use.untilMs how long units are waited for, in epoch milliseconds. When `signal` aborts, nothing is counted.
-   * @returns at once where units are lent. @throws the signal's reason.
-   */
-  consume(set: MeteredSet, use: { entitlement: string; amount: number; nowMs: number; untilMs: number; signal?: AbortSignal }): Outcome | Promise<Outcome>
-  /** What is known here of a quota; undefined where nothing of it was counted here in this window. */
+/** What is known here of quotas. */
+export interface Readings {
+  /** Undefined where nothing of it was counted here in this window. @param nowMs in the customer's time. */
   reading(set: MeteredSet, entitlement: string, nowMs: number): MeterReading | undefined
   /** How many there are. */
   size(): number
+}
+
+export interface MeteredUse extends Pick<Want, 'amount' | 'whenAway'> {
+  entitlement: string
+  /** In the customer's time. */
+  nowMs: number
+  /** How long units are waited for, in epoch milliseconds. */
+  untilMs: number
+  /** The units are kept under this id, until so long in epoch milliseconds. */
+  reservation?: { id: string; expiresAtMs: number }
+  /** When it aborts, nothing is counted. */
+  signal?: AbortSignal
+}
+
+/** What names a quota at its meter. */
+export type MeteredKey = Pick<JournalEntry, 'customer' | 'entitlement' | 'sandbox'>
+
+export interface Meters extends Readings {
+  /**
+   * Counts a use of a quota that the customer's set grants, or reserves it.
+   * @returns at once where units are lent. @throws the signal's reason.
+   */
+  consume(set: MeteredSet, use: MeteredUse): Outcome | Promise<Outcome>
+  /**
+   * Counts `amount`, which may be more than was reserved: of the reservation as far as it goes, where it is still there.
+   * @param untilMs how long it may take to learn whether the limit was passed, in epoch milliseconds.
+   */
+  commit(of: MeteredKey, id: string, amount: number, untilMs: number): Promise<{ overLimit: boolean }>
+  release(of: MeteredKey, id: string): void
+  /** Reservations that a process before left, with their units. */
+  readonly found: readonly (MeteredKey & { id: string; amount: number; expiresAtMs: number })[]
+  /** Readings that have changed since the last call, by their keys. */
+  changed(): [key: string, reading: KeptReading | undefined][]
   /** Gives back what is lent, as far as the ledgers answer within two seconds. */
   close(): Promise<void>
 }
@@ -35,12 +63,20 @@ export interface MetersOptions {
   ask(asked: AskedLedger, timeoutMs: number): Promise<LedgerAnswer>
   clock: Clock
   faults: Faults
+  journal?: Journal
+  /** Somebody will call `changed`. */
+  tellsChanges?: boolean
 }
 
-interface Metered {
+/** A reading, and the revision of the set that it goes with. */
+export interface KeptReading {
+  reading: MeterReading
+  revision: number
+}
+
+interface Metered extends MeteredKey {
+  key: string
   meter: Meter
-  customer: CustomerKey
-  entitlement: string
   /** Of the set that the last use was decided by. */
   revision: number
   /** The time of a sandbox, as of the last use; a live customer's is this system's. */
@@ -57,36 +93,54 @@ const MAX_METERS = 200_000
 const MAX_QUESTIONS = 256
 const CLOSES_WITHIN_MS = 2_000
 
-const keyOf = ({ tenantId, storefrontId, customerId }: CustomerKey, entitlement: string): string =>
+export const meteredKeyOf = ({ tenantId, storefrontId, customerId }: CustomerKey, entitlement: string): string =>
   JSON.stringify([tenantId, storefrontId, customerId, entitlement])
 
-export const createMeters = ({ ask, clock, faults }: MetersOptions): Meters => {
-  const sidecar = randomUUID()
+const customerOf = ({ tenantId, storefrontId, customerId }: CustomerKey): CustomerKey => ({ tenantId, storefrontId, customerId })
+
+export const createMeters = ({ ask, clock, faults, journal = noJournal(), tellsChanges = false }: MetersOptions): Meters => {
   const meters = new Map<string, Metered>()
   /** Those that are not at rest. */
   const busy = new Set<Metered>()
-  let seq = 0
+  const changed = new Set<string>()
   let questions = 0
-  const nextSeq = (): number => {
-    seq += 1
-    return seq
-  }
   /** Of a clock that only goes forward. */
   const atMs = (): number => performance.now()
   const timeOf = ({ sandboxMs }: Metered): number => sandboxMs ?? clock.nowMs()
 
+  /** The journal goes by the system's clock: the other one begins anew with each process. */
+  const movedBy = (record: MeterRecord, ms: number): MeterRecord => ({
+    ...record,
+    reservations: record.reservations.map((one) => ({ ...one, expiresAtMs: one.expiresAtMs + ms })),
+  })
+  const entryOf = ({ customer, entitlement, sandbox }: MeteredKey, record: MeterRecord): JournalEntry => ({
+    ...movedBy(record, clock.nowMs() - atMs()),
+    customer,
+    entitlement,
+    sandbox,
+  })
+
+  const add = (of: MeteredKey, revision: number, sandboxMs: number | undefined): Metered => {
+    const keep = (record: MeterRecord): void => journal.keep(entryOf(of, record))
+    const meter = new Meter({ nextSeq: journal.nextSeq, ...(journal.isKept ? { keep } : {}) })
+    const made = { ...of, key: meteredKeyOf(of.customer, of.entitlement), meter, revision, sandboxMs }
+    meters.set(made.key, made)
+    return made
+  }
+
   const drive = (one: Metered): void => {
+    if (tellsChanges) changed.add(one.key)
     if (questions >= MAX_QUESTIONS) return
     const question = one.meter.next(timeOf(one), atMs())
     if (!question) return
     questions += 1
     const { customer, entitlement } = one
-    ask({ customer, entitlement, sidecar, question }, ANSWERS_WITHIN_MS)
+    ask({ customer, entitlement, sidecar: journal.sidecar, question }, ANSWERS_WITHIN_MS)
       .then(
         (answer) => void one.meter.answered(answer, atMs()),
         (error: unknown) => {
           if (!isAppError(error, 'unavailable')) faults.tell(error, 'a ledger could not be asked')
-          one.meter.unanswered(question.seq, atMs())
+          one.meter.unanswered(question.seq, timeOf(one), atMs())
         },
       )
       .finally(() => {
@@ -99,16 +153,32 @@ export const createMeters = ({ ask, clock, faults }: MetersOptions): Meters => {
   const look = (): void => {
     for (const one of busy) {
       drive(one)
+      one.meter.noteExactly(atMs())
       if (one.meter.isAtRest) busy.delete(one)
     }
   }
-  const forget = (): void => {
-    for (const [key, one] of meters) if (!busy.has(one) && one.meter.isIdle(atMs(), FORGOTTEN_AFTER_MS)) meters.delete(key)
+  const entries = function* (): Generator<JournalEntry> {
+    for (const one of busy) yield entryOf(one, one.meter.record())
   }
-  const looking = setInterval(look, LOOKS_EVERY_MS).unref()
+  const tidy = (): void => {
+    try {
+      look()
+      journal.compact(entries)
+    } catch (error) {
+      faults.tell(error, 'the meters failed')
+    }
+  }
+  const forget = (): void => {
+    for (const [key, one] of meters) {
+      if (busy.has(one) || !one.meter.isIdle(atMs(), FORGOTTEN_AFTER_MS)) continue
+      meters.delete(key)
+      if (tellsChanges) changed.add(key)
+    }
+  }
+  const looking = setInterval(tidy, LOOKS_EVERY_MS).unref()
   const forgetting = setInterval(forget, FORGOTTEN_AFTER_MS).unref()
 
-  const noteSet = (one: Metered, { revision }: MeteredSet): void => {
+  const noteSet = (one: Metered, revision: number): void => {
     if (one.revision === revision) return
     one.revision = revision
     one.meter.setChanged()
@@ -117,33 +187,43 @@ export const createMeters = ({ ask, clock, faults }: MetersOptions): Meters => {
   }
 
   const meterOf = (set: MeteredSet, entitlement: string, nowMs: number): Metered | undefined => {
-    const key = keyOf(set, entitlement)
-    const known = meters.get(key)
+    const known = meters.get(meteredKeyOf(set, entitlement))
     if (known) {
       known.sandboxMs = set.sandbox ? nowMs : undefined
-      noteSet(known, set)
+      noteSet(known, set.revision)
       return known
     }
     if (meters.size >= MAX_METERS) return undefined
-    const { tenantId, storefrontId, customerId, revision } = set
-    const made = {
-      meter: new Meter(nextSeq),
-      customer: { tenantId, storefrontId, customerId },
-      entitlement,
-      revision,
-      sandboxMs: set.sandbox ? nowMs : undefined,
-    }
-    meters.set(key, made)
-    return made
+    return add({ customer: customerOf(set), entitlement, sandbox: set.sandbox }, set.revision, set.sandbox ? nowMs : undefined)
   }
 
+  /** Of a quota whose set is not at hand; a sandbox's time is what it was. */
+  const meterFor = (of: MeteredKey): Metered => meters.get(meteredKeyOf(of.customer, of.entitlement)) ?? add(of, 0, undefined)
+
+  const until = async (isDone: () => boolean, latestMs: number): Promise<void> => {
+    while (!isDone() && atMs() < latestMs) await sleep(2, undefined, { ref: false })
+  }
+
+  const found = journal.found.flatMap((entry) => {
+    const { customer, entitlement, sandbox, ...record } = entry
+    const one = add({ customer, entitlement, sandbox }, 0, undefined)
+    one.meter.restore(movedBy(record, atMs() - clock.nowMs()), atMs())
+    busy.add(one)
+    return record.reservations.map(({ id, parts, expiresAtMs }) => ({
+      ...{ customer, entitlement, sandbox, id, expiresAtMs },
+      amount: parts.reduce((sum, { units }) => sum + units, 0),
+    }))
+  })
+
   return {
-    consume: (set, { entitlement, amount, nowMs, untilMs, signal }) => {
+    consume: (set, { entitlement, amount, nowMs, untilMs, signal, whenAway, reservation }) => {
       const one = meterOf(set, entitlement, nowMs)
       if (!one) return 'unavailable'
       busy.add(one)
       const now = atMs()
-      const outcome = one.meter.use(amount, nowMs, now)
+      const want: Want = { amount, whenAway }
+      if (reservation) want.reservation = { id: reservation.id, expiresAtMs: now + reservation.expiresAtMs - clock.nowMs() }
+      const outcome = one.meter.use(want, nowMs, now)
       if (outcome) {
         drive(one)
         return outcome
@@ -154,7 +234,7 @@ export const createMeters = ({ ask, clock, faults }: MetersOptions): Meters => {
           cancel()
           reject(signal?.reason)
         }
-        const cancel = one.meter.wait(amount, now + Math.max(0, untilMs - clock.nowMs()), (late) => {
+        const cancel = one.meter.wait(want, now + Math.max(0, untilMs - clock.nowMs()), (late) => {
           signal?.removeEventListener('abort', hangUp)
           resolve(late)
         })
@@ -162,23 +242,54 @@ export const createMeters = ({ ask, clock, faults }: MetersOptions): Meters => {
         drive(one)
       })
     },
+    commit: async (of, id, amount, untilMs) => {
+      const one = meterFor(of)
+      const { meter } = one
+      busy.add(one)
+      if (!meter.commit(id, amount, timeOf(one))) meter.count(amount, timeOf(one))
+      drive(one)
+      // What no lease covers is beyond the limit, or not: the ledger says.
+      await until(() => !meter.owesWord, atMs() + Math.max(0, untilMs - clock.nowMs()))
+      return { overLimit: meter.isOverLimit(timeOf(one)) }
+    },
+    release: (of, id) => {
+      const one = meterFor(of)
+      busy.add(one)
+      one.meter.release(id)
+      drive(one)
+    },
+    found,
     reading: (set, entitlement, nowMs) => {
-      const one = meters.size === 0 ? undefined : meters.get(keyOf(set, entitlement))
+      const one = meters.size === 0 ? undefined : meters.get(meteredKeyOf(set, entitlement))
       if (!one) return undefined
-      noteSet(one, set)
+      noteSet(one, set.revision)
       return one.meter.reading(nowMs)
     },
     size: () => meters.size,
+    changed: () => {
+      const all = [...changed].map((key): [string, KeptReading | undefined] => {
+        const one = meters.get(key)
+        const reading = one?.meter.reading(timeOf(one))
+        return [key, one && reading && { reading, revision: one.revision }]
+      })
+      changed.clear()
+      return all
+    },
     close: async () => {
       clearInterval(forgetting)
-      for (const one of busy) one.meter.giveBack()
+      for (const { meter } of busy) {
+        // The next process finds in the journal what is reserved.
+        if (!journal.isKept) for (const { id } of meter.record().reservations) meter.release(id)
+        meter.giveBack()
+      }
+      const isGivenBack = () => questions === 0 && [...busy].every(({ meter }) => meter.isSettled)
       const latestMs = atMs() + CLOSES_WITHIN_MS
-      const isGivenBack = () => questions === 0 && [...busy].every(({ meter }) => meter.isAtRest)
       while (!isGivenBack() && atMs() < latestMs) {
         look()
         await sleep(LOOKS_EVERY_MS, undefined, { ref: false })
       }
       clearInterval(looking)
+      journal.close()
     },
   }
 }

@@ -1,5 +1,6 @@
 /** What a meter knows, in an answer. */
 import type { Decision } from '../../common/entitlements/decide.ts'
+import { MAX_COUNT } from '../../common/entitlements/model.ts'
 import type { MeterReading } from './meter.ts'
 
 /**
@@ -7,8 +8,8 @@ import type { MeterReading } from './meter.ts'
  * limit is the newer one, and of the numbers used the higher.
  */
 export const withReading = (decision: Decision, amount: number, reading: MeterReading): Decision => {
-  const { resetsAtMs, isOld } = reading
-  const used = isOld ? Math.max(reading.used, decision.used ?? 0) : reading.used
+  const { resetsAtMs, isOld, since } = reading
+  const used = Math.min(MAX_COUNT, (isOld ? Math.max(reading.used, decision.used ?? 0) : reading.used) + since)
   const limit = isOld ? (decision.limit ?? null) : reading.limit
   if (limit === null) return { ...decision, used, resetsAtMs: resetsAtMs ?? decision.resetsAtMs }
   const remaining = Math.max(0, limit - used)

@@ -8,7 +8,7 @@ import type { CustomerKey, EntitlementSet } from '../../common/entitlements/mode
 import { answerWhenStale, type StalenessPolicy } from '../../common/entitlements/staleness-policy.ts'
 import { isAppError } from '../../common/errors.ts'
 import type { Check, DecidedCheck, Freshness } from '../check.ts'
-import type { Meters } from '../metering/meters.ts'
+import type { Readings } from '../metering/meters.ts'
 import { withReading } from '../metering/reading.ts'
 import type { Observer } from '../observe/observer.ts'
 import type { Callers } from '../policy/callers.ts'
@@ -66,7 +66,7 @@ export interface DecisionsOptions {
   callers: Callers
   observer: Observer
   /** What was counted here, beside what is published. */
-  meters: Pick<Meters, 'reading'>
+  meters: Pick<Readings, 'reading'>
 }
 
 /** A known set, and the time that governs it. */

@@ -7,7 +7,7 @@ import type { Clock } from '../../common/clock.ts'
 import { type Decision, decide, type Reason } from '../../common/entitlements/decide.ts'
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import type { Freshness } from '../check.ts'
-import type { Meters } from '../metering/meters.ts'
+import type { Readings } from '../metering/meters.ts'
 import { withReading } from '../metering/reading.ts'
 import type { Notice, Observer } from '../observe/observer.ts'
 import type { Callers } from '../policy/callers.ts'
@@ -37,7 +37,7 @@ export interface DirectCheckOptions {
   callers: Callers
   observer: Observer
   /** What was counted here, beside what is published. */
-  meters: Pick<Meters, 'reading' | 'size'>
+  meters: Readings
 }
 
 export const createDirectChecks = ({

@@ -1,5 +1,5 @@
 /**
- * The six calls of `entitlement.v1`. A check whose customer is in memory is answered in the same turn of the event
+ * The calls of `entitlement.v1`. A check whose customer is in memory is answered in the same turn of the event
  * loop; only what has to be fetched or waited for is asynchronous.
  */
 import type { handleUnaryCall, Metadata, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js'
@@ -12,7 +12,7 @@ import type { EntitlementServiceServer, WatchEntitlementsRequest, WatchEntitleme
 import type { Check, DecidedCheck } from '../check.ts'
 import type { Consuming } from './consuming.ts'
 import type { CheckCall, Decisions } from './decisions.ts'
-import { readBatch, readCheck, readCustomer, readUse } from './requests.ts'
+import { MAX_HOLDER_TTL_MS, MAX_RESERVATION_TTL_MS, readBatch, readCheck, readCommit, readCustomer, readId, readRelease, readUse } from './requests.ts'
 import { deadlineOf, first, hangUpOf, toServiceError } from './service-error.ts'
 import { toCheckResponse, toExplainResponse, toListResponse } from './to-wire.ts'
 import { untilDrained } from './until-drained.ts'
@@ -155,10 +155,44 @@ export const createEntitlementService = ({
       consumeEntitlement: unary(
         () => undefined,
         async (request, { deadlineMs, signal }, call) => {
-          const { check, idempotencyKey } = readUse(request)
-          const use = { ...callOf('ConsumeEntitlement', check, call), idempotencyKey }
-          const { counted, ...decided } = await consuming.consume(use, deadlineMs, signal)
-          return { decision: respond(decided), counted, overLimit: false }
+          const use = readUse(request, MAX_HOLDER_TTL_MS)
+          const { counted, overLimit, ...decided } = await consuming.consume({ ...use, ...callOf('ConsumeEntitlement', use.check, call) }, deadlineMs, signal)
+          return { decision: respond(decided), counted, overLimit }
+        },
+      ),
+      reserveEntitlement: unary(
+        () => undefined,
+        async (request, { deadlineMs, signal }, call) => {
+          const use = readUse(request, MAX_RESERVATION_TTL_MS)
+          const reserved = await consuming.reserve({ ...use, ...callOf('ReserveEntitlement', use.check, call) }, deadlineMs, signal)
+          const { reservation } = reserved
+          return {
+            decision: respond(reserved),
+            reservationId: reservation?.id ?? '',
+            expiresAt: reservation && new Date(reservation.expiresAtMs),
+          }
+        },
+      ),
+      commitReservation: unary(
+        () => undefined,
+        async (request, { deadlineMs }, call) => {
+          const { used, overLimit } = await consuming.commit(readCommit(request), first(call.metadata, 'authorization'), deadlineMs)
+          return { used: BigInt(used), overLimit }
+        },
+      ),
+      releaseReservation: unary(
+        () => undefined,
+        async ({ reservationId }, { deadlineMs }, call) => {
+          await consuming.release(readId('reservation_id', reservationId), first(call.metadata, 'authorization'), deadlineMs)
+          return {}
+        },
+      ),
+      releaseEntitlement: unary(
+        () => undefined,
+        async (request, { deadlineMs }, call) => {
+          const release = readRelease(request)
+          decisions.mayAsk(first(call.metadata, 'authorization'), release.customer.tenantId)
+          return { used: BigInt(await consuming.giveBack(release, deadlineMs)) }
         },
       ),
       listEntitlements: unary(

@@ -1,8 +1,16 @@
 /** Requests as the domain wants them, or an error that names the field. */
+import { DAY_MS, HOUR_MS } from '../../common/durations.ts'
 import { type CustomerKey, isTooLong, MAX_ID } from '../../common/entitlements/model.ts'
 import { fieldError } from '../../common/errors.ts'
-import type { CheckEntitlementRequest, ConsumeEntitlementRequest } from '../../proto/gen/entitlement/v1/entitlement.ts'
+import type {
+  CheckEntitlementRequest,
+  CommitReservationRequest,
+  ConsumeEntitlementRequest,
+  ReleaseEntitlementRequest,
+} from '../../proto/gen/entitlement/v1/entitlement.ts'
+import type { Duration } from '../../proto/gen/google/protobuf/duration.ts'
 import type { Check } from '../check.ts'
+import type { Commit, Release, Use } from './consuming.ts'
 
 export const MAX_BATCH = 1_000
 
@@ -43,13 +51,41 @@ export const readCheck = (request: CheckEntitlementRequest, prefix = ''): Check 
   amount: count(`${prefix}amount`, request.amount) || 1,
 })
 
-/** @throws AppError `invalid_request`. */
-export const readUse = (request: ConsumeEntitlementRequest): { check: Check; idempotencyKey: string } => {
-  const { idempotencyKey, holder } = request
-  if (isTooLong(idempotencyKey)) throw fieldError('invalid_request', 'idempotency_key', `must not be longer than ${MAX_ID} characters`)
-  if (holder !== '') throw fieldError('invalid_request', 'holder', 'must be empty: only capacities have holders, and they are reported by POST /v1/usage')
-  return { check: readCheck(request), idempotencyKey }
+/** What need not be there. */
+const optionalId = (field: string, text: string): string => (text === '' ? '' : readId(field, text))
+
+/** A holder's, and a reservation's. */
+export const [MAX_HOLDER_TTL_MS, MAX_RESERVATION_TTL_MS] = [366 * DAY_MS, HOUR_MS]
+
+const readTtl = (ttl: Duration | undefined, mostMs: number): number | undefined => {
+  if (ttl === undefined) return undefined
+  const ms = Number(ttl.seconds) * 1_000 + Math.round(ttl.nanos / 1e6)
+  if (!(ms >= 1 && ms <= mostMs)) throw fieldError('invalid_request', 'ttl', `must be at least 1 ms and at most ${mostMs / 1_000} s`)
+  return ms
 }
+
+/** @param maxTtlMs of what is asked for. @throws AppError `invalid_request`. */
+export const readUse = (request: ConsumeEntitlementRequest, maxTtlMs: number): Omit<Use, 'method' | 'traceparent'> => ({
+  check: readCheck(request),
+  idempotencyKey: optionalId('idempotency_key', request.idempotencyKey),
+  holder: optionalId('holder', request.holder),
+  ttlMs: readTtl(request.ttl, maxTtlMs),
+})
+
+/** @throws AppError `invalid_request`. */
+export const readCommit = ({ reservationId, amount, idempotencyKey }: CommitReservationRequest): Commit => {
+  optionalId('idempotency_key', idempotencyKey)
+  return { reservationId: readId('reservation_id', reservationId), amount: amount === undefined ? undefined : count('amount', amount) }
+}
+
+/** @throws AppError `invalid_request`. */
+export const readRelease = (request: ReleaseEntitlementRequest): Release => ({
+  customer: readCustomer({ ...request, minRevision: 0n }).customer,
+  entitlement: readId('entitlement', request.entitlement),
+  holder: optionalId('holder', request.holder),
+  amount: count('amount', request.amount),
+  idempotencyKey: optionalId('idempotency_key', request.idempotencyKey),
+})
 
 /** @throws AppError `invalid_request`, naming the check. */
 export const readBatch = (checks: readonly CheckEntitlementRequest[]): Check[] => {

@@ -23,6 +23,7 @@ const codes = {
   invalid_request: Status.INVALID_ARGUMENT,
   unauthenticated: Status.UNAUTHENTICATED,
   forbidden: Status.PERMISSION_DENIED,
+  not_found: Status.NOT_FOUND,
   revision_not_reached: Status.FAILED_PRECONDITION,
   unavailable: Status.UNAVAILABLE,
 } as const

@@ -5,12 +5,12 @@ import type { Reason } from '../../common/entitlements/decide.ts'
 import type { ExplainQuestion, Explanation } from '../../common/entitlements/explanation.ts'
 import type { CustomerKey, EntitlementSet } from '../../common/entitlements/model.ts'
 import type { ErrorCode } from '../../common/errors.ts'
-import type { AskedLedger } from '../../common/metering/ledger-wire.ts'
-import type { LedgerAnswer } from '../../common/metering/ledger-words.ts'
 import type { DecisionEvent } from '../check.ts'
+import type { KeptReading } from '../metering/meters.ts'
 import type { ByteCacheMemory } from '../replica/cache/byte-cache.ts'
 import type { DictionaryChange } from '../replica/cache/dictionary.ts'
 import type { KnownSet } from '../replica/known-set.ts'
+import type { Authorization, Commit, Committed, Consumed, Release, Reserved, Use } from '../service/consuming.ts'
 
 export const [NOT_LIVE, LIVE, DOUBTFUL] = [0, 1, 2]
 
@@ -34,9 +34,12 @@ export type WorkerQuestion =
   | { of: 'nowMs'; known: KnownSet }
   | { of: 'asOfMs' }
   | { of: 'explain'; question: ExplainQuestion; timeoutMs: number }
-  | { of: 'ledger'; asked: AskedLedger; timeoutMs: number }
+  | { of: 'consume' | 'reserve'; use: Use; deadlineMs: number }
+  | { of: 'commit'; commit: Commit; authorization: Authorization; deadlineMs: number }
+  | { of: 'release'; reservationId: string; authorization: Authorization; deadlineMs: number }
+  | { of: 'giveBack'; release: Release; deadlineMs: number }
 
-export type WorkerAnswer = KnownSet | number | Explanation | LedgerAnswer
+export type WorkerAnswer = KnownSet | number | Explanation | Consumed | Reserved | Committed | undefined
 
 export type ToMain =
   | { kind: 'ask'; id: number; question: WorkerQuestion }
@@ -62,6 +65,8 @@ export type ToWorker =
   | { kind: 'failed'; id: number; code: ErrorCode | undefined; message: string }
   | { kind: 'dictionary'; changes: DictionaryChange[] }
   | { kind: 'changed'; key: string }
+  /** What was counted of quotas; undefined: it is forgotten. */
+  | { kind: 'readings'; readings: [key: string, reading: KeptReading | undefined][] }
   | { kind: 'set'; set: EntitlementSet }
   | { kind: 'serving'; serving: boolean }
   | { kind: 'close' }

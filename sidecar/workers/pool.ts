@@ -7,13 +7,13 @@ import type { ExplainQuestion, Explanation } from '../../common/entitlements/exp
 import { isAppError } from '../../common/errors.ts'
 import type { Faults } from '../../common/faults.ts'
 import type { Log } from '../../common/log.ts'
-import type { AskedLedger } from '../../common/metering/ledger-wire.ts'
-import type { LedgerAnswer } from '../../common/metering/ledger-words.ts'
 import type { DecisionEvent } from '../check.ts'
+import type { Meters } from '../metering/meters.ts'
 import type { SidecarMetrics } from '../observe/metrics.ts'
 import type { DictionaryChange } from '../replica/cache/dictionary.ts'
 import type { KnownSet } from '../replica/known-set.ts'
 import type { WritingReplica } from '../replica/replica.ts'
+import type { Consuming } from '../service/consuming.ts'
 import { DOUBTFUL, LIVE, NOT_LIVE, type ToMain, type ToWorker, type WorkerAnswer, type WorkerQuestion, type WorkerStart } from './messages.ts'
 
 /** How old what workers know of the feed's age may be. */
@@ -38,7 +38,9 @@ export interface WorkerPoolOptions {
   replica: WritingReplica
   metrics: SidecarMetrics
   explain: (question: ExplainQuestion, timeoutMs: number) => Promise<Explanation>
-  askLedger: (asked: AskedLedger, timeoutMs: number) => Promise<LedgerAnswer>
+  /** Uses are counted by this thread: all threads share what is lent. */
+  consuming: Consuming
+  changedReadings: Meters['changed']
   onDecision: (event: DecisionEvent) => void
   log: Log
   faults: Faults
@@ -46,7 +48,7 @@ export interface WorkerPoolOptions {
 
 /** Starts threads that share the port, and answers what they ask. Resolves when all of them listen. */
 export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPool> => {
-  const { count, config, port, replica, metrics, explain, askLedger, onDecision, log, faults } = options
+  const { count, config, port, replica, metrics, explain, consuming, changedReadings, onDecision, log, faults } = options
   const asOf = new SharedArrayBuffer(8)
   const live = new SharedArrayBuffer(4)
   const share = () => {
@@ -54,7 +56,15 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
     new Int32Array(live)[0] = replica.isLive() ? LIVE : replica.isDoubtful() ? DOUBTFUL : NOT_LIVE
   }
   share()
-  const timer = setInterval(share, AGE_EVERY_MS)
+  const workers: Worker[] = []
+  const tellReadings = () => {
+    const readings = changedReadings()
+    if (readings.length > 0) for (const worker of workers) worker.postMessage({ kind: 'readings', readings } satisfies ToWorker)
+  }
+  const timer = setInterval(() => {
+    share()
+    tellReadings()
+  }, AGE_EVERY_MS)
   const connections = new Map<Worker, number>()
   let closing = false
   let faultCount = 0
@@ -72,8 +82,16 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
         return replica.settledAsOfMs()
       case 'explain':
         return explain(question.question, question.timeoutMs)
-      case 'ledger':
-        return askLedger(question.asked, question.timeoutMs)
+      case 'consume':
+        return consuming.consume(question.use, question.deadlineMs, signal)
+      case 'reserve':
+        return consuming.reserve(question.use, question.deadlineMs, signal)
+      case 'commit':
+        return consuming.commit(question.commit, question.authorization, question.deadlineMs)
+      case 'release':
+        return consuming.release(question.reservationId, question.authorization, question.deadlineMs).then(() => undefined)
+      case 'giveBack':
+        return consuming.giveBack(question.release, question.deadlineMs)
       default:
         return question satisfies never
     }
@@ -94,7 +112,11 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
           asked.set(id, forgotten)
           answerTo(message.question, forgotten.signal)
             .then(
-              (answer) => say({ kind: 'answer', id, answer }),
+              (answer) => {
+                // A check that comes after this answer shows what it counted.
+                tellReadings()
+                say({ kind: 'answer', id, answer })
+              },
               (error: Error) => say({ kind: 'failed', id, code: isAppError(error) ? error.code : undefined, message: error.message }),
             )
             .catch((error: unknown) => faults.tell(error, 'a worker could not be answered'))
@@ -167,7 +189,7 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
     return worker
   }
 
-  const workers = await Promise.all(Array.from({ length: count }, start))
+  workers.push(...(await Promise.all(Array.from({ length: count }, start))))
   log.info({ workers: count + 1 }, 'sidecar: threads share the port')
   return {
     setServing: (serving) => {

@@ -51,11 +51,15 @@ export const createRemoteReplica = ({ memory, asOf, live }: WorkerStart, port: M
       const id = lastId
       waiting.set(id, { resolve, reject })
       say({ kind: 'ask', id, question })
-      signal?.addEventListener('abort', () => {
-        if (!waiting.delete(id)) return
-        say({ kind: 'forget', id })
-        reject(signal.reason)
-      })
+      signal?.addEventListener(
+        'abort',
+        () => {
+          if (!waiting.delete(id)) return
+          say({ kind: 'forget', id })
+          reject(signal.reason)
+        },
+        { once: true },
+      )
     })
   const finish = (id: number, act: (question: WaitingQuestion) => void) => {
     const question = waiting.get(id)

@@ -5,12 +5,12 @@ import type { Reason } from '../../common/entitlements/decide.ts'
 import type { Explanation } from '../../common/entitlements/explanation.ts'
 import { createFaults } from '../../common/faults.ts'
 import { createLog } from '../../common/log.ts'
-import type { LedgerAnswer } from '../../common/metering/ledger-words.ts'
 import { Secret } from '../../common/secret.ts'
 import { createObserver } from '../observe/observer.ts'
 import { sampler } from '../observe/sampler.ts'
 import { createServing } from '../serving.ts'
 import type { ToMain, ToWorker, WorkerStart } from './messages.ts'
+import { createKeptReadings, createRemoteConsuming } from './remote-consuming.ts'
 import { createRemoteReplica } from './remote-replica.ts'
 
 /** How often what was counted is told. */
@@ -41,6 +41,7 @@ const observer = createObserver({
   denialsShare: config.DENIALS_SHARE,
   decisions: config.DECISION_LOG === undefined ? undefined : { isDue: sampler(config.DECISION_LOG_SHARE), write: (event) => say({ kind: 'decision', event }) },
 })
+const readings = createKeptReadings()
 const serving = await createServing({
   config,
   replica,
@@ -50,7 +51,8 @@ const serving = await createServing({
   observer,
   onAnswered: counting.observe,
   explain: async (question, timeoutMs) => (await replica.ask({ of: 'explain', question, timeoutMs })) as Explanation,
-  askLedger: async (asked, timeoutMs) => (await replica.ask({ of: 'ledger', asked, timeoutMs })) as LedgerAnswer,
+  readings,
+  consumingOf: () => createRemoteConsuming(replica.ask),
   where: { port: start.port, socketPath: undefined, sharePort: true },
 })
 
@@ -76,6 +78,7 @@ const timer = setInterval(tell, TELL_EVERY_MS)
 port.on('message', async (message: ToWorker) => {
   try {
     replica.hear(message)
+    if (message.kind === 'readings') readings.hear(message.readings)
   } catch (error) {
     faults.tell(error, 'a message of the main thread could not be processed')
   }

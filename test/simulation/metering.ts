@@ -1,7 +1,8 @@
 /**
  * Sidecars that spend one quota of one customer, with the real ledger and the real meters, in a time of their own. What can go
  * wrong between processes does: messages are lost, late, repeated and overtaken; control planes die before and after their
- * write; sidecars die, stand still and are cut off; clocks differ; limits change and windows end.
+ * write; sidecars die, with a journal or without, stand still and are cut off; clocks differ; limits change and windows end. Uses are
+ * spent at once, or reserved and then committed, in part, with more than was reserved, too late, or not at all.
  */
 
 import { deriveGrants } from '../../common/entitlements/derive.ts'
@@ -10,7 +11,7 @@ import type { LedgerAnswer, LedgerQuestion } from '../../common/metering/ledger-
 import { accessOfSubscription } from '../../control-plane/entitlements/subscription-access.ts'
 import { askLedger, type Ledgers, spentEntries } from '../../control-plane/metering/ledger.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
-import { Meter } from '../../sidecar/metering/meter.ts'
+import { Meter, type MeterRecord, type Want } from '../../sidecar/metering/meter.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { subscriptionOf } from '../support/subscriptions.ts'
 
@@ -43,6 +44,10 @@ export interface Setting {
   changes: number
   /** A day's window ends in the middle. */
   windowEnds: boolean
+  /** This share of the uses is reserved first. */
+  reserved: number
+  /** This share of the sidecars that die have kept a journal. */
+  journals: number
 }
 
 export interface Result {
@@ -61,6 +66,9 @@ interface Sidecar {
   skewMs: number
   dead: boolean
   cutOffUntil: number
+  /** What its journal says last. */
+  record: MeterRecord | undefined
+  hasJournal: boolean
 }
 
 export const simulateMetering = (setting: Setting): Result => {
@@ -100,11 +108,26 @@ export const simulateMetering = (setting: Setting): Result => {
 
   let named = 0
   let seq = 0
-  const begin = (): Sidecar => {
-    named += 1
-    return { name: `s${named}`, meter: new Meter(() => (seq += 1)), skewMs: between(-faults.skewMs, faults.skewMs), dead: false, cutOffUntil: 0 }
+  /** @param of the sidecar whose journal it finds. */
+  const begin = (of?: Sidecar): Sidecar => {
+    if (!of) named += 1
+    const keep = (record: MeterRecord) => {
+      made.record = structuredClone(record)
+    }
+    const hasJournal = chance(setting.journals)
+    const made: Sidecar = {
+      name: of?.name ?? `s${named}`,
+      meter: new Meter({ nextSeq: () => (seq += 1), ...(hasJournal || of ? { keep } : {}) }),
+      skewMs: between(-faults.skewMs, faults.skewMs),
+      dead: false,
+      cutOffUntil: 0,
+      record: of?.record,
+      hasJournal: hasJournal || of !== undefined,
+    }
+    if (of?.record) made.meter.restore(of.record, nowMs)
+    return made
   }
-  const sidecars: Sidecar[] = Array.from({ length: setting.sidecars }, begin)
+  const sidecars: Sidecar[] = Array.from({ length: setting.sidecars }, () => begin())
   const all: Sidecar[] = [...sidecars]
   const timeOf = ({ skewMs }: Sidecar): number => start + offset + nowMs + skewMs
 
@@ -128,14 +151,15 @@ export const simulateMetering = (setting: Setting): Result => {
     const [grant] = deriveGrants([accessOfSubscription(current)])
     if (!grant) throw new Error('nothing is granted')
     const held = [{ grant, holder: current }]
-    const before = ledgers.entries.reduce((sum, { used }) => sum + used, 0)
+    const lentTo = ({ borrowers }: Ledgers) => borrowers.reduce((sum, { leases }) => sum + leases.reduce((units, { lent }) => units + lent, 0), 0)
+    const before = lentTo(ledgers)
     const asked = askLedger(ledgers, sidecar, question, { key: KEY, held, current: held, holders: [current], now: at, systemNow: at })
     result.questions += 1
     if (store) {
       ledgers = asked.ledgers
       for (const { untilMs } of asked.answer.leases) noteLimit(untilMs)
       const { used } = ledgers.entries.findLast(({ until }) => until && until > at) ?? { used: 0 }
-      const lends = ledgers.entries.reduce((sum, entry) => sum + entry.used, 0) > before
+      const lends = lentTo(ledgers) > before
       if (lends && used > limit) result.wrong.push(`lent beyond the limit: ${used} of ${limit}`)
     }
     return asked.answer
@@ -166,7 +190,7 @@ export const simulateMetering = (setting: Setting): Result => {
     if (chance(faults.repeated)) after(between(0, 4_000), reach)
     after(300, () => {
       if (sidecar.dead) return
-      sidecar.meter.unanswered(question.seq, nowMs)
+      sidecar.meter.unanswered(question.seq, timeOf(sidecar), nowMs)
       drive(sidecar)
     })
   }
@@ -184,13 +208,40 @@ export const simulateMetering = (setting: Setting): Result => {
     }
   }
 
+  let uses = 0
+  /** Counted beyond what was lent, by the instant at which it was. */
+  const later: { amount: number; atMs: number }[] = []
+  const endReservation = (sidecar: Sidecar, id: string, amount: number) => {
+    // Its caller finds the process that runs now.
+    const { meter } = sidecars.find(({ name, dead }) => name === sidecar.name && !dead) ?? sidecar
+    if (sidecar.dead && meter === sidecar.meter) return
+    if (chance(0.3)) return void (chance(0.5) && meter.release(id))
+    const committed = Math.floor(amount * between(0, 1.6))
+    const before = meter.leases().reduce((sum, { spent: units }) => sum + units, 0)
+    const isThere = meter.commit(id, committed, timeOf(sidecar))
+    if (!isThere) meter.count(committed, timeOf(sidecar))
+    const bySpent = meter.leases().reduce((sum, { spent: units }) => sum + units, 0) - before
+    result.allowed += committed
+    // Units of a lease whose window is over stay used there.
+    const beyond = isThere ? Math.max(0, committed - Math.max(bySpent, amount)) : committed - bySpent
+    if (beyond > 0) later.push({ amount: beyond, atMs: timeOf(sidecar) })
+    note(sidecar)
+  }
+
   const use = (): void => {
     const sidecar = sidecars[Math.floor(random() ** 2 * sidecars.length)] as Sidecar
     const amount = 1 + Math.floor(random() * setting.largest)
-    const outcome = sidecar.meter.use(amount, timeOf(sidecar), nowMs)
-    if (outcome) finish(sidecar, amount, outcome)
+    uses += 1
+    const id = chance(setting.reserved) ? `r${uses}` : undefined
+    const want: Want = { amount, whenAway: 'deny', ...(id === undefined ? {} : { reservation: { id, expiresAtMs: nowMs + 1_500 } }) }
+    const end = (outcome: 'allowed' | 'refused' | 'unavailable') => {
+      finish(sidecar, id === undefined ? amount : 0, outcome)
+      if (id !== undefined && outcome === 'allowed') after(between(0, 2_500), () => endReservation(sidecar, id, amount))
+    }
+    const outcome = sidecar.meter.use(want, timeOf(sidecar), nowMs)
+    if (outcome) end(outcome)
     else {
-      const cancel = sidecar.meter.wait(amount, nowMs + 3_000, (late) => finish(sidecar, amount, late))
+      const cancel = sidecar.meter.wait(want, nowMs + 3_000, end)
       if (chance(0.01)) after(between(0, 20), cancel)
     }
     note(sidecar)
@@ -199,7 +250,10 @@ export const simulateMetering = (setting: Setting): Result => {
   }
 
   const tick = () => {
-    for (const sidecar of sidecars) drive(sidecar)
+    for (const sidecar of sidecars) {
+      sidecar.meter.noteExactly(nowMs)
+      drive(sidecar)
+    }
     if (nowMs < setting.forMs + 30_000) after(50, tick)
   }
 
@@ -209,7 +263,11 @@ export const simulateMetering = (setting: Setting): Result => {
       const old = sidecars[n] as Sidecar
       note(old)
       old.dead = true
-      const next = begin()
+      for (const { id, spent: units } of old.hasJournal ? old.meter.leases() : []) {
+        const written = old.record?.leases.find((one) => one.id === id)?.spent ?? 0
+        if (written < units) result.wrong.push(`${units} of ${id} spent, and only ${written} in the journal`)
+      }
+      const next = old.hasJournal ? begin(old) : begin()
       sidecars[n] = next
       all.push(next)
     }
@@ -242,9 +300,13 @@ export const simulateMetering = (setting: Setting): Result => {
   if (entry?.until) {
     const really = spentUntil(entry.until.getTime())
     const lostUnits = entry.used - really
+    const ofWindow = later.filter(({ atMs }) => atMs >= (entry.until as Date).getTime() - DAY_MS && atMs < (entry.until as Date).getTime())
+    const told = ofWindow.reduce((sum, { amount }) => sum + amount, 0)
+    const silent = all.some(({ dead, hasJournal }) => dead && !hasJournal)
+    if (!silent && faults.skewMs === 0 && lostUnits < told) result.wrong.push(`${really} spent and ${told} counted later, but only ${entry.used} counted`)
     if (lostUnits < 0) result.wrong.push(`${really} spent, but only ${entry.used} counted`)
     const gone = all.some(({ dead }) => dead) || faults.cutOff > 0 || faults.skewMs > 0
-    if (lostUnits > 0 && !gone && setting.changes === 0) result.wrong.push(`${entry.used} counted, but only ${really} spent`)
+    if (lostUnits > told && !gone && setting.changes === 0) result.wrong.push(`${entry.used} counted, but only ${really} spent`)
     const shown = spentEntries(ledgers, end, end).findLast(({ until }) => until && until > end)
     if (shown && shown.used > entry.used) result.wrong.push('more is shown than counted')
     result.left = limit - entry.used

@@ -25,7 +25,7 @@ const open = (...quotas: { limit: number | null; per: 'day' | 'month' }[]) => {
     })
     return { key: 'calls', held, current: held, holders: subscriptions, now, systemNow: now }
   }
-  const nothing = { least: 0, need: 0, want: 0, uses: [] }
+  const nothing = { least: 0, need: 0, want: 0, uses: [], laterUses: [] }
   const ask = (sidecar: string, question: Partial<LedgerQuestion>) => {
     const seq = question.seq ?? (seqs.get(sidecar) ?? 0) + 1
     seqs.set(sidecar, Math.max(seq, seqs.get(sidecar) ?? 0))

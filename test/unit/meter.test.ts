@@ -12,6 +12,7 @@ const answerTo = ({ seq }: LedgerQuestion, change: Partial<LedgerAnswer> = {}): 
   recallable: 0,
   recall: false,
   resetsAtMs: END,
+  laterUses: 0,
   ...change,
 })
 const lease = (lent: number, spent = 0, untilMs = END) => ({ id: 'l', lent, spent, untilMs })
@@ -19,12 +20,14 @@ const lease = (lent: number, spent = 0, untilMs = END) => ({ id: 'l', lent, spen
 /** A meter, the outcomes of the uses that waited for it, and its next question, which there must be. */
 const open = () => {
   let seq = 0
-  const meter = new Meter(() => {
-    seq += 1
-    return seq
+  const meter = new Meter({
+    nextSeq: () => {
+      seq += 1
+      return seq
+    },
   })
   const outcomes: Outcome[] = []
-  const wait = (amount: number, untilMs = 5_000) => meter.wait(amount, untilMs, (outcome) => void outcomes.push(outcome))
+  const wait = (amount: number, untilMs = 5_000) => meter.wait({ amount, whenAway: 'deny' }, untilMs, (outcome) => void outcomes.push(outcome))
   const question = (nowMs: number, atMs: number): LedgerQuestion => {
     const asked = meter.next(nowMs, atMs)
     if (!asked) throw new Error('nothing is asked')
@@ -35,23 +38,23 @@ const open = () => {
 
 test('a use waits for what the ledger lends, and the next is counted at once', (t) => {
   const { meter, outcomes, wait, question } = open()
-  t.is(meter.use(2, 0, 0), undefined)
+  t.is(meter.use({ amount: 2, whenAway: 'deny' }, 0, 0), undefined)
   wait(2)
   const asked = question(0, 0)
   t.like(asked, { seq: 1, least: 2, need: 2, uses: [] })
   t.is(meter.next(0, 1), undefined, 'one question at a time')
   t.true(meter.answered(answerTo(asked, { leases: [lease(5)] }), 2))
   t.deepEqual(outcomes, ['allowed'])
-  t.is(meter.use(3, 0, 3), 'allowed')
-  t.is(meter.use(1, 0, 4), undefined)
-  t.like(meter.reading(0), { limit: 100, used: 5 })
+  t.is(meter.use({ amount: 3, whenAway: 'deny' }, 0, 3), 'allowed')
+  t.is(meter.use({ amount: 1, whenAway: 'deny' }, 0, 4), undefined)
+  t.like(meter.reading(0), { limit: 100, used: 0, since: 5 })
 })
 
 test('only the answer to the last question counts', (t) => {
   const { meter, outcomes, wait, question } = open()
   wait(1)
   const first = question(0, 0)
-  meter.unanswered(first.seq, 300)
+  meter.unanswered(first.seq, 0, 300)
   const second = question(0, 400)
   t.false(meter.answered(answerTo(first, { leases: [lease(10)] }), 401))
   t.deepEqual(outcomes, [])
@@ -64,7 +67,7 @@ test('an unanswered question is followed by another, though nobody waits any mor
   const hangUp = wait(1)
   const asked = question(0, 0)
   hangUp()
-  meter.unanswered(asked.seq, 300)
+  meter.unanswered(asked.seq, 0, 300)
   t.false(meter.isAtRest)
   const next = question(0, 400)
   t.like(next, { least: 0, need: 0, uses: [] })
@@ -77,9 +80,9 @@ test('a use beyond all that there is is refused, and so is the next one for a mo
   wait(7)
   meter.answered(answerTo(question(0, 0), { free: 6, used: 94 }), 1)
   t.deepEqual(outcomes, ['refused'])
-  t.is(meter.use(7, 0, 100), 'refused')
-  t.is(meter.use(6, 0, 100), undefined, 'a smaller one may be allowed')
-  t.is(meter.use(7, 0, 300), undefined)
+  t.is(meter.use({ amount: 7, whenAway: 'deny' }, 0, 100), 'refused')
+  t.is(meter.use({ amount: 6, whenAway: 'deny' }, 0, 100), undefined, 'a smaller one may be allowed')
+  t.is(meter.use({ amount: 7, whenAway: 'deny' }, 0, 300), undefined)
 })
 
 test('a use waits for units that others may give back, asks again, and is told in time that nobody can say', (t) => {
@@ -97,8 +100,8 @@ test('nothing is spent in the last second of a window but what the ledger lends 
   const { meter, outcomes, wait, question } = open()
   wait(1)
   meter.answered(answerTo(question(0, 0), { leases: [lease(10)] }), 1)
-  t.is(meter.use(1, END - 1_001, 2), 'allowed')
-  t.is(meter.use(1, END - 1_000, 3), undefined)
+  t.is(meter.use({ amount: 1, whenAway: 'deny' }, END - 1_001, 2), 'allowed')
+  t.is(meter.use({ amount: 1, whenAway: 'deny' }, END - 1_000, 3), undefined)
   wait(1)
   meter.answered(answerTo(question(END - 1_000, 4), { leases: [lease(10, 2)] }), 5)
   t.deepEqual(outcomes, ['allowed', 'allowed'])
@@ -119,8 +122,8 @@ test('a changed set ends what is held at once, and the higher of two numbers is 
   wait(1)
   meter.answered(answerTo(question(0, 0), { leases: [lease(10)] }), 1)
   meter.setChanged()
-  t.is(meter.use(1, 0, 2), undefined)
-  t.like(meter.reading(0), { used: 1, isOld: true })
+  t.is(meter.use({ amount: 1, whenAway: 'deny' }, 0, 2), undefined)
+  t.like(meter.reading(0), { used: 0, since: 1, isOld: true })
   const asked = question(0, 3)
   t.deepEqual(asked.uses, [{ lease: 'l', spent: 1, upTo: 1 }])
   meter.answered(answerTo(asked, { limit: 50, used: 1 }), 4)
@@ -132,7 +135,7 @@ test('more is asked for where more is spent', (t) => {
   const { meter, wait, question } = open()
   wait(1)
   meter.answered(answerTo(question(0, 0), { leases: [lease(1_000)] }), 1)
-  for (let n = 0; n < 100; n += 1) meter.use(5, 0, 2 + n)
+  for (let n = 0; n < 100; n += 1) meter.use({ amount: 5, whenAway: 'deny' }, 0, 2 + n)
   const { want } = question(0, 500)
   t.true(want > 400 && want <= 1_002, String(want))
 })
@@ -142,5 +145,5 @@ test('the ledger may know of more that was spent than a new meter does', (t) => 
   wait(1)
   meter.answered(answerTo(question(0, 0), { leases: [lease(40, 39)], used: 39 }), 1)
   t.deepEqual(outcomes, ['allowed'])
-  t.is(meter.use(1, 0, 2), undefined, 'one of forty was left')
+  t.is(meter.use({ amount: 1, whenAway: 'deny' }, 0, 2), undefined, 'one of forty was left')
 })

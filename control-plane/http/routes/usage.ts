@@ -26,6 +26,9 @@ const ledgerAnswer = z
     leases: z
       .array(z.object({ sidecar: z.string(), subscriptionId: z.string(), lent: z.int(), spent: z.int(), until: instant, seenAt: instant }))
       .openapi({ description: 'Which sidecars may spend without asking, and when each was heard of last.' }),
+    holders: z
+      .array(z.object({ holder: z.string(), amount: z.int(), since: instant, expiresAt: instant.nullable() }))
+      .openapi({ description: 'Who occupies places of a capacity, the oldest first. Null: until it is released.' }),
   })
   .openapi('Ledger')
 
@@ -77,11 +80,12 @@ export const usageRoutes = [
     status: 200,
     answer: ledgerAnswer,
     handle: async ({ of, params: { storefront, customer, entitlement } }) => {
-      const { windows, leases, ...rest } = await readLedger(of, { tenantId: of.tenantId, storefrontId: storefront, customerId: customer }, entitlement)
+      const { windows, leases, holders, ...rest } = await readLedger(of, { tenantId: of.tenantId, storefrontId: storefront, customerId: customer }, entitlement)
       return {
         body: {
           ...rest,
           windows: windows.map(({ start, end, ...window }) => ({ ...window, start: iso(start), end: iso(end) })),
+          holders: holders.map(({ holder, amount, since, until }) => ({ holder, amount, since: iso(since), expiresAt: isoOrNull(until) })),
           leases: leases.map(({ until, seenAt, ...lease }) => ({ ...lease, until: iso(until), seenAt: iso(seenAt) })),
         },
       }

@@ -22,6 +22,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { Duration } from "../../google/protobuf/duration.ts";
 import { Timestamp } from "../../google/protobuf/timestamp.ts";
 
 export const protobufPackage = "entitlement.v1";
@@ -245,15 +246,17 @@ export interface ConsumeEntitlementRequest {
   tenantId: string;
   storefrontId: string;
   customerId: string;
-  /** The key of a quota. */
+  /** The key of a quota or a capacity. */
   entitlement: string;
   /** How much is used; 0 means 1. */
   amount: bigint;
   minRevision: bigint;
   /** A repeat with the same key, at the same sidecar and within an hour, is answered as the first was, and counted once. */
   idempotencyKey: string;
-  /** For capacities, which cannot be consumed yet. */
+  /** Capacities only: who occupies, for example "seat:ann@example.com". The same holder never occupies twice. */
   holder: string;
+  /** Holders only: after so long without another call it is released. Absent: it stays until it is released. */
+  ttl: Duration | undefined;
 }
 
 export interface ConsumeEntitlementResponse {
@@ -263,8 +266,76 @@ export interface ConsumeEntitlementResponse {
     | undefined;
   /** Whether it was counted: false where it was denied. */
   counted: boolean;
-  /** A soft limit was passed. */
+  /** It was counted beyond a soft limit. */
   overLimit: boolean;
+}
+
+export interface ReserveEntitlementRequest {
+  tenantId: string;
+  storefrontId: string;
+  customerId: string;
+  entitlement: string;
+  /** How much may be used; 0 means 1. */
+  amount: bigint;
+  minRevision: bigint;
+  /** As in ConsumeEntitlementRequest: a repeat gets the same reservation. */
+  idempotencyKey: string;
+  /** Capacities only. */
+  holder: string;
+  /** When it is released by itself. Absent: after 60 seconds; at most an hour. */
+  ttl: Duration | undefined;
+}
+
+export interface ReserveEntitlementResponse {
+  decision:
+    | CheckEntitlementResponse
+    | undefined;
+  /** Empty where it was denied. */
+  reservationId: string;
+  expiresAt: Date | undefined;
+}
+
+export interface CommitReservationRequest {
+  reservationId: string;
+  /** Absent: all of it. The rest is given back. What goes beyond the reservation has happened, and is counted, too. */
+  amount?:
+    | bigint
+    | undefined;
+  /** 20 to 29 are kept for budgets below a customer. */
+  idempotencyKey: string;
+}
+
+export interface CommitReservationResponse {
+  /** What was counted. */
+  used: bigint;
+  /** More is used now than the limit allows. */
+  overLimit: boolean;
+}
+
+export interface ReleaseReservationRequest {
+  /** 20 to 29 are kept for budgets below a customer. */
+  reservationId: string;
+}
+
+export interface ReleaseReservationResponse {
+}
+
+export interface ReleaseEntitlementRequest {
+  tenantId: string;
+  storefrontId: string;
+  customerId: string;
+  /** The key of a capacity. */
+  entitlement: string;
+  /** How much is given back; 0 means 1, or all that the holder occupies. */
+  amount: bigint;
+  idempotencyKey: string;
+  /** Who gives back. A holder that occupies nothing gives back nothing. */
+  holder: string;
+}
+
+export interface ReleaseEntitlementResponse {
+  /** What is occupied now. */
+  used: bigint;
 }
 
 export interface ListEntitlementsRequest {
@@ -1096,6 +1167,7 @@ function createBaseConsumeEntitlementRequest(): ConsumeEntitlementRequest {
     minRevision: 0n,
     idempotencyKey: "",
     holder: "",
+    ttl: undefined,
   };
 }
 
@@ -1130,6 +1202,9 @@ export const ConsumeEntitlementRequest: MessageFns<ConsumeEntitlementRequest> = 
     }
     if (message.holder !== "") {
       writer.uint32(66).string(message.holder);
+    }
+    if (message.ttl !== undefined) {
+      Duration.encode(message.ttl, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -1211,6 +1286,14 @@ export const ConsumeEntitlementRequest: MessageFns<ConsumeEntitlementRequest> = 
             message.holder = reader.string();
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.ttl = Duration.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1253,6 +1336,7 @@ export const ConsumeEntitlementRequest: MessageFns<ConsumeEntitlementRequest> = 
         ? globalThis.String(object.idempotency_key)
         : "",
       holder: isSet(object.holder) ? globalThis.String(object.holder) : "",
+      ttl: isSet(object.ttl) ? Duration.fromJSON(object.ttl) : undefined,
     };
   },
 
@@ -1282,6 +1366,9 @@ export const ConsumeEntitlementRequest: MessageFns<ConsumeEntitlementRequest> = 
     if (message.holder !== "") {
       obj.holder = message.holder;
     }
+    if (message.ttl !== undefined) {
+      obj.ttl = Duration.toJSON(message.ttl);
+    }
     return obj;
   },
 
@@ -1300,6 +1387,7 @@ export const ConsumeEntitlementRequest: MessageFns<ConsumeEntitlementRequest> = 
       : 0n;
     message.idempotencyKey = object.idempotencyKey ?? "";
     message.holder = object.holder ?? "";
+    message.ttl = (object.ttl !== undefined && object.ttl !== null) ? Duration.fromPartial(object.ttl) : undefined;
     return message;
   },
 };
@@ -1407,6 +1495,943 @@ export const ConsumeEntitlementResponse: MessageFns<ConsumeEntitlementResponse> 
       : undefined;
     message.counted = object.counted ?? false;
     message.overLimit = object.overLimit ?? false;
+    return message;
+  },
+};
+
+function createBaseReserveEntitlementRequest(): ReserveEntitlementRequest {
+  return {
+    tenantId: "",
+    storefrontId: "",
+    customerId: "",
+    entitlement: "",
+    amount: 0n,
+    minRevision: 0n,
+    idempotencyKey: "",
+    holder: "",
+    ttl: undefined,
+  };
+}
+
+export const ReserveEntitlementRequest: MessageFns<ReserveEntitlementRequest> = {
+  encode(message: ReserveEntitlementRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tenantId !== "") {
+      writer.uint32(10).string(message.tenantId);
+    }
+    if (message.storefrontId !== "") {
+      writer.uint32(18).string(message.storefrontId);
+    }
+    if (message.customerId !== "") {
+      writer.uint32(26).string(message.customerId);
+    }
+    if (message.entitlement !== "") {
+      writer.uint32(34).string(message.entitlement);
+    }
+    if (message.amount !== 0n) {
+      if (BigInt.asIntN(64, message.amount) !== message.amount) {
+        throw new globalThis.Error("value provided for field message.amount of type int64 too large");
+      }
+      writer.uint32(40).int64(message.amount);
+    }
+    if (message.minRevision !== 0n) {
+      if (BigInt.asUintN(64, message.minRevision) !== message.minRevision) {
+        throw new globalThis.Error("value provided for field message.minRevision of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.minRevision);
+    }
+    if (message.idempotencyKey !== "") {
+      writer.uint32(58).string(message.idempotencyKey);
+    }
+    if (message.holder !== "") {
+      writer.uint32(66).string(message.holder);
+    }
+    if (message.ttl !== undefined) {
+      Duration.encode(message.ttl, writer.uint32(74).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReserveEntitlementRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReserveEntitlementRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tenantId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.storefrontId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.customerId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.entitlement = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.amount = reader.int64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.minRevision = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.idempotencyKey = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.holder = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.ttl = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReserveEntitlementRequest {
+    return {
+      tenantId: isSet(object.tenantId)
+        ? globalThis.String(object.tenantId)
+        : isSet(object.tenant_id)
+        ? globalThis.String(object.tenant_id)
+        : "",
+      storefrontId: isSet(object.storefrontId)
+        ? globalThis.String(object.storefrontId)
+        : isSet(object.storefront_id)
+        ? globalThis.String(object.storefront_id)
+        : "",
+      customerId: isSet(object.customerId)
+        ? globalThis.String(object.customerId)
+        : isSet(object.customer_id)
+        ? globalThis.String(object.customer_id)
+        : "",
+      entitlement: isSet(object.entitlement) ? globalThis.String(object.entitlement) : "",
+      amount: isSet(object.amount) ? BigInt(object.amount) : 0n,
+      minRevision: isSet(object.minRevision)
+        ? BigInt(object.minRevision)
+        : isSet(object.min_revision)
+        ? BigInt(object.min_revision)
+        : 0n,
+      idempotencyKey: isSet(object.idempotencyKey)
+        ? globalThis.String(object.idempotencyKey)
+        : isSet(object.idempotency_key)
+        ? globalThis.String(object.idempotency_key)
+        : "",
+      holder: isSet(object.holder) ? globalThis.String(object.holder) : "",
+      ttl: isSet(object.ttl) ? Duration.fromJSON(object.ttl) : undefined,
+    };
+  },
+
+  toJSON(message: ReserveEntitlementRequest): unknown {
+    const obj: any = {};
+    if (message.tenantId !== "") {
+      obj.tenantId = message.tenantId;
+    }
+    if (message.storefrontId !== "") {
+      obj.storefrontId = message.storefrontId;
+    }
+    if (message.customerId !== "") {
+      obj.customerId = message.customerId;
+    }
+    if (message.entitlement !== "") {
+      obj.entitlement = message.entitlement;
+    }
+    if (message.amount !== 0n) {
+      obj.amount = message.amount.toString();
+    }
+    if (message.minRevision !== 0n) {
+      obj.minRevision = message.minRevision.toString();
+    }
+    if (message.idempotencyKey !== "") {
+      obj.idempotencyKey = message.idempotencyKey;
+    }
+    if (message.holder !== "") {
+      obj.holder = message.holder;
+    }
+    if (message.ttl !== undefined) {
+      obj.ttl = Duration.toJSON(message.ttl);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ReserveEntitlementRequest>, I>>(base?: I): ReserveEntitlementRequest {
+    return ReserveEntitlementRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReserveEntitlementRequest>, I>>(object: I): ReserveEntitlementRequest {
+    const message = createBaseReserveEntitlementRequest();
+    message.tenantId = object.tenantId ?? "";
+    message.storefrontId = object.storefrontId ?? "";
+    message.customerId = object.customerId ?? "";
+    message.entitlement = object.entitlement ?? "";
+    message.amount = (object.amount !== undefined && object.amount !== null) ? BigInt(object.amount) : 0n;
+    message.minRevision = (object.minRevision !== undefined && object.minRevision !== null)
+      ? BigInt(object.minRevision)
+      : 0n;
+    message.idempotencyKey = object.idempotencyKey ?? "";
+    message.holder = object.holder ?? "";
+    message.ttl = (object.ttl !== undefined && object.ttl !== null) ? Duration.fromPartial(object.ttl) : undefined;
+    return message;
+  },
+};
+
+function createBaseReserveEntitlementResponse(): ReserveEntitlementResponse {
+  return { decision: undefined, reservationId: "", expiresAt: undefined };
+}
+
+export const ReserveEntitlementResponse: MessageFns<ReserveEntitlementResponse> = {
+  encode(message: ReserveEntitlementResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.decision !== undefined) {
+      CheckEntitlementResponse.encode(message.decision, writer.uint32(10).fork()).join();
+    }
+    if (message.reservationId !== "") {
+      writer.uint32(18).string(message.reservationId);
+    }
+    if (message.expiresAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.expiresAt), writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReserveEntitlementResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReserveEntitlementResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.decision = CheckEntitlementResponse.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reservationId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.expiresAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReserveEntitlementResponse {
+    return {
+      decision: isSet(object.decision) ? CheckEntitlementResponse.fromJSON(object.decision) : undefined,
+      reservationId: isSet(object.reservationId)
+        ? globalThis.String(object.reservationId)
+        : isSet(object.reservation_id)
+        ? globalThis.String(object.reservation_id)
+        : "",
+      expiresAt: isSet(object.expiresAt)
+        ? fromJsonTimestamp(object.expiresAt)
+        : isSet(object.expires_at)
+        ? fromJsonTimestamp(object.expires_at)
+        : undefined,
+    };
+  },
+
+  toJSON(message: ReserveEntitlementResponse): unknown {
+    const obj: any = {};
+    if (message.decision !== undefined) {
+      obj.decision = CheckEntitlementResponse.toJSON(message.decision);
+    }
+    if (message.reservationId !== "") {
+      obj.reservationId = message.reservationId;
+    }
+    if (message.expiresAt !== undefined) {
+      obj.expiresAt = message.expiresAt.toISOString();
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ReserveEntitlementResponse>, I>>(base?: I): ReserveEntitlementResponse {
+    return ReserveEntitlementResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReserveEntitlementResponse>, I>>(object: I): ReserveEntitlementResponse {
+    const message = createBaseReserveEntitlementResponse();
+    message.decision = (object.decision !== undefined && object.decision !== null)
+      ? CheckEntitlementResponse.fromPartial(object.decision)
+      : undefined;
+    message.reservationId = object.reservationId ?? "";
+    message.expiresAt = object.expiresAt ?? undefined;
+    return message;
+  },
+};
+
+function createBaseCommitReservationRequest(): CommitReservationRequest {
+  return { reservationId: "", amount: undefined, idempotencyKey: "" };
+}
+
+export const CommitReservationRequest: MessageFns<CommitReservationRequest> = {
+  encode(message: CommitReservationRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.reservationId !== "") {
+      writer.uint32(10).string(message.reservationId);
+    }
+    if (message.amount !== undefined) {
+      if (BigInt.asIntN(64, message.amount) !== message.amount) {
+        throw new globalThis.Error("value provided for field message.amount of type int64 too large");
+      }
+      writer.uint32(16).int64(message.amount);
+    }
+    if (message.idempotencyKey !== "") {
+      writer.uint32(26).string(message.idempotencyKey);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CommitReservationRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCommitReservationRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.reservationId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.amount = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.idempotencyKey = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CommitReservationRequest {
+    return {
+      reservationId: isSet(object.reservationId)
+        ? globalThis.String(object.reservationId)
+        : isSet(object.reservation_id)
+        ? globalThis.String(object.reservation_id)
+        : "",
+      amount: isSet(object.amount) ? BigInt(object.amount) : undefined,
+      idempotencyKey: isSet(object.idempotencyKey)
+        ? globalThis.String(object.idempotencyKey)
+        : isSet(object.idempotency_key)
+        ? globalThis.String(object.idempotency_key)
+        : "",
+    };
+  },
+
+  toJSON(message: CommitReservationRequest): unknown {
+    const obj: any = {};
+    if (message.reservationId !== "") {
+      obj.reservationId = message.reservationId;
+    }
+    if (message.amount !== undefined) {
+      obj.amount = message.amount.toString();
+    }
+    if (message.idempotencyKey !== "") {
+      obj.idempotencyKey = message.idempotencyKey;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CommitReservationRequest>, I>>(base?: I): CommitReservationRequest {
+    return CommitReservationRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CommitReservationRequest>, I>>(object: I): CommitReservationRequest {
+    const message = createBaseCommitReservationRequest();
+    message.reservationId = object.reservationId ?? "";
+    message.amount = (object.amount !== undefined && object.amount !== null) ? BigInt(object.amount) : undefined;
+    message.idempotencyKey = object.idempotencyKey ?? "";
+    return message;
+  },
+};
+
+function createBaseCommitReservationResponse(): CommitReservationResponse {
+  return { used: 0n, overLimit: false };
+}
+
+export const CommitReservationResponse: MessageFns<CommitReservationResponse> = {
+  encode(message: CommitReservationResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.used !== 0n) {
+      if (BigInt.asIntN(64, message.used) !== message.used) {
+        throw new globalThis.Error("value provided for field message.used of type int64 too large");
+      }
+      writer.uint32(8).int64(message.used);
+    }
+    if (message.overLimit !== false) {
+      writer.uint32(16).bool(message.overLimit);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CommitReservationResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCommitReservationResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.used = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.overLimit = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CommitReservationResponse {
+    return {
+      used: isSet(object.used) ? BigInt(object.used) : 0n,
+      overLimit: isSet(object.overLimit)
+        ? globalThis.Boolean(object.overLimit)
+        : isSet(object.over_limit)
+        ? globalThis.Boolean(object.over_limit)
+        : false,
+    };
+  },
+
+  toJSON(message: CommitReservationResponse): unknown {
+    const obj: any = {};
+    if (message.used !== 0n) {
+      obj.used = message.used.toString();
+    }
+    if (message.overLimit !== false) {
+      obj.overLimit = message.overLimit;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CommitReservationResponse>, I>>(base?: I): CommitReservationResponse {
+    return CommitReservationResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CommitReservationResponse>, I>>(object: I): CommitReservationResponse {
+    const message = createBaseCommitReservationResponse();
+    message.used = (object.used !== undefined && object.used !== null) ? BigInt(object.used) : 0n;
+    message.overLimit = object.overLimit ?? false;
+    return message;
+  },
+};
+
+function createBaseReleaseReservationRequest(): ReleaseReservationRequest {
+  return { reservationId: "" };
+}
+
+export const ReleaseReservationRequest: MessageFns<ReleaseReservationRequest> = {
+  encode(message: ReleaseReservationRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.reservationId !== "") {
+      writer.uint32(10).string(message.reservationId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReleaseReservationRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReleaseReservationRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.reservationId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReleaseReservationRequest {
+    return {
+      reservationId: isSet(object.reservationId)
+        ? globalThis.String(object.reservationId)
+        : isSet(object.reservation_id)
+        ? globalThis.String(object.reservation_id)
+        : "",
+    };
+  },
+
+  toJSON(message: ReleaseReservationRequest): unknown {
+    const obj: any = {};
+    if (message.reservationId !== "") {
+      obj.reservationId = message.reservationId;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ReleaseReservationRequest>, I>>(base?: I): ReleaseReservationRequest {
+    return ReleaseReservationRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReleaseReservationRequest>, I>>(object: I): ReleaseReservationRequest {
+    const message = createBaseReleaseReservationRequest();
+    message.reservationId = object.reservationId ?? "";
+    return message;
+  },
+};
+
+function createBaseReleaseReservationResponse(): ReleaseReservationResponse {
+  return {};
+}
+
+export const ReleaseReservationResponse: MessageFns<ReleaseReservationResponse> = {
+  encode(_: ReleaseReservationResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReleaseReservationResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReleaseReservationResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): ReleaseReservationResponse {
+    return {};
+  },
+
+  toJSON(_: ReleaseReservationResponse): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ReleaseReservationResponse>, I>>(base?: I): ReleaseReservationResponse {
+    return ReleaseReservationResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReleaseReservationResponse>, I>>(_: I): ReleaseReservationResponse {
+    const message = createBaseReleaseReservationResponse();
+    return message;
+  },
+};
+
+function createBaseReleaseEntitlementRequest(): ReleaseEntitlementRequest {
+  return {
+    tenantId: "",
+    storefrontId: "",
+    customerId: "",
+    entitlement: "",
+    amount: 0n,
+    idempotencyKey: "",
+    holder: "",
+  };
+}
+
+export const ReleaseEntitlementRequest: MessageFns<ReleaseEntitlementRequest> = {
+  encode(message: ReleaseEntitlementRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tenantId !== "") {
+      writer.uint32(10).string(message.tenantId);
+    }
+    if (message.storefrontId !== "") {
+      writer.uint32(18).string(message.storefrontId);
+    }
+    if (message.customerId !== "") {
+      writer.uint32(26).string(message.customerId);
+    }
+    if (message.entitlement !== "") {
+      writer.uint32(34).string(message.entitlement);
+    }
+    if (message.amount !== 0n) {
+      if (BigInt.asIntN(64, message.amount) !== message.amount) {
+        throw new globalThis.Error("value provided for field message.amount of type int64 too large");
+      }
+      writer.uint32(40).int64(message.amount);
+    }
+    if (message.idempotencyKey !== "") {
+      writer.uint32(58).string(message.idempotencyKey);
+    }
+    if (message.holder !== "") {
+      writer.uint32(66).string(message.holder);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReleaseEntitlementRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReleaseEntitlementRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tenantId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.storefrontId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.customerId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.entitlement = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.amount = reader.int64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.idempotencyKey = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.holder = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReleaseEntitlementRequest {
+    return {
+      tenantId: isSet(object.tenantId)
+        ? globalThis.String(object.tenantId)
+        : isSet(object.tenant_id)
+        ? globalThis.String(object.tenant_id)
+        : "",
+      storefrontId: isSet(object.storefrontId)
+        ? globalThis.String(object.storefrontId)
+        : isSet(object.storefront_id)
+        ? globalThis.String(object.storefront_id)
+        : "",
+      customerId: isSet(object.customerId)
+        ? globalThis.String(object.customerId)
+        : isSet(object.customer_id)
+        ? globalThis.String(object.customer_id)
+        : "",
+      entitlement: isSet(object.entitlement) ? globalThis.String(object.entitlement) : "",
+      amount: isSet(object.amount) ? BigInt(object.amount) : 0n,
+      idempotencyKey: isSet(object.idempotencyKey)
+        ? globalThis.String(object.idempotencyKey)
+        : isSet(object.idempotency_key)
+        ? globalThis.String(object.idempotency_key)
+        : "",
+      holder: isSet(object.holder) ? globalThis.String(object.holder) : "",
+    };
+  },
+
+  toJSON(message: ReleaseEntitlementRequest): unknown {
+    const obj: any = {};
+    if (message.tenantId !== "") {
+      obj.tenantId = message.tenantId;
+    }
+    if (message.storefrontId !== "") {
+      obj.storefrontId = message.storefrontId;
+    }
+    if (message.customerId !== "") {
+      obj.customerId = message.customerId;
+    }
+    if (message.entitlement !== "") {
+      obj.entitlement = message.entitlement;
+    }
+    if (message.amount !== 0n) {
+      obj.amount = message.amount.toString();
+    }
+    if (message.idempotencyKey !== "") {
+      obj.idempotencyKey = message.idempotencyKey;
+    }
+    if (message.holder !== "") {
+      obj.holder = message.holder;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ReleaseEntitlementRequest>, I>>(base?: I): ReleaseEntitlementRequest {
+    return ReleaseEntitlementRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReleaseEntitlementRequest>, I>>(object: I): ReleaseEntitlementRequest {
+    const message = createBaseReleaseEntitlementRequest();
+    message.tenantId = object.tenantId ?? "";
+    message.storefrontId = object.storefrontId ?? "";
+    message.customerId = object.customerId ?? "";
+    message.entitlement = object.entitlement ?? "";
+    message.amount = (object.amount !== undefined && object.amount !== null) ? BigInt(object.amount) : 0n;
+    message.idempotencyKey = object.idempotencyKey ?? "";
+    message.holder = object.holder ?? "";
+    return message;
+  },
+};
+
+function createBaseReleaseEntitlementResponse(): ReleaseEntitlementResponse {
+  return { used: 0n };
+}
+
+export const ReleaseEntitlementResponse: MessageFns<ReleaseEntitlementResponse> = {
+  encode(message: ReleaseEntitlementResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.used !== 0n) {
+      if (BigInt.asIntN(64, message.used) !== message.used) {
+        throw new globalThis.Error("value provided for field message.used of type int64 too large");
+      }
+      writer.uint32(8).int64(message.used);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReleaseEntitlementResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReleaseEntitlementResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.used = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReleaseEntitlementResponse {
+    return { used: isSet(object.used) ? BigInt(object.used) : 0n };
+  },
+
+  toJSON(message: ReleaseEntitlementResponse): unknown {
+    const obj: any = {};
+    if (message.used !== 0n) {
+      obj.used = message.used.toString();
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ReleaseEntitlementResponse>, I>>(base?: I): ReleaseEntitlementResponse {
+    return ReleaseEntitlementResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReleaseEntitlementResponse>, I>>(object: I): ReleaseEntitlementResponse {
+    const message = createBaseReleaseEntitlementResponse();
+    message.used = (object.used !== undefined && object.used !== null) ? BigInt(object.used) : 0n;
     return message;
   },
 };
@@ -3413,8 +4438,8 @@ export const EntitlementServiceService = {
       BatchCheckEntitlementsResponse.decode(value),
   },
   /**
-   * Decides and counts in one step: a use of a quota. Where it is allowed it is counted, and a hard limit is never passed,
-   * however many sidecars count. A denial is an answer, never an error.
+   * Decides and counts in one step: a use of a quota, or a place of a capacity. Where it is allowed it is counted, and a hard
+   * limit is never passed, however many sidecars count. A denial is an answer, never an error.
    */
   consumeEntitlement: {
     path: "/entitlement.v1.EntitlementService/ConsumeEntitlement" as const,
@@ -3426,6 +4451,60 @@ export const EntitlementServiceService = {
     responseSerialize: (value: ConsumeEntitlementResponse): Buffer =>
       Buffer.from(ConsumeEntitlementResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ConsumeEntitlementResponse => ConsumeEntitlementResponse.decode(value),
+  },
+  /**
+   * As ConsumeEntitlement, in two steps: for callers that learn the amount later, or that can fail in between. What is reserved
+   * is nobody else's until it is committed or released, or until it expires.
+   */
+  reserveEntitlement: {
+    path: "/entitlement.v1.EntitlementService/ReserveEntitlement" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReserveEntitlementRequest): Buffer =>
+      Buffer.from(ReserveEntitlementRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReserveEntitlementRequest => ReserveEntitlementRequest.decode(value),
+    responseSerialize: (value: ReserveEntitlementResponse): Buffer =>
+      Buffer.from(ReserveEntitlementResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReserveEntitlementResponse => ReserveEntitlementResponse.decode(value),
+  },
+  /**
+   * Counts what was reserved, or as much as it came to be. NOT_FOUND for a reservation that was released, has expired, or is
+   * another sidecar's.
+   */
+  commitReservation: {
+    path: "/entitlement.v1.EntitlementService/CommitReservation" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CommitReservationRequest): Buffer =>
+      Buffer.from(CommitReservationRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CommitReservationRequest => CommitReservationRequest.decode(value),
+    responseSerialize: (value: CommitReservationResponse): Buffer =>
+      Buffer.from(CommitReservationResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CommitReservationResponse => CommitReservationResponse.decode(value),
+  },
+  /** Gives back what was reserved. Releasing again is harmless. */
+  releaseReservation: {
+    path: "/entitlement.v1.EntitlementService/ReleaseReservation" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReleaseReservationRequest): Buffer =>
+      Buffer.from(ReleaseReservationRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReleaseReservationRequest => ReleaseReservationRequest.decode(value),
+    responseSerialize: (value: ReleaseReservationResponse): Buffer =>
+      Buffer.from(ReleaseReservationResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReleaseReservationResponse => ReleaseReservationResponse.decode(value),
+  },
+  /** Gives back places of a capacity. */
+  releaseEntitlement: {
+    path: "/entitlement.v1.EntitlementService/ReleaseEntitlement" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReleaseEntitlementRequest): Buffer =>
+      Buffer.from(ReleaseEntitlementRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReleaseEntitlementRequest => ReleaseEntitlementRequest.decode(value),
+    responseSerialize: (value: ReleaseEntitlementResponse): Buffer =>
+      Buffer.from(ReleaseEntitlementResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReleaseEntitlementResponse => ReleaseEntitlementResponse.decode(value),
   },
   /** Everything a customer holds, decided now. */
   listEntitlements: {
@@ -3489,10 +4568,24 @@ export interface EntitlementServiceServer extends UntypedServiceImplementation {
   /** Decides up to 1,000 checks; results are in the order of the checks. */
   batchCheckEntitlements: handleUnaryCall<BatchCheckEntitlementsRequest, BatchCheckEntitlementsResponse>;
   /**
-   * Decides and counts in one step: a use of a quota. Where it is allowed it is counted, and a hard limit is never passed,
-   * however many sidecars count. A denial is an answer, never an error.
+   * Decides and counts in one step: a use of a quota, or a place of a capacity. Where it is allowed it is counted, and a hard
+   * limit is never passed, however many sidecars count. A denial is an answer, never an error.
    */
   consumeEntitlement: handleUnaryCall<ConsumeEntitlementRequest, ConsumeEntitlementResponse>;
+  /**
+   * As ConsumeEntitlement, in two steps: for callers that learn the amount later, or that can fail in between. What is reserved
+   * is nobody else's until it is committed or released, or until it expires.
+   */
+  reserveEntitlement: handleUnaryCall<ReserveEntitlementRequest, ReserveEntitlementResponse>;
+  /**
+   * Counts what was reserved, or as much as it came to be. NOT_FOUND for a reservation that was released, has expired, or is
+   * another sidecar's.
+   */
+  commitReservation: handleUnaryCall<CommitReservationRequest, CommitReservationResponse>;
+  /** Gives back what was reserved. Releasing again is harmless. */
+  releaseReservation: handleUnaryCall<ReleaseReservationRequest, ReleaseReservationResponse>;
+  /** Gives back places of a capacity. */
+  releaseEntitlement: handleUnaryCall<ReleaseEntitlementRequest, ReleaseEntitlementResponse>;
   /** Everything a customer holds, decided now. */
   listEntitlements: handleUnaryCall<ListEntitlementsRequest, ListEntitlementsResponse>;
   /**
@@ -3543,8 +4636,8 @@ export interface EntitlementServiceClient extends Client {
     callback: (error: ServiceError | null, response: BatchCheckEntitlementsResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Decides and counts in one step: a use of a quota. Where it is allowed it is counted, and a hard limit is never passed,
-   * however many sidecars count. A denial is an answer, never an error.
+   * Decides and counts in one step: a use of a quota, or a place of a capacity. Where it is allowed it is counted, and a hard
+   * limit is never passed, however many sidecars count. A denial is an answer, never an error.
    */
   consumeEntitlement(
     request: ConsumeEntitlementRequest,
@@ -3560,6 +4653,76 @@ export interface EntitlementServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ConsumeEntitlementResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * As ConsumeEntitlement, in two steps: for callers that learn the amount later, or that can fail in between. What is reserved
+   * is nobody else's until it is committed or released, or until it expires.
+   */
+  reserveEntitlement(
+    request: ReserveEntitlementRequest,
+    callback: (error: ServiceError | null, response: ReserveEntitlementResponse) => void,
+  ): ClientUnaryCall;
+  reserveEntitlement(
+    request: ReserveEntitlementRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReserveEntitlementResponse) => void,
+  ): ClientUnaryCall;
+  reserveEntitlement(
+    request: ReserveEntitlementRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReserveEntitlementResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Counts what was reserved, or as much as it came to be. NOT_FOUND for a reservation that was released, has expired, or is
+   * another sidecar's.
+   */
+  commitReservation(
+    request: CommitReservationRequest,
+    callback: (error: ServiceError | null, response: CommitReservationResponse) => void,
+  ): ClientUnaryCall;
+  commitReservation(
+    request: CommitReservationRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CommitReservationResponse) => void,
+  ): ClientUnaryCall;
+  commitReservation(
+    request: CommitReservationRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CommitReservationResponse) => void,
+  ): ClientUnaryCall;
+  /** Gives back what was reserved. Releasing again is harmless. */
+  releaseReservation(
+    request: ReleaseReservationRequest,
+    callback: (error: ServiceError | null, response: ReleaseReservationResponse) => void,
+  ): ClientUnaryCall;
+  releaseReservation(
+    request: ReleaseReservationRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReleaseReservationResponse) => void,
+  ): ClientUnaryCall;
+  releaseReservation(
+    request: ReleaseReservationRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReleaseReservationResponse) => void,
+  ): ClientUnaryCall;
+  /** Gives back places of a capacity. */
+  releaseEntitlement(
+    request: ReleaseEntitlementRequest,
+    callback: (error: ServiceError | null, response: ReleaseEntitlementResponse) => void,
+  ): ClientUnaryCall;
+  releaseEntitlement(
+    request: ReleaseEntitlementRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReleaseEntitlementResponse) => void,
+  ): ClientUnaryCall;
+  releaseEntitlement(
+    request: ReleaseEntitlementRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReleaseEntitlementResponse) => void,
   ): ClientUnaryCall;
   /** Everything a customer holds, decided now. */
   listEntitlements(

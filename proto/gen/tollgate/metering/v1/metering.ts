@@ -31,6 +31,17 @@ export interface LedgerQuestion {
   /** What will be spent in the next second, beside it. */
   want: bigint;
   uses: LeaseUse[];
+  /** In the order of seq; each is repeated until an answer says that it is counted. */
+  laterUses: LaterUse[];
+}
+
+/** A use that no lease covers: it has happened, and is counted whatever the limit says. */
+export interface LaterUse {
+  /** Grows from one to the next, of a sidecar and entitlement. */
+  seq: bigint;
+  amount: bigint;
+  /** When it was allowed, in the customer's time. */
+  atMs: bigint;
 }
 
 export interface LeaseUse {
@@ -60,6 +71,8 @@ export interface LedgerAnswer {
   recall: boolean;
   /** When the first of the windows ends; 0: none does. */
   resetsAtMs: bigint;
+  /** seq of the last later use that is counted; those before it are, too. */
+  laterUses: bigint;
 }
 
 export interface Lease {
@@ -69,6 +82,165 @@ export interface Lease {
   spent: bigint;
   /** The end of its window, in the customer's time. */
   untilMs: bigint;
+}
+
+/** About places of one capacity of one customer. */
+export interface HolderQuestion {
+  tenantId: string;
+  storefrontId: string;
+  customerId: string;
+  entitlement: string;
+  /** The same for a repeat of the same question. */
+  id: string;
+  act: HolderQuestion_Act;
+  /** Empty: nobody is named, and places are only counted. */
+  holder: string;
+  /** ACT_RELEASE: 0 is all that the holder has. */
+  amount: bigint;
+  /** ACT_SETTLE: who occupies then; empty: nobody is named. */
+  heir: string;
+  /** After so long it is released; 0: it stays. */
+  ttlMs: bigint;
+}
+
+export const HolderQuestion_Act = {
+  ACT_UNSPECIFIED: 0,
+  /** ACT_ACQUIRE - Places are occupied, if there are so many. */
+  ACT_ACQUIRE: 1,
+  /** ACT_SETTLE - What was reserved is occupied, whatever the limit says. */
+  ACT_SETTLE: 2,
+  ACT_RELEASE: 3,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type HolderQuestion_Act = typeof HolderQuestion_Act[keyof typeof HolderQuestion_Act];
+
+export namespace HolderQuestion_Act {
+  export type ACT_UNSPECIFIED = typeof HolderQuestion_Act.ACT_UNSPECIFIED;
+  export type ACT_ACQUIRE = typeof HolderQuestion_Act.ACT_ACQUIRE;
+  export type ACT_SETTLE = typeof HolderQuestion_Act.ACT_SETTLE;
+  export type ACT_RELEASE = typeof HolderQuestion_Act.ACT_RELEASE;
+  export type UNRECOGNIZED = typeof HolderQuestion_Act.UNRECOGNIZED;
+}
+
+export function holderQuestion_ActFromJSON(object: any): HolderQuestion_Act {
+  switch (object) {
+    case 0:
+    case "ACT_UNSPECIFIED":
+      return HolderQuestion_Act.ACT_UNSPECIFIED;
+    case 1:
+    case "ACT_ACQUIRE":
+      return HolderQuestion_Act.ACT_ACQUIRE;
+    case 2:
+    case "ACT_SETTLE":
+      return HolderQuestion_Act.ACT_SETTLE;
+    case 3:
+    case "ACT_RELEASE":
+      return HolderQuestion_Act.ACT_RELEASE;
+    case -1:
+    case "UNRECOGNIZED":
+    default:
+      return HolderQuestion_Act.UNRECOGNIZED;
+  }
+}
+
+export function holderQuestion_ActToJSON(object: HolderQuestion_Act): string {
+  switch (object) {
+    case HolderQuestion_Act.ACT_UNSPECIFIED:
+      return "ACT_UNSPECIFIED";
+    case HolderQuestion_Act.ACT_ACQUIRE:
+      return "ACT_ACQUIRE";
+    case HolderQuestion_Act.ACT_SETTLE:
+      return "ACT_SETTLE";
+    case HolderQuestion_Act.ACT_RELEASE:
+      return "ACT_RELEASE";
+    case HolderQuestion_Act.UNRECOGNIZED:
+    default:
+      return "UNRECOGNIZED";
+  }
+}
+
+export interface HolderAnswer {
+  outcome: HolderAnswer_Outcome;
+  /** What is occupied now. */
+  used: bigint;
+  /** Absent: unlimited. */
+  limit?:
+    | bigint
+    | undefined;
+  /** Of two answers, the one with the higher number is the later. */
+  usageSeq: bigint;
+}
+
+export const HolderAnswer_Outcome = {
+  OUTCOME_UNSPECIFIED: 0,
+  OUTCOME_GRANTED: 1,
+  /** OUTCOME_REPEAT - The holder had the places already. */
+  OUTCOME_REPEAT: 2,
+  OUTCOME_REFUSED: 3,
+  /** OUTCOME_OTHER_AMOUNT - The holder has another amount. */
+  OUTCOME_OTHER_AMOUNT: 4,
+  OUTCOME_TOO_MANY: 5,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type HolderAnswer_Outcome = typeof HolderAnswer_Outcome[keyof typeof HolderAnswer_Outcome];
+
+export namespace HolderAnswer_Outcome {
+  export type OUTCOME_UNSPECIFIED = typeof HolderAnswer_Outcome.OUTCOME_UNSPECIFIED;
+  export type OUTCOME_GRANTED = typeof HolderAnswer_Outcome.OUTCOME_GRANTED;
+  export type OUTCOME_REPEAT = typeof HolderAnswer_Outcome.OUTCOME_REPEAT;
+  export type OUTCOME_REFUSED = typeof HolderAnswer_Outcome.OUTCOME_REFUSED;
+  export type OUTCOME_OTHER_AMOUNT = typeof HolderAnswer_Outcome.OUTCOME_OTHER_AMOUNT;
+  export type OUTCOME_TOO_MANY = typeof HolderAnswer_Outcome.OUTCOME_TOO_MANY;
+  export type UNRECOGNIZED = typeof HolderAnswer_Outcome.UNRECOGNIZED;
+}
+
+export function holderAnswer_OutcomeFromJSON(object: any): HolderAnswer_Outcome {
+  switch (object) {
+    case 0:
+    case "OUTCOME_UNSPECIFIED":
+      return HolderAnswer_Outcome.OUTCOME_UNSPECIFIED;
+    case 1:
+    case "OUTCOME_GRANTED":
+      return HolderAnswer_Outcome.OUTCOME_GRANTED;
+    case 2:
+    case "OUTCOME_REPEAT":
+      return HolderAnswer_Outcome.OUTCOME_REPEAT;
+    case 3:
+    case "OUTCOME_REFUSED":
+      return HolderAnswer_Outcome.OUTCOME_REFUSED;
+    case 4:
+    case "OUTCOME_OTHER_AMOUNT":
+      return HolderAnswer_Outcome.OUTCOME_OTHER_AMOUNT;
+    case 5:
+    case "OUTCOME_TOO_MANY":
+      return HolderAnswer_Outcome.OUTCOME_TOO_MANY;
+    case -1:
+    case "UNRECOGNIZED":
+    default:
+      return HolderAnswer_Outcome.UNRECOGNIZED;
+  }
+}
+
+export function holderAnswer_OutcomeToJSON(object: HolderAnswer_Outcome): string {
+  switch (object) {
+    case HolderAnswer_Outcome.OUTCOME_UNSPECIFIED:
+      return "OUTCOME_UNSPECIFIED";
+    case HolderAnswer_Outcome.OUTCOME_GRANTED:
+      return "OUTCOME_GRANTED";
+    case HolderAnswer_Outcome.OUTCOME_REPEAT:
+      return "OUTCOME_REPEAT";
+    case HolderAnswer_Outcome.OUTCOME_REFUSED:
+      return "OUTCOME_REFUSED";
+    case HolderAnswer_Outcome.OUTCOME_OTHER_AMOUNT:
+      return "OUTCOME_OTHER_AMOUNT";
+    case HolderAnswer_Outcome.OUTCOME_TOO_MANY:
+      return "OUTCOME_TOO_MANY";
+    case HolderAnswer_Outcome.UNRECOGNIZED:
+    default:
+      return "UNRECOGNIZED";
+  }
 }
 
 function createBaseLedgerQuestion(): LedgerQuestion {
@@ -83,6 +255,7 @@ function createBaseLedgerQuestion(): LedgerQuestion {
     need: 0n,
     want: 0n,
     uses: [],
+    laterUses: [],
   };
 }
 
@@ -129,6 +302,9 @@ export const LedgerQuestion: MessageFns<LedgerQuestion> = {
     }
     for (const v of message.uses) {
       LeaseUse.encode(v!, writer.uint32(82).fork()).join();
+    }
+    for (const v of message.laterUses) {
+      LaterUse.encode(v!, writer.uint32(90).fork()).join();
     }
     return writer;
   },
@@ -226,6 +402,14 @@ export const LedgerQuestion: MessageFns<LedgerQuestion> = {
             message.uses.push(LeaseUse.decode(reader, reader.uint32()));
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.laterUses.push(LaterUse.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -264,6 +448,11 @@ export const LedgerQuestion: MessageFns<LedgerQuestion> = {
       uses: globalThis.Array.isArray(object?.uses)
         ? object.uses.map((e: any) => LeaseUse.fromJSON(e))
         : [],
+      laterUses: globalThis.Array.isArray(object?.laterUses)
+        ? object.laterUses.map((e: any) => LaterUse.fromJSON(e))
+        : globalThis.Array.isArray(object?.later_uses)
+        ? object.later_uses.map((e: any) => LaterUse.fromJSON(e))
+        : [],
     };
   },
 
@@ -299,6 +488,9 @@ export const LedgerQuestion: MessageFns<LedgerQuestion> = {
     if (message.uses?.length) {
       obj.uses = message.uses.map((e) => LeaseUse.toJSON(e));
     }
+    if (message.laterUses?.length) {
+      obj.laterUses = message.laterUses.map((e) => LaterUse.toJSON(e));
+    }
     return obj;
   },
 
@@ -317,6 +509,117 @@ export const LedgerQuestion: MessageFns<LedgerQuestion> = {
     message.need = (object.need !== undefined && object.need !== null) ? BigInt(object.need) : 0n;
     message.want = (object.want !== undefined && object.want !== null) ? BigInt(object.want) : 0n;
     message.uses = object.uses?.map((e) => LeaseUse.fromPartial(e)) || [];
+    message.laterUses = object.laterUses?.map((e) => LaterUse.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseLaterUse(): LaterUse {
+  return { seq: 0n, amount: 0n, atMs: 0n };
+}
+
+export const LaterUse: MessageFns<LaterUse> = {
+  encode(message: LaterUse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.seq !== 0n) {
+      if (BigInt.asUintN(64, message.seq) !== message.seq) {
+        throw new globalThis.Error("value provided for field message.seq of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.seq);
+    }
+    if (message.amount !== 0n) {
+      if (BigInt.asIntN(64, message.amount) !== message.amount) {
+        throw new globalThis.Error("value provided for field message.amount of type int64 too large");
+      }
+      writer.uint32(16).int64(message.amount);
+    }
+    if (message.atMs !== 0n) {
+      if (BigInt.asIntN(64, message.atMs) !== message.atMs) {
+        throw new globalThis.Error("value provided for field message.atMs of type int64 too large");
+      }
+      writer.uint32(24).int64(message.atMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LaterUse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLaterUse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.seq = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.amount = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.atMs = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LaterUse {
+    return {
+      seq: isSet(object.seq) ? BigInt(object.seq) : 0n,
+      amount: isSet(object.amount) ? BigInt(object.amount) : 0n,
+      atMs: isSet(object.atMs) ? BigInt(object.atMs) : isSet(object.at_ms) ? BigInt(object.at_ms) : 0n,
+    };
+  },
+
+  toJSON(message: LaterUse): unknown {
+    const obj: any = {};
+    if (message.seq !== 0n) {
+      obj.seq = message.seq.toString();
+    }
+    if (message.amount !== 0n) {
+      obj.amount = message.amount.toString();
+    }
+    if (message.atMs !== 0n) {
+      obj.atMs = message.atMs.toString();
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<LaterUse>, I>>(base?: I): LaterUse {
+    return LaterUse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<LaterUse>, I>>(object: I): LaterUse {
+    const message = createBaseLaterUse();
+    message.seq = (object.seq !== undefined && object.seq !== null) ? BigInt(object.seq) : 0n;
+    message.amount = (object.amount !== undefined && object.amount !== null) ? BigInt(object.amount) : 0n;
+    message.atMs = (object.atMs !== undefined && object.atMs !== null) ? BigInt(object.atMs) : 0n;
     return message;
   },
 };
@@ -429,7 +732,17 @@ export const LeaseUse: MessageFns<LeaseUse> = {
 };
 
 function createBaseLedgerAnswer(): LedgerAnswer {
-  return { seq: 0n, leases: [], limit: undefined, used: 0n, free: 0n, recallable: 0n, recall: false, resetsAtMs: 0n };
+  return {
+    seq: 0n,
+    leases: [],
+    limit: undefined,
+    used: 0n,
+    free: 0n,
+    recallable: 0n,
+    recall: false,
+    resetsAtMs: 0n,
+    laterUses: 0n,
+  };
 }
 
 export const LedgerAnswer: MessageFns<LedgerAnswer> = {
@@ -475,6 +788,12 @@ export const LedgerAnswer: MessageFns<LedgerAnswer> = {
         throw new globalThis.Error("value provided for field message.resetsAtMs of type int64 too large");
       }
       writer.uint32(64).int64(message.resetsAtMs);
+    }
+    if (message.laterUses !== 0n) {
+      if (BigInt.asUintN(64, message.laterUses) !== message.laterUses) {
+        throw new globalThis.Error("value provided for field message.laterUses of type uint64 too large");
+      }
+      writer.uint32(80).uint64(message.laterUses);
     }
     return writer;
   },
@@ -556,6 +875,14 @@ export const LedgerAnswer: MessageFns<LedgerAnswer> = {
             message.resetsAtMs = reader.int64() as bigint;
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.laterUses = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -581,6 +908,11 @@ export const LedgerAnswer: MessageFns<LedgerAnswer> = {
         ? BigInt(object.resetsAtMs)
         : isSet(object.resets_at_ms)
         ? BigInt(object.resets_at_ms)
+        : 0n,
+      laterUses: isSet(object.laterUses)
+        ? BigInt(object.laterUses)
+        : isSet(object.later_uses)
+        ? BigInt(object.later_uses)
         : 0n,
     };
   },
@@ -611,6 +943,9 @@ export const LedgerAnswer: MessageFns<LedgerAnswer> = {
     if (message.resetsAtMs !== 0n) {
       obj.resetsAtMs = message.resetsAtMs.toString();
     }
+    if (message.laterUses !== 0n) {
+      obj.laterUses = message.laterUses.toString();
+    }
     return obj;
   },
 
@@ -631,6 +966,7 @@ export const LedgerAnswer: MessageFns<LedgerAnswer> = {
     message.resetsAtMs = (object.resetsAtMs !== undefined && object.resetsAtMs !== null)
       ? BigInt(object.resetsAtMs)
       : 0n;
+    message.laterUses = (object.laterUses !== undefined && object.laterUses !== null) ? BigInt(object.laterUses) : 0n;
     return message;
   },
 };
@@ -757,6 +1093,378 @@ export const Lease: MessageFns<Lease> = {
     message.lent = (object.lent !== undefined && object.lent !== null) ? BigInt(object.lent) : 0n;
     message.spent = (object.spent !== undefined && object.spent !== null) ? BigInt(object.spent) : 0n;
     message.untilMs = (object.untilMs !== undefined && object.untilMs !== null) ? BigInt(object.untilMs) : 0n;
+    return message;
+  },
+};
+
+function createBaseHolderQuestion(): HolderQuestion {
+  return {
+    tenantId: "",
+    storefrontId: "",
+    customerId: "",
+    entitlement: "",
+    id: "",
+    act: 0,
+    holder: "",
+    amount: 0n,
+    heir: "",
+    ttlMs: 0n,
+  };
+}
+
+export const HolderQuestion: MessageFns<HolderQuestion> = {
+  encode(message: HolderQuestion, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tenantId !== "") {
+      writer.uint32(18).string(message.tenantId);
+    }
+    if (message.storefrontId !== "") {
+      writer.uint32(26).string(message.storefrontId);
+    }
+    if (message.customerId !== "") {
+      writer.uint32(34).string(message.customerId);
+    }
+    if (message.entitlement !== "") {
+      writer.uint32(42).string(message.entitlement);
+    }
+    if (message.id !== "") {
+      writer.uint32(50).string(message.id);
+    }
+    if (message.act !== 0) {
+      writer.uint32(56).int32(message.act);
+    }
+    if (message.holder !== "") {
+      writer.uint32(66).string(message.holder);
+    }
+    if (message.amount !== 0n) {
+      if (BigInt.asIntN(64, message.amount) !== message.amount) {
+        throw new globalThis.Error("value provided for field message.amount of type int64 too large");
+      }
+      writer.uint32(72).int64(message.amount);
+    }
+    if (message.heir !== "") {
+      writer.uint32(82).string(message.heir);
+    }
+    if (message.ttlMs !== 0n) {
+      if (BigInt.asIntN(64, message.ttlMs) !== message.ttlMs) {
+        throw new globalThis.Error("value provided for field message.ttlMs of type int64 too large");
+      }
+      writer.uint32(88).int64(message.ttlMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HolderQuestion {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHolderQuestion();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.tenantId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.storefrontId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.customerId = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.entitlement = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.act = reader.int32() as any;
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.holder = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.amount = reader.int64() as bigint;
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.heir = reader.string();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.ttlMs = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): HolderQuestion {
+    return {
+      tenantId: isSet(object.tenantId)
+        ? globalThis.String(object.tenantId)
+        : isSet(object.tenant_id)
+        ? globalThis.String(object.tenant_id)
+        : "",
+      storefrontId: isSet(object.storefrontId)
+        ? globalThis.String(object.storefrontId)
+        : isSet(object.storefront_id)
+        ? globalThis.String(object.storefront_id)
+        : "",
+      customerId: isSet(object.customerId)
+        ? globalThis.String(object.customerId)
+        : isSet(object.customer_id)
+        ? globalThis.String(object.customer_id)
+        : "",
+      entitlement: isSet(object.entitlement) ? globalThis.String(object.entitlement) : "",
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      act: isSet(object.act) ? holderQuestion_ActFromJSON(object.act) : 0,
+      holder: isSet(object.holder) ? globalThis.String(object.holder) : "",
+      amount: isSet(object.amount) ? BigInt(object.amount) : 0n,
+      heir: isSet(object.heir) ? globalThis.String(object.heir) : "",
+      ttlMs: isSet(object.ttlMs) ? BigInt(object.ttlMs) : isSet(object.ttl_ms) ? BigInt(object.ttl_ms) : 0n,
+    };
+  },
+
+  toJSON(message: HolderQuestion): unknown {
+    const obj: any = {};
+    if (message.tenantId !== "") {
+      obj.tenantId = message.tenantId;
+    }
+    if (message.storefrontId !== "") {
+      obj.storefrontId = message.storefrontId;
+    }
+    if (message.customerId !== "") {
+      obj.customerId = message.customerId;
+    }
+    if (message.entitlement !== "") {
+      obj.entitlement = message.entitlement;
+    }
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.act !== 0) {
+      obj.act = holderQuestion_ActToJSON(message.act);
+    }
+    if (message.holder !== "") {
+      obj.holder = message.holder;
+    }
+    if (message.amount !== 0n) {
+      obj.amount = message.amount.toString();
+    }
+    if (message.heir !== "") {
+      obj.heir = message.heir;
+    }
+    if (message.ttlMs !== 0n) {
+      obj.ttlMs = message.ttlMs.toString();
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<HolderQuestion>, I>>(base?: I): HolderQuestion {
+    return HolderQuestion.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<HolderQuestion>, I>>(object: I): HolderQuestion {
+    const message = createBaseHolderQuestion();
+    message.tenantId = object.tenantId ?? "";
+    message.storefrontId = object.storefrontId ?? "";
+    message.customerId = object.customerId ?? "";
+    message.entitlement = object.entitlement ?? "";
+    message.id = object.id ?? "";
+    message.act = object.act ?? 0;
+    message.holder = object.holder ?? "";
+    message.amount = (object.amount !== undefined && object.amount !== null) ? BigInt(object.amount) : 0n;
+    message.heir = object.heir ?? "";
+    message.ttlMs = (object.ttlMs !== undefined && object.ttlMs !== null) ? BigInt(object.ttlMs) : 0n;
+    return message;
+  },
+};
+
+function createBaseHolderAnswer(): HolderAnswer {
+  return { outcome: 0, used: 0n, limit: undefined, usageSeq: 0n };
+}
+
+export const HolderAnswer: MessageFns<HolderAnswer> = {
+  encode(message: HolderAnswer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.outcome !== 0) {
+      writer.uint32(8).int32(message.outcome);
+    }
+    if (message.used !== 0n) {
+      if (BigInt.asIntN(64, message.used) !== message.used) {
+        throw new globalThis.Error("value provided for field message.used of type int64 too large");
+      }
+      writer.uint32(16).int64(message.used);
+    }
+    if (message.limit !== undefined) {
+      if (BigInt.asIntN(64, message.limit) !== message.limit) {
+        throw new globalThis.Error("value provided for field message.limit of type int64 too large");
+      }
+      writer.uint32(24).int64(message.limit);
+    }
+    if (message.usageSeq !== 0n) {
+      if (BigInt.asUintN(64, message.usageSeq) !== message.usageSeq) {
+        throw new globalThis.Error("value provided for field message.usageSeq of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.usageSeq);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HolderAnswer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHolderAnswer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.outcome = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.used = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.limit = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.usageSeq = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): HolderAnswer {
+    return {
+      outcome: isSet(object.outcome) ? holderAnswer_OutcomeFromJSON(object.outcome) : 0,
+      used: isSet(object.used) ? BigInt(object.used) : 0n,
+      limit: isSet(object.limit) ? BigInt(object.limit) : undefined,
+      usageSeq: isSet(object.usageSeq)
+        ? BigInt(object.usageSeq)
+        : isSet(object.usage_seq)
+        ? BigInt(object.usage_seq)
+        : 0n,
+    };
+  },
+
+  toJSON(message: HolderAnswer): unknown {
+    const obj: any = {};
+    if (message.outcome !== 0) {
+      obj.outcome = holderAnswer_OutcomeToJSON(message.outcome);
+    }
+    if (message.used !== 0n) {
+      obj.used = message.used.toString();
+    }
+    if (message.limit !== undefined) {
+      obj.limit = message.limit.toString();
+    }
+    if (message.usageSeq !== 0n) {
+      obj.usageSeq = message.usageSeq.toString();
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<HolderAnswer>, I>>(base?: I): HolderAnswer {
+    return HolderAnswer.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<HolderAnswer>, I>>(object: I): HolderAnswer {
+    const message = createBaseHolderAnswer();
+    message.outcome = object.outcome ?? 0;
+    message.used = (object.used !== undefined && object.used !== null) ? BigInt(object.used) : 0n;
+    message.limit = (object.limit !== undefined && object.limit !== null) ? BigInt(object.limit) : undefined;
+    message.usageSeq = (object.usageSeq !== undefined && object.usageSeq !== null) ? BigInt(object.usageSeq) : 0n;
     return message;
   },
 };

@@ -1,0 +1,42 @@
+/** Answers a sidecar whose callers occupy places of a customer's capacity, or give them back. */
+import type { HolderAnswer, HolderQuestion } from '../../common/metering/holder-words.ts'
+import type { UsageCounters } from '../schemas/entitlement-set.ts'
+import type { TenantScope } from '../tenant-scope.ts'
+import { changeCounters } from './counters.ts'
+import { askPlaces, livingPlaces, nextEnd, usedOf } from './holders.ts'
+import { limitOf, quotaOf } from './quota-of.ts'
+
+/** The answer where there is no such customer. */
+export const noPlaces: HolderAnswer = { outcome: 'refused', used: 0, limit: 0, usageSeq: 0 }
+
+/** A repeat comes soon after its original. */
+const REMEMBERED = 64
+
+export const answerHolder = async (of: TenantScope, question: HolderQuestion): Promise<HolderAnswer> => {
+  const { customer, entitlement: key, id, act } = question
+  const { known, capacities, now } = await quotaOf(of, customer, key)
+  const limit = limitOf(capacities)
+  let answer = noPlaces
+  const counted = await changeCounters(of, customer, known, (latest): UsageCounters | undefined => {
+    const places = { entries: latest.entries, holders: latest.holders ?? [] }
+    if (latest.recentReports.includes(id)) {
+      answer = { outcome: 'granted', used: usedOf(livingPlaces(places, now).entries, key), limit, usageSeq: 0 }
+      return undefined
+    }
+    const decided = askPlaces(places, question, { limit, isSoft: false, now })
+    answer = { ...decided.answer, usageSeq: 0 }
+    if (decided.places.entries === places.entries && decided.places.holders === places.holders) return undefined
+    const { entries, holders } = decided.places
+    const end = nextEnd(holders)
+    // A holder is known by its name, and what has none by the question.
+    const isNamed = act === 'acquire' && question.holder !== ''
+    return {
+      ...latest,
+      entries: [...entries],
+      holders: [...holders],
+      recentReports: isNamed ? latest.recentReports : [...latest.recentReports, id].slice(-REMEMBERED),
+      ...(end && of.tenant.mode === 'live' ? { repairAt: end } : {}),
+    }
+  })
+  return counted ? { ...answer, usageSeq: counted.seq ?? 0 } : noPlaces
+}

@@ -1,0 +1,41 @@
+/** A customer's counters: the only place where they are written. */
+import type { CustomerKey } from '../../common/entitlements/model.ts'
+import type { UsageCounters } from '../schemas/entitlement-set.ts'
+import { removeForGood } from '../storage/remove.ts'
+import { insertOrGet, update } from '../storage/update.ts'
+import type { TenantScope } from '../tenant-scope.ts'
+
+/**
+ * Counts, by one compare-and-set. Each write has a number that is higher than all before it, also where the counters were removed
+ * and made anew: the time, or one more than the last.
+ * @param known as the caller last saw them. @param change answers undefined to leave them as they are; it may be called several times.
+ * @returns undefined when the customer is not there, or is being erased: nothing is counted then.
+ */
+export const changeCounters = async (
+  of: TenantScope,
+  customer: CustomerKey,
+  known: UsageCounters | undefined,
+  change: (latest: UsageCounters) => UsageCounters | undefined,
+): Promise<UsageCounters | undefined> => {
+  const { customers, usageCounters } = of.storage
+  const id = of.keys.customer(customer.storefrontId, customer.customerId)
+  const owner = await customers.find(id)
+  if (!owner || owner.erasing) return undefined
+  const { tenantId, storefrontId, customerId } = customer
+  const empty = { _id: id, tenantId, storefrontId, customerId, entries: [], recentReports: [], createdAt: of.clock.now() }
+  const latest = known ?? (await insertOrGet(usageCounters, empty))
+  const counted = await update(
+    usageCounters,
+    id,
+    (before) => {
+      const after = change(before)
+      return after && { ...after, seq: Math.max((before.seq ?? 0) + 1, of.clock.now().getTime()) }
+    },
+    latest,
+  )
+  // An erasure marks the customer before it takes the counters away: one of the two sees the other.
+  const still = await customers.find(id)
+  if (still && !still.erasing) return counted
+  await removeForGood(usageCounters, id)
+  return undefined
+}
