@@ -5,12 +5,14 @@ import type { Clock } from '../common/clock.ts'
 import { type Config, ConfigError } from '../common/config.ts'
 import { allowsAny } from '../common/entitlements/away-policy.ts'
 import { type ExplainQuestion, explanation } from '../common/entitlements/explanation.ts'
+import type { CustomerKey } from '../common/entitlements/model.ts'
+import { decodeUsage } from '../common/entitlements/wire.ts'
 import { createFaults } from '../common/faults.ts'
 import type { Feed } from '../common/feed/feed.ts'
 import type { Log } from '../common/log.ts'
 import { readHolderAnswer, writeHolderQuestion } from '../common/metering/holder-wire.ts'
 import type { HolderQuestion } from '../common/metering/holder-words.ts'
-import { type AskedLedger, readLedgerAnswer, writeLedgerQuestion } from '../common/metering/ledger-wire.ts'
+import { type AskedLedger, readLedgerAnswer, writeLedgerQuestion, writeUsageQuestion } from '../common/metering/ledger-wire.ts'
 import { checkSidecarIsSafe } from '../common/safe-defaults.ts'
 import { startSidecarHttp } from './http.ts'
 import { openJournalOf } from './metering/journal.ts'
@@ -56,7 +58,8 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
   if (threads > 1 && config.SIDECAR_TRANSPORT !== 'fast') throw new ConfigError('SIDECAR_WORKERS: only SIDECAR_TRANSPORT=fast supports more than one')
   const metrics = createSidecarMetrics()
   const faults = createFaults(log, clock)
-  const replica = await startReplica({ feed, clock, maxBytes: config.CACHE_MAX_BYTES, faults })
+  const askUsage = async (customer: CustomerKey, timeoutMs: number) => decodeUsage(await feed.ask(customer.tenantId, writeUsageQuestion(customer), timeoutMs))
+  const replica = await startReplica({ feed, clock, maxBytes: config.CACHE_MAX_BYTES, faults, askUsage })
   const snapshots = await openSnapshots({ config, replica, clock, log, faults })
   const decisionLog = openDecisionLog(config, log, replica)
   const observer = createObserver({ log, metrics, denialsShare: config.DENIALS_SHARE, decisions: decisionLog })

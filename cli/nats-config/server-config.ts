@@ -1,5 +1,5 @@
 /** A nats-server's configuration, as text: accounts, users and what each may. Pure. */
-import { allQuestions, inboxOf, streamOf, subjectOfKey } from '../../common/feed/nats/names.ts'
+import { allQuestions, allUsageSubjects, inboxOf, streamOf, subjectOfKey } from '../../common/feed/nats/names.ts'
 import { controlPlaneAccess, IMPORTED_API, OWN_API, sidecarAccess } from '../../common/feed/nats/permissions.ts'
 
 export interface SidecarUser {
@@ -40,23 +40,24 @@ const exportLines = (bucket: string, sidecars: readonly SidecarUser[]): string[]
     ...service(`${OWN_API}.STREAM.INFO.${stream}`, ofAll),
     ...service(`${OWN_API}.STREAM.MSG.GET.${stream}`, ofAll),
     ...service(`${OWN_API}.CONSUMER.DELETE.${stream}.*`, ofAll),
+    `{ stream: ${quoted(allUsageSubjects(bucket))}, ${to(sidecars)} }`,
     ...sidecars.map((one) => `{ stream: ${quoted(`${inboxOf(one.publicKey)}.>`)}, ${to([one])} }`),
   ])
 }
 
 const sidecarLines = (bucket: string, sidecar: SidecarUser): string[] => {
-  const { requests, subjects, inbox } = sidecarAccess(bucket, sidecar.publicKey, sidecar.tenants)
+  const { requests, subjects, inbox, usage } = sidecarAccess(bucket, sidecar.publicKey, sidecar.tenants)
   const service = (subject: string, to?: string) =>
     `{ service: { account: ${ACCOUNT}, subject: ${quoted(subject)} }${to === undefined ? '' : `, to: ${quoted(to)}`} }`
   const asked = requests.map((request) => `${IMPORTED_API}.${request}`)
   return block(
     `${quoted(accountOf(sidecar))}: {`,
     [
-      ...userLines(sidecar.publicKey, [...asked, ...subjects], [inbox], false),
+      ...userLines(sidecar.publicKey, [...asked, ...subjects], [inbox, ...usage], false),
       ...list('imports', [
         ...requests.map((request) => service(`${OWN_API}.${request}`, `${IMPORTED_API}.${request}`)),
         ...subjects.map((subject) => service(subject)),
-        `{ stream: { account: ${ACCOUNT}, subject: ${quoted(inbox)} } }`,
+        ...[inbox, ...usage].map((subject) => `{ stream: { account: ${ACCOUNT}, subject: ${quoted(subject)} } }`),
       ]),
     ],
     '}',

@@ -101,8 +101,16 @@ export interface EntitlementSet extends CustomerKey {
   sandbox: boolean
   grants: Grant[]
   usage: Usage[]
+  /** The count that `usage` is of: of two, the higher is the later, whatever the revisions. Absent: it is not known. */
+  usageSeq?: number
   /** The customer is no more: readers forget what they held. Nothing is granted. */
   removed?: true
+}
+
+/** What a customer has used, by a count that may be later than the one that its set says. */
+export interface CustomerUsage extends CustomerKey {
+  usageSeq: number
+  usage: Usage[]
 }
 
 export interface TestClock {

@@ -1,7 +1,18 @@
 /** Entitlement sets and test clocks as the bytes of `proto/tollgate/feed/v1`; the only place that maps them. */
 import * as wire from '../../proto/gen/tollgate/feed/v1/feed.ts'
 import { type Interval, intervals } from '../calendar.ts'
-import { type EntitlementSet, type Grant, type GrantSource, type GrantTerms, type Kind, kinds, MAX_COUNT, type TestClock } from './model.ts'
+import {
+  type CustomerUsage,
+  type EntitlementSet,
+  type Grant,
+  type GrantSource,
+  type GrantTerms,
+  type Kind,
+  kinds,
+  MAX_COUNT,
+  type TestClock,
+  type Usage,
+} from './model.ts'
 
 const toLimit = (limit: number | null): bigint | undefined => (limit === null ? undefined : BigInt(limit))
 /** Larger counts than are exact are taken for the largest that is. */
@@ -22,6 +33,22 @@ const toTerms = (terms: GrantTerms): wire.Grant['terms'] => {
       return terms satisfies never
   }
 }
+
+const toUsage = ({ key, used, untilMs, subscriptionId, sourceId = '' }: Usage): wire.Usage => ({
+  key,
+  used: BigInt(used),
+  untilMs: untilMs === undefined ? undefined : BigInt(untilMs),
+  subscriptionId,
+  sourceId,
+})
+
+const fromUsage = ({ key, used, untilMs, subscriptionId, sourceId }: wire.Usage): Usage => ({
+  key,
+  used: fromCount(used),
+  ...(untilMs === undefined ? {} : { untilMs: Number(untilMs) }),
+  ...(subscriptionId === undefined ? {} : { subscriptionId }),
+  ...(sourceId === '' ? {} : { sourceId }),
+})
 
 const fromInterval = (text: string): Interval => {
   const interval = intervals.find((known) => known === text)
@@ -106,14 +133,9 @@ export const encodeSet = (set: EntitlementSet): Uint8Array =>
       untilMs: grant.untilMs === undefined ? undefined : BigInt(grant.untilMs),
       terms: toTerms(grant.terms),
     })),
-    usage: set.usage.map(({ key, used, untilMs, subscriptionId, sourceId = '' }) => ({
-      key,
-      used: BigInt(used),
-      untilMs: untilMs === undefined ? undefined : BigInt(untilMs),
-      subscriptionId,
-      sourceId,
-    })),
+    usage: set.usage.map(toUsage),
     removed: set.removed === true,
+    usageSeq: BigInt(set.usageSeq ?? 0),
   }).finish()
 
 /** @throws TypeError for bytes that are not an entitlement set this version understands. */
@@ -126,15 +148,19 @@ export const decodeSet = (bytes: Uint8Array): EntitlementSet => {
     revision: Number(set.revision),
     sandbox: set.sandbox,
     grants: set.grants.map(fromGrant),
-    usage: set.usage.map(({ key, used, untilMs, subscriptionId, sourceId }) => ({
-      key,
-      used: fromCount(used),
-      ...(untilMs === undefined ? {} : { untilMs: Number(untilMs) }),
-      ...(subscriptionId === undefined ? {} : { subscriptionId }),
-      ...(sourceId === '' ? {} : { sourceId }),
-    })),
+    usage: set.usage.map(fromUsage),
+    ...(set.usageSeq === 0n ? {} : { usageSeq: fromCount(set.usageSeq) }),
     ...(set.removed ? { removed: true } : {}),
   }
+}
+
+export const encodeUsage = ({ usageSeq, usage, ...customer }: CustomerUsage): Uint8Array =>
+  wire.CustomerUsage.encode({ ...customer, usageSeq: BigInt(usageSeq), usage: usage.map(toUsage) }).finish()
+
+/** @throws Error for bytes that are none. */
+export const decodeUsage = (bytes: Uint8Array): CustomerUsage => {
+  const { tenantId, storefrontId, customerId, usageSeq, usage } = wire.CustomerUsage.decode(bytes)
+  return { tenantId, storefrontId, customerId, usageSeq: fromCount(usageSeq), usage: usage.map(fromUsage) }
 }
 
 export const encodeClock = (clock: TestClock): Uint8Array =>

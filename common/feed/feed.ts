@@ -5,7 +5,7 @@
  *
  * Every adapter passes `test/contract/feed.ts`.
  */
-import type { CustomerKey, EntitlementSet, TestClock } from '../entitlements/model.ts'
+import type { CustomerKey, CustomerUsage, EntitlementSet, TestClock } from '../entitlements/model.ts'
 import { AppError } from '../errors.ts'
 
 /**
@@ -134,6 +134,19 @@ export interface Feed {
    */
   answer(handler: (question: Uint8Array, tenantId: string | undefined) => Promise<Uint8Array>): Promise<() => void>
 
+  /**
+   * Tells whoever follows the customer just now; nobody else ever hears of it. When it resolves, the word is on its way to them.
+   * @throws AppError `unavailable`.
+   */
+  sayUsage(usage: CustomerUsage): Promise<void>
+
+  /**
+   * Hears what customers have used: of those that are followed, from when `follow` has reached the feed's server on, and at most
+   * once. More may be told than is followed.
+   * @param onUsage answers whether the customer is still of interest; otherwise it need not be followed any more.
+   */
+  followUsage(onUsage: (usage: CustomerUsage) => boolean): UsageFollowing
+
   /** Resolves when the feed can be reached, and is there. @throws AppError `unavailable`. */
   ping(): Promise<void>
 
@@ -142,6 +155,11 @@ export interface Feed {
 
   /** Ends all watches. Idempotent. */
   close(): Promise<void>
+}
+
+export interface UsageFollowing {
+  follow(customer: CustomerKey): void
+  stop(): void
 }
 
 /** An error that a listener throws is logged. It reaches neither the publisher nor the next delivery. */

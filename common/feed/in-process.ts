@@ -5,7 +5,7 @@
  */
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../clock.ts'
-import type { CustomerKey, EntitlementSet, TestClock } from '../entitlements/model.ts'
+import type { CustomerKey, CustomerUsage, EntitlementSet, TestClock } from '../entitlements/model.ts'
 import { AppError } from '../errors.ts'
 import { createFaults } from '../faults.ts'
 import { createLog, type Log } from '../log.ts'
@@ -29,6 +29,7 @@ export const createInProcessFeed = (options: { clock: Clock; log?: Log; lookup?:
   /** The revisions of those that cannot be published. */
   const missing = new LRUCache<string, number>({ max: MAX_MISSING })
   const clocks = new Map<string, TestClock>()
+  const followings = new Set<{ keys: Set<string>; onUsage(usage: CustomerUsage): boolean }>()
   const answerers: Parameters<Feed['answer']>[0][] = []
   let closed = false
 
@@ -146,6 +147,26 @@ export const createInProcessFeed = (options: { clock: Clock; log?: Log; lookup?:
       return () => {
         const at = answerers.indexOf(handler)
         if (at >= 0) answerers.splice(at, 1)
+      }
+    },
+    sayUsage: async (usage) => {
+      ensureOpen()
+      const key = setKey(usage)
+      for (const { keys, onUsage } of followings) {
+        if (!keys.has(key)) continue
+        try {
+          if (!onUsage(usage)) keys.delete(key)
+        } catch (error) {
+          faults.tell(error, 'feed: usage could not be applied', { tenantId: usage.tenantId, customerId: usage.customerId })
+        }
+      }
+    },
+    followUsage: (onUsage) => {
+      const following = { keys: new Set<string>(), onUsage }
+      followings.add(following)
+      return {
+        follow: (customer) => void following.keys.add(setKey(customer)),
+        stop: () => void followings.delete(following),
       }
     },
     ping: async () => ensureOpen(),

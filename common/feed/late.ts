@@ -2,9 +2,12 @@
  * A feed that is not there yet: whoever starts without it gets `unavailable` until it is, and what it watches begins
  * then. A sidecar that has a snapshot starts so.
  */
+
+import type { CustomerKey } from '../entitlements/model.ts'
 import { AppError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { Feed, FeedListener, FeedWatch } from './feed.ts'
+import type { Feed, FeedListener, FeedWatch, UsageFollowing } from './feed.ts'
+import { setKey } from './keys.ts'
 
 const AGAIN_AFTER_MS = 500
 /** One in this many tries is logged. */
@@ -56,6 +59,30 @@ export const createLateFeed = (options: { open: () => Promise<Feed>; log: Log })
     getClock: async (tenantId) => there().getClock(tenantId),
     ask: async (tenantId, question, timeoutMs) => there().ask(tenantId, question, timeoutMs),
     answer: async (handler) => there().answer(handler),
+    sayUsage: async (usage) => there().sayUsage(usage),
+    followUsage: (onUsage) => {
+      let inner: UsageFollowing | undefined
+      let stopped = false
+      const waiting = new Map<string, CustomerKey>()
+      opened
+        .then(() => {
+          if (stopped || closed || !feed) return
+          inner = feed.followUsage(onUsage)
+          for (const customer of waiting.values()) inner.follow(customer)
+          waiting.clear()
+        })
+        .catch((error: unknown) => log.error({ err: error }, 'feed: usage cannot be followed'))
+      return {
+        follow: (customer) => {
+          if (inner) inner.follow(customer)
+          else waiting.set(setKey(customer), customer)
+        },
+        stop: () => {
+          stopped = true
+          inner?.stop()
+        },
+      }
+    },
     ping: async () => there().ping(),
     keeper: undefined,
     watch: async (listener: FeedListener) => {

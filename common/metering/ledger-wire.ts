@@ -51,7 +51,7 @@ export const readLedgerQuestion = (bytes: Uint8Array): AskedLedger => {
   }
 }
 
-export const writeLedgerAnswer = ({ seq, leases, limit, used, free, recallable, recall, resetsAtMs, laterUses }: LedgerAnswer): Uint8Array =>
+export const writeLedgerAnswer = ({ seq, leases, limit, used, free, recallable, recall, resetsAtMs, laterUses, usageSeq }: LedgerAnswer): Uint8Array =>
   wire.LedgerAnswer.encode({
     seq: BigInt(seq),
     leases: leases.map(({ id, lent, spent, untilMs }) => ({ id, lent: BigInt(lent), spent: BigInt(spent), untilMs: BigInt(untilMs) })),
@@ -62,11 +62,12 @@ export const writeLedgerAnswer = ({ seq, leases, limit, used, free, recallable, 
     recall,
     resetsAtMs: BigInt(resetsAtMs ?? 0),
     laterUses: BigInt(laterUses),
+    usageSeq: BigInt(usageSeq),
   }).finish()
 
 /** @throws Error for bytes that are no answer. */
 export const readLedgerAnswer = (bytes: Uint8Array): LedgerAnswer => {
-  const { seq, leases, limit, used, free, recallable, recall, resetsAtMs, laterUses } = wire.LedgerAnswer.decode(bytes)
+  const { seq, leases, limit, used, free, recallable, recall, resetsAtMs, laterUses, usageSeq } = wire.LedgerAnswer.decode(bytes)
   return {
     seq: countFromWire(seq),
     leases: leases.map(({ id, lent, spent, untilMs }) => ({ id, lent: countFromWire(lent), spent: countFromWire(spent), untilMs: Number(untilMs) })),
@@ -77,5 +78,17 @@ export const readLedgerAnswer = (bytes: Uint8Array): LedgerAnswer => {
     recall,
     resetsAtMs: resetsAtMs === 0n ? undefined : Number(resetsAtMs),
     laterUses: countFromWire(laterUses),
+    usageSeq: countFromWire(usageSeq),
   }
 }
+
+/** The tag of its first field. */
+const USAGE_FIRST_BYTE = 0x1a
+
+export const isUsageQuestion = (bytes: Uint8Array): boolean => bytes[0] === USAGE_FIRST_BYTE
+
+export const writeUsageQuestion = ({ tenantId, storefrontId, customerId }: CustomerKey): Uint8Array =>
+  wire.UsageQuestion.encode({ tenantId, storefrontId, customerId }).finish()
+
+/** @throws Error for bytes that are no question. */
+export const readUsageQuestion = (bytes: Uint8Array): CustomerKey => wire.UsageQuestion.decode(bytes)

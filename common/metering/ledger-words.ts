@@ -52,4 +52,6 @@ export interface LedgerAnswer {
   resetsAtMs: number | undefined
   /** `seq` of the last later use that is counted; those before it are, too. */
   laterUses: number
+  /** The count that `used` is of: of two, the higher is the later. */
+  usageSeq: number
 }

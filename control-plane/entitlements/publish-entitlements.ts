@@ -9,36 +9,33 @@
 import { isDeepStrictEqual } from 'node:util'
 import { defined } from '../../common/defined.ts'
 import { derive } from '../../common/entitlements/derive.ts'
-import { type CustomerKey, type EntitlementSet, sourceIdOf } from '../../common/entitlements/model.ts'
+import type { CustomerKey, EntitlementSet } from '../../common/entitlements/model.ts'
 import { isAppError } from '../../common/errors.ts'
 import type { Feed } from '../../common/feed/feed.ts'
 import type { Log } from '../../common/log.ts'
 import { isPseudonym } from '../customers/pseudonym.ts'
 import { keys } from '../keys.ts'
-import { spentEntries } from '../metering/ledger.ts'
+import { usedNow } from '../metering/tell-usage.ts'
 import type { StoredEntitlementSet } from '../schemas/entitlement-set.ts'
 import type { OwnCollections } from '../storage/own-collections.ts'
 import { sourceOf } from '../storage/update.ts'
 import type { TenantScope } from '../tenant-scope.ts'
-import { usageOf } from './allowances.ts'
-import { accessOf, holdersOf, sourcesOf } from './sources.ts'
+import { accessOf, sourcesOf } from './sources.ts'
 
 /** Each lost race means that another process published; this many in a row is a fault. */
 const MAX_TRIES = 50
 
-type Contents = Pick<StoredEntitlementSet, 'grants' | 'usage' | 'hidden'>
+type Contents = Pick<StoredEntitlementSet, 'grants' | 'usage' | 'usageSeq' | 'hidden'>
 
-const contentsOf = ({ grants, hidden, usage }: Contents): Contents => defined({ grants, hidden, usage })
+/** What makes a new revision. What has been used does not: it is told apart (`metering/tell-usage.ts`), and published with the next. */
+const accessIn = ({ grants, hidden }: Contents): Pick<Contents, 'grants' | 'hidden'> => defined({ grants, hidden })
 
 /** The contents that the customer's set has to have, by what is stored now. */
 const deriveSet = async (of: TenantScope, customer: CustomerKey, stored: Contents | undefined, changed: Iterable<string>) => {
   const counters = await of.storage.usageCounters.find(of.keys.customer(customer.storefrontId, customer.customerId))
   const sources = await sourcesOf(of, customer, stored, counters, changed)
-  const entries = spentEntries({ entries: counters?.entries ?? [], borrowers: counters?.borrowers ?? [] }, of.now(), of.clock.now())
   const { grants, hidden } = derive(accessOf(sources))
-  const isHeld = (key: string, sourceId?: string): boolean =>
-    grants.some((grant) => grant.key === key && (sourceId === undefined || sourceIdOf(grant) === sourceId))
-  return { grants, hidden, usage: usageOf(entries, holdersOf(sources), isHeld) }
+  return defined({ grants, hidden, usage: usedNow(of, counters, sources, grants), usageSeq: counters?.seq })
 }
 
 export const toEntitlementSet = (stored: StoredEntitlementSet): EntitlementSet => ({
@@ -49,12 +46,13 @@ export const toEntitlementSet = (stored: StoredEntitlementSet): EntitlementSet =
   sandbox: stored.sandbox,
   grants: stored.grants,
   usage: stored.usage,
+  ...(stored.usageSeq === undefined ? {} : { usageSeq: stored.usageSeq }),
 })
 
-/** The set as it was published, with what has been used by now: a use that a sidecar counts publishes nothing. */
+/** The set as it was published, with what has been used by now. */
 export const withUsageOfNow = async (of: TenantScope, stored: StoredEntitlementSet): Promise<EntitlementSet> => ({
   ...toEntitlementSet(stored),
-  usage: (await deriveSet(of, stored, stored, [])).usage,
+  ...defined({ usage: (await deriveSet(of, stored, stored, [])).usage }),
 })
 
 /**
@@ -80,7 +78,7 @@ const refreshStoredSet = async (of: TenantScope, customer: CustomerKey, changed:
   for (let tries = 1; ; tries += 1) {
     const stored = await entitlementSets.find(id)
     const contents = await deriveSet(of, customer, stored, changed)
-    if (stored && isDeepStrictEqual(contentsOf(stored), contents)) return toEntitlementSet(stored)
+    if (stored && isDeepStrictEqual(accessIn(stored), accessIn(contents))) return toEntitlementSet(stored)
     try {
       if (stored) return toEntitlementSet(await entitlementSets.replace({ ...stored, ...contents }))
       const { storefrontId, customerId } = customer

@@ -5,8 +5,9 @@ import { deriveGrants } from '../../common/entitlements/derive.ts'
 import { type CustomerKey, type Grant, sourceIdOf } from '../../common/entitlements/model.ts'
 import { fieldError } from '../../common/errors.ts'
 import { changeCounters } from '../metering/counters.ts'
-import { heldOf, livingPlaces, type Places } from '../metering/holders.ts'
+import { heldOf, livingPlaces, nextEnd, type Places } from '../metering/holders.ts'
 import { spentEntries, unspentOfKey } from '../metering/ledger.ts'
+import { tellUsage } from '../metering/tell-usage.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import { removeForGood } from '../storage/remove.ts'
@@ -15,8 +16,8 @@ import { isFinal } from '../subscriptions/machine/transitions.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 import { allowanceTime, type UsageEntry, usageOf } from './allowances.ts'
 import { countCapacity, countQuota, type UsageChange } from './count-usage.ts'
-import { publishEntitlements } from './publish-entitlements.ts'
-import { accessOf, currentSourcesOf, holdersOf } from './sources.ts'
+import { publishEntitlements, toEntitlementSet } from './publish-entitlements.ts'
+import { accessOf, currentSourcesOf, holdersOf, sourcesOf } from './sources.ts'
 
 /** A repeat comes soon after its original; this many other reports of one customer do not come between. */
 const REPORTS_REMEMBERED = 64
@@ -61,13 +62,15 @@ export const reportUsage = async (of: TenantScope, customer: CustomerKey, report
   const now = of.now()
   const unknown = () => fieldError('unknown_reference', 'customerId', `the storefront has no customer ${JSON.stringify(customer.customerId)}`)
   const known = await storage.usageCounters.find(id)
-  const sources = await currentSourcesOf(of, customer, known)
+  const stored = await storage.entitlementSets.find(id)
+  const sources = await sourcesOf(of, customer, stored, known)
   const { subscriptions } = sources
   const holders = holdersOf(sources)
   const takes = 'add' in report.change && report.change.add > 0
   const isPaused = ({ subscriptionId }: Grant): boolean => !takes && subscriptions.some(({ id, status }) => id === subscriptionId && status === 'paused')
   const grants = takenFrom(deriveGrants(accessOf(sources)), report.entitlement, now.getTime(), isPaused)
   const [first] = grants
+  if (!first && !(await storage.customers.find(id))) throw unknown()
   if (!first) throw fieldError('unknown_reference', 'entitlement', `the customer holds no quota or capacity ${JSON.stringify(report.entitlement)}`)
   const held = grants.flatMap((grant) => {
     const holder = holders.find((one) => one.id === sourceIdOf(grant))
@@ -84,11 +87,13 @@ export const reportUsage = async (of: TenantScope, customer: CustomerKey, report
     const living = livingPlaces({ ...latest, holders: latest.holders ?? [] }, now)
     const entries = count(living).filter((entry) => isOfUse(entry, subscriptions, now))
     const recentReports = [...latest.recentReports, report.id].slice(-REPORTS_REMEMBERED)
-    return { ...living, holders: [...living.holders], entries, recentReports, repairAt: of.repairAt() }
+    // A mark that is left standing has it told once more, soon: this process may not come to it.
+    const repairAt = earlier(latest.repairAt, of.repairAt())
+    return { ...living, holders: [...living.holders], entries, recentReports, repairAt }
   })
   if (!counters) throw unknown()
-  const { revision, published } = await publishEntitlements(of, customer)
-  if (published) await clearMark(of, id)
+  await tellUsage(of, counters, sources)
+  const revision = stored ? toEntitlementSet(stored).revision : (await publishEntitlements(of, customer)).revision
 
   // As it would be decided with access: what is left is of use to know while it is off, too.
   const always = grants.map(({ untilMs: _, ...grant }) => ({ ...grant, inactive: false, fromMs: Number.NEGATIVE_INFINITY }))
@@ -121,13 +126,24 @@ const forgetIfErased = async ({ storage }: TenantScope, id: string): Promise<boo
   return true
 }
 
-const clearMark = (of: TenantScope, id: string) =>
-  update(of.storage.usageCounters, id, (counters) => (counters.repairAt ? defined({ ...counters, repairAt: undefined }) : undefined))
+const earlier = (a: Date | undefined, b: Date): Date => (a && a < b ? a : b)
 
-/** Publishes what a crash left unpublished. */
+/** Takes out holders whose time is over. */
+const endHolders = (of: TenantScope, counters: UsageCounters): Promise<UsageCounters | undefined> =>
+  changeCounters(of, counters, counters, (latest) => {
+    const before = { ...latest, holders: latest.holders ?? [] }
+    const { holders, entries, ...rest } = livingPlaces(before, of.now())
+    return holders === before.holders ? undefined : { ...rest, entries: [...entries], holders: [...holders] }
+  })
+
+/** Tells what a crash may have left untold, and that the time of holders is over. */
 export const announceUsage = async (of: TenantScope, counters: UsageCounters): Promise<void> => {
   if (await forgetIfErased(of, counters._id)) return
-  const { tenantId, storefrontId, customerId } = counters
-  const { published } = await publishEntitlements(of, { tenantId, storefrontId, customerId })
-  if (published) await clearMark(of, counters._id)
+  const living = await endHolders(of, counters)
+  if (!living || !(await tellUsage(of, living, await currentSourcesOf(of, living, living)))) return
+  const next = of.tenant.mode === 'live' ? nextEnd(living.holders ?? []) : undefined
+  await update(of.storage.usageCounters, living._id, (latest) =>
+    // What was counted since then may be untold in its turn.
+    defined({ ...latest, repairAt: latest.seq === living.seq ? next : of.repairAt() }),
+  )
 }

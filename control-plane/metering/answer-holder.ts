@@ -5,6 +5,7 @@ import type { TenantScope } from '../tenant-scope.ts'
 import { changeCounters } from './counters.ts'
 import { askPlaces, livingPlaces, nextEnd, usedOf } from './holders.ts'
 import { limitOf, quotaOf } from './quota-of.ts'
+import { tellUsage } from './tell-usage.ts'
 
 /** The answer where there is no such customer. */
 export const noPlaces: HolderAnswer = { outcome: 'refused', used: 0, limit: 0, usageSeq: 0 }
@@ -14,7 +15,7 @@ const REMEMBERED = 64
 
 export const answerHolder = async (of: TenantScope, question: HolderQuestion): Promise<HolderAnswer> => {
   const { customer, entitlement: key, id, act } = question
-  const { known, capacities, now } = await quotaOf(of, customer, key)
+  const { known, sources, capacities, now } = await quotaOf(of, customer, key)
   const limit = limitOf(capacities)
   let answer = noPlaces
   const counted = await changeCounters(of, customer, known, (latest): UsageCounters | undefined => {
@@ -38,5 +39,7 @@ export const answerHolder = async (of: TenantScope, question: HolderQuestion): P
       ...(end && of.tenant.mode === 'live' ? { repairAt: end } : {}),
     }
   })
-  return counted ? { ...answer, usageSeq: counted.seq ?? 0 } : noPlaces
+  if (!counted) return noPlaces
+  await tellUsage(of, counted, sources)
+  return { ...answer, usageSeq: counted.seq ?? 0 }
 }

@@ -5,6 +5,7 @@ import type { TenantScope } from '../tenant-scope.ts'
 import { changeCounters } from './counters.ts'
 import { askLedger } from './ledger.ts'
 import { quotaOf } from './quota-of.ts'
+import { tellUsage } from './tell-usage.ts'
 
 /** The answer where there is no such customer: nothing is lent, and what was is of no use any more. */
 export const nothingOf = ({ question }: AskedLedger): LedgerAnswer => ({
@@ -17,11 +18,12 @@ export const nothingOf = ({ question }: AskedLedger): LedgerAnswer => ({
   recall: false,
   resetsAtMs: undefined,
   laterUses: question.laterUses.at(-1)?.seq ?? 0,
+  usageSeq: 0,
 })
 
 export const answerSidecar = async (of: TenantScope, asked: AskedLedger): Promise<LedgerAnswer> => {
   const { customer, entitlement: key, sidecar, question } = asked
-  const { known, holders, held, current, now } = await quotaOf(of, customer, key)
+  const { known, sources, holders, held, current, now } = await quotaOf(of, customer, key)
   let answer = nothingOf(asked)
   const counted = await changeCounters(of, customer, known, (latest) => {
     const ledgers = { entries: latest.entries, borrowers: latest.borrowers ?? [] }
@@ -29,5 +31,8 @@ export const answerSidecar = async (of: TenantScope, asked: AskedLedger): Promis
     answer = decided.answer
     return { ...latest, entries: [...decided.ledgers.entries], borrowers: [...decided.ledgers.borrowers] }
   })
-  return counted ? answer : nothingOf(asked)
+  if (!counted) return nothingOf(asked)
+  // Who asks need not wait for the others.
+  tellUsage(of, counted, sources).catch((error: unknown) => of.log.error({ err: error }, 'usage could not be told'))
+  return { ...answer, usageSeq: counted.seq ?? 0 }
 }

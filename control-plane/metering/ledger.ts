@@ -162,6 +162,7 @@ const answerOf = (borrower: Borrower, entries: readonly UsageEntry[], others: re
     recall: others.some(({ waitsUntil }) => waitsUntil && terms.systemNow < waitsUntil),
     resetsAtMs: ends.length === 0 ? undefined : Math.min(...ends),
     laterUses: borrower.laterUses ?? 0,
+    usageSeq: 0,
   }
 }
 

@@ -4,12 +4,13 @@ import { deriveGrants } from '../../common/entitlements/derive.ts'
 import { type CustomerKey, type Grant, MAX_COUNT, sourceIdOf } from '../../common/entitlements/model.ts'
 import type { Holder } from '../entitlements/allowances.ts'
 import type { HeldQuota } from '../entitlements/count-usage.ts'
-import { accessOf, currentSourcesOf, holdersOf } from '../entitlements/sources.ts'
+import { accessOf, currentSourcesOf, holdersOf, type Sources } from '../entitlements/sources.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 
 export interface QuotaSources {
   known: UsageCounters | undefined
+  sources: Sources
   holders: Holder[]
   /** All grants of the key, whatever they are. */
   grants: Grant[]
@@ -40,7 +41,7 @@ export const quotaOf = async (of: TenantScope, customer: CustomerKey, key: strin
   const current = isBlocked ? [] : countingOf(quotas.filter((grant) => isCurrent(grant, now.getTime())))
   const places = grants.filter((grant) => grant.terms.kind === 'capacity' && grant.mode !== 'deny' && isCurrent(grant, now.getTime()))
   const capacities = isBlocked ? [] : countingOf(places).flatMap(({ terms }) => (terms.kind === 'capacity' ? [terms.limit] : []))
-  return { known, holders, grants, held: withHolder(quotas), current: withHolder(current), capacities, now }
+  return { known, sources, holders, grants, held: withHolder(quotas), current: withHolder(current), capacities, now }
 }
 
 /** The sum of limits. Null: unlimited. */

@@ -13,6 +13,8 @@ const fields = defineFields({
   /** Derived, so it is stored as it is. */
   grants: { type: asItIs<Grant[]>(), required: true },
   usage: { type: asItIs<Usage[]>(), required: true },
+  /** The `seq` of the counters that `usage` is from. Absent: it is not known. */
+  usageSeq: { type: Number, min: 0 },
   /** Ids of subscriptions, as `Derived` has them. Absent: the set was stored before they were noted. */
   hidden: { type: [String], default: undefined },
   /** The last revision of a customer of this id that was erased. Absent: there was none. */

@@ -23,6 +23,10 @@ export interface MeterReading {
   /** Here, since then. */
   since: number
   resetsAtMs: number | undefined
+  /** The count that `used` is of. */
+  usageSeq: number
+  /** The ledger is being asked: a later count may have some of `since` in it already. */
+  isAsking: boolean
   /** The customer's set has changed since the ledger said so. */
   isOld: boolean
 }
@@ -101,7 +105,7 @@ export class Meter {
   readonly #keep: MeterOptions['keep']
   /** The question that is under way, and what it said was spent. */
   #asked: { seq: number; spent: Map<string, number> } | undefined
-  #reading: Pick<MeterReading, 'limit' | 'used' | 'resetsAtMs'> | undefined
+  #reading: Pick<MeterReading, 'limit' | 'used' | 'resetsAtMs' | 'usageSeq'> | undefined
   #free = 0
   #recallable = 0
   #askedAtMs = Number.NEGATIVE_INFINITY
@@ -114,6 +118,8 @@ export class Meter {
   /** The last question was not answered. */
   #isAway = false
   #refusedAtMs = Number.NEGATIVE_INFINITY
+  /** The last count that was told beside the ledger's answers. */
+  #toldSeq = 0
 
   constructor({ nextSeq, keep }: MeterOptions) {
     this.#nextSeq = nextSeq
@@ -285,6 +291,18 @@ export class Meter {
     if (this.#reading) this.#isOld = true
   }
 
+  /**
+   * A later count is known than that of the ledger's last answer.
+   * @param remaining what is left by it; undefined: there is no limit.
+   */
+  usageTold(usageSeq: number, remaining: number | undefined): void {
+    if (usageSeq <= Math.max(this.#toldSeq, this.#reading?.usageSeq ?? 0)) return
+    this.#toldSeq = usageSeq
+    this.#refusedAtMs = Number.NEGATIVE_INFINITY
+    // Somebody has counted beyond what was lent: a report, or a correction.
+    if (remaining !== undefined && this.#leases.free() > remaining) this.giveBack()
+  }
+
   /** Nothing more is spent of what is left, and the next question gives it back. Reservations stay. */
   giveBack(): void {
     this.#refusedAtMs = Number.NEGATIVE_INFINITY
@@ -417,9 +435,9 @@ export class Meter {
     if (!asked || answer.seq !== asked.seq) return false
     this.#asked = undefined
     this.#leases.replace(answer.leases, asked.spent)
-    const { limit, used, free, recallable, recall, resetsAtMs, laterUses } = answer
+    const { limit, used, free, recallable, recall, resetsAtMs, laterUses, usageSeq } = answer
     this.#laterUses = this.#laterUses.filter(({ seq }) => seq > laterUses)
-    this.#reading = { limit, used, resetsAtMs }
+    this.#reading = { limit, used, resetsAtMs, usageSeq }
     this.#isOld = false
     this.#isUnsure = false
     this.#isAway = false
@@ -434,6 +452,6 @@ export class Meter {
   reading(nowMs: number): MeterReading | undefined {
     if (!this.#reading || (this.#reading.resetsAtMs ?? Infinity) <= nowMs) return undefined
     const later = this.#laterUses.reduce((units, { amount }) => units + amount, 0)
-    return { ...this.#reading, since: this.#leases.unreported() + later, isOld: this.#isOld }
+    return { ...this.#reading, since: this.#leases.unreported() + later, isAsking: this.#asked !== undefined, isOld: this.#isOld }
   }
 }

@@ -12,6 +12,8 @@ import { Meter, type MeterReading, type MeterRecord, type Outcome, type Want } f
 /** A customer's set, and its time. */
 export interface MeteredSet extends CustomerKey {
   revision: number
+  /** The count that its usage is of. */
+  usageSeq?: number
   sandbox: boolean
 }
 
@@ -25,6 +27,8 @@ export interface Readings {
 
 export interface MeteredUse extends Pick<Want, 'amount' | 'whenAway'> {
   entitlement: string
+  /** What is left by the set; undefined: there is no limit. */
+  remaining?: number | undefined
   /** In the customer's time. */
   nowMs: number
   /** How long units are waited for, in epoch milliseconds. */
@@ -216,9 +220,10 @@ export const createMeters = ({ ask, clock, faults, journal = noJournal(), tellsC
   })
 
   return {
-    consume: (set, { entitlement, amount, nowMs, untilMs, signal, whenAway, reservation }) => {
+    consume: (set, { entitlement, amount, nowMs, untilMs, signal, whenAway, reservation, remaining }) => {
       const one = meterOf(set, entitlement, nowMs)
       if (!one) return 'unavailable'
+      one.meter.usageTold(set.usageSeq ?? 0, remaining)
       busy.add(one)
       const now = atMs()
       const want: Want = { amount, whenAway }

@@ -3,13 +3,20 @@ import type { Decision } from '../../common/entitlements/decide.ts'
 import { MAX_COUNT } from '../../common/entitlements/model.ts'
 import type { MeterReading } from './meter.ts'
 
+/** What all have used: by the set where that is told later than the ledger has answered. */
+const usedBase = ({ used = 0 }: Decision, reading: MeterReading, usageSeq: number): number => {
+  if (reading.isOld) return Math.max(reading.used, used)
+  return usageSeq > reading.usageSeq && !reading.isAsking ? used : reading.used
+}
+
 /**
- * A decision with what a meter knows: what was counted here is published later. Where the customer's set has changed since, its
+ * A decision with what a meter knows: what was counted here is told later. Where the customer's set has changed since, its
  * limit is the newer one, and of the numbers used the higher.
+ * @param usageSeq of the set's usage.
  */
-export const withReading = (decision: Decision, amount: number, reading: MeterReading): Decision => {
+export const withReading = (decision: Decision, amount: number, reading: MeterReading, usageSeq: number): Decision => {
   const { resetsAtMs, isOld, since } = reading
-  const used = Math.min(MAX_COUNT, (isOld ? Math.max(reading.used, decision.used ?? 0) : reading.used) + since)
+  const used = Math.min(MAX_COUNT, usedBase(decision, reading, usageSeq) + since)
   const limit = isOld ? (decision.limit ?? null) : reading.limit
   if (limit === null) return { ...decision, used, resetsAtMs: resetsAtMs ?? decision.resetsAtMs }
   const remaining = Math.max(0, limit - used)

@@ -3,7 +3,7 @@
  * goes back to an older set than it has held before.
  */
 import { LRUCache } from 'lru-cache'
-import type { CustomerKey, EntitlementSet } from '../../common/entitlements/model.ts'
+import type { CustomerKey, CustomerUsage, EntitlementSet } from '../../common/entitlements/model.ts'
 import { type MissingSet, MissingSetError } from '../../common/feed/feed.ts'
 import { setKey } from '../../common/feed/keys.ts'
 import { SetCache } from './cache/set-cache.ts'
@@ -14,6 +14,10 @@ import type { KnownSet } from './known-set.ts'
 const MAX_ABSENT = 20_000
 /** Customers whose sets are known to be missing: hardly any, unless something is very wrong. */
 const MAX_MISSING = 20_000
+
+/** A set may have been made before usage that is known already; one that does not say of which count it is was made by an older control plane. */
+const withLaterUsage = (set: EntitlementSet, { usage, usageSeq = 0 }: EntitlementSet): EntitlementSet =>
+  set.usageSeq !== undefined && usageSeq > set.usageSeq ? { ...set, usage, usageSeq } : set
 
 export class HeldSets {
   readonly cache: SetCache
@@ -62,12 +66,23 @@ export class HeldSets {
   }
 
   #hold(customer: CustomerKey, key: string, set: EntitlementSet, readAtMs: number, behind: boolean): KnownSet {
-    const held = this.cache.revisionOf(customer) >= set.revision ? this.cache.get(customer) : undefined
+    const held = this.cache.revisionOf(customer) > 0 ? this.cache.get(customer) : undefined
     if (!behind) this.#missing.delete(key)
     // Of one that is behind, when it was current for the last time is known already.
-    if (held?.set && !held.restored && (held.set.revision > set.revision || (behind && held.behind))) return held
-    this.cache.set(set, readAtMs, false, behind)
-    return { set, readAtMs, behind }
+    const isNewer = held !== undefined && held.set.revision >= set.revision
+    if (isNewer && !held.restored && (held.set.revision > set.revision || (behind && held.behind))) return held
+    const latest = held ? withLaterUsage(set, held.set) : set
+    this.cache.set(latest, readAtMs, false, behind)
+    return { set: latest, readAtMs, behind }
+  }
+
+  /** What a customer has used, told apart from its set. @returns what is held of the customer, and whether that is news to it. */
+  takeUsage({ usageSeq, usage, ...customer }: CustomerUsage): { known: (KnownSet & { set: EntitlementSet }) | undefined; isNews: boolean } {
+    const held = this.cache.revisionOf(customer) > 0 ? this.cache.get(customer) : undefined
+    if (!held || (held.set.usageSeq ?? 0) >= usageSeq) return { known: held, isNews: false }
+    const known = { ...held, set: { ...held.set, usage, usageSeq } }
+    this.cache.set(known.set, held.readAtMs, held.restored, held.behind)
+    return { known, isNews: true }
   }
 
   /** A set has come that is not to be held. Of which revision is missing is not always known; then whatever comes later mends it. */

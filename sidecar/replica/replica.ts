@@ -18,6 +18,7 @@ import type { KnownSet } from './known-set.ts'
 import { createRevisionWaits, type EndableWaits, type RevisionWaits } from './revision-waits.ts'
 import { createSetLoader } from './set-loader.ts'
 import { createTenantTime, type TenantTime, type TestClocks } from './tenant-time.ts'
+import { createUsageFollower, type UsageFollowerOptions } from './usage-follower.ts'
 
 /** The knowledge about customers. */
 export interface Sets {
@@ -50,9 +51,18 @@ export interface WritingReplica extends Replica, Pick<EndableWaits, 'waiting'>, 
   close(): Promise<void>
 }
 
+/** What is told of usage while the feed is lost is never told again. */
+const LOOKS_FOR_LOSSES_EVERY_MS = 500
+
 /** Follows the feed from now on. */
-export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes: number; faults: Faults }): Promise<WritingReplica> => {
-  const { feed, clock, maxBytes, faults } = options
+export const startReplica = async (options: {
+  feed: Feed
+  clock: Clock
+  maxBytes: number
+  faults: Faults
+  askUsage: UsageFollowerOptions['ask']
+}): Promise<WritingReplica> => {
+  const { feed, clock, maxBytes, faults, askUsage } = options
   /** It brings sets before it is there to be asked how it is. */
   let watch: FeedWatch | undefined
   const state = feedStateOf({
@@ -77,7 +87,18 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
     if (aged) changes.anyChanged(aged)
     return isNews
   }
-  const loader = createSetLoader({ feed, clock, held: sets, onMissing: setBehind })
+  const usage = createUsageFollower({
+    feed,
+    ask: askUsage,
+    held: sets,
+    clock,
+    faults,
+    onChange: (known) => {
+      changes.changed(setKey(known.set), known)
+      changes.anyChanged(known.set)
+    },
+  })
+  const loader = createSetLoader({ feed, clock, held: sets, onMissing: setBehind, settle: usage.settle })
   const waits = createRevisionWaits({
     clock,
     changes,
@@ -93,6 +114,7 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
       sets.mend(key, set.revision)
       // Customers that nobody here asks about cost nothing here.
       const known = isWanted(set, key) ? sets.take(set, { set, readAtMs: clock.nowMs() }) : undefined
+      if (known?.set) usage.follow(known.set)
       changes.changed(key, known)
       changes.anyChanged(set)
     },
@@ -111,6 +133,12 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
     },
   })
   watch = followed
+  let seenReconnects = followed.reconnects()
+  const lookingForLosses = setInterval(() => {
+    if (followed.reconnects() === seenReconnects) return
+    seenReconnects = followed.reconnects()
+    usage.doubtAll()
+  }, LOOKS_FOR_LOSSES_EVERY_MS).unref()
   return {
     cache: sets.cache,
     countHits: (count) => {
@@ -144,6 +172,8 @@ export const startReplica = async (options: { feed: Feed; clock: Clock; maxBytes
     reconnects: () => followed.reconnects(),
     close: async () => {
       waits.endAll(new AppError('unavailable', 'the sidecar is shutting down; try another one'))
+      clearInterval(lookingForLosses)
+      usage.stop()
       await followed.stop()
     },
   }

@@ -26,14 +26,18 @@ interface Fetch {
   newest: EntitlementSet | undefined
 }
 
+const refilled = () => new AppError('unavailable', 'the feed was refilled during the call; try again')
+
 export const createSetLoader = (options: {
   feed: Pick<Feed, 'getSet'>
   clock: Clock
   held: HeldSets
   /** The feed has said that the customer's newest set cannot be read. */
   onMissing(missing: MissingSet): void
+  /** Learns what else has to be known before a fetched set is answered from. */
+  settle(customer: CustomerKey, known: KnownSet): Promise<KnownSet>
 }): SetLoader => {
-  const { feed, clock, held, onMissing } = options
+  const { feed, clock, held, onMissing, settle } = options
   const queue = createFetchQueue()
   const fetches = new Map<string, Fetch>()
   let generation = 0
@@ -44,10 +48,12 @@ export const createSetLoader = (options: {
     const begunIn = generation
     try {
       const fetched = await queue.run(() => feed.getSet(customer))
-      if (begunIn !== generation) throw new AppError('unavailable', 'the feed was refilled during the call; try again')
+      if (begunIn !== generation) throw refilled()
       const { newest } = fetch
       const set = newest && newest.revision > (fetched?.revision ?? 0) ? newest : (fetched ?? null)
-      return held.take(customer, { set, readAtMs })
+      const known = await settle(customer, held.take(customer, { set, readAtMs }))
+      if (begunIn !== generation) throw refilled()
+      return known
     } catch (error) {
       if (!(error instanceof MissingSetError) || begunIn !== generation) throw error
       const { newest } = fetch

@@ -142,7 +142,7 @@ export const createConsuming = ({ decisions, meters, askHolder, policy, clock }:
     if (outcome === 'unavailable') return unavailable(use, basis, decision)
     const { entitlement, amount } = use.check
     const reading = basis.set ? meters.reading(basis.set, entitlement, basis.nowMs) : undefined
-    const read = reading ? withReading(decision, amount, reading) : decision
+    const read = reading ? withReading(decision, amount, reading, basis.set?.usageSeq ?? 0) : decision
     const allowed = outcome === 'allowed'
     const overLimit = allowed && read.limit !== undefined && !read.unlimited && (read.used ?? 0) > read.limit
     return told(use, basis, { ...read, allowed, reason: allowed ? 'granted' : 'limit_exceeded' }, outcome, overLimit)
@@ -160,7 +160,16 @@ export const createConsuming = ({ decisions, meters, askHolder, policy, clock }:
     const { set, nowMs } = basis
     if (!set) return told(use, basis, decision, 'refused', false)
     const whenAway = whenAwayOf(policy, entitlement, false)
-    const outcome = meters.consume(set, { entitlement, amount, nowMs, untilMs: deadlineMs, signal, whenAway, ...(reservation ? { reservation } : {}) })
+    const outcome = meters.consume(set, {
+      entitlement,
+      amount,
+      remaining: decision.remaining,
+      nowMs,
+      untilMs: deadlineMs,
+      signal,
+      whenAway,
+      ...(reservation ? { reservation } : {}),
+    })
     return typeof outcome === 'string' ? answerQuota(use, basis, decision, outcome) : outcome.then((late) => answerQuota(use, basis, decision, late))
   }
 

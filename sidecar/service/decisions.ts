@@ -89,7 +89,7 @@ export const createDecisions = ({ replica, clock, maxStalenessMs, policy, caller
   const decideMetered = (set: EntitlementSet, entitlement: string, amount: number, nowMs: number): Decision => {
     const decision = decide(set, entitlement, amount, nowMs)
     const reading = decision.kind === 'quota' ? meters.reading(set, entitlement, nowMs) : undefined
-    return reading ? withReading(decision, amount, reading) : decision
+    return reading ? withReading(decision, amount, reading, set.usageSeq ?? 0) : decision
   }
   const answer = (call: CheckCall, known: KnownSet, nowMs: number, asOfMs: number): DecidedCheck => {
     const freshness = freshnessOf(known, asOfMs)

@@ -12,7 +12,7 @@ import { withReading } from '../metering/reading.ts'
 import type { Notice, Observer } from '../observe/observer.ts'
 import type { Callers } from '../policy/callers.ts'
 import { KeyBytes } from '../replica/cache/set-reader.ts'
-import { isPlainSet, keepWindows, readAtMsOf, readPart, revisionOf } from '../replica/cache/set-record.ts'
+import { isPlainSet, keepWindows, readAtMsOf, readPart, revisionOf, usageSeqOf } from '../replica/cache/set-record.ts'
 import type { FeedState } from '../replica/feed-state.ts'
 import type { Sets } from '../replica/replica.ts'
 import type { DirectCall, DirectMethod } from '../transport/transport.ts'
@@ -109,9 +109,9 @@ export const createDirectChecks = ({
   })
 
   /** With what was counted here, which is published later. */
-  const metered = (bytes: Buffer, decision: Decision, entitlement: string, revision: number): Decision => {
+  const metered = (bytes: Buffer, decision: Decision, entitlement: string, revision: number, at: number): Decision => {
     const reading = meters.reading({ ...customerIn(bytes), revision, sandbox: false }, entitlement, nowMs)
-    return reading ? withReading(decision, request.amount, reading) : decision
+    return reading ? withReading(decision, request.amount, reading, usageSeqOf(ring, at)) : decision
   }
 
   const write = (notice: Notice, bytes: Buffer, call: DirectCall, entitlement: string, decision: Decision): void => {
@@ -134,7 +134,7 @@ export const createDirectChecks = ({
     const asOfMs = Math.max(readAtMsOf(ring, at), currentMs)
     if (isDoubtful || nowMs - asOfMs > maxStalenessMs) return NOT_HERE
     const decided = decideAt(at, entitlement, version)
-    const decision = decided?.kind === 'quota' && meters.size() > 0 ? metered(bytes, decided, entitlement, revision) : decided
+    const decision = decided?.kind === 'quota' && meters.size() > 0 ? metered(bytes, decided, entitlement, revision, at) : decided
     // Another thread has written meanwhile: what was read may be of two sets.
     if (!decision || !isPlain(decision) || (version & 1) !== 0 || !ring.isStill(version)) return NOT_HERE
     freshness.revision = revision

@@ -1,6 +1,6 @@
 /** What every feed adapter owes, as `feed.ts` says it. */
 import type { ExecutionContext, TestFn } from 'ava'
-import type { EntitlementSet, TestClock } from '../../common/entitlements/model.ts'
+import type { CustomerUsage, EntitlementSet, TestClock } from '../../common/entitlements/model.ts'
 import { encodeSet } from '../../common/entitlements/wire.ts'
 import { isAppError } from '../../common/errors.ts'
 import { type Feed, type FeedListener, MAX_SET_BYTES, type MissingSet, MissingSetError } from '../../common/feed/feed.ts'
@@ -197,6 +197,55 @@ export const testFeed = (test: TestFn, adapter: FeedUnderTest): void => {
     t.is(heard.length, 20)
     stop()
     await eventually(async () => textOf(await reader.ask('t', bytesOf('still there?'), 500).catch(() => bytesOf(''))) === '')
+  })
+
+  check('what a customer has used is told to who follows it, and to nobody else', async (t, publisher, reader) => {
+    const [one, other] = [newCustomer(), newCustomer()]
+    const heard: CustomerUsage[] = []
+    let isWanted = true
+    const following = reader.followUsage((usage) => {
+      heard.push(usage)
+      return isWanted
+    })
+    following.follow(one)
+    following.follow(one)
+    const usage = (usageSeq: number): CustomerUsage => ({
+      ...one,
+      usageSeq,
+      usage: [
+        { key: 'calls', used: usageSeq, untilMs: 5, subscriptionId: 's' },
+        { key: 'seats', used: 3 },
+      ],
+    })
+    // NATS hears of who follows a moment later.
+    await eventually(async () => {
+      await publisher.sayUsage(usage(1))
+      return heard.length > 0
+    })
+    await publisher.sayUsage({ ...usage(2), ...other })
+    await publisher.sayUsage(usage(3))
+    await eventually(() => heard.some(({ usageSeq }) => usageSeq === 3))
+    t.deepEqual(heard.at(-1), usage(3))
+    t.true(heard.every(({ customerId }) => customerId === one.customerId))
+    isWanted = false
+    heard.length = 0
+    await publisher.sayUsage(usage(4))
+    await eventually(() => heard.length === 1)
+    await publisher.sayUsage(usage(5))
+    following.follow(other)
+    await eventually(async () => {
+      await publisher.sayUsage({ ...usage(6), ...other })
+      return heard.length > 1
+    })
+    t.true(
+      heard.slice(1).every(({ customerId }) => customerId === other.customerId),
+      'who is of no interest is not followed any more',
+    )
+    following.stop()
+    const before = heard.length
+    await publisher.sayUsage(usage(7))
+    await publisher.ping()
+    t.is(heard.length, before)
   })
 
   check("a watch's knowledge is as recent as its last word from the feed", async (t, _publisher, reader) => {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { Kind, Reason } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import { eventually } from '../support/eventually.ts'
-import { grpcClient } from '../support/grpc-client.ts'
+import { type GrpcClient, grpcClient } from '../support/grpc-client.ts'
 import { inWorlds } from '../support/in-worlds.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { openShop } from '../support/shop.ts'
@@ -173,6 +173,50 @@ for (const world of worlds.filter(({ name }) => name.includes('NATS'))) {
     await Promise.all(Array.from({ length: 64 }, (_, n) => call(n)))
     t.is(counted, LIMIT)
     t.log(`${counted} counted, ${denied} denied`)
+  })
+
+  run(`${world.name}: what is used at one sidecar, or reported, shows at the others, and is no new revision${why(world)}`, async (t) => {
+    t.timeout(120_000)
+    const tollgate = await world.start()
+    t.teardown(tollgate.close)
+    const startSidecar = () => startProcess('sidecar/main.ts', { ...tollgate.env, GRPC_PORT: '0', SIDECAR_HTTP_PORT: '0' })
+    const others = [await startSidecar()]
+    t.teardown(() => Promise.all(others.map((one) => one.stop('SIGKILL'))))
+    const [here, there] = [tollgate.grpc, addressIn(others[0]?.ready ?? '')].map((address) => grpcClient(address)) as [GrpcClient, GrpcClient]
+    t.teardown(() => [here, there].map((client) => client.close()))
+    const shop = await openShop(t, tollgate, terms(100))
+    const { body } = await shop.subscribe('c')
+    const revision = body.entitlementRevision
+    const use = { tenantId: shop.tenantId, storefrontId: 'us-store', customerId: 'c', entitlement: 'calls', minRevision: revision }
+    t.like(await there.check(use), { used: 0n, revision: BigInt(revision) })
+    const watched: bigint[] = []
+    const watch = there.raw.watchEntitlements({ ...use, minRevision: 0n })
+    watch.on('error', () => {})
+    watch.on('data', ({ entitlements }) => watched.push(entitlements.find(({ key }: { key: string }) => key === 'calls').decision.used))
+    t.teardown(() => watch.cancel())
+    for (let n = 0; n < 7; n += 1) t.true((await here.consume(use)).counted)
+    await eventually(async () => (await there.check(use)).used === 7n)
+    await eventually(() => watched.at(-1) === 7n)
+    t.like(await there.consume({ ...use, amount: 3 }), { counted: true, decision: { used: 10n } })
+    t.like(await there.check(use), { used: 10n })
+    await eventually(async () => (await here.check(use)).used === 10n)
+
+    const reported = await shop.api.post('/usage', { storefrontId: 'us-store', customerId: 'c', entitlement: 'calls', amount: 90 })
+    t.like(reported.body, { used: 100, remaining: 0, entitlementRevision: revision })
+    for (const client of [here, there]) {
+      await eventually(async () => !(await client.check(use)).allowed)
+      t.like(await client.check(use), { allowed: false, used: 100n, revision: BigInt(revision) })
+    }
+    // Also one that asks for the first time, and one that has heard nothing while the control plane was away.
+    const cold = await startSidecar()
+    others.push(cold)
+    const client = grpcClient(addressIn(cold.ready))
+    t.teardown(() => client.close())
+    t.like(await client.check(use), { allowed: false, used: 100n })
+    const seats = { ...use, entitlement: 'seats' }
+    for (const holder of ['ann', 'ben']) await here.consume({ ...seats, holder })
+    await eventually(async () => (await client.check(seats)).used === 2n)
+    t.is((await client.check(seats)).revision, BigInt(revision))
   })
 
   run(

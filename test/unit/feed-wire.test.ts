@@ -70,6 +70,7 @@ const bytes = (change: Partial<wire.EntitlementSet>): Uint8Array =>
     grants: [],
     usage: [],
     removed: false,
+    usageSeq: 0n,
     ...change,
   }).finish()
 const wireGrant = (terms: wire.Grant['terms']): wire.Grant => ({

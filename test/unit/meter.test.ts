@@ -13,6 +13,7 @@ const answerTo = ({ seq }: LedgerQuestion, change: Partial<LedgerAnswer> = {}): 
   recall: false,
   resetsAtMs: END,
   laterUses: 0,
+  usageSeq: 1,
   ...change,
 })
 const lease = (lent: number, spent = 0, untilMs = END) => ({ id: 'l', lent, spent, untilMs })

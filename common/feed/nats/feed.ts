@@ -2,6 +2,7 @@
 import type { KvEntry } from '@nats-io/kv'
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../../clock.ts'
+import { encodeUsage } from '../../entitlements/wire.ts'
 import { AppError } from '../../errors.ts'
 import { createFaults } from '../../faults.ts'
 import type { Log } from '../../log.ts'
@@ -13,8 +14,9 @@ import { type Signing, unsigned } from '../signing.ts'
 import { type Bucket, type BucketShape, live, openBucket } from './bucket.ts'
 import { connectAloud, connectionOptions, orFeedUnavailable, tellOfLosses } from './connection.ts'
 import type { NatsAccess } from './credentials.ts'
+import { followUsage } from './follow-usage.ts'
 import { createKeeper } from './keeper.ts'
-import { allQuestions, olderQuestions, questionsOf, tenantAsked } from './names.ts'
+import { allQuestions, olderQuestions, questionsOf, tenantAsked, usageSubject } from './names.ts'
 import { answer, ask } from './questions.ts'
 import { type BucketState, decodeState, STATE_KEY } from './state.ts'
 import { forgottenUpTo, startWatch } from './watch.ts'
@@ -180,6 +182,13 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
         for (const stop of stops) stop()
       }
     },
+    sayUsage: (usage) =>
+      orFeedUnavailable(async () => {
+        const subject = usageSubject(bucket.name, usage)
+        connection.publish(subject, signing.sign(subject, encodeUsage(usage)))
+        await connection.flush()
+      }),
+    followUsage: (onUsage) => followUsage({ connection, bucket: bucket.name, signing, faults, log }, onUsage),
     ping: () => orFeedUnavailable(async () => void (await bucket.position())),
     keeper: options.keeps && createKeeper({ bucket, signing, clock, log }),
     close: async () => {

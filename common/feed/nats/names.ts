@@ -1,4 +1,5 @@
 /** Names of streams, subjects and consumers at NATS; permissions of users are built from them (`permissions.ts`). */
+import type { CustomerKey } from '../../entitlements/model.ts'
 import { keyPart } from '../keys.ts'
 
 /** The stream that a bucket is. */
@@ -23,6 +24,16 @@ export const tenantAsked = (bucket: string, subject: string): string | undefined
   const head = questionsOf(bucket, '')
   return subject.startsWith(head) ? Buffer.from(subject.slice(head.length), 'base64url').toString() : undefined
 }
+
+/** Where is told what a customer has used. */
+export const usageSubject = (bucket: string, { tenantId, storefrontId, customerId }: CustomerKey): string =>
+  `tollgate.usage.${bucket}.${keyPart(tenantId)}.${keyPart(storefrontId)}.${keyPart(customerId)}`
+
+/** That of all customers of a tenant. */
+export const usageSubjectsOfTenant = (bucket: string, tenantId: string): string => `tollgate.usage.${bucket}.${keyPart(tenantId)}.>`
+
+/** That of everybody. */
+export const allUsageSubjects = (bucket: string): string => `tollgate.usage.${bucket}.>`
 
 /** Under which a user is answered. Nobody else may listen there; and whoever may listen to `_INBOX.>` may use it. */
 export const inboxOf = (publicKey: string): string => `_INBOX.${publicKey}`

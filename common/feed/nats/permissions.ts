@@ -11,7 +11,7 @@
  * in the body of the request: both could read anything.
  */
 import { clockKey, FORGOTTEN_KEY, keysOfTenant } from '../keys.ts'
-import { allQuestions, inboxOf, olderQuestions, questionsOf, streamOf, subjectOfKey } from './names.ts'
+import { allQuestions, allUsageSubjects, inboxOf, olderQuestions, questionsOf, streamOf, subjectOfKey, usageSubjectsOfTenant } from './names.ts'
 import { BEAT_KEY, STATE_KEY } from './state.ts'
 
 /** Where JetStream is asked in the account that has it. */
@@ -56,6 +56,8 @@ export interface SidecarAccess {
   subjects: string[]
   /** The subject on which the sidecar receives answers and deliveries. */
   inbox: string
+  /** Subjects on which it hears what customers have used. */
+  usage: string[]
 }
 
 /** @param tenants that it reads and asks about; undefined: all. */
@@ -63,6 +65,7 @@ export const sidecarAccess = (bucket: string, publicKey: string, tenants: readon
   requests: tenants === undefined ? requestsOfAll(bucket) : requestsOfTenants(bucket, tenants),
   subjects: [flowControl(bucket), ...(tenants === undefined ? [allQuestions(bucket)] : tenants.map((tenantId) => questionsOf(bucket, tenantId)))],
   inbox: `${inboxOf(publicKey)}.>`,
+  usage: tenants === undefined ? [allUsageSubjects(bucket)] : tenants.map((tenantId) => usageSubjectsOfTenant(bucket, tenantId)),
 })
 
 /** The permissions of control planes, and of `npm start` with NATS_URL. They may also answer questions. */
@@ -70,7 +73,13 @@ export const controlPlaneAccess = (bucket: string, publicKey: string): { publish
   const stream = streamOf(bucket)
   const requests = [`STREAM.CREATE.${stream}`, `STREAM.UPDATE.${stream}`, `STREAM.PURGE.${stream}`, `STREAM.MSG.DELETE.${stream}`, ...requestsOfAll(bucket)]
   return {
-    publish: [subjectOfKey(bucket, '>'), ...requests.map((request) => `${OWN_API}.${request}`), flowControl(bucket), allQuestions(bucket)],
-    subscribe: [`${inboxOf(publicKey)}.>`, allQuestions(bucket), olderQuestions(bucket)],
+    publish: [
+      subjectOfKey(bucket, '>'),
+      ...requests.map((request) => `${OWN_API}.${request}`),
+      flowControl(bucket),
+      allQuestions(bucket),
+      allUsageSubjects(bucket),
+    ],
+    subscribe: [`${inboxOf(publicKey)}.>`, allQuestions(bucket), olderQuestions(bucket), allUsageSubjects(bucket)],
   }
 }

@@ -87,8 +87,10 @@ export class SetReader {
   }
 
   protected readAt({ tenantId, storefrontId, customerId }: CustomerKey, at: number): CachedSet | undefined {
-    const { revision, readAtMs, sandbox, restored, behind } = readHeader(this.ring, at)
+    const { revision, usageSeq, readAtMs, sandbox, restored, behind } = readHeader(this.ring, at)
     const part = readPart(this.ring, at, this.dictionary)
-    return part && { set: { tenantId, storefrontId, customerId, revision, sandbox, ...part }, readAtMs, restored, behind }
+    if (!part) return undefined
+    const set = { tenantId, storefrontId, customerId, revision, sandbox, ...part, ...(usageSeq === 0 ? {} : { usageSeq }) }
+    return { set, readAtMs, restored, behind }
   }
 }

@@ -9,7 +9,8 @@
  *     21  u8        holders: the subscriptions (and states of them) and grants by hand that the set's grants come from
  *     22  u8        quotas among the grants
  *     23  u8        usages
- *     24  holders   each f64 from, f64 until (NaN: none), f64 anchor, u8 inactive, u8 bytes of the id, the id, up to the next 8
+ *     24  f64       the count that the usages are of (0: it is not known)
+ *     32  holders   each f64 from, f64 until (NaN: none), f64 anchor, u8 inactive, u8 bytes of the id, the id, up to the next 8
  *         quotas    each f64 start and f64 end of the period that was last worked out (0: none)
  *         usages    each f64 used, f64 until (NaN: none), u32 key's id, u32 its holder's number from 1 (0: none; the highest bit: a grant)
  */
@@ -19,7 +20,7 @@ import type { ByteCacheReader } from './byte-cache.ts'
 import type { Dictionary, DictionaryReader, Part, Shape } from './dictionary.ts'
 
 const [SANDBOX, RESTORED, BEHIND] = [1, 2, 4]
-const HOLDERS_AT = 24
+const HOLDERS_AT = 32
 const WINDOW_BYTES = 16
 const USAGE_BYTES = 24
 /** Counts are kept in a byte each. */
@@ -108,6 +109,7 @@ export const writeSet = ({ bytes, words, floats }: ByteCacheReader, at: number, 
   bytes[at + 21] = holders.length
   bytes[at + 22] = quotas
   bytes[at + 23] = set.usage.length
+  floats[at / 8 + 3] = set.usageSeq ?? 0
   let to = at + HOLDERS_AT
   for (const { fromMs, untilMs, anchorMs, inactive, id } of holders) {
     floats[to / 8] = fromMs
@@ -236,6 +238,7 @@ const usageHolderOf = (cache: ByteCacheReader, at: number, holder: number): Pick
 
 export interface SetHeader {
   revision: number
+  usageSeq: number
   readAtMs: number
   sandbox: boolean
   restored: boolean
@@ -244,6 +247,7 @@ export interface SetHeader {
 
 export const readHeader = ({ bytes, floats }: ByteCacheReader, at: number): SetHeader => ({
   revision: floats[at / 8] as number,
+  usageSeq: floats[at / 8 + 3] as number,
   readAtMs: floats[at / 8 + 1] as number,
   sandbox: ((bytes[at + 20] as number) & SANDBOX) !== 0,
   restored: ((bytes[at + 20] as number) & RESTORED) !== 0,
@@ -251,6 +255,7 @@ export const readHeader = ({ bytes, floats }: ByteCacheReader, at: number): SetH
 })
 
 export const revisionOf = ({ floats }: ByteCacheReader, at: number): number => floats[at / 8] as number
+export const usageSeqOf = ({ floats }: ByteCacheReader, at: number): number => floats[at / 8 + 3] as number
 export const readAtMsOf = ({ floats }: ByteCacheReader, at: number): number => floats[at / 8 + 1] as number
 /** Neither a sandbox's, nor restored, nor behind: its time is now, and the feed has confirmed it. */
 export const isPlainSet = ({ bytes }: ByteCacheReader, at: number): boolean => bytes[at + 20] === 0

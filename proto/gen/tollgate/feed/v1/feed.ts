@@ -136,6 +136,20 @@ export interface EntitlementSet {
   usage: Usage[];
   /** The customer is no more: readers forget what they held, and answer as of one that they never knew. */
   removed: boolean;
+  /** The count that `usage` is of: of two, the one with the higher number is the later, whatever the revisions. 0: it is not known. */
+  usageSeq: bigint;
+}
+
+/**
+ * What one customer has used: told to readers that hold its set, whenever something is counted, and at most once. It takes the
+ * place of the set's usage unless that is of a later count. It makes no new revision.
+ */
+export interface CustomerUsage {
+  tenantId: string;
+  storefrontId: string;
+  customerId: string;
+  usageSeq: bigint;
+  usage: Usage[];
 }
 
 /** One entitlement from one source, valid in [from_ms, until_ms). Grants of one key stand in order of age, those that deny last. */
@@ -223,6 +237,7 @@ function createBaseEntitlementSet(): EntitlementSet {
     grants: [],
     usage: [],
     removed: false,
+    usageSeq: 0n,
   };
 }
 
@@ -254,6 +269,12 @@ export const EntitlementSet: MessageFns<EntitlementSet> = {
     }
     if (message.removed !== false) {
       writer.uint32(64).bool(message.removed);
+    }
+    if (message.usageSeq !== 0n) {
+      if (BigInt.asUintN(64, message.usageSeq) !== message.usageSeq) {
+        throw new globalThis.Error("value provided for field message.usageSeq of type uint64 too large");
+      }
+      writer.uint32(72).uint64(message.usageSeq);
     }
     return writer;
   },
@@ -335,6 +356,14 @@ export const EntitlementSet: MessageFns<EntitlementSet> = {
             message.removed = reader.bool();
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.usageSeq = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -369,6 +398,11 @@ export const EntitlementSet: MessageFns<EntitlementSet> = {
       grants: globalThis.Array.isArray(object?.grants) ? object.grants.map((e: any) => Grant.fromJSON(e)) : [],
       usage: globalThis.Array.isArray(object?.usage) ? object.usage.map((e: any) => Usage.fromJSON(e)) : [],
       removed: isSet(object.removed) ? globalThis.Boolean(object.removed) : false,
+      usageSeq: isSet(object.usageSeq)
+        ? BigInt(object.usageSeq)
+        : isSet(object.usage_seq)
+        ? BigInt(object.usage_seq)
+        : 0n,
     };
   },
 
@@ -398,6 +432,9 @@ export const EntitlementSet: MessageFns<EntitlementSet> = {
     if (message.removed !== false) {
       obj.removed = message.removed;
     }
+    if (message.usageSeq !== 0n) {
+      obj.usageSeq = message.usageSeq.toString();
+    }
     return obj;
   },
 
@@ -414,6 +451,161 @@ export const EntitlementSet: MessageFns<EntitlementSet> = {
     message.grants = object.grants?.map((e) => Grant.fromPartial(e)) || [];
     message.usage = object.usage?.map((e) => Usage.fromPartial(e)) || [];
     message.removed = object.removed ?? false;
+    message.usageSeq = (object.usageSeq !== undefined && object.usageSeq !== null) ? BigInt(object.usageSeq) : 0n;
+    return message;
+  },
+};
+
+function createBaseCustomerUsage(): CustomerUsage {
+  return { tenantId: "", storefrontId: "", customerId: "", usageSeq: 0n, usage: [] };
+}
+
+export const CustomerUsage: MessageFns<CustomerUsage> = {
+  encode(message: CustomerUsage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tenantId !== "") {
+      writer.uint32(10).string(message.tenantId);
+    }
+    if (message.storefrontId !== "") {
+      writer.uint32(18).string(message.storefrontId);
+    }
+    if (message.customerId !== "") {
+      writer.uint32(26).string(message.customerId);
+    }
+    if (message.usageSeq !== 0n) {
+      if (BigInt.asUintN(64, message.usageSeq) !== message.usageSeq) {
+        throw new globalThis.Error("value provided for field message.usageSeq of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.usageSeq);
+    }
+    for (const v of message.usage) {
+      Usage.encode(v!, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CustomerUsage {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCustomerUsage();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tenantId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.storefrontId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.customerId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.usageSeq = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.usage.push(Usage.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CustomerUsage {
+    return {
+      tenantId: isSet(object.tenantId)
+        ? globalThis.String(object.tenantId)
+        : isSet(object.tenant_id)
+        ? globalThis.String(object.tenant_id)
+        : "",
+      storefrontId: isSet(object.storefrontId)
+        ? globalThis.String(object.storefrontId)
+        : isSet(object.storefront_id)
+        ? globalThis.String(object.storefront_id)
+        : "",
+      customerId: isSet(object.customerId)
+        ? globalThis.String(object.customerId)
+        : isSet(object.customer_id)
+        ? globalThis.String(object.customer_id)
+        : "",
+      usageSeq: isSet(object.usageSeq)
+        ? BigInt(object.usageSeq)
+        : isSet(object.usage_seq)
+        ? BigInt(object.usage_seq)
+        : 0n,
+      usage: globalThis.Array.isArray(object?.usage)
+        ? object.usage.map((e: any) => Usage.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: CustomerUsage): unknown {
+    const obj: any = {};
+    if (message.tenantId !== "") {
+      obj.tenantId = message.tenantId;
+    }
+    if (message.storefrontId !== "") {
+      obj.storefrontId = message.storefrontId;
+    }
+    if (message.customerId !== "") {
+      obj.customerId = message.customerId;
+    }
+    if (message.usageSeq !== 0n) {
+      obj.usageSeq = message.usageSeq.toString();
+    }
+    if (message.usage?.length) {
+      obj.usage = message.usage.map((e) => Usage.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CustomerUsage>, I>>(base?: I): CustomerUsage {
+    return CustomerUsage.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CustomerUsage>, I>>(object: I): CustomerUsage {
+    const message = createBaseCustomerUsage();
+    message.tenantId = object.tenantId ?? "";
+    message.storefrontId = object.storefrontId ?? "";
+    message.customerId = object.customerId ?? "";
+    message.usageSeq = (object.usageSeq !== undefined && object.usageSeq !== null) ? BigInt(object.usageSeq) : 0n;
+    message.usage = object.usage?.map((e) => Usage.fromPartial(e)) || [];
     return message;
   },
 };

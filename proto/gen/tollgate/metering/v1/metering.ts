@@ -73,6 +73,8 @@ export interface LedgerAnswer {
   resetsAtMs: bigint;
   /** seq of the last later use that is counted; those before it are, too. */
   laterUses: bigint;
+  /** The count that `used` is of, as in tollgate.feed.v1. */
+  usageSeq: bigint;
 }
 
 export interface Lease {
@@ -241,6 +243,13 @@ export function holderAnswer_OutcomeToJSON(object: HolderAnswer_Outcome): string
     default:
       return "UNRECOGNIZED";
   }
+}
+
+/** What has a customer used? The answer is a tollgate.feed.v1.CustomerUsage. */
+export interface UsageQuestion {
+  tenantId: string;
+  storefrontId: string;
+  customerId: string;
 }
 
 function createBaseLedgerQuestion(): LedgerQuestion {
@@ -742,6 +751,7 @@ function createBaseLedgerAnswer(): LedgerAnswer {
     recall: false,
     resetsAtMs: 0n,
     laterUses: 0n,
+    usageSeq: 0n,
   };
 }
 
@@ -794,6 +804,12 @@ export const LedgerAnswer: MessageFns<LedgerAnswer> = {
         throw new globalThis.Error("value provided for field message.laterUses of type uint64 too large");
       }
       writer.uint32(80).uint64(message.laterUses);
+    }
+    if (message.usageSeq !== 0n) {
+      if (BigInt.asUintN(64, message.usageSeq) !== message.usageSeq) {
+        throw new globalThis.Error("value provided for field message.usageSeq of type uint64 too large");
+      }
+      writer.uint32(88).uint64(message.usageSeq);
     }
     return writer;
   },
@@ -883,6 +899,14 @@ export const LedgerAnswer: MessageFns<LedgerAnswer> = {
             message.laterUses = reader.uint64() as bigint;
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.usageSeq = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -913,6 +937,11 @@ export const LedgerAnswer: MessageFns<LedgerAnswer> = {
         ? BigInt(object.laterUses)
         : isSet(object.later_uses)
         ? BigInt(object.later_uses)
+        : 0n,
+      usageSeq: isSet(object.usageSeq)
+        ? BigInt(object.usageSeq)
+        : isSet(object.usage_seq)
+        ? BigInt(object.usage_seq)
         : 0n,
     };
   },
@@ -946,6 +975,9 @@ export const LedgerAnswer: MessageFns<LedgerAnswer> = {
     if (message.laterUses !== 0n) {
       obj.laterUses = message.laterUses.toString();
     }
+    if (message.usageSeq !== 0n) {
+      obj.usageSeq = message.usageSeq.toString();
+    }
     return obj;
   },
 
@@ -967,6 +999,7 @@ export const LedgerAnswer: MessageFns<LedgerAnswer> = {
       ? BigInt(object.resetsAtMs)
       : 0n;
     message.laterUses = (object.laterUses !== undefined && object.laterUses !== null) ? BigInt(object.laterUses) : 0n;
+    message.usageSeq = (object.usageSeq !== undefined && object.usageSeq !== null) ? BigInt(object.usageSeq) : 0n;
     return message;
   },
 };
@@ -1465,6 +1498,119 @@ export const HolderAnswer: MessageFns<HolderAnswer> = {
     message.used = (object.used !== undefined && object.used !== null) ? BigInt(object.used) : 0n;
     message.limit = (object.limit !== undefined && object.limit !== null) ? BigInt(object.limit) : undefined;
     message.usageSeq = (object.usageSeq !== undefined && object.usageSeq !== null) ? BigInt(object.usageSeq) : 0n;
+    return message;
+  },
+};
+
+function createBaseUsageQuestion(): UsageQuestion {
+  return { tenantId: "", storefrontId: "", customerId: "" };
+}
+
+export const UsageQuestion: MessageFns<UsageQuestion> = {
+  encode(message: UsageQuestion, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tenantId !== "") {
+      writer.uint32(26).string(message.tenantId);
+    }
+    if (message.storefrontId !== "") {
+      writer.uint32(34).string(message.storefrontId);
+    }
+    if (message.customerId !== "") {
+      writer.uint32(42).string(message.customerId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UsageQuestion {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUsageQuestion();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.tenantId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.storefrontId = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.customerId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): UsageQuestion {
+    return {
+      tenantId: isSet(object.tenantId)
+        ? globalThis.String(object.tenantId)
+        : isSet(object.tenant_id)
+        ? globalThis.String(object.tenant_id)
+        : "",
+      storefrontId: isSet(object.storefrontId)
+        ? globalThis.String(object.storefrontId)
+        : isSet(object.storefront_id)
+        ? globalThis.String(object.storefront_id)
+        : "",
+      customerId: isSet(object.customerId)
+        ? globalThis.String(object.customerId)
+        : isSet(object.customer_id)
+        ? globalThis.String(object.customer_id)
+        : "",
+    };
+  },
+
+  toJSON(message: UsageQuestion): unknown {
+    const obj: any = {};
+    if (message.tenantId !== "") {
+      obj.tenantId = message.tenantId;
+    }
+    if (message.storefrontId !== "") {
+      obj.storefrontId = message.storefrontId;
+    }
+    if (message.customerId !== "") {
+      obj.customerId = message.customerId;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<UsageQuestion>, I>>(base?: I): UsageQuestion {
+    return UsageQuestion.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<UsageQuestion>, I>>(object: I): UsageQuestion {
+    const message = createBaseUsageQuestion();
+    message.tenantId = object.tenantId ?? "";
+    message.storefrontId = object.storefrontId ?? "";
+    message.customerId = object.customerId ?? "";
     return message;
   },
 };

@@ -1,0 +1,53 @@
+/** What a customer has used by now, for the set and for sidecars that hold it. */
+import { deriveGrants } from '../../common/entitlements/derive.ts'
+import { type CustomerKey, type CustomerUsage, type Grant, sourceIdOf, type Usage } from '../../common/entitlements/model.ts'
+import { isAppError } from '../../common/errors.ts'
+import { usageOf } from '../entitlements/allowances.ts'
+import { accessOf, currentSourcesOf, holdersOf, type Sources } from '../entitlements/sources.ts'
+import type { UsageCounters } from '../schemas/entitlement-set.ts'
+import type { TenantScope } from '../tenant-scope.ts'
+import { livingPlaces } from './holders.ts'
+import { spentEntries } from './ledger.ts'
+
+/** Of the keys that the customer is granted: without what is lent and not spent, and without holders whose time is over. */
+export const usedNow = (of: TenantScope, counters: UsageCounters | undefined, sources: Sources, grants: readonly Grant[]): Usage[] => {
+  if (!counters) return []
+  const now = of.now()
+  const { entries } = livingPlaces({ entries: counters.entries, holders: counters.holders ?? [] }, now)
+  const spent = spentEntries({ entries, borrowers: counters.borrowers ?? [] }, now, of.clock.now())
+  const isHeld = (key: string, sourceId?: string): boolean =>
+    grants.some((grant) => grant.key === key && (sourceId === undefined || sourceIdOf(grant) === sourceId))
+  return usageOf(spent, holdersOf(sources), isHeld)
+}
+
+/** @param sources read before the counters were written, or after. */
+const usageFrom = (
+  of: TenantScope,
+  { tenantId, storefrontId, customerId }: CustomerKey,
+  counters: UsageCounters | undefined,
+  sources: Sources,
+): CustomerUsage => ({
+  ...{ tenantId, storefrontId, customerId },
+  usageSeq: counters?.seq ?? 0,
+  usage: usedNow(of, counters, sources, deriveGrants(accessOf(sources))),
+})
+
+export const readUsage = async (of: TenantScope, customer: CustomerKey): Promise<CustomerUsage> => {
+  const counters = await of.storage.usageCounters.find(of.keys.customer(customer.storefrontId, customer.customerId))
+  return usageFrom(of, customer, counters, await currentSourcesOf(of, customer, counters))
+}
+
+/**
+ * Tells sidecars that hold the customer. They may miss it; whoever counts something that nobody would tell again leaves a mark
+ * (`repairAt`), by which it is told once more.
+ * @returns false when the feed is away.
+ */
+export const tellUsage = async (of: TenantScope, counters: UsageCounters, sources: Sources): Promise<boolean> => {
+  try {
+    await of.feed.sayUsage(usageFrom(of, counters, counters, sources))
+    return true
+  } catch (error) {
+    if (!isAppError(error, 'unavailable')) throw error
+    return false
+  }
+}
