@@ -86,6 +86,7 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
     onAnswered: metrics.observe,
     explain,
     readings: meters,
+    units: meters,
     consumingOf,
     where,
   })
@@ -127,6 +128,7 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
       reconnects: replica.reconnects,
       waiting: replica.waiting,
       behind: replica.missing,
+      meters: meters.stats,
       faults: () => faults.count() + (workers?.faultCount() ?? 0),
       connections: () => [serving.connectionCount(), ...(workers?.connectionCounts() ?? [])],
     },

@@ -7,9 +7,10 @@ import { ReflectionService } from '@grpc/reflection'
 import { HealthImplementation } from 'grpc-health-check'
 import { ConfigError, cannotListen } from '../common/config.ts'
 import { EntitlementServiceService } from '../proto/gen/entitlement/v1/entitlement.ts'
+import type { DirectMethods } from './service/direct-check.ts'
 import type { EntitlementService } from './service/entitlement-service.ts'
 import { type FlagdService, flagdV1, flagdV2 } from './service/flagd-service.ts'
-import type { DirectMethod, Transport } from './transport/transport.ts'
+import type { Transport } from './transport/transport.ts'
 
 /** Calls in flight get this long; then they are cut. */
 const DRAIN_MS = 5_000
@@ -63,7 +64,7 @@ export interface SidecarServerOptions {
   service: EntitlementService
   flagd: FlagdService
   /** Short ways of the service's calls. */
-  direct: { check: DirectMethod; batch: DirectMethod }
+  direct: DirectMethods
   /** True: callers may ask which methods there are. */
   reflection: boolean
 }
@@ -78,6 +79,7 @@ export const startServer = async (options: SidecarServerOptions): Promise<Sideca
   if (options.reflection) addReflection(transport as unknown as GrpcServer)
   transport.addDirect(`/${SERVICE}/CheckEntitlement`, options.direct.check)
   transport.addDirect(`/${SERVICE}/BatchCheckEntitlements`, options.direct.batch)
+  if (options.direct.consume) transport.addDirect(`/${SERVICE}/ConsumeEntitlement`, options.direct.consume)
   transport.addService(flagdV1, options.flagd.v1)
   transport.addService(flagdV2, options.flagd.v2)
   const port = await transport.listen({ host: options.host, port: options.port }).catch((error: NodeJS.ErrnoException) => {

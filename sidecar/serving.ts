@@ -6,7 +6,7 @@ import type { ExplainQuestion, Explanation } from '../common/entitlements/explan
 import { servesAlways } from '../common/entitlements/staleness-policy.ts'
 import type { Faults } from '../common/faults.ts'
 import type { Log } from '../common/log.ts'
-import type { Readings } from './metering/meters.ts'
+import type { HeldUnits, Readings } from './metering/meters.ts'
 import type { Observer } from './observe/observer.ts'
 import { createCallers } from './policy/callers.ts'
 import type { Replica } from './replica/replica.ts'
@@ -34,6 +34,8 @@ export interface ServingOptions {
   /** @throws AppError `unavailable`. */
   explain(question: ExplainQuestion, timeoutMs: number): Promise<Explanation>
   readings: Readings
+  /** Absent where another thread counts. */
+  units?: HeldUnits
   consumingOf(decisions: Decisions): Consuming
   where: { port: number; socketPath: string | undefined; sharePort: boolean }
 }
@@ -53,7 +55,7 @@ const openCertificates = ({ TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile, TLS_
 
 /** @throws ConfigError when it cannot be served as configured. */
 export const createServing = async (options: ServingOptions): Promise<Serving> => {
-  const { config, replica, clock, log, faults, observer, onAnswered, explain, readings, consumingOf, where } = options
+  const { config, replica, clock, log, faults, observer, onAnswered, explain, readings, units, consumingOf, where } = options
   const certificates = openCertificates(config, log)
   const callers = createCallers(config.SIDECAR_KEYS)
   const shared = { replica, clock, maxStalenessMs: config.MAX_STALENESS_MS, callers, observer }
@@ -90,7 +92,7 @@ export const createServing = async (options: ServingOptions): Promise<Serving> =
       faults,
     }),
     flagd: createFlagdService({ flags, callers, replica, clock, faults }),
-    direct: createDirectChecks({ ...shared, meters: readings }),
+    direct: createDirectChecks({ ...shared, meters: readings, ...(units ? { units } : {}) }),
     reflection: config.GRPC_REFLECTION === 'true',
   })
   return {

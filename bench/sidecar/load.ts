@@ -45,12 +45,20 @@ interface Options {
   cold?: boolean
   /** Instead of the port. */
   socketPath?: string
+  /** This share of the connections consumes, and the others check. */
+  consuming?: number
+  /** One entitlement, instead of those of the population. */
+  entitlement?: string
+  /** The only customer. */
+  customer?: string
 }
 
 const [port = '0', json = '{}'] = process.argv.slice(2)
 const options: Options = { connections: 8, streams: 16, seconds: 3, customers: 100_000, warmupSeconds: 1, ...(JSON.parse(json) as Partial<Options>) }
 const batch = options.batch ?? 0
 const path = options.rawPath ?? `/entitlement.v1.EntitlementService/${batch > 0 ? 'BatchCheckEntitlements' : 'CheckEntitlement'}`
+/** Its message has a check's first fields. */
+const CONSUME_PATH = '/entitlement.v1.EntitlementService/ConsumeEntitlement'
 
 // xorshift32: quick, and the same sequence in every run.
 let state = 2463534242
@@ -65,8 +73,8 @@ let nextCold = 0
 const check = () => ({
   tenantId: TENANT,
   storefrontId: STOREFRONT,
-  customerId: customerId(options.cold ? nextCold++ : options.same ? 1 : random(options.customers)),
-  entitlement: options.same ? (keys[0] as string) : (keys[random(keys.length)] as string),
+  customerId: options.customer ?? customerId(options.cold ? nextCold++ : options.same ? 1 : random(options.customers)),
+  entitlement: options.entitlement ?? (options.same ? (keys[0] as string) : (keys[random(keys.length)] as string)),
   amount: 0n,
   minRevision: 0n,
 })
@@ -93,14 +101,15 @@ const literal = (name: string | number, value: string, indexed = true): Buffer =
   return Buffer.from([...head, value.length, ...Buffer.from(value)])
 }
 /** The first block of a connection puts these into the table; later ones name them by index, newest first. */
-const firstBlock = Buffer.concat([
-  Buffer.from([0x83, 0x86]),
-  literal(4, path),
-  literal(1, '127.0.0.1'),
-  literal('content-type', 'application/grpc'),
-  literal('user-agent', 'grpc-go/1.75.0'),
-  literal('te', 'trailers'),
-])
+const firstBlockOf = (of: string): Buffer =>
+  Buffer.concat([
+    Buffer.from([0x83, 0x86]),
+    literal(4, of),
+    literal(1, '127.0.0.1'),
+    literal('content-type', 'application/grpc'),
+    literal('user-agent', 'grpc-go/1.75.0'),
+    literal('te', 'trailers'),
+  ])
 const TABLE = 5
 
 /** Fields that the table holds by then, and timeouts after them. */
@@ -113,7 +122,8 @@ interface Prepared {
   framesAt: readonly number[]
 }
 
-const timeoutText = (): string => `${20_000 + random(79_999)}u`
+/** A use may wait for its ledger: who counts is more patient than who checks. */
+const timeoutText = (): string => (options.consuming === undefined ? `${20_000 + random(79_999)}u` : `${5_000 + random(999)}m`)
 const indexedFields = (added: number): number[] => [0x83, 0x86, ...Array.from({ length: TABLE }, (_, n) => 0x80 | (62 + added + TABLE - 1 - n))]
 
 const MAX_FRAME_BYTES = 16_384
@@ -154,7 +164,12 @@ class Connection {
   #out = Buffer.allocUnsafeSlow(1 << 20)
   #outAt = 0
 
-  constructor(onConnect: () => void) {
+  readonly #firstBlock: Buffer
+  readonly #consumes: boolean
+
+  constructor(consumes: boolean, onConnect: () => void) {
+    this.#consumes = consumes
+    this.#firstBlock = firstBlockOf(consumes ? CONSUME_PATH : path)
     // What is read is read into one buffer: the generator's own garbage would be measured too.
     const onread = {
       buffer: this.#in,
@@ -204,9 +219,9 @@ class Connection {
   }
 
   #coldBlock(id: number): Buffer {
-    if (options.same) return id === 1 ? firstBlock : warmBlock()
+    if (options.same) return id === 1 ? this.#firstBlock : warmBlock()
     const timeout = timeoutText()
-    const fields = id === 1 ? firstBlock : Buffer.from(indexedFields(this.#added))
+    const fields = id === 1 ? this.#firstBlock : Buffer.from(indexedFields(this.#added))
     if (this.#added >= WARM) return Buffer.concat([fields, Buffer.from([0x0f, 62 + WARM - 1 - 15]), string(timeout)])
     this.#added += 1
     if (this.#added === 1) return Buffer.concat([fields, literal('grpc-timeout', timeout)])
@@ -232,7 +247,7 @@ class Connection {
         if ((flags & FrameFlag.END_STREAM) !== 0) {
           const id = ((bytes[at + 5] as number) << 24) | ((bytes[at + 6] as number) << 16) | ((bytes[at + 7] as number) << 8) | (bytes[at + 8] as number)
           // An answer that is nothing but its end says why: it is longer than an ok one's trailers. A file ends with its data.
-          done(nowUs - (this.#started[(id >>> 1) & (RING - 1)] as number), type === FrameType.DATA || length < 30)
+          done(nowUs - (this.#started[(id >>> 1) & (RING - 1)] as number), type === FrameType.DATA || length < 30, this.#consumes)
           ended += 1
         }
       } else this.#onControl(type, flags, bytes.subarray(at + 9, end))
@@ -261,19 +276,25 @@ let running = true
 let measuring = false
 let calls = 0
 let errors = 0
-const done = (us: number, ok: boolean): void => {
+const consumes = { calls: 0, histogram: new Histogram() }
+const done = (us: number, ok: boolean, isConsume: boolean): void => {
   if (!measuring) return
-  calls += 1
   if (!ok) errors += 1
+  if (isConsume) {
+    consumes.calls += 1
+    consumes.histogram.add(us)
+    return
+  }
+  calls += 1
   histogram.add(us)
 }
 
 const connections = await Promise.all(
   Array.from(
     { length: options.connections },
-    () =>
+    (_, n) =>
       new Promise<Connection>((resolve) => {
-        const made: Connection = new Connection(() => resolve(made))
+        const made: Connection = new Connection(n < (options.consuming ?? 0) * options.connections, () => resolve(made))
       }),
   ),
 )
@@ -315,6 +336,14 @@ setTimeout(
         p99: histogram.at(0.99),
         p999: histogram.at(0.999),
         max: histogram.max,
+        ...(options.consuming === undefined
+          ? {}
+          : {
+              consumes: consumes.calls,
+              consumesPerSecond: consumes.calls / seconds,
+              consumeP50: consumes.histogram.at(0.5),
+              consumeP99: consumes.histogram.at(0.99),
+            }),
       })
       process.stdout.write(`${measured}\n`, () => process.exit(0))
     }, options.seconds * 1000)

@@ -217,6 +217,11 @@ export class Meter {
     return 'allowed'
   }
 
+  /** As `use`, where units are lent and nobody waits. */
+  useHeld(amount: number, nowMs: number, atMs: number): boolean {
+    return this.#waiting.length === 0 && this.#take({ amount, whenAway: 'deny' }, atMs, nowMs + STOPS_BEFORE_MS)
+  }
+
   /**
    * Has a use wait for the ledger's answer, or for units of others.
    * @param untilMs of the clock that only goes forward. @returns what ends the wait: nothing is counted then, and `done` is not called.

@@ -39,10 +39,23 @@ export interface MeteredUse extends Pick<Want, 'amount' | 'whenAway'> {
   signal?: AbortSignal
 }
 
+export interface MeterStats {
+  size: number
+  /** Asked since the start, and those that were not answered. */
+  questions: number
+  unanswered: number
+}
+
 /** What names a quota at its meter. */
 export type MeteredKey = Pick<JournalEntry, 'customer' | 'entitlement' | 'sandbox'>
 
-export interface Meters extends Readings {
+/** The short way of a use: where units are lent, nothing is waited for, and hardly anything is made. */
+export interface HeldUnits {
+  /** @returns whether it was counted; otherwise `consume` says what comes of it. */
+  consumeHeld(set: MeteredSet, entitlement: string, amount: number, remaining: number | undefined, nowMs: number): boolean
+}
+
+export interface Meters extends Readings, HeldUnits {
   /**
    * Counts a use of a quota that the customer's set grants, or reserves it.
    * @returns at once where units are lent. @throws the signal's reason.
@@ -56,6 +69,7 @@ export interface Meters extends Readings {
   release(of: MeteredKey, id: string): void
   /** Reservations that a process before left, with their units. */
   readonly found: readonly (MeteredKey & { id: string; amount: number; expiresAtMs: number })[]
+  stats(): MeterStats
   /** Readings that have changed since the last call, by their keys. */
   changed(): [key: string, reading: KeptReading | undefined][]
   /** Gives back what is lent, as far as the ledgers answer within two seconds. */
@@ -108,6 +122,7 @@ export const createMeters = ({ ask, clock, faults, journal = noJournal(), tellsC
   const busy = new Set<Metered>()
   const changed = new Set<string>()
   let questions = 0
+  let [asked, unanswered] = [0, 0]
   /** Of a clock that only goes forward. */
   const atMs = (): number => performance.now()
   const timeOf = ({ sandboxMs }: Metered): number => sandboxMs ?? clock.nowMs()
@@ -138,12 +153,14 @@ export const createMeters = ({ ask, clock, faults, journal = noJournal(), tellsC
     const question = one.meter.next(timeOf(one), atMs())
     if (!question) return
     questions += 1
+    asked += 1
     const { customer, entitlement } = one
     ask({ customer, entitlement, sidecar: journal.sidecar, question }, ANSWERS_WITHIN_MS)
       .then(
         (answer) => void one.meter.answered(answer, atMs()),
         (error: unknown) => {
           if (!isAppError(error, 'unavailable')) faults.tell(error, 'a ledger could not be asked')
+          unanswered += 1
           one.meter.unanswered(question.seq, timeOf(one), atMs())
         },
       )
@@ -247,6 +264,15 @@ export const createMeters = ({ ask, clock, faults, journal = noJournal(), tellsC
         drive(one)
       })
     },
+    consumeHeld: (set, entitlement, amount, remaining, nowMs) => {
+      const one = meters.get(meteredKeyOf(set, entitlement))
+      if (!one || one.revision !== set.revision) return false
+      one.meter.usageTold(set.usageSeq ?? 0, remaining)
+      if (!one.meter.useHeld(amount, nowMs, atMs())) return false
+      busy.add(one)
+      if (tellsChanges) changed.add(one.key)
+      return true
+    },
     commit: async (of, id, amount, untilMs) => {
       const one = meterFor(of)
       const { meter } = one
@@ -271,6 +297,7 @@ export const createMeters = ({ ask, clock, faults, journal = noJournal(), tellsC
       return one.meter.reading(nowMs)
     },
     size: () => meters.size,
+    stats: () => ({ size: meters.size, questions: asked, unanswered }),
     changed: () => {
       const all = [...changed].map((key): [string, KeptReading | undefined] => {
         const one = meters.get(key)

@@ -4,6 +4,7 @@
  */
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import type { Reason } from '../../common/entitlements/decide.ts'
+import type { MeterStats } from '../metering/meters.ts'
 import type { CacheStats } from '../replica/cache/set-cache.ts'
 
 export interface MetricSources {
@@ -19,6 +20,8 @@ export interface MetricSources {
   waiting(): number
   /** Customers whose newest sets could not be read. */
   behind(): number
+  /** Quotas that are counted here, and what their ledgers were asked. */
+  meters(): MeterStats
   /** Faults of ours, in all threads. */
   faults(): number
   /** The connections of each thread. */
@@ -80,6 +83,9 @@ export const createSidecarMetrics = (): SidecarMetrics => {
   counter('tollgate_faults_total', 'Faults of the sidecar or its data: calls that failed with INTERNAL, and changes that could not be applied.', (of) =>
     of.faults(),
   )
+  counter('tollgate_ledger_questions_total', 'Questions to ledgers: for units, and of what was spent.', (of) => of.meters().questions)
+  counter('tollgate_ledger_unanswered_total', 'Questions to ledgers that no control plane answered in time.', (of) => of.meters().unanswered)
+  gauge('tollgate_meters', 'Quotas of customers that were counted here in the last minute.', (of) => of.meters().size)
   gauge('tollgate_sets_behind', 'Customers whose newest set could not be read, among those that were asked for.', (of) => of.behind())
   gauge('tollgate_cache_sets', 'Sets that are held in memory, one per customer.', (of) => of.cache().sets)
   gauge('tollgate_cache_bytes', 'Bytes that sets use.', (of) => of.cache().usedBytes)

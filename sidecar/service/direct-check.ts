@@ -1,13 +1,13 @@
 /**
- * CheckEntitlement and BatchCheckEntitlements from bytes to bytes, for customers whose sets are held: nothing is waited
- * for, and hardly anything is made. Whatever is not as plain as that is left to the handlers of
+ * CheckEntitlement, BatchCheckEntitlements and ConsumeEntitlement from bytes to bytes, for customers whose sets are held, and uses
+ * whose units are lent: nothing is waited for, and hardly anything is made. Whatever is not as plain as that is left to the handlers of
  * `entitlement-service.ts`, which answer the same.
  */
 import type { Clock } from '../../common/clock.ts'
 import { type Decision, decide, type Reason } from '../../common/entitlements/decide.ts'
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import type { Freshness } from '../check.ts'
-import type { Readings } from '../metering/meters.ts'
+import type { HeldUnits, Readings } from '../metering/meters.ts'
 import { withReading } from '../metering/reading.ts'
 import type { Notice, Observer } from '../observe/observer.ts'
 import type { Callers } from '../policy/callers.ts'
@@ -22,12 +22,33 @@ import { MAX_BATCH } from './requests.ts'
 /** Leave it to the handler. */
 const NOT_HERE = -1
 const nothing = { grants: [], usage: [] }
-/** Field 1 of both batch messages, length-delimited. */
+/** Field 1 of both batch messages, and of the answer to a use, length-delimited. */
 const ONE_OF_MANY = 0x0a
 /** An answer's length, written before it in as many bytes whatever it is. */
 const LENGTH_BYTES = 2
 /** The shortest check that names everything. */
 const LEAST_CHECK_BYTES = 12
+
+/** Fields 2 and 3 of a ConsumeEntitlementResponse. */
+const [COUNTED, OVER_LIMIT] = [0x10, 0x18]
+
+/** More is used than the limit. */
+const isOver = ({ limit, used = 0, unlimited }: Decision): boolean => limit !== undefined && !unlimited && used > limit
+
+/** Makes what ends at `end`, and begins where there is room for a tag and a length after `out`, field 1 of a message. @returns where it ends then. */
+const wrap = (into: Buffer, out: number, end: number): number => {
+  const from = out + 1 + LENGTH_BYTES
+  const took = end - from
+  into[out] = ONE_OF_MANY
+  if (took > 127) {
+    varint(into, out + 1, took)
+    return end
+  }
+  // One byte says how long it is: it moves up by the other.
+  into[out + 1] = took
+  into.copyWithin(from - 1, from, end)
+  return end - 1
+}
 
 export interface DirectCheckOptions {
   /** The held sets, as bytes, and how current they are. */
@@ -38,16 +59,18 @@ export interface DirectCheckOptions {
   observer: Observer
   /** What was counted here, beside what is published. */
   meters: Readings
+  /** Absent where another thread counts. */
+  units?: HeldUnits
 }
 
-export const createDirectChecks = ({
-  replica,
-  clock,
-  maxStalenessMs,
-  callers,
-  observer,
-  meters,
-}: DirectCheckOptions): { check: DirectMethod; batch: DirectMethod } => {
+export interface DirectMethods {
+  check: DirectMethod
+  batch: DirectMethod
+  /** Undefined where another thread counts. */
+  consume: DirectMethod | undefined
+}
+
+export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, observer, meters, units }: DirectCheckOptions): DirectMethods => {
   const request = new CheckRequest()
   const key = new KeyBytes()
   const { ring, dictionary } = replica.cache
@@ -119,30 +142,46 @@ export const createDirectChecks = ({
     observer.write(notice, { check, decision, freshness: { ...freshness }, nowMs, traceparent: call.header('traceparent') })
   }
 
-  const answer = (bytes: Buffer, start: number, end: number, call: DirectCall, into: Buffer, to: number): number => {
-    if (!request.read(bytes, start, end)) return NOT_HERE
-    if (callers.areKnown && !callers.may(call.authorization, request.text(bytes, 0))) return NOT_HERE
+  /** @returns whether the use is counted: a quota that is granted, of which units are lent. */
+  const spend = (uses: HeldUnits, bytes: Buffer, { kind, reason, remaining }: Decision, entitlement: string, revision: number, at: number): boolean => {
+    if (kind !== 'quota' || reason !== 'granted') return false
+    const set = { ...customerIn(bytes), revision, sandbox: false, usageSeq: usageSeqOf(ring, at) }
+    return uses.consumeHeld(set, entitlement, request.amount, remaining, nowMs)
+  }
+
+  /** @param uses the use is counted, where its units are lent; undefined: a check. */
+  const decideInPlace = (bytes: Buffer, start: number, end: number, call: DirectCall, uses: HeldUnits | undefined): Decision | undefined => {
+    if (!request.read(bytes, start, end)) return undefined
+    if (callers.areKnown && !callers.may(call.authorization, request.text(bytes, 0))) return undefined
     const entitlement = request.entitlement(bytes)
-    if (entitlement === undefined) return NOT_HERE
+    if (entitlement === undefined) return undefined
     const version = ring.version()
     const at = isSameCustomer(bytes) && version === lastVersion ? lastAt : find(bytes)
     lastVersion = version
-    if (at < 0) return NOT_HERE
+    if (at < 0) return undefined
     const revision = revisionOf(ring, at)
     // A sandbox has a time of its own; what is from a snapshot has to be confirmed.
-    if (revision < request.minRevision || !isPlainSet(ring, at)) return NOT_HERE
+    if (revision < request.minRevision || !isPlainSet(ring, at)) return undefined
     const asOfMs = Math.max(readAtMsOf(ring, at), currentMs)
-    if (isDoubtful || nowMs - asOfMs > maxStalenessMs) return NOT_HERE
+    if (isDoubtful || nowMs - asOfMs > maxStalenessMs) return undefined
     const decided = decideAt(at, entitlement, version)
-    const decision = decided?.kind === 'quota' && meters.size() > 0 ? metered(bytes, decided, entitlement, revision, at) : decided
     // Another thread has written meanwhile: what was read may be of two sets.
-    if (!decision || !isPlain(decision) || (version & 1) !== 0 || !ring.isStill(version)) return NOT_HERE
+    if (!decided || !isPlain(decided) || (version & 1) !== 0 || !ring.isStill(version)) return undefined
+    // From here on a use is counted, and answered here.
+    if (uses && !spend(uses, bytes, decided, entitlement, revision, at)) return undefined
+    const read = decided.kind === 'quota' && meters.size() > 0 ? metered(bytes, decided, entitlement, revision, at) : decided
+    const decision = uses ? { ...read, allowed: true, reason: 'granted' as const } : read
     freshness.revision = revision
     freshness.asOfMs = asOfMs
     reasons.push(decision.reason)
     const notice = observer.noticeOf(decision)
     if (notice) write(notice, bytes, call, entitlement, decision)
-    return writeAnswer(into, to, decision, freshness)
+    return decision
+  }
+
+  const answer = (bytes: Buffer, start: number, end: number, call: DirectCall, into: Buffer, to: number): number => {
+    const decision = decideInPlace(bytes, start, end, call, undefined)
+    return decision ? writeAnswer(into, to, decision, freshness) : NOT_HERE
   }
 
   const countAll = (method: string): void => {
@@ -158,6 +197,22 @@ export const createDirectChecks = ({
         const written = answer(bytes, start, end, call, into, to)
         if (written >= 0) countAll('CheckEntitlement')
         return written
+      },
+    },
+    consume: units && {
+      maxBytes: () => MAX_ANSWER_BYTES + LENGTH_BYTES + 1 + 2 * 2,
+      answer: (bytes, start, end, call, into, to) => {
+        begin()
+        const decision = decideInPlace(bytes, start, end, call, units)
+        if (!decision) return NOT_HERE
+        countAll('ConsumeEntitlement')
+        const at = wrap(into, to, writeAnswer(into, to + 1 + LENGTH_BYTES, decision, freshness))
+        into[at] = COUNTED
+        into[at + 1] = 1
+        if (!isOver(decision)) return at + 2
+        into[at + 2] = OVER_LIMIT
+        into[at + 3] = 1
+        return at + 4
       },
     },
     batch: {
@@ -181,17 +236,7 @@ export const createDirectChecks = ({
           const written = answer(bytes, at, at + length, call, into, message)
           if (written < 0) return NOT_HERE
           at += length
-          into[out] = ONE_OF_MANY
-          const took = written - message
-          if (took > 127) {
-            varint(into, out + 1, took)
-            out = written
-          } else {
-            // One byte says how long it is: it moves up by the other.
-            into[out + 1] = took
-            into.copyWithin(message - 1, message, written)
-            out = written - 1
-          }
+          out = wrap(into, out, written)
         }
         countAll('BatchCheckEntitlements')
         return out

@@ -1,9 +1,11 @@
 /** Uses that are decided and counted in one step, through the sidecar. */
+import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { Kind, Reason } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import { eventually } from '../support/eventually.ts'
 import { type GrpcClient, grpcClient } from '../support/grpc-client.ts'
+import { httpClient } from '../support/http-client.ts'
 import { inWorlds } from '../support/in-worlds.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { openShop } from '../support/shop.ts'
@@ -116,6 +118,32 @@ inWorlds(test, (story) => {
     t.is(entry?.reason, 'counted elsewhere', JSON.stringify(entry))
     const seats = (await shop.api.get('/storefronts/us-store/customers/c/entitlements/seats/ledger')).body
     t.like(seats, { kind: 'capacity', limit: 5, used: 0, free: 5 })
+  })
+
+  story('a live customer’s uses are counted where units are lent, in the same words as those that wait', async ({ t, tollgate, grpc }) => {
+    const tenantId = `live-${randomUUID()}`
+    const { body: tenant } = await httpClient(tollgate.http).post('/tenants', { id: tenantId, name: 'Live', mode: 'live' })
+    const api = httpClient(tollgate.http, { key: tenant.apiKey })
+    t.is((await api.post('/storefronts', { id: 'us-store', currency: 'USD' })).status, 201)
+    t.is((await api.post('/customers', { id: 'c', storefrontId: 'us-store' })).status, 201)
+    const entitlements = [
+      { key: 'calls', kind: 'quota', limit: 300, per: 'month' },
+      { key: 'seats', kind: 'capacity', limit: 5 },
+    ]
+    const { body } = await api.post('/storefronts/us-store/customers/c/grants', { entitlements, reason: 'a test' })
+    const use = { tenantId, storefrontId: 'us-store', customerId: 'c', entitlement: 'calls', minRevision: body.entitlementRevision }
+    const answers = await Promise.all(Array.from({ length: 290 }, () => grpc.consume(use)))
+    t.true(answers.every(({ counted, overLimit, decision }) => counted && !overLimit && decision?.allowed && decision.limit === 300n))
+    const seen = answers.map(({ decision }) => Number(decision?.used)).sort((a, b) => a - b)
+    t.is(seen.at(-1), 290)
+    const one = await grpc.consume(use)
+    t.like(one, { counted: true, overLimit: false, decision: { reason: Reason.REASON_GRANTED, kind: Kind.KIND_QUOTA, used: 291n, remaining: 9n } })
+    t.truthy(one.decision?.resetsAt)
+    t.like(await grpc.consume({ ...use, amount: 9 }), { counted: true, decision: { allowed: true, used: 300n, remaining: 0n } })
+    t.like(await grpc.consume(use), { counted: false, decision: { allowed: false, used: 300n } })
+    t.like(await grpc.consume({ ...use, entitlement: 'seats' }), { counted: true, decision: { kind: Kind.KIND_CAPACITY, used: 1n } })
+    const ledger = async () => (await api.get('/storefronts/us-store/customers/c/entitlements/calls/ledger')).body
+    await eventually(async () => (await ledger()).used === 300)
   })
 
   story('what cannot be counted is refused, and says what to do; nothing is an error that is a denial', async ({ t, tollgate, grpc }) => {

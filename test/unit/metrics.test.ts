@@ -16,6 +16,7 @@ test("the age of a replica is that of the feed's last word, and infinite if ther
         reconnects: none,
         waiting: none,
         behind: none,
+        meters: () => ({ size: 0, questions: 0, unanswered: 0 }),
         faults: none,
         connections: () => [],
       },
