@@ -14,6 +14,7 @@ import { usageOf } from '../../control-plane/entitlements/allowances.ts'
 import { reportUsage } from '../../control-plane/entitlements/report-usage.ts'
 import { accessOfSubscription } from '../../control-plane/entitlements/subscription-access.ts'
 import { keys } from '../../control-plane/keys.ts'
+import { readUsage } from '../../control-plane/metering/tell-usage.ts'
 import type { Services } from '../../control-plane/ports.ts'
 import { all } from '../../control-plane/storage/every.ts'
 import { cancelSubscription, changeSubscription, pauseSubscription, resumeSubscription } from '../../control-plane/subscriptions/change-subscription.ts'
@@ -133,8 +134,10 @@ const play = async (laboratory: Laboratory, seed: number): Promise<{ ended: numb
     const isHeld = (key: string, id?: string) => grants.some((grant) => grant.key === key && (id === undefined || grant.subscriptionId === id))
     const usage = usageOf(counters?.entries ?? [], subscriptions, isHeld)
     const set = await laboratory.feed.getSet(customer)
+    // What was used is told beside the set, of the same subscriptions.
+    const now = await readUsage(tenantScope(services, await tenant()), customer)
     const [told, expected] = [
-      { grants: set?.grants ?? [], usage: set?.usage ?? [] },
+      { grants: set?.grants ?? [], usage: now.usage },
       { grants, usage },
     ].map((one) => JSON.stringify(one))
     if (told !== expected) throw new Error(`seed ${seed}: published ${told}\nand all make ${expected}\n${story.join('\n')}`)

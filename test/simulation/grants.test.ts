@@ -8,6 +8,7 @@ import { eraseCustomer } from '../../control-plane/customers/erase-customer.ts'
 import { type GrantInput, giveGrant, removeGrant } from '../../control-plane/entitlements/give-grants.ts'
 import { reportUsage } from '../../control-plane/entitlements/report-usage.ts'
 import { keys } from '../../control-plane/keys.ts'
+import { readUsage } from '../../control-plane/metering/tell-usage.ts'
 import type { CustomerGrants } from '../../control-plane/schemas/customer-grants.ts'
 import type { Tenant } from '../../control-plane/schemas/tenant.ts'
 import { tenantScope } from '../../control-plane/tenant-scope.ts'
@@ -144,7 +145,7 @@ test('a grant that has ended is put aside by the next write, and what was used o
   const until = new Date(services.clock.nowMs() + 60_000).toISOString()
   await giveGrant(of, name, 'short', { ...seats, entitlements: [{ key: 'calls', kind: 'quota', limit: 5, per: 'day' }], until })
   await reportUsage(of, customer, { id: 'use', entitlement: 'calls', change: { add: 2 } })
-  t.like((await laboratory.feed.getSet(customer))?.usage[0], { used: 2, subscriptionId: '', sourceId: 'short' })
+  t.like((await readUsage(of, customer)).usage[0], { used: 2, subscriptionId: '', sourceId: 'short' })
   laboratory.pass(2 * 86_400_000)
   await giveGrant(of, name, 'next', seats)
   const { living, ended } = await storage.customerGrants.get(key)
