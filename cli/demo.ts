@@ -5,6 +5,7 @@
  */
 import { ConfigError, readConfig } from '../common/config.ts'
 import { formatMoney } from '../common/money.ts'
+import { Kind } from '../proto/gen/entitlement/v1/entitlement.ts'
 import { businesses } from './demo-businesses.ts'
 import { describeAnswer } from './describe-answer.ts'
 import { sidecarToAsk } from './sidecar.ts'
@@ -65,7 +66,12 @@ const run = async (): Promise<void> => {
       for (const entitlement of checks) {
         const question = { tenantId: tenant.id, storefrontId: customer.storefrontId, customerId: customer.id, entitlement }
         say(`CheckEntitlement ${tenant.id} ${customer.storefrontId} ${customer.id} ${entitlement}`)
-        say(describeAnswer(await sidecar.check({ ...question, amount: 1n, minRevision: BigInt(minRevision) })).replaceAll(/^/gm, '  '))
+        const answer = await sidecar.check({ ...question, amount: 1n, minRevision: BigInt(minRevision) })
+        say(describeAnswer(answer).replaceAll(/^/gm, '  '))
+        if (answer.kind !== Kind.KIND_QUOTA || !answer.allowed) continue
+        say(`ConsumeEntitlement ${tenant.id} ${customer.storefrontId} ${customer.id} ${entitlement}`)
+        const { counted, decision } = await sidecar.consume({ ...question, amount: 1n, minRevision: BigInt(minRevision) })
+        say(`  ${counted ? 'counted' : 'not counted'}: ${decision?.used} of ${decision?.limit} used`)
       }
     }
   }

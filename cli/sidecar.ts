@@ -6,6 +6,7 @@ import { warnOfMisspelt } from '../common/process.ts'
 import {
   type CheckEntitlementRequest,
   type CheckEntitlementResponse,
+  type ConsumeEntitlementResponse,
   EntitlementServiceClient,
   type ExplainEntitlementRequest,
   type ExplainEntitlementResponse,
@@ -16,6 +17,8 @@ const DEADLINE_MS = 5_000
 export interface SidecarToAsk {
   /** @throws ConfigError when it does not answer. */
   check(request: CheckEntitlementRequest): Promise<CheckEntitlementResponse>
+  /** As a check, and counts the use. @throws ConfigError when it does not answer, or refuses to count. */
+  consume(request: CheckEntitlementRequest): Promise<ConsumeEntitlementResponse>
   /** @throws ConfigError when it, or a control plane behind it, does not answer. */
   explain(request: ExplainEntitlementRequest): Promise<ExplainEntitlementResponse>
   close(): void
@@ -77,6 +80,7 @@ export const sidecarToAsk = (): SidecarToAsk => {
     })
   return {
     check: (request) => told((done) => client.checkEntitlement(request, metadata, options(), done)),
+    consume: (request) => told((done) => client.consumeEntitlement({ ...request, idempotencyKey: '', holder: '', ttl: undefined }, metadata, options(), done)),
     explain: (request) => told((done) => client.explainEntitlement(request, metadata, options(), done)),
     close: () => client.close(),
   }

@@ -148,5 +148,8 @@ test('npm run demo sets the three businesses up, and npm run check reads the ans
     await runCommand('cli/check.ts', ['--explain', 'globalcorp', 'us-store', 'john@example.com', 'email_support'], tollgate.env),
     /held {7}sub_\w+ of pro-plan, active, 2024-03-15 to 2024-04-15, payment pay_\w+, succeeded\n[\s\S]* offered {4}enterprise/,
   )
+  t.regex(said, /counted: \d+ of \d+ used/)
+  const counted = await runCommand('cli/check.ts', ['--consume', 'globalcorp', 'us-store', 'john@example.com', 'api_access', '2'], tollgate.env)
+  t.regex(counted, /^ALLOWED: granted\n[\s\S]* counted {4}yes\n/)
   t.is(await check('globalcorp'), 2)
 })
