@@ -12,8 +12,8 @@
  *   | `floor`   | as add                   | raises the sum to the highest floor | counts if nothing adds: the youngest |
  *
  * Capacities are occupied in one count (buying twice gives twice). Each quota counts in a period of its own, and what is left
- * of them adds up; what a floor raises the sum by is a quota like any other. One unlimited makes all unlimited. The youngest
- * is the grant whose time began last; of equal ones the one with the greater id.
+ * of them adds up; what a floor raises the sum by is a quota like any other. One unlimited makes all unlimited, and one soft
+ * limit makes all soft. The youngest is the grant whose time began last; of equal ones the one with the greater id.
  */
 import { type EntitlementSet, type Grant, type Kind, MAX_COUNT, sourceIdOf, type Usage } from './model.ts'
 import { quotaWindow } from './quota-window.ts'
@@ -22,7 +22,7 @@ import { quotaWindow } from './quota-window.ts'
  * The version of these rules. It grows when a set may hold something that earlier rules would decide otherwise: callers that
  * decide in their own process may be older than the sidecar, and are told to ask it then.
  */
-export const DECISION_RULES = 1
+export const DECISION_RULES = 2
 
 export type Reason =
   | 'granted'
@@ -44,6 +44,8 @@ export interface Decision {
   used?: number | undefined
   remaining?: number | undefined
   unlimited: boolean
+  /** Of a soft limit: what is asked for goes beyond it. Undefined: the limit is hard, or there is none. */
+  overLimit?: boolean | undefined
   resetsAtMs?: number | undefined
   value?: string | undefined
   validUntilMs?: number | undefined
@@ -62,6 +64,7 @@ const decided = (allowed: boolean, reason: Reason, by: Grant | undefined, validU
   used: undefined,
   remaining: undefined,
   unlimited: false,
+  overLimit: undefined,
   resetsAtMs: undefined,
   value: undefined,
   validUntilMs,
@@ -157,13 +160,17 @@ const isDenial = ({ mode }: Grant): boolean => mode === 'deny'
 
 const limitOf = ({ terms }: Grant): number => (terms.kind === 'quota' || terms.kind === 'capacity' ? (terms.limit ?? Number.POSITIVE_INFINITY) : Number.NaN)
 
-/** The highest floor as a grant that adds: of what is missing from the sum. */
+/** One soft limit makes all of the key soft: a source never takes away what another gives. */
+const isSoft = ({ terms }: Grant): boolean => (terms.kind === 'quota' || terms.kind === 'capacity') && terms.overage === 'allow'
+
+/** The highest floor as a grant that adds: of what is missing from the sum. It is soft if any floor is: a higher one takes nothing away. */
 const topUp = (floors: readonly Grant[], adding: readonly Grant[]): Grant[] => {
   const highest = floors.reduce<Grant | undefined>((high, floor) => (high && limitOf(high) > limitOf(floor) ? high : floor), undefined)
   if (!highest || (highest.terms.kind !== 'quota' && highest.terms.kind !== 'capacity')) return []
   const { mode: _, terms, ...rest } = highest
   const sum = adding.reduce((total, grant) => total + limitOf(grant), 0)
-  return [{ ...rest, terms: terms.limit === null ? terms : { ...terms, limit: Math.max(0, terms.limit - sum) } }]
+  const overage = floors.some(isSoft) ? { overage: 'allow' as const } : {}
+  return [{ ...rest, terms: terms.limit === null ? terms : { ...terms, ...overage, limit: Math.max(0, terms.limit - sum) } }]
 }
 
 /** Of the grants that are current and of one kind: those that count, by the table above, as if they all added. None of them denies. */
@@ -216,7 +223,10 @@ export const decide = (set: Pick<EntitlementSet, 'grants' | 'usage'>, key: strin
       const decision = decided(true, 'granted', youngest, validUntilMs)
       if (kind === 'quota') countQuotas(decision, set.usage, key, same, nowMs)
       else countCapacities(decision, set.usage, key, same)
-      if (decision.remaining !== undefined && amount > decision.remaining) {
+      if (decision.remaining === undefined) return decision
+      const isBeyond = amount > decision.remaining
+      if (same.some(isSoft)) decision.overLimit = isBeyond
+      else if (isBeyond) {
         decision.allowed = false
         decision.reason = 'limit_exceeded'
       }

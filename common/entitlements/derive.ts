@@ -40,9 +40,10 @@ const termsOf = (entitlement: Entitlement, source: SourceAccess): GrantTerms => 
         per: entitlement.per,
         anchorMs: source.anchorMs(entitlement.per),
         timeZone: source.timeZone,
+        ...(entitlement.overage ? { overage: entitlement.overage } : {}),
       }
     case 'capacity':
-      return { kind: 'capacity', limit: entitlement.limit }
+      return { kind: 'capacity', limit: entitlement.limit, ...(entitlement.overage ? { overage: entitlement.overage } : {}) }
     case 'value':
       return { kind: 'value', value: entitlement.value }
     default:

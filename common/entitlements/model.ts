@@ -8,11 +8,19 @@ import type { Interval } from '../calendar.ts'
 export const kinds = ['flag', 'quota', 'capacity', 'value'] as const
 export type Kind = (typeof kinds)[number]
 
+/** How a limit is kept, where it is not hard, and when it is told of. */
+export interface LimitTerms {
+  /** A soft limit: uses beyond it are allowed, and counted. Absent: they are refused. */
+  overage?: 'allow'
+  /** Shares of the limit, in percent, at which a warning is given. */
+  warnAt?: number[]
+}
+
 /** One right inside a bundle. A `limit` of null is unlimited. */
 export type Entitlement = { key: string } & (
   | { kind: 'flag'; enabled: boolean }
-  | { kind: 'quota'; limit: number | null; per: Interval }
-  | { kind: 'capacity'; limit: number | null }
+  | ({ kind: 'quota'; limit: number | null; per: Interval } & LimitTerms)
+  | ({ kind: 'capacity'; limit: number | null } & LimitTerms)
   | { kind: 'value'; value: string }
 )
 
@@ -25,8 +33,8 @@ export interface QuotaWindow {
 export type GrantTerms =
   | { kind: 'flag'; enabled: boolean }
   /** `window`: a period that was worked out before, where a reader keeps it. It follows from the rest and is never stored or published. */
-  | { kind: 'quota'; limit: number | null; per: Interval; anchorMs: number; timeZone: string; window?: QuotaWindow }
-  | { kind: 'capacity'; limit: number | null }
+  | { kind: 'quota'; limit: number | null; per: Interval; anchorMs: number; timeZone: string; window?: QuotaWindow; overage?: 'allow' }
+  | { kind: 'capacity'; limit: number | null; overage?: 'allow' }
   | { kind: 'value'; value: string }
 
 /** Where grants come from that no subscription gives. */

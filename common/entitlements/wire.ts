@@ -24,9 +24,12 @@ const toTerms = (terms: GrantTerms): wire.Grant['terms'] => {
     case 'flag':
       return { $case: 'flag', value: { enabled: terms.enabled } }
     case 'quota':
-      return { $case: 'quota', value: { limit: toLimit(terms.limit), per: terms.per, anchorMs: BigInt(terms.anchorMs), timeZone: terms.timeZone } }
+      return {
+        $case: 'quota',
+        value: { limit: toLimit(terms.limit), per: terms.per, anchorMs: BigInt(terms.anchorMs), timeZone: terms.timeZone, overage: terms.overage === 'allow' },
+      }
     case 'capacity':
-      return { $case: 'capacity', value: { limit: toLimit(terms.limit) } }
+      return { $case: 'capacity', value: { limit: toLimit(terms.limit), overage: terms.overage === 'allow' } }
     case 'value':
       return { $case: 'value', value: { value: terms.value } }
     default:
@@ -67,9 +70,10 @@ const fromTerms = (terms: wire.Grant['terms']): GrantTerms => {
         per: fromInterval(terms.value.per),
         anchorMs: Number(terms.value.anchorMs),
         timeZone: terms.value.timeZone,
+        ...(terms.value.overage ? { overage: 'allow' } : {}),
       }
     case 'capacity':
-      return { kind: 'capacity', limit: fromLimit(terms.value.limit) }
+      return { kind: 'capacity', limit: fromLimit(terms.value.limit), ...(terms.value.overage ? { overage: 'allow' } : {}) }
     case 'value':
       return { kind: 'value', value: terms.value.value }
     case undefined:

@@ -33,8 +33,10 @@ const wrongTerms = (terms: Grant['terms'] | undefined): string | undefined => {
     case 'value':
       return typeof terms.value === 'string' ? undefined : 'value'
     case 'capacity':
+      if (terms.overage !== undefined && terms.overage !== 'allow') return 'overage'
       return terms.limit === null || isCount(terms.limit) ? undefined : 'limit'
     case 'quota':
+      if (terms.overage !== undefined && terms.overage !== 'allow') return 'overage'
       if (terms.limit !== null && !isCount(terms.limit)) return 'limit'
       if (!intervals.includes(terms.per)) return 'interval'
       if (!isInstant(terms.anchorMs)) return 'anchor'

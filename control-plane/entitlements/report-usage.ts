@@ -7,7 +7,9 @@ import { fieldError } from '../../common/errors.ts'
 import { changeCounters } from '../metering/counters.ts'
 import { heldOf, livingPlaces, nextEnd, type Places } from '../metering/holders.ts'
 import { spentEntries, unspentOfKey } from '../metering/ledger.ts'
+import { quotaFrom } from '../metering/quota-of.ts'
 import { tellUsage } from '../metering/tell-usage.ts'
+import { withWarnings } from '../metering/warnings.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
 import type { Subscription } from '../schemas/subscription.ts'
 import { removeForGood } from '../storage/remove.ts'
@@ -84,12 +86,15 @@ export const reportUsage = async (of: TenantScope, customer: CustomerKey, report
 
   const counters = await changeCounters(of, customer, known, (latest) => {
     if (latest.recentReports.includes(report.id)) return undefined
-    const living = livingPlaces({ ...latest, holders: latest.holders ?? [] }, now)
-    const entries = count(living).filter((entry) => isOfUse(entry, subscriptions, now))
+    const quota = quotaFrom(sources, latest, key, now)
+    const found = livingPlaces({ ...latest, holders: latest.holders ?? [] }, now)
+    // Whoever has left since may have made room: the next time that a share is reached is another one.
+    const living = withWarnings({ ...found, entries: [...found.entries], holders: [...found.holders] }, key, quota, of.clock.now())
+    const entries = count({ ...living, holders: living.holders ?? [] }).filter((entry) => isOfUse(entry, subscriptions, now))
     const recentReports = [...latest.recentReports, report.id].slice(-REPORTS_REMEMBERED)
     // A mark that is left standing has it told once more, soon: this process may not come to it.
     const repairAt = earlier(latest.repairAt, of.repairAt())
-    return { ...living, holders: [...living.holders], entries, recentReports, repairAt }
+    return withWarnings({ ...living, entries, recentReports, repairAt }, key, quota, of.clock.now())
   })
   if (!counters) throw unknown()
   await tellUsage(of, counters, sources)

@@ -6,6 +6,7 @@ import { changeCounters } from './counters.ts'
 import { askPlaces, livingPlaces, nextEnd, usedOf } from './holders.ts'
 import { limitOf, quotaOf } from './quota-of.ts'
 import { tellUsage } from './tell-usage.ts'
+import { withWarnings } from './warnings.ts'
 
 /** The answer where there is no such customer. */
 export const noPlaces: HolderAnswer = { outcome: 'refused', used: 0, limit: 0, usageSeq: 0 }
@@ -15,29 +16,34 @@ const REMEMBERED = 64
 
 export const answerHolder = async (of: TenantScope, question: HolderQuestion): Promise<HolderAnswer> => {
   const { customer, entitlement: key, id, act } = question
-  const { known, sources, capacities, now } = await quotaOf(of, customer, key)
+  const quota = await quotaOf(of, customer, key)
+  const { known, sources, capacities, isSoftCapacity, now } = quota
   const limit = limitOf(capacities)
   let answer = noPlaces
   const counted = await changeCounters(of, customer, known, (latest): UsageCounters | undefined => {
     const places = { entries: latest.entries, holders: latest.holders ?? [] }
+    const living = livingPlaces(places, now)
     if (latest.recentReports.includes(id)) {
-      answer = { outcome: 'granted', used: usedOf(livingPlaces(places, now).entries, key), limit, usageSeq: 0 }
+      answer = { outcome: 'granted', used: usedOf(living.entries, key), limit, usageSeq: 0 }
       return undefined
     }
-    const decided = askPlaces(places, question, { limit, isSoft: false, now })
+    const decided = askPlaces(places, question, { limit, isSoft: isSoftCapacity, now })
     answer = { ...decided.answer, usageSeq: 0 }
     if (decided.places.entries === places.entries && decided.places.holders === places.holders) return undefined
     const { entries, holders } = decided.places
     const end = nextEnd(holders)
     // A holder is known by its name, and what has none by the question.
     const isNamed = act === 'acquire' && question.holder !== ''
-    return {
-      ...latest,
+    // Whoever has left since may have made room: the next time that a share is reached is another one.
+    const before = withWarnings({ ...latest, entries: [...living.entries], holders: [...living.holders] }, key, quota, of.clock.now())
+    const counted = {
+      ...before,
       entries: [...entries],
       holders: [...holders],
       recentReports: isNamed ? latest.recentReports : [...latest.recentReports, id].slice(-REMEMBERED),
       ...(end && of.tenant.mode === 'live' ? { repairAt: end } : {}),
     }
+    return withWarnings(counted, key, quota, of.clock.now())
   })
   if (!counted) return noPlaces
   await tellUsage(of, counted, sources)

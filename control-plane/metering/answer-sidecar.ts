@@ -6,6 +6,7 @@ import { changeCounters } from './counters.ts'
 import { askLedger } from './ledger.ts'
 import { quotaOf } from './quota-of.ts'
 import { tellUsage } from './tell-usage.ts'
+import { withWarnings } from './warnings.ts'
 
 /** The answer where there is no such customer: nothing is lent, and what was is of no use any more. */
 export const nothingOf = ({ question }: AskedLedger): LedgerAnswer => ({
@@ -23,13 +24,15 @@ export const nothingOf = ({ question }: AskedLedger): LedgerAnswer => ({
 
 export const answerSidecar = async (of: TenantScope, asked: AskedLedger): Promise<LedgerAnswer> => {
   const { customer, entitlement: key, sidecar, question } = asked
-  const { known, sources, holders, held, current, now } = await quotaOf(of, customer, key)
+  const quota = await quotaOf(of, customer, key)
+  const { known, sources, holders, held, current, now } = quota
   let answer = nothingOf(asked)
   const counted = await changeCounters(of, customer, known, (latest) => {
     const ledgers = { entries: latest.entries, borrowers: latest.borrowers ?? [] }
     const decided = askLedger(ledgers, sidecar, question, { key, held, current, holders, now, systemNow: of.clock.now() })
     answer = decided.answer
-    return { ...latest, entries: [...decided.ledgers.entries], borrowers: [...decided.ledgers.borrowers] }
+    const counted = { ...latest, entries: [...decided.ledgers.entries], borrowers: [...decided.ledgers.borrowers] }
+    return withWarnings(counted, key, quota, of.clock.now())
   })
   if (!counted) return nothingOf(asked)
   // Who asks need not wait for the others.

@@ -89,13 +89,20 @@ const amountOf = ({ least, need, want }: LedgerQuestion, free: number, sidecars:
 
 const idOf = ({ holderId, start }: Allowance): string => `${holderId}@${start.getTime()}`
 
+/** A soft limit lends whatever is asked for: what is lent beyond it counts with the last allowance. */
+const isSoft = ({ current }: LedgerTerms): boolean => current.some(({ grant: { terms } }) => terms.kind === 'quota' && terms.overage === 'allow')
+
+const freeIn = (allowances: readonly Allowance[], terms: LedgerTerms): number =>
+  allowances.length > 0 && isSoft(terms) ? MAX_COUNT - sum(allowances, ({ used }) => used) : sum(allowances, freeOf)
+
 const lend = (borrower: Borrower, amount: number, entries: readonly UsageEntry[], terms: LedgerTerms) => {
   const counting = { ...terms, held: terms.current }
   const allowances = allowancesOf(entries, counting)
   let leases = borrower.leases
   let left = amount
-  const after = allowances.map((allowance): Allowance => {
-    const lent = Math.min(left, freeOf(allowance))
+  const after = allowances.map((allowance, n): Allowance => {
+    const isLastOfSoft = n === allowances.length - 1 && isSoft(terms)
+    const lent = isLastOfSoft ? left : Math.min(left, freeOf(allowance))
     if (lent === 0) return allowance
     left -= lent
     const { holderId: subscriptionId, per, end: until } = allowance
@@ -157,7 +164,7 @@ const answerOf = (borrower: Borrower, entries: readonly UsageEntry[], others: re
     leases: borrower.leases.map(({ id, lent, spent, until }) => ({ id, lent, spent, untilMs: until.getTime() })),
     limit: isUnlimited ? null : sum(allowances, ({ limit }) => limit ?? 0),
     used: Math.max(0, sum(allowances, ({ used }) => used) - recallable - own),
-    free: sum(allowances, freeOf),
+    free: freeIn(allowances, terms),
     recallable,
     recall: others.some(({ waitsUntil }) => waitsUntil && terms.systemNow < waitsUntil),
     resetsAtMs: ends.length === 0 ? undefined : Math.min(...ends),
@@ -180,7 +187,7 @@ export const askLedger = (ledgers: Ledgers, sidecar: string, question: LedgerQue
   const settled = settleUses(known, question, isNew, ledgers.entries, terms)
   let { borrower, entries } = countLater(settled.borrower, question, settled.entries, terms)
   if (isNew) {
-    const free = sum(allowancesOf(entries, { ...terms, held: terms.current }), freeOf)
+    const free = freeIn(allowancesOf(entries, { ...terms, held: terms.current }), terms)
     const sidecars = 1 + others.filter((one) => !isAway(one, terms)).length
     const isRecalled = others.some(({ waitsUntil }) => waitsUntil && systemNow < waitsUntil)
     const amount = amountOf(question, free, sidecars, isRecalled)

@@ -18,18 +18,25 @@ export interface QuotaSources {
   held: HeldQuota[]
   /** Those that give access now. */
   current: HeldQuota[]
+  /** Those grants, or the capacities that give access now: what counts of the key. */
+  counting: readonly Grant[]
   /** Limits of the capacities that give access now; null: unlimited. */
   capacities: (number | null)[]
+  /** One of them is soft. */
+  isSoftCapacity: boolean
   /** The tenant's time. */
   now: Date
 }
 
 export const quotaOf = async (of: TenantScope, customer: CustomerKey, key: string): Promise<QuotaSources> => {
   const known = await of.storage.usageCounters.find(of.keys.customer(customer.storefrontId, customer.customerId))
-  const sources = await currentSourcesOf(of, customer, known)
+  return quotaFrom(await currentSourcesOf(of, customer, known), known, key, of.now())
+}
+
+/** The same of what has been read already. */
+export const quotaFrom = (sources: Sources, known: UsageCounters | undefined, key: string, now: Date): QuotaSources => {
   const holders = holdersOf(sources)
   const grants = deriveGrants(accessOf(sources)).filter((grant) => grant.key === key)
-  const now = of.now()
   const quotas = grants.filter(({ terms, mode }) => terms.kind === 'quota' && mode !== 'deny')
   const isBlocked = grants.some((grant) => grant.mode === 'deny' && isCurrent(grant, now.getTime()))
   const withHolder = (list: readonly Grant[]): HeldQuota[] =>
@@ -40,8 +47,21 @@ export const quotaOf = async (of: TenantScope, customer: CustomerKey, key: strin
   // Nothing is lent of what is blocked.
   const current = isBlocked ? [] : countingOf(quotas.filter((grant) => isCurrent(grant, now.getTime())))
   const places = grants.filter((grant) => grant.terms.kind === 'capacity' && grant.mode !== 'deny' && isCurrent(grant, now.getTime()))
-  const capacities = isBlocked ? [] : countingOf(places).flatMap(({ terms }) => (terms.kind === 'capacity' ? [terms.limit] : []))
-  return { known, sources, holders, grants, held: withHolder(quotas), current: withHolder(current), capacities, now }
+  const counted = isBlocked ? [] : countingOf(places)
+  const capacities = counted.flatMap(({ terms }) => (terms.kind === 'capacity' ? [terms.limit] : []))
+  const isSoftCapacity = counted.some(({ terms }) => terms.kind === 'capacity' && terms.overage === 'allow')
+  return {
+    known,
+    sources,
+    holders,
+    grants,
+    held: withHolder(quotas),
+    current: withHolder(current),
+    counting: [...current, ...counted],
+    capacities,
+    isSoftCapacity,
+    now,
+  }
 }
 
 /** The sum of limits. Null: unlimited. */

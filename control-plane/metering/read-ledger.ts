@@ -7,6 +7,7 @@ import type { TenantScope } from '../tenant-scope.ts'
 import { livingPlaces, type Occupant, usedOf } from './holders.ts'
 import { spentEntries, unspentOfKey } from './ledger.ts'
 import { limitOf, quotaOf } from './quota-of.ts'
+import type { UsageWarning } from './warnings.ts'
 
 export interface LedgerView {
   kind: 'quota' | 'capacity'
@@ -70,4 +71,11 @@ export const readLedger = async (of: TenantScope, customer: CustomerKey, key: st
     leases: [],
     holders: places.holders.filter((one) => one.key === key),
   }
+}
+
+/** The oldest first. @throws AppError `not_found`. */
+export const readWarnings = async (of: TenantScope, { storefrontId, customerId }: CustomerKey): Promise<UsageWarning[]> => {
+  const id = of.keys.customer(storefrontId, customerId)
+  await getCustomer(of, id)
+  return (await of.storage.usageCounters.find(id))?.warned ?? []
 }

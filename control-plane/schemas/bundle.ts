@@ -1,5 +1,5 @@
 import { intervals } from '../../common/calendar.ts'
-import { type Entitlement, kinds } from '../../common/entitlements/model.ts'
+import { type Entitlement, kinds, type LimitTerms } from '../../common/entitlements/model.ts'
 import { type DocumentOf, defineFields, defineSchema, part, workFields } from './schema.ts'
 
 /** `http/routes/entitlement-input.ts` checks which of the optional fields a kind has, where bundles come in. */
@@ -10,6 +10,10 @@ export const entitlementPart = part({
   /** Null: unlimited. */
   limit: { type: Number, min: 0, nullable: true },
   per: { type: String, enum: intervals },
+  /** Of a quota or capacity: a soft limit. Absent: hard. */
+  overage: { type: String, enum: ['allow'] as const },
+  /** Of a quota or capacity: shares of the limit, in percent, at which a warning is given. */
+  warnAt: { type: [Number], default: undefined },
   value: { type: String },
 })
 
@@ -100,6 +104,11 @@ export type EntitlementKind = DocumentOf<typeof kindFields>
 export const entitlementKindSchema = defineSchema(kindFields)
 entitlementKindSchema.index({ tenantId: 1, storefrontId: 1, createdAt: 1, _id: 1 })
 
+const limitTermsOf = ({ overage, warnAt }: Bundle['entitlements'][number]): LimitTerms => ({
+  ...(overage ? { overage } : {}),
+  ...(warnAt && warnAt.length > 0 ? { warnAt } : {}),
+})
+
 /** A stored entitlement as the union that the rest of the code works with. */
 export const toEntitlement = (stored: Bundle['entitlements'][number]): Entitlement => {
   const { key, kind } = stored
@@ -107,9 +116,9 @@ export const toEntitlement = (stored: Bundle['entitlements'][number]): Entitleme
     case 'flag':
       return { key, kind, enabled: stored.enabled ?? false }
     case 'quota':
-      return { key, kind, limit: stored.limit ?? null, per: stored.per ?? 'month' }
+      return { key, kind, limit: stored.limit ?? null, per: stored.per ?? 'month', ...limitTermsOf(stored) }
     case 'capacity':
-      return { key, kind, limit: stored.limit ?? null }
+      return { key, kind, limit: stored.limit ?? null, ...limitTermsOf(stored) }
     case 'value':
       return { key, kind, value: stored.value ?? '' }
     default:

@@ -95,6 +95,26 @@ const usageFields = defineFields({
     ],
     default: undefined,
   },
+  /** Shares of limits that were reached, and limits that were passed, the oldest first (`metering/warnings.ts`). */
+  warned: {
+    type: [
+      part({
+        key: { type: String, required: true },
+        type: { type: String, enum: ['threshold', 'over_limit'] as const, required: true },
+        /** In percent of the limit. */
+        share: { type: Number, required: true, min: 1 },
+        /** In the tenant's time. */
+        at: { type: Date, required: true },
+        used: { type: Number, required: true, min: 0 },
+        limit: { type: Number, required: true, min: 0 },
+        /** Of a quota: the end of the window. */
+        until: { type: Date },
+        /** Of a capacity: less is used again since. */
+        over: { type: Boolean },
+      }),
+    ],
+    default: undefined,
+  },
   /** Higher with each write than in all writes before, also of counters of this customer that were removed. */
   seq: { type: Number, min: 0 },
   /** The last reports counted, so that a repeated one is not counted twice. */

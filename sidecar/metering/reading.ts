@@ -20,6 +20,18 @@ export const withReading = (decision: Decision, amount: number, reading: MeterRe
   const limit = isOld ? (decision.limit ?? null) : reading.limit
   if (limit === null) return { ...decision, used, resetsAtMs: resetsAtMs ?? decision.resetsAtMs }
   const remaining = Math.max(0, limit - used)
-  const allowed = amount <= remaining
-  return { ...decision, limit, used, remaining, allowed, reason: allowed ? 'granted' : 'limit_exceeded', resetsAtMs: resetsAtMs ?? decision.resetsAtMs }
+  const isBeyond = amount > remaining
+  const isSoft = decision.overLimit !== undefined
+  const allowed = isSoft || !isBeyond
+  const overLimit = isSoft ? isBeyond : undefined
+  return {
+    ...decision,
+    limit,
+    used,
+    remaining,
+    allowed,
+    overLimit,
+    reason: allowed ? 'granted' : 'limit_exceeded',
+    resetsAtMs: resetsAtMs ?? decision.resetsAtMs,
+  }
 }

@@ -159,11 +159,11 @@ export const createConsuming = ({ decisions, meters, askHolder, policy, clock }:
     const { entitlement, amount } = use.check
     const { set, nowMs } = basis
     if (!set) return told(use, basis, decision, 'refused', false)
-    const whenAway = whenAwayOf(policy, entitlement, false)
+    const whenAway = whenAwayOf(policy, entitlement, decision.overLimit !== undefined)
     const outcome = meters.consume(set, {
       entitlement,
       amount,
-      remaining: decision.remaining,
+      remaining: decision.overLimit === undefined ? decision.remaining : undefined,
       nowMs,
       untilMs: deadlineMs,
       signal,

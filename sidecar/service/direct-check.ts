@@ -143,10 +143,17 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
   }
 
   /** @returns whether the use is counted: a quota that is granted, of which units are lent. */
-  const spend = (uses: HeldUnits, bytes: Buffer, { kind, reason, remaining }: Decision, entitlement: string, revision: number, at: number): boolean => {
+  const spend = (
+    uses: HeldUnits,
+    bytes: Buffer,
+    { kind, reason, remaining, overLimit }: Decision,
+    entitlement: string,
+    revision: number,
+    at: number,
+  ): boolean => {
     if (kind !== 'quota' || reason !== 'granted') return false
     const set = { ...customerIn(bytes), revision, sandbox: false, usageSeq: usageSeqOf(ring, at) }
-    return uses.consumeHeld(set, entitlement, request.amount, remaining, nowMs)
+    return uses.consumeHeld(set, entitlement, request.amount, overLimit === undefined ? remaining : undefined, nowMs)
   }
 
   /** @param uses the use is counted, where its units are lent; undefined: a check. */

@@ -223,6 +223,7 @@ const badInput: [method: string, path: string, body: unknown, status: number, co
   ['GET', '/storefronts/us-store/customers/c/grants?cursor=x', undefined, 400, 'invalid_request', 'cursor'],
   ['GET', '/storefronts/us-store/customers/c/grants/none', undefined, 404, 'not_found', undefined],
   ['DELETE', '/storefronts/us-store/customers/c/grants/none', undefined, 404, 'not_found', undefined],
+  ['GET', '/storefronts/us-store/customers/none/timeline', undefined, 404, 'not_found', undefined],
   ['GET', '/storefronts/us-store/customers/none/entitlements/api_limit/ledger', undefined, 404, 'not_found', undefined],
   ['GET', '/storefronts/us-store/customers/c/entitlements/none/ledger', undefined, 404, 'not_found', undefined],
   ['PUT', '/storefronts/us-store/customers/none/entitlements/api_limit/used', { used: 1, reason: 'a test' }, 422, 'unknown_reference', 'customerId'],

@@ -20,6 +20,7 @@ const settingOf = (seed: number): Setting => ({
   forMs: 2_000 + (seed % 3) * 1_000,
   changes: (seed % 3) * 0.2,
   windowEnds: seed % 2 === 0,
+  soft: seed % 7 === 0,
   reserved: 0.15 * (seed % 4),
   journals: 0.5 * (seed % 3),
   faults: {
@@ -56,6 +57,7 @@ test('where nothing fails every unit can be used, by one or by thirty-two, and n
       forMs: 4_000,
       changes: 0,
       windowEnds: false,
+      soft: false,
       reserved: 0,
       journals: 0,
       faults: calm,

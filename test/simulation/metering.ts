@@ -44,6 +44,8 @@ export interface Setting {
   changes: number
   /** A day's window ends in the middle. */
   windowEnds: boolean
+  /** The limit is soft: nobody is refused. */
+  soft: boolean
   /** This share of the uses is reserved first. */
   reserved: number
   /** This share of the sidecars that die have kept a journal. */
@@ -81,7 +83,7 @@ export const simulateMetering = (setting: Setting): Result => {
   /** A day's windows: one ends in the middle, or none does. */
   const offset = setting.windowEnds ? DAY_MS - setting.forMs / 2 : DAY_MS / 2
   let limit = setting.limit
-  const entitlements = (): Entitlement[] => [{ key: KEY, kind: 'quota', limit, per: 'day' }]
+  const entitlements = (): Entitlement[] => [{ key: KEY, kind: 'quota', limit, per: 'day', ...(setting.soft ? { overage: 'allow' } : {}) }]
   const subscription = (): Subscription => subscriptionOf({ entitlements: entitlements(), timeZone: 'UTC', anchor: new Date(start) })
   let current = subscription()
   let ledgers: Ledgers = { entries: [], borrowers: [] }
@@ -142,7 +144,7 @@ export const simulateMetering = (setting: Setting): Result => {
     for (const untilMs of windows()) {
       const units = spentUntil(untilMs)
       const most = highest.get(untilMs) ?? 0
-      if (units > most) result.wrong.push(`${when}: ${units} spent of ${most} in the window until ${new Date(untilMs).toISOString()}`)
+      if (units > most && !setting.soft) result.wrong.push(`${when}: ${units} spent of ${most} in the window until ${new Date(untilMs).toISOString()}`)
     }
   }
 
@@ -160,7 +162,7 @@ export const simulateMetering = (setting: Setting): Result => {
       for (const { untilMs } of asked.answer.leases) noteLimit(untilMs)
       const { used } = ledgers.entries.findLast(({ until }) => until && until > at) ?? { used: 0 }
       const lends = lentTo(ledgers) > before
-      if (lends && used > limit) result.wrong.push(`lent beyond the limit: ${used} of ${limit}`)
+      if (lends && used > limit && !setting.soft) result.wrong.push(`lent beyond the limit: ${used} of ${limit}`)
     }
     return asked.answer
   }
@@ -200,6 +202,7 @@ export const simulateMetering = (setting: Setting): Result => {
     else if (outcome === 'allowed') result.allowed += amount
     else {
       result.refused += 1
+      if (setting.soft) result.wrong.push('refused by a soft limit')
       // Where nothing goes wrong, and all uses are of one unit, a refusal means that every unit is spent.
       note(sidecar)
       const calm = Object.values(faults).every((share) => share === 0) && setting.changes === 0 && setting.largest === 1

@@ -146,6 +146,7 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
     'get /v1/session': list('/v1/session'),
     'post /v1/sign-out': { path: '/v1/sign-out', body: {} },
     'post /v1/usage': { path: '/v1/usage', body: { storefrontId: 'us-store', customerId: 'c', entitlement: 'api_limit', amount: 1 } },
+    'get /v1/storefronts/{storefront}/customers/{customer}/timeline': list(`${customerPath}/timeline`),
     'get /v1/storefronts/{storefront}/customers/{customer}/entitlements/{entitlement}/ledger': list(`${customerPath}/entitlements/api_limit/ledger`),
     'put /v1/storefronts/{storefront}/customers/{customer}/entitlements/{entitlement}/used': {
       path: `${customerPath}/entitlements/api_limit/used`,

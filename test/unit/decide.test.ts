@@ -17,6 +17,7 @@ const flag = (enabled: boolean): GrantTerms => ({ kind: 'flag', enabled })
 const value = (text: string): GrantTerms => ({ kind: 'value', value: text })
 const capacity = (limit: number | null): GrantTerms => ({ kind: 'capacity', limit })
 const quota = (limit: number | null): GrantTerms => ({ kind: 'quota', limit, per: 'month', anchorMs: Date.parse('2024-01-01T00:00:00Z'), timeZone: 'UTC' })
+const soft = (terms: GrantTerms): GrantTerms => ({ ...terms, overage: 'allow' }) as GrantTerms
 const of = (subscriptionId: string): Partial<Grant> => ({ subscriptionId })
 const byHand = (id: string, mode?: Grant['mode'], change: Partial<Grant> = {}): Partial<Grant> => ({
   subscriptionId: '',
@@ -269,6 +270,62 @@ const cases: Case[] = [
     amount: 100,
     is: { allowed: true, reason: 'granted', unlimited: true, used: 7, limit: undefined, remaining: undefined },
   },
+  {
+    title: 'within a soft limit nothing is over it',
+    grants: [grant(soft(capacity(5)))],
+    usage: [taken(4)],
+    is: { allowed: true, remaining: 1, overLimit: false },
+  },
+  {
+    title: 'beyond a soft limit it is allowed, and said',
+    grants: [grant(soft(quota(5)), of('a'))],
+    usage: [used(7, { subscriptionId: 'a' })],
+    is: { allowed: true, reason: 'granted', limit: 5, used: 7, remaining: 0, unlimited: false, overLimit: true },
+  },
+  {
+    title: 'an amount that goes beyond a soft limit is allowed whole',
+    grants: [grant(soft(capacity(5)))],
+    usage: [taken(4)],
+    amount: 2,
+    is: { allowed: true, reason: 'granted', remaining: 1, overLimit: true },
+  },
+  { title: 'a hard limit says nothing of going over', grants: [grant(capacity(5))], usage: [taken(7)], is: { allowed: false, overLimit: undefined } },
+  { title: 'nor does no limit', grants: [grant(soft(capacity(5))), grant(capacity(null))], usage: [taken(7)], is: { allowed: true, overLimit: undefined } },
+  {
+    title: 'one soft limit makes all soft',
+    grants: [grant(soft(capacity(2))), grant(capacity(3))],
+    usage: [taken(7)],
+    is: { allowed: true, limit: 5, remaining: 0, overLimit: true },
+  },
+  {
+    title: 'a soft limit that is not current does not',
+    grants: [grant(soft(capacity(2)), { untilMs: at }), grant(capacity(3))],
+    usage: [taken(7)],
+    is: { allowed: false, reason: 'limit_exceeded', overLimit: undefined },
+  },
+  {
+    title: 'a hard limit in place of all others is hard',
+    grants: [grant(soft(capacity(2))), grant(capacity(3), byHand('g', 'replace'))],
+    usage: [taken(7)],
+    is: { allowed: false, limit: 3 },
+  },
+  {
+    title: 'a soft floor makes all soft, also where it raises nothing',
+    grants: [grant(capacity(9)), grant(soft(capacity(3)), byHand('g', 'floor'))],
+    usage: [taken(9)],
+    is: { allowed: true, limit: 9, overLimit: true },
+  },
+  {
+    title: 'a higher floor that is hard leaves a soft one soft',
+    grants: [grant(soft(capacity(3)), byHand('a', 'floor')), grant(capacity(9), byHand('b', 'floor'))],
+    usage: [taken(9)],
+    is: { allowed: true, limit: 9, overLimit: true },
+  },
+  {
+    title: 'what is blocked is refused beside a soft limit',
+    grants: [grant(soft(capacity(3))), denial('capacity')],
+    is: { allowed: false, reason: 'blocked' },
+  },
 ]
 
 for (const { title, grants, usage = [], amount = 1, is } of cases) test(title, (t) => t.like(decide({ grants, usage }, 'k', amount, at), is))
@@ -304,4 +361,22 @@ test('a quota period contains its start and not its end, whether or not it was w
   t.is(quotaWindow(terms({ window: kept }), monthEnd).startMs, monthEnd, 'unless time has left it')
   const [once, again] = [quotaWindow(terms(), at), quotaWindow(terms(), at + HOUR)]
   t.is(once, again, 'what was worked out is remembered')
+})
+
+test('a source that adds, or a floor, never takes away what a soft limit allows, wherever it stands', (t) => {
+  const terms = [2, 9, null].flatMap((limit) => [capacity(limit), soft(capacity(limit))])
+  const sources = terms.flatMap((one) => [grant(one), grant(one, byHand('f', 'floor'))])
+  for (const first of sources)
+    for (const second of sources)
+      for (const usage of [[taken(1)], [taken(2)], [taken(20)]]) {
+        const alone = decide({ grants: [first], usage }, 'k', 1, at)
+        const [before, after] = [
+          [second, first],
+          [first, second],
+        ].map((grants) => decide({ grants, usage }, 'k', 1, at))
+        const told = JSON.stringify([first, second, usage])
+        t.true(!alone.allowed || (before?.allowed && after?.allowed), told)
+        t.is(before?.allowed, after?.allowed, told)
+        t.is(before?.overLimit, after?.overLimit, told)
+      }
 })

@@ -97,3 +97,20 @@ test('a living grant of the same key, on or off, hides an ended one, which is na
     t.false('untilMs' in (grants[0] ?? {}))
   }
 })
+
+test('a soft limit is kept, and the shares at which it is told of are not', (t) => {
+  const entitlements = [
+    { key: 'a', kind: 'capacity', limit: 9, overage: 'allow', warnAt: [80] },
+    { key: 'b', kind: 'quota', limit: 9, per: 'day', overage: 'allow', warnAt: [80] },
+    { key: 'c', kind: 'capacity', limit: 9, warnAt: [80] },
+  ] as const
+  const { grants } = derive([bought('s', [], { entitlements: entitlements.map((one) => ({ ...one, warnAt: [...one.warnAt] })) })])
+  t.deepEqual(
+    grants.map(({ terms }) => terms),
+    [
+      { kind: 'capacity', limit: 9, overage: 'allow' },
+      { kind: 'quota', limit: 9, per: 'day', anchorMs: 0, timeZone: 'UTC', overage: 'allow' },
+      { kind: 'capacity', limit: 9 },
+    ],
+  )
+})

@@ -34,6 +34,14 @@ test('the shorthand and the kinds mean the same', (t) => {
       { key: 'k', kind: 'quota', limit: 3, per: 'year' },
     ],
     [
+      { kind: 'quota', key: 'k', limit: 3, per: 'week', overage: 'allow', warnAt: [100, 80] },
+      { key: 'k', kind: 'quota', limit: 3, per: 'week', overage: 'allow', warnAt: [80, 100] },
+    ],
+    [
+      { kind: 'capacity', key: 'k', limit: 3, overage: 'deny', warnAt: [] },
+      { key: 'k', kind: 'capacity', limit: 3 },
+    ],
+    [
       { kind: 'capacity', key: 'k', limit: null },
       { key: 'k', kind: 'capacity', limit: null },
     ],
@@ -59,6 +67,15 @@ test('an error names the field that is wrong', (t) => {
     [{ kind: 'seats', key: 'k' }, '0.kind'],
     [{ type: 'api_limit', value: 1, unit: 'calls_per_fortnight' }, '0.unit'],
     [{ type: 'feature_flag', enabled: true }, '0.value'],
+    [{ kind: 'capacity', key: 'k', limit: 1, overage: 'soft' }, '0.overage'],
+    [{ kind: 'capacity', key: 'k', limit: 1, warnAt: [0] }, '0.warnAt.0'],
+    [{ kind: 'capacity', key: 'k', limit: 1, warnAt: [1_001] }, '0.warnAt.0'],
+    [{ kind: 'capacity', key: 'k', limit: 1, warnAt: [80.5] }, '0.warnAt.0'],
+    [{ kind: 'capacity', key: 'k', limit: 1, warnAt: [80, 80] }, '0.warnAt'],
+    [{ kind: 'capacity', key: 'k', limit: 1, warnAt: Array.from({ length: 11 }, (_, n) => n + 1) }, '0.warnAt'],
+    [{ kind: 'capacity', key: 'k', limit: null, overage: 'allow' }, '0.overage'],
+    [{ kind: 'quota', key: 'k', unlimited: true, per: 'day', warnAt: [80] }, '0.warnAt'],
+    [{ type: 'api_limit', value: 1, unit: 'calls_per_day', overage: 'allow' }, '0'],
     ['flag', '0'],
     [null, '0'],
   ]

@@ -101,13 +101,20 @@ test('one ended subscription per key is remembered, and none where one is alive'
 
 const anyEntitlement = fc.oneof(
   fc.record({ key: fc.constantFrom('a', 'b', 'c'), kind: fc.constant('flag' as const), enabled: fc.boolean() }),
-  fc.record({ key: fc.constantFrom('a', 'b', 'c'), kind: fc.constant('capacity' as const), limit: fc.option(fc.nat()) }),
-  fc.record({
-    key: fc.constantFrom('a', 'b', 'c'),
-    kind: fc.constant('quota' as const),
-    limit: fc.option(fc.nat()),
-    per: fc.constantFrom('day' as const, 'month' as const),
-  }),
+  fc.record(
+    { key: fc.constantFrom('a', 'b', 'c'), kind: fc.constant('capacity' as const), limit: fc.option(fc.nat()), overage: fc.constant('allow' as const) },
+    { requiredKeys: ['key', 'kind', 'limit'] },
+  ),
+  fc.record(
+    {
+      key: fc.constantFrom('a', 'b', 'c'),
+      kind: fc.constant('quota' as const),
+      limit: fc.option(fc.nat()),
+      per: fc.constantFrom('day' as const, 'month' as const),
+      overage: fc.constant('allow' as const),
+    },
+    { requiredKeys: ['key', 'kind', 'limit', 'per'] },
+  ),
   fc.record({ key: fc.constantFrom('a', 'b', 'c'), kind: fc.constant('value' as const), value: fc.string() }),
 )
 const anySubscription = fc.record({

@@ -89,13 +89,15 @@ const wireGrant = (terms: wire.Grant['terms']): wire.Grant => ({
 
 test('a count that is too large to be exact is read as the largest that is', (t) => {
   const large = BigInt(MAX_COUNT) + 2n
-  const read = decodeSet(bytes({ grants: [wireGrant({ $case: 'capacity', value: { limit: large } })], usage: [{ key: 'k', used: large, sourceId: '' }] }))
+  const read = decodeSet(
+    bytes({ grants: [wireGrant({ $case: 'capacity', value: { limit: large, overage: false } })], usage: [{ key: 'k', used: large, sourceId: '' }] }),
+  )
   t.deepEqual(read.grants, [grant({ kind: 'capacity', limit: MAX_COUNT })])
   t.deepEqual(read.usage, [{ key: 'k', used: MAX_COUNT }] satisfies Usage[])
 })
 
 test('a grant of a kind or an interval of a newer version is refused, and not read as something else', (t) => {
-  const newer = { $case: 'quota', value: { limit: 5n, per: 'fortnight', anchorMs: 3n, timeZone: 'UTC' } } as const
+  const newer = { $case: 'quota', value: { limit: 5n, per: 'fortnight', anchorMs: 3n, timeZone: 'UTC', overage: false } } as const
   t.throws(() => decodeSet(bytes({ grants: [wireGrant(newer)] })), { instanceOf: TypeError, message: 'feed: unknown interval "fortnight"' })
   t.throws(() => decodeSet(bytes({ grants: [wireGrant(undefined)] })), {
     instanceOf: TypeError,

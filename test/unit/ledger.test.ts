@@ -10,10 +10,10 @@ const START = new Date('2024-03-01T00:00:00Z')
 const DAY_MS = 86_400_000
 
 /** A ledger of one or two quotas, and sidecars that ask it. */
-const open = (...quotas: { limit: number | null; per: 'day' | 'month' }[]) => {
+const open = (...quotas: { limit: number | null; per: 'day' | 'month'; overage?: 'allow' }[]) => {
   let now = new Date('2024-03-10T12:00:00Z')
-  let subscriptions = quotas.map(({ limit, per }, n) => {
-    const entitlements: Entitlement[] = [{ key: 'calls', kind: 'quota', limit, per }]
+  let subscriptions = quotas.map((terms, n) => {
+    const entitlements: Entitlement[] = [{ key: 'calls', kind: 'quota', ...terms }]
     return subscriptionOf({ id: `sub_${n}`, entitlements, timeZone: 'UTC', anchor: START })
   })
   let ledgers: Ledgers = { entries: [], borrowers: [] }
@@ -173,4 +173,31 @@ test('a sidecar that is gone has used what it was lent, and is forgotten with it
     borrowers().map(({ sidecar }) => sidecar),
     ['b'],
   )
+})
+
+test('a soft limit lends what is asked for beyond it, counts it, and is told as it is', (t) => {
+  const { ask, counted } = open({ limit: 10, per: 'day', overage: 'allow' })
+  const lease = idOf(ask('a', { least: 25, need: 25 }))
+  t.like(ask('a', { uses: [{ lease, spent: 25, upTo: 25 }] }), { limit: 10, used: 25 })
+  t.like(ask('b', { least: 5, need: 5 }).leases, [{ lent: 5, spent: 0 }])
+  t.is(counted(), 30)
+  t.like(ask('a', { uses: [{ lease, spent: 25, upTo: 25 }] }), { recall: false })
+})
+
+test('beside a soft limit a hard one is filled first, and nothing is refused', (t) => {
+  const { ask, counted } = open({ limit: 10, per: 'day' }, { limit: 10, per: 'day', overage: 'allow' })
+  const { leases, limit } = ask('a', { least: 50, need: 50 })
+  t.is(limit, 20)
+  t.is(
+    leases.reduce((sum, { lent }) => sum + lent, 0),
+    50,
+  )
+  t.is(counted(), 50)
+})
+
+test('what is lent beyond a soft limit and not needed comes back', (t) => {
+  const { ask, counted } = open({ limit: 10, per: 'day', overage: 'allow' })
+  const lease = idOf(ask('a', { least: 25, need: 25 }))
+  ask('a', { uses: [{ lease, spent: 12, upTo: 0 }] })
+  t.is(counted(), 12)
 })

@@ -13,16 +13,21 @@ const id = fc.oneof(
 )
 const instant = fc.integer({ min: -1_000_000, max: 8_000_000_000_000 })
 const limit = fc.option(fc.maxSafeNat())
+const overage = fc.constant('allow' as const)
 const terms = fc.oneof(
   fc.record({ kind: fc.constant('flag' as const), enabled: fc.boolean() }),
-  fc.record({
-    kind: fc.constant('quota' as const),
-    limit,
-    per: fc.constantFrom(...intervals),
-    anchorMs: instant,
-    timeZone: fc.constantFrom('UTC', 'Europe/Berlin'),
-  }),
-  fc.record({ kind: fc.constant('capacity' as const), limit }),
+  fc.record(
+    {
+      kind: fc.constant('quota' as const),
+      limit,
+      per: fc.constantFrom(...intervals),
+      anchorMs: instant,
+      timeZone: fc.constantFrom('UTC', 'Europe/Berlin'),
+      overage,
+    },
+    { requiredKeys: ['kind', 'limit', 'per', 'anchorMs', 'timeZone'] },
+  ),
+  fc.record({ kind: fc.constant('capacity' as const), limit, overage }, { requiredKeys: ['kind', 'limit'] }),
   fc.record({ kind: fc.constant('value' as const), value: fc.string() }),
 )
 /** Of a subscription, or given by hand. */
@@ -45,15 +50,19 @@ const grantOfAny = fc.record(
 )
 const grant = fc.tuple(grantOfAny, source).map(([one, whose]) => ({ ...one, ...whose }))
 const usage = fc.record({ key: id, used: fc.maxSafeNat(), untilMs: instant }, { requiredKeys: ['key', 'used'] })
-const anySet: fc.Arbitrary<EntitlementSet> = fc.record({
-  tenantId: id,
-  storefrontId: id,
-  customerId: id,
-  revision: fc.maxSafeNat(),
-  sandbox: fc.boolean(),
-  grants: fc.array(grant, { maxLength: 12 }),
-  usage: fc.array(usage, { maxLength: 4 }),
-}) as fc.Arbitrary<EntitlementSet>
+const anySet: fc.Arbitrary<EntitlementSet> = fc.record(
+  {
+    tenantId: id,
+    storefrontId: id,
+    customerId: id,
+    revision: fc.maxSafeNat(),
+    sandbox: fc.boolean(),
+    grants: fc.array(grant, { maxLength: 12 }),
+    usage: fc.array(usage, { maxLength: 4 }),
+    usageSeq: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+  },
+  { requiredKeys: ['tenantId', 'storefrontId', 'customerId', 'revision', 'sandbox', 'grants', 'usage'] },
+) as fc.Arbitrary<EntitlementSet>
 
 /** Without what was worked out, and without the difference between absent and undefined. */
 const plain = (set: EntitlementSet | undefined) => JSON.parse(JSON.stringify(set ?? null, (key, value) => (key === 'window' ? undefined : value)))

@@ -5,7 +5,7 @@
  *   { type: "api_limit", value: 10000, unit: "calls_per_month" }            a quota with key `api_limit`
  */
 import { intervals } from '../../../common/calendar.ts'
-import type { Entitlement } from '../../../common/entitlements/model.ts'
+import type { Entitlement, LimitTerms } from '../../../common/entitlements/model.ts'
 import { isNormal, normalRule, z } from '../fields.ts'
 
 const KEY_RULE = '1 to 128 letters (with their marks), digits or . _ : -'
@@ -35,23 +35,50 @@ interface Limited {
   value?: number | undefined
   unlimited?: true | undefined
 }
+/** How the limit is kept, and shares of it at which a warning is given. */
+const limitTerms = {
+  overage: z.enum(['deny', 'allow']).optional(),
+  warnAt: z
+    .array(z.int().min(1).max(1_000))
+    .max(10)
+    .refine((shares) => new Set(shares).size === shares.length, 'must not have the same share twice')
+    .optional(),
+}
+const limitTermsOf = ({ overage, warnAt }: { overage?: 'deny' | 'allow' | undefined; warnAt?: number[] | undefined }): LimitTerms => ({
+  ...(overage === 'allow' ? { overage } : {}),
+  ...(warnAt && warnAt.length > 0 ? { warnAt: warnAt.toSorted((a, b) => a - b) } : {}),
+})
+/** Without a limit nothing goes beyond it, and it has no shares. */
+const needsLimit = (input: Limited & { overage?: unknown; warnAt?: unknown }, context: z.RefinementCtx): void => {
+  if (limitOf(input) !== null || statements(input) !== 1) return
+  for (const name of ['overage', 'warnAt'] as const)
+    if (input[name] !== undefined) context.addIssue({ code: 'custom', message: 'is for a limit, and this is unlimited', path: [name] })
+}
+
 const statements = (input: Limited): number => [input.limit, input.value, input.unlimited].filter((one) => one !== undefined).length
 const limitOf = (input: Limited): number | null => (input.unlimited ? null : (input.limit ?? input.value ?? null))
 const oneLimit = { message: 'is required: a whole number, or null for unlimited', path: ['limit'] }
 
 const flag = z.strictObject({ kind: z.literal('flag'), key, enabled: z.boolean().default(true) }).transform((input): Entitlement => input)
 const quota = z
-  .strictObject({ kind: z.literal('quota'), key, ...limited, per: per.optional(), unit: unit.optional() })
+  .strictObject({ kind: z.literal('quota'), key, ...limited, ...limitTerms, per: per.optional(), unit: unit.optional() })
   .refine((input) => statements(input) === 1, oneLimit)
   .refine((input) => (input.per === undefined) !== (input.unit === undefined), {
     message: `is required: when the quota resets, one of ${intervals.join(', ')}`,
     path: ['per'],
   })
-  .transform((input): Entitlement => ({ key: input.key, kind: 'quota', limit: limitOf(input), per: input.per ?? periodOfUnit(input.unit ?? '') }))
+  .superRefine(needsLimit)
+  .transform(
+    (input): Entitlement => ({
+      ...{ key: input.key, kind: 'quota', limit: limitOf(input), per: input.per ?? periodOfUnit(input.unit ?? '') },
+      ...limitTermsOf(input),
+    }),
+  )
 const capacity = z
-  .strictObject({ kind: z.literal('capacity'), key, ...limited })
+  .strictObject({ kind: z.literal('capacity'), key, ...limited, ...limitTerms })
   .refine((input) => statements(input) === 1, oneLimit)
-  .transform((input): Entitlement => ({ key: input.key, kind: 'capacity', limit: limitOf(input) }))
+  .superRefine(needsLimit)
+  .transform((input): Entitlement => ({ key: input.key, kind: 'capacity', limit: limitOf(input), ...limitTermsOf(input) }))
 const value = z.strictObject({ kind: z.literal('value'), key, value: z.string().max(1_000) }).transform((input): Entitlement => input)
 
 const byKind = z.discriminatedUnion('kind', [flag, quota, capacity, value], {
@@ -92,7 +119,7 @@ const entitlement = z
     ...(shape as object),
     type: 'object',
     description:
-      'By kind: {key, kind: flag, enabled}, {key, kind: quota, limit, per}, {key, kind: capacity, limit}, {key, kind: value, value}; or the shorthand feature_flag and api_limit.',
+      'By kind: {key, kind: flag, enabled}, {key, kind: quota, limit, per, overage?, warnAt?}, {key, kind: capacity, limit, overage?, warnAt?}, {key, kind: value, value}; or the shorthand feature_flag and api_limit.',
     example: { type: 'api_limit', value: 10000, unit: 'calls_per_month' },
   })
 
@@ -117,6 +144,8 @@ export const entitlementAnswer = z
     enabled: z.boolean().optional(),
     limit: z.int().nullable().optional(),
     per: per.optional(),
+    overage: z.enum(['allow']).optional().openapi({ description: 'Present: the limit is soft, and uses beyond it are allowed and counted.' }),
+    warnAt: z.array(z.int()).optional().openapi({ description: 'Shares of the limit, in percent, at which a warning is given.' }),
     value: z.string().optional(),
   })
   .openapi('Entitlement')

@@ -1,5 +1,5 @@
 import { reportUsage, type UsageAnswer } from '../../entitlements/report-usage.ts'
-import { readLedger } from '../../metering/read-ledger.ts'
+import { readLedger, readWarnings } from '../../metering/read-ledger.ts'
 import { id, instant, iso, isoOrNull, z } from '../fields.ts'
 import { route } from '../route.ts'
 
@@ -31,6 +31,21 @@ const ledgerAnswer = z
       .openapi({ description: 'Who occupies places of a capacity, the oldest first. Null: until it is released.' }),
   })
   .openapi('Ledger')
+
+const timelineAnswer = z.object({
+  data: z.array(
+    z.object({
+      at: instant,
+      type: z.enum(['usage_threshold', 'usage_over_limit']),
+      why: z.string(),
+      entitlement: z.string(),
+      share: z.int().openapi({ description: 'In percent of the limit.' }),
+      used: z.int(),
+      limit: z.int(),
+      windowEnd: instant.nullable().openapi({ description: 'When the quota begins again. Null: a capacity.' }),
+    }),
+  ),
+})
 
 const params = z.object({ storefront: id, customer: id, entitlement: id })
 const path = '/v1/storefronts/{storefront}/customers/{customer}/entitlements/{entitlement}'
@@ -89,6 +104,31 @@ export const usageRoutes = [
           leases: leases.map(({ until, seenAt, ...lease }) => ({ ...lease, until: iso(until), seenAt: iso(seenAt) })),
         },
       }
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/storefronts/{storefront}/customers/{customer}/timeline',
+    summary: 'Read the usage events of a customer',
+    description:
+      'An entry says when a share of a limit was reached (warnAt), or a limit was passed: once per share and window. The newest 200 are kept, oldest first.',
+    access: 'entitlements:read',
+    storefront: 'path',
+    ifMatch: { refused: 'a timeline only grows, so there is no ETag' },
+    params: z.object({ storefront: id, customer: id }),
+    status: 200,
+    answer: timelineAnswer,
+    handle: async ({ of, params: { storefront, customer } }) => {
+      const warnings = await readWarnings(of, { tenantId: of.tenantId, storefrontId: storefront, customerId: customer })
+      const data = warnings.map(({ at, type, key, share, used, limit, until }) => ({
+        at: iso(at),
+        type: `usage_${type}` as const,
+        why: type === 'over_limit' ? `${used} of ${limit} are used: the limit is passed` : `${share} % of ${limit} are reached: ${used} are used`,
+        entitlement: key,
+        ...{ share, used, limit },
+        windowEnd: isoOrNull(until),
+      }))
+      return { body: { data } }
     },
   }),
   route({

@@ -85,9 +85,9 @@ const fingerprint = ({ key, bundleId, source, mode, deniedKind, terms }: Omit<Te
     case 'flag':
       return JSON.stringify([key, bundleId, 0, terms.enabled, ...how])
     case 'quota':
-      return JSON.stringify([key, bundleId, 1, terms.limit, terms.per, terms.timeZone, ...how])
+      return JSON.stringify([key, bundleId, 1, terms.limit, terms.per, terms.timeZone, terms.overage, ...how])
     case 'capacity':
-      return JSON.stringify([key, bundleId, 2, terms.limit, ...how])
+      return JSON.stringify([key, bundleId, 2, terms.limit, terms.overage, ...how])
     case 'value':
       return JSON.stringify([key, bundleId, 3, terms.value, ...how])
     default:

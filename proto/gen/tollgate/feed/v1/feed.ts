@@ -194,11 +194,17 @@ export interface Quota {
   /** Periods are anchor_ms + n × per, in time_zone. */
   anchorMs: bigint;
   timeZone: string;
+  /** A soft limit: uses beyond it are allowed. Readers that do not know of this refuse them. */
+  overage: boolean;
 }
 
 export interface Capacity {
   /** Absent: unlimited. */
-  limit?: bigint | undefined;
+  limit?:
+    | bigint
+    | undefined;
+  /** As of a quota. */
+  overage: boolean;
 }
 
 export interface Value {
@@ -1019,7 +1025,7 @@ export const Flag: MessageFns<Flag> = {
 };
 
 function createBaseQuota(): Quota {
-  return { limit: undefined, per: "", anchorMs: 0n, timeZone: "" };
+  return { limit: undefined, per: "", anchorMs: 0n, timeZone: "", overage: false };
 }
 
 export const Quota: MessageFns<Quota> = {
@@ -1041,6 +1047,9 @@ export const Quota: MessageFns<Quota> = {
     }
     if (message.timeZone !== "") {
       writer.uint32(34).string(message.timeZone);
+    }
+    if (message.overage !== false) {
+      writer.uint32(40).bool(message.overage);
     }
     return writer;
   },
@@ -1090,6 +1099,14 @@ export const Quota: MessageFns<Quota> = {
             message.timeZone = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.overage = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1116,6 +1133,7 @@ export const Quota: MessageFns<Quota> = {
         : isSet(object.time_zone)
         ? globalThis.String(object.time_zone)
         : "",
+      overage: isSet(object.overage) ? globalThis.Boolean(object.overage) : false,
     };
   },
 
@@ -1133,6 +1151,9 @@ export const Quota: MessageFns<Quota> = {
     if (message.timeZone !== "") {
       obj.timeZone = message.timeZone;
     }
+    if (message.overage !== false) {
+      obj.overage = message.overage;
+    }
     return obj;
   },
 
@@ -1145,12 +1166,13 @@ export const Quota: MessageFns<Quota> = {
     message.per = object.per ?? "";
     message.anchorMs = (object.anchorMs !== undefined && object.anchorMs !== null) ? BigInt(object.anchorMs) : 0n;
     message.timeZone = object.timeZone ?? "";
+    message.overage = object.overage ?? false;
     return message;
   },
 };
 
 function createBaseCapacity(): Capacity {
-  return { limit: undefined };
+  return { limit: undefined, overage: false };
 }
 
 export const Capacity: MessageFns<Capacity> = {
@@ -1160,6 +1182,9 @@ export const Capacity: MessageFns<Capacity> = {
         throw new globalThis.Error("value provided for field message.limit of type int64 too large");
       }
       writer.uint32(8).int64(message.limit);
+    }
+    if (message.overage !== false) {
+      writer.uint32(16).bool(message.overage);
     }
     return writer;
   },
@@ -1185,6 +1210,14 @@ export const Capacity: MessageFns<Capacity> = {
             message.limit = reader.int64() as bigint;
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.overage = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1198,13 +1231,19 @@ export const Capacity: MessageFns<Capacity> = {
   },
 
   fromJSON(object: any): Capacity {
-    return { limit: isSet(object.limit) ? BigInt(object.limit) : undefined };
+    return {
+      limit: isSet(object.limit) ? BigInt(object.limit) : undefined,
+      overage: isSet(object.overage) ? globalThis.Boolean(object.overage) : false,
+    };
   },
 
   toJSON(message: Capacity): unknown {
     const obj: any = {};
     if (message.limit !== undefined) {
       obj.limit = message.limit.toString();
+    }
+    if (message.overage !== false) {
+      obj.overage = message.overage;
     }
     return obj;
   },
@@ -1215,6 +1254,7 @@ export const Capacity: MessageFns<Capacity> = {
   fromPartial<I extends Exact<DeepPartial<Capacity>, I>>(object: I): Capacity {
     const message = createBaseCapacity();
     message.limit = (object.limit !== undefined && object.limit !== null) ? BigInt(object.limit) : undefined;
+    message.overage = object.overage ?? false;
     return message;
   },
 };
