@@ -1,5 +1,7 @@
 /** Answers a sidecar whose callers occupy places of a customer's capacity, or give them back. */
+import type { CustomerKey } from '../../common/entitlements/model.ts'
 import type { HolderAnswer, HolderQuestion } from '../../common/metering/holder-words.ts'
+import { getCustomer } from '../customers/customers.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 import { changeCounters } from './counters.ts'
@@ -48,4 +50,10 @@ export const answerHolder = async (of: TenantScope, question: HolderQuestion): P
   if (!counted) return noPlaces
   await tellUsage(of, counted, sources)
   return { ...answer, usageSeq: counted.seq ?? 0 }
+}
+
+/** For people: takes all that a holder has. @param id of the call. @throws AppError `not_found` for a customer that is not there. */
+export const releaseHolder = async (of: TenantScope, customer: CustomerKey, entitlement: string, holder: string, id: string): Promise<HolderAnswer> => {
+  await getCustomer(of, of.keys.customer(customer.storefrontId, customer.customerId))
+  return answerHolder(of, { customer, entitlement, id, act: 'release', holder, amount: 0, ttlMs: 0 })
 }

@@ -148,6 +148,10 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
     'post /v1/usage': { path: '/v1/usage', body: { storefrontId: 'us-store', customerId: 'c', entitlement: 'api_limit', amount: 1 } },
     'get /v1/storefronts/{storefront}/customers/{customer}/timeline': list(`${customerPath}/timeline`),
     'get /v1/storefronts/{storefront}/customers/{customer}/entitlements/{entitlement}/ledger': list(`${customerPath}/entitlements/api_limit/ledger`),
+    'post /v1/storefronts/{storefront}/customers/{customer}/entitlements/{entitlement}/release': {
+      path: `${customerPath}/entitlements/api_limit/release`,
+      body: { holder: 'seat:1', reason: 'a test had it' },
+    },
     'put /v1/storefronts/{storefront}/customers/{customer}/entitlements/{entitlement}/used': {
       path: `${customerPath}/entitlements/api_limit/used`,
       body: { used: 7, reason: 'a test was counted' },

@@ -1,4 +1,5 @@
 import { reportUsage, type UsageAnswer } from '../../entitlements/report-usage.ts'
+import { releaseHolder } from '../../metering/answer-holder.ts'
 import { readLedger, readWarnings } from '../../metering/read-ledger.ts'
 import { id, instant, iso, isoOrNull, z } from '../fields.ts'
 import { route } from '../route.ts'
@@ -104,6 +105,29 @@ export const usageRoutes = [
           leases: leases.map(({ until, seenAt, ...lease }) => ({ ...lease, until: iso(until), seenAt: iso(seenAt) })),
         },
       }
+    },
+  }),
+  route({
+    method: 'post',
+    path: `${path}/release`,
+    summary: 'Remove a holder of a capacity',
+    description: 'The places that the holder occupies are free at once. A holder that occupies nothing gives back nothing. The audit log keeps the reason.',
+    access: 'usage:correct',
+    storefront: 'path',
+    ifMatch: { refused: 'a ledger changes with every use, so there is no ETag' },
+    params,
+    body: z
+      .strictObject({
+        holder: z.string().min(1).max(128).openapi({ description: 'As the ledger lists it.', example: 'seat:ann@example.com' }),
+        reason: z.string().trim().min(3, 'must say in a few words why it is released').max(500).openapi({ description: 'Why; kept in the audit log.' }),
+      })
+      .openapi('HolderRelease'),
+    status: 200,
+    answer: z.object({ used: z.int().openapi({ description: 'What is occupied now.' }), limit: z.int().nullable() }),
+    handle: async ({ of, params: { storefront, customer, entitlement }, body, newId }) => {
+      const customerKey = { tenantId: of.tenantId, storefrontId: storefront, customerId: customer }
+      const { used, limit } = await releaseHolder(of, customerKey, entitlement, body.holder, newId('use'))
+      return { body: { used, limit } }
     },
   }),
   route({
