@@ -53,7 +53,7 @@ inWorlds(test, (story) => {
     await grpc.release(one.reservationId)
     await grpc.release(one.reservationId)
     t.is((await codeOf(grpc.commit(one.reservationId))).code, Status.NOT_FOUND)
-    t.like(await grpc.reserve({ ...of('calls'), amount: 10, ttlMs: 300 }), { decision: { allowed: true } })
+    t.like(await grpc.reserve({ ...of('calls'), amount: 10, ttlMs: 2_000 }), { decision: { allowed: true } })
     t.like(await grpc.consume(of('calls')), { counted: false })
     await eventually(async () => (await grpc.consume({ ...of('calls'), amount: 10 })).counted)
     t.is((await codeOf(grpc.commit('none'))).code, Status.NOT_FOUND)
