@@ -59,7 +59,14 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
   const metrics = createSidecarMetrics()
   const faults = createFaults(log, clock)
   const askUsage = async (customer: CustomerKey, timeoutMs: number) => decodeUsage(await feed.ask(customer.tenantId, writeUsageQuestion(customer), timeoutMs))
-  const replica = await startReplica({ feed, clock, maxBytes: config.CACHE_MAX_BYTES, faults, askUsage })
+  const replica = await startReplica({
+    feed,
+    clock,
+    maxBytes: config.CACHE_MAX_BYTES,
+    faults,
+    askUsage,
+    onRecall: (customer, keys) => meters.recall(customer, keys),
+  })
   const snapshots = await openSnapshots({ config, replica, clock, log, faults })
   const decisionLog = openDecisionLog(config, log, replica)
   const observer = createObserver({ log, metrics, denialsShare: config.DENIALS_SHARE, decisions: decisionLog })

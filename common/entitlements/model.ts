@@ -119,6 +119,8 @@ export interface EntitlementSet extends CustomerKey {
 export interface CustomerUsage extends CustomerKey {
   usageSeq: number
   usage: Usage[]
+  /** Keys of quotas that somebody waits for: units that are lent and not needed now are to be given back. */
+  recalled?: string[]
 }
 
 export interface TestClock {

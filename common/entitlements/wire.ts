@@ -158,13 +158,14 @@ export const decodeSet = (bytes: Uint8Array): EntitlementSet => {
   }
 }
 
-export const encodeUsage = ({ usageSeq, usage, ...customer }: CustomerUsage): Uint8Array =>
-  wire.CustomerUsage.encode({ ...customer, usageSeq: BigInt(usageSeq), usage: usage.map(toUsage) }).finish()
+export const encodeUsage = ({ usageSeq, usage, recalled = [], ...customer }: CustomerUsage): Uint8Array =>
+  wire.CustomerUsage.encode({ ...customer, usageSeq: BigInt(usageSeq), usage: usage.map(toUsage), recalled }).finish()
 
 /** @throws Error for bytes that are none. */
 export const decodeUsage = (bytes: Uint8Array): CustomerUsage => {
-  const { tenantId, storefrontId, customerId, usageSeq, usage } = wire.CustomerUsage.decode(bytes)
-  return { tenantId, storefrontId, customerId, usageSeq: fromCount(usageSeq), usage: usage.map(fromUsage) }
+  const { tenantId, storefrontId, customerId, usageSeq, usage, recalled } = wire.CustomerUsage.decode(bytes)
+  const told = { tenantId, storefrontId, customerId, usageSeq: fromCount(usageSeq), usage: usage.map(fromUsage) }
+  return recalled.length === 0 ? told : { ...told, recalled }
 }
 
 export const encodeClock = (clock: TestClock): Uint8Array =>

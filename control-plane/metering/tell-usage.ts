@@ -20,6 +20,11 @@ export const usedNow = (of: TenantScope, counters: UsageCounters | undefined, so
   return usageOf(spent, holdersOf(sources), isHeld)
 }
 
+const recalledOf = (borrowers: NonNullable<UsageCounters['borrowers']>, systemNow: Date): Pick<CustomerUsage, 'recalled'> => {
+  const recalled = borrowers.flatMap(({ key, waitsUntil }) => (waitsUntil && systemNow < waitsUntil ? [key] : []))
+  return recalled.length === 0 ? {} : { recalled: [...new Set(recalled)] }
+}
+
 /** @param sources read before the counters were written, or after. */
 const usageFrom = (
   of: TenantScope,
@@ -30,6 +35,7 @@ const usageFrom = (
   ...{ tenantId, storefrontId, customerId },
   usageSeq: counters?.seq ?? 0,
   usage: usedNow(of, counters, sources, deriveGrants(accessOf(sources))),
+  ...recalledOf(counters?.borrowers ?? [], of.clock.now()),
 })
 
 export const readUsage = async (of: TenantScope, customer: CustomerKey): Promise<CustomerUsage> => {

@@ -102,7 +102,8 @@ export class Leases {
     this.#held = leases.map(({ id, lent, spent, untilMs }) => {
       const known = this.#held.find((one) => one.id === id)
       const reported = Math.max(spent, told.get(id) ?? 0)
-      return { id, lent, untilMs, spent: Math.max(reported, known?.spent ?? 0), kept: known?.kept ?? 0, reported }
+      // A journal may say more than was ever lent: units that went back before the crash.
+      return { id, lent, untilMs, spent: Math.min(lent, Math.max(reported, known?.spent ?? 0)), kept: known?.kept ?? 0, reported: Math.min(lent, reported) }
     })
   }
 

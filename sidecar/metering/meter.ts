@@ -36,17 +36,17 @@ export interface MeterReading {
  * which window they fall.
  */
 const STOPS_BEFORE_MS = 1_000
-/** A lease is for about a second's uses. */
-const LEASE_MS = 1_000
+/** A lease is for about two seconds' uses: twice as long as until the next report, by which it is made up again. */
+const LEASE_MS = 2_000
 /** What is not spent for so long is given back. */
-const IDLE_MS = 2_000
+const IDLE_MS = 3_000
 /** The ledger takes a sidecar for away after ten seconds. */
 const REPORT_AT_LEAST_EVERY_MS = 3_000
 /** Uses that wait for units of others are asked for again after so long at first, and twice as long each time. */
 const ASKS_AGAIN_MS = 10
 const ASKS_AGAIN_AT_MOST_MS = 100
 /** What was spent is told so often. */
-const REPORTS_EVERY_MS = 500
+const REPORTS_EVERY_MS = 1_000
 /** A refusal holds for so long, unless the customer's set changes: who asks on is not answered by a question each. */
 const REFUSAL_HOLDS_MS = 200
 
@@ -306,6 +306,13 @@ export class Meter {
     this.#refusedAtMs = Number.NEGATIVE_INFINITY
     // Somebody has counted beyond what was lent: a report, or a correction.
     if (remaining !== undefined && this.#leases.free() > remaining) this.giveBack()
+  }
+
+  /** Others wait for units. @returns whether there are any to give back. */
+  recall(): boolean {
+    if (this.isWaitedFor || this.#leases.free() === 0) return false
+    this.giveBack()
+    return true
   }
 
   /** Nothing more is spent of what is left, and the next question gives it back. Reservations stay. */

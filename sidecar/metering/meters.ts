@@ -67,6 +67,8 @@ export interface Meters extends Readings, HeldUnits {
    */
   commit(of: MeteredKey, id: string, amount: number, untilMs: number): Promise<{ overLimit: boolean }>
   release(of: MeteredKey, id: string): void
+  /** Somebody waits for units of these quotas: what is lent here and not needed now goes back at once. */
+  recall(customer: CustomerKey, keys: readonly string[]): void
   /** Reservations that a process before left, with their units. */
   readonly found: readonly (MeteredKey & { id: string; amount: number; expiresAtMs: number })[]
   stats(): MeterStats
@@ -288,6 +290,14 @@ export const createMeters = ({ ask, clock, faults, journal = noJournal(), tellsC
       busy.add(one)
       one.meter.release(id)
       drive(one)
+    },
+    recall: (customer, keys) => {
+      for (const key of keys) {
+        const one = meters.get(meteredKeyOf(customer, key))
+        if (!one?.meter.recall()) continue
+        busy.add(one)
+        drive(one)
+      }
     },
     found,
     reading: (set, entitlement, nowMs) => {

@@ -77,7 +77,7 @@ export class HeldSets {
   }
 
   /** What a customer has used, told apart from its set. @returns what is held of the customer, and whether that is news to it. */
-  takeUsage({ usageSeq, usage, ...customer }: CustomerUsage): { known: (KnownSet & { set: EntitlementSet }) | undefined; isNews: boolean } {
+  takeUsage({ usageSeq, usage, recalled: _, ...customer }: CustomerUsage): { known: (KnownSet & { set: EntitlementSet }) | undefined; isNews: boolean } {
     const held = this.cache.revisionOf(customer) > 0 ? this.cache.get(customer) : undefined
     if (!held || (held.set.usageSeq ?? 0) >= usageSeq) return { known: held, isNews: false }
     const known = { ...held, set: { ...held.set, usage, usageSeq } }

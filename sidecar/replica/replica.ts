@@ -61,8 +61,9 @@ export const startReplica = async (options: {
   maxBytes: number
   faults: Faults
   askUsage: UsageFollowerOptions['ask']
+  onRecall: UsageFollowerOptions['onRecall']
 }): Promise<WritingReplica> => {
-  const { feed, clock, maxBytes, faults, askUsage } = options
+  const { feed, clock, maxBytes, faults, askUsage, onRecall } = options
   /** It brings sets before it is there to be asked how it is. */
   let watch: FeedWatch | undefined
   const state = feedStateOf({
@@ -93,6 +94,7 @@ export const startReplica = async (options: {
     held: sets,
     clock,
     faults,
+    onRecall,
     onChange: (known) => {
       changes.changed(setKey(known.set), known)
       changes.anyChanged(known.set)

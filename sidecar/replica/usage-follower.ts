@@ -19,6 +19,8 @@ export interface UsageFollowerOptions {
   held: HeldSets
   clock: Clock
   faults: Faults
+  /** Somebody waits for units of these quotas. */
+  onRecall(customer: CustomerKey, keys: readonly string[]): void
   /** What is held of a customer has changed. */
   onChange(known: KnownSet & { set: EntitlementSet }): void
 }
@@ -46,7 +48,7 @@ const SCANNED_AT_ONCE = 1_000
 
 const isMetered = ({ grants }: EntitlementSet): boolean => grants.some(({ terms: { kind } }) => kind === 'quota' || kind === 'capacity')
 
-export const createUsageFollower = ({ feed, ask, held, clock, faults, onChange }: UsageFollowerOptions): UsageFollower => {
+export const createUsageFollower = ({ feed, ask, held, clock, faults, onRecall, onChange }: UsageFollowerOptions): UsageFollower => {
   const doubted = new Map<string, CustomerKey>()
   let restsUntilMs = 0
   let scanAt: number | undefined
@@ -55,6 +57,7 @@ export const createUsageFollower = ({ feed, ask, held, clock, faults, onChange }
   const take = (usage: CustomerUsage): boolean => {
     const { known, isNews } = held.takeUsage(usage)
     if (known && isNews) onChange(known)
+    if (usage.recalled) onRecall(usage, usage.recalled)
     return known !== undefined
   }
   const following = feed.followUsage(take)

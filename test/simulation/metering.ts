@@ -71,6 +71,8 @@ interface Sidecar {
   /** What its journal says last. */
   record: MeterRecord | undefined
   hasJournal: boolean
+  /** The ledger has not yet said what of its journal is so. */
+  isUnsure: boolean
 }
 
 export const simulateMetering = (setting: Setting): Result => {
@@ -125,6 +127,7 @@ export const simulateMetering = (setting: Setting): Result => {
       cutOffUntil: 0,
       record: of?.record,
       hasJournal: hasJournal || of !== undefined,
+      isUnsure: of?.record !== undefined,
     }
     if (of?.record) made.meter.restore(of.record, nowMs)
     return made
@@ -135,7 +138,8 @@ export const simulateMetering = (setting: Setting): Result => {
 
   /** Really spent, by sidecar and lease: also of what the meter no longer holds. */
   const spent = new Map<string, { units: number; untilMs: number }>()
-  const note = ({ name, meter }: Sidecar) => {
+  const note = ({ name, meter, isUnsure }: Sidecar) => {
+    if (isUnsure) return
     for (const lease of meter.leases()) spent.set(`${name} ${lease.id}`, { units: lease.spent, untilMs: lease.untilMs })
   }
   const spentUntil = (untilMs: number): number => [...spent.values()].reduce((sum, one) => sum + (one.untilMs === untilMs ? one.units : 0), 0)
@@ -182,7 +186,7 @@ export const simulateMetering = (setting: Setting): Result => {
       if (dies || isOff()) return
       after(delay(), () => {
         if (sidecar.dead) return
-        sidecar.meter.answered(answer, nowMs)
+        if (sidecar.meter.answered(answer, nowMs)) sidecar.isUnsure = false
         note(sidecar)
         check('after an answer')
         drive(sidecar)

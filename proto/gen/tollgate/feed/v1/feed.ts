@@ -150,6 +150,8 @@ export interface CustomerUsage {
   customerId: string;
   usageSeq: bigint;
   usage: Usage[];
+  /** Keys of quotas that somebody waits for: whoever was lent units of them gives back what it does not need now. */
+  recalled: string[];
 }
 
 /** One entitlement from one source, valid in [from_ms, until_ms). Grants of one key stand in order of age, those that deny last. */
@@ -463,7 +465,7 @@ export const EntitlementSet: MessageFns<EntitlementSet> = {
 };
 
 function createBaseCustomerUsage(): CustomerUsage {
-  return { tenantId: "", storefrontId: "", customerId: "", usageSeq: 0n, usage: [] };
+  return { tenantId: "", storefrontId: "", customerId: "", usageSeq: 0n, usage: [], recalled: [] };
 }
 
 export const CustomerUsage: MessageFns<CustomerUsage> = {
@@ -485,6 +487,9 @@ export const CustomerUsage: MessageFns<CustomerUsage> = {
     }
     for (const v of message.usage) {
       Usage.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.recalled) {
+      writer.uint32(50).string(v!);
     }
     return writer;
   },
@@ -542,6 +547,14 @@ export const CustomerUsage: MessageFns<CustomerUsage> = {
             message.usage.push(Usage.decode(reader, reader.uint32()));
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.recalled.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -579,6 +592,7 @@ export const CustomerUsage: MessageFns<CustomerUsage> = {
       usage: globalThis.Array.isArray(object?.usage)
         ? object.usage.map((e: any) => Usage.fromJSON(e))
         : [],
+      recalled: globalThis.Array.isArray(object?.recalled) ? object.recalled.map((e: any) => globalThis.String(e)) : [],
     };
   },
 
@@ -599,6 +613,9 @@ export const CustomerUsage: MessageFns<CustomerUsage> = {
     if (message.usage?.length) {
       obj.usage = message.usage.map((e) => Usage.toJSON(e));
     }
+    if (message.recalled?.length) {
+      obj.recalled = message.recalled;
+    }
     return obj;
   },
 
@@ -612,6 +629,7 @@ export const CustomerUsage: MessageFns<CustomerUsage> = {
     message.customerId = object.customerId ?? "";
     message.usageSeq = (object.usageSeq !== undefined && object.usageSeq !== null) ? BigInt(object.usageSeq) : 0n;
     message.usage = object.usage?.map((e) => Usage.fromPartial(e)) || [];
+    message.recalled = object.recalled?.map((e) => e) || [];
     return message;
   },
 };
