@@ -4,6 +4,7 @@
  * A wall-clock time that daylight saving skips or repeats is resolved as RFC 5545 and Temporal do ("compatible").
  */
 import { Temporal } from 'temporal-polyfill'
+import { HOUR_MS } from './durations.ts'
 
 export const intervals = ['day', 'week', 'month', 'quarter', 'year'] as const
 export type Interval = (typeof intervals)[number]
@@ -134,6 +135,34 @@ export const startOfLocalDate = (date: string, timeZone: string): Date => new Da
 
 /** A YYYY-MM-DD date as its first instant in `timeZone`, or an instant as it is. @throws RangeError for a date that does not exist. */
 export const dateIn = (text: string, timeZone: string): Date => (/^\d{4}-\d\d-\d\d$/.test(text) ? startOfLocalDate(text, timeZone) : new Date(text))
+
+/**
+ * The hours, or the days or months of a time zone, that the time from `from` up to `to` touches. Hours are those of UTC.
+ * @param most of them. @returns undefined when there are more.
+ */
+export const spansOf = (from: Date, to: Date, unit: 'hour' | 'day' | 'month', timeZone: string, most: number): Period[] | undefined => {
+  const starts = unit === 'hour' ? hoursFrom(from) : datesFrom(from, unit, timeZone)
+  const spans: Period[] = []
+  let [start, next] = [starts(0), starts(1)]
+  while (start < to) {
+    if (spans.length === most) return undefined
+    spans.push({ start, end: next })
+    start = next
+    next = starts(spans.length + 1)
+  }
+  return spans
+}
+
+const hoursFrom = (from: Date) => {
+  const firstMs = Math.floor(from.getTime() / HOUR_MS) * HOUR_MS
+  return (n: number): Date => new Date(firstMs + n * HOUR_MS)
+}
+
+const datesFrom = (from: Date, unit: 'day' | 'month', timeZone: string) => {
+  const date = inZone(from, timeZone).toPlainDate()
+  const first = unit === 'month' ? date.with({ day: 1 }) : date
+  return (n: number): Date => new Date(first.add(duration(unit, n)).toZonedDateTime(timeZone).epochMilliseconds)
+}
 
 export const isTimeZone = (name: string): boolean => {
   try {

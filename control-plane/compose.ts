@@ -143,7 +143,17 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     simulatorTimeoutMs,
     simulatorInLive: config.NODE_ENV !== 'production' || config.SIMULATOR_IN_LIVE === 'true',
   })
-  const services: Services = { storage, feed, psps, sealing, webhooksInHand: { count: 0 }, clock, log, webhookEventDays: config.WEBHOOK_EVENT_DAYS }
+  const services: Services = {
+    storage,
+    feed,
+    psps,
+    sealing,
+    webhooksInHand: { count: 0 },
+    clock,
+    log,
+    webhookEventDays: config.WEBHOOK_EVENT_DAYS,
+    usageHistoryDays: config.USAGE_HISTORY_DAYS,
+  }
   const newPlatformKey = config.PLATFORM_API_KEY ? undefined : await generatePlatformKey(services)
   let draining: DrainableServer | undefined
   const isReady = async () => {

@@ -27,6 +27,9 @@ export const keys = {
   bundleVersion: (tenantId: string, storefrontId: string, id: string, version: number) => path(tenantId, storefrontId, id, String(version)),
   entitlementKind: (tenantId: string, storefrontId: string, key: string) => path(tenantId, storefrontId, key),
   customer: (tenantId: string, storefrontId: string, id: string) => path(tenantId, storefrontId, id),
+  /** @param month such as 2024-03. */
+  usageMonth: (tenantId: string, storefrontId: string, customerId: string, entitlement: string, month: string) =>
+    path(tenantId, storefrontId, customerId, entitlement, month),
   /** The key of a customer that was erased: it does not show the id. */
   tombstone: (tenantId: string, storefrontId: string, customerId: string) => path(tenantId, derivedId('gone', tenantId, storefrontId, customerId)),
   subscription: (tenantId: string, id: string) => path(tenantId, id),

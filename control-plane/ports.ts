@@ -20,4 +20,6 @@ export interface Services extends WorkTime {
   log: Log
   /** How long events of providers are kept, in days; 30 without. */
   webhookEventDays?: number
+  /** How long it is kept what was used when, in days; 396 without. */
+  usageHistoryDays?: number
 }

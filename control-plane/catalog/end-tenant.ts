@@ -116,6 +116,7 @@ const removeEverything = async (of: TenantScope): Promise<void> => {
     await removeCatalog(of, id)
   }
   for (const collection of [
+    storage.usageMonths,
     storage.pspAccounts,
     storage.storefronts,
     storage.roles,

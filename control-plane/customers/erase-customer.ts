@@ -9,6 +9,7 @@
 
 import { AppError, isAppError } from '../../common/errors.ts'
 import { removeSet } from '../entitlements/remove-set.ts'
+import { removeUsage } from '../metering/remove-usage.ts'
 import { erasedPayment, movesMoney } from '../payments/erase-payment.ts'
 import { eraseEventsOf } from '../payments/webhooks/erase-event.ts'
 import type { Customer } from '../schemas/customer.ts'
@@ -114,7 +115,7 @@ export const finishErasure = async (of: TenantScope, customer: Customer, as: str
   const { _id, tenantId, storefrontId, id: customerId } = customer
   await eraseSubscriptions(of, customer, as)
   await erasePayments(of, customer, as)
-  await removeForGood(storage.usageCounters, _id)
+  await removeUsage(of, { tenantId, storefrontId, customerId })
   await removeForGood(storage.customerGrants, _id)
   await removeSet(of, { tenantId, storefrontId, customerId })
   for (let latest = await storage.customers.find(_id); latest?.erasing?.as === as; latest = await storage.customers.find(_id)) {

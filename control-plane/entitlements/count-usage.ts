@@ -6,6 +6,12 @@ import { allowanceNow, allowanceTime, countStandsUntil, type Holder, heirOf, typ
 
 export type UsageChange = { add: number } | { set: number }
 
+/** The entries after a change, and by how much it changed what is used. */
+export interface Counted {
+  entries: UsageEntry[]
+  units: number
+}
+
 /** A holder's allowance of one key, as far as it is used. */
 export interface Allowance {
   holderId: string
@@ -133,11 +139,12 @@ export const entriesWith = (entries: readonly UsageEntry[], allowances: readonly
  * @param unspent what is counted because it is lent, and was not used yet: it stays counted, whatever is reported.
  * @throws AppError `invalid_request` when less than nothing, or more than can be counted, would be used.
  */
-export const countQuota = (entries: readonly UsageEntry[], counting: Counting, change: UsageChange, unspent = 0): UsageEntry[] => {
+export const countQuota = (entries: readonly UsageEntry[], counting: Counting, change: UsageChange, unspent = 0): Counted => {
   const before = allowancesOf(entries, counting)
   const used = before.reduce((sum, allowance) => sum + allowance.used, 0)
-  const total = totalAfter(Math.max(0, used - unspent), change) + unspent
+  const shown = Math.max(0, used - unspent)
+  const total = totalAfter(shown, change) + unspent
   const empty = before.map((allowance) => ({ ...allowance, used: 0 }))
   const after = 'set' in change ? take(empty, total) : total >= used ? take(before, total - used) : giveBack(before, used - total)
-  return entriesWith(entries, after, counting)
+  return { entries: entriesWith(entries, after, counting), units: total - unspent - shown }
 }

@@ -5,19 +5,21 @@ import { deriveGrants } from '../../common/entitlements/derive.ts'
 import { type CustomerKey, type Grant, sourceIdOf } from '../../common/entitlements/model.ts'
 import { fieldError } from '../../common/errors.ts'
 import { changeCounters } from '../metering/counters.ts'
+import { flushCounters } from '../metering/flush-counters.ts'
+import { earlier, note, placesChanged } from '../metering/history.ts'
 import { heldOf, livingPlaces, nextEnd, type Places } from '../metering/holders.ts'
 import { spentEntries, unspentOfKey } from '../metering/ledger.ts'
 import { quotaFrom } from '../metering/quota-of.ts'
+import { isCustomerGone, removeUsage } from '../metering/remove-usage.ts'
 import { tellUsage } from '../metering/tell-usage.ts'
 import { withWarnings } from '../metering/warnings.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
 import type { Subscription } from '../schemas/subscription.ts'
-import { removeForGood } from '../storage/remove.ts'
 import { update } from '../storage/update.ts'
 import { isFinal } from '../subscriptions/machine/transitions.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 import { allowanceTime, type UsageEntry, usageOf } from './allowances.ts'
-import { countCapacity, countQuota, type UsageChange } from './count-usage.ts'
+import { type Counted, countCapacity, countQuota, type UsageChange } from './count-usage.ts'
 import { publishEntitlements, toEntitlementSet } from './publish-entitlements.ts'
 import { accessOf, currentSourcesOf, holdersOf, sourcesOf } from './sources.ts'
 
@@ -79,22 +81,25 @@ export const reportUsage = async (of: TenantScope, customer: CustomerKey, report
     return holder ? [{ grant, holder }] : []
   })
   const { entitlement: key, change } = report
-  const count = ({ entries, holders: occupants = [], borrowers = [] }: Places & Pick<UsageCounters, 'borrowers'>): UsageEntry[] =>
+  const count = ({ entries, holders: occupants = [], borrowers = [] }: Places & Pick<UsageCounters, 'borrowers'>): Counted =>
     first.terms.kind === 'capacity'
-      ? countCapacity(entries, key, change, heldOf(occupants, key))
+      ? { entries: countCapacity(entries, key, change, heldOf(occupants, key)), units: 0 }
       : countQuota(entries, { key, held, holders, now }, change, unspentOfKey(borrowers, key, now))
 
   const counters = await changeCounters(of, customer, known, (latest) => {
     if (latest.recentReports.includes(report.id)) return undefined
     const quota = quotaFrom(sources, latest, key, now)
     const found = livingPlaces({ ...latest, holders: latest.holders ?? [] }, now)
+    const systemNow = of.clock.now()
     // Whoever has left since may have made room: the next time that a share is reached is another one.
-    const living = withWarnings({ ...found, entries: [...found.entries], holders: [...found.holders] }, key, quota, of.clock.now())
-    const entries = count({ ...living, holders: living.holders ?? [] }).filter((entry) => isOfUse(entry, subscriptions, now))
+    const living = withWarnings({ ...found, entries: [...found.entries], holders: [...found.holders] }, key, quota, systemNow)
+    const counted = count({ ...living, holders: living.holders ?? [] })
+    const entries = counted.entries.filter((entry) => isOfUse(entry, subscriptions, now))
     const recentReports = [...latest.recentReports, report.id].slice(-REPORTS_REMEMBERED)
     // A mark that is left standing has it told once more, soon: this process may not come to it.
     const repairAt = earlier(latest.repairAt, of.repairAt())
-    return withWarnings({ ...living, entries, recentReports, repairAt }, key, quota, of.clock.now())
+    const after = withWarnings({ ...living, entries, recentReports, repairAt }, key, quota, systemNow)
+    return note(after, [{ key, at: now, units: counted.units }, ...placesChanged(latest.entries, entries, now)], systemNow)
   })
   if (!counters) throw unknown()
   await tellUsage(of, counters, sources)
@@ -123,32 +128,25 @@ export const reportUsage = async (of: TenantScope, customer: CustomerKey, report
 const isOfUse = ({ until, subscriptionId }: UsageEntry, subscriptions: readonly Subscription[], now: Date): boolean =>
   !until || until > now || subscriptions.some(({ id, status }) => id === subscriptionId && !isFinal(status))
 
-/** An erasure marks the customer before it takes the counters away, and they are stored before this looks for the mark: one sees the other. */
-const forgetIfErased = async ({ storage }: TenantScope, id: string): Promise<boolean> => {
-  const owner = await storage.customers.find(id)
-  if (owner && !owner.erasing) return false
-  await removeForGood(storage.usageCounters, id)
-  return true
-}
-
-const earlier = (a: Date | undefined, b: Date): Date => (a && a < b ? a : b)
-
 /** Takes out holders whose time is over. */
 const endHolders = (of: TenantScope, counters: UsageCounters): Promise<UsageCounters | undefined> =>
   changeCounters(of, counters, counters, (latest) => {
     const before = { ...latest, holders: latest.holders ?? [] }
     const { holders, entries, ...rest } = livingPlaces(before, of.now())
-    return holders === before.holders ? undefined : { ...rest, entries: [...entries], holders: [...holders] }
+    if (holders === before.holders) return undefined
+    return note({ ...rest, entries: [...entries], holders: [...holders] }, placesChanged(latest.entries, entries, of.now()), of.clock.now())
   })
 
-/** Tells what a crash may have left untold, and that the time of holders is over. */
-export const announceUsage = async (of: TenantScope, counters: UsageCounters): Promise<void> => {
-  if (await forgetIfErased(of, counters._id)) return
+/** Does what is due of counters: tells what a crash may have left untold, ends holders, and moves what is to be kept elsewhere. */
+export const tendCounters = async (of: TenantScope, counters: UsageCounters): Promise<void> => {
+  if (await isCustomerGone(of, counters._id)) return removeUsage(of, counters)
+  if (counters.moveAt && counters.moveAt <= of.clock.now()) await flushCounters(of, counters)
   const living = await endHolders(of, counters)
   if (!living || !(await tellUsage(of, living, await currentSourcesOf(of, living, living)))) return
-  const next = of.tenant.mode === 'live' ? nextEnd(living.holders ?? []) : undefined
-  await update(of.storage.usageCounters, living._id, (latest) =>
+  const end = of.tenant.mode === 'live' ? nextEnd(living.holders ?? []) : undefined
+  await update(of.storage.usageCounters, living._id, (latest) => {
+    const next = latest.moveAt ? earlier(end, latest.moveAt) : end
     // What was counted since then may be untold in its turn.
-    defined({ ...latest, repairAt: latest.seq === living.seq ? next : of.repairAt() }),
-  )
+    return defined({ ...latest, repairAt: latest.seq === living.seq ? next : of.repairAt() })
+  })
 }

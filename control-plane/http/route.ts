@@ -26,9 +26,10 @@ export type AccessRule = Permission | 'platform' | 'everybody' | 'public'
  * it; `storefront-scope.ts` heeds it before the route's own work begins.
  */
 export type StorefrontRule =
-  /** The one in the path, or that the body names as `storefrontId`. */
+  /** The one in the path, or that the body or the query names as `storefrontId`. */
   | 'path'
   | 'body'
+  | 'query'
   /** The storefront of the subscription, or of the payment, in the path. */
   | 'subscription'
   | 'payment'

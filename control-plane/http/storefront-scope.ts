@@ -32,7 +32,7 @@ type Named = Record<string, string | undefined>
 export const checkStorefront = async (rule: StorefrontRule, call: Omit<Call<unknown, unknown, unknown>, 'newId'>): Promise<void> => {
   const { within } = call
   if (!within) return
-  const [params, body] = [call.params as Named, call.body as Named]
+  const [params, body, query] = [call.params as Named, call.body as Named, call.query as Named]
   switch (rule) {
     case 'none':
     case 'within':
@@ -43,6 +43,8 @@ export const checkStorefront = async (rule: StorefrontRule, call: Omit<Call<unkn
       return mustBeWithin(within, params.storefront)
     case 'body':
       return mustBeWithin(within, body.storefrontId)
+    case 'query':
+      return mustBeWithin(within, query.storefrontId)
     case 'subscription':
     case 'payment':
       return mustBeOfStorefront(call.of, rule, params[rule] ?? '', within)

@@ -5,6 +5,7 @@ import { getCustomer } from '../customers/customers.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 import { changeCounters } from './counters.ts'
+import { earlier, note, placesChanged } from './history.ts'
 import { askPlaces, livingPlaces, nextEnd, usedOf } from './holders.ts'
 import { limitOf, quotaOf } from './quota-of.ts'
 import { tellUsage } from './tell-usage.ts'
@@ -36,16 +37,17 @@ export const answerHolder = async (of: TenantScope, question: HolderQuestion): P
     const end = nextEnd(holders)
     // A holder is known by its name, and what has none by the question.
     const isNamed = act === 'acquire' && question.holder !== ''
+    const systemNow = of.clock.now()
     // Whoever has left since may have made room: the next time that a share is reached is another one.
-    const before = withWarnings({ ...latest, entries: [...living.entries], holders: [...living.holders] }, key, quota, of.clock.now())
+    const before = withWarnings({ ...latest, entries: [...living.entries], holders: [...living.holders] }, key, quota, systemNow)
     const counted = {
       ...before,
       entries: [...entries],
       holders: [...holders],
       recentReports: isNamed ? latest.recentReports : [...latest.recentReports, id].slice(-REMEMBERED),
-      ...(end && of.tenant.mode === 'live' ? { repairAt: end } : {}),
+      ...(end && of.tenant.mode === 'live' ? { repairAt: earlier(latest.repairAt, end) } : {}),
     }
-    return withWarnings(counted, key, quota, of.clock.now())
+    return note(withWarnings(counted, key, quota, systemNow), placesChanged(latest.entries, entries, now), systemNow)
   })
   if (!counted) return noPlaces
   await tellUsage(of, counted, sources)

@@ -3,6 +3,7 @@ import type { AskedLedger } from '../../common/metering/ledger-wire.ts'
 import type { LedgerAnswer } from '../../common/metering/ledger-words.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 import { changeCounters } from './counters.ts'
+import { note } from './history.ts'
 import { askLedger } from './ledger.ts'
 import { quotaOf } from './quota-of.ts'
 import { tellUsage } from './tell-usage.ts'
@@ -29,10 +30,11 @@ export const answerSidecar = async (of: TenantScope, asked: AskedLedger): Promis
   let answer = nothingOf(asked)
   const counted = await changeCounters(of, customer, known, (latest) => {
     const ledgers = { entries: latest.entries, borrowers: latest.borrowers ?? [] }
-    const decided = askLedger(ledgers, sidecar, question, { key, held, current, holders, now, systemNow: of.clock.now() })
+    const systemNow = of.clock.now()
+    const decided = askLedger(ledgers, sidecar, question, { key, held, current, holders, now, systemNow })
     answer = decided.answer
     const counted = { ...latest, entries: [...decided.ledgers.entries], borrowers: [...decided.ledgers.borrowers] }
-    return withWarnings(counted, key, quota, of.clock.now())
+    return note(withWarnings(counted, key, quota, systemNow), decided.noted, systemNow)
   })
   if (!counted) return nothingOf(asked)
   // Who asks need not wait for the others.

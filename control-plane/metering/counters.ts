@@ -1,9 +1,10 @@
 /** A customer's counters: the only place where they are written. */
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
-import { removeForGood } from '../storage/remove.ts'
 import { insertOrGet, update } from '../storage/update.ts'
 import type { TenantScope } from '../tenant-scope.ts'
+import { flushCounters, isFull } from './flush-counters.ts'
+import { isCustomerGone, removeUsage } from './remove-usage.ts'
 
 /**
  * Counts, by one compare-and-set. Each write has a number that is higher than all before it, also where the counters were removed
@@ -17,25 +18,31 @@ export const changeCounters = async (
   known: UsageCounters | undefined,
   change: (latest: UsageCounters) => UsageCounters | undefined,
 ): Promise<UsageCounters | undefined> => {
-  const { customers, usageCounters } = of.storage
+  const { usageCounters } = of.storage
   const id = of.keys.customer(customer.storefrontId, customer.customerId)
-  const owner = await customers.find(id)
-  if (!owner || owner.erasing) return undefined
+  if (await isCustomerGone(of, id)) return undefined
   const { tenantId, storefrontId, customerId } = customer
   const empty = { _id: id, tenantId, storefrontId, customerId, entries: [], recentReports: [], createdAt: of.clock.now() }
-  const latest = known ?? (await insertOrGet(usageCounters, empty))
-  const counted = await update(
-    usageCounters,
-    id,
-    (before) => {
-      const after = change(before)
-      return after && { ...after, seq: Math.max((before.seq ?? 0) + 1, of.clock.now().getTime()) }
-    },
-    latest,
-  )
-  // An erasure marks the customer before it takes the counters away: one of the two sees the other.
-  const still = await customers.find(id)
-  if (still && !still.erasing) return counted
-  await removeForGood(usageCounters, id)
-  return undefined
+  let latest: UsageCounters | undefined = known ?? (await insertOrGet(usageCounters, empty))
+  for (;;) {
+    let hasRoom = true
+    const counted = await update(
+      usageCounters,
+      id,
+      (before) => {
+        hasRoom = !isFull(before)
+        const after = hasRoom ? change(before) : undefined
+        return after && { ...after, seq: Math.max((before.seq ?? 0) + 1, of.clock.now().getTime()) }
+      },
+      latest,
+    )
+    if (hasRoom) {
+      if (!(await isCustomerGone(of, id))) return counted
+      await removeUsage(of, customer)
+      return undefined
+    }
+    await flushCounters(of, counted)
+    if (await isCustomerGone(of, id)) return undefined
+    latest = undefined
+  }
 }

@@ -16,6 +16,7 @@ import type { LedgerAnswer, LedgerQuestion } from '../../common/metering/ledger-
 import { heirOf, type UsageEntry } from '../entitlements/allowances.ts'
 import { type Allowance, allowancesOf, type Counting, entriesWith, type HeldQuota, take } from '../entitlements/count-usage.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
+import type { NotedUse } from './history.ts'
 
 export type Borrower = NonNullable<UsageCounters['borrowers']>[number]
 type Lease = Borrower['leases'][number]
@@ -67,17 +68,22 @@ const withGivenBack = (entries: readonly UsageEntry[], lease: Lease, units: numb
   )
 }
 
+/** When units of a lease were used at the latest: what is told after its window was used in it all the same. */
+const lastTimeOf = ({ until }: Lease, now: Date): Date => (now < until ? now : new Date(until.getTime() - 1))
+
 /** What the sidecar says of its leases. @param isNew otherwise only what was spent counts: totals do not go back. */
 const settleUses = (borrower: Borrower, { uses }: LedgerQuestion, isNew: boolean, entries: readonly UsageEntry[], counting: Counting) => {
   let counted = entries
+  const noted: NotedUse[] = []
   const leases = borrower.leases.flatMap((lease): Lease[] => {
     const use = uses.find((one) => one.lease === lease.id)
     const spent = Math.max(lease.spent, Math.min(lease.lent, use?.spent ?? 0))
+    noted.push({ key: borrower.key, at: lastTimeOf(lease, counting.now), units: spent - lease.spent })
     const lent = isNew ? Math.max(spent, Math.min(lease.lent, use?.upTo ?? 0)) : lease.lent
     counted = withGivenBack(counted, lease, lease.lent - lent, counting)
     return runs(lease, counting.now) ? [{ ...lease, spent, lent }] : []
   })
-  return { entries: counted, borrower: { ...borrower, leases } }
+  return { entries: counted, borrower: { ...borrower, leases }, noted }
 }
 
 /** How much is lent: what is needed if there is enough for one use, and of the rest no more than lets the others have as much twice. */
@@ -119,9 +125,11 @@ const lend = (borrower: Borrower, amount: number, entries: readonly UsageEntry[]
 const countLater = (borrower: Borrower, { laterUses }: LedgerQuestion, entries: readonly UsageEntry[], counting: Counting) => {
   let counted = entries
   let last = borrower.laterUses ?? 0
+  const noted: NotedUse[] = []
   for (const { seq, amount, atMs } of laterUses) {
     if (seq <= last) continue
     last = seq
+    noted.push({ key: borrower.key, at: new Date(atMs), units: amount })
     const allowances = allowancesOf(counted, counting)
     const running = allowances.filter(({ start }) => start.getTime() <= atMs)
     const after = take(running, Math.min(amount, MAX_COUNT - sum(running, ({ used }) => used)))
@@ -131,7 +139,7 @@ const countLater = (borrower: Borrower, { laterUses }: LedgerQuestion, entries: 
       counting,
     )
   }
-  return { entries: counted, borrower: last === 0 ? borrower : { ...borrower, laterUses: last } }
+  return { entries: counted, borrower: last === 0 ? borrower : { ...borrower, laterUses: last }, noted }
 }
 
 const isAway = ({ seenAt }: Borrower, { systemNow }: LedgerTerms): boolean => systemNow.getTime() - seenAt.getTime() > AWAY_AFTER_MS
@@ -176,16 +184,23 @@ const answerOf = (borrower: Borrower, entries: readonly UsageEntry[], others: re
 /**
  * Answers a sidecar. What it asks for is lent as far as there is some; where there is not and others have what they may not need,
  * they are told to give it back when they ask next.
- * @returns the ledgers as they are to be stored, before which nothing may be answered.
+ * @returns the ledgers as they are to be stored, before which nothing may be answered, and what was told to be used for the
+ *   first time.
  */
-export const askLedger = (ledgers: Ledgers, sidecar: string, question: LedgerQuestion, terms: LedgerTerms): { ledgers: Ledgers; answer: LedgerAnswer } => {
+export const askLedger = (
+  ledgers: Ledgers,
+  sidecar: string,
+  question: LedgerQuestion,
+  terms: LedgerTerms,
+): { ledgers: Ledgers; answer: LedgerAnswer; noted: NotedUse[] } => {
   const { key, systemNow } = terms
   const isThis = (one: Borrower): boolean => one.key === key && one.sidecar === sidecar
   const known = ledgers.borrowers.find(isThis) ?? { key, sidecar, seq: 0, seenAt: systemNow, leases: [] }
   const others = ledgers.borrowers.filter((one) => one.key === key && one !== known)
   const isNew = question.seq > known.seq
   const settled = settleUses(known, question, isNew, ledgers.entries, terms)
-  let { borrower, entries } = countLater(settled.borrower, question, settled.entries, terms)
+  const later = countLater(settled.borrower, question, settled.entries, terms)
+  let { borrower, entries } = later
   if (isNew) {
     const free = freeIn(allowancesOf(entries, { ...terms, held: terms.current }), terms)
     const sidecars = 1 + others.filter((one) => !isAway(one, terms)).length
@@ -200,7 +215,7 @@ export const askLedger = (ledgers: Ledgers, sidecar: string, question: LedgerQue
   }
   const answer = answerOf(borrower, entries, others, terms)
   const borrowers = remembered([...ledgers.borrowers.filter((one) => !isThis(one)), borrower], terms)
-  return { ledgers: { entries, borrowers }, answer }
+  return { ledgers: { entries, borrowers }, answer, noted: [...settled.noted, ...later.noted] }
 }
 
 /** What of a key is counted because it is lent, and was not used yet. */

@@ -119,6 +119,23 @@ const usageFields = defineFields({
   seq: { type: Number, min: 0 },
   /** The last reports counted, so that a repeated one is not counted twice. */
   recentReports: { type: [String], required: true },
+  /** What was used when, until it is moved to `usageMonths` (`metering/history.ts`). */
+  pending: {
+    type: [
+      part({
+        key: { type: String, required: true },
+        hour: { type: Date, required: true },
+        units: { type: Number, required: true },
+        /** As `pendingSeq` was. */
+        seq: { type: Number, required: true },
+      }),
+    ],
+    default: undefined,
+  },
+  /** What is noted now has this number; what has a lower one does not change any more. It only grows. */
+  pendingSeq: { type: Number },
+  /** System time from which what is pending is moved. Absent: nothing is. */
+  moveAt: { type: Date },
   repairAt: { type: Date },
 })
 

@@ -16,6 +16,7 @@ import { type Storefront, storefrontSchema } from './storefront.ts'
 import { type EventChunk, eventChunkSchema, type Subscription, subscriptionSchema } from './subscription.ts'
 import { type Tenant, tenantSchema } from './tenant.ts'
 import { type Tombstone, tombstoneSchema } from './tombstone.ts'
+import { type UsageMonth, usageMonthSchema } from './usage-history.ts'
 import { type IdentityProvider, identityProviderSchema, type Session, sessionSchema, type User, userSchema } from './user.ts'
 import { type WebhookEvent, webhookEventSchema } from './webhook-event.ts'
 
@@ -39,6 +40,7 @@ export interface Documents {
   payments: Payment
   entitlementSets: StoredEntitlementSet
   usageCounters: UsageCounters
+  usageMonths: UsageMonth
   customerGrants: CustomerGrants
   tombstones: Tombstone
   idempotencyRecords: IdempotencyRecord
@@ -70,6 +72,7 @@ export const schemas = {
   payments: paymentSchema,
   entitlementSets: entitlementSetSchema,
   usageCounters: usageCountersSchema,
+  usageMonths: usageMonthSchema,
   customerGrants: customerGrantsSchema,
   tombstones: tombstoneSchema,
   idempotencyRecords: idempotencyRecordSchema,

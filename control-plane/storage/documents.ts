@@ -30,6 +30,7 @@ const nouns: Record<CollectionName, string> = {
   payments: 'payment',
   entitlementSets: 'entitlement set',
   usageCounters: 'usage',
+  usageMonths: 'month of usage',
   customerGrants: 'grant',
   tombstones: 'erased customer',
   idempotencyRecords: 'idempotency record',

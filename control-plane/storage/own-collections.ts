@@ -22,6 +22,7 @@ const ownNames = [
   'payments',
   'entitlementSets',
   'usageCounters',
+  'usageMonths',
   'customerGrants',
   'tombstones',
   'webhookEvents',

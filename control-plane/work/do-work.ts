@@ -12,7 +12,7 @@ import { advanceSubscription } from '../engine/advance-subscription.ts'
 import { processWebhook } from '../engine/process-webhook.ts'
 import { announceGrants } from '../entitlements/give-grants.ts'
 import { forgetInFeed } from '../entitlements/remove-set.ts'
-import { announceUsage } from '../entitlements/report-usage.ts'
+import { tendCounters } from '../entitlements/report-usage.ts'
 import { keys } from '../keys.ts'
 import type { Services } from '../ports.ts'
 import type { Documents } from '../schemas/index.ts'
@@ -59,7 +59,7 @@ const work: { [K in Repairable]: (of: TenantScope, document: Documents[K]) => Pr
   payments: (of, payment) => resumePayment(of, payment.id),
   subscriptions: advanceIfFirst,
   customers: finishCustomer,
-  usageCounters: announceUsage,
+  usageCounters: tendCounters,
   customerGrants: announceGrants,
   bundles: rollOutBundle,
   tombstones: (of, tombstone) => forgetInFeed(of, tombstone),

@@ -14,6 +14,7 @@ import { createCustomer } from '../../control-plane/customers/customers.ts'
 import { giveGrant } from '../../control-plane/entitlements/give-grants.ts'
 import { reportUsage } from '../../control-plane/entitlements/report-usage.ts'
 import { keys } from '../../control-plane/keys.ts'
+import { flushCounters } from '../../control-plane/metering/flush-counters.ts'
 import { payOnce } from '../../control-plane/payments/one-time-payment.ts'
 import { setIdentityProvider } from '../../control-plane/people/identity-providers.ts'
 import { beginSession } from '../../control-plane/people/sessions.ts'
@@ -65,6 +66,7 @@ const openBusiness = async ({ services, newTenant, bank }: Laboratory, id: strin
     { tenantId: id, storefrontId: 'shop', customerId: 'ann' },
     { id: 'use', entitlement: 'places', change: { add: 2 } },
   )
+  await flushCounters(tenantScope(services, tenant), { _id: keys.customer(id, 'shop', 'ann') })
   const given = { source: 'manual', mode: 'add', reason: 'r' } as const
   await giveGrant(tenantScope(services, tenant), { storefront: 'shop', customer: 'ann' }, 'grt', {
     ...given,

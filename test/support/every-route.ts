@@ -147,6 +147,7 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
     'post /v1/sign-out': { path: '/v1/sign-out', body: {} },
     'post /v1/usage': { path: '/v1/usage', body: { storefrontId: 'us-store', customerId: 'c', entitlement: 'api_limit', amount: 1 } },
     'get /v1/storefronts/{storefront}/customers/{customer}/timeline': list(`${customerPath}/timeline`),
+    'get /v1/usage': list('/v1/usage?storefrontId=us-store&customerId=c&entitlement=api_limit&from=2024-03-14&granularity=day'),
     'get /v1/storefronts/{storefront}/customers/{customer}/entitlements/{entitlement}/ledger': list(`${customerPath}/entitlements/api_limit/ledger`),
     'post /v1/storefronts/{storefront}/customers/{customer}/entitlements/{entitlement}/release': {
       path: `${customerPath}/entitlements/api_limit/release`,

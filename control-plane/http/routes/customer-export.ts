@@ -2,6 +2,8 @@
 import { Readable } from 'node:stream'
 import { getCustomer } from '../../customers/customers.ts'
 import { toEntitlementSet } from '../../entitlements/publish-entitlements.ts'
+import { hoursIn } from '../../metering/history.ts'
+import { monthsOfUse } from '../../metering/read-history.ts'
 import type { Customer } from '../../schemas/customer.ts'
 import { every } from '../../storage/every.ts'
 import { timelineOf } from '../../subscriptions/timeline.ts'
@@ -24,6 +26,8 @@ async function* kept(of: TenantScope, customer: Customer): AsyncGenerator<[kind:
   if (set) yield ['entitlements', toEntitlementSet(set)]
   const usage = await storage.usageCounters.find(_id)
   if (usage) yield ['usage', usage.entries]
+  for await (const { entitlement, month, hours } of monthsOfUse(of, { tenantId, storefrontId, customerId }))
+    yield ['usage_history', { entitlement, month, hours: hoursIn({ month, hours }) }]
   const grants = await storage.customerGrants.find(_id)
   const name = { storefront: storefrontId, customer: customerId }
   for (const grant of [...(grants?.living ?? []), ...(grants?.ended ?? [])]) yield ['grant', toGrantAnswer(of, name, grant)]
