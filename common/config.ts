@@ -159,7 +159,7 @@ const environment = z.object({
   WRONG_KEYS_PER_MINUTE: z.coerce.number().int().min(1).default(20),
   // Providers repeat an event for up to a week.
   WEBHOOK_EVENT_DAYS: z.coerce.number().int().min(7).max(3_650).default(30),
-  // A sidecar that was cut off may tell of uses a month ago.
+  // An event may tell of a use 35 days ago.
   USAGE_HISTORY_DAYS: z.coerce.number().int().min(35).max(3_650).default(396),
   AUDIT_LOG_DAYS: z.coerce.number().int().min(1).max(36_500).default(2_557),
   TRUSTED_PROXIES: z.coerce.number().int().min(0).max(10).default(0),

@@ -30,6 +30,7 @@ export const keys = {
   /** @param month such as 2024-03. */
   usageMonth: (tenantId: string, storefrontId: string, customerId: string, entitlement: string, month: string) =>
     path(tenantId, storefrontId, customerId, entitlement, month),
+  countedReport: (tenantId: string, storefrontId: string, customerId: string, hash: string) => path(tenantId, storefrontId, customerId, hash),
   /** The key of a customer that was erased: it does not show the id. */
   tombstone: (tenantId: string, storefrontId: string, customerId: string) => path(tenantId, derivedId('gone', tenantId, storefrontId, customerId)),
   subscription: (tenantId: string, id: string) => path(tenantId, id),

@@ -117,6 +117,7 @@ const removeEverything = async (of: TenantScope): Promise<void> => {
   }
   for (const collection of [
     storage.usageMonths,
+    storage.countedReports,
     storage.pspAccounts,
     storage.storefronts,
     storage.roles,

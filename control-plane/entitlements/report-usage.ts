@@ -4,6 +4,7 @@ import { countingOf, decide, isCurrent } from '../../common/entitlements/decide.
 import { deriveGrants } from '../../common/entitlements/derive.ts'
 import { type CustomerKey, type Grant, sourceIdOf } from '../../common/entitlements/model.ts'
 import { fieldError } from '../../common/errors.ts'
+import { countedAmong, isRepeat, remember } from '../metering/counted-reports.ts'
 import { changeCounters } from '../metering/counters.ts'
 import { flushCounters } from '../metering/flush-counters.ts'
 import { earlier, note, placesChanged } from '../metering/history.ts'
@@ -32,6 +33,8 @@ export interface UsageReport {
   entitlement: string
   /** Adds to what is used (below zero: gives back), or sets it. */
   change: UsageChange
+  /** Its own id, by which it counts once a day, whatever request it comes with; and what it says. */
+  own?: { id: string; says: string } | undefined
 }
 
 export interface UsageAnswer {
@@ -47,7 +50,7 @@ export interface UsageAnswer {
  * or will; a block stops access, and not what is counted. Giving back, and saying what is used in all, is about what stands
  * still in a pause, too.
  */
-const takenFrom = (grants: readonly Grant[], key: string, nowMs: number, isPaused: (grant: Grant) => boolean): Grant[] => {
+export const takenFrom = (grants: readonly Grant[], key: string, nowMs: number, isPaused: (grant: Grant) => boolean): Grant[] => {
   const isMetered = ({ terms, mode }: Grant): boolean => (terms.kind === 'quota' || terms.kind === 'capacity') && mode !== 'deny'
   const ofKey = grants.filter((grant) => grant.key === key && isMetered(grant))
   const current = ofKey.filter((grant) => isCurrent(grant, nowMs) || isPaused(grant))
@@ -58,7 +61,7 @@ const takenFrom = (grants: readonly Grant[], key: string, nowMs: number, isPause
 
 /**
  * Use is a fact: it is counted beyond the limit, and while access is off.
- * @throws AppError `unknown_reference` or `invalid_request`.
+ * @throws AppError `unknown_reference` or `invalid_request`; `idempotency_key_reused` when its own id was another report's.
  */
 export const reportUsage = async (of: TenantScope, customer: CustomerKey, report: UsageReport): Promise<UsageAnswer> => {
   const { storage } = of
@@ -80,14 +83,15 @@ export const reportUsage = async (of: TenantScope, customer: CustomerKey, report
     const holder = holders.find((one) => one.id === sourceIdOf(grant))
     return holder ? [{ grant, holder }] : []
   })
-  const { entitlement: key, change } = report
+  const { entitlement: key, change, own } = report
   const count = ({ entries, holders: occupants = [], borrowers = [] }: Places & Pick<UsageCounters, 'borrowers'>): Counted =>
     first.terms.kind === 'capacity'
       ? { entries: countCapacity(entries, key, change, heldOf(occupants, key)), units: 0 }
       : countQuota(entries, { key, held, holders, now }, change, unspentOfKey(borrowers, key, now))
 
-  const counters = await changeCounters(of, customer, known, (latest) => {
+  const counters = await changeCounters(of, customer, known, async (latest) => {
     if (latest.recentReports.includes(report.id)) return undefined
+    if (own && isRepeat(await countedAmong(of, latest, [own.id]), own)) return undefined
     const quota = quotaFrom(sources, latest, key, now)
     const found = livingPlaces({ ...latest, holders: latest.holders ?? [] }, now)
     const systemNow = of.clock.now()
@@ -98,7 +102,8 @@ export const reportUsage = async (of: TenantScope, customer: CustomerKey, report
     const recentReports = [...latest.recentReports, report.id].slice(-REPORTS_REMEMBERED)
     // A mark that is left standing has it told once more, soon: this process may not come to it.
     const repairAt = earlier(latest.repairAt, of.repairAt())
-    const after = withWarnings({ ...living, entries, recentReports, repairAt }, key, quota, systemNow)
+    const remembering = remember({ ...living, entries, recentReports, repairAt }, own ? [own] : [], systemNow.getTime())
+    const after = withWarnings(remembering, key, quota, systemNow)
     return note(after, [{ key, at: now, units: counted.units }, ...placesChanged(latest.entries, entries, now)], systemNow)
   })
   if (!counters) throw unknown()
@@ -125,7 +130,7 @@ export const reportUsage = async (of: TenantScope, customer: CustomerKey, report
 }
 
 /** Counts of allowances that are over, of subscriptions that are over too, would let the document grow for ever. */
-const isOfUse = ({ until, subscriptionId }: UsageEntry, subscriptions: readonly Subscription[], now: Date): boolean =>
+export const isOfUse = ({ until, subscriptionId }: UsageEntry, subscriptions: readonly Subscription[], now: Date): boolean =>
   !until || until > now || subscriptions.some(({ id, status }) => id === subscriptionId && !isFinal(status))
 
 /** Takes out holders whose time is over. */

@@ -166,7 +166,7 @@ const rawBodyOf = ({ request }: RouterContext): string => (request as { rawBody?
 /** The body, within its bounds, and of the type that the route takes. @throws AppError. @returns the stream of one that is handed on as it arrives. */
 const takeBody = async (context: RouterContext, definition: AnyRoute, { throttle }: HttpAppOptions, caller: Caller): Promise<Readable | undefined> => {
   const keyed = isKeyed(definition)
-  await readBody(context)
+  await readBody(context, definition.jsonTypes ?? [])
   if (keyed) await throttle.took(caller, rawBodyOf(context).length)
   if (keyed || definition.guesses) checkText(context)
   const streams = context.is('text/csv') === 'text/csv'

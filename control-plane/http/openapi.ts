@@ -55,7 +55,7 @@ export const openApiDocument = (routes: readonly AnyRoute[], withExamples = true
     { description: whoMay('platform'), security: [{ [bearer.name]: [] }] },
   )
   for (const definition of routes) {
-    const { method, path, summary, description, params, query, body, takes } = definition
+    const { method, path, summary, description, params, query, body, takes, jsonTypes = [] } = definition
     const needsKey = isKeyed(definition)
     const compared = comparedWith(definition)
     const example = (withExamples && recorded[operationId(method, path)]) || {}
@@ -104,7 +104,12 @@ export const openApiDocument = (routes: readonly AnyRoute[], withExamples = true
           ? {
               body: {
                 required: isNeeded(body),
-                content: { 'application/json': { schema: body, ...(example.request === undefined ? {} : { example: example.request }) } },
+                content: Object.fromEntries(
+                  ['application/json', ...jsonTypes].map((type) => [
+                    type,
+                    { schema: body, ...(example.request === undefined ? {} : { example: example.request }) },
+                  ]),
+                ),
               },
             }
           : {}),

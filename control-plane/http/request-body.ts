@@ -10,25 +10,35 @@ import { RateLimitedError } from './throttle.ts'
 /** Larger than any sensible request (500 entitlements), small enough to hold many. */
 const MAX_BODY = '256kb'
 
-const parse = bodyParser({
-  enableTypes: ['json'],
-  jsonLimit: MAX_BODY,
-  // A JSON value that is no object is a question for validation, which names the field.
-  jsonStrict: false,
-  onError: (error) => {
-    const { status } = error as { status?: number }
-    if (status === 413) throw new AppError('body_too_large', `the body is larger than ${MAX_BODY}`)
-    throw new AppError('malformed_json', 'the body is not JSON, or has a field named __proto__')
-  },
-})
+/** 1,000 CloudEvents of a kilobyte each. */
+const MAX_LIST = '1mb'
 
-/** @throws AppError `unsupported_media_type`, `body_too_large` or `malformed_json`. */
-export const readBody = async (context: Koa.Context): Promise<void> => {
+const parserOf = (limit: string, options: Parameters<typeof bodyParser>[0] = {}) =>
+  bodyParser({
+    enableTypes: ['json'],
+    jsonLimit: limit,
+    // A JSON value that is no object is a question for validation, which names the field.
+    jsonStrict: false,
+    ...options,
+    onError: (error) => {
+      const { status } = error as { status?: number }
+      if (status === 413) throw new AppError('body_too_large', `the body is larger than ${limit}`)
+      throw new AppError('malformed_json', 'the body is not JSON, or has a field named __proto__')
+    },
+  })
+
+const parse = parserOf(MAX_BODY)
+// Whether it is JSON has been seen to.
+const parseList = parserOf(MAX_LIST, { detectJSON: () => true })
+
+/** @param lists types of JSON that may be larger, since they have many things in them. @throws AppError `unsupported_media_type`, `body_too_large` or `malformed_json`. */
+export const readBody = async (context: Koa.Context, lists: readonly string[]): Promise<void> => {
   // Whether the route takes it is for the route to say.
   if (context.is('text/csv')) return
   const hasBody = (context.request.length ?? 0) > 0 || context.get('transfer-encoding') !== ''
   if (hasBody && !context.is('json', '+json')) throw new AppError('unsupported_media_type', 'the body must be JSON: send Content-Type: application/json')
-  await parse(context, async () => {})
+  const isList = lists.length > 0 && context.is([...lists])
+  await (isList ? parseList : parse)(context, async () => {})
 }
 
 /** Half of a character that takes two, as `"\\ud800"` writes it: storage and logs would each make something else of it. */

@@ -127,7 +127,7 @@ export type Given<T> = T extends Date | Secret ? T : T extends (infer E)[] ? Giv
 
 type Output<T> = T extends z.ZodType ? Given<z.output<T>> : undefined
 
-type Status = 200 | 201 | 204 | 302
+type Status = 200 | 201 | 202 | 204 | 302
 
 /** The answers that a handler may give, by the status of success and the schema of the answer. */
 type AnswerOf<S extends Status, A> = S extends 204 ? EmptyAnswer : S extends 302 ? Redirect : AnswerWith<A extends z.ZodType ? z.output<A> : Readable>
@@ -158,6 +158,8 @@ interface RouteFacts {
   refusals?: readonly ErrorCode[]
   /** A type of body other than JSON, which is handed on as it arrives. Its answer is not kept for repeats. */
   takes?: 'text/csv'
+  /** Types that JSON may have here, beside its own. A body of such a type has many things in it, and may be larger. */
+  jsonTypes?: readonly string[]
 }
 
 interface RouteDefinition<

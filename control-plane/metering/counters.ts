@@ -16,7 +16,7 @@ export const changeCounters = async (
   of: TenantScope,
   customer: CustomerKey,
   known: UsageCounters | undefined,
-  change: (latest: UsageCounters) => UsageCounters | undefined,
+  change: (latest: UsageCounters) => UsageCounters | undefined | Promise<UsageCounters | undefined>,
 ): Promise<UsageCounters | undefined> => {
   const { usageCounters } = of.storage
   const id = of.keys.customer(customer.storefrontId, customer.customerId)
@@ -29,9 +29,9 @@ export const changeCounters = async (
     const counted = await update(
       usageCounters,
       id,
-      (before) => {
+      async (before) => {
         hasRoom = !isFull(before)
-        const after = hasRoom ? change(before) : undefined
+        const after = hasRoom ? await change(before) : undefined
         return after && { ...after, seq: Math.max((before.seq ?? 0) + 1, of.clock.now().getTime()) }
       },
       latest,

@@ -1,10 +1,11 @@
-/** Moves what was used when out of a customer's counters, which it would let grow. */
+/** Moves out of a customer's counters what would let them grow: what was used when, and ids of reports that were counted. */
 
 import { DAY_MS } from '../../common/durations.ts'
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
 import { insertOrGet, update } from '../storage/update.ts'
 import type { TenantScope } from '../tenant-scope.ts'
+import { keepElsewhere, MAX_IN_COUNTERS, remembered, withoutKept } from './counted-reports.ts'
 import { addTo, byMonth, close, isClosed, MAX_PENDING, monthAfter, type PendingMonth, withoutMoved } from './history.ts'
 import { isCustomerGone, removeUsage } from './remove-usage.ts'
 
@@ -12,7 +13,7 @@ import { isCustomerGone, removeUsage } from './remove-usage.ts'
 const KEPT_DAYS = 396
 
 /** True when nothing may be added before something has moved. */
-export const isFull = ({ pending = [] }: UsageCounters): boolean => pending.length >= MAX_PENDING
+export const isFull = ({ counted = [], pending = [] }: UsageCounters): boolean => counted.length >= MAX_IN_COUNTERS || pending.length >= MAX_PENDING
 
 const moveToMonth = async (of: TenantScope, { tenantId, storefrontId, customerId }: CustomerKey, { key, month, uses }: PendingMonth): Promise<void> => {
   const { usageMonths } = of.storage
@@ -38,7 +39,9 @@ export const flushCounters = async (of: TenantScope, { _id }: Pick<UsageCounters
   const { usageCounters } = of.storage
   const closed = await update(usageCounters, _id, close)
   for (const month of byMonth((closed.pending ?? []).filter((use) => isClosed(closed, use)))) await moveToMonth(of, closed, month)
+  const kept = isFull({ ...closed, pending: [] }) ? remembered(closed, of.clock.nowMs()) : []
+  await keepElsewhere(of, closed, kept)
   // Before it leaves the counters, which an erasure may have removed.
   if (await isCustomerGone(of, _id)) return removeUsage(of, closed)
-  await update(usageCounters, _id, (latest) => withoutMoved(latest, closed, of.clock.now()))
+  await update(usageCounters, _id, (latest) => withoutKept(withoutMoved(latest, closed, of.clock.now()), kept, of.clock.nowMs()))
 }

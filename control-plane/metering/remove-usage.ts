@@ -19,4 +19,5 @@ export const removeUsage = async (of: TenantScope, { tenantId, storefrontId, cus
   const where = { tenantId, storefrontId, customerId }
   await removeForGood(storage.usageCounters, of.keys.customer(storefrontId, customerId))
   for await (const { _id } of every(storage.usageMonths, where)) await removeForGood(storage.usageMonths, _id)
+  for await (const { _id } of every(storage.countedReports, where)) await removeForGood(storage.countedReports, _id)
 }

@@ -26,6 +26,14 @@ export const entitlementSetSchema = defineSchema(fields)
 entitlementSetSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
 entitlementSetSchema.index({ createdAt: 1, _id: 1 })
 
+/** A report that was counted, by a hash of its id. */
+export interface CountedId {
+  id: string
+  /** A hash of what it said, where a repeat has to say the same. */
+  says?: string
+  atMs: number
+}
+
 /** A customer's use of quotas and capacities, as reported by applications. */
 const usageFields = defineFields({
   storefrontId: { type: String, required: true },
@@ -119,6 +127,10 @@ const usageFields = defineFields({
   seq: { type: Number, min: 0 },
   /** The last reports counted, so that a repeated one is not counted twice. */
   recentReports: { type: [String], required: true },
+  /** Reports and events with an id of their own that were counted within a day; others may be in `countedReports`. */
+  counted: { type: asItIs<CountedId[]>() },
+  /** Until when there may be such ids in `countedReports`. Absent: there are none. */
+  countedElsewhereUntil: { type: Date },
   /** What was used when, until it is moved to `usageMonths` (`metering/history.ts`). */
   pending: {
     type: [

@@ -16,7 +16,7 @@ import { type Storefront, storefrontSchema } from './storefront.ts'
 import { type EventChunk, eventChunkSchema, type Subscription, subscriptionSchema } from './subscription.ts'
 import { type Tenant, tenantSchema } from './tenant.ts'
 import { type Tombstone, tombstoneSchema } from './tombstone.ts'
-import { type UsageMonth, usageMonthSchema } from './usage-history.ts'
+import { type CountedReport, countedReportSchema, type UsageMonth, usageMonthSchema } from './usage-history.ts'
 import { type IdentityProvider, identityProviderSchema, type Session, sessionSchema, type User, userSchema } from './user.ts'
 import { type WebhookEvent, webhookEventSchema } from './webhook-event.ts'
 
@@ -41,6 +41,7 @@ export interface Documents {
   entitlementSets: StoredEntitlementSet
   usageCounters: UsageCounters
   usageMonths: UsageMonth
+  countedReports: CountedReport
   customerGrants: CustomerGrants
   tombstones: Tombstone
   idempotencyRecords: IdempotencyRecord
@@ -73,6 +74,7 @@ export const schemas = {
   entitlementSets: entitlementSetSchema,
   usageCounters: usageCountersSchema,
   usageMonths: usageMonthSchema,
+  countedReports: countedReportSchema,
   customerGrants: customerGrantsSchema,
   tombstones: tombstoneSchema,
   idempotencyRecords: idempotencyRecordSchema,

@@ -20,3 +20,18 @@ usageMonthSchema.index({ expiresAt: 1, _id: 1 })
 usageMonthSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
 usageMonthSchema.index({ tenantId: 1, storefrontId: 1, customerId: 1, createdAt: 1, _id: 1 })
 usageMonthSchema.index({ tenantId: 1, storefrontId: 1, customerId: 1, entitlement: 1, createdAt: 1, _id: 1 })
+
+/** A report or event that was counted: for those of which there are too many for the customer's counters. */
+const reportFields = defineFields({
+  storefrontId: { type: String, required: true },
+  customerId: { type: String, required: true },
+  /** A hash of what it said, where a repeat has to say the same. */
+  says: { type: String },
+  expiresAt: { type: Date, required: true },
+})
+
+export type CountedReport = DocumentOf<typeof reportFields>
+export const countedReportSchema = defineSchema(reportFields)
+countedReportSchema.index({ expiresAt: 1, _id: 1 })
+countedReportSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
+countedReportSchema.index({ tenantId: 1, storefrontId: 1, customerId: 1, createdAt: 1, _id: 1 })

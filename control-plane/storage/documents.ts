@@ -31,6 +31,7 @@ const nouns: Record<CollectionName, string> = {
   entitlementSets: 'entitlement set',
   usageCounters: 'usage',
   usageMonths: 'month of usage',
+  countedReports: 'report that was counted',
   customerGrants: 'grant',
   tombstones: 'erased customer',
   idempotencyRecords: 'idempotency record',

@@ -23,6 +23,7 @@ const ownNames = [
   'entitlementSets',
   'usageCounters',
   'usageMonths',
+  'countedReports',
   'customerGrants',
   'tombstones',
   'webhookEvents',

@@ -38,7 +38,7 @@ const SET_ASIDE_MS = 60_000
 const WORK_WITHIN_MS = 5 * 60_000
 
 /** Collections whose documents are removed when they are past their time. */
-const expiring = ['idempotencyRecords', 'webhookEvents', 'sessions', 'usageMonths'] as const
+const expiring = ['idempotencyRecords', 'webhookEvents', 'sessions', 'countedReports', 'usageMonths'] as const
 /** The newest block of a quiet tenant stays past its time, and is come upon each time. */
 const AUDIT_EVERY_MS = HOUR_MS
 

@@ -67,6 +67,8 @@ const openBusiness = async ({ services, newTenant, bank }: Laboratory, id: strin
     { id: 'use', entitlement: 'places', change: { add: 2 } },
   )
   await flushCounters(tenantScope(services, tenant), { _id: keys.customer(id, 'shop', 'ann') })
+  const ids = { storefrontId: 'shop', customerId: 'ann', expiresAt: services.clock.now(), createdAt: services.clock.now() }
+  await services.storage.countedReports.insert({ _id: keys.countedReport(id, 'shop', 'ann', 'hash'), tenantId: id, ...ids })
   const given = { source: 'manual', mode: 'add', reason: 'r' } as const
   await giveGrant(tenantScope(services, tenant), { storefront: 'shop', customer: 'ann' }, 'grt', {
     ...given,

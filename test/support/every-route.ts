@@ -148,6 +148,21 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
     'post /v1/usage': { path: '/v1/usage', body: { storefrontId: 'us-store', customerId: 'c', entitlement: 'api_limit', amount: 1 } },
     'get /v1/storefronts/{storefront}/customers/{customer}/timeline': list(`${customerPath}/timeline`),
     'get /v1/usage': list('/v1/usage?storefrontId=us-store&customerId=c&entitlement=api_limit&from=2024-03-14&granularity=day'),
+    'post /v1/usage-events': {
+      path: '/v1/usage-events',
+      headers: { 'content-type': 'application/cloudevents-batch+json' },
+      body: [
+        {
+          specversion: '1.0',
+          id: 'call-1',
+          source: '/gateway',
+          type: 'api_limit',
+          subject: 'c',
+          time: '2024-03-15T05:00:00Z',
+          data: { storefrontId: 'us-store', amount: 1 },
+        },
+      ],
+    },
     'get /v1/storefronts/{storefront}/customers/{customer}/entitlements/{entitlement}/ledger': list(`${customerPath}/entitlements/api_limit/ledger`),
     'post /v1/storefronts/{storefront}/customers/{customer}/entitlements/{entitlement}/release': {
       path: `${customerPath}/entitlements/api_limit/release`,

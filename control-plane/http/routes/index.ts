@@ -19,6 +19,7 @@ import { subscriptionRoutes } from './subscriptions.ts'
 import { tenantRoutes } from './tenants.ts'
 import { testClockRoutes } from './test-clock.ts'
 import { usageRoutes } from './usage.ts'
+import { usageEventRoutes } from './usage-events.ts'
 import { usageHistoryRoutes } from './usage-history.ts'
 import { userRoutes } from './users.ts'
 import { webhookEventRoutes } from './webhook-events.ts'
@@ -40,7 +41,7 @@ export const routeGroups: RouteGroup[] = [
   {
     tag: 'Customers',
     about: 'Who buys, with payment methods; what they may use, by purchase or by hand, and how much of it they have used.',
-    routes: [...customerRoutes, ...customerExportRoutes, ...paymentMethodRoutes, ...grantRoutes, ...usageRoutes, ...usageHistoryRoutes],
+    routes: [...customerRoutes, ...customerExportRoutes, ...paymentMethodRoutes, ...grantRoutes, ...usageRoutes, ...usageEventRoutes, ...usageHistoryRoutes],
   },
   { tag: 'Subscriptions', about: 'Who has bought what, and what happens to it.', routes: subscriptionRoutes },
   { tag: 'Payments', about: 'Obligations to pay, with their attempts, refunds and disputes.', routes: paymentRoutes },

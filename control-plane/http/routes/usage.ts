@@ -1,5 +1,6 @@
 import { reportUsage, type UsageAnswer } from '../../entitlements/report-usage.ts'
 import { releaseHolder } from '../../metering/answer-holder.ts'
+import { countedId, saysOf } from '../../metering/counted-reports.ts'
 import { readLedger, readWarnings } from '../../metering/read-ledger.ts'
 import { id, instant, iso, isoOrNull, z } from '../fields.ts'
 import { route } from '../route.ts'
@@ -57,7 +58,7 @@ export const usageRoutes = [
     path: '/v1/usage',
     summary: 'Report usage of a quota or capacity',
     description:
-      'An amount is added to the usage, and a negative amount gives usage back. The field used sets the usage instead. Usage beyond the limit is counted too. Send an Idempotency-Key, so that a repeat does not count twice.',
+      'An amount is added to the usage, and a negative amount gives usage back. The field used sets the usage instead. Usage beyond the limit is counted too. Send an id or an Idempotency-Key, so that a repeat does not count twice: with an id, a repeat is answered with what is used by then.',
     access: 'usage:report',
     storefront: 'body',
     ifMatch: { refused: 'usage reports add up in any order, so there is no ETag' },
@@ -68,6 +69,7 @@ export const usageRoutes = [
         entitlement: z.string().min(1).max(128),
         amount: z.int().optional().openapi({ description: 'Added to the used amount; a negative number gives back.' }),
         used: z.int().min(0).optional().openapi({ description: 'Sets the used amount.' }),
+        id: z.string().min(1).max(128).optional().openapi({ description: 'The id of this report: it counts once within 24 hours, however often it is sent.' }),
       })
       .refine((body) => (body.amount === undefined) !== (body.used === undefined), {
         message: 'send either amount (to add) or used (to set)',
@@ -80,7 +82,9 @@ export const usageRoutes = [
     handle: async ({ of, body, newId }) => {
       const { storefrontId, customerId, entitlement } = body
       const change = body.used === undefined ? { add: body.amount ?? 0 } : { set: body.used }
-      const report = { id: newId('use'), entitlement, change }
+      const says = saysOf(entitlement, ...Object.entries(change).flat())
+      const own = body.id === undefined ? undefined : { id: countedId({ id: body.id }), says }
+      const report = { id: newId('use'), entitlement, change, own }
       return { body: toUsageAnswer(await reportUsage(of, { tenantId: of.tenantId, storefrontId, customerId }, report)) }
     },
   }),
