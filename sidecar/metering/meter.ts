@@ -211,7 +211,8 @@ export class Meter {
    */
   use(want: Want, nowMs: number, atMs: number): 'allowed' | 'refused' | undefined {
     if (this.#waiting.length === 0 && this.#take(want, atMs, nowMs + STOPS_BEFORE_MS)) return 'allowed'
-    if (atMs - this.#refusedAtMs < REFUSAL_HOLDS_MS && this.#isBeyond(want.amount)) return 'refused'
+    // A refusal is over when its window is.
+    if (atMs - this.#refusedAtMs < REFUSAL_HOLDS_MS && this.reading(nowMs) && this.#isBeyond(want.amount)) return 'refused'
     if (!this.#isAway || want.whenAway === 'deny') return undefined
     this.#takeLater(want, nowMs)
     return 'allowed'

@@ -84,6 +84,7 @@ test('a use beyond all that there is is refused, and so is the next one for a mo
   t.is(meter.use({ amount: 7, whenAway: 'deny' }, 0, 100), 'refused')
   t.is(meter.use({ amount: 6, whenAway: 'deny' }, 0, 100), undefined, 'a smaller one may be allowed')
   t.is(meter.use({ amount: 7, whenAway: 'deny' }, 0, 300), undefined)
+  t.is(meter.use({ amount: 7, whenAway: 'deny' }, END, 100), undefined, 'another window has begun')
 })
 
 test('a use waits for units that others may give back, asks again, and is told in time that nobody can say', (t) => {
