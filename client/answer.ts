@@ -3,6 +3,7 @@ import type { Decision, Reason as DecisionReason } from '../common/entitlements/
 import type { Kind } from '../common/entitlements/model.ts'
 import { wireKinds, wireReasons } from '../common/entitlements/wire-names.ts'
 import type { CheckEntitlementResponse } from '../proto/gen/entitlement/v1/entitlement.ts'
+import type { CallOptions } from './call-options.ts'
 import type { TollgateError } from './errors.ts'
 
 export type { Kind }
@@ -52,7 +53,38 @@ export type Decided = Known & Through & (Granted | LimitExceeded | NotGranted | 
 export type Answer = Decided | Unknown
 export type Reason = Answer['reason']
 
-const dateOf = (ms: number | undefined): Date => new Date(ms ?? Number.NaN)
+/**
+ * What was decided about a use. `counted` is false for a denial; undefined if nobody can say. `overLimit`: it was counted beyond a
+ * soft limit.
+ */
+export type Consumed = (Decided & { counted: boolean; overLimit: boolean }) | (Unknown & { counted?: undefined; overLimit?: undefined })
+
+export interface Committed {
+  /** How much was counted. */
+  used: number
+  /** More is used now than the limit allows. */
+  overLimit: boolean
+}
+
+/** What is held until it is counted or given back. */
+export interface Reservation {
+  /** By this time of the sidecar it is given back, unless it was counted. */
+  expiresAt: Date
+  /**
+   * Counts what was reserved, or as much as was used in the end: the rest is given back, and what goes beyond has happened, and
+   * is counted, too, and so is a commit after `expiresAt`. A repeat counts once.
+   * @throws TollgateError: `not_found` for a reservation that was released or has been forgotten, `invalid_request` for another amount than before;
+   *   the signal's reason.
+   */
+  commit(amount?: number, options?: CallOptions): Promise<Committed>
+  /** Gives all of it back. A repeat is harmless. @throws as `commit`; `invalid_request` if it was committed. */
+  release(options?: CallOptions): Promise<void>
+}
+
+/** At the end of an `await using` block, it is given back, unless `commit` or `release` was called. */
+export type Reserved = AsyncDisposable & ((Decided & { allowed: true } & Reservation) | (Decided & { allowed: false }))
+
+export const dateOf = (ms: number | undefined): Date => new Date(ms ?? Number.NaN)
 
 const countOf = ({ kind, unlimited, limit = 0, used = 0, remaining = 0, resetsAtMs }: Decision): Count | undefined => {
   const count = { limit: unlimited ? null : limit, used, remaining: unlimited ? null : remaining }

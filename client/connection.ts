@@ -17,8 +17,8 @@ import {
   type WatchEntitlementsRequest,
   type WatchEntitlementsResponse,
 } from '../proto/gen/entitlement/v1/entitlement.ts'
+import type { CallOptions } from './call-options.ts'
 import { TollgateError, toTollgateError } from './errors.ts'
-import type { CallOptions } from './tollgate.ts'
 
 /** PEM. True: TLS, trusting the system's certificate authorities. */
 export type Tls = true | { ca?: string | Uint8Array | undefined; cert?: string | Uint8Array | undefined; key?: string | Uint8Array | undefined }
@@ -55,12 +55,21 @@ export interface Connection {
   close(): void
 }
 
-const READS = ['CheckEntitlement', 'ListEntitlements']
-/** Only calls that change nothing, and only what a sidecar says that is going or coming: three tries within the deadline. */
+/** Each that counts has an idempotency key, by which a sidecar knows a repeat. A reservation is released once, however often one asks. */
+const REPEATABLE = [
+  'CheckEntitlement',
+  'ListEntitlements',
+  'ConsumeEntitlement',
+  'ReserveEntitlement',
+  'CommitReservation',
+  'ReleaseReservation',
+  'ReleaseEntitlement',
+]
+/** Only what a sidecar says that is going or coming: three tries within the deadline. */
 const serviceConfig = {
   methodConfig: [
     {
-      name: READS.map((method) => ({ service: 'entitlement.v1.EntitlementService', method })),
+      name: REPEATABLE.map((method) => ({ service: 'entitlement.v1.EntitlementService', method })),
       retryPolicy: { maxAttempts: 3, initialBackoff: '0.05s', maxBackoff: '0.5s', backoffMultiplier: 3, retryableStatusCodes: ['UNAVAILABLE'] },
     },
   ],

@@ -14,6 +14,8 @@ export type TollgateErrorCode =
   | 'unauthenticated'
   /** `key` is not for this tenant. */
   | 'forbidden'
+  /** A reservation was released, has been forgotten, or is another sidecar's. */
+  | 'not_found'
   /** A field is wrong; the message begins with its name. */
   | 'invalid_request'
   /** The sidecar is older than this client, and does not have the call. */
@@ -45,6 +47,7 @@ const codes: Partial<Record<Status, TollgateErrorCode>> = {
   [Status.FAILED_PRECONDITION]: 'revision_not_reached',
   [Status.UNAUTHENTICATED]: 'unauthenticated',
   [Status.PERMISSION_DENIED]: 'forbidden',
+  [Status.NOT_FOUND]: 'not_found',
   [Status.INVALID_ARGUMENT]: 'invalid_request',
   [Status.UNIMPLEMENTED]: 'unsupported',
 }

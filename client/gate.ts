@@ -2,9 +2,12 @@
  * What a gate does with an answer, for every framework: let the request pass, or refuse it by a problem of RFC 9457. Frameworks
  * only differ in how they say so.
  */
-import type { Answer, Reason } from './answer.ts'
+import type { Answer, Consumed, Reason } from './answer.ts'
 import { isUnknown } from './errors.ts'
-import type { Question, Tollgate } from './tollgate.ts'
+import type { Tollgate } from './tollgate.ts'
+
+/** What a gate asks. */
+export type Asked = Pick<Tollgate, 'check' | 'consume'>
 
 /** @template Request what a framework gives its middleware. */
 export interface GateOptions<Request> {
@@ -12,8 +15,10 @@ export interface GateOptions<Request> {
   entitlement: string | ((request: Request) => string)
   /** The customer who asks. Undefined for nobody: answered with 401. */
   customer: (request: Request) => string | undefined | Promise<string | undefined>
-  /** For a quota or capacity: how much the request asks for; 1 without. */
+  /** For a quota or capacity: how much has to be left; 1 without. */
   amount?: number | ((request: Request) => number) | undefined
+  /** How much of a quota the request uses: it is counted before the request passes. Nothing is counted without, or if it is 0. */
+  consume?: number | ((request: Request) => number) | undefined
   /** What to do if nobody can say: refuse with 503, or let the request pass. */
   whenUnknown?: 'refuse' | 'allow' | undefined
 }
@@ -86,10 +91,12 @@ const rateLimitOf = (answer: Answer, entitlement: string): Record<string, string
   }
 }
 
+const countOf = <Request>(count: GateOptions<Request>['amount'], request: Request): number | undefined => (typeof count === 'function' ? count(request) : count)
+
 /** @throws TollgateError if the question is wrong or may not be asked, which no caller of the route can mend. */
-const answerTo = async (tollgate: Pick<Tollgate, 'check'>, question: Question, whenUnknown: 'refuse' | 'allow'): Promise<Answer> => {
+const answerTo = async (ask: () => Promise<Answer | Consumed>, whenUnknown: 'refuse' | 'allow'): Promise<Answer> => {
   try {
-    return await tollgate.check(question)
+    return await ask()
   } catch (error) {
     if (!isUnknown(error)) throw error
     return { allowed: whenUnknown === 'allow', reason: 'unknown', error }
@@ -97,12 +104,14 @@ const answerTo = async (tollgate: Pick<Tollgate, 'check'>, question: Question, w
 }
 
 /** @throws TollgateError if the question is wrong or may not be asked. */
-export const judge = async <Request>(tollgate: Pick<Tollgate, 'check'>, options: GateOptions<Request>, request: Request): Promise<Verdict> => {
-  const { entitlement: which, amount, whenUnknown = 'refuse' } = options
+export const judge = async <Request>(tollgate: Asked, options: GateOptions<Request>, request: Request): Promise<Verdict> => {
+  const { entitlement: which, whenUnknown = 'refuse' } = options
   const entitlement = typeof which === 'string' ? which : which(request)
   const customer = await options.customer(request)
   if (customer === undefined) return { headers: {}, problem: problemOf('no_customer', entitlement) }
-  const answer = await answerTo(tollgate, { customer, entitlement, amount: typeof amount === 'function' ? amount(request) : amount }, whenUnknown)
+  const [amount, used = 0] = [countOf(options.amount, request), countOf(options.consume, request)]
+  const ask = () => (used > 0 ? tollgate.consume({ customer, entitlement, amount: used }) : tollgate.check({ customer, entitlement, amount }))
+  const answer = await answerTo(ask, whenUnknown)
   const headers = rateLimitOf(answer, entitlement)
   if (answer.allowed) return { headers, problem: undefined }
   if (answer.reason === 'unknown') headers['Retry-After'] = String(RETRY_AFTER_S)

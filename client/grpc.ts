@@ -1,7 +1,6 @@
 /** `new Server({ interceptors: [gate(tollgate, { entitlement: 'reports', customer: ({ metadata }) => … })] })` */
 import { Metadata, ServerInterceptingCall, type ServerInterceptor, status as Status } from '@grpc/grpc-js'
-import { type GateOptions, judge, type Problem } from './gate.ts'
-import type { Tollgate } from './tollgate.ts'
+import { type Asked, type GateOptions, judge, type Problem } from './gate.ts'
 
 export type { Problem } from './gate.ts'
 
@@ -33,14 +32,14 @@ const trailersOf = ({ reason, entitlement, resetsAt }: Problem): Metadata => {
 }
 
 /** Undefined: the call may pass. */
-const problemOf = async (tollgate: Pick<Tollgate, 'check'>, options: GrpcGateOptions, call: GatedCall): Promise<Problem | undefined> => {
+const problemOf = async (tollgate: Asked, options: GrpcGateOptions, call: GatedCall): Promise<Problem | undefined> => {
   const entitlement = typeof options.entitlement === 'string' ? options.entitlement : options.entitlement(call)
   return entitlement === undefined ? undefined : (await judge(tollgate, { ...options, entitlement }, call)).problem
 }
 
 /** An interceptor of grpc-js servers that lets pass who has the entitlement, and ends other calls with a status and the reason in the trailers. */
 export const gate =
-  (tollgate: Pick<Tollgate, 'check'>, options: GrpcGateOptions): ServerInterceptor =>
+  (tollgate: Asked, options: GrpcGateOptions): ServerInterceptor =>
   ({ path }, call) =>
     new ServerInterceptingCall(call, {
       start: (next) =>

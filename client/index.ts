@@ -1,25 +1,29 @@
 /**
  * A client of a Tollgate sidecar. It answers from memory what it knows for certain, by the sidecar's own rules and clock, and
- * asks the sidecar for the rest. It uses nothing up and changes nothing.
+ * asks the sidecar for the rest. Uses are the sidecar's to count.
  */
 import { systemClock } from '../common/clock.ts'
 import { wireReasons } from '../common/entitlements/wire-names.ts'
 import type { CheckEntitlementResponse, ListEntitlementsResponse, WatchEntitlementsResponse } from '../proto/gen/entitlement/v1/entitlement.ts'
-import { type Decided, readAnswer } from './answer.ts'
+import { type Consumed, type Decided, readAnswer } from './answer.ts'
+import { createBatches } from './batches.ts'
+import type { CallOptions } from './call-options.ts'
 import { type ConnectionOptions, createConnection } from './connection.ts'
-import { answerFrom, holdingsFrom, type Knowledge } from './decide-from.ts'
+import { createCounting } from './counting.ts'
+import { answerRemembered, holdingsFrom, type Remembered } from './decide-from.ts'
 import { TollgateError } from './errors.ts'
 import { createMemory } from './memory.ts'
 import { checkCount, checkId } from './question.ts'
-import type { CallOptions, Holdings, Question, Tollgate } from './tollgate.ts'
+import type { ConsumeOptions, Holdings, Question, Tollgate, Use } from './tollgate.ts'
 import { type OnUnknown, unlessKnown } from './unless-known.ts'
 import type { Version } from './version.ts'
 import { watchHoldings } from './watch-holdings.ts'
 
-export type { Answer, Count, Decided, Kind, Known, Reason, Through, Unknown } from './answer.ts'
+export type { Answer, Committed, Consumed, Count, Decided, Kind, Known, Reason, Reservation, Reserved, Through, Unknown } from './answer.ts'
+export type { CallOptions } from './call-options.ts'
 export type { ConnectionOptions, Tls } from './connection.ts'
 export { TollgateError, type TollgateErrorCode } from './errors.ts'
-export type { CallOptions, Holdings, Question, Tollgate } from './tollgate.ts'
+export type { ConsumeOptions, GivenBack, Holdings, Question, Tollgate, Use } from './tollgate.ts'
 export type { OnUnknown } from './unless-known.ts'
 
 export interface CacheOptions {
@@ -77,7 +81,8 @@ export const createTollgate = (options: TollgateOptions): Tollgate => {
     { customer, minRevision = 0 }: Pick<Question, 'customer' | 'minRevision'>,
     { signal, timeoutMs: within = timeoutMs }: CallOptions,
     how: {
-      from(knowledge: Knowledge): Result
+      /** Undefined: the sidecar has to be asked. */
+      from(remembered: Remembered): Result | undefined
       call(customerId: string, minRevision: bigint): Parameters<typeof connection.call<Response>>[0]
       /** Undefined for an answer that is not made from a set. */
       versionOf(response: Response): Version | undefined
@@ -88,8 +93,9 @@ export const createTollgate = (options: TollgateOptions): Tollgate => {
     checkCount('minRevision', minRevision)
     signal?.throwIfAborted()
     connection.ensureOpen()
-    const knowledge = memory?.find(customer, minRevision)
-    if (knowledge) return how.from(knowledge)
+    const remembered = memory?.find(customer, minRevision)
+    const known = remembered && how.from(remembered)
+    if (known) return known
     const untilMs = performance.now() + within
     const newerThan = (response: Response): number => {
       const version = how.versionOf(response)
@@ -108,8 +114,8 @@ export const createTollgate = (options: TollgateOptions): Tollgate => {
     const { entitlement, amount = 1 } = question
     checkId('entitlement', entitlement)
     checkCount('amount', amount)
-    return answer<CheckEntitlementResponse, Decided>(question, settings, {
-      from: (knowledge) => answerFrom(knowledge, entitlement, amount),
+    const decided = await answer<CheckEntitlementResponse, Decided>(question, settings, {
+      from: (remembered) => answerRemembered(remembered, entitlement, amount),
       call: (customerId, minRevision) => (service, metadata, options, done) =>
         service.checkEntitlement({ tenantId, storefrontId, customerId, entitlement, amount: BigInt(amount), minRevision }, metadata, options, done),
       versionOf: ({ reason, revision, asOf }) =>
@@ -118,13 +124,32 @@ export const createTollgate = (options: TollgateOptions): Tollgate => {
           : { customerKnown: reason !== wireReasons.customer_unknown, revision: Number(revision), asOfMs: Number(asOf ?? 0) },
       read: (response) => readAnswer(response, systemClock.nowMs()),
     })
+    if (decided.from === 'sidecar') memory?.hear(question.customer, entitlement, decided)
+    return decided
   }
+  const counting = createCounting({
+    connection,
+    tenantId,
+    storefrontId,
+    timeoutMs,
+    onCount: (customerId, entitlement, decided) => {
+      memory?.hear(customerId, entitlement, decided)
+    },
+  })
+  const batches = createBatches(counting)
+  const consume = (use: Use, { batchMs, ...options }: ConsumeOptions): Promise<Decided & Consumed> =>
+    batchMs === undefined
+      ? counting.consume(use, options)
+      : batches.consume(use, batchMs, { timeoutMs: options.timeoutMs ?? timeoutMs, signal: options.signal })
 
   return {
     check: (question, settings) => unlessKnown(onUnknown, () => check(question, settings)),
+    consume: (use, settings = {}) => unlessKnown(onUnknown, () => consume(use, settings)),
+    reserve: (use, settings = {}) => counting.reserve(use, settings),
+    release: (places, settings = {}) => counting.release(places, settings),
     list: (question, settings = {}) =>
       answer<ListEntitlementsResponse, Holdings>(question, settings, {
-        from: holdingsFrom,
+        from: (remembered) => (remembered.readings ? undefined : holdingsFrom(remembered)),
         call: (customerId, minRevision) => (service, metadata, options, done) =>
           service.listEntitlements({ tenantId, storefrontId, customerId, minRevision }, metadata, options, done),
         versionOf: ({ customerKnown, revision, asOf }) => ({ customerKnown, revision: Number(revision), asOfMs: Number(asOf ?? 0) }),

@@ -7,18 +7,22 @@ import { LRUCache } from 'lru-cache'
 import type { EntitlementSet } from '../common/entitlements/model.ts'
 import { decodeSet } from '../common/entitlements/wire.ts'
 import type { CustomerSet } from '../proto/gen/entitlement/v1/entitlement.ts'
-import type { Knowledge } from './decide-from.ts'
+import type { Decided } from './answer.ts'
+import type { Remembered } from './decide-from.ts'
+import { createReadings, type Readings } from './readings.ts'
 import { createSetsStream, type SetsStreamOptions, type StreamAge } from './sets-stream.ts'
 import { isOlder, type Version } from './version.ts'
 
 export interface Memory {
   /** The customer is watched from now on. Undefined when the sidecar has to be asked. */
-  find(customerId: string, minRevision: number): Knowledge | undefined
+  find(customerId: string, minRevision: number): Remembered | undefined
   /**
    * The sidecar has answered from this version. It is remembered, and 0 is returned; or it is older than what the application
    * was answered from before, and that revision is returned.
    */
   newerThan(customerId: string, answered: Version): number
+  /** The sidecar has said how much is used; without an answer, it has counted something that memory does not know. */
+  hear(customerId: string, entitlement: string, answer: Decided | undefined): void
   close(): void
 }
 
@@ -32,6 +36,8 @@ interface Entry {
   held: { set: EntitlementSet | null; revision: number; asOfMs: number; age: StreamAge } | undefined
   /** The version that the application was answered from last. */
   told: { revision: number; asOfMs: number }
+  /** Undefined while the set says all that is known. */
+  readings: Readings | undefined
 }
 
 const tell = ({ told }: Entry, { revision, asOfMs }: Version) => {
@@ -68,7 +74,7 @@ export const createMemory = ({ maxCustomers, maxAgeMs, ...options }: MemoryOptio
     find: (customerId, minRevision) => {
       const entry = entries.get(customerId)
       if (!entry) {
-        entries.set(customerId, { held: undefined, told: { revision: 0, asOfMs: Number.NEGATIVE_INFINITY } })
+        entries.set(customerId, { held: undefined, told: { revision: 0, asOfMs: Number.NEGATIVE_INFINITY }, readings: undefined })
         stream.watch(customerId)
         return undefined
       }
@@ -78,7 +84,8 @@ export const createMemory = ({ maxCustomers, maxAgeMs, ...options }: MemoryOptio
       const nowMs = age.clock.nowMs()
       const asOfMs = Math.max(held.asOfMs, age.asOfMs)
       if (nowMs === undefined || nowMs - asOfMs > maxAgeMs) return undefined
-      const found = { set, customerKnown: set !== null, revision, asOfMs, nowMs }
+      if (entry.readings?.size === 0) entry.readings = undefined
+      const found = { set, customerKnown: set !== null, revision, asOfMs, nowMs, readings: entry.readings }
       if (isOlder(found, entry.told)) return undefined
       tell(entry, found)
       return found
@@ -89,6 +96,12 @@ export const createMemory = ({ maxCustomers, maxAgeMs, ...options }: MemoryOptio
       if (isOlder(answered, entry.told)) return entry.told.revision
       tell(entry, answered)
       return 0
+    },
+    hear: (customerId, entitlement, answer) => {
+      const entry = entries.peek(customerId)
+      if (!entry) return
+      entry.readings ??= createReadings()
+      entry.readings.hear(entitlement, answer)
     },
     close: () => stream.close(),
   }

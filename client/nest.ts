@@ -1,7 +1,6 @@
 /** `@UseGuards(gate(tollgate, { entitlement: 'reports', customer: (request) => request.user?.id }))` */
 import { type CanActivate, type ExecutionContext, HttpException } from '@nestjs/common'
-import { type GateOptions, judge, PROBLEM_TYPE } from './gate.ts'
-import type { Tollgate } from './tollgate.ts'
+import { type Asked, type GateOptions, judge, PROBLEM_TYPE } from './gate.ts'
 
 export type { GateOptions, Problem } from './gate.ts'
 
@@ -15,7 +14,7 @@ interface WithHeaders {
  * for the others.
  */
 export const gate = <Request extends object = { headers: Record<string, string | string[] | undefined>; user?: { id?: string } }>(
-  tollgate: Pick<Tollgate, 'check'>,
+  tollgate: Asked,
   options: GateOptions<Request>,
 ): CanActivate => ({
   canActivate: async (context: ExecutionContext): Promise<boolean> => {

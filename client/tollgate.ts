@@ -1,5 +1,6 @@
 /** What applications work with: the same for a sidecar, and for the test double of `testing.ts`. */
-import type { Answer, Decided, Known } from './answer.ts'
+import type { Answer, Consumed, Decided, Known, Reserved } from './answer.ts'
+import type { CallOptions } from './call-options.ts'
 
 export interface Question {
   customer: string
@@ -11,11 +12,25 @@ export interface Question {
   minRevision?: number | undefined
 }
 
-export interface CallOptions {
-  /** Ends the call. The promise rejects with the signal's reason. */
-  signal?: AbortSignal | undefined
-  /** How long to wait for an answer, retries included; else the client's `timeoutMs`. */
-  timeoutMs?: number | undefined
+/** A use of a quota, or a place of a capacity. */
+export interface Use extends Question {
+  /** A repeat under the same key, at the same sidecar and within an hour, is one use. Each call has a key of its own without. At most 128 characters. */
+  idempotencyKey?: string | undefined
+  /** For a capacity: who occupies the place, for example "seat:ann@example.com". The same holder never occupies two. */
+  holder?: string | undefined
+  /** `consume`: the holder leaves after so long, unless it consumes again; never without. `reserve`: when the reservation expires; after a minute without. */
+  ttlMs?: number | undefined
+}
+
+/** Places of a capacity that are given back: `amount` of them, or all that the holder occupies. */
+export type GivenBack = Pick<Use, 'customer' | 'entitlement' | 'amount' | 'idempotencyKey' | 'holder'>
+
+export interface ConsumeOptions extends CallOptions {
+  /**
+   * Uses of one customer and entitlement that come within so long are sent as one call. If there is not enough for all of them,
+   * each is asked for by itself, in the order in which they came. Shorter than `timeoutMs`, which begins with the first of them.
+   */
+  batchMs?: number | undefined
 }
 
 /** Everything that a customer holds. */
@@ -32,6 +47,20 @@ export interface Tollgate {
    * @throws TollgateError; the signal's reason.
    */
   check(question: Question, options?: CallOptions): Promise<Answer>
+  /**
+   * Decides and counts in one step. Denied is an answer, and counts nothing.
+   * @throws TollgateError, `invalid_request` for a flag or a value; the signal's reason. After `timed_out` and an abort it may be counted: repeat
+   *   it under the same `idempotencyKey` to know.
+   */
+  consume(use: Use, options?: ConsumeOptions): Promise<Consumed>
+  /**
+   * Decides now, and counts when the work is done: `await using reserved = await tollgate.reserve(…)`. Nobody else is given what
+   * is reserved. Without `commit`, it is given back at the end of the block, or when it expires.
+   * @throws as `consume`, whatever `onUnknown` says.
+   */
+  reserve(use: Use, options?: CallOptions): Promise<Reserved>
+  /** Gives back places of a capacity. A holder that gives back twice gives back once. @throws as `reserve`. */
+  release(places: GivenBack, options?: CallOptions): Promise<{ /** What is occupied now. */ used: number }>
   /** Everything that a customer holds. @throws as `check`, whatever `onUnknown` says. */
   list(question: Pick<Question, 'customer' | 'minRevision'>, options?: CallOptions): Promise<Holdings>
   /**

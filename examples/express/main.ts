@@ -1,4 +1,4 @@
-/** An Express application that sells its reports. Run it with a sidecar at TOLLGATE_ADDRESS, and ask it as a customer: curl -H 'x-customer: cust_abc123' … */
+/** An Express application that sells its reports, and counts each that it serves. Run it with a sidecar at TOLLGATE_ADDRESS, and ask it as a customer: curl -H 'x-customer: cust_abc123' … */
 import type { AddressInfo } from 'node:net'
 import { createTollgate } from '@tollgate/client'
 import { gate } from '@tollgate/client/express'
@@ -8,7 +8,8 @@ const tollgate = createTollgate({ address: process.env.TOLLGATE_ADDRESS, key: pr
 
 const app = express()
 // The header stands in for your authentication.
-app.get('/reports', gate(tollgate, { entitlement: 'calls', customer: (request) => request.get('x-customer') }), (_request, response) => {
+const counted = gate(tollgate, { entitlement: 'calls', consume: 1, customer: (request) => request.get('x-customer') })
+app.get('/reports', counted, (_request, response) => {
   response.json({ reports: ['march', 'april'] })
 })
 

@@ -34,7 +34,7 @@ const judged = (
   entitlement: string,
   more: Partial<GateOptions<Request>> = {},
   request: Request = { user: 'anna' },
-  tollgate: Pick<Tollgate, 'check'> = fake(),
+  tollgate: Pick<Tollgate, 'check' | 'consume'> = fake(),
 ) => judge(tollgate, { entitlement, customer: ({ user }) => user, ...more }, request)
 
 test('who has it passes; a quota says what is left of it and when it starts again', async (t) => {
@@ -101,5 +101,22 @@ test('what nobody can say is refused with 503, or passes, as the gate has it or 
 test('a denial that buying does not change is 403', async (t) => {
   const basis = { revision: 1, asOf: now, ageMs: 0, stale: true, from: 'sidecar', allowed: false } as const
   for (const reason of ['fallback', 'other'] as const)
-    t.like((await judged('reports', {}, { user: 'anna' }, { check: async () => ({ ...basis, reason }) })).problem, { status: 403, reason })
+    t.like((await judged('reports', {}, { user: 'anna' }, { ...fake(), check: async () => ({ ...basis, reason }) })).problem, { status: 403, reason })
+})
+
+test('a gate that consumes counts who passes, and nobody else', async (t) => {
+  const tollgate = fake()
+  const passes = async (options: Partial<GateOptions<Request>>, request?: Request) => judged('calls', options, request, tollgate)
+  t.is((await passes({ consume: 5 })).headers.RateLimit, '"calls";r=2;t=43200')
+  t.like(await passes({ consume: 3 }), { headers: { RateLimit: '"calls";r=2;t=43200' }, problem: { status: 402, reason: 'limit_exceeded' } })
+  const byRequest: Partial<GateOptions<Request>> = { consume: ({ count }) => count ?? 0 }
+  t.is((await passes(byRequest, { user: 'anna', count: 1 })).headers.RateLimit, '"calls";r=1;t=43200')
+  t.is((await passes(byRequest)).headers.RateLimit, '"calls";r=1;t=43200', 'nothing is counted')
+  t.is((await passes({ consume: 1 }, {})).problem?.status, 401)
+  t.is((await passes({ consume: 1 })).headers.RateLimit, '"calls";r=0;t=43200')
+  t.is((await passes({ consume: 1 })).problem?.resetsAt, '2024-03-16T00:00:00.000Z')
+  t.like(await t.throwsAsync(judged('reports', { consume: 1 }), { instanceOf: TollgateError }), { code: 'invalid_request' })
+  tollgate.fail('unavailable')
+  t.is((await passes({ consume: 1 })).problem?.status, 503)
+  t.is((await passes({ consume: 1, whenUnknown: 'allow' })).problem, undefined)
 })

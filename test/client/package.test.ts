@@ -13,6 +13,8 @@ import test, { type ExecutionContext } from 'ava'
 import { systemClock } from '../../common/clock.ts'
 import { createInProcessFeed } from '../../common/feed/in-process.ts'
 import { spawnOwned } from '../support/child-processes.ts'
+import { httpClient } from '../support/http-client.ts'
+import { type InProcessTollgate, openInProcessTollgate } from '../support/in-process-tollgate.ts'
 import { node22, node22Missing } from '../support/node-22.ts'
 import { openSidecar, setOf, type TestSidecar } from '../support/sidecar.ts'
 
@@ -23,6 +25,13 @@ const read = (path: string) => JSON.parse(readFileSync(path, 'utf8'))
 const project = mkdtempSync(join(tmpdir(), 'tollgate-package-'))
 test.after.always(() => rmSync(project, { recursive: true, force: true }))
 let sidecar: TestSidecar
+/** Uses are counted by a control plane. */
+let tollgate: InProcessTollgate
+let counting: TestSidecar
+test.after.always(async () => {
+  await counting?.close()
+  await tollgate?.[Symbol.asyncDispose]()
+})
 let packed: string[] = []
 
 test.before(async (t) => {
@@ -41,6 +50,21 @@ test.before(async (t) => {
   await feed.putSet(setOf('anna'))
   await feed.putSet(setOf('ben', 1, { usage: [{ key: 'calls', used: 1_000, untilMs: 32_503_680_000_000 }] }))
   sidecar = await openSidecar({}, { feed })
+  tollgate = await openInProcessTollgate()
+  counting = await openSidecar({}, { feed: tollgate.feed })
+  const platform = httpClient(tollgate.http)
+  const created = await platform.post('/tenants', { id: 'acme', name: 'Acme', mode: 'sandbox', storefronts: [{ id: 'us', region: 'US', currency: 'USD' }] })
+  const api = httpClient(tollgate.http, { key: created.body.apiKey })
+  await api.put('/test-clock', { now: '2024-03-15T00:00:00Z' })
+  for (const [customer, used] of [
+    ['anna', 7],
+    ['ben', 1_000],
+  ] as const) {
+    await api.post('/customers', { id: customer, storefrontId: 'us' })
+    const calls = { key: 'calls', kind: 'quota', limit: 1_000, per: 'month' }
+    t.is((await api.post(`/storefronts/us/customers/${customer}/grants`, { entitlements: [calls], reason: 'a test' })).status, 201)
+    t.is((await api.post('/usage', { storefrontId: 'us', customerId: customer, entitlement: 'calls', amount: used })).status, 201)
+  }
 })
 
 test('it has what it needs, in the versions that the sidecar has, and nothing else', (t) => {
@@ -97,13 +121,26 @@ const describe = (answer: Answer): string => {
       return answer.ageMs > 0 ? answer.reason : answer.from
   }
 }
+const consumed = await tollgate.consume({ customer: 'nobody', entitlement: 'calls', amount: 2 }, { batchMs: 5 })
+const counted: boolean | undefined = consumed.counted
+// @ts-expect-error: what was denied cannot be committed
+const commits = async () => (await tollgate.reserve({ customer: 'anna', entitlement: 'calls' })).commit()
 const fake: FakeTollgate = createFakeTollgate({ grants: { anna: { calls: { limit: 5, per: 'month' } } } })
 // @ts-expect-error: a quota is not per minute
 fake.grant('anna', { calls: { limit: 5, per: 'minute' } })
 const said = [describe(await tollgate.check({ customer: 'anna', entitlement: 'hours' })), describe(await tollgate.check({ customer: 'anna', entitlement: 'calls' }))]
 const error: unknown = await tollgate.check({ customer: '', entitlement: 'sso' }).catch((thrown: unknown) => thrown)
 tollgate.close()
-console.log(JSON.stringify([...said, error instanceof TollgateError && error.code]))
+console.log(JSON.stringify([...said, counted, typeof commits, error instanceof TollgateError && error.code]))
+`
+
+/** `await using` is syntax that Node 22 does not have. */
+const disposal = `
+const settles = async (): Promise<number | string> => {
+  await using reserved = await tollgate.reserve({ customer: 'anna', entitlement: 'calls', amount: 5 })
+  return reserved.allowed ? (await reserved.commit(3)).used : reserved.reason
+}
+await settles()
 `
 
 const nodes: [version: string, path: string | undefined, missing: string | undefined][] = [
@@ -123,6 +160,8 @@ for (const [name, node, missing] of nodes) {
     t.deepEqual(JSON.parse((await run(node, ['use.ts', sidecar.address], { cwd: project })).stdout), [
       '24/7',
       '993 until 3000-01-01T00:00:00.000Z',
+      false,
+      'function',
       'invalid_request',
     ])
   })
@@ -130,7 +169,7 @@ for (const [name, node, missing] of nodes) {
 
 test('its declarations hold for a strict TypeScript', async (t) => {
   const folder = mkdtempSync(join(project, 'types-'))
-  writeFileSync(join(folder, 'use.ts'), typeScript)
+  writeFileSync(join(folder, 'use.ts'), `${typeScript}${disposal}`)
   const options = {
     strict: true,
     exactOptionalPropertyTypes: true,
@@ -147,7 +186,7 @@ test('its declarations hold for a strict TypeScript', async (t) => {
 })
 
 /** An example of the repository, run where the package is installed, with the frameworks of this repository. */
-const startExample = async (t: ExecutionContext, name: string, frameworks: string[]): Promise<string> => {
+const startExample = async (t: ExecutionContext, name: string, frameworks: string[], address = sidecar.address): Promise<string> => {
   for (const framework of frameworks) {
     const link = join(project, 'node_modules', framework)
     mkdirSync(dirname(link), { recursive: true })
@@ -156,7 +195,7 @@ const startExample = async (t: ExecutionContext, name: string, frameworks: strin
   const file = join(project, name, 'main.ts')
   cpSync(join(root, 'examples', name, 'main.ts'), file)
   const child = spawnOwned(process.execPath, [file], {
-    env: { ...process.env, TOLLGATE_ADDRESS: sidecar.address, PORT: '0' },
+    env: { ...process.env, TOLLGATE_ADDRESS: address, PORT: '0' },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   t.teardown(() => child.kill())
@@ -176,13 +215,15 @@ for (const [name, frameworks] of [
   ['nest', ['@nestjs/common', '@nestjs/core', '@nestjs/platform-express', 'reflect-metadata', 'rxjs']],
 ] as const) {
   test(`the example of ${name} serves who has it, and refuses the others by a problem`, async (t) => {
-    const url = await startExample(t, name, [...frameworks])
+    const consumes = name === 'express'
+    const url = await startExample(t, name, [...frameworks], consumes ? counting.address : sidecar.address)
     const ask = (customer: string | undefined) => fetch(url, { headers: customer === undefined ? {} : { 'x-customer': customer } })
     const served = await ask('anna')
     t.is(served.status, 200)
     t.deepEqual(await served.json(), { reports: ['march', 'april'] })
     t.is(served.headers.get('RateLimit-Policy'), '"calls";q=1000')
-    t.regex(served.headers.get('RateLimit') ?? '', /^"calls";r=993;t=\d+$/)
+    t.regex(served.headers.get('RateLimit') ?? '', consumes ? /^"calls";r=992;t=\d+$/ : /^"calls";r=993;t=\d+$/)
+    if (consumes) t.regex((await ask('anna')).headers.get('RateLimit') ?? '', /^"calls";r=991;t=\d+$/)
 
     const spent = await ask('ben')
     t.is(spent.status, 402)
@@ -195,7 +236,7 @@ for (const [name, frameworks] of [
       detail: 'more was asked for than is left',
       entitlement: 'calls',
       reason: 'limit_exceeded',
-      resetsAt: '3000-01-01T00:00:00.000Z',
+      resetsAt: consumes ? '2024-04-15T00:00:00.000Z' : '3000-01-01T00:00:00.000Z',
     })
     const unknown = await ask('nobody')
     t.is(unknown.status, 402)

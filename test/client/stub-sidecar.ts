@@ -5,6 +5,7 @@ import {
   type CheckEntitlementRequest,
   CheckEntitlementResponse,
   type CustomerSet,
+  type EntitlementServiceServer,
   EntitlementServiceService,
   type WatchEntitlementSetsRequest,
   WatchEntitlementSetsResponse,
@@ -36,10 +37,13 @@ test.after.always(() => {
 export const openStub = async (
   answer: (request: CheckEntitlementRequest, callback: sendUnaryData<CheckEntitlementResponse>, nth: number) => void,
   onStream?: (stream: SetsStream, request: WatchEntitlementSetsRequest) => void,
+  /** Calls that count. */
+  counting: Partial<EntitlementServiceServer> = {},
 ): Promise<Stub> => {
   const stub: Stub = { address: '', asked: [], streams: [], requests: [] }
   const server = new Server()
   server.addService(EntitlementServiceService, {
+    ...counting,
     checkEntitlement: ({ request }: { request: CheckEntitlementRequest }, callback: sendUnaryData<CheckEntitlementResponse>) => {
       stub.asked.push(request)
       answer(request, callback, stub.asked.length)
