@@ -1,7 +1,10 @@
 /**
- * Every case of `conformance/`, by every client: the sidecar on both transports, and the TypeScript client, which decides in its own
- * process. A case has a sandbox of its own, whose time it moves, and one customer per client.
+ * Every case of `conformance/`, by every client: the sidecar on both transports, the TypeScript client, which decides in its own
+ * process, and those of docs/clients.md. A case has a sandbox of its own, whose time it moves, and one customer per client.
  */
+import { execFile } from 'node:child_process'
+import { rmSync } from 'node:fs'
+import { promisify } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
 import { systemClock } from '../../common/clock.ts'
 import { eventually } from '../support/eventually.ts'
@@ -10,19 +13,34 @@ import { asLive, type InProcessTollgate, openInProcessTollgate } from '../suppor
 import { openSidecar, type TestSidecar } from '../support/sidecar.ts'
 import { type Case, calls, readCases, type Said, type Source, type Step } from './cases.ts'
 import { clientDriver } from './client-driver.ts'
+import { type BuiltClient, documentedClients } from './documented-clients.ts'
 import type { Driver, Known } from './driver.ts'
 import { grpcDriver } from './grpc-driver.ts'
+import { processDriver } from './process-driver.ts'
 
 const STOREFRONT = 'us'
 
 let tollgate: InProcessTollgate
 let sidecars: { fast: TestSidecar; library: TestSidecar }
-test.before(async () => {
+/** Those that can be built here. */
+const built = new Map<string, BuiltClient>()
+const processes: Driver[] = []
+test.before(async (t) => {
+  // Go compiles all of gRPC.
+  t.timeout(600_000)
   tollgate = await openInProcessTollgate()
   const open = (transport: string) => openSidecar({ SIDECAR_TRANSPORT: transport }, { feed: tollgate.feed })
   sidecars = { fast: await open('fast'), library: await open('grpc-js') }
+  for (const { name, missing, build } of documentedClients) {
+    if (missing !== undefined) continue
+    const client = await build()
+    built.set(name, client)
+    processes.push(processDriver(name, client.adapter, sidecars.fast.address))
+  }
 })
 test.after.always(async () => {
+  for (const driver of processes) await driver.close()
+  for (const { folder } of built.values()) rmSync(folder, { recursive: true, force: true })
   await sidecars?.fast.close()
   await sidecars?.library.close()
   await tollgate?.[Symbol.asyncDispose]()
@@ -81,12 +99,13 @@ const run = async (t: ExecutionContext, { name, now, sources, steps }: Case, ten
     grpcDriver('grpc-js', sidecars.library.address),
     clientDriver(live.address, tenant, STOREFRONT),
   ]
+  const all = [...drivers, ...processes]
   t.teardown(async () => {
-    for (const driver of drivers) driver.close()
+    for (const driver of drivers) await driver.close()
     await live.close()
   })
-  const customerOf = (driver: Driver) => driver.name.replaceAll(/[^a-z]/g, '')
-  const { setTime, give, take, revisionOf } = await openSandbox(t, tenant, drivers.map(customerOf), now)
+  const customerOf = (driver: Driver) => driver.name.toLowerCase().replaceAll(/[^a-z]/g, '')
+  const { setTime, give, take, revisionOf } = await openSandbox(t, tenant, all.map(customerOf), now)
   for (const source of sources) await give(source)
 
   const counted = new Set<Driver>()
@@ -121,7 +140,7 @@ const run = async (t: ExecutionContext, { name, now, sources, steps }: Case, ten
       ;[timeMs, setAtMs] = [Date.parse(step.time), performance.now()]
     } else if (step.add) await give(step.add)
     else if (step.remove !== undefined) await take(step.remove)
-    else for (const driver of drivers) await call(driver, step, nth)
+    else for (const driver of all) await call(driver, step, nth)
   }
 }
 
@@ -132,3 +151,26 @@ test('each case has a name of its own, and there are cases of every call', (t) =
 })
 for (const [nth, one] of cases.entries())
   test.serial(`${one.file}: ${one.name}`, (t) => run(t, one, `conformance-${process.pid}-${nth}-${systemClock.nowMs()}`))
+
+for (const { name, missing } of documentedClients) {
+  if (missing !== undefined) {
+    test.skip(`the cases, and the program of docs/clients.md, in ${name} (${missing})`, () => {})
+    continue
+  }
+  test.serial(`the program of docs/clients.md in ${name} checks and counts`, async (t) => {
+    const tenant = `documented-${name.toLowerCase()}-${process.pid}`
+    const { give } = await openSandbox(t, tenant, ['anna', 'ben'], '2024-03-15T00:00:00Z')
+    const entitlements = [
+      { key: 'reports', kind: 'flag', enabled: true },
+      { key: 'calls', kind: 'quota', limit: 3, per: 'month' },
+    ]
+    await give({ id: 'a', entitlements })
+    const [program = '', ...args] = built.get(name)?.main ?? []
+    const says = async (customer: string, address = sidecars.fast.address) =>
+      (await promisify(execFile)(program, [...args, address, tenant, STOREFRONT, customer])).stdout
+    t.regex(await says('anna'), /^reports: true\ncalls: counted, 1 left\n$/i)
+    t.regex(await says('anna'), /^reports: true\ncalls: denied, REASON_LIMIT_EXCEEDED\n$/i)
+    t.regex(await says('nobody'), /^reports: false\ncalls: denied, REASON_CUSTOMER_UNKNOWN\n$/i)
+    t.regex(await says('anna', '127.0.0.1:1'), /^unknown: /)
+  })
+}

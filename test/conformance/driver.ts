@@ -29,5 +29,5 @@ export interface Driver {
   name: string
   /** @returns what the answer says; `error` is the status of a call that fails. */
   ask(call: Call, known: Known): Promise<Said>
-  close(): void
+  close(): void | Promise<void>
 }

@@ -8,6 +8,7 @@
  */
 import { spawnSync } from 'node:child_process'
 import mongoose from 'mongoose'
+import { go, protocGenGo, protocGenGoGrpc, pythonWithGrpc } from '../conformance/documented-clients.ts'
 import { findTool } from './find-tool.ts'
 import { mongodbMissing, mongodbUrl } from './mongodb.ts'
 import { natsMissing, newerNats, newerNatsMissing } from './nats-server.ts'
@@ -98,10 +99,22 @@ const tools: Tool[] = [
     missing: () => cannotRun(findTool('h2load', 'H2LOAD', '--version'), '--version'),
   },
   {
-    name: 'Python with grpcio',
-    neededBy: 'test/transport/real-clients.test.ts',
+    name: 'Python with grpcio and grpcio-tools',
+    neededBy: 'test/transport/real-clients.test.ts, test/conformance',
     from: 'pip, in an environment of its own; PYTHON_WITH_GRPCIO',
-    missing: () => cannotRun(findTool('python-with-grpcio', 'PYTHON_WITH_GRPCIO', '--version'), '-c', 'import grpc'),
+    missing: () => cannotRun(pythonWithGrpc, '-c', 'import grpc, grpc_tools'),
+  },
+  {
+    name: 'Go',
+    neededBy: 'test/conformance',
+    from: 'the machine; GO, the PATH',
+    missing: () => cannotRun(go, 'version'),
+  },
+  {
+    name: 'protoc-gen-go and protoc-gen-go-grpc',
+    neededBy: 'test/conformance',
+    from: 'go install; PROTOC_GEN_GO and PROTOC_GEN_GO_GRPC, the PATH',
+    missing: () => cannotRun(protocGenGo, '--version') ?? cannotRun(protocGenGoGrpc, '--version'),
   },
   {
     name: 'Node 22',
