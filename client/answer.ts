@@ -86,35 +86,29 @@ export type Reserved = AsyncDisposable & ((Decided & { allowed: true } & Reserva
 
 export const dateOf = (ms: number | undefined): Date => new Date(ms ?? Number.NaN)
 
-const countOf = ({ kind, unlimited, limit = 0, used = 0, remaining = 0, resetsAtMs }: Decision): Count | undefined => {
-  const count = { limit: unlimited ? null : limit, used, remaining: unlimited ? null : remaining }
-  if (kind === 'quota') return { kind, ...count, resetsAt: dateOf(resetsAtMs) }
-  return kind === 'capacity' ? { kind, ...count } : undefined
-}
-
-const whatOf = (decision: Decision): Granted | LimitExceeded | NotGranted | Ineffective | Fallback | Other => {
-  const { allowed, reason, kind, value, limit } = decision
+/** An answer begins with how certain it is: a copy of an object is the fastest way to make one, and checks are many. */
+const whatOf = (decision: Decision, known: Known): Decided => {
+  const { allowed, reason, kind, value, limit: most, unlimited, used = 0, remaining: left } = decision
   switch (reason) {
-    case 'granted': {
-      const count = countOf(decision)
-      if (count) return { allowed: true, reason, ...count }
-      if (kind === 'value') return { allowed: true, reason, kind, value: value ?? '' }
-      return kind === 'flag' ? { allowed: true, reason, kind } : { allowed, reason: 'other' }
-    }
+    case 'granted':
     case 'limit_exceeded': {
-      const count = countOf(decision)
-      return count ? { allowed: false, reason, ...count } : { allowed, reason: 'other' }
+      const [limit, remaining] = unlimited ? [null, null] : [most ?? 0, left ?? 0]
+      const outcome = reason === 'granted' ? ({ allowed: true, reason } as const) : ({ allowed: false, reason } as const)
+      if (kind === 'quota') return { ...known, ...outcome, kind, limit, used, remaining, resetsAt: dateOf(decision.resetsAtMs) }
+      if (kind === 'capacity') return { ...known, ...outcome, kind, limit, used, remaining }
+      if (outcome.allowed && kind === 'value') return { ...known, ...outcome, kind, value: value ?? '' }
+      return outcome.allowed && kind === 'flag' ? { ...known, ...outcome, kind } : { ...known, allowed, reason: 'other' }
     }
     case 'not_granted':
     case 'customer_unknown':
     case 'blocked':
-      return { allowed: false, reason }
+      return { ...known, allowed: false, reason }
     case 'disabled':
     case 'expired':
     case 'subscription_inactive':
-      return kind ? { allowed: false, reason, kind } : { allowed, reason: 'other' }
+      return kind ? { ...known, allowed: false, reason, kind } : { ...known, allowed, reason: 'other' }
     case 'fallback':
-      return { allowed, reason, ...(value === undefined ? {} : { value }), ...(limit === undefined ? {} : { limit }) }
+      return { ...known, allowed, reason, ...(value === undefined ? {} : { value }), ...(most === undefined ? {} : { limit: most }) }
     default:
       return reason satisfies never
   }
@@ -122,13 +116,11 @@ const whatOf = (decision: Decision): Granted | LimitExceeded | NotGranted | Inef
 
 export const toAnswer = (decision: Decision, known: Known): Decided => {
   const { bundleId, subscriptionId, validUntilMs } = decision
-  return {
-    ...known,
-    ...(bundleId === undefined ? {} : { bundleId }),
-    ...(subscriptionId === undefined ? {} : { subscriptionId }),
-    ...(validUntilMs === undefined ? {} : { validUntil: dateOf(validUntilMs) }),
-    ...whatOf(decision),
-  }
+  const answer = whatOf(decision, known)
+  if (bundleId !== undefined) answer.bundleId = bundleId
+  if (subscriptionId !== undefined) answer.subscriptionId = subscriptionId
+  if (validUntilMs !== undefined) answer.validUntil = dateOf(validUntilMs)
+  return answer
 }
 
 const wordOf = <Word extends string>(words: Record<Word, number>, code: number): Word | undefined =>

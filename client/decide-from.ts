@@ -2,6 +2,7 @@
 import { type Decision, decide, decideAll } from '../common/entitlements/decide.ts'
 import type { EntitlementSet } from '../common/entitlements/model.ts'
 import { type Decided, type Known, toAnswer } from './answer.ts'
+import { type HeldSet, setOfKey } from './held-set.ts'
 import type { Readings } from './readings.ts'
 import type { Holdings } from './tollgate.ts'
 import type { Version } from './version.ts'
@@ -15,6 +16,7 @@ export interface Knowledge extends Version {
 }
 
 export interface Remembered extends Knowledge {
+  set: HeldSet | null
   /** What the sidecar has counted, and the set does not say yet. */
   readings: Readings | undefined
 }
@@ -30,16 +32,15 @@ const knownOf = ({ revision, asOfMs, nowMs }: Knowledge): Known => ({
 })
 
 /** @param amount how much is asked for; 0 asks for 1, as it does at the sidecar. */
-const decisionFrom = ({ set, nowMs }: Knowledge, entitlement: string, amount: number): Decision =>
-  set ? decide(set, entitlement, amount || 1, nowMs) : customerUnknown
-
-/** @param amount as `decisionFrom`. */
-export const answerFrom = (knowledge: Knowledge, entitlement: string, amount: number): Decided =>
-  toAnswer(decisionFrom(knowledge, entitlement, amount), knownOf(knowledge))
+export const answerFrom = (knowledge: Knowledge, entitlement: string, amount: number): Decided => {
+  const { set, nowMs } = knowledge
+  return toAnswer(set ? decide(set, entitlement, amount || 1, nowMs) : customerUnknown, knownOf(knowledge))
+}
 
 /** As `answerFrom`. @returns undefined if the sidecar has to be asked how much is used. */
 export const answerRemembered = (remembered: Remembered, entitlement: string, amount: number): Decided | undefined => {
-  const decision = decisionFrom(remembered, entitlement, amount)
+  const { set, nowMs } = remembered
+  const decision = set ? decide(setOfKey(set, entitlement, nowMs), entitlement, amount || 1, nowMs) : customerUnknown
   const shown = remembered.readings ? remembered.readings.show(entitlement, amount || 1, decision, remembered) : decision
   return shown && toAnswer(shown, knownOf(remembered))
 }

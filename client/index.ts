@@ -76,56 +76,71 @@ export const createTollgate = (options: TollgateOptions): Tollgate => {
     throw new TollgateError('invalid_request', `cache.maxCustomers: must be a whole number from 1 to ${MOST_CUSTOMERS}`)
   const memory = options.cache === false ? undefined : createMemory({ connection, tenantId, storefrontId, maxCustomers, maxAgeMs })
 
-  /** From memory, or the sidecar's answer: asked once more, for the revision that the application knows of, where the sidecar is behind that. */
-  const answer = async <Response, Result>(
+  /**
+   * What memory says, at once; undefined if the sidecar has to be asked.
+   * @throws TollgateError for a question that is wrong, and for a client that is closed; the signal's reason.
+   */
+  const recall = <Result>(
     { customer, minRevision = 0 }: Pick<Question, 'customer' | 'minRevision'>,
-    { signal, timeoutMs: within = timeoutMs }: CallOptions,
-    how: {
-      /** Undefined: the sidecar has to be asked. */
-      from(remembered: Remembered): Result | undefined
-      call(customerId: string, minRevision: bigint): Parameters<typeof connection.call<Response>>[0]
-      /** Undefined for an answer that is not made from a set. */
-      versionOf(response: Response): Version | undefined
-      read(response: Response): Result
-    },
-  ): Promise<Result> => {
+    signal: AbortSignal | undefined,
+    from: (remembered: Remembered) => Result | undefined,
+  ): Result | undefined => {
     checkId('customer', customer)
     checkCount('minRevision', minRevision)
     signal?.throwIfAborted()
     connection.ensureOpen()
     const remembered = memory?.find(customer, minRevision)
-    const known = remembered && how.from(remembered)
-    if (known) return known
-    const untilMs = performance.now() + within
-    const newerThan = (response: Response): number => {
-      const version = how.versionOf(response)
-      return version ? (memory?.newerThan(customer, version) ?? 0) : 0
-    }
-    let response = await connection.call(how.call(customer, BigInt(minRevision)), within, signal)
-    const newer = newerThan(response)
-    if (newer > 0) {
-      response = await connection.call(how.call(customer, BigInt(newer)), untilMs - performance.now(), signal)
-      newerThan(response)
-    }
-    return how.read(response)
+    return remembered && from(remembered)
   }
 
-  const check = async (question: Question, settings: CallOptions = {}): Promise<Decided> => {
-    const { entitlement, amount = 1 } = question
-    checkId('entitlement', entitlement)
-    checkCount('amount', amount)
-    const decided = await answer<CheckEntitlementResponse, Decided>(question, settings, {
-      from: (remembered) => answerRemembered(remembered, entitlement, amount),
-      call: (customerId, minRevision) => (service, metadata, options, done) =>
+  /** The sidecar's answer: asked once more, for the revision that the application knows of, where the sidecar is behind that. */
+  const ask = async <Response>(
+    { customer, minRevision = 0 }: Pick<Question, 'customer' | 'minRevision'>,
+    { signal, timeoutMs: within = timeoutMs }: CallOptions,
+    call: (customerId: string, minRevision: bigint) => Parameters<typeof connection.call<Response>>[0],
+    /** Undefined for an answer that is not made from a set. */
+    versionOf: (response: Response) => Version | undefined,
+  ): Promise<Response> => {
+    const untilMs = performance.now() + within
+    const newerThan = (response: Response): number => {
+      const version = versionOf(response)
+      return version ? (memory?.newerThan(customer, version) ?? 0) : 0
+    }
+    const response = await connection.call(call(customer, BigInt(minRevision)), within, signal)
+    const newer = newerThan(response)
+    if (newer === 0) return response
+    const again = await connection.call(call(customer, BigInt(newer)), untilMs - performance.now(), signal)
+    newerThan(again)
+    return again
+  }
+
+  const askCheck = async (question: Question, settings: CallOptions): Promise<Decided> => {
+    const { customer, entitlement, amount = 1 } = question
+    const response = await ask<CheckEntitlementResponse>(
+      question,
+      settings,
+      (customerId, minRevision) => (service, metadata, options, done) =>
         service.checkEntitlement({ tenantId, storefrontId, customerId, entitlement, amount: BigInt(amount), minRevision }, metadata, options, done),
-      versionOf: ({ reason, revision, asOf }) =>
+      ({ reason, revision, asOf }) =>
         reason === wireReasons.fallback
           ? undefined
           : { customerKnown: reason !== wireReasons.customer_unknown, revision: Number(revision), asOfMs: Number(asOf ?? 0) },
-      read: (response) => readAnswer(response, systemClock.nowMs()),
-    })
-    if (decided.from === 'sidecar') memory?.hear(question.customer, entitlement, decided)
+    )
+    const decided = readAnswer(response, systemClock.nowMs())
+    memory?.hear(customer, entitlement, decided)
     return decided
+  }
+  /** Without a turn of the event loop, if memory answers: most checks are of that kind. */
+  const check: Tollgate['check'] = (question, settings = {}) => {
+    const { entitlement, amount = 1 } = question
+    try {
+      checkId('entitlement', entitlement)
+      checkCount('amount', amount)
+      const known = recall(question, settings.signal, (remembered) => answerRemembered(remembered, entitlement, amount))
+      return known ? Promise.resolve(known) : unlessKnown(onUnknown, () => askCheck(question, settings))
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
   const counting = createCounting({
     connection,
@@ -143,18 +158,22 @@ export const createTollgate = (options: TollgateOptions): Tollgate => {
       : batches.consume(use, batchMs, { timeoutMs: options.timeoutMs ?? timeoutMs, signal: options.signal })
 
   return {
-    check: (question, settings) => unlessKnown(onUnknown, () => check(question, settings)),
+    check,
     consume: (use, settings = {}) => unlessKnown(onUnknown, () => consume(use, settings)),
     reserve: (use, settings = {}) => counting.reserve(use, settings),
     release: (places, settings = {}) => counting.release(places, settings),
-    list: (question, settings = {}) =>
-      answer<ListEntitlementsResponse, Holdings>(question, settings, {
-        from: (remembered) => (remembered.readings ? undefined : holdingsFrom(remembered)),
-        call: (customerId, minRevision) => (service, metadata, options, done) =>
+    list: async (question, settings = {}) => {
+      const known = recall(question, settings.signal, (remembered) => (remembered.readings ? undefined : holdingsFrom(remembered)))
+      if (known) return known
+      const response = await ask<ListEntitlementsResponse>(
+        question,
+        settings,
+        (customerId, minRevision) => (service, metadata, options, done) =>
           service.listEntitlements({ tenantId, storefrontId, customerId, minRevision }, metadata, options, done),
-        versionOf: ({ customerKnown, revision, asOf }) => ({ customerKnown, revision: Number(revision), asOfMs: Number(asOf ?? 0) }),
-        read: readHoldings,
-      }),
+        ({ customerKnown, revision, asOf }) => ({ customerKnown, revision: Number(revision), asOfMs: Number(asOf ?? 0) }),
+      )
+      return readHoldings(response)
+    },
     watch: async function* ({ customer }, { signal } = {}) {
       const customerId = checkId('customer', customer)
       for await (const response of watchHoldings(connection, { tenantId, storefrontId, customerId, minRevision: 0n }, signal)) yield readHoldings(response)

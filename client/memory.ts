@@ -4,11 +4,10 @@
  * set than the application was answered from before.
  */
 import { LRUCache } from 'lru-cache'
-import type { EntitlementSet } from '../common/entitlements/model.ts'
-import { decodeSet } from '../common/entitlements/wire.ts'
 import type { CustomerSet } from '../proto/gen/entitlement/v1/entitlement.ts'
 import type { Decided } from './answer.ts'
 import type { Remembered } from './decide-from.ts'
+import { type HeldSet, readHeldSet } from './held-set.ts'
 import { createReadings, type Readings } from './readings.ts'
 import { createSetsStream, type SetsStreamOptions, type StreamAge } from './sets-stream.ts'
 import { isOlder, type Version } from './version.ts'
@@ -33,7 +32,7 @@ export interface MemoryOptions extends Pick<SetsStreamOptions, 'connection' | 't
 
 interface Entry {
   /** What the stream has said last; undefined when it has said nothing yet, or that the sidecar has to be asked. */
-  held: { set: EntitlementSet | null; revision: number; asOfMs: number; age: StreamAge } | undefined
+  held: { set: HeldSet | null; revision: number; asOfMs: number; age: StreamAge } | undefined
   /** The version that the application was answered from last. */
   told: { revision: number; asOfMs: number }
   /** Undefined while the set says all that is known. */
@@ -55,7 +54,7 @@ export const createMemory = ({ maxCustomers, maxAgeMs, ...options }: MemoryOptio
   const read = ({ ask, customerKnown, revision, set, asOf }: CustomerSet, age: StreamAge): Entry['held'] => {
     if (ask || !asOf) return undefined
     try {
-      return { set: customerKnown ? decodeSet(set) : null, revision: Number(revision), asOfMs: asOf.getTime(), age }
+      return { set: customerKnown ? readHeldSet(set) : null, revision: Number(revision), asOfMs: asOf.getTime(), age }
     } catch {
       // A set that this version cannot read is the sidecar's to decide about.
       return undefined
