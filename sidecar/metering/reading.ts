@@ -11,10 +11,11 @@ const usedBase = ({ used = 0 }: Decision, reading: MeterReading, usageSeq: numbe
 
 /**
  * A decision with what a meter knows: what was counted here is told later. Where the customer's set has changed since, its
- * limit is the newer one, and of the numbers used the higher.
+ * limit is the newer one, and of the numbers used the higher. What is refused for another reason than its limit stays refused.
  * @param usageSeq of the set's usage.
  */
 export const withReading = (decision: Decision, amount: number, reading: MeterReading, usageSeq: number): Decision => {
+  if (decision.reason !== 'granted' && decision.reason !== 'limit_exceeded') return decision
   const { resetsAtMs, isOld, since } = reading
   const used = Math.min(MAX_COUNT, usedBase(decision, reading, usageSeq) + since)
   const limit = isOld ? (decision.limit ?? null) : reading.limit
