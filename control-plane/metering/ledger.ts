@@ -93,7 +93,14 @@ const amountOf = ({ least, need, want }: LedgerQuestion, free: number, sidecars:
   return needed + Math.min(want, spare)
 }
 
-const idOf = ({ holderId, start }: Allowance): string => `${holderId}@${start.getTime()}`
+/** A day and a month that begin together are two windows. */
+const idOf = ({ holderId, per, start }: Allowance): string => `${holderId}@${start.getTime()}/${per}`
+
+/** What is lent of a grant that ends before its window does is spent only until then. */
+const endOf = ({ holderId, end }: Allowance, current: readonly HeldQuota[]): Date => {
+  const untilMs = current.find(({ holder }) => holder.id === holderId)?.grant.untilMs ?? Infinity
+  return untilMs < end.getTime() ? new Date(untilMs) : end
+}
 
 /** A soft limit lends whatever is asked for: what is lent beyond it counts with the last allowance. */
 const isSoft = ({ current }: LedgerTerms): boolean => current.some(({ grant: { terms } }) => terms.kind === 'quota' && terms.overage === 'allow')
@@ -111,10 +118,14 @@ const lend = (borrower: Borrower, amount: number, entries: readonly UsageEntry[]
     const lent = isLastOfSoft ? left : Math.min(left, freeOf(allowance))
     if (lent === 0) return allowance
     left -= lent
-    const { holderId: subscriptionId, per, end: until } = allowance
+    const { holderId: subscriptionId, per } = allowance
     const id = idOf(allowance)
+    // Of a pause, or of a longer grant, a lease that is there already learns here.
+    const until = endOf(allowance, terms.current)
     const known = leases.find((one) => one.id === id)
-    const lease = known ? { ...known, lent: known.lent + lent } : { id, subscriptionId, per: per as Interval, lent, spent: 0, lentAt: allowance.at, until }
+    const lease = known
+      ? { ...known, lent: known.lent + lent, until }
+      : { id, subscriptionId, per: per as Interval, lent, spent: 0, lentAt: allowance.at, until }
     leases = [...leases.filter((one) => one.id !== id), lease]
     return { ...allowance, used: allowance.used + lent }
   })

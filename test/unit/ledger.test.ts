@@ -1,4 +1,5 @@
 import test from 'ava'
+import { isCurrent } from '../../common/entitlements/decide.ts'
 import { deriveGrants } from '../../common/entitlements/derive.ts'
 import type { Entitlement } from '../../common/entitlements/model.ts'
 import type { LedgerQuestion } from '../../common/metering/ledger-words.ts'
@@ -10,20 +11,21 @@ const START = new Date('2024-03-01T00:00:00Z')
 const DAY_MS = 86_400_000
 
 /** A ledger of one or two quotas, and sidecars that ask it. */
-const open = (...quotas: { limit: number | null; per: 'day' | 'month'; overage?: 'allow' }[]) => {
+const open = (...quotas: { limit: number | null; per: 'day' | 'month'; overage?: 'allow'; untilMs?: number }[]) => {
   let now = new Date('2024-03-10T12:00:00Z')
-  let subscriptions = quotas.map((terms, n) => {
+  let subscriptions = quotas.map(({ untilMs: _, ...terms }, n) => {
     const entitlements: Entitlement[] = [{ key: 'calls', kind: 'quota', ...terms }]
     return subscriptionOf({ id: `sub_${n}`, entitlements, timeZone: 'UTC', anchor: START })
   })
   let ledgers: Ledgers = { entries: [], borrowers: [] }
   const seqs = new Map<string, number>()
   const terms = () => {
-    const held = subscriptions.flatMap((subscription) => {
+    const held = subscriptions.flatMap((subscription, n) => {
       const [grant] = deriveGrants([accessOfSubscription(subscription)])
-      return grant ? [{ grant, holder: subscription }] : []
+      return grant ? [{ grant: { ...grant, untilMs: quotas[n]?.untilMs }, holder: subscription }] : []
     })
-    return { key: 'calls', held, current: held, holders: subscriptions, now, systemNow: now }
+    const current = held.filter(({ grant }) => isCurrent(grant, now.getTime()))
+    return { key: 'calls', held, current, holders: subscriptions, now, systemNow: now }
   }
   const nothing = { least: 0, need: 0, want: 0, uses: [], laterUses: [] }
   const ask = (sidecar: string, question: Partial<LedgerQuestion>) => {
@@ -41,8 +43,8 @@ const open = (...quotas: { limit: number | null; per: 'day' | 'month'; overage?:
     pass: (ms: number) => {
       now = new Date(now.getTime() + ms)
     },
-    setLimit: (limit: number) => {
-      subscriptions = subscriptions.map((one) => ({ ...one, entitlements: [{ key: 'calls', kind: 'quota', limit, per: 'day' }] }))
+    setLimit: (limit: number, per: 'day' | 'month' = 'day') => {
+      subscriptions = subscriptions.map((one) => ({ ...one, entitlements: [{ key: 'calls', kind: 'quota', limit, per }] }))
     },
   }
 }
@@ -200,4 +202,33 @@ test('what is lent beyond a soft limit and not needed comes back', (t) => {
   const lease = idOf(ask('a', { least: 25, need: 25 }))
   ask('a', { uses: [{ lease, spent: 12, upTo: 0 }] })
   t.is(counted(), 12)
+})
+
+test('what is lent of a grant that ends within its window is lent until then, and longer when it ends later', (t) => {
+  const untilMs = Date.parse('2024-03-10T18:00:00Z')
+  const quota = { limit: 10, per: 'day' as const, untilMs }
+  const { ask, pass } = open(quota, { limit: 4, per: 'day' })
+  const answer = ask('a', { least: 12, need: 12 })
+  const leases = answer.leases.map(({ id, lent, untilMs: until }) => ({ of: id.split('@')[0], lent, until }))
+  t.deepEqual(leases, [
+    { of: 'sub_0', lent: 10, until: untilMs },
+    { of: 'sub_1', lent: 2, until: Date.parse('2024-03-11T00:00:00Z') },
+  ])
+  quota.untilMs = untilMs + 3_600_000
+  ask('a', { uses: answer.leases.map(({ id }) => ({ lease: id, spent: 0, upTo: 0 })) })
+  t.is(ask('a', { least: 9, need: 9 }).leases.find(({ id }) => id.startsWith('sub_0'))?.untilMs, untilMs + 3_600_000)
+  pass(8 * 3_600_000)
+  t.like(ask('a', { least: 5, need: 5 }), { limit: 4, free: 4 })
+})
+
+test('a day and a month that begin together are told apart when the one becomes the other', (t) => {
+  const { ask, pass, setLimit, counted } = open({ limit: 100, per: 'day' })
+  pass(Date.parse('2024-04-01T06:00:00Z') - Date.parse('2024-03-10T12:00:00Z'))
+  const ofDay = idOf(ask('a', { least: 10, need: 10 }))
+  setLimit(100, 'month')
+  const [lease] = ask('a', { least: 40, need: 40, uses: [{ lease: ofDay, spent: 0, upTo: 0 }] }).leases.filter(({ lent }) => lent > 0)
+  t.like(lease, { lent: 40, untilMs: Date.parse('2024-05-01T00:00:00Z') })
+  const uses = [{ lease: lease?.id ?? 'none', spent: 15, upTo: 15 }]
+  t.like(ask('a', { uses }), { used: 15, free: 85 })
+  t.is(counted(), 10 + 15, 'what the day has counted stays')
 })
