@@ -17,8 +17,12 @@ export const noPlaces: HolderAnswer = { outcome: 'refused', used: 0, limit: 0, u
 /** A repeat comes soon after its original. */
 const REMEMBERED = 64
 
+/** One key may name a use of seats and one of slots, and what is reserved of them: only a repeat is the same in all. */
+const repeatOf = ({ entitlement, act, id, holder }: HolderQuestion): string => JSON.stringify([entitlement, act, id, holder])
+
 export const answerHolder = async (of: TenantScope, question: HolderQuestion): Promise<HolderAnswer> => {
-  const { customer, entitlement: key, id, act } = question
+  const { customer, entitlement: key, act } = question
+  const repeat = repeatOf(question)
   const quota = await quotaOf(of, customer, key)
   const { known, sources, capacities, isSoftCapacity, now } = quota
   const limit = limitOf(capacities)
@@ -26,7 +30,7 @@ export const answerHolder = async (of: TenantScope, question: HolderQuestion): P
   const counted = await changeCounters(of, customer, known, (latest): UsageCounters | undefined => {
     const places = { entries: latest.entries, holders: latest.holders ?? [] }
     const living = livingPlaces(places, now)
-    if (latest.recentReports.includes(id)) {
+    if (latest.recentReports.includes(repeat)) {
       answer = { outcome: 'granted', used: usedOf(living.entries, key), limit, usageSeq: 0 }
       return undefined
     }
@@ -44,7 +48,7 @@ export const answerHolder = async (of: TenantScope, question: HolderQuestion): P
       ...before,
       entries: [...entries],
       holders: [...holders],
-      recentReports: isNamed ? latest.recentReports : [...latest.recentReports, id].slice(-REMEMBERED),
+      recentReports: isNamed ? latest.recentReports : [...latest.recentReports, repeat].slice(-REMEMBERED),
       ...(end && of.tenant.mode === 'live' ? { repairAt: earlier(latest.repairAt, end) } : {}),
     }
     return note(withWarnings(counted, key, quota, systemNow), placesChanged(latest.entries, entries, now), systemNow)

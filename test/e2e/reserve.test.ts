@@ -11,6 +11,7 @@ import { openShop } from '../support/shop.ts'
 const entitlements = [
   { key: 'calls', kind: 'quota', limit: 10, per: 'month' },
   { key: 'seats', kind: 'capacity', limit: 3 },
+  { key: 'slots', kind: 'capacity', limit: 1 },
   { key: 'reports', kind: 'flag', enabled: true },
 ]
 
@@ -112,6 +113,18 @@ inWorlds(test, (story) => {
     t.like(await grpc.consume(seat('gus')), { counted: true, decision: { used: 3n } })
     await eventually(async () => (await grpc.check(of('seats'))).used === 3n)
     t.is((await codeOf(grpc.consume({ ...of('calls'), holder: 'ann' }))).code, Status.INVALID_ARGUMENT)
+  })
+
+  story('one key of several uses is a repeat only of the same use', async ({ t, tollgate, grpc }) => {
+    const { of, ledger } = await openCustomer({ t, tollgate })
+    const key = { idempotencyKey: 'k' }
+    t.like(await grpc.consume({ ...of('seats'), ...key }), { counted: true })
+    t.like(await grpc.consume({ ...of('slots'), ...key }), { counted: true, decision: { used: 1n, limit: 1n } })
+    t.like(await grpc.consume(of('slots')), { counted: false, decision: { allowed: false } })
+    t.is((await grpc.reserve({ ...of('slots'), ...key })).decision?.allowed, false)
+    t.is((await grpc.giveBack({ ...of('seats'), ...key })).used, 0n)
+    t.is((await grpc.giveBack({ ...of('slots'), ...key })).used, 0n)
+    t.like([await ledger('seats'), await ledger('slots')], [{ used: 0 }, { used: 0 }])
   })
 
   story('a holder that is not renewed ends by itself', async ({ t, tollgate, grpc }) => {
