@@ -90,7 +90,8 @@ const MINUTE_MS = 60_000
 const AHEAD = 16
 
 export class Meter {
-  #waiting: Waiting[] = []
+  /** In the order in which they came. */
+  readonly #waiting = new Set<Waiting>()
   #askAgainAtMs = Number.NEGATIVE_INFINITY
   #pauseMs = ASKS_AGAIN_MS
   readonly #leases = new Leases()
@@ -210,7 +211,7 @@ export class Meter {
    * @returns undefined when the ledger has to be asked: `wait` for it.
    */
   use(want: Want, nowMs: number, atMs: number): 'allowed' | 'refused' | undefined {
-    if (this.#waiting.length === 0 && this.#take(want, atMs, nowMs + STOPS_BEFORE_MS)) return 'allowed'
+    if (this.#waiting.size === 0 && this.#take(want, atMs, nowMs + STOPS_BEFORE_MS)) return 'allowed'
     // A refusal is over when its window is.
     if (atMs - this.#refusedAtMs < REFUSAL_HOLDS_MS && this.reading(nowMs) && this.#isBeyond(want.amount)) return 'refused'
     if (!this.#isAway || want.whenAway === 'deny') return undefined
@@ -220,7 +221,7 @@ export class Meter {
 
   /** As `use`, where units are lent and nobody waits. */
   useHeld(amount: number, nowMs: number, atMs: number): boolean {
-    return this.#waiting.length === 0 && this.#take({ amount, whenAway: 'deny' }, atMs, nowMs + STOPS_BEFORE_MS)
+    return this.#waiting.size === 0 && this.#take({ amount, whenAway: 'deny' }, atMs, nowMs + STOPS_BEFORE_MS)
   }
 
   /**
@@ -229,10 +230,8 @@ export class Meter {
    */
   wait(want: Want, untilMs: number, done: (outcome: Outcome) => void): () => void {
     const one = { ...want, untilMs, done }
-    this.#waiting.push(one)
-    return () => {
-      this.#waiting = this.#waiting.filter((other) => other !== one)
-    }
+    this.#waiting.add(one)
+    return () => void this.#waiting.delete(one)
   }
 
   /**
@@ -279,7 +278,7 @@ export class Meter {
   }
 
   get isWaitedFor(): boolean {
-    return this.#waiting.length > 0
+    return this.#waiting.size > 0
   }
 
   leases(): readonly Readonly<Held>[] {
@@ -338,7 +337,7 @@ export class Meter {
   /** Nobody waits, and the ledger knows all that there is to know: no more can be spent but what is reserved. */
   get isSettled(): boolean {
     return (
-      this.#waiting.length === 0 &&
+      this.#waiting.size === 0 &&
       this.#asked === undefined &&
       !this.#givesBack &&
       !this.#isOld &&
@@ -356,26 +355,29 @@ export class Meter {
     return this.isAtRest && atMs - Math.max(this.#spentAtMs, this.#askedAtMs) > idleMs
   }
 
+  /** Once what comes of it is noted: a journal that cannot be told throws, and then it goes on waiting. */
+  #end(one: Waiting, outcome: Outcome): void {
+    this.#waiting.delete(one)
+    one.done(outcome)
+  }
+
   /** Nobody waits any longer than that, and nothing is reserved any longer. */
   #expire(atMs: number): void {
+    for (const one of this.#waiting) if (one.untilMs <= atMs) this.#end(one, 'unavailable')
     for (const [id, { expiresAtMs }] of this.#reservations) if (expiresAtMs <= atMs) this.release(id)
-    const late = this.#waiting.filter(({ untilMs }) => untilMs <= atMs)
-    if (late.length === 0) return
-    this.#waiting = this.#waiting.filter(({ untilMs }) => untilMs > atMs)
-    for (const { done } of late) done('unavailable')
   }
 
   /** The question that is to be asked now, if any. Until `answered` or `unanswered` there is no other. */
   next(nowMs: number, atMs: number): LedgerQuestion | undefined {
     this.#expire(atMs)
     if (this.#asked) return undefined
-    const isWaitedFor = this.#waiting.length > 0 && atMs >= this.#askAgainAtMs
+    const isWaitedFor = this.#waiting.size > 0 && atMs >= this.#askAgainAtMs
     if (!isWaitedFor && !this.#isDue(nowMs, atMs)) return undefined
     return this.#ask(atMs)
   }
 
   #ask(atMs: number): LedgerQuestion {
-    const waiting = this.#waiting.map(({ amount }) => amount)
+    const waiting = [...this.#waiting].map(({ amount }) => amount)
     const seq = this.#nextSeq()
     const isIdle = atMs - this.#spentAtMs > IDLE_MS
     if (isIdle) this.giveBack()
@@ -412,12 +414,10 @@ export class Meter {
     this.#isUnsure = true
     this.#isAway = true
     this.#askAgainLater(atMs)
-    const waiting = this.#waiting
-    this.#waiting = waiting.filter(({ whenAway }) => whenAway === 'deny')
-    for (const one of waiting) {
+    for (const one of this.#waiting) {
       if (one.whenAway === 'deny') continue
       this.#takeLater(one, nowMs)
-      one.done('allowed')
+      this.#end(one, 'allowed')
     }
   }
 
@@ -428,17 +428,15 @@ export class Meter {
 
   /** Who came first is served first; a use that is too large for what there is waits, and does not hold up smaller ones. */
   #serve(atMs: number): void {
-    const waiting = this.#waiting
-    this.#waiting = []
-    for (const one of waiting) {
+    for (const one of this.#waiting) {
       // What the ledger has just lent is in the window that the ledger says, whatever time it is here.
-      if (this.#take(one, atMs, Number.NEGATIVE_INFINITY)) one.done('allowed')
+      if (this.#take(one, atMs, Number.NEGATIVE_INFINITY)) this.#end(one, 'allowed')
       else if (this.#isBeyond(one.amount)) {
         this.#refusedAtMs = atMs
-        one.done('refused')
-      } else this.#waiting.push(one)
+        this.#end(one, 'refused')
+      }
     }
-    if (this.#waiting.length === 0) this.#pauseMs = ASKS_AGAIN_MS
+    if (this.#waiting.size === 0) this.#pauseMs = ASKS_AGAIN_MS
     else this.#askAgainLater(atMs)
   }
 

@@ -168,3 +168,24 @@ test('what a journal says beyond what was lent is not believed', (t) => {
   t.like(meter.leases()[0], { lent: 10, spent: 10 })
   t.like(meter.reading(0), { used: 10, since: 0 })
 })
+
+test('a use that the journal cannot be told of ends, too', (t) => {
+  let isOurs = true
+  let seq = 0
+  const nextSeq = () => {
+    seq += 1
+    return seq
+  }
+  const keep = () => {
+    if (!isOurs) throw new Error('another process has the journal')
+  }
+  const meter = new Meter({ nextSeq, keep })
+  const outcomes: Outcome[] = []
+  for (const whenAway of ['deny', 'allow', 'deny'] as const) meter.wait({ amount: 1, whenAway }, 5_000, (outcome) => void outcomes.push(outcome))
+  const asked = meter.next(0, 0) as LedgerQuestion
+  isOurs = false
+  t.throws(() => meter.answered(answerTo(asked, { leases: [lease(10)] }), 1))
+  t.deepEqual(outcomes, [])
+  meter.next(0, 5_000)
+  t.deepEqual(outcomes, ['unavailable', 'unavailable', 'unavailable'])
+})
