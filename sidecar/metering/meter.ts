@@ -104,8 +104,8 @@ export class Meter {
   #journaled = new Map<string, number>()
   readonly #nextSeq: () => number
   readonly #keep: MeterOptions['keep']
-  /** The question that is under way, and what it said was spent. */
-  #asked: { seq: number; spent: Map<string, number> } | undefined
+  /** The question that is under way, what it said was spent, and whether the customer's set has changed since. */
+  #asked: { seq: number; spent: Map<string, number>; isOld: boolean } | undefined
   #reading: Pick<MeterReading, 'limit' | 'used' | 'resetsAtMs' | 'usageSeq'> | undefined
   #free = 0
   #recallable = 0
@@ -294,6 +294,8 @@ export class Meter {
   setChanged(): void {
     this.giveBack()
     if (this.#reading) this.#isOld = true
+    // The ledger may have lent by the limit of before.
+    if (this.#asked) this.#asked.isOld = true
   }
 
   /**
@@ -390,7 +392,7 @@ export class Meter {
     this.#askedAtMs = atMs
     this.#spentSinceAsked = 0
     const held = this.#leases.all()
-    this.#asked = { seq, spent: new Map(held.map(({ id, spent }) => [id, spent])) }
+    this.#asked = { seq, spent: new Map(held.map(({ id, spent }) => [id, spent])), isOld: false }
     const laterUses = this.#laterUses.slice(0, MOST_LATER_USES)
     this.#toldLaterUse = Math.max(this.#toldLaterUse, laterUses.at(-1)?.seq ?? 0)
     return {
@@ -449,13 +451,14 @@ export class Meter {
     const { limit, used, free, recallable, recall, resetsAtMs, laterUses, usageSeq } = answer
     this.#laterUses = this.#laterUses.filter(({ seq }) => seq > laterUses)
     this.#reading = { limit, used, resetsAtMs, usageSeq }
-    this.#isOld = false
+    this.#isOld = asked.isOld
     this.#isUnsure = false
     this.#isAway = false
     this.#free = free
     this.#recallable = recallable
-    this.#serve(atMs)
-    if (recall) this.giveBack()
+    // What waits is decided by the answer to the next question, which is asked at once.
+    if (!asked.isOld) this.#serve(atMs)
+    if (recall || asked.isOld) this.giveBack()
     return true
   }
 

@@ -169,6 +169,22 @@ test('what a journal says beyond what was lent is not believed', (t) => {
   t.like(meter.reading(0), { used: 10, since: 0 })
 })
 
+test('what was asked for before the set has changed is given back, and who waits is decided by the next answer', (t) => {
+  const { meter, outcomes, wait, question } = open()
+  wait(1)
+  const before = question(0, 0)
+  meter.setChanged()
+  meter.answered(answerTo(before, { limit: 100, leases: [lease(50)] }), 1)
+  t.deepEqual(outcomes, [])
+  t.is(meter.use({ amount: 1, whenAway: 'deny' }, 0, 2), undefined, 'nothing is spent by the limit of before')
+  const after = question(0, 3)
+  t.like(after, { need: 1, uses: [{ lease: 'l', spent: 0, upTo: 0 }] })
+  t.true(meter.reading(0)?.isOld)
+  meter.answered(answerTo(after, { limit: 0, free: 0 }), 4)
+  t.deepEqual(outcomes, ['refused'])
+  t.false(meter.reading(0)?.isOld)
+})
+
 test('a use that the journal cannot be told of ends, too', (t) => {
   let isOurs = true
   let seq = 0
