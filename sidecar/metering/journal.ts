@@ -38,7 +38,7 @@ export interface Journal {
   close(): void
 }
 
-const VERSION = 1
+const VERSION = 2
 /** Numbers that are set aside at once. */
 const SEQS = 10_000
 const SEQS_AFTER_A_START = 1_000_000_000
@@ -52,7 +52,7 @@ const line = z.union([
     of: z.tuple([z.string(), z.string(), z.string(), z.string()]),
     sandbox: z.boolean(),
     leases: z.array(z.tuple([z.string(), count, z.number()])),
-    reserved: z.array(z.tuple([z.string(), z.array(z.tuple([z.string(), count])), z.number()])),
+    reserved: z.array(z.tuple([z.string(), z.array(z.tuple([z.string(), count])), z.number(), count])),
     later: z.array(z.tuple([count, count, z.number()])),
   }),
 ])
@@ -62,7 +62,7 @@ const toLine = ({ customer, entitlement, sandbox, leases, reservations, laterUse
   of: [customer.tenantId, customer.storefrontId, customer.customerId, entitlement],
   sandbox,
   leases: leases.map(({ id, spent, untilMs }) => [id, spent, untilMs]),
-  reserved: reservations.map(({ id, parts, expiresAtMs }) => [id, parts.map(({ lease, units }) => [lease, units]), expiresAtMs]),
+  reserved: reservations.map(({ id, parts, expiresAtMs, amount }) => [id, parts.map(({ lease, units }) => [lease, units]), expiresAtMs, amount]),
   later: laterUses.map(({ seq, amount, atMs }) => [seq, amount, atMs]),
 })
 
@@ -71,7 +71,7 @@ const fromLine = ({ of, sandbox, leases, reserved, later }: Extract<Line, { of: 
   entitlement: of[3],
   sandbox,
   leases: leases.map(([id, spent, untilMs]) => ({ id, spent, untilMs })),
-  reservations: reserved.map(([id, parts, expiresAtMs]) => ({ id, parts: parts.map(([lease, units]) => ({ lease, units })), expiresAtMs })),
+  reservations: reserved.map(([id, parts, expiresAtMs, amount]) => ({ id, parts: parts.map(([lease, units]) => ({ lease, units })), expiresAtMs, amount })),
   laterUses: later.map(([seq, amount, atMs]) => ({ seq, amount, atMs })),
 })
 

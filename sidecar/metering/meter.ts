@@ -10,7 +10,7 @@ import { type Held, type LeasePart, Leases, unitsOf } from './leases.ts'
 export interface MeterRecord {
   /** `spent`: what may have been spent by now. */
   leases: { id: string; spent: number; untilMs: number }[]
-  reservations: { id: string; parts: LeasePart[]; expiresAtMs: number }[]
+  reservations: { id: string; parts: LeasePart[]; expiresAtMs: number; amount: number }[]
   laterUses: LaterUse[]
 }
 
@@ -68,9 +68,11 @@ interface Waiting extends Want {
 }
 
 interface Reservation {
+  /** The units that are kept for it: none, where it was allowed without the ledger. */
   parts: LeasePart[]
   /** Of the clock that only goes forward. */
   expiresAtMs: number
+  amount: number
 }
 
 export interface MeterOptions {
@@ -173,7 +175,7 @@ export class Meter {
     if (reservation) {
       const parts = this.#leases.keep(amount, runsBeyondMs)
       if (!parts) return false
-      this.#reservations.set(reservation.id, { parts, expiresAtMs: reservation.expiresAtMs })
+      this.#reservations.set(reservation.id, { parts, expiresAtMs: reservation.expiresAtMs, amount })
       this.#note(false)
     } else {
       if (!this.#leases.spend(amount, runsBeyondMs)) return false
@@ -200,7 +202,7 @@ export class Meter {
   /** The ledger cannot be asked: what is allowed then is counted, and told later. */
   #takeLater({ amount, reservation }: Want, nowMs: number): void {
     if (reservation) {
-      this.#reservations.set(reservation.id, { parts: [], expiresAtMs: reservation.expiresAtMs })
+      this.#reservations.set(reservation.id, { parts: [], expiresAtMs: reservation.expiresAtMs, amount })
       this.#note(false)
     } else this.#countLater(amount, nowMs)
   }

@@ -232,10 +232,7 @@ export const createMeters = ({ ask, clock, faults, journal = noJournal(), tellsC
     const one = add({ customer, entitlement, sandbox }, 0, undefined)
     one.meter.restore(movedBy(record, atMs() - clock.nowMs()), atMs())
     busy.add(one)
-    return record.reservations.map(({ id, parts, expiresAtMs }) => ({
-      ...{ customer, entitlement, sandbox, id, expiresAtMs },
-      amount: parts.reduce((sum, { units }) => sum + units, 0),
-    }))
+    return record.reservations.map(({ id, expiresAtMs, amount }) => ({ customer, entitlement, sandbox, id, expiresAtMs, amount }))
   })
 
   return {

@@ -28,7 +28,7 @@ test('the next process finds what was kept last, under the same name and with hi
   first.keep(entry('a'))
   const whole = entry('a', {
     leases: [{ id: 'l', spent: 7, untilMs: 1_000.5 }],
-    reservations: [{ id: 'r', parts: [{ lease: 'l', units: 2 }], expiresAtMs: 5_000.25 }],
+    reservations: [{ id: 'r', parts: [{ lease: 'l', units: 2 }], expiresAtMs: 5_000.25, amount: 2 }],
     laterUses: [{ seq: 4, amount: 1, atMs: 900.75 }],
   })
   first.keep(whole)
