@@ -8,6 +8,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { closeSync, fstatSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
+import { systemClock } from '../../common/clock.ts'
 import { type Config, ConfigError } from '../../common/config.ts'
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import { AppError } from '../../common/errors.ts'
@@ -86,6 +87,13 @@ const bootId = (): string => {
   }
 }
 
+/** @returns how many bytes. @throws Error also where the disk takes a part of it: the next record would be spoiled, too. */
+const write = (fd: number, text: string): number => {
+  const bytes = Buffer.from(text)
+  if (writeSync(fd, bytes) < bytes.length) throw new Error('the disk is full')
+  return bytes.length
+}
+
 interface Found {
   sidecar: string
   seq: number
@@ -134,7 +142,8 @@ export const openJournal = (path: string, log: Log): Journal => {
   const before = read(path, log)
   const sidecar = before?.sidecar ?? randomUUID()
   const found = before?.entries ?? []
-  let seq = before?.seq ?? 0
+  // Later than every number of before by the clock, too: the file may be a copy that was put back, and older than what ledgers have heard.
+  let seq = Math.max(before?.seq ?? 0, systemClock.nowMs() * 1_000)
   let setAside = seq
   let fd = -1
   let inode = 0
@@ -145,12 +154,11 @@ export const openJournal = (path: string, log: Log): Journal => {
   const begin = (entries: Iterable<JournalEntry>): void => {
     const text = [{ v: VERSION, sidecar, boot: bootId() }, { seq: setAside }, ...[...entries].map(toLine)].map((one) => `${JSON.stringify(one)}\n`).join('')
     const made = openSync(`${path}.new`, 'w', 0o600)
-    writeSync(made, text)
+    bytes = write(made, text)
     renameSync(`${path}.new`, path)
     if (fd >= 0) closeSync(fd)
     fd = made
     inode = fstatSync(fd).ino
-    bytes = Buffer.byteLength(text)
     compactAt = Math.max(COMPACTS_FROM_BYTES, 2 * bytes)
   }
 
@@ -171,7 +179,7 @@ export const openJournal = (path: string, log: Log): Journal => {
     if (isBroken) return
     mustBeOurs()
     try {
-      bytes += writeSync(fd, `${JSON.stringify(one)}\n`)
+      bytes += write(fd, `${JSON.stringify(one)}\n`)
     } catch (error) {
       giveUp(error)
     }

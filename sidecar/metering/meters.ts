@@ -159,7 +159,15 @@ export const createMeters = ({ ask, clock, faults, journal = noJournal(), tellsC
     const { customer, entitlement } = one
     ask({ customer, entitlement, sidecar: journal.sidecar, question }, ANSWERS_WITHIN_MS)
       .then(
-        (answer) => void one.meter.answered(answer, atMs()),
+        (answer) => {
+          if (one.meter.answered(answer, atMs())) return
+          faults.tell(
+            new Error(`the ledger has answered question ${answer.seq}, and is asked ${question.seq}`),
+            'two sidecars have one name: a journal was copied',
+          )
+          unanswered += 1
+          one.meter.unanswered(question.seq, timeOf(one), atMs())
+        },
         (error: unknown) => {
           if (!isAppError(error, 'unavailable')) faults.tell(error, 'a ledger could not be asked')
           unanswered += 1

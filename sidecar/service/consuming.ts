@@ -102,6 +102,8 @@ export const createConsuming = ({ decisions, meters, askHolder, policy, clock }:
   const remembered = new LRUCache<string, { asked: string; answer: Consumed | Reserved }>({ max: MAX_REMEMBERED, ttl: HOUR_MS })
   const underWay = new Map<string, { asked: string; answer: Promise<Consumed | Reserved> }>()
   const reservations = new LRUCache<string, Reservation>({ max: MAX_RESERVATIONS, ttl: REMEMBERED_FOR_MS })
+  /** Apart from the others: those that are over may not displace any that are still to be committed. */
+  const ended = new LRUCache<string, Reservation>({ max: MAX_RESERVATIONS, ttl: REMEMBERED_FOR_MS })
   for (const { id, amount, expiresAtMs, ...of } of meters.found) reservations.set(id, { ...of, amount, expiresAtMs, held: undefined, end: undefined })
 
   const kindOf = ({ check: { entitlement }, holder, ttlMs }: Use, { kind }: Decision, isReservation: boolean): 'quota' | 'capacity' => {
@@ -272,10 +274,15 @@ export const createConsuming = ({ decisions, meters, askHolder, policy, clock }:
     return answer
   }
 
+  const noteEnd = (id: string, reservation: Reservation): void => {
+    reservations.delete(id)
+    ended.set(id, reservation)
+  }
+
   const find = (id: string, authorization: Authorization): Reservation => {
     const unknown = () =>
       new AppError('not_found', 'reservation_id: there is no such reservation at this sidecar; it was released, or made at another sidecar or hours ago')
-    const found = reservations.get(id)
+    const found = reservations.get(id) ?? ended.get(id)
     if (!found || found.end === 'released') throw unknown()
     try {
       decisions.mayAsk(authorization, found.customer.tenantId)
@@ -322,7 +329,9 @@ export const createConsuming = ({ decisions, meters, askHolder, policy, clock }:
       const answer = settle(reservationId, found, units, deadlineMs)
       found.end = { committed: units, answer }
       try {
-        return await answer
+        const committed = await answer
+        noteEnd(reservationId, found)
+        return committed
       } catch (error) {
         // Of a capacity: the ledger did not hear of it, or did; asking again is one commit.
         found.end = undefined
@@ -330,8 +339,7 @@ export const createConsuming = ({ decisions, meters, askHolder, policy, clock }:
       }
     },
     release: async (reservationId, authorization, deadlineMs) => {
-      const known = reservations.get(reservationId)
-      if (known?.end === 'released') return
+      if (ended.get(reservationId)?.end === 'released') return
       const found = find(reservationId, authorization)
       if (found.end) throw fieldError('invalid_request', 'reservation_id', 'the reservation is committed, and cannot be released any more')
       const { customer, entitlement, held } = found
@@ -341,6 +349,7 @@ export const createConsuming = ({ decisions, meters, askHolder, policy, clock }:
         await askHolder(question, deadlineMs - clock.nowMs())
       }
       found.end = 'released'
+      noteEnd(reservationId, found)
     },
     giveBack: async ({ customer, entitlement, holder, amount, idempotencyKey }, deadlineMs) => {
       const id = idempotencyKey === '' ? randomUUID() : `give:${idempotencyKey}`

@@ -224,13 +224,12 @@ export const simulateMetering = (setting: Setting): Result => {
     if (sidecar.dead && meter === sidecar.meter) return
     if (chance(0.3)) return void (chance(0.5) && meter.release(id))
     const committed = Math.floor(amount * between(0, 1.6))
-    const before = meter.leases().reduce((sum, { spent: units }) => sum + units, 0)
-    const isThere = meter.commit(id, committed, timeOf(sidecar))
-    if (!isThere) meter.count(committed, timeOf(sidecar))
-    const bySpent = meter.leases().reduce((sum, { spent: units }) => sum + units, 0) - before
+    const owed = () => meter.record().laterUses.reduce((sum, one) => sum + one.amount, 0)
+    const before = owed()
+    if (!meter.commit(id, committed, timeOf(sidecar))) meter.count(committed, timeOf(sidecar))
     result.allowed += committed
     // Units of a lease whose window is over stay used there.
-    const beyond = isThere ? Math.max(0, committed - Math.max(bySpent, amount)) : committed - bySpent
+    const beyond = owed() - before
     if (beyond > 0) later.push({ amount: beyond, atMs: timeOf(sidecar) })
     note(sidecar)
   }

@@ -1,5 +1,6 @@
 import test from 'ava'
 import fc from 'fast-check'
+import { MAX_COUNT } from '../../common/entitlements/model.ts'
 import type { HolderQuestion } from '../../common/metering/holder-words.ts'
 import { askPlaces, heldOf, livingPlaces, MAX_HOLDERS, nextEnd, type Places, usedOf } from '../../control-plane/metering/holders.ts'
 
@@ -70,6 +71,8 @@ test('soft limits and what has happened go beyond the limit; another amount, and
   t.like(soft.answer, { outcome: 'granted', used: 5, limit: 3 })
   const settled = askPlaces(none, question({ act: 'settle', amount: 5 }), { limit: 3, isSoft: false, now: at(0) })
   t.like(settled.answer, { outcome: 'granted', used: 5 })
+  const twice = askPlaces(settled.places, question({ amount: MAX_COUNT }), { limit: null, isSoft: false, now: at(0) })
+  t.like(twice.answer, { used: MAX_COUNT }, 'the largest count that is exact')
   const hard = { limit: null, isSoft: false, now: at(0) }
   const ann = askPlaces(none, question({ holder: 'ann', amount: 2 }), hard).places
   t.is(askPlaces(ann, question({ holder: 'ann', amount: 3 }), hard).answer.outcome, 'other_amount')

@@ -1,4 +1,5 @@
-import { appendFileSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { appendFileSync, copyFileSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
@@ -95,4 +96,33 @@ test('it is written anew when most of it is of no use any more', (t) => {
   journal.keep(entry('b'))
   t.deepEqual(openJournal(path, log).found, [entry('a'), entry('b')])
   t.false(existsSync(`${path}.new`))
+})
+
+test('the numbers go on where an older copy of the journal is put back', (t) => {
+  const path = fileOf(t)
+  const copy = `${path}.copy`
+  openJournal(path, log)
+  copyFileSync(path, copy)
+  const first = openJournal(path, log)
+  const seqs = Array.from({ length: 25_000 }, () => first.nextSeq())
+  renameSync(copy, path)
+  const before = Date.now()
+  while (Date.now() < before + 30);
+  t.true(openJournal(path, log).nextSeq() > Math.max(...seqs))
+})
+
+test('a disk that takes a part of a record leaves no journal that says less than was spent', (t) => {
+  const path = fileOf(t)
+  const url = (file: string) => new URL(`../../${file}`, import.meta.url).href
+  const script = `
+    import { statSync } from 'node:fs'
+    import { createLog } from '${url('common/log.ts')}'
+    import { openJournal } from '${url('sidecar/metering/journal.ts')}'
+    const journal = openJournal('${path}', createLog('silent'))
+    const customer = { tenantId: 't', storefrontId: 's', customerId: 'c' }
+    for (let spent = 1; (statSync('${path}', { throwIfNoEntry: false })?.size ?? 4096) < 4096; spent += 1)
+      journal.keep({ customer, entitlement: 'calls', sandbox: false, leases: [{ id: 'l', spent, untilMs: 1 }], reservations: [], laterUses: [] })`
+  // Files of this process end after four kilobytes, within a record.
+  execFileSync('bash', ['-c', 'ulimit -f 4 && exec "$0" --input-type=module -e "$1"', process.execPath, script])
+  t.false(existsSync(path))
 })

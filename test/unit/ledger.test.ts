@@ -226,9 +226,47 @@ test('a day and a month that begin together are told apart when the one becomes 
   pass(Date.parse('2024-04-01T06:00:00Z') - Date.parse('2024-03-10T12:00:00Z'))
   const ofDay = idOf(ask('a', { least: 10, need: 10 }))
   setLimit(100, 'month')
-  const [lease] = ask('a', { least: 40, need: 40, uses: [{ lease: ofDay, spent: 0, upTo: 0 }] }).leases.filter(({ lent }) => lent > 0)
+  const [lease] = ask('a', { least: 40, need: 40, uses: [{ lease: ofDay, spent: 0, upTo: 10 }] }).leases.filter(({ id }) => id !== ofDay)
   t.like(lease, { lent: 40, untilMs: Date.parse('2024-05-01T00:00:00Z') })
-  const uses = [{ lease: lease?.id ?? 'none', spent: 15, upTo: 15 }]
+  const uses = [
+    { lease: lease?.id ?? 'none', spent: 15, upTo: 15 },
+    { lease: ofDay, spent: 0, upTo: 0 },
+  ]
   t.like(ask('a', { uses }), { used: 15, free: 85 })
   t.is(counted(), 10 + 15, 'what the day has counted stays')
+})
+
+test('a use that no lease covers is counted once, beyond the limit too, and in the window that it was in', (t) => {
+  const { ask, counted, pass } = open({ limit: 10, per: 'day' })
+  const atMs = Date.parse('2024-03-10T12:00:00Z')
+  t.like(ask('a', { laterUses: [{ seq: 3, amount: 8, atMs }] }), { laterUses: 3, used: 8, free: 2 })
+  const both = [
+    { seq: 3, amount: 8, atMs },
+    { seq: 4, amount: 7, atMs },
+  ]
+  t.like(ask('a', { laterUses: both }), { laterUses: 4, used: 15, free: 0 })
+  t.like(ask('a', { seq: 1, laterUses: both }), { laterUses: 4, used: 15 }, 'whenever it is told')
+  pass(3_600_000)
+  ask('b', {})
+  t.like(ask('a', { laterUses: both }), { laterUses: 4, used: 15 }, 'and however late')
+  pass(DAY_MS)
+  t.like(ask('a', { laterUses: [...both, { seq: 5, amount: 1, atMs }, { seq: 6, amount: 2, atMs: atMs + DAY_MS }] }), { laterUses: 6, used: 2 })
+  t.is(counted(), 2)
+  t.like(ask('a', { laterUses: [{ seq: 7, amount: Number.MAX_SAFE_INTEGER, atMs: atMs + DAY_MS }] }), { used: Number.MAX_SAFE_INTEGER })
+  t.is(counted(), Number.MAX_SAFE_INTEGER)
+})
+
+test('a sidecar that was away for long gives back what it did not spend, within the window', (t) => {
+  const { ask, counted, pass } = open({ limit: 100, per: 'day' })
+  const lease = idOf(ask('a', { least: 40, need: 40 }))
+  pass(3_600_000)
+  ask('b', {})
+  t.like(ask('a', { uses: [{ lease, spent: 3, upTo: 3 }] }), { used: 3, free: 97 })
+  t.is(counted(), 3)
+})
+
+test('no more than a thousand sidecars are remembered', (t) => {
+  const { ask, borrowers } = open({ limit: null, per: 'day' })
+  for (let n = 0; n <= 1_000; n += 1) ask(`s${n}`, { least: 1, need: 1 })
+  t.is(borrowers().length, 1_000)
 })

@@ -1,6 +1,6 @@
 import test from 'ava'
 import type { LedgerAnswer, LedgerQuestion } from '../../common/metering/ledger-words.ts'
-import { Meter, type Outcome } from '../../sidecar/metering/meter.ts'
+import { Meter, type MeterRecord, type Outcome } from '../../sidecar/metering/meter.ts'
 
 const END = 1_000_000
 const answerTo = ({ seq }: LedgerQuestion, change: Partial<LedgerAnswer> = {}): LedgerAnswer => ({
@@ -204,4 +204,200 @@ test('a use that the journal cannot be told of ends, too', (t) => {
   t.deepEqual(outcomes, [])
   meter.next(0, 5_000)
   t.deepEqual(outcomes, ['unavailable', 'unavailable', 'unavailable'])
+})
+
+const MINUTE_MS = 60_000
+
+/** A meter that has been lent so much, and what its journal was told. */
+const lentTo = (units: number, untilMs = END) => {
+  const records: MeterRecord[] = []
+  let seq = 0
+  const make = () =>
+    new Meter({
+      nextSeq: () => {
+        seq += 1
+        return seq
+      },
+      keep: (record) => void records.push(structuredClone(record)),
+    })
+  const meter = make()
+  const outcomes: Outcome[] = []
+  meter.wait({ amount: 1, whenAway: 'deny', reservation: { id: 'first', expiresAtMs: 10 } }, 5_000, (outcome) => void outcomes.push(outcome))
+  meter.answered(answerTo(meter.next(0, 0) as LedgerQuestion, { leases: [lease(units, 0, untilMs)] }), 1)
+  meter.release('first')
+  const reserve = (id: string, amount: number, expiresAtMs = 1_000) => meter.use({ amount, whenAway: 'deny', reservation: { id, expiresAtMs } }, 0, 2)
+  const held = () => meter.leases().map(({ lent, spent, kept }) => [lent, spent, kept])
+  return { meter, make, reserve, held, last: () => records.at(-1) as MeterRecord }
+}
+
+test('what is reserved is nobody else’s; what is committed is spent, and the rest is free', (t) => {
+  const { meter, reserve, held, last } = lentTo(10)
+  t.is(reserve('a', 6), 'allowed')
+  t.deepEqual(last().reservations, [{ id: 'a', parts: [{ lease: 'l', units: 6 }], expiresAtMs: 1_000, amount: 6 }])
+  t.is(reserve('b', 5), undefined)
+  t.deepEqual(held(), [[10, 0, 6]])
+  t.true(meter.commit('a', 2, 0))
+  t.deepEqual(held(), [[10, 2, 0]])
+  t.deepEqual(last().reservations, [])
+  t.false(meter.commit('a', 2, 0))
+  reserve('c', 8)
+  t.true(meter.release('c'))
+  t.false(meter.release('c'))
+  t.deepEqual(held(), [[10, 2, 0]])
+})
+
+test('a reservation ends by itself; until then its units stay through what is given back, and the meter is not at rest', (t) => {
+  const { meter, reserve, held } = lentTo(10)
+  reserve('a', 6, 4_000)
+  meter.giveBack()
+  t.deepEqual(held(), [[6, 0, 6]])
+  const asked = meter.next(0, 3) as LedgerQuestion
+  t.deepEqual(asked.uses, [{ lease: 'l', spent: 0, upTo: 6 }])
+  meter.answered(answerTo(asked, { leases: [lease(6)] }), 4)
+  t.deepEqual(held(), [[6, 0, 6]])
+  t.false(meter.isAtRest)
+  meter.next(0, 3_999)
+  t.deepEqual(held(), [[6, 0, 6]])
+  meter.next(0, 4_000)
+  t.deepEqual(held(), [[6, 0, 0]])
+})
+
+test('a commit beyond what was reserved takes what is lent, and the rest is told the ledger until it has counted it', (t) => {
+  const { meter, reserve, held, last } = lentTo(10)
+  reserve('a', 4)
+  meter.commit('a', 13, 5)
+  t.deepEqual(held(), [[10, 10, 0]])
+  t.deepEqual(
+    last().laterUses.map(({ amount, atMs }) => [amount, atMs]),
+    [[3, 5]],
+  )
+  t.like(meter.reading(5), { since: 13 })
+  t.false(meter.isSettled)
+  const asked = meter.next(5, 600) as LedgerQuestion
+  t.like(asked.laterUses, [{ amount: 3, atMs: 5 }])
+  const seq = asked.laterUses[0]?.seq as number
+  // One that comes meanwhile is of its own, for this one may be counted already.
+  meter.count(2, 6)
+  meter.answered(answerTo(asked, { leases: [lease(10, 10)], used: 13, laterUses: seq }), 601)
+  t.deepEqual(
+    last().laterUses.map(({ amount }) => amount),
+    [3, 2],
+  )
+  t.like(meter.reading(6), { used: 13, since: 2 })
+  t.true(meter.owesWord)
+  const next = meter.next(6, 602) as LedgerQuestion
+  t.deepEqual(
+    next.laterUses.map(({ amount }) => amount),
+    [2],
+    'and is told at once',
+  )
+  meter.answered(answerTo(next, { leases: [lease(10, 10)], used: 15, laterUses: seq }), 603)
+  t.true(meter.owesWord, 'the ledger has not counted it')
+  t.false(meter.isSettled)
+  meter.answered(answerTo(meter.next(6, 1_700) as LedgerQuestion, { leases: [lease(10, 10)], laterUses: next.laterUses[0]?.seq as number }), 1_701)
+  t.false(meter.owesWord)
+  t.true(meter.isAtRest)
+})
+
+test('later uses of one minute are told as one, and never over the end of a window', (t) => {
+  const { meter, last } = lentTo(1)
+  const later = () => last().laterUses.map(({ amount }) => amount)
+  meter.count(3, END - 2_000)
+  meter.count(4, END - 1_000)
+  t.deepEqual(later(), [6])
+  meter.count(5, END)
+  t.deepEqual(later(), [6, 5])
+  meter.count(5, END + MINUTE_MS)
+  t.deepEqual(later(), [6, 5, 5])
+})
+
+test('the limit is passed by what goes beyond it, and not by its last unit', (t) => {
+  const { meter } = lentTo(100)
+  meter.count(100, 0)
+  t.false(meter.isOverLimit(0))
+  meter.count(1, 0)
+  t.true(meter.isOverLimit(0))
+})
+
+test('a use that may be counted without the ledger is, when nobody answers', (t) => {
+  const { meter, last } = lentTo(1)
+  const outcomes: Outcome[] = []
+  meter.wait({ amount: 5, whenAway: 'allow' }, 5_000, (outcome) => void outcomes.push(outcome))
+  meter.wait({ amount: 6, whenAway: 'deny' }, 5_000, (outcome) => void outcomes.push(outcome))
+  const asked = meter.next(0, 600) as LedgerQuestion
+  meter.unanswered(asked.seq, 7, 601)
+  t.deepEqual(outcomes, ['allowed'])
+  t.like(last().laterUses, [{ amount: 5, atMs: 7 }])
+  t.is(meter.use({ amount: 2, whenAway: 'allow', reservation: { id: 'r', expiresAtMs: 2_000 } }, 8, 602), 'allowed')
+  meter.answered(answerTo(meter.next(8, 1_700) as LedgerQuestion, { leases: [lease(1, 1)], free: 0, laterUses: 1_000 }), 1_701)
+  t.true(meter.isSettled)
+  t.false(meter.isAtRest, 'it is still reserved')
+  meter.commit('r', 2, 9)
+  t.like(last().laterUses, [{ amount: 2 }])
+})
+
+test('the next process has what was reserved and what is still to be told, and nothing that is free', (t) => {
+  const { meter, make, reserve, last } = lentTo(160)
+  meter.count(16, 0)
+  reserve('a', 40)
+  meter.count(200, 3)
+  const record = last()
+  const next = make()
+  next.restore(record, 10)
+  t.deepEqual(next.record(), record)
+  t.is(next.use({ amount: 1, whenAway: 'deny' }, 0, 11), undefined)
+  t.false(next.isAtRest)
+  next.count(1, 4)
+  t.is(next.record().laterUses.length, 2, 'what another process may have told is not added to')
+  const asked = next.next(0, 12) as LedgerQuestion
+  t.deepEqual(asked.uses, [{ lease: 'l', spent: 120, upTo: 160 }])
+  t.deepEqual(
+    asked.laterUses.map(({ amount }) => amount),
+    [96, 1],
+  )
+  next.answered(answerTo(asked, { leases: [lease(160, 120)], laterUses: asked.laterUses.at(-1)?.seq as number }), 13)
+  t.true(next.commit('a', 30, 14))
+  t.deepEqual(
+    next.leases().map(({ lent, spent, kept }) => [lent, spent, kept]),
+    [[160, 150, 0]],
+  )
+})
+
+test('a process that is begun again asks at once, so that what it does not need comes back', (t) => {
+  const next = lentTo(1).make()
+  next.restore({ leases: [{ id: 'l', spent: 0, untilMs: END }], reservations: [], laterUses: [] }, 10)
+  t.false(next.isAtRest)
+  t.deepEqual((next.next(0, 11) as LedgerQuestion).uses, [{ lease: 'l', spent: 0, upTo: 0 }])
+})
+
+test('the journal says at least what was spent, somewhat ahead, and exactly that when nothing more is', (t) => {
+  const { meter, last } = lentTo(160)
+  meter.use({ amount: 1, whenAway: 'deny' }, 0, 2)
+  t.is(last().leases[0]?.spent, 1 + 9)
+  const before = last()
+  for (let n = 0; n < 9; n += 1) meter.use({ amount: 1, whenAway: 'deny' }, 0, 3)
+  t.is(last(), before, 'nothing is written meanwhile')
+  meter.use({ amount: 1, whenAway: 'deny' }, 0, 4)
+  t.true((last().leases[0]?.spent as number) > 11)
+  meter.noteExactly(200)
+  t.is(last().leases[0]?.spent, 11)
+})
+
+test('a later count that leaves less than is lent has it given back, and ends a refusal', (t) => {
+  const { meter, held } = lentTo(50)
+  meter.usageTold(1, 10)
+  t.deepEqual(held(), [[50, 0, 0]], 'that count is known')
+  meter.usageTold(2, 50)
+  t.deepEqual(held(), [[50, 0, 0]])
+  meter.usageTold(3, 49)
+  t.deepEqual(held(), [[0, 0, 0]])
+  const one = open()
+  one.wait(5)
+  one.meter.answered(answerTo(one.question(0, 0), { free: 0 }), 1)
+  t.deepEqual(one.outcomes, ['refused'])
+  t.is(one.meter.use({ amount: 5, whenAway: 'deny' }, 0, 2), 'refused')
+  one.meter.usageTold(1, 5)
+  t.is(one.meter.use({ amount: 5, whenAway: 'deny' }, 0, 2), 'refused')
+  one.meter.usageTold(2, 5)
+  t.is(one.meter.use({ amount: 5, whenAway: 'deny' }, 0, 2), undefined)
 })
