@@ -162,7 +162,8 @@ const isRemembered = ({ leases, laterUses, seenAt }: Borrower, { systemNow, now 
 const remembered = (borrowers: readonly Borrower[], terms: LedgerTerms): Borrower[] =>
   borrowers
     .filter((one) => isRemembered(one, terms))
-    .toSorted((a, b) => b.seenAt.getTime() - a.seenAt.getTime())
+    // Those that hold nothing are forgotten first.
+    .toSorted((a, b) => Number(b.leases.length > 0) - Number(a.leases.length > 0) || b.seenAt.getTime() - a.seenAt.getTime())
     .slice(0, MAX_BORROWERS)
 
 /** What is lent and not spent, of sidecars that may still spend it or give it back. */

@@ -121,8 +121,8 @@ export class Meter {
   /** The last question was not answered. */
   #isAway = false
   #refusedAtMs = Number.NEGATIVE_INFINITY
-  /** The last count that was told beside the ledger's answers. */
-  #toldSeq = 0
+  /** The last count that was told beside the ledger's answers, and what is left by it. */
+  #told: { usageSeq: number; remaining: number | undefined } = { usageSeq: 0, remaining: undefined }
 
   constructor({ nextSeq, keep }: MeterOptions) {
     this.#nextSeq = nextSeq
@@ -305,10 +305,14 @@ export class Meter {
    * @param remaining what is left by it; undefined: there is no limit.
    */
   usageTold(usageSeq: number, remaining: number | undefined): void {
-    if (usageSeq <= Math.max(this.#toldSeq, this.#reading?.usageSeq ?? 0)) return
-    this.#toldSeq = usageSeq
+    if (usageSeq <= Math.max(this.#told.usageSeq, this.#reading?.usageSeq ?? 0)) return
+    this.#told = { usageSeq, remaining }
     this.#refusedAtMs = Number.NEGATIVE_INFINITY
     // Somebody has counted beyond what was lent: a report, or a correction.
+    this.#keepWithin(remaining)
+  }
+
+  #keepWithin(remaining: number | undefined): void {
     if (remaining !== undefined && this.#leases.free() > remaining) this.giveBack()
   }
 
@@ -388,7 +392,7 @@ export class Meter {
     const back = this.#givesBack
     this.#givesBack = false
     const left = this.#leases.free()
-    const all = waiting.reduce((units, amount) => units + amount, 0)
+    const all = waiting.reduce((units, amount) => Math.min(MAX_COUNT, units + amount), 0)
     const passedMs = Math.max(50, atMs - this.#askedAtMs)
     const rate = passedMs > 10 * LEASE_MS ? 0 : (this.#spentSinceAsked / passedMs) * LEASE_MS
     this.#askedAtMs = atMs
@@ -418,6 +422,17 @@ export class Meter {
     this.#isUnsure = true
     this.#isAway = true
     this.#askAgainLater(atMs)
+    this.#allowWithoutLedger(nowMs)
+  }
+
+  /** Nobody has answered others, and this one's turn to ask does not come: who may be counted without the ledger is. */
+  noLedger(nowMs: number): void {
+    if (this.#asked) return
+    this.#isAway = true
+    this.#allowWithoutLedger(nowMs)
+  }
+
+  #allowWithoutLedger(nowMs: number): void {
     for (const one of this.#waiting) {
       if (one.whenAway === 'deny') continue
       this.#takeLater(one, nowMs)
@@ -461,6 +476,8 @@ export class Meter {
     // What waits is decided by the answer to the next question, which is asked at once.
     if (!asked.isOld) this.#serve(atMs)
     if (recall || asked.isOld) this.giveBack()
+    // Told while the question was under way: the answer does not know of it.
+    if (this.#told.usageSeq > usageSeq) this.#keepWithin(this.#told.remaining)
     return true
   }
 

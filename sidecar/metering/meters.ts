@@ -109,6 +109,8 @@ const ANSWERS_WITHIN_MS = 2_000
 const FORGOTTEN_AFTER_MS = 60_000
 /** Each takes about a kilobyte. Beyond it, uses of further quotas are told that nobody can say. */
 const MAX_METERS = 200_000
+/** When there are so many, those that are at rest make room: looking for them takes a while. */
+const MAKES_ROOM_EVERY_MS = 250
 /** Questions under way at once; the others wait for their turn. */
 const MAX_QUESTIONS = 256
 const CLOSES_WITHIN_MS = 2_000
@@ -124,7 +126,10 @@ export const createMeters = ({ ask, clock, faults, journal = noJournal(), tellsC
   const busy = new Set<Metered>()
   const changed = new Set<string>()
   let questions = 0
+  let madeRoomAtMs = Number.NEGATIVE_INFINITY
   let [asked, unanswered] = [0, 0]
+  /** Whoever was asked last has not answered. */
+  let isAway = false
   /** Of a clock that only goes forward. */
   const atMs = (): number => performance.now()
   const timeOf = ({ sandboxMs }: Metered): number => sandboxMs ?? clock.nowMs()
@@ -151,7 +156,10 @@ export const createMeters = ({ ask, clock, faults, journal = noJournal(), tellsC
 
   const drive = (one: Metered): void => {
     if (tellsChanges) changed.add(one.key)
-    if (questions >= MAX_QUESTIONS) return
+    if (questions >= MAX_QUESTIONS) {
+      if (isAway) one.meter.noLedger(timeOf(one))
+      return
+    }
     const question = one.meter.next(timeOf(one), atMs())
     if (!question) return
     questions += 1
@@ -160,6 +168,7 @@ export const createMeters = ({ ask, clock, faults, journal = noJournal(), tellsC
     ask({ customer, entitlement, sidecar: journal.sidecar, question }, ANSWERS_WITHIN_MS)
       .then(
         (answer) => {
+          isAway = false
           if (one.meter.answered(answer, atMs())) return
           faults.tell(
             new Error(`the ledger has answered question ${answer.seq}, and is asked ${question.seq}`),
@@ -169,6 +178,7 @@ export const createMeters = ({ ask, clock, faults, journal = noJournal(), tellsC
           one.meter.unanswered(question.seq, timeOf(one), atMs())
         },
         (error: unknown) => {
+          isAway = true
           if (!isAppError(error, 'unavailable')) faults.tell(error, 'a ledger could not be asked')
           unanswered += 1
           one.meter.unanswered(question.seq, timeOf(one), atMs())
@@ -199,15 +209,15 @@ export const createMeters = ({ ask, clock, faults, journal = noJournal(), tellsC
       faults.tell(error, 'the meters failed')
     }
   }
-  const forget = (): void => {
+  const forget = (idleMs = FORGOTTEN_AFTER_MS): void => {
     for (const [key, one] of meters) {
-      if (busy.has(one) || !one.meter.isIdle(atMs(), FORGOTTEN_AFTER_MS)) continue
+      if (busy.has(one) || !one.meter.isIdle(atMs(), idleMs)) continue
       meters.delete(key)
       if (tellsChanges) changed.add(key)
     }
   }
   const looking = setInterval(tidy, LOOKS_EVERY_MS).unref()
-  const forgetting = setInterval(forget, FORGOTTEN_AFTER_MS).unref()
+  const forgetting = setInterval(() => forget(), FORGOTTEN_AFTER_MS).unref()
 
   const noteSet = (one: Metered, revision: number): void => {
     if (one.revision === revision) return
@@ -223,6 +233,10 @@ export const createMeters = ({ ask, clock, faults, journal = noJournal(), tellsC
       known.sandboxMs = set.sandbox ? nowMs : undefined
       noteSet(known, set.revision)
       return known
+    }
+    if (meters.size >= MAX_METERS && atMs() - madeRoomAtMs > MAKES_ROOM_EVERY_MS) {
+      madeRoomAtMs = atMs()
+      forget(0)
     }
     if (meters.size >= MAX_METERS) return undefined
     return add({ customer: customerOf(set), entitlement, sandbox: set.sandbox }, set.revision, set.sandbox ? nowMs : undefined)

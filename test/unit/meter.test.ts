@@ -401,3 +401,25 @@ test('a later count that leaves less than is lent has it given back, and ends a 
   one.meter.usageTold(2, 5)
   t.is(one.meter.use({ amount: 5, whenAway: 'deny' }, 0, 2), undefined)
 })
+
+test('a count that is told while the ledger is asked is heeded when it answers', (t) => {
+  const { meter, outcomes, wait, question } = open()
+  wait(1)
+  const asked = question(0, 0)
+  meter.usageTold(9, 3)
+  meter.answered(answerTo(asked, { leases: [lease(40)], usageSeq: 8 }), 1)
+  t.deepEqual(outcomes, ['allowed'])
+  t.is(meter.use({ amount: 1, whenAway: 'deny' }, 0, 2), undefined, 'only three are left, by somebody who knows more')
+  t.deepEqual(question(0, 3).uses, [{ lease: 'l', spent: 1, upTo: 1 }])
+})
+
+test('where no ledger answers others, a use that may be counted without one does not wait for its turn', (t) => {
+  const { meter, outcomes, wait } = open()
+  wait(1)
+  meter.wait({ amount: 2, whenAway: 'allow' }, 5_000, (outcome) => void outcomes.push(outcome))
+  meter.noLedger(0)
+  t.deepEqual(outcomes, ['allowed'])
+  t.is(meter.use({ amount: 3, whenAway: 'allow' }, 0, 1), 'allowed')
+  t.true(meter.isWaitedFor, 'the other one waits')
+  t.true(meter.owesWord)
+})
