@@ -295,3 +295,19 @@ for (const name of ['usageMonths', 'countedReports'] as const)
         t.deepEqual((await storage[left].page({ where: { tenantId: 't' }, limit: 500 })).data, [], left)
     })
   }
+
+test('reports of one customer that come at once share writes, and each is counted by itself', async (t) => {
+  const { laboratory, of, used } = await open()
+  t.teardown(laboratory.close)
+  const before = (await laboratory.storage.usageCounters.find(key))?.revision ?? 0
+  const report = (n: number, change: UsageChange) => reportUsage(of, ANN, { id: `at-once-${n}`, entitlement: 'calls', change })
+  const outcomes = await Promise.allSettled(
+    Array.from({ length: 100 }, (_, n) => (n % 10 === 3 ? report(n, { add: -1_000 }) : n % 10 === 7 ? report(n - 1, { add: 2 }) : report(n, { add: 2 }))),
+  )
+  t.is(outcomes.filter(({ status }) => status === 'rejected').length, 10, 'who gives back more than there is is told so, alone')
+  t.is(await used('calls'), 160, 'a repeat is counted once')
+  const writes = (await laboratory.storage.usageCounters.get(key)).revision - before
+  t.true(writes <= 10, `${writes} writes`)
+  const last = await report(1_000, { add: 1 })
+  t.is(last.used, 161)
+})
