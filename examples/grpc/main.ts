@@ -1,4 +1,10 @@
-/** A gRPC server that sells its reports. Run it with a sidecar at TOLLGATE_ADDRESS, and call it with the customer in the metadata `x-customer`. */
+/**
+ * A gRPC server that sells its reports.
+ *
+ * Copy it into a project of your own that has `@tollgate/client` (docs/clients.md says how to build it). Run it with a sidecar at
+ * TOLLGATE_ADDRESS. It asks about customers of tenant `acme` at its storefront `us`, which has to sell a quota `calls`.
+ * Call it with the customer in the metadata `x-customer`.
+ */
 import { Server, ServerCredentials, type ServiceDefinition, type sendUnaryData } from '@grpc/grpc-js'
 import { createTollgate } from '@tollgate/client'
 import { gate } from '@tollgate/client/grpc'

@@ -1,5 +1,9 @@
 /**
- * A NestJS application that sells its reports. Run it with a sidecar at TOLLGATE_ADDRESS, and ask it as a customer: curl -H 'x-customer: cust_abc123' …
+ * A NestJS application that sells its reports.
+ *
+ * Copy it into a project of your own that has `@tollgate/client` (docs/clients.md says how to build it). Run it with a sidecar at
+ * TOLLGATE_ADDRESS. It asks about customers of tenant `acme` at its storefront `us`, which has to sell a quota `calls`.
+ * Ask it as a customer: curl -H 'x-customer: cust_abc123' http://127.0.0.1:3000/reports
  *
  * Node runs this file as it is, and cannot erase decorators. So they are called here; in an application that is compiled, write
  * `@UseGuards(gate(tollgate, …))` above the method, and the others as usual.
