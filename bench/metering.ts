@@ -104,7 +104,7 @@ try {
     { name: 'one customer, 64 × 1', connections: 64, streams: 1, customer: ONE },
   ]
   say(
-    '| connections × calls under way | checks/s | consumes/s | consume ÷ check | consume p50 | consume p99 | check p99 | checks beside as many consumes, of half alone |',
+    '| connections × calls under way | checks/s | consumes/s | consume ÷ check | consume p50 | consume p99 | check p99 | checks beside as many consumers ÷ half of them alone | ledger calls per 1,000 consumes |',
   )
   say('| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |')
   for (const { name, ...shape } of shapes) {
