@@ -6,8 +6,8 @@ import { createLog } from '../common/log.ts'
 import { runProcess } from '../common/process.ts'
 import { openFeed, openStorage, startControlPlane } from '../control-plane/compose.ts'
 import { showNewPlatformKey } from '../control-plane/show-platform-key.ts'
+import { lockDataDir } from '../control-plane/storage/data-dir-lock.ts'
 import { startSidecar } from '../sidecar/compose.ts'
-import { lockDataDir } from './lock-data-dir.ts'
 
 await runProcess(async () => {
   const config = readConfig()

@@ -5,6 +5,7 @@ import { createLog } from '../common/log.ts'
 import { runProcess } from '../common/process.ts'
 import { openFeed, openStorage, startControlPlane } from './compose.ts'
 import { showNewPlatformKey } from './show-platform-key.ts'
+import { shareDataDir } from './storage/data-dir-lock.ts'
 
 await runProcess(async () => {
   const config = readConfig()
@@ -12,6 +13,7 @@ await runProcess(async () => {
     throw new ConfigError('NATS_URL must be set: a control plane publishes to NATS. To run without NATS, use npm start, which runs everything in one process.')
   const clock = systemClock
   const log = createLog(config.LOG_LEVEL)
+  const share = config.MONGODB_URL ? undefined : shareDataDir(config.DATA_DIR)
   const storage = await openStorage(config, clock, log)
   const feed = await openFeed(config, clock, log, storage)
   const controlPlane = await startControlPlane({ config, storage, feed, clock, log })
@@ -22,6 +24,7 @@ await runProcess(async () => {
       await controlPlane.close()
       await feed.close()
       await storage.close()
+      share?.release()
     },
   }
 })

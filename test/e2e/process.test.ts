@@ -47,6 +47,9 @@ test('a mistake that the owner of the environment can correct is reported in a s
   const [http = '', grpc = ''] = first.ready.split(' ').map((address) => address.split(':').at(-1) ?? '')
   const refused = async (env: Record<string, string>): Promise<string> => (await t.throwsAsync(startProcess('all-in-one/main.ts', env))).message
   t.regex(await refused({ ...anyPorts, DATA_DIR }), /DATA_DIR .* is in use by another Tollgate/)
+  const plane = { HTTP_PORT: '0', NATS_URL: 'nats://127.0.0.1:9', DATA_DIR }
+  const planeRefused = await t.throwsAsync(startProcess('control-plane/main.ts', plane))
+  t.regex(planeRefused.message, /DATA_DIR .* is in use by another Tollgate\. It is npm start without NATS_URL/)
   t.regex(await refused({ HTTP_PORT: http, GRPC_PORT: '0', DATA_DIR: await folder() }), /HTTP_PORT: port \d+ is in use/)
   t.regex(await refused({ HTTP_PORT: '0', GRPC_PORT: grpc, DATA_DIR: await folder() }), /GRPC_PORT: port \d+ is in use/)
   t.notRegex(await refused({ HTTP_PORT: 'x', GRPC_PORT: '0', DATA_DIR }), / at /)
