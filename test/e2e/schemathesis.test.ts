@@ -10,7 +10,7 @@ import { openShop } from '../support/shop.ts'
 import { embedded, PLATFORM_KEY } from '../support/tollgate.ts'
 
 const { SCHEMATHESIS: program } = process.env
-const seconds = Number(process.env.SCHEMATHESIS_SECONDS ?? 160)
+const seconds = Number(process.env.SCHEMATHESIS_SECONDS ?? 120)
 const seed = Number(process.env.SCHEMATHESIS_SEED ?? 1)
 
 /**
