@@ -42,21 +42,19 @@ export const readHolderQuestion = (bytes: Uint8Array): HolderQuestion => {
   }
 }
 
-export const writeHolderAnswer = ({ outcome, used, limit, usageSeq }: HolderAnswer): Uint8Array =>
+export const writeHolderAnswer = ({ outcome, used, limit }: HolderAnswer): Uint8Array =>
   wire.HolderAnswer.encode({
     outcome: outcomes[outcome],
     used: BigInt(used),
     limit: limit === null ? undefined : BigInt(limit),
-    usageSeq: BigInt(usageSeq),
   }).finish()
 
 /** @throws Error for bytes that are no answer. */
 export const readHolderAnswer = (bytes: Uint8Array): HolderAnswer => {
-  const { outcome, used, limit, usageSeq } = wire.HolderAnswer.decode(bytes)
+  const { outcome, used, limit } = wire.HolderAnswer.decode(bytes)
   return {
     outcome: nameOf(outcomes, outcome),
     used: countFromWire(used),
     limit: limit === undefined ? null : countFromWire(limit),
-    usageSeq: countFromWire(usageSeq),
   }
 }

@@ -28,6 +28,4 @@ export interface HolderAnswer {
   used: number
   /** Null: unlimited. */
   limit: number | null
-  /** The revision of the count: of two, the higher is the later. */
-  usageSeq: number
 }

@@ -1,6 +1,6 @@
 /** Counting what was used: which allowance a use is taken from, and which it is given back to. Pure. */
 import type { Interval } from '../../common/calendar.ts'
-import { type Grant, MAX_COUNT } from '../../common/entitlements/model.ts'
+import { type Grant, MAX_COUNT, sourceIdOf } from '../../common/entitlements/model.ts'
 import { fieldError } from '../../common/errors.ts'
 import { allowanceNow, allowanceTime, countStandsUntil, type Holder, heirOf, type UsageEntry } from './allowances.ts'
 
@@ -82,6 +82,13 @@ export interface HeldQuota {
   grant: Grant
   holder: Holder
 }
+
+/** The quotas, each with its holder. */
+export const heldBy = (quotas: readonly Grant[], holders: readonly Holder[]): HeldQuota[] =>
+  quotas.flatMap((grant) => {
+    const holder = holders.find(({ id }) => id === sourceIdOf(grant))
+    return holder ? [{ grant, holder }] : []
+  })
 
 /** What the counts of one key are decided from. */
 export interface Counting {

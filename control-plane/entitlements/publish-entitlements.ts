@@ -20,7 +20,7 @@ import type { StoredEntitlementSet } from '../schemas/entitlement-set.ts'
 import type { OwnCollections } from '../storage/own-collections.ts'
 import { sourceOf } from '../storage/update.ts'
 import type { TenantScope } from '../tenant-scope.ts'
-import { accessOf, sourcesOf } from './sources.ts'
+import { accessOf, holdersOf, sourcesOf } from './sources.ts'
 
 /** Each lost race means that another process published; this many in a row is a fault. */
 const MAX_TRIES = 50
@@ -35,7 +35,7 @@ const deriveSet = async (of: TenantScope, customer: CustomerKey, stored: Content
   const counters = await of.storage.usageCounters.find(of.keys.customer(customer.storefrontId, customer.customerId))
   const sources = await sourcesOf(of, customer, stored, counters, changed)
   const { grants, hidden } = derive(accessOf(sources))
-  return defined({ grants, hidden, usage: usedNow(of, counters, sources, grants), usageSeq: counters?.seq })
+  return defined({ grants, hidden, usage: usedNow(of, counters, { grants, holders: holdersOf(sources) }), usageSeq: counters?.seq })
 }
 
 export const toEntitlementSet = (stored: StoredEntitlementSet): EntitlementSet => ({
@@ -52,7 +52,7 @@ export const toEntitlementSet = (stored: StoredEntitlementSet): EntitlementSet =
 /** The set as it was published, with what has been used by now. */
 export const withUsageOfNow = async (of: TenantScope, stored: StoredEntitlementSet): Promise<EntitlementSet> => ({
   ...toEntitlementSet(stored),
-  ...defined({ usage: (await deriveSet(of, stored, stored, [])).usage }),
+  usage: (await deriveSet(of, stored, stored, [])).usage,
 })
 
 /**

@@ -2,23 +2,22 @@
  * Uses that another system tells of later, many at a time. Each says when it happened: it is noted in that hour of the history, and
  * counts in the windows that were running then and still are. All events of one customer are one write.
  */
-import { deriveGrants } from '../../common/entitlements/derive.ts'
-import { type CustomerKey, type Grant, sourceIdOf } from '../../common/entitlements/model.ts'
+import type { CustomerKey, Grant } from '../../common/entitlements/model.ts'
 import { type ErrorCode, isAppError } from '../../common/errors.ts'
 import { countedAmong, remember } from '../metering/counted-reports.ts'
 import { changeCounters } from '../metering/counters.ts'
 import { earlier, note, placesChanged } from '../metering/history.ts'
-import { heldOf, livingPlaces, type Places } from '../metering/holders.ts'
+import { heldOf, livingCounters, type Places } from '../metering/holders.ts'
 import { unspentOfKey } from '../metering/ledger.ts'
 import { quotaFrom } from '../metering/quota-of.ts'
 import { tellUsage } from '../metering/tell-usage.ts'
 import { withWarnings } from '../metering/warnings.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
 import type { TenantScope } from '../tenant-scope.ts'
-import type { Holder, UsageEntry } from './allowances.ts'
-import { allowancesOf, type Counting, countCapacity, countQuota, type HeldQuota } from './count-usage.ts'
+import type { UsageEntry } from './allowances.ts'
+import { allowancesOf, type Counting, countCapacity, countQuota, heldBy } from './count-usage.ts'
 import { isOfUse, takenFrom } from './report-usage.ts'
-import { accessOf, currentSourcesOf, holdersOf } from './sources.ts'
+import { currentSourcesOf, type Granted, grantedBy } from './sources.ts'
 
 export interface ReportedEvent {
   /** By which a repeat is known. */
@@ -79,9 +78,7 @@ const countInWindows = (entries: UsageEntry[], events: readonly ReportedEvent[],
   return counted
 }
 
-interface EventTerms {
-  grants: readonly Grant[]
-  holders: readonly Holder[]
+interface EventTerms extends Granted {
   isPaused(grant: Grant): boolean
   now: Date
 }
@@ -100,7 +97,7 @@ const countEvents = (
     else if (metered[0]?.terms.kind === 'capacity')
       counted = countAlike(counted, some, (before, add) => countCapacity(before, key, { add }, heldOf(occupants, key)), settle)
     else {
-      const held = metered.flatMap((grant) => holders.filter(({ id }) => id === sourceIdOf(grant)).map((holder): HeldQuota => ({ grant, holder })))
+      const held = heldBy(metered, holders)
       // What is lent is not there to be given back.
       counted = countInWindows(counted, some, { key, held, holders, now }, takes ? 0 : unspentOfKey(borrowers, key, now), settle)
     }
@@ -125,7 +122,8 @@ export const reportEvents = async (of: TenantScope, customer: CustomerKey, event
   const { subscriptions } = sources
   const now = of.now()
   const isPaused = ({ subscriptionId }: Grant): boolean => subscriptions.some(({ id, status }) => id === subscriptionId && status === 'paused')
-  const terms = { grants: deriveGrants(accessOf(sources)), holders: holdersOf(sources), isPaused, now }
+  const granted = grantedBy(sources)
+  const terms = { ...granted, isPaused, now }
   /** The first of each id. */
   const first = new Map(events.toReversed().map((event) => [event.id, event]))
   let outcomes = new Map<ReportedEvent, EventOutcome>()
@@ -133,24 +131,24 @@ export const reportEvents = async (of: TenantScope, customer: CustomerKey, event
     const counted = await countedAmong(of, latest, [...first.keys()])
     outcomes = new Map()
     const fresh = events.filter((event) => first.get(event.id) === event && !counted.has(event.id))
-    const living = livingPlaces({ ...latest, holders: latest.holders ?? [] }, now)
+    const living = livingCounters(latest, now)
     const entries = countEvents(living, fresh, terms, (event, outcome) => outcomes.set(event, outcome))
     const accepted = fresh.filter((event) => outcomes.get(event) === 'accepted')
     if (accepted.length === 0) return undefined
     const systemNow = of.clock.now()
     const repairAt = earlier(latest.repairAt, of.repairAt())
-    const after = { ...living, holders: [...living.holders], entries: entries.filter((entry) => isOfUse(entry, subscriptions, now)), repairAt }
+    const after = { ...living, entries: entries.filter((entry) => isOfUse(entry, subscriptions, now)), repairAt }
     const uses = accepted.map(({ entitlement, at, amount }) => ({ key: entitlement, at, units: amount }))
     const ended = placesChanged(latest.entries, living.entries, now)
     const ids = accepted.map(({ id }) => ({ id }))
     const warned = [...new Set(uses.map(({ key }) => key))].reduce<UsageCounters>(
-      (counted, key) => withWarnings(counted, key, quotaFrom(sources, latest, key, now), systemNow),
+      (counted, key) => withWarnings(counted, key, quotaFrom(granted, key, now), systemNow),
       after,
     )
     return note(remember(warned, ids, systemNow.getTime()), [...uses, ...ended], systemNow)
   })
   if (!counters) return events.map(() => unknownCustomer)
-  if ([...outcomes.values()].includes('accepted')) await tellUsage(of, counters, sources)
+  if ([...outcomes.values()].includes('accepted')) await tellUsage(of, counters, granted)
   return events.map((event): EventOutcome => {
     const own = outcomes.get(event)
     if (own) return own

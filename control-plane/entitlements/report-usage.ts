@@ -1,14 +1,13 @@
 /** A customer's use of quotas and capacities, as its application reports it. */
 import { defined } from '../../common/defined.ts'
 import { countingOf, decide, isCurrent } from '../../common/entitlements/decide.ts'
-import { deriveGrants } from '../../common/entitlements/derive.ts'
 import { type CustomerKey, type Grant, sourceIdOf } from '../../common/entitlements/model.ts'
 import { fieldError } from '../../common/errors.ts'
 import { countedAmong, isRepeat, remember } from '../metering/counted-reports.ts'
 import { changeCounters } from '../metering/counters.ts'
 import { flushCounters } from '../metering/flush-counters.ts'
 import { earlier, note, placesChanged } from '../metering/history.ts'
-import { heldOf, livingPlaces, nextEnd, type Places } from '../metering/holders.ts'
+import { heldOf, livingCounters, nextEnd } from '../metering/holders.ts'
 import { spentEntries, unspentOfKey } from '../metering/ledger.ts'
 import { quotaFrom } from '../metering/quota-of.ts'
 import { isCustomerGone, removeUsage } from '../metering/remove-usage.ts'
@@ -20,9 +19,9 @@ import { update } from '../storage/update.ts'
 import { isFinal } from '../subscriptions/machine/transitions.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 import { allowanceTime, type UsageEntry, usageOf } from './allowances.ts'
-import { type Counted, countCapacity, countQuota, type UsageChange } from './count-usage.ts'
+import { type Counted, countCapacity, countQuota, heldBy, type UsageChange } from './count-usage.ts'
 import { publishEntitlements, toEntitlementSet } from './publish-entitlements.ts'
-import { accessOf, currentSourcesOf, holdersOf, sourcesOf } from './sources.ts'
+import { currentSourcesOf, grantedBy, sourcesOf } from './sources.ts'
 
 /** A repeat comes soon after its original; this many other reports of one customer do not come between. */
 const REPORTS_REMEMBERED = 64
@@ -72,19 +71,18 @@ export const reportUsage = async (of: TenantScope, customer: CustomerKey, report
   const stored = await storage.entitlementSets.find(id)
   const sources = await sourcesOf(of, customer, stored, known)
   const { subscriptions } = sources
-  const holders = holdersOf(sources)
+  const granted = grantedBy(sources)
+  const { holders } = granted
   const takes = 'add' in report.change && report.change.add > 0
   const isPaused = ({ subscriptionId }: Grant): boolean => !takes && subscriptions.some(({ id, status }) => id === subscriptionId && status === 'paused')
-  const grants = takenFrom(deriveGrants(accessOf(sources)), report.entitlement, now.getTime(), isPaused)
+  const grants = takenFrom(granted.grants, report.entitlement, now.getTime(), isPaused)
   const [first] = grants
   if (!first && !(await storage.customers.find(id))) throw unknown()
   if (!first) throw fieldError('unknown_reference', 'entitlement', `the customer holds no quota or capacity ${JSON.stringify(report.entitlement)}`)
-  const held = grants.flatMap((grant) => {
-    const holder = holders.find((one) => one.id === sourceIdOf(grant))
-    return holder ? [{ grant, holder }] : []
-  })
+  const held = heldBy(grants, holders)
   const { entitlement: key, change, own } = report
-  const count = ({ entries, holders: occupants = [], borrowers = [] }: Places & Pick<UsageCounters, 'borrowers'>): Counted =>
+  const quota = quotaFrom(granted, key, now)
+  const count = ({ entries, holders: occupants = [], borrowers = [] }: Pick<UsageCounters, 'entries' | 'holders' | 'borrowers'>): Counted =>
     first.terms.kind === 'capacity'
       ? { entries: countCapacity(entries, key, change, heldOf(occupants, key)), units: 0 }
       : countQuota(entries, { key, held, holders, now }, change, unspentOfKey(borrowers, key, now))
@@ -92,12 +90,10 @@ export const reportUsage = async (of: TenantScope, customer: CustomerKey, report
   const counters = await changeCounters(of, customer, known, async (latest) => {
     if (latest.recentReports.includes(report.id)) return undefined
     if (own && isRepeat(await countedAmong(of, latest, [own.id]), own)) return undefined
-    const quota = quotaFrom(sources, latest, key, now)
-    const found = livingPlaces({ ...latest, holders: latest.holders ?? [] }, now)
     const systemNow = of.clock.now()
     // Whoever has left since may have made room: the next time that a share is reached is another one.
-    const living = withWarnings({ ...found, entries: [...found.entries], holders: [...found.holders] }, key, quota, systemNow)
-    const counted = count({ ...living, holders: living.holders ?? [] })
+    const living = withWarnings(livingCounters(latest, now), key, quota, systemNow)
+    const counted = count(living)
     const entries = counted.entries.filter((entry) => isOfUse(entry, subscriptions, now))
     const recentReports = [...latest.recentReports, report.id].slice(-REPORTS_REMEMBERED)
     // A mark that is left standing has it told once more, soon: this process may not come to it.
@@ -107,7 +103,7 @@ export const reportUsage = async (of: TenantScope, customer: CustomerKey, report
     return note(after, [{ key, at: now, units: counted.units }, ...placesChanged(latest.entries, entries, now)], systemNow)
   })
   if (!counters) throw unknown()
-  await tellUsage(of, counters, sources)
+  await tellUsage(of, counters, granted)
   const revision = stored ? toEntitlementSet(stored).revision : (await publishEntitlements(of, customer)).revision
 
   // As it would be decided with access: what is left is of use to know while it is off, too.
@@ -136,10 +132,9 @@ export const isOfUse = ({ until, subscriptionId }: UsageEntry, subscriptions: re
 /** Takes out holders whose time is over. */
 const endHolders = (of: TenantScope, counters: UsageCounters): Promise<UsageCounters | undefined> =>
   changeCounters(of, counters, counters, (latest) => {
-    const before = { ...latest, holders: latest.holders ?? [] }
-    const { holders, entries, ...rest } = livingPlaces(before, of.now())
-    if (holders === before.holders) return undefined
-    return note({ ...rest, entries: [...entries], holders: [...holders] }, placesChanged(latest.entries, entries, of.now()), of.clock.now())
+    const living = livingCounters(latest, of.now())
+    if (living.holders.length === (latest.holders ?? []).length) return undefined
+    return note(living, placesChanged(latest.entries, living.entries, of.now()), of.clock.now())
   })
 
 /** Does what is due of counters: tells what a crash may have left untold, ends holders, and moves what is to be kept elsewhere. */
@@ -147,7 +142,7 @@ export const tendCounters = async (of: TenantScope, counters: UsageCounters): Pr
   if (await isCustomerGone(of, counters._id)) return removeUsage(of, counters)
   if (counters.moveAt && counters.moveAt <= of.clock.now()) await flushCounters(of, counters)
   const living = await endHolders(of, counters)
-  if (!living || !(await tellUsage(of, living, await currentSourcesOf(of, living, living)))) return
+  if (!living || !(await tellUsage(of, living, grantedBy(await currentSourcesOf(of, living, living))))) return
   const end = of.tenant.mode === 'live' ? nextEnd(living.holders ?? []) : undefined
   await update(of.storage.usageCounters, living._id, (latest) => {
     const next = latest.moveAt ? earlier(end, latest.moveAt) : end

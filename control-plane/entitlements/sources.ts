@@ -4,8 +4,8 @@
  * made of or that end just now. What neither has can never matter again, since what has ended does not change, and a
  * later end of the same key stands before it for good.
  */
-import type { SourceAccess } from '../../common/entitlements/derive.ts'
-import type { CustomerKey } from '../../common/entitlements/model.ts'
+import { deriveGrants, type SourceAccess } from '../../common/entitlements/derive.ts'
+import type { CustomerKey, Grant } from '../../common/entitlements/model.ts'
 import type { CustomerGrants } from '../schemas/customer-grants.ts'
 import type { StoredEntitlementSet, UsageCounters } from '../schemas/entitlement-set.ts'
 import type { Subscription } from '../schemas/subscription.ts'
@@ -30,6 +30,14 @@ export const holdersOf = ({ subscriptions, grants }: Sources): Holder[] => [
   ...subscriptions,
   ...[...(grants?.living ?? []), ...(grants?.ended ?? [])].map(holderOfGrant),
 ]
+
+/** What the sources give, and whose allowances uses are taken from. */
+export interface Granted {
+  grants: readonly Grant[]
+  holders: readonly Holder[]
+}
+
+export const grantedBy = (sources: Sources): Granted => ({ grants: deriveGrants(accessOf(sources)), holders: holdersOf(sources) })
 
 /** All of a customer, ended ones too. */
 export const subscriptionsOf = ({ storage }: Pick<TenantScope, 'storage'>, { tenantId, storefrontId, customerId }: CustomerKey): Promise<Subscription[]> =>

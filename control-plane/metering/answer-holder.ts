@@ -6,13 +6,13 @@ import type { UsageCounters } from '../schemas/entitlement-set.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 import { changeCounters } from './counters.ts'
 import { earlier, note, placesChanged } from './history.ts'
-import { askPlaces, livingPlaces, nextEnd, usedOf } from './holders.ts'
+import { askPlaces, livingCounters, nextEnd, placesOf, usedOf } from './holders.ts'
 import { limitOf, quotaOf } from './quota-of.ts'
 import { tellUsage } from './tell-usage.ts'
 import { withWarnings } from './warnings.ts'
 
 /** The answer where there is no such customer. */
-export const noPlaces: HolderAnswer = { outcome: 'refused', used: 0, limit: 0, usageSeq: 0 }
+export const noPlaces: HolderAnswer = { outcome: 'refused', used: 0, limit: 0 }
 
 /** A repeat comes soon after its original. */
 const REMEMBERED = 64
@@ -23,19 +23,19 @@ const repeatOf = ({ entitlement, act, id, holder }: HolderQuestion): string => J
 export const answerHolder = async (of: TenantScope, question: HolderQuestion): Promise<HolderAnswer> => {
   const { customer, entitlement: key, act } = question
   const repeat = repeatOf(question)
-  const quota = await quotaOf(of, customer, key)
-  const { known, sources, capacities, isSoftCapacity, now } = quota
+  const { known, granted, quota } = await quotaOf(of, customer, key)
+  const { capacities, isSoftCapacity, now } = quota
   const limit = limitOf(capacities)
   let answer = noPlaces
   const counted = await changeCounters(of, customer, known, (latest): UsageCounters | undefined => {
-    const places = { entries: latest.entries, holders: latest.holders ?? [] }
-    const living = livingPlaces(places, now)
+    const places = placesOf(latest)
+    const living = livingCounters(latest, now)
     if (latest.recentReports.includes(repeat)) {
-      answer = { outcome: 'granted', used: usedOf(living.entries, key), limit, usageSeq: 0 }
+      answer = { outcome: 'granted', used: usedOf(living.entries, key), limit }
       return undefined
     }
     const decided = askPlaces(places, question, { limit, isSoft: isSoftCapacity, now })
-    answer = { ...decided.answer, usageSeq: 0 }
+    answer = decided.answer
     if (decided.places.entries === places.entries && decided.places.holders === places.holders) return undefined
     const { entries, holders } = decided.places
     const end = nextEnd(holders)
@@ -43,7 +43,7 @@ export const answerHolder = async (of: TenantScope, question: HolderQuestion): P
     const isNamed = act === 'acquire' && question.holder !== ''
     const systemNow = of.clock.now()
     // Whoever has left since may have made room: the next time that a share is reached is another one.
-    const before = withWarnings({ ...latest, entries: [...living.entries], holders: [...living.holders] }, key, quota, systemNow)
+    const before = withWarnings(living, key, quota, systemNow)
     const counted = {
       ...before,
       entries: [...entries],
@@ -54,8 +54,8 @@ export const answerHolder = async (of: TenantScope, question: HolderQuestion): P
     return note(withWarnings(counted, key, quota, systemNow), placesChanged(latest.entries, entries, now), systemNow)
   })
   if (!counted) return noPlaces
-  await tellUsage(of, counted, sources)
-  return { ...answer, usageSeq: counted.seq ?? 0 }
+  await tellUsage(of, counted, granted)
+  return answer
 }
 
 /** For people: takes all that a holder has. @param id of the call. @throws AppError `not_found` for a customer that is not there. */

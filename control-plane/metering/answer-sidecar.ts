@@ -25,8 +25,8 @@ export const nothingOf = ({ question }: AskedLedger): LedgerAnswer => ({
 
 export const answerSidecar = async (of: TenantScope, asked: AskedLedger): Promise<LedgerAnswer> => {
   const { customer, entitlement: key, sidecar, question } = asked
-  const quota = await quotaOf(of, customer, key)
-  const { known, sources, holders, held, current, now } = quota
+  const { known, granted, quota } = await quotaOf(of, customer, key)
+  const { holders, held, current, now } = quota
   let answer = nothingOf(asked)
   const counted = await changeCounters(of, customer, known, (latest) => {
     const ledgers = { entries: latest.entries, borrowers: latest.borrowers ?? [] }
@@ -38,6 +38,6 @@ export const answerSidecar = async (of: TenantScope, asked: AskedLedger): Promis
   })
   if (!counted) return nothingOf(asked)
   // Who asks need not wait for the others.
-  tellUsage(of, counted, sources).catch((error: unknown) => of.log.error({ err: error }, 'usage could not be told'))
+  tellUsage(of, counted, granted).catch((error: unknown) => of.log.error({ err: error }, 'usage could not be told'))
   return { ...answer, usageSeq: counted.seq ?? 0 }
 }

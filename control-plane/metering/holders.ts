@@ -36,12 +36,20 @@ const withMore = (entries: readonly UsageEntry[], key: string, more: number): Us
   return [...entries.filter((entry) => entry.key !== key || entry.until), { key, used }]
 }
 
+export const placesOf = ({ entries, holders = [] }: Pick<UsageCounters, 'entries' | 'holders'>): Places => ({ entries, holders })
+
 /** Without the holders whose time is over. */
-export const livingPlaces = <P extends Places>(places: P, now: Date): P => {
+export const livingPlaces = (places: Places, now: Date): Places => {
   const over = places.holders.filter((holder) => isOver(holder, now))
   if (over.length === 0) return places
   const entries = over.reduce<readonly UsageEntry[]>((left, { key, amount }) => withMore(left, key, -amount), places.entries)
-  return { ...places, entries, holders: places.holders.filter((holder) => !isOver(holder, now)) }
+  return { entries, holders: places.holders.filter((holder) => !isOver(holder, now)) }
+}
+
+/** The counters without the holders whose time is over. */
+export const livingCounters = (counters: UsageCounters, now: Date): UsageCounters & { holders: Occupant[] } => {
+  const { entries, holders } = livingPlaces(placesOf(counters), now)
+  return { ...counters, entries: [...entries], holders: [...holders] }
 }
 
 /** When the next holder's time is over. */
@@ -99,7 +107,7 @@ const settle = (places: Places, { entitlement: key, holder, heir = '', amount }:
 }
 
 /** @returns the places as they are to be stored, before which nothing may be answered. */
-export const askPlaces = (places: Places, question: HolderQuestion, terms: PlacesTerms): { places: Places; answer: Omit<HolderAnswer, 'usageSeq'> } => {
+export const askPlaces = (places: Places, question: HolderQuestion, terms: PlacesTerms): { places: Places; answer: HolderAnswer } => {
   const { act, entitlement: key, holder, amount } = question
   const living = livingPlaces(places, terms.now)
   const decided = ((): Decided => {

@@ -1,17 +1,14 @@
 /** What the ledger of one key of a customer is made from, as it is stored now. */
 import { countingOf, isCurrent } from '../../common/entitlements/decide.ts'
-import { deriveGrants } from '../../common/entitlements/derive.ts'
-import { type CustomerKey, type Grant, MAX_COUNT, sourceIdOf } from '../../common/entitlements/model.ts'
+import { type CustomerKey, type Grant, MAX_COUNT } from '../../common/entitlements/model.ts'
 import type { Holder } from '../entitlements/allowances.ts'
-import type { HeldQuota } from '../entitlements/count-usage.ts'
-import { accessOf, currentSourcesOf, holdersOf, type Sources } from '../entitlements/sources.ts'
+import { type HeldQuota, heldBy } from '../entitlements/count-usage.ts'
+import { currentSourcesOf, type Granted, grantedBy } from '../entitlements/sources.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
 import type { TenantScope } from '../tenant-scope.ts'
 
 export interface QuotaSources {
-  known: UsageCounters | undefined
-  sources: Sources
-  holders: Holder[]
+  holders: readonly Holder[]
   /** All grants of the key, whatever they are. */
   grants: Grant[]
   /** Its quotas, each with its holder. */
@@ -28,22 +25,22 @@ export interface QuotaSources {
   now: Date
 }
 
-export const quotaOf = async (of: TenantScope, customer: CustomerKey, key: string): Promise<QuotaSources> => {
+/** @returns the counters and all that the customer is granted, too, as they were read for it. */
+export const quotaOf = async (
+  of: TenantScope,
+  customer: CustomerKey,
+  key: string,
+): Promise<{ known: UsageCounters | undefined; granted: Granted; quota: QuotaSources }> => {
   const known = await of.storage.usageCounters.find(of.keys.customer(customer.storefrontId, customer.customerId))
-  return quotaFrom(await currentSourcesOf(of, customer, known), known, key, of.now())
+  const granted = grantedBy(await currentSourcesOf(of, customer, known))
+  return { known, granted, quota: quotaFrom(granted, key, of.now()) }
 }
 
-/** The same of what has been read already. */
-export const quotaFrom = (sources: Sources, known: UsageCounters | undefined, key: string, now: Date): QuotaSources => {
-  const holders = holdersOf(sources)
-  const grants = deriveGrants(accessOf(sources)).filter((grant) => grant.key === key)
+/** Of what has been read already. */
+export const quotaFrom = ({ grants: all, holders }: Granted, key: string, now: Date): QuotaSources => {
+  const grants = all.filter((grant) => grant.key === key)
   const quotas = grants.filter(({ terms, mode }) => terms.kind === 'quota' && mode !== 'deny')
   const isBlocked = grants.some((grant) => grant.mode === 'deny' && isCurrent(grant, now.getTime()))
-  const withHolder = (list: readonly Grant[]): HeldQuota[] =>
-    list.flatMap((grant) => {
-      const holder = holders.find(({ id }) => id === sourceIdOf(grant))
-      return holder ? [{ grant, holder }] : []
-    })
   // Nothing is lent of what is blocked.
   const current = isBlocked ? [] : countingOf(quotas.filter((grant) => isCurrent(grant, now.getTime())))
   const places = grants.filter((grant) => grant.terms.kind === 'capacity' && grant.mode !== 'deny' && isCurrent(grant, now.getTime()))
@@ -51,12 +48,10 @@ export const quotaFrom = (sources: Sources, known: UsageCounters | undefined, ke
   const capacities = counted.flatMap(({ terms }) => (terms.kind === 'capacity' ? [terms.limit] : []))
   const isSoftCapacity = counted.some(({ terms }) => terms.kind === 'capacity' && terms.overage === 'allow')
   return {
-    known,
-    sources,
     holders,
     grants,
-    held: withHolder(quotas),
-    current: withHolder(current),
+    held: heldBy(quotas, holders),
+    current: heldBy(current, holders),
     counting: [...current, ...counted],
     capacities,
     isSoftCapacity,

@@ -28,7 +28,8 @@ export interface LedgerView {
 /** @throws AppError `not_found` for a customer that is not there, or that has no such quota or capacity now. */
 export const readLedger = async (of: TenantScope, customer: CustomerKey, key: string): Promise<LedgerView> => {
   await getCustomer(of, of.keys.customer(customer.storefrontId, customer.customerId))
-  const { known, holders, current, capacities, now } = await quotaOf(of, customer, key)
+  const { known, quota } = await quotaOf(of, customer, key)
+  const { holders, current, capacities, now } = quota
   const ledgers = { entries: known?.entries ?? [], borrowers: known?.borrowers ?? [] }
   if (current.length > 0) {
     const windows = allowancesOf(ledgers.entries, { key, held: current, holders, now })

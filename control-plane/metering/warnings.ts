@@ -5,7 +5,7 @@
 import { MAX_COUNT, sourceIdOf } from '../../common/entitlements/model.ts'
 import { allowancesOf } from '../entitlements/count-usage.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
-import { livingPlaces, usedOf } from './holders.ts'
+import { livingPlaces, placesOf, usedOf } from './holders.ts'
 import { spentEntries } from './ledger.ts'
 import { limitOf, type QuotaSources } from './quota-of.ts'
 
@@ -27,7 +27,7 @@ const sum = (numbers: readonly number[]): number => numbers.reduce((total, one) 
 
 /** What is used of a key now, as it is shown, and its limit. */
 const levelOf = (counters: UsageCounters, key: string, { current, holders, capacities, now }: QuotaSources, systemNow: Date): Level | undefined => {
-  const living = livingPlaces({ entries: counters.entries, holders: counters.holders ?? [] }, now)
+  const living = livingPlaces(placesOf(counters), now)
   if (current.length > 0) {
     const spent = spentEntries({ entries: living.entries, borrowers: counters.borrowers ?? [] }, now, systemNow)
     const allowances = allowancesOf(spent, { key, held: current, holders, now })

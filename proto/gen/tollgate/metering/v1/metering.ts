@@ -167,11 +167,7 @@ export interface HolderAnswer {
   /** What is occupied now. */
   used: bigint;
   /** Absent: unlimited. */
-  limit?:
-    | bigint
-    | undefined;
-  /** Of two answers, the one with the higher number is the later. */
-  usageSeq: bigint;
+  limit?: bigint | undefined;
 }
 
 export const HolderAnswer_Outcome = {
@@ -1373,7 +1369,7 @@ export const HolderQuestion: MessageFns<HolderQuestion> = {
 };
 
 function createBaseHolderAnswer(): HolderAnswer {
-  return { outcome: 0, used: 0n, limit: undefined, usageSeq: 0n };
+  return { outcome: 0, used: 0n, limit: undefined };
 }
 
 export const HolderAnswer: MessageFns<HolderAnswer> = {
@@ -1392,12 +1388,6 @@ export const HolderAnswer: MessageFns<HolderAnswer> = {
         throw new globalThis.Error("value provided for field message.limit of type int64 too large");
       }
       writer.uint32(24).int64(message.limit);
-    }
-    if (message.usageSeq !== 0n) {
-      if (BigInt.asUintN(64, message.usageSeq) !== message.usageSeq) {
-        throw new globalThis.Error("value provided for field message.usageSeq of type uint64 too large");
-      }
-      writer.uint32(32).uint64(message.usageSeq);
     }
     return writer;
   },
@@ -1439,14 +1429,6 @@ export const HolderAnswer: MessageFns<HolderAnswer> = {
             message.limit = reader.int64() as bigint;
             continue;
           }
-          case 4: {
-            if (tag !== 32) {
-              break;
-            }
-
-            message.usageSeq = reader.uint64() as bigint;
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1464,11 +1446,6 @@ export const HolderAnswer: MessageFns<HolderAnswer> = {
       outcome: isSet(object.outcome) ? holderAnswer_OutcomeFromJSON(object.outcome) : 0,
       used: isSet(object.used) ? BigInt(object.used) : 0n,
       limit: isSet(object.limit) ? BigInt(object.limit) : undefined,
-      usageSeq: isSet(object.usageSeq)
-        ? BigInt(object.usageSeq)
-        : isSet(object.usage_seq)
-        ? BigInt(object.usage_seq)
-        : 0n,
     };
   },
 
@@ -1483,9 +1460,6 @@ export const HolderAnswer: MessageFns<HolderAnswer> = {
     if (message.limit !== undefined) {
       obj.limit = message.limit.toString();
     }
-    if (message.usageSeq !== 0n) {
-      obj.usageSeq = message.usageSeq.toString();
-    }
     return obj;
   },
 
@@ -1497,7 +1471,6 @@ export const HolderAnswer: MessageFns<HolderAnswer> = {
     message.outcome = object.outcome ?? 0;
     message.used = (object.used !== undefined && object.used !== null) ? BigInt(object.used) : 0n;
     message.limit = (object.limit !== undefined && object.limit !== null) ? BigInt(object.limit) : undefined;
-    message.usageSeq = (object.usageSeq !== undefined && object.usageSeq !== null) ? BigInt(object.usageSeq) : 0n;
     return message;
   },
 };
