@@ -15,7 +15,7 @@
  * of them adds up; what a floor raises the sum by is a quota like any other. One unlimited makes all unlimited, and one soft
  * limit makes all soft. The youngest is the grant whose time began last; of equal ones the one with the greater id.
  */
-import { type EntitlementSet, type Grant, type Kind, MAX_COUNT, sourceIdOf, type Usage } from './model.ts'
+import { type EntitlementSet, type Grant, type Kind, plus, sourceIdOf, type Usage } from './model.ts'
 import { quotaWindow } from './quota-window.ts'
 
 /**
@@ -97,9 +97,6 @@ const latestEnd = (grants: readonly Grant[]): number | undefined => {
   for (let n = 0; n < grants.length; n += 1) latest = Math.max(latest, grants[n]?.untilMs ?? Infinity)
   return latest === Infinity ? undefined : latest
 }
-
-/** Counts stop at the largest that is exact. */
-const plus = (a: number, b: number): number => Math.min(MAX_COUNT, a + b)
 
 /** Usage of a quota has an end, and usage of a capacity has none, so usage from before a key changed its kind does not count. */
 const runs = (entry: Usage, key: string, nowMs: number): entry is Usage & { untilMs: number } =>

@@ -75,6 +75,9 @@ export interface Grant {
  */
 export const MAX_COUNT = Number.MAX_SAFE_INTEGER
 
+/** The sum of two counts, which stops at the largest that is exact. */
+export const plus = (a: number, b: number): number => Math.min(MAX_COUNT, a + b)
+
 /** As long as an id may be, in characters (Unicode code points), as at the control plane. */
 export const MAX_ID = 128
 export const isTooLong = (text: string): boolean => text.length > MAX_ID && (text.length > 2 * MAX_ID || [...text].length > MAX_ID)

@@ -2,7 +2,7 @@
  * Who occupies places of a capacity. Pure. The count of a key (`entries`) is all that is occupied, by holders and without a name;
  * a holder whose time is over occupies nothing, whether or not it has been taken out yet.
  */
-import { MAX_COUNT } from '../../common/entitlements/model.ts'
+import { plus } from '../../common/entitlements/model.ts'
 import type { HolderAnswer, HolderQuestion } from '../../common/metering/holder-words.ts'
 import type { UsageEntry } from '../entitlements/allowances.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
@@ -32,7 +32,7 @@ export const usedOf = (entries: readonly UsageEntry[], key: string): number => e
 
 /** The entries with so many more places of a key occupied; fewer, below zero. */
 const withMore = (entries: readonly UsageEntry[], key: string, more: number): UsageEntry[] => {
-  const used = Math.min(MAX_COUNT, Math.max(0, usedOf(entries, key) + more))
+  const used = Math.max(0, plus(usedOf(entries, key), more))
   return [...entries.filter((entry) => entry.key !== key || entry.until), { key, used }]
 }
 
@@ -59,8 +59,7 @@ export const nextEnd = (holders: readonly Occupant[]): Date | undefined => {
 }
 
 /** What holders of a key occupy, which only they give back. */
-export const heldOf = (holders: readonly Occupant[], key: string): number =>
-  holders.reduce((sum, one) => (one.key === key ? Math.min(MAX_COUNT, sum + one.amount) : sum), 0)
+export const heldOf = (holders: readonly Occupant[], key: string): number => holders.reduce((sum, one) => (one.key === key ? plus(sum, one.amount) : sum), 0)
 
 type Decided = { places: Places; outcome: HolderAnswer['outcome'] }
 

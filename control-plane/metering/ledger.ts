@@ -11,7 +11,7 @@
  */
 import type { Interval } from '../../common/calendar.ts'
 import { DAY_MS } from '../../common/durations.ts'
-import { MAX_COUNT } from '../../common/entitlements/model.ts'
+import { MAX_COUNT, plus } from '../../common/entitlements/model.ts'
 import type { LedgerAnswer, LedgerQuestion } from '../../common/metering/ledger-words.ts'
 import { heirOf, type UsageEntry } from '../entitlements/allowances.ts'
 import { type Allowance, allowancesOf, type Counting, entriesWith, type HeldQuota, take } from '../entitlements/count-usage.ts'
@@ -45,7 +45,6 @@ const LATER_USES_FORGOTTEN_AFTER_MS = 30 * DAY_MS
 /** The document stays small. Beyond it the one that was away for longest is forgotten: what it was lent stays counted. */
 const MAX_BORROWERS = 1_000
 
-const plus = (a: number, b: number): number => Math.min(MAX_COUNT, a + b)
 const sum = <T>(list: readonly T[], of: (one: T) => number): number => list.reduce((total, one) => plus(total, of(one)), 0)
 
 const freeOf = ({ limit, used }: Allowance): number => Math.max(0, (limit ?? MAX_COUNT) - used)

@@ -1,6 +1,6 @@
 /** What the ledger of one key of a customer is made from, as it is stored now. */
 import { countingOf, isCurrent } from '../../common/entitlements/decide.ts'
-import { type CustomerKey, type Grant, MAX_COUNT } from '../../common/entitlements/model.ts'
+import { type CustomerKey, type Grant, plus } from '../../common/entitlements/model.ts'
 import type { Holder } from '../entitlements/allowances.ts'
 import { type HeldQuota, heldBy } from '../entitlements/count-usage.ts'
 import { currentSourcesOf, type Granted, grantedBy } from '../entitlements/sources.ts'
@@ -61,4 +61,4 @@ export const quotaFrom = ({ grants: all, holders }: Granted, key: string, now: D
 
 /** The sum of limits. Null: unlimited. */
 export const limitOf = (limits: readonly (number | null)[]): number | null =>
-  limits.reduce<number | null>((sum, limit) => (sum === null || limit === null ? null : Math.min(MAX_COUNT, sum + limit)), 0)
+  limits.reduce<number | null>((sum, limit) => (sum === null || limit === null ? null : plus(sum, limit)), 0)

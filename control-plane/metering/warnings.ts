@@ -2,7 +2,7 @@
  * What is said of a limit that is nearly used, or passed: once per share and window, however often it is crossed. Pure. It is
  * kept in the counters, by the write that counts.
  */
-import { MAX_COUNT, sourceIdOf } from '../../common/entitlements/model.ts'
+import { plus, sourceIdOf } from '../../common/entitlements/model.ts'
 import { allowancesOf } from '../entitlements/count-usage.ts'
 import type { UsageCounters } from '../schemas/entitlement-set.ts'
 import { livingPlaces, placesOf, usedOf } from './holders.ts'
@@ -23,7 +23,7 @@ interface Level {
   until: Date | undefined
 }
 
-const sum = (numbers: readonly number[]): number => numbers.reduce((total, one) => Math.min(MAX_COUNT, total + one), 0)
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, one) => plus(total, one), 0)
 
 /** What is used of a key now, as it is shown, and its limit. */
 const levelOf = (counters: UsageCounters, key: string, { current, holders, capacities, now }: QuotaSources, systemNow: Date): Level | undefined => {

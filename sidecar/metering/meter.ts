@@ -2,7 +2,7 @@
  * What a sidecar may spend of one quota of one customer, and what it asks the ledger for. Knows no time but what it is told, and
  * sends nothing: `meters.ts` does. What the numbers mean is said in `control-plane/metering/ledger.ts`.
  */
-import { MAX_COUNT } from '../../common/entitlements/model.ts'
+import { plus } from '../../common/entitlements/model.ts'
 import type { LaterUse, LedgerAnswer, LedgerQuestion } from '../../common/metering/ledger-words.ts'
 import { type Held, type LeasePart, Leases, unitsOf } from './leases.ts'
 
@@ -194,7 +194,7 @@ export class Meter {
       last.seq > this.#toldLaterUse &&
       Math.floor(last.atMs / MINUTE_MS) === Math.floor(nowMs / MINUTE_MS) &&
       !(this.#reading?.resetsAtMs && last.atMs < this.#reading.resetsAtMs && nowMs >= this.#reading.resetsAtMs)
-    if (isOfLast) last.amount = Math.min(MAX_COUNT, last.amount + amount)
+    if (isOfLast) last.amount = plus(last.amount, amount)
     else this.#laterUses.push({ seq: this.#nextSeq(), amount, atMs: nowMs })
     this.#note(false)
   }
@@ -392,7 +392,7 @@ export class Meter {
     const back = this.#givesBack
     this.#givesBack = false
     const left = this.#leases.free()
-    const all = waiting.reduce((units, amount) => Math.min(MAX_COUNT, units + amount), 0)
+    const all = waiting.reduce((units, amount) => plus(units, amount), 0)
     const passedMs = Math.max(50, atMs - this.#askedAtMs)
     const rate = passedMs > 10 * LEASE_MS ? 0 : (this.#spentSinceAsked / passedMs) * LEASE_MS
     this.#askedAtMs = atMs

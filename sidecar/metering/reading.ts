@@ -1,6 +1,6 @@
 /** What a meter knows, in an answer. */
 import type { Decision } from '../../common/entitlements/decide.ts'
-import { MAX_COUNT } from '../../common/entitlements/model.ts'
+import { plus } from '../../common/entitlements/model.ts'
 import type { MeterReading } from './meter.ts'
 
 /** What all have used: by the set where that is told later than the ledger has answered. */
@@ -17,7 +17,7 @@ const usedBase = ({ used = 0 }: Decision, reading: MeterReading, usageSeq: numbe
 export const withReading = (decision: Decision, amount: number, reading: MeterReading, usageSeq: number): Decision => {
   if (decision.reason !== 'granted' && decision.reason !== 'limit_exceeded') return decision
   const { resetsAtMs, isOld, since } = reading
-  const used = Math.min(MAX_COUNT, usedBase(decision, reading, usageSeq) + since)
+  const used = plus(usedBase(decision, reading, usageSeq), since)
   const limit = isOld ? (decision.limit ?? null) : reading.limit
   if (limit === null) return { ...decision, used, resetsAtMs: resetsAtMs ?? decision.resetsAtMs }
   const remaining = Math.max(0, limit - used)
