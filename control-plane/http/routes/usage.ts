@@ -1,7 +1,9 @@
+import type { CustomerKey } from '../../../common/entitlements/model.ts'
 import { reportUsage, type UsageAnswer } from '../../entitlements/report-usage.ts'
 import { releaseHolder } from '../../metering/answer-holder.ts'
 import { countedId, saysOf } from '../../metering/counted-reports.ts'
 import { readLedger, readWarnings } from '../../metering/read-ledger.ts'
+import type { TenantScope } from '../../tenant-scope.ts'
 import { id, instant, iso, isoOrNull, z } from '../fields.ts'
 import { route } from '../route.ts'
 
@@ -47,6 +49,13 @@ const timelineAnswer = z.object({
       windowEnd: instant.nullable().openapi({ description: 'When the quota begins again. Null: a capacity.' }),
     }),
   ),
+})
+
+/** The customer that a path names. */
+const customerIn = ({ tenantId }: TenantScope, { storefront, customer }: { storefront: string; customer: string }): CustomerKey => ({
+  tenantId,
+  storefrontId: storefront,
+  customerId: customer,
 })
 
 const params = z.object({ storefront: id, customer: id, entitlement: id })
@@ -100,7 +109,7 @@ export const usageRoutes = [
     status: 200,
     answer: ledgerAnswer,
     handle: async ({ of, params: { storefront, customer, entitlement } }) => {
-      const { windows, leases, holders, ...rest } = await readLedger(of, { tenantId: of.tenantId, storefrontId: storefront, customerId: customer }, entitlement)
+      const { windows, leases, holders, ...rest } = await readLedger(of, customerIn(of, { storefront, customer }), entitlement)
       return {
         body: {
           ...rest,
@@ -129,8 +138,7 @@ export const usageRoutes = [
     status: 200,
     answer: z.object({ used: z.int().openapi({ description: 'What is occupied now.' }), limit: z.int().nullable() }),
     handle: async ({ of, params: { storefront, customer, entitlement }, body, newId }) => {
-      const customerKey = { tenantId: of.tenantId, storefrontId: storefront, customerId: customer }
-      const { used, limit } = await releaseHolder(of, customerKey, entitlement, body.holder, newId('use'))
+      const { used, limit } = await releaseHolder(of, customerIn(of, { storefront, customer }), entitlement, body.holder, newId('use'))
       return { body: { used, limit } }
     },
   }),
@@ -147,7 +155,7 @@ export const usageRoutes = [
     status: 200,
     answer: timelineAnswer,
     handle: async ({ of, params: { storefront, customer } }) => {
-      const warnings = await readWarnings(of, { tenantId: of.tenantId, storefrontId: storefront, customerId: customer })
+      const warnings = await readWarnings(of, customerIn(of, { storefront, customer }))
       const data = warnings.map(({ at, type, key, share, used, limit, until }) => ({
         at: iso(at),
         type: `usage_${type}` as const,
@@ -179,7 +187,7 @@ export const usageRoutes = [
     answer: usageAnswer,
     handle: async ({ of, params: { storefront, customer, entitlement }, body, newId }) => {
       const report = { id: newId('use'), entitlement, change: { set: body.used } }
-      return { body: toUsageAnswer(await reportUsage(of, { tenantId: of.tenantId, storefrontId: storefront, customerId: customer }, report)) }
+      return { body: toUsageAnswer(await reportUsage(of, customerIn(of, { storefront, customer }), report)) }
     },
   }),
 ]
