@@ -213,7 +213,7 @@ export class Meter {
    * @returns undefined when the ledger has to be asked: `wait` for it.
    */
   use(want: Want, nowMs: number, atMs: number): 'allowed' | 'refused' | undefined {
-    if (this.#waiting.size === 0 && this.#take(want, atMs, nowMs + STOPS_BEFORE_MS)) return 'allowed'
+    if (this.#takeHeld(want, nowMs, atMs)) return 'allowed'
     // A refusal is over when its window is.
     if (atMs - this.#refusedAtMs < REFUSAL_HOLDS_MS && this.reading(nowMs) && this.#isBeyond(want.amount)) return 'refused'
     if (!this.#isAway || want.whenAway === 'deny') return undefined
@@ -223,7 +223,11 @@ export class Meter {
 
   /** As `use`, where units are lent and nobody waits. */
   useHeld(amount: number, nowMs: number, atMs: number): boolean {
-    return this.#waiting.size === 0 && this.#take({ amount, whenAway: 'deny' }, atMs, nowMs + STOPS_BEFORE_MS)
+    return this.#takeHeld({ amount, whenAway: 'deny' }, nowMs, atMs)
+  }
+
+  #takeHeld(want: Want, nowMs: number, atMs: number): boolean {
+    return this.#waiting.size === 0 && this.#take(want, atMs, nowMs + STOPS_BEFORE_MS)
   }
 
   /**

@@ -49,10 +49,17 @@ export interface MeterStats {
 /** What names a quota at its meter. */
 export type MeteredKey = Pick<JournalEntry, 'customer' | 'entitlement' | 'sandbox'>
 
+export interface CountedHeld {
+  /** As `Readings` has it. */
+  reading: MeterReading | undefined
+}
+
 /** The short way of a use: where units are lent, nothing is waited for, and hardly anything is made. */
 export interface HeldUnits {
-  /** @returns whether it was counted; otherwise `consume` says what comes of it. */
-  consumeHeld(set: MeteredSet, entitlement: string, amount: number, remaining: number | undefined, nowMs: number): boolean
+  /**
+   * @returns what is known of the quota after the use; undefined where it was not counted: `consume` says then what comes of it.
+   */
+  consumeHeld(set: MeteredSet, entitlement: string, amount: number, remaining: number | undefined, nowMs: number): CountedHeld | undefined
 }
 
 export interface Meters extends Readings, HeldUnits {
@@ -287,12 +294,12 @@ export const createMeters = ({ ask, clock, faults, journal = noJournal(), tellsC
     },
     consumeHeld: (set, entitlement, amount, remaining, nowMs) => {
       const one = meters.get(meteredKeyOf(set, entitlement))
-      if (!one || one.revision !== set.revision) return false
+      if (!one || one.revision !== set.revision) return undefined
       one.meter.usageTold(set.usageSeq ?? 0, remaining)
-      if (!one.meter.useHeld(amount, nowMs, atMs())) return false
+      if (!one.meter.useHeld(amount, nowMs, atMs())) return undefined
       busy.add(one)
       if (tellsChanges) changed.add(one.key)
-      return true
+      return { reading: one.meter.reading(nowMs) }
     },
     commit: async (of, id, amount, untilMs) => {
       const one = meterFor(of)

@@ -3,6 +3,12 @@ import type { Decision } from '../../common/entitlements/decide.ts'
 import { plus } from '../../common/entitlements/model.ts'
 import type { MeterReading } from './meter.ts'
 
+/** More is used than the limit. */
+export const isOverLimit = ({ limit, used = 0, unlimited }: Decision): boolean => limit !== undefined && !unlimited && used > limit
+
+/** What is left for a hard limit; undefined where none refuses. */
+export const hardRemaining = ({ remaining, overLimit }: Decision): number | undefined => (overLimit === undefined ? remaining : undefined)
+
 /** What all have used: by the set where that is told later than the ledger has answered. */
 const usedBase = ({ used = 0 }: Decision, reading: MeterReading, usageSeq: number): number => {
   if (reading.isOld) return Math.max(reading.used, used)

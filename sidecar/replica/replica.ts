@@ -51,9 +51,6 @@ export interface WritingReplica extends Replica, Pick<EndableWaits, 'waiting'>, 
   close(): Promise<void>
 }
 
-/** What is told of usage while the feed is lost is never told again. */
-const LOOKS_FOR_LOSSES_EVERY_MS = 500
-
 /** Follows the feed from now on. */
 export const startReplica = async (options: {
   feed: Feed
@@ -92,6 +89,7 @@ export const startReplica = async (options: {
     feed,
     ask: askUsage,
     held: sets,
+    reconnects: () => watch?.reconnects() ?? 0,
     clock,
     faults,
     onRecall,
@@ -135,12 +133,6 @@ export const startReplica = async (options: {
     },
   })
   watch = followed
-  let seenReconnects = followed.reconnects()
-  const lookingForLosses = setInterval(() => {
-    if (followed.reconnects() === seenReconnects) return
-    seenReconnects = followed.reconnects()
-    usage.doubtAll()
-  }, LOOKS_FOR_LOSSES_EVERY_MS).unref()
   return {
     cache: sets.cache,
     countHits: (count) => {
@@ -174,7 +166,6 @@ export const startReplica = async (options: {
     reconnects: () => followed.reconnects(),
     close: async () => {
       waits.endAll(new AppError('unavailable', 'the sidecar is shutting down; try another one'))
-      clearInterval(lookingForLosses)
       usage.stop()
       await followed.stop()
     },

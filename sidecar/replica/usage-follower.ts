@@ -17,6 +17,8 @@ export interface UsageFollowerOptions {
   /** @throws AppError `unavailable`. */
   ask(customer: CustomerKey, timeoutMs: number): Promise<CustomerUsage>
   held: HeldSets
+  /** How often the feed was lost and found again: what was told meanwhile is never told again. */
+  reconnects(): number
   clock: Clock
   faults: Faults
   /** Somebody waits for units of these quotas. */
@@ -30,8 +32,6 @@ export interface UsageFollower {
   follow(set: EntitlementSet): void
   /** Asks for usage before the set is answered from. @returns what is known then. */
   settle(customer: CustomerKey, known: KnownSet): Promise<KnownSet>
-  /** Word may have been missed: of everybody that is held. */
-  doubtAll(): void
   stop(): void
 }
 
@@ -48,11 +48,12 @@ const SCANNED_AT_ONCE = 1_000
 
 const isMetered = ({ grants }: EntitlementSet): boolean => grants.some(({ terms: { kind } }) => kind === 'quota' || kind === 'capacity')
 
-export const createUsageFollower = ({ feed, ask, held, clock, faults, onRecall, onChange }: UsageFollowerOptions): UsageFollower => {
+export const createUsageFollower = ({ feed, ask, held, reconnects, clock, faults, onRecall, onChange }: UsageFollowerOptions): UsageFollower => {
   const doubted = new Map<string, CustomerKey>()
   let restsUntilMs = 0
   let scanAt: number | undefined
   let isAsking = false
+  let seenReconnects = 0
 
   const take = (usage: CustomerUsage): boolean => {
     const { known, isNews } = held.takeUsage(usage)
@@ -94,6 +95,11 @@ export const createUsageFollower = ({ feed, ask, held, clock, faults, onRecall, 
     if (isAsking) return
     isAsking = true
     try {
+      if (reconnects() !== seenReconnects) {
+        // Of everybody that is held something may have been missed.
+        seenReconnects = reconnects()
+        scanAt = held.cache.begin()
+      }
       scan()
       while (doubted.size > 0) {
         const some = [...doubted].slice(0, AT_ONCE)
@@ -120,9 +126,6 @@ export const createUsageFollower = ({ feed, ask, held, clock, faults, onRecall, 
       if (!isAnswered) doubt(customer)
       const latest = held.cache.get(customer)
       return latest && latest.set.revision >= set.revision ? latest : known
-    },
-    doubtAll: () => {
-      scanAt = held.cache.begin()
     },
     stop: () => {
       clearInterval(timer)

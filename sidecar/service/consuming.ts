@@ -11,7 +11,7 @@ import type { HolderAnswer, HolderQuestion } from '../../common/metering/holder-
 import type { DecidedCheck } from '../check.ts'
 import type { Outcome } from '../metering/meter.ts'
 import type { MeteredKey, Meters } from '../metering/meters.ts'
-import { withReading } from '../metering/reading.ts'
+import { hardRemaining, isOverLimit, withReading } from '../metering/reading.ts'
 import type { CheckCall, Decisions, TimedBasis } from './decisions.ts'
 
 export interface Use extends CheckCall {
@@ -146,8 +146,7 @@ export const createConsuming = ({ decisions, meters, askHolder, policy, clock }:
     const reading = basis.set ? meters.reading(basis.set, entitlement, basis.nowMs) : undefined
     const read = reading ? withReading(decision, amount, reading, basis.set?.usageSeq ?? 0) : decision
     const allowed = outcome === 'allowed'
-    const overLimit = allowed && read.limit !== undefined && !read.unlimited && (read.used ?? 0) > read.limit
-    return told(use, basis, { ...read, allowed, reason: allowed ? 'granted' : 'limit_exceeded' }, outcome, overLimit)
+    return told(use, basis, { ...read, allowed, reason: allowed ? 'granted' : 'limit_exceeded' }, outcome, allowed && isOverLimit(read))
   }
 
   const countQuota = (
@@ -165,7 +164,7 @@ export const createConsuming = ({ decisions, meters, askHolder, policy, clock }:
     const outcome = meters.consume(set, {
       entitlement,
       amount,
-      remaining: decision.overLimit === undefined ? decision.remaining : undefined,
+      remaining: hardRemaining(decision),
       nowMs,
       untilMs: deadlineMs,
       signal,

@@ -7,8 +7,8 @@ import type { Clock } from '../../common/clock.ts'
 import { type Decision, decide, type Reason } from '../../common/entitlements/decide.ts'
 import type { CustomerKey } from '../../common/entitlements/model.ts'
 import type { Freshness } from '../check.ts'
-import type { HeldUnits, Readings } from '../metering/meters.ts'
-import { withReading } from '../metering/reading.ts'
+import type { HeldUnits, MeteredSet, Readings } from '../metering/meters.ts'
+import { hardRemaining, isOverLimit, withReading } from '../metering/reading.ts'
 import type { Notice, Observer } from '../observe/observer.ts'
 import type { Callers } from '../policy/callers.ts'
 import { KeyBytes } from '../replica/cache/set-reader.ts'
@@ -31,9 +31,6 @@ const LEAST_CHECK_BYTES = 12
 
 /** Fields 2 and 3 of a ConsumeEntitlementResponse. */
 const [COUNTED, OVER_LIMIT] = [0x10, 0x18]
-
-/** More is used than the limit. */
-const isOver = ({ limit, used = 0, unlimited }: Decision): boolean => limit !== undefined && !unlimited && used > limit
 
 /** Makes what ends at `end`, and begins where there is room for a tag and a length after `out`, field 1 of a message. @returns where it ends then. */
 const wrap = (into: Buffer, out: number, end: number): number => {
@@ -132,28 +129,23 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
   })
 
   /** With what was counted here, which is published later. */
-  const metered = (bytes: Buffer, decision: Decision, entitlement: string, revision: number, at: number): Decision => {
-    const reading = meters.reading({ ...customerIn(bytes), revision, sandbox: false }, entitlement, nowMs)
-    return reading ? withReading(decision, request.amount, reading, usageSeqOf(ring, at)) : decision
+  const metered = (set: MeteredSet, decision: Decision, entitlement: string): Decision => {
+    const reading = meters.reading(set, entitlement, nowMs)
+    return reading ? withReading(decision, request.amount, reading, set.usageSeq ?? 0) : decision
+  }
+
+  /** @returns undefined where the use is not counted: it is of no quota that is granted, or no units are lent. */
+  const consumed = (uses: HeldUnits, set: MeteredSet, decision: Decision, entitlement: string): Decision | undefined => {
+    if (decision.kind !== 'quota' || decision.reason !== 'granted') return undefined
+    const held = uses.consumeHeld(set, entitlement, request.amount, hardRemaining(decision), nowMs)
+    if (!held) return undefined
+    const read = held.reading ? withReading(decision, request.amount, held.reading, set.usageSeq ?? 0) : decision
+    return { ...read, allowed: true, reason: 'granted' }
   }
 
   const write = (notice: Notice, bytes: Buffer, call: DirectCall, entitlement: string, decision: Decision): void => {
     const check = { customer: customerIn(bytes), entitlement, amount: request.amount, minRevision: request.minRevision }
     observer.write(notice, { check, decision, freshness: { ...freshness }, nowMs, traceparent: call.header('traceparent') })
-  }
-
-  /** @returns whether the use is counted: a quota that is granted, of which units are lent. */
-  const spend = (
-    uses: HeldUnits,
-    bytes: Buffer,
-    { kind, reason, remaining, overLimit }: Decision,
-    entitlement: string,
-    revision: number,
-    at: number,
-  ): boolean => {
-    if (kind !== 'quota' || reason !== 'granted') return false
-    const set = { ...customerIn(bytes), revision, sandbox: false, usageSeq: usageSeqOf(ring, at) }
-    return uses.consumeHeld(set, entitlement, request.amount, overLimit === undefined ? remaining : undefined, nowMs)
   }
 
   /** @param uses the use is counted, where its units are lent; undefined: a check. */
@@ -167,6 +159,7 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     lastVersion = version
     if (at < 0) return undefined
     const revision = revisionOf(ring, at)
+    const usageSeq = usageSeqOf(ring, at)
     // A sandbox has a time of its own; what is from a snapshot has to be confirmed.
     if (revision < request.minRevision || !isPlainSet(ring, at)) return undefined
     const asOfMs = Math.max(readAtMsOf(ring, at), currentMs)
@@ -174,10 +167,11 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
     const decided = decideAt(at, entitlement, version)
     // Another thread has written meanwhile: what was read may be of two sets.
     if (!decided || !isPlain(decided) || (version & 1) !== 0 || !ring.isStill(version)) return undefined
-    // From here on a use is counted, and answered here.
-    if (uses && !spend(uses, bytes, decided, entitlement, revision, at)) return undefined
-    const read = decided.kind === 'quota' && meters.size() > 0 ? metered(bytes, decided, entitlement, revision, at) : decided
-    const decision = uses ? { ...read, allowed: true, reason: 'granted' as const } : read
+    const isMetered = uses !== undefined || (decided.kind === 'quota' && meters.size() > 0)
+    const set = isMetered ? { ...customerIn(bytes), revision, sandbox: false, usageSeq } : undefined
+    // A use that is counted here is answered here.
+    const decision = !set ? decided : uses ? consumed(uses, set, decided, entitlement) : metered(set, decided, entitlement)
+    if (!decision) return undefined
     freshness.revision = revision
     freshness.asOfMs = asOfMs
     reasons.push(decision.reason)
@@ -216,7 +210,7 @@ export const createDirectChecks = ({ replica, clock, maxStalenessMs, callers, ob
         const at = wrap(into, to, writeAnswer(into, to + 1 + LENGTH_BYTES, decision, freshness))
         into[at] = COUNTED
         into[at + 1] = 1
-        if (!isOver(decision)) return at + 2
+        if (!isOverLimit(decision)) return at + 2
         into[at + 2] = OVER_LIMIT
         into[at + 3] = 1
         return at + 4
