@@ -22,8 +22,10 @@ import { generatePlatformKey } from './access/api-keys.ts'
 import { createAuditTrail } from './audit/trail.ts'
 import { type FeedKeeping, startKeepingFeed } from './entitlements/keep-feed.ts'
 import { toEntitlementSet } from './entitlements/publish-entitlements.ts'
+import { openEvents } from './events/events.ts'
 import { createHttpApp } from './http/app.ts'
 import { answerBrokenRequests } from './http/broken-requests.ts'
+import { eventRenderers } from './http/event-data.ts'
 import { createThrottle } from './http/throttle.ts'
 import { illegalTransitions } from './illegal-transitions.ts'
 import { keys } from './keys.ts'
@@ -106,7 +108,8 @@ export interface ControlPlaneOptions {
  * @throws ConfigError for a configuration that is not safe, or an address that is taken.
  */
 export const startControlPlane = async (options: ControlPlaneOptions): Promise<ControlPlane> => {
-  const { config, storage, feed, clock, log } = options
+  const { config, feed, clock, log } = options
+  const { storage, events, outboxes } = openEvents({ storage: options.storage, clock, log, render: eventRenderers, days: config.EVENT_DAYS })
   checkControlPlaneIsSafe(config, log)
   const webhookSecret = config.SIMULATOR_WEBHOOK_SECRET ?? new Secret(`whsec_${randomBytes(32).toString('base64')}`)
   const ownSimulator = config.SIMULATOR_URL
@@ -151,6 +154,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     webhooksInHand: { count: 0 },
     clock,
     log,
+    events,
     webhookEventDays: config.WEBHOOK_EVENT_DAYS,
     usageHistoryDays: config.USAGE_HISTORY_DAYS,
   }
@@ -226,6 +230,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
       // A provider may take its time: what is cut off is finished by whoever comes next, as after a crash.
       await Promise.race([worker?.stop(), sleep(WORKER_STOPS_WITHIN_MS, undefined, { ref: false })])
       await feedKeeping?.stop()
+      await Promise.race([outboxes.settled(), sleep(WORKER_STOPS_WITHIN_MS, undefined, { ref: false })])
       await drained
       await ownSimulator?.close()
     },

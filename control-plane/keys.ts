@@ -37,6 +37,8 @@ export const keys = {
   eventChunk: (tenantId: string, subscriptionId: string, firstSeq: number) => path(tenantId, subscriptionId, String(firstSeq)),
   payment: (tenantId: string, id: string) => path(tenantId, id),
   webhookEvent: (tenantId: string, account: string, eventId: string) => path(tenantId, account, eventId),
+  loggedEvent: (tenantId: string, id: string) => path(tenantId, id),
+  eventLog: (tenantId: string) => path(tenantId),
   settlementReport: (tenantId: string, id: string) => path(tenantId, id),
   settlementDifference: (tenantId: string, reportId: string, place: string) => path(tenantId, reportId, place),
 }

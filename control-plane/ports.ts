@@ -4,6 +4,7 @@
  */
 import type { Feed } from '../common/feed/feed.ts'
 import type { Log } from '../common/log.ts'
+import type { Events } from './events/events.ts'
 import type { PspDirectory } from './payments/psp/psp.ts'
 import type { Sealing } from './storage/sealing.ts'
 import type { Storage } from './storage/storage.ts'
@@ -18,6 +19,8 @@ export interface Services extends WorkTime {
   /** Webhooks that are applied while their sender waits. */
   webhooksInHand: { count: number }
   log: Log
+  /** What has happened, told to the world. */
+  events: Events
   /** How long events of providers are kept, in days; 30 without. */
   webhookEventDays?: number
   /** How long it is kept what was used when, in days; 396 without. */

@@ -12,7 +12,8 @@ import type { Tenant } from './schemas/tenant.ts'
 import { type OwnCollections, ownCollections } from './storage/own-collections.ts'
 import { attemptRepairTime, type Moment, repairTime, tenantNow } from './work-time.ts'
 
-export interface TenantScope extends Pick<Services, 'feed' | 'sealing' | 'clock' | 'log' | 'webhooksInHand' | 'webhookEventDays' | 'usageHistoryDays'> {
+export interface TenantScope
+  extends Pick<Services, 'feed' | 'sealing' | 'clock' | 'log' | 'events' | 'webhooksInHand' | 'webhookEventDays' | 'usageHistoryDays'> {
   readonly tenant: Tenant
   readonly tenantId: string
   readonly keys: OwnKeys
@@ -34,7 +35,7 @@ export interface TenantScope extends Pick<Services, 'feed' | 'sealing' | 'clock'
 
 /** @param tenant as it was read: its time is that of its test clock by then. */
 export const tenantScope = (services: Services, tenant: Tenant): TenantScope => {
-  const { feed, sealing, clock, log, webhooksInHand, webhookEventDays, usageHistoryDays, psps } = services
+  const { feed, sealing, clock, log, events, webhooksInHand, webhookEventDays, usageHistoryDays, psps } = services
   const now = () => tenantNow(services, tenant)
   const repairAt = () => repairTime(services)
   return {
@@ -42,6 +43,7 @@ export const tenantScope = (services: Services, tenant: Tenant): TenantScope => 
     sealing,
     clock,
     log,
+    events,
     webhooksInHand,
     ...(webhookEventDays === undefined ? {} : { webhookEventDays }),
     ...(usageHistoryDays === undefined ? {} : { usageHistoryDays }),

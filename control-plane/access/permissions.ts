@@ -30,6 +30,7 @@ export const permissionTexts = {
   'webhook-events:read': 'List the events that providers have sent',
   'webhook-events:bodies': 'Read the original bodies of those events, which may name payers',
   'webhook-events:replay': "Apply a provider's event again",
+  'events:read': 'Read the events of everything that happens, with the objects that they are about',
   'entitlements:read': 'Read what a customer may use',
   'usage:report': 'Report usage',
   'usage:correct': 'Correct what is counted as used',
@@ -56,6 +57,7 @@ const reading = [
   'payments:read',
   'settlements:read',
   'webhook-events:read',
+  'events:read',
   'entitlements:read',
 ] as const satisfies Permission[]
 

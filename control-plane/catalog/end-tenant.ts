@@ -10,6 +10,7 @@
 import { DAY_MS, HOUR_MS } from '../../common/durations.ts'
 import { AppError, isAppError } from '../../common/errors.ts'
 import { removeSet } from '../entitlements/remove-set.ts'
+import { removeEvents } from '../events/erase.ts'
 import { movesMoney } from '../payments/erase-payment.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { every } from '../storage/every.ts'
@@ -126,6 +127,7 @@ const removeEverything = async (of: TenantScope): Promise<void> => {
     storage.apiKeys,
   ] as OwnCollection<StoredDocument>[])
     await removeAll(collection, { tenantId })
+  await removeEvents(of)
 }
 
 /** Does the work that the mark asks for, as far as it can be done now. */

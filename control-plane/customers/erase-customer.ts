@@ -9,6 +9,7 @@
 
 import { AppError, isAppError } from '../../common/errors.ts'
 import { removeSet } from '../entitlements/remove-set.ts'
+import { eraseEvents, withErasedEvents } from '../events/erase.ts'
 import { removeUsage } from '../metering/remove-usage.ts'
 import { erasedPayment, movesMoney } from '../payments/erase-payment.ts'
 import { eraseEventsOf } from '../payments/webhooks/erase-event.ts'
@@ -74,7 +75,7 @@ const mark = (of: TenantScope, id: string, check: (customer: Customer) => void, 
     await refuseWhileOneIsMade(of, customer)
     if (!cancel) await refuseWhileAlive(of, customer)
     const { email: _, name: __, country: ___, metadata: ____, claims: _____, renewed: ______, ...kept } = customer
-    return { ...kept, paymentMethods: [], erasing: { as: newPseudonym(), at: of.clock.now() }, repairAt: of.repairAt() }
+    return { ...withErasedEvents(kept), paymentMethods: [], erasing: { as: newPseudonym(), at: of.clock.now() }, repairAt: of.repairAt() }
   })
 
 /** A page at a time, until there are none under the customer's own name. */
@@ -91,7 +92,7 @@ const eraseSubscriptions = async (of: TenantScope, customer: Customer, as: strin
           if (!isAppError(error, 'not_allowed_in_state')) throw error
         })
       }
-      await update(subscriptions, _id, ({ metadata: _, ...kept }) => (kept.customerId === as ? undefined : { ...kept, customerId: as }))
+      await update(subscriptions, _id, ({ metadata: _, ...kept }) => (kept.customerId === as ? undefined : withErasedEvents({ ...kept, customerId: as }, as)))
     }
   }
 }
@@ -103,7 +104,9 @@ const erasePayments = async (of: TenantScope, customer: Customer, as: string): P
     const { data } = await payments.page({ where: { tenantId, storefrontId, customerId: id }, limit: MAX_PAGE })
     if (data.length === 0) break
     for (const { _id } of data) {
-      await update(payments, _id, (payment) => (payment.customerId === as ? undefined : erasedPayment(payment, as, of.now(), of.repairAt())))
+      await update(payments, _id, (payment) =>
+        payment.customerId === as ? undefined : withErasedEvents(erasedPayment(payment, as, of.now(), of.repairAt()), as),
+      )
     }
   }
   for await (const payment of paymentsOf(of, storefrontId, as)) await eraseEventsOf(of, payment.id)
@@ -118,6 +121,8 @@ export const finishErasure = async (of: TenantScope, customer: Customer, as: str
   await removeUsage(of, { tenantId, storefrontId, customerId })
   await removeForGood(storage.customerGrants, _id)
   await removeSet(of, { tenantId, storefrontId, customerId })
+  await of.events.handOn('customers', customer)
+  await eraseEvents(of, { storefrontId, customerId }, as)
   for (let latest = await storage.customers.find(_id); latest?.erasing?.as === as; latest = await storage.customers.find(_id)) {
     await removeIfSame(storage.customers, latest)
   }

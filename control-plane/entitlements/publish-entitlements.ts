@@ -26,6 +26,7 @@ import { accessOf, holdersOf, sourcesOf } from './sources.ts'
 const MAX_TRIES = 50
 
 type Contents = Pick<StoredEntitlementSet, 'grants' | 'usage' | 'usageSeq' | 'hidden'>
+type Derived = Contents & Pick<StoredEntitlementSet, 'derivedAt'>
 
 /** What makes a new revision. What has been used does not: it is told apart (`metering/tell-usage.ts`), and published with the next. */
 const accessIn = ({ grants, hidden }: Contents): Pick<Contents, 'grants' | 'hidden'> => defined({ grants, hidden })
@@ -60,7 +61,7 @@ export const withUsageOfNow = async (of: TenantScope, stored: StoredEntitlementS
  * it looks for the mark: one of them sees the other.
  * @returns undefined when the customer is being erased, or is no more. @throws AppError `already_exists`.
  */
-const insertSet = async ({ storage, clock, tenant }: TenantScope, set: Pick<StoredEntitlementSet, '_id' | 'storefrontId' | 'customerId'> & Contents) => {
+const insertSet = async ({ storage, clock, tenant }: TenantScope, set: Pick<StoredEntitlementSet, '_id' | 'storefrontId' | 'customerId'> & Derived) => {
   const { tenantId, mode } = tenant
   const tombstone = await storage.tombstones.find(keys.tombstone(tenantId, set.storefrontId, set.customerId))
   const after = tombstone ? { after: tombstone.lastRevision } : {}
@@ -80,9 +81,9 @@ const refreshStoredSet = async (of: TenantScope, customer: CustomerKey, changed:
     const contents = await deriveSet(of, customer, stored, changed)
     if (stored && isDeepStrictEqual(accessIn(stored), accessIn(contents))) return toEntitlementSet(stored)
     try {
-      if (stored) return toEntitlementSet(await entitlementSets.replace({ ...stored, ...contents }))
+      if (stored) return toEntitlementSet(await entitlementSets.replace({ ...stored, ...contents, derivedAt: of.now() }))
       const { storefrontId, customerId } = customer
-      const inserted = await insertSet(of, { _id: id, storefrontId, customerId, ...contents })
+      const inserted = await insertSet(of, { _id: id, storefrontId, customerId, ...contents, derivedAt: of.now() })
       return inserted && toEntitlementSet(inserted)
     } catch (error) {
       if (!isAppError(error, 'revision_conflict', 'already_exists', 'not_found') || tries === MAX_TRIES) throw error

@@ -10,7 +10,7 @@ const AHEAD_MS = 5 * 60_000
 const OLDEST_MS = 35 * DAY_MS
 
 /** `application/cloudevents+json` is one event, and `application/cloudevents-batch+json` a list. */
-export const eventTypes = ['application/cloudevents+json', 'application/cloudevents-batch+json'] as const
+export const eventMediaTypes = ['application/cloudevents+json', 'application/cloudevents-batch+json'] as const
 export const MAX_EVENTS = 1_000
 
 const id = z.string().regex(ID).refine(isNormal)

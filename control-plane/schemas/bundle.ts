@@ -1,6 +1,6 @@
 import { intervals } from '../../common/calendar.ts'
 import { type Entitlement, kinds, type LimitTerms } from '../../common/entitlements/model.ts'
-import { type DocumentOf, defineFields, defineSchema, part, workFields } from './schema.ts'
+import { type DocumentOf, defineFields, defineSchema, eventFields, part, workFields } from './schema.ts'
 
 /** `http/routes/entitlement-input.ts` checks which of the optional fields a kind has, where bundles come in. */
 export const entitlementPart = part({
@@ -76,12 +76,14 @@ const fields = defineFields({
     }),
   },
   repairAt: workFields.repairAt,
+  ...eventFields,
 })
 export type Bundle = DocumentOf<typeof fields>
 export type Pricing = Bundle['pricing']
 export const bundleSchema = defineSchema(fields)
 bundleSchema.index({ tenantId: 1, storefrontId: 1, createdAt: 1, _id: 1 })
 bundleSchema.index({ repairAt: 1, _id: 1 })
+bundleSchema.index({ outboxAt: 1, _id: 1 })
 
 /** Versions that a bundle has left behind. Each is written before the bundle moves on, under an id derived from it. */
 const versionFields = defineFields(contentFields)

@@ -1,4 +1,4 @@
-import { asItIs, type DocumentOf, defineFields, defineSchema, part, workFields } from './schema.ts'
+import { asItIs, type DocumentOf, defineFields, defineSchema, eventFields, part, workFields } from './schema.ts'
 
 const paymentMethod = part({
   id: { type: String, required: true },
@@ -53,6 +53,7 @@ const fields = defineFields({
   /** It is being erased, and is called `as` where something of it is kept. Everything else of the customer is gone already. */
   erasing: { type: part({ as: { type: String, required: true }, at: { type: Date, required: true } }) },
   repairAt: workFields.repairAt,
+  ...eventFields,
 })
 
 export type Customer = DocumentOf<typeof fields>
@@ -61,3 +62,4 @@ export const customerSchema = defineSchema(fields)
 customerSchema.index({ tenantId: 1, storefrontId: 1, createdAt: 1, _id: 1 })
 customerSchema.index({ tenantId: 1, storefrontId: 1, email: 1, createdAt: 1, _id: 1 })
 customerSchema.index({ repairAt: 1, _id: 1 })
+customerSchema.index({ outboxAt: 1, _id: 1 })

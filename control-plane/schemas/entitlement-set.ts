@@ -1,6 +1,6 @@
 import { intervals } from '../../common/calendar.ts'
 import type { Grant, Usage } from '../../common/entitlements/model.ts'
-import { asItIs, type DocumentOf, defineFields, defineSchema, part } from './schema.ts'
+import { asItIs, type DocumentOf, defineFields, defineSchema, eventFields, part } from './schema.ts'
 
 /**
  * The set a customer's sidecars have, or are about to have. The document is written only when the set changes: its
@@ -19,12 +19,16 @@ const fields = defineFields({
   hidden: { type: [String], default: undefined },
   /** The last revision of a customer of this id that was erased. Absent: there was none. */
   after: { type: Number },
+  /** When it was derived, in the tenant's time. Absent: stored before that was kept. */
+  derivedAt: { type: Date },
+  ...eventFields,
 })
 
 export type StoredEntitlementSet = DocumentOf<typeof fields>
 export const entitlementSetSchema = defineSchema(fields)
 entitlementSetSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
 entitlementSetSchema.index({ createdAt: 1, _id: 1 })
+entitlementSetSchema.index({ outboxAt: 1, _id: 1 })
 
 /** A report that was counted, by a hash of its id. */
 export interface CountedId {
@@ -149,8 +153,10 @@ const usageFields = defineFields({
   /** System time from which what is pending is moved. Absent: nothing is. */
   moveAt: { type: Date },
   repairAt: { type: Date },
+  ...eventFields,
 })
 
 export type UsageCounters = DocumentOf<typeof usageFields>
 export const usageCountersSchema = defineSchema(usageFields)
 usageCountersSchema.index({ repairAt: 1, _id: 1 })
+usageCountersSchema.index({ outboxAt: 1, _id: 1 })

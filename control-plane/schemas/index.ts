@@ -5,6 +5,7 @@ import { type Bundle, type BundleVersion, bundleSchema, bundleVersionSchema, typ
 import { type Customer, customerSchema } from './customer.ts'
 import { type CustomerGrants, customerGrantsSchema } from './customer-grants.ts'
 import { entitlementSetSchema, type StoredEntitlementSet, type UsageCounters, usageCountersSchema } from './entitlement-set.ts'
+import { type EventLog, eventLogSchema, type LoggedEvent, loggedEventSchema } from './event.ts'
 import { type IdempotencyRecord, idempotencyRecordSchema } from './idempotency-record.ts'
 import { type Installation, installationSchema } from './installation.ts'
 import { type MigrationRecord, migrationRecordSchema } from './migration-record.ts'
@@ -49,6 +50,8 @@ export interface Documents {
   settlementReports: SettlementReport
   settlementDifferences: SettlementDifference
   migrationRecords: MigrationRecord
+  loggedEvents: LoggedEvent
+  eventLogs: EventLog
 }
 
 export type CollectionName = keyof Documents
@@ -82,4 +85,6 @@ export const schemas = {
   settlementReports: settlementReportSchema,
   settlementDifferences: settlementDifferenceSchema,
   migrationRecords: migrationRecordSchema,
+  loggedEvents: loggedEventSchema,
+  eventLogs: eventLogSchema,
 } satisfies Record<CollectionName, unknown>

@@ -1,6 +1,6 @@
 import { defined } from '../../common/defined.ts'
 import { linePart } from './period.ts'
-import { type DocumentOf, defineFields, defineSchema, part, workFields } from './schema.ts'
+import { type DocumentOf, defineFields, defineSchema, eventFields, part, workFields } from './schema.ts'
 
 export const paymentStatuses = ['due', 'processing', 'succeeded', 'failed', 'canceled'] as const
 export type PaymentStatus = (typeof paymentStatuses)[number]
@@ -199,6 +199,7 @@ const fields = defineFields({
   effectsDue: { type: Boolean, required: true, default: false },
   /** Nothing is owed any more (the subscription ended): money that still arrives goes back. */
   abandoned: { type: Boolean, required: true, default: false },
+  ...eventFields,
   ...workFields,
 })
 
@@ -243,3 +244,4 @@ paymentSchema.index({ tenantId: 1, storefrontId: 1, customerId: 1, createdAt: 1,
 paymentSchema.index({ clock: 1, dueAt: 1, _id: 1 })
 paymentSchema.index({ clock: 1, tenantId: 1, dueAt: 1, _id: 1 })
 paymentSchema.index({ repairAt: 1, _id: 1 })
+paymentSchema.index({ outboxAt: 1, _id: 1 })

@@ -1,8 +1,10 @@
-import { type DocumentOf, defineFields, defineSchema, part } from './schema.ts'
+import { type DocumentOf, defineFields, defineSchema, eventFields, part } from './schema.ts'
 
 export const pspProviders = ['stripe', 'adyen', 'paypal', 'mercadopago', 'local', 'simulator'] as const
 
 export const captureModes = ['automatic', 'separate'] as const
+
+export const accountTroubles = ['circuit_open', 'credentials_failed'] as const
 
 const fields = defineFields({
   id: { type: String, required: true },
@@ -24,8 +26,23 @@ const fields = defineFields({
     }),
     required: true,
   },
+  /** Troubles of the account that were told of, one of each kind: the latest. In system time. */
+  troubles: {
+    type: [
+      part({
+        kind: { type: String, enum: accountTroubles, required: true },
+        why: { type: String, required: true },
+        at: { type: Date, required: true },
+        /** Until when payments are routed around it. */
+        until: { type: Date },
+      }),
+    ],
+    default: undefined,
+  },
+  ...eventFields,
 })
 
 export type PspAccount = DocumentOf<typeof fields>
 export const pspAccountSchema = defineSchema(fields)
 pspAccountSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
+pspAccountSchema.index({ outboxAt: 1, _id: 1 })

@@ -60,6 +60,32 @@ type MixedType<T> = typeof Schema.Types.Mixed & { readonly [holds]?: T }
 /** A value that is stored as it is, and that only its type says anything of. */
 export const asItIs = <T>() => Schema.Types.Mixed as MixedType<T>
 
+/** An event that its document still holds; it waits to be handed on to the tenant's log. */
+export interface OutboxEvent {
+  id: string
+  type: string
+  /** Counts the events of the subject. */
+  seq: number
+  /** When it happened, in the tenant's time: ISO 8601. */
+  time: string
+  storefrontId?: string
+  customerId?: string
+  subject: string
+  /** The object as the HTTP API answers it. */
+  data: unknown
+}
+
+/** The fields of documents whose changes are events (`events/`). */
+export const eventFields = {
+  /** The sequence of its last event. */
+  eventSeq: { type: Number, min: 0 },
+  /** What was made events of, as its noter keeps it. Absent: the document was stored before its events were noted. */
+  told: { type: asItIs<unknown>() },
+  /** Events that may not be in the tenant's log yet; and since when they wait, in system time. */
+  outbox: { type: asItIs<OutboxEvent[]>() },
+  outboxAt: { type: Date },
+} as const
+
 type ValueOf<T, D> = T extends StringConstructor
   ? D extends { enum: readonly (infer E)[] }
     ? E

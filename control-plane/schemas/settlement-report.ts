@@ -1,5 +1,5 @@
 import { settlementKinds } from './payment.ts'
-import { type DocumentOf, defineFields, defineSchema, part } from './schema.ts'
+import { type DocumentOf, defineFields, defineSchema, eventFields, part } from './schema.ts'
 
 export const reportStatuses = ['importing', 'done', 'failed'] as const
 
@@ -27,12 +27,14 @@ const fields = defineFields({
   /** The sums of all lines, by currency. */
   totals: { type: [total], required: true },
   finishedAt: { type: Date },
+  ...eventFields,
 })
 
 export type SettlementReport = DocumentOf<typeof fields>
 export const settlementReportSchema = defineSchema(fields)
 settlementReportSchema.index({ tenantId: 1, createdAt: 1, _id: 1 })
 settlementReportSchema.index({ tenantId: 1, account: 1, createdAt: 1, _id: 1 })
+settlementReportSchema.index({ outboxAt: 1, _id: 1 })
 
 export const differenceKinds = [
   'malformed',

@@ -3,7 +3,7 @@ import { HOUR_MS } from '../../common/durations.ts'
 import { pricingPart, termsFields, termsPart } from './bundle.ts'
 import { disputeStatuses, moneyBackFields } from './payment.ts'
 import { linePart, periodFields, periodPart } from './period.ts'
-import { asItIs, type DocumentOf, defineFields, defineSchema, part, workFields } from './schema.ts'
+import { asItIs, type DocumentOf, defineFields, defineSchema, eventFields, part, workFields } from './schema.ts'
 import { billingTermsPart } from './storefront.ts'
 
 /** The states of design: access is on in trialing, active and past_due alone. */
@@ -220,6 +220,7 @@ const fields = defineFields({
   eventsMade: { type: Number, required: true, default: 0 },
   /** Ids of the last commands, so that one that is repeated is not done again. */
   recentCommands: { type: [String], required: true },
+  ...eventFields,
   ...workFields,
 })
 
@@ -326,6 +327,7 @@ subscriptionSchema.index({ tenantId: 1, storefrontId: 1, bundleId: 1, status: 1,
 subscriptionSchema.index({ clock: 1, dueAt: 1, _id: 1 })
 subscriptionSchema.index({ clock: 1, tenantId: 1, dueAt: 1, _id: 1 })
 subscriptionSchema.index({ repairAt: 1, _id: 1 })
+subscriptionSchema.index({ outboxAt: 1, _id: 1 })
 
 /** Events that a subscription has handed on, a chunk at a time. */
 const chunkFields = defineFields({

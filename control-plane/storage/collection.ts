@@ -15,7 +15,7 @@ import {
   servedByUnique,
   toPage,
 } from './documents.ts'
-import type { Collection, DueQuery, PageQuery } from './storage.ts'
+import type { AfterQuery, Collection, DueQuery, PageQuery } from './storage.ts'
 
 /** An index that serves a query, and the fields of it that the query fixes. */
 interface Served {
@@ -37,6 +37,10 @@ export interface Rows {
   page(query: PageQuery, served: Served, after: CursorPosition | undefined, limit: number): Promise<object[]>
   /** Only those of a version that is known. */
   due(query: DueQuery, served: Served): Promise<object[]>
+  /** Only those of a version that is known. */
+  after(query: AfterQuery, served: Served): Promise<object[]>
+  /** @returns as `replace`. */
+  clearOutbox(id: string, revision: number): Promise<boolean>
   /** Only those of a version that is known. */
   scan(after: string | undefined, limit: number): Promise<object[]>
 }
@@ -96,6 +100,11 @@ export const createCollection = <K extends CollectionName>(
       const served = servedBy(name, Object.keys(query.where ?? {}), [query.by, '_id'])
       return (await rows.due(query, served)).map(read)
     },
+    after: async (query) => {
+      checkLimit(query.limit)
+      return (await rows.after(query, servedBy(name, Object.keys(query.where), ['position', '_id']))).map(read)
+    },
+    clearOutbox: ({ _id, revision }) => rows.clearOutbox(_id, revision),
     scan: async ({ after, limit }) => {
       checkLimit(limit)
       return (await rows.scan(after, limit)).map(read)

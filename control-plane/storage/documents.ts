@@ -39,6 +39,8 @@ const nouns: Record<CollectionName, string> = {
   settlementReports: 'settlement report',
   settlementDifferences: 'settlement difference',
   migrationRecords: 'record of a migration',
+  loggedEvents: 'event',
+  eventLogs: 'log of events',
 }
 
 export const notFound = (name: CollectionName) => new AppError('not_found', `no such ${nouns[name]}`)
@@ -66,11 +68,12 @@ export interface DeclaredIndex {
   fields: string[]
   unique: boolean
   /** It holds the documents that have this field, and no others. */
-  only: 'dueAt' | 'repairAt' | undefined
+  only: (typeof workMarks)[number] | undefined
 }
 
 /** Hardly any document has work to do now: of those that have none nothing is kept in an index. */
-const whereWork = (fields: string[]): DeclaredIndex['only'] => (['dueAt', 'repairAt'] as const).find((field) => fields.includes(field))
+const workMarks = ['dueAt', 'repairAt', 'outboxAt'] as const
+const whereWork = (fields: string[]): DeclaredIndex['only'] => workMarks.find((field) => fields.includes(field))
 
 const indexes = Object.fromEntries(
   collectionNames.map((name) => [

@@ -29,6 +29,8 @@ const ownNames = [
   'webhookEvents',
   'settlementReports',
   'settlementDifferences',
+  'loggedEvents',
+  'eventLogs',
 ] as const
 type OwnName = (typeof ownNames)[number]
 
@@ -55,6 +57,8 @@ const createOwnCollection = <D extends OwnDocument>(collection: Collection<D>, t
     replace: async (document) => collection.replace(ownDocument(document)),
     remove: async (document) => collection.remove(ownDocument(document)),
     page: async (query) => (query.where.tenantId === tenantId ? collection.page(query) : refuse('the page')),
+    after: async (query) => (query.where.tenantId === tenantId ? collection.after(query) : refuse('what comes after')),
+    clearOutbox: async (document) => collection.clearOutbox(ownDocument(document)),
     // A sandbox tenant has a clock of its own, by its id.
     due: async (query) => ([query.where?.tenantId, query.where?.clock].includes(tenantId) ? collection.due(query) : refuse('what is due')),
   }

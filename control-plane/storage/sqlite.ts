@@ -93,6 +93,9 @@ const rowsIn = (database: DatabaseSync, name: CollectionName, write: WriteQueue[
   const selectRow = database.prepare(`SELECT document FROM ${name} WHERE id = ?`)
   const updateRow = database.prepare(`UPDATE ${name} SET revision = ?, document = ? WHERE id = ? AND revision = ?`)
   const deleteRow = database.prepare(`DELETE FROM ${name} WHERE id = ? AND revision = ?`)
+  const unsetOutbox = database.prepare(
+    `UPDATE ${name} SET document = json_remove(document, '$.outbox', '$.outboxAt') WHERE id = ? AND revision = ? AND ${expression('outboxAt')} IS NOT NULL`,
+  )
   /** Queries are few in kind, so each is prepared once. */
   const queries = new Map<string, ReturnType<DatabaseSync['prepare']>>()
   const query = (sql: string, values: SQLInputValue[]): object[] => {
@@ -151,6 +154,15 @@ const rowsIn = (database: DatabaseSync, name: CollectionName, write: WriteQueue[
         limit,
       ])
     },
+    after: async ({ where, above, limit }, { fields }) => {
+      const conditions = [...fields.map((field) => `${expression(field)} = ?`), `${expression('position')} > ?`, isKnown]
+      return query(`SELECT document FROM ${name} WHERE ${conditions.join(' AND ')} ORDER BY ${expression('position')}, id LIMIT ?`, [
+        ...fields.map((field) => where[field] as string),
+        above,
+        limit,
+      ])
+    },
+    clearOutbox: (id, revision) => write(() => unsetOutbox.run(id, revision).changes === 1),
     scan: async (after = '', limit) => query(`SELECT document FROM ${name} WHERE id > ? AND ${isKnown} ORDER BY id LIMIT ?`, [after, limit]),
   }
 }

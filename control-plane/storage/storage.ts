@@ -44,7 +44,7 @@ export interface PageQuery {
 }
 
 export interface DueQuery {
-  by: 'dueAt' | 'repairAt' | 'expiresAt'
+  by: 'dueAt' | 'repairAt' | 'expiresAt' | 'outboxAt'
   /** Equality on the fields that come before `by` in its index. */
   where?: Record<string, string>
   /** Documents whose `by` is present and not after this. */
@@ -52,6 +52,15 @@ export interface DueQuery {
   limit: number
   /** Only what comes after this place: how a caller looks past documents that stay due. */
   after?: { at: Date; id: string } | undefined
+}
+
+export interface AfterQuery {
+  /** Every field of a declared index that comes before `position`, with its value. */
+  where: Record<string, string>
+  /** Documents of a higher `position`. */
+  above: number
+  /** 1 to 500. */
+  limit: number
 }
 
 export interface Collection<D extends StoredDocument> {
@@ -92,6 +101,16 @@ export interface Collection<D extends StoredDocument> {
 
   /** Documents with work due, the longest overdue first. @throws Error when no declared index serves the query. */
   due(query: DueQuery): Promise<D[]>
+
+  /** Documents in order of `position`. @throws Error when no declared index serves the query. */
+  after(query: AfterQuery): Promise<D[]>
+
+  /**
+   * Takes the events out of a document (`outbox`, `outboxAt`) that is still of this revision, which stays the same: nobody who
+   * has read the document need read it again. Whoever writes it from what they read before puts them back, which is harmless.
+   * @returns whether it was.
+   */
+  clearOutbox(document: Pick<D, '_id' | 'revision'>): Promise<boolean>
 
   /** Documents in order of `_id`, those after `after`: for a task that goes over all there is, and goes on where it stopped. */
   scan(query: { after?: string | undefined; limit: number }): Promise<D[]>

@@ -12,6 +12,8 @@ import { pMapIterable } from 'p-map'
 import { HOUR_MS } from '../../common/durations.ts'
 import { isAppError } from '../../common/errors.ts'
 import { removeExpiredBlocks } from '../audit/expire.ts'
+import { noted } from '../events/noters/index.ts'
+import type { Recorded } from '../events/record.ts'
 import type { Services } from '../ports.ts'
 import { every } from '../storage/every.ts'
 import { doWorkOfAny, type Repairable, repairable } from '../work/do-work.ts'
@@ -38,7 +40,7 @@ const SET_ASIDE_MS = 60_000
 const WORK_WITHIN_MS = 5 * 60_000
 
 /** Collections whose documents are removed when they are past their time. */
-const expiring = ['idempotencyRecords', 'webhookEvents', 'sessions', 'countedReports', 'usageMonths'] as const
+const expiring = ['idempotencyRecords', 'webhookEvents', 'sessions', 'countedReports', 'usageMonths', 'loggedEvents'] as const
 /** The newest block of a quiet tenant stays past its time, and is come upon each time. */
 const AUDIT_EVERY_MS = HOUR_MS
 
@@ -89,7 +91,7 @@ const placeOf = (document: Work | undefined, by: 'dueAt' | 'repairAt'): Place | 
 
 /** Starts to look for due work, in all lanes at once; nothing that a document's work throws ends it. */
 export const startWorker = (services: Services, options: WorkerOptions): Worker => {
-  const { storage, clock, log } = services
+  const { storage, clock, log, events } = services
   const { pollMs, mayBill = () => true } = options
   const patient: Services = { ...services, leaseMs: LEASE_MS }
   const businessAtOnce = options.atOnce ?? DEFAULT_AT_ONCE
@@ -191,6 +193,21 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
         if (mayBill()) await atOnce(dueNow(collection), businessAtOnce, (document) => attempt(collection, collection, document))
       }
       return { name: collection, run }
+    }),
+    ...noted.map((collection): Lane => {
+      const name = `events ${collection}`
+      const run = async () => {
+        const documents = (await storage[collection].due({ by: 'outboxAt', until: clock.now(), limit: BATCH })) as Recorded[]
+        await atOnce(shuffled(documents), REPAIRS_AT_ONCE, async (document) => {
+          try {
+            await events.handOn(collection, document)
+            counts.set(name, (counts.get(name) ?? 0) + 1)
+          } catch (error) {
+            log.error({ err: error, collection, id: document._id }, 'events could not be handed on, and will be tried again')
+          }
+        })
+      }
+      return { name, run }
     }),
     ...expiring.map((collection): Lane => {
       const run = async () => {

@@ -576,6 +576,53 @@ export const testStorage = (test: TestFn, adapter: StorageUnderTest): void => {
     }
   })
 
+  check('documents come in the order of their place, those after one', async (t, store) => {
+    const tenantId = `places${made}`
+    const insert = (id: string, position: number) =>
+      store.loggedEvents.insert({
+        _id: `${tenantId}/${id}`,
+        tenantId,
+        id,
+        position,
+        type: 'bundle.created',
+        subject: '/x',
+        seq: 1,
+        time: at,
+        data: { n: position, at: at.toISOString() },
+        createdAt: at,
+        expiresAt: at,
+      })
+    // As text, 9 would come after 10.
+    for (const [id, position] of [
+      ['b', 10],
+      ['a', 9],
+      ['d', 2 ** 40],
+      ['c', 11],
+    ] as const)
+      await insert(id, position)
+    const read = async (above: number, limit: number) => (await store.loggedEvents.after({ where: { tenantId }, above, limit })).map(({ id }) => id)
+    t.deepEqual(await read(0, 10), ['a', 'b', 'c', 'd'])
+    t.deepEqual(await read(9, 2), ['b', 'c'])
+    t.deepEqual(await read(2 ** 40, 2), [])
+    await t.throwsAsync(store.customers.after({ where: { tenantId }, above: 0, limit: 1 }), undefined, 'no index serves it')
+  })
+
+  check('an outbox is taken out of the document that was read, and of no later one', async (t, store, other) => {
+    const event = { id: 'evt_1', type: 'customer.created', seq: 1, time: at.toISOString(), subject: '/x', data: { ä: [null, 1] } }
+    const first = await store.customers.insert(customer({ eventSeq: 1, told: 'x', outbox: [event], outboxAt: at }))
+    const due = await store.customers.due({ by: 'outboxAt', until: at, limit: 500 })
+    t.deepEqual(due.find(({ _id }) => _id === first._id)?.outbox, [event])
+    const second = await other.customers.replace({ ...first, name: 'n' })
+    t.false(await store.customers.clearOutbox(first), 'it is of another revision by now')
+    t.deepEqual((await store.customers.get(first._id)).outbox, [event])
+    t.true(await store.customers.clearOutbox(second))
+    const { outbox: _, outboxAt: __, ...emptied } = second
+    t.deepEqual(await other.customers.get(first._id), emptied, 'with the same revision')
+    t.false(await store.customers.clearOutbox(second), 'nothing is left')
+    t.is((await store.customers.due({ by: 'outboxAt', until: at, limit: 500 })).filter(({ _id }) => _id === first._id).length, 0)
+    await t.notThrowsAsync(other.customers.replace(second), 'whoever has read it before may still write it')
+  })
+
   check('ping answers', async (t, store) => {
     await t.notThrowsAsync(store.ping())
   })

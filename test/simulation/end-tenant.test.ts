@@ -111,9 +111,11 @@ const isGone = async (t: ExecutionContext, { storage, feed }: Laboratory, what: 
       eventChunks: { ...indexed, subscriptionId: 'of-ann' },
       settlementDifferences: { ...indexed, reportId: 'r' },
     }
-    if (name === 'usageCounters' || name === 'customerGrants' || name === 'identityProviders') continue
+    if (['usageCounters', 'customerGrants', 'identityProviders', 'loggedEvents', 'eventLogs'].includes(name)) continue
     t.deepEqual((await storage[name].page({ where: where[name] ?? indexed, limit: 10 })).data, [], `${what}: ${name}`)
   }
+  t.deepEqual(await storage.loggedEvents.after({ where: indexed, above: 0, limit: 10 }), [], what)
+  t.is(await storage.eventLogs.find(keys.eventLog('t')), undefined, what)
   t.is(await storage.usageCounters.find(keys.customer('t', 'shop', 'ann')), undefined, what)
   t.is(await storage.customerGrants.find(keys.customer('t', 'shop', 'ann')), undefined, what)
   for (const key of ['seats', 'places', 'by-hand']) t.is(await storage.entitlementKinds.find(keys.entitlementKind('t', 'shop', key)), undefined, what)

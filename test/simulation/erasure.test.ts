@@ -1,5 +1,6 @@
 /** A customer is erased, and the process dies between any two of the writes and calls that it takes. */
 
+import { isDeepStrictEqual } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
 import { defined } from '../../common/defined.ts'
 import { isAppError } from '../../common/errors.ts'
@@ -81,6 +82,19 @@ const everything = async ({ storage }: Laboratory): Promise<string> => {
 
 const isErased = async (t: ExecutionContext, laboratory: Laboratory, what: string): Promise<void> => {
   const { storage, feed, bank } = laboratory
+  await laboratory.handOnAll()
+  const told = await storage.loggedEvents.after({ where: { tenantId: 't' }, above: 0, limit: 500 })
+  const aboutJohn = told.filter((event) => /john|Monday/i.test(JSON.stringify(event)) && event.customerId !== 'mary')
+  t.deepEqual(
+    aboutJohn.map(({ type }) => type),
+    ['customer.erased'],
+    `${what}: whoever has kept something hears whom to forget`,
+  )
+  t.false(/named|mail-|Monday/.test(JSON.stringify(aboutJohn)), what)
+  t.true(
+    told.some(({ type, data }) => type === 'payment.succeeded' && isDeepStrictEqual(data, { erased: true })),
+    what,
+  )
   t.false(/john/i.test(await everything(laboratory)), `${what}: ${(await everything(laboratory)).match(/.{80}john.{80}/i)?.[0]}`)
   t.is(await storage.customers.find(key), undefined, what)
   t.is(await feed.getSet({ tenantId: 't', storefrontId: 'shop', customerId: JOHN }), undefined, what)

@@ -9,6 +9,10 @@ import { createLog } from '../../common/log.ts'
 import { createBundle } from '../../control-plane/catalog/bundles.ts'
 import { createTenant } from '../../control-plane/catalog/tenants.ts'
 import { processWebhook } from '../../control-plane/engine/process-webhook.ts'
+import { openEvents } from '../../control-plane/events/events.ts'
+import { noted } from '../../control-plane/events/noters/index.ts'
+import { type Recorded, recordingStorage } from '../../control-plane/events/record.ts'
+import { eventRenderers } from '../../control-plane/http/event-data.ts'
 import { keys } from '../../control-plane/keys.ts'
 import { receiveWebhook } from '../../control-plane/payments/webhooks/receive-webhook.ts'
 import type { Services } from '../../control-plane/ports.ts'
@@ -55,6 +59,8 @@ export interface Laboratory {
   bank: Bank
   /** From now on each storage, feed and bank call is a step; the process dies at the given one. Undefined: never. */
   dieAt(step: number | undefined): void
+  /** Hands on all events that documents hold. */
+  handOnAll(): Promise<void>
   /** Starts again after a death, and finishes what was begun. */
   recover(): Promise<void>
   /** Moves the system's clock, which live tenants go by. */
@@ -87,7 +93,10 @@ export const openLaboratory = (): Laboratory => {
   let fate = immortal
   let tenantNowMs = 0
   const bank = createBank(() => tenantNowMs)
-  const mortal = { ...storage, ...Object.fromEntries(collectionNames.map((name) => [name, wrap(storage[name], () => fate)])) } as Storage
+  const mortalStore = { ...storage, ...Object.fromEntries(collectionNames.map((name) => [name, wrap(storage[name], () => fate)])) } as Storage
+  // What is handed on in the background is handed on when the laboratory recovers, so that the steps are the same in every run.
+  const { events } = openEvents({ storage, clock, log, render: eventRenderers })
+  const mortal = recordingStorage(mortalStore, { clock, render: eventRenderers, recorded: () => {}, handOn: events.handOn })
   const mortalFeed = wrap(feed, () => fate)
   const sandbox = {
     nextEvent: bank.sandbox.nextEvent,
@@ -110,6 +119,7 @@ export const openLaboratory = (): Laboratory => {
     webhooksInHand: { count: 0 },
     clock,
     log,
+    events,
   }
   const tenant = (id: string) => storage.tenants.get(keys.tenant(id))
   let current = ''
@@ -122,6 +132,15 @@ export const openLaboratory = (): Laboratory => {
     }
     const { events: stored } = await receiveWebhook({ ...services, psps }, owner.tenantId, account, { headers: {}, query: {}, rawBody: JSON.stringify(event) })
     for (const one of stored) await processWebhook(tenantScope(services, owner), one)
+  }
+
+  const handOnAll = async () => {
+    for (const collection of noted)
+      for (let left: Recorded[]; ; ) {
+        left = (await storage[collection].due({ by: 'outboxAt', until: new Date('9999-01-01'), limit: 500 })) as Recorded[]
+        if (left.length === 0) break
+        for (const document of left) await events.handOn(collection, document)
+      }
   }
 
   return {
@@ -141,6 +160,7 @@ export const openLaboratory = (): Laboratory => {
               },
             }
     },
+    handOnAll,
     recover: async () => {
       fate = immortal
       for (let sweep = 0; sweep < MAX_SWEEPS; sweep += 1) {
@@ -152,7 +172,7 @@ export const openLaboratory = (): Laboratory => {
             await doWorkOfAny(services, collection, document as never)
           }
         }
-        if (found === 0) return
+        if (found === 0) return handOnAll()
       }
       const left = await Promise.all(repairable.map((collection) => storage[collection].due({ by: 'repairAt', until: clock.now(), limit: 500 })))
       throw new Error(`what was begun does not come to its end: ${JSON.stringify(left.flat())}`)

@@ -52,6 +52,8 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
   await made(shop.setClock('2024-03-15T06:00:00Z'))
   await eventually(async () => (await api.get('/webhook-events?status=applied')).body.data.length > 0)
   const event = (await api.get('/webhook-events')).body.data[0]
+  await eventually(async () => (await api.get('/events')).body.data.length > 0)
+  const happened = (await api.get('/events')).body.data[0]
   await made(api.post('/psp-accounts', { id: 'acc', provider: 'stripe' }))
   await made(api.post('/roles', { id: 'looker', permissions: ['catalog:read', 'customers:read'] }))
   const key = await made(api.post('/api-keys', { role: 'read' }))
@@ -242,6 +244,10 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
     'get /v1/webhook-events': list('/v1/webhook-events'),
     'get /v1/webhook-events/{account}/{event}': document(eventPath),
     'post /v1/webhook-events/{account}/{event}/replay': { path: `${eventPath}/replay`, body: {}, read: eventPath },
+    'get /v1/events': list('/v1/events'),
+    'get /v1/events/{event}': document(`/v1/events/${happened.id}`),
+    'get /v1/event-types': list('/v1/event-types'),
+    'get /v1/event-types/{type}': document('/v1/event-types/subscription.renewed'),
     'get /v1/test-clock': document('/v1/test-clock'),
     'put /v1/test-clock': document('/v1/test-clock', { now: '2024-05-15T00:00:00Z' }),
   }

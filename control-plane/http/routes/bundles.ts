@@ -72,7 +72,7 @@ const input = (body: z.output<typeof postBody> | z.output<typeof putBody>): Bund
   refundEndsAccess: body.refundEndsAccess,
 })
 
-const bundleAnswer = z
+export const bundleAnswer = z
   .object({
     id: z.string(),
     storefrontId: z.string(),
@@ -92,7 +92,7 @@ const bundleAnswer = z
   .openapi('Bundle')
 
 /** @param present the bundle as it is now, where an older version of it is shown. */
-const toAnswer = (
+export const toBundleAnswer = (
   bundle: Bundle | BundleVersion,
   { onSale, onePerCustomer, rollout }: Pick<Bundle, 'onSale' | 'onePerCustomer' | 'rollout'>,
 ): z.output<typeof bundleAnswer> => ({
@@ -123,7 +123,7 @@ const toAnswer = (
     : null,
 })
 
-const answer = (bundle: Bundle) => ({ body: toAnswer(bundle, bundle), revision: editionOf(bundle) })
+const answer = (bundle: Bundle) => ({ body: toBundleAnswer(bundle, bundle), revision: editionOf(bundle) })
 const params = z.object({ storefront: id, bundle: id })
 
 const mustBeEdition = (ifMatch: number | undefined) => (bundle: Bundle) => mustMatch(ifMatch)({ revision: editionOf(bundle) })
@@ -162,7 +162,7 @@ export const bundleRoutes = [
       const { tenantId } = of
       await of.storage.storefronts.get(of.keys.storefront(params.storefront))
       const page = await of.storage.bundles.page({ where: { tenantId, storefrontId: params.storefront }, ...query })
-      return pageAnswer(page, (bundle) => toAnswer(bundle, bundle))
+      return pageAnswer(page, (bundle) => toBundleAnswer(bundle, bundle))
     },
   }),
   route({
@@ -181,7 +181,7 @@ export const bundleRoutes = [
       const bundle = await of.storage.bundles.get(of.keys.bundle(params.storefront, params.bundle))
       if (query.version === undefined || query.version === bundle.version) return answer(bundle)
       const past = await of.storage.bundleVersions.get(of.keys.bundleVersion(params.storefront, params.bundle, query.version))
-      return { body: toAnswer(past, defined({ onSale: bundle.onSale, onePerCustomer: bundle.onePerCustomer })) }
+      return { body: toBundleAnswer(past, defined({ onSale: bundle.onSale, onePerCustomer: bundle.onePerCustomer })) }
     },
   }),
   route({

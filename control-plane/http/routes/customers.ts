@@ -1,4 +1,4 @@
-import { decideAll } from '../../../common/entitlements/decide.ts'
+import { type Decision, decideAll } from '../../../common/entitlements/decide.ts'
 import { changeCustomer } from '../../customers/change-customer.ts'
 import { createCustomer, getCustomer, MAX_PAYMENT_METHODS } from '../../customers/customers.ts'
 import { eraseCustomer } from '../../customers/erase-customer.ts'
@@ -41,7 +41,7 @@ const cleared = <T extends object>(fields: T) =>
 const toMethods = (methods: z.output<typeof paymentMethod>[]) =>
   methods.map(({ tokens, ...method }) => ({ ...method, tokens: toTokens(tokens) }) as PaymentMethod)
 
-const customerAnswer = z
+export const customerAnswer = z
   .object({
     id: z.string(),
     storefrontId: z.string(),
@@ -68,7 +68,7 @@ export const toCustomerAnswer = (customer: Customer, now: Date): z.output<typeof
 const answer = (customer: Customer, now: Date) => ({ body: toCustomerAnswer(customer, now), revision: customer.revision })
 const params = z.object({ storefront: id, customer: id })
 
-const heldAnswer = z.object({
+export const heldAnswer = z.object({
   key: z.string(),
   kind: z.enum(['flag', 'quota', 'capacity', 'value']).nullable(),
   allowed: z.boolean(),
@@ -89,6 +89,22 @@ const entitlementSetAnswer = z
   .openapi('EntitlementSet')
 
 const isoOfMs = (ms: number | undefined): string | null => isoOrNull(ms === undefined ? undefined : new Date(ms))
+
+export const toHeldAnswer = (key: string, decision: Decision): z.output<typeof heldAnswer> => ({
+  key,
+  kind: decision.kind ?? null,
+  allowed: decision.allowed,
+  reason: decision.reason,
+  limit: decision.limit ?? null,
+  unlimited: decision.unlimited,
+  used: decision.used ?? null,
+  remaining: decision.remaining ?? null,
+  resetsAt: isoOfMs(decision.resetsAtMs),
+  value: decision.value ?? null,
+  validUntil: isoOfMs(decision.validUntilMs),
+  bundleId: decision.bundleId ?? null,
+  subscriptionId: decision.subscriptionId ?? null,
+})
 
 export const customerRoutes = [
   route({
@@ -208,21 +224,7 @@ export const customerRoutes = [
       await getCustomer(of, id)
       const set = await withUsageOfNow(of, await of.storage.entitlementSets.get(id))
       const now = of.now()
-      const entitlements = decideAll(set, now.getTime()).map(({ key, decision }) => ({
-        key,
-        kind: decision.kind ?? null,
-        allowed: decision.allowed,
-        reason: decision.reason,
-        limit: decision.limit ?? null,
-        unlimited: decision.unlimited,
-        used: decision.used ?? null,
-        remaining: decision.remaining ?? null,
-        resetsAt: isoOfMs(decision.resetsAtMs),
-        value: decision.value ?? null,
-        validUntil: isoOfMs(decision.validUntilMs),
-        bundleId: decision.bundleId ?? null,
-        subscriptionId: decision.subscriptionId ?? null,
-      }))
+      const entitlements = decideAll(set, now.getTime()).map(({ key, decision }) => toHeldAnswer(key, decision))
       const body = { storefrontId: params.storefront, customerId: params.customer, revision: set.revision, asOf: iso(now), entitlements }
       return { body, revision: set.revision }
     },

@@ -5,6 +5,7 @@ import { bundleRoutes } from './bundles.ts'
 import { callerRoutes } from './caller.ts'
 import { customerExportRoutes } from './customer-export.ts'
 import { customerRoutes } from './customers.ts'
+import { eventRoutes } from './events.ts'
 import { grantRoutes } from './grants.ts'
 import { identityProviderRoutes } from './identity-provider.ts'
 import { paymentMethodRoutes } from './payment-methods.ts'
@@ -47,6 +48,7 @@ export const routeGroups: RouteGroup[] = [
   { tag: 'Payments', about: 'Obligations to pay, with their attempts, refunds and disputes.', routes: paymentRoutes },
   { tag: 'Settlement', about: 'What providers have paid out, matched to payments.', routes: settlementReportRoutes },
   { tag: 'Webhooks', about: 'Events of providers, as they come in and as they are kept.', routes: [...webhookRoutes, ...webhookEventRoutes] },
+  { tag: 'Events', about: 'What has happened, told in order: by pages here, and by webhooks and a stream of NATS.', routes: eventRoutes },
   { tag: 'Test clock', about: 'The time of a sandbox tenant.', routes: testClockRoutes },
   { tag: 'Keys and roles', about: 'API keys, what they may do, and whose a key is.', routes: [...callerRoutes, ...apiKeyRoutes, ...roleRoutes] },
   { tag: 'People', about: 'Who may sign in with a browser, and how they do.', routes: [...userRoutes, ...identityProviderRoutes, ...signInRoutes] },

@@ -35,7 +35,7 @@ const range = {
   to: instant.optional(),
 }
 
-const reportAnswer = z
+export const reportAnswer = z
   .object({
     id: z.string(),
     account: z.string(),
@@ -50,7 +50,7 @@ const reportAnswer = z
   })
   .openapi('SettlementReport')
 
-const toAnswer = (report: SettlementReport): z.output<typeof reportAnswer> => ({
+export const toReportAnswer = (report: SettlementReport): z.output<typeof reportAnswer> => ({
   id: report.id,
   account: report.account,
   status: report.status,
@@ -93,7 +93,7 @@ const checkOf = (ifMatch: number | undefined, headers: Record<string, string | u
   check: mustMatch(ifMatch),
 })
 
-const answer = (report: SettlementReport) => ({ body: toAnswer(report), revision: report.revision })
+const answer = (report: SettlementReport) => ({ body: toReportAnswer(report), revision: report.revision })
 const params = z.object({ report: id })
 
 export const settlementReportRoutes = [
@@ -163,7 +163,7 @@ export const settlementReportRoutes = [
     answer: pageOf(reportAnswer),
     handle: async ({ of, query: { account, ...pages } }) => {
       const where = { tenantId: of.tenantId, ...(account === undefined ? {} : { account }) }
-      return pageAnswer(await of.storage.settlementReports.page({ where, ...pages }), toAnswer)
+      return pageAnswer(await of.storage.settlementReports.page({ where, ...pages }), toReportAnswer)
     },
   }),
   route({

@@ -1,7 +1,7 @@
 import pMap from 'p-map'
 import { type EventOutcome, reportEvents } from '../../entitlements/report-events.ts'
 import { countedId } from '../../metering/counted-reports.ts'
-import { eventTypes, MAX_EVENTS, readUsageEvent, type UsageEvent } from '../cloud-events.ts'
+import { eventMediaTypes, MAX_EVENTS, readUsageEvent, type UsageEvent } from '../cloud-events.ts'
 import { z } from '../fields.ts'
 import { route } from '../route.ts'
 import { isWithin } from '../storefront-scope.ts'
@@ -51,7 +51,7 @@ export const usageEventRoutes = [
     access: 'usage:report',
     storefront: 'within',
     ifMatch: { refused: 'usage reports add up in any order, so there is no ETag' },
-    jsonTypes: eventTypes,
+    jsonTypes: eventMediaTypes,
     body,
     status: 202,
     answer: z.object({

@@ -125,6 +125,20 @@ const rowsIn = (database: Database, name: CollectionName, version: number, dupli
           .limit(limit)
           .toArray(),
       ),
+    after: ({ where, above, limit }) =>
+      orMongoUnavailable(() =>
+        collection
+          .find({ ...where, ...isKnown, position: { $gt: above } })
+          .sort({ position: 1, _id: 1 })
+          .limit(limit)
+          .toArray(),
+      ),
+    clearOutbox: async (id, revision) => {
+      const { matchedCount } = await orMongoUnavailable(() =>
+        collection.updateOne({ ...byId(id), revision, outboxAt: { $exists: true } }, { $unset: { outbox: 1, outboxAt: 1 } }),
+      )
+      return matchedCount === 1
+    },
     scan: (after, limit) =>
       orMongoUnavailable(() =>
         collection
