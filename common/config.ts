@@ -160,6 +160,8 @@ const environment = z.object({
   // Providers repeat an event for up to a week.
   WEBHOOK_EVENT_DAYS: z.coerce.number().int().min(7).max(3_650).default(30),
   // An event may tell of a use 35 days ago.
+  EVENT_STREAM_DAYS: z.coerce.number().int().min(1).max(400).default(7),
+  WEBHOOK_PRIVATE_URLS: yesOrNo,
   EVENT_DAYS: z.coerce.number().int().min(4).max(400).default(30),
   USAGE_HISTORY_DAYS: z.coerce.number().int().min(35).max(3_650).default(396),
   AUDIT_LOG_DAYS: z.coerce.number().int().min(1).max(36_500).default(2_557),

@@ -23,6 +23,9 @@ import { createAuditTrail } from './audit/trail.ts'
 import { type FeedKeeping, startKeepingFeed } from './entitlements/keep-feed.ts'
 import { toEntitlementSet } from './entitlements/publish-entitlements.ts'
 import { openEvents } from './events/events.ts'
+import { openEventStream } from './events/nats-stream.ts'
+import { startEventSender } from './events/sender.ts'
+import { createWebhookSender } from './events/webhooks/send.ts'
 import { createHttpApp } from './http/app.ts'
 import { answerBrokenRequests } from './http/broken-requests.ts'
 import { eventRenderers } from './http/event-data.ts'
@@ -158,6 +161,11 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     webhookEventDays: config.WEBHOOK_EVENT_DAYS,
     usageHistoryDays: config.USAGE_HISTORY_DAYS,
   }
+  const stream = config.NATS_URL
+    ? await openEventStream({ url: config.NATS_URL, access: natsAccessOf(config), replicas: config.NATS_REPLICAS ?? 1, days: config.EVENT_STREAM_DAYS, log })
+    : undefined
+  const send = createWebhookSender({ clock, allowPrivate: config.WEBHOOK_PRIVATE_URLS === 'true', userAgent: 'Tollgate-Webhooks/1' })
+  const sender = startEventSender({ services, send, stream: stream?.publish })
   const newPlatformKey = config.PLATFORM_API_KEY ? undefined : await generatePlatformKey(services)
   let draining: DrainableServer | undefined
   const isReady = async () => {
@@ -230,7 +238,8 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
       // A provider may take its time: what is cut off is finished by whoever comes next, as after a crash.
       await Promise.race([worker?.stop(), sleep(WORKER_STOPS_WITHIN_MS, undefined, { ref: false })])
       await feedKeeping?.stop()
-      await Promise.race([outboxes.settled(), sleep(WORKER_STOPS_WITHIN_MS, undefined, { ref: false })])
+      await Promise.race([outboxes.settled().then(() => sender.stop()), sleep(WORKER_STOPS_WITHIN_MS, undefined, { ref: false })])
+      await stream?.close()
       await drained
       await ownSimulator?.close()
     },

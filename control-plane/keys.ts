@@ -39,6 +39,9 @@ export const keys = {
   webhookEvent: (tenantId: string, account: string, eventId: string) => path(tenantId, account, eventId),
   loggedEvent: (tenantId: string, id: string) => path(tenantId, id),
   eventLog: (tenantId: string) => path(tenantId),
+  eventCursors: (tenantId: string) => path(tenantId),
+  webhookEndpoint: (tenantId: string, id: string) => path(tenantId, id),
+  webhookDelivery: (tenantId: string, endpointId: string, eventId: string) => path(tenantId, endpointId, eventId),
   settlementReport: (tenantId: string, id: string) => path(tenantId, id),
   settlementDifference: (tenantId: string, reportId: string, place: string) => path(tenantId, reportId, place),
 }

@@ -12,6 +12,8 @@ const MAX_ANSWER_BYTES = 1024 * 1024
 
 export interface OutgoingTransport {
   fetch(url: string | URL, init?: RequestInit): Promise<Response>
+  /** The same, with a body that is still to be read, and with a redirect as the answer that it is. */
+  open(url: string | URL, init?: RequestInit): Promise<Response>
 }
 
 export interface OutgoingTransportOptions {
@@ -83,16 +85,18 @@ export const boundedOptions = (timeoutMs: number): { dispatcher: Agent; redirect
 export const createOutgoingTransport = ({ timeoutMs, baseUrl, onlyPublic = false, lookup }: OutgoingTransportOptions): OutgoingTransport => {
   const inPublic = lookup ? publicAgent(lookup) : onTheInternet
   const dispatcher = onlyPublic ? inPublic : anywhere
+  const send = async (url: string | URL, init: RequestInit, redirect: 'error' | 'manual'): Promise<Response> => {
+    const target = new URL(url)
+    const base = baseUrl === undefined ? undefined : new URL(baseUrl)
+    const to = base ? new URL(`${base.pathname.replace(/\/$/, '')}${target.pathname}${target.search}`, base) : target
+    // What is no name is looked up by nobody.
+    const host = to.hostname.replace(/^\[|\]$/g, '')
+    if (onlyPublic && isIP(host) !== 0 && !isPublic(host)) throw new NotPublicError(host)
+    const sent = { ...init, redirect, signal: AbortSignal.timeout(timeoutMs), dispatcher } as Parameters<typeof fetch>[1]
+    return (await fetch(to, sent)) as unknown as Response
+  }
   return {
-    fetch: async (url, init = {}) => {
-      const target = new URL(url)
-      const base = baseUrl === undefined ? undefined : new URL(baseUrl)
-      const to = base ? new URL(`${base.pathname.replace(/\/$/, '')}${target.pathname}${target.search}`, base) : target
-      // What is no name is looked up by nobody.
-      const host = to.hostname.replace(/^\[|\]$/g, '')
-      if (onlyPublic && isIP(host) !== 0 && !isPublic(host)) throw new NotPublicError(host)
-      const sent = { ...init, redirect: 'error', signal: AbortSignal.timeout(timeoutMs), dispatcher } as Parameters<typeof fetch>[1]
-      return bounded((await fetch(to, sent)) as unknown as Response)
-    },
+    fetch: async (url, init = {}) => bounded(await send(url, init, 'error')),
+    open: (url, init = {}) => send(url, init, 'manual'),
   }
 }

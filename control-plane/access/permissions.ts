@@ -31,6 +31,8 @@ export const permissionTexts = {
   'webhook-events:bodies': 'Read the original bodies of those events, which may name payers',
   'webhook-events:replay': "Apply a provider's event again",
   'events:read': 'Read the events of everything that happens, with the objects that they are about',
+  'webhook-endpoints:read': 'Read where events are sent, and what became of each',
+  'webhook-endpoints:write': 'Say where events are sent, and send them again',
   'entitlements:read': 'Read what a customer may use',
   'usage:report': 'Report usage',
   'usage:correct': 'Correct what is counted as used',
@@ -58,6 +60,7 @@ const reading = [
   'settlements:read',
   'webhook-events:read',
   'events:read',
+  'webhook-endpoints:read',
   'entitlements:read',
 ] as const satisfies Permission[]
 

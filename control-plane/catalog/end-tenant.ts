@@ -127,6 +127,7 @@ const removeEverything = async (of: TenantScope): Promise<void> => {
     storage.apiKeys,
   ] as OwnCollection<StoredDocument>[])
     await removeAll(collection, { tenantId })
+  await removeAll(storage.webhookEndpoints, { tenantId }, ({ id }) => removeAll(storage.webhookDeliveries, { tenantId, endpointId: id }))
   await removeEvents(of)
 }
 

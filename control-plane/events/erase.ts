@@ -2,7 +2,7 @@
 import type { LoggedEvent } from '../schemas/event.ts'
 import type { OutboxEvent } from '../schemas/schema.ts'
 import { every } from '../storage/every.ts'
-import { removeIfSame } from '../storage/remove.ts'
+import { removeForGood, removeIfSame } from '../storage/remove.ts'
 import { MAX_PAGE } from '../storage/storage.ts'
 import { update } from '../storage/update.ts'
 import type { TenantScope } from '../tenant-scope.ts'
@@ -43,6 +43,6 @@ export const removeEvents = async ({ storage, tenantId, keys }: TenantScope): Pr
     if (!last) break
     above = last.position
   }
-  const head = await storage.eventLogs.find(keys.eventLog())
-  if (head) await removeIfSame(storage.eventLogs, head)
+  await removeForGood(storage.eventCursors, keys.eventCursors())
+  await removeForGood(storage.eventLogs, keys.eventLog())
 }

@@ -14,7 +14,7 @@ import { keys } from '../keys.ts'
 import type { EventLog, LoggedEvent, PlacedEvent } from '../schemas/event.ts'
 import type { OutboxEvent } from '../schemas/schema.ts'
 import type { Storage } from '../storage/storage.ts'
-import { insertOrGet } from '../storage/update.ts'
+import { insertOrGet, update } from '../storage/update.ts'
 
 /** The head holds them for a moment, and is written with each append. */
 const MOST_AT_ONCE = 64
@@ -23,6 +23,8 @@ const MAX_BYTES_AT_ONCE = 1024 * 1024
 const LEFT_AFTER_MS = 5_000
 const DEFAULT_DAYS = 30
 const HEADS_KNOWN = 5_000
+/** Documents know within moments what is in the log. */
+const MOST_REMEMBERED = 10_000
 
 export interface EventLogs {
   /** Resolves when they are in the log. @throws AppError `unavailable`: some may be, and appending them again is harmless. */
@@ -31,6 +33,14 @@ export interface EventLogs {
   read(tenantId: string, after: number, limit: number): Promise<{ events: LoggedEvent[]; upTo: number }>
   /** The last place that is taken; 0 while there is none. */
   lastPlace(tenantId: string): Promise<number>
+  /** Says that there is something else to look at: an endpoint was changed, or a delivery asked for anew. */
+  nudge(tenantId: string): Promise<void>
+  /** Writes the entries that a crash may have left. */
+  complete(head: EventLog): Promise<void>
+  /** Entries that a crash has left are written, and nothing is marked to be sent: for a tenant that nobody listens to. */
+  settle(tenantId: string): Promise<void>
+  /** Tells who follows; where nobody does, the tenant's log is settled. */
+  rouse(tenantId: string): Promise<void>
   /** Calls back when something was appended here. @returns a function that stops it. */
   follow(listener: (tenantId: string) => void): () => void
 }
@@ -65,6 +75,8 @@ export const createEventLogs = ({ storage, clock, days = DEFAULT_DAYS }: EventLo
   const listeners = new Set<(tenantId: string) => void>()
   /** By tenant, those that come while an append is under way: the next takes them all. */
   const queues = new Map<string, Waiting[]>()
+  /** By its id, what is or was being appended here lately. */
+  const appending = new LRUCache<string, Promise<void>>({ max: MOST_REMEMBERED })
   /** By tenant, the head as it was last seen here, all of whose entries are written. */
   const completed = new LRUCache<string, EventLog>({ max: HEADS_KNOWN })
   const noteComplete = ({ pending: _, ...head }: EventLog): void => void completed.set(head.tenantId, head)
@@ -88,10 +100,24 @@ export const createEventLogs = ({ storage, clock, days = DEFAULT_DAYS }: EventLo
     noteComplete(head)
   }
 
+  const headOf = (tenantId: string): Promise<EventLog> => insertOrGet(eventLogs, { _id: keys.eventLog(tenantId), tenantId, next: 1, createdAt: clock.now() })
+
+  const settle = async (tenantId: string): Promise<void> => {
+    const head = await eventLogs.find(keys.eventLog(tenantId))
+    if (!head) return
+    await complete(head)
+    await update(
+      eventLogs,
+      head._id,
+      ({ pending: _, repairAt: __, sender: ___, ...latest }) => (latest.next === head.next && latest.nudges === head.nudges ? latest : undefined),
+      head,
+    )
+  }
+
   const place = async (tenantId: string, events: readonly OutboxEvent[]): Promise<void> => {
     let known = completed.get(tenantId)
     for (;;) {
-      const head = known ?? (await insertOrGet(eventLogs, { _id: keys.eventLog(tenantId), tenantId, next: 1, createdAt: clock.now() }))
+      const head = known ?? (await headOf(tenantId))
       known = undefined
       await complete(head)
       const pending = events.map((event, n) => ({ ...event, position: head.next + n }) as unknown as PlacedEvent)
@@ -133,9 +159,15 @@ export const createEventLogs = ({ storage, clock, days = DEFAULT_DAYS }: EventLo
       const running = queues.get(tenantId)
       const queue = running ?? []
       queues.set(tenantId, queue)
-      const appended = events.map(
-        (event) => new Promise<void>((done, fail) => queue.push({ event, bytes: JSON.stringify(event.data)?.length ?? 0, done, fail })),
-      )
+      const appended = events.map((event) => {
+        // A document that changes quickly hands the same one on again before it knows.
+        const known = appending.get(event.id)
+        if (known) return known
+        const one = new Promise<void>((done, fail) => queue.push({ event, bytes: JSON.stringify(event.data)?.length ?? 0, done, fail }))
+        appending.set(event.id, one)
+        one.catch(() => appending.delete(event.id))
+        return one
+      })
       if (!running) void drain(tenantId, queue)
       await Promise.all(appended)
     },
@@ -148,6 +180,18 @@ export const createEventLogs = ({ storage, clock, days = DEFAULT_DAYS }: EventLo
       const events = found.filter(({ position }) => position < head.next)
       const isAll = events.length < limit
       return { events, upTo: isAll ? head.next - 1 : (events.at(-1)?.position ?? after) }
+    },
+    nudge: async (tenantId) => {
+      const head = await headOf(tenantId)
+      const repairAt = new Date(clock.nowMs() + LEFT_AFTER_MS)
+      await update(eventLogs, head._id, (latest) => ({ ...latest, nudges: (latest.nudges ?? 0) + 1, repairAt: latest.repairAt ?? repairAt }), head)
+      for (const listener of listeners) listener(tenantId)
+    },
+    complete,
+    settle,
+    rouse: async (tenantId) => {
+      if (listeners.size === 0) await settle(tenantId)
+      for (const listener of listeners) listener(tenantId)
     },
     lastPlace: async (tenantId) => ((await eventLogs.find(keys.eventLog(tenantId)))?.next ?? 1) - 1,
     follow: (listener) => {

@@ -37,6 +37,8 @@ const headFields = defineFields({
   pending: { type: asItIs<PlacedEvent[]>() },
   /** The process that sends the events out, and until when it may, in system time. */
   sender: { type: part({ id: { type: String, required: true }, until: { type: Date, required: true } }) },
+  /** Counts what else whoever sends should look at: endpoints that were changed, deliveries that were asked for anew. */
+  nudges: { type: Number, min: 0 },
   repairAt: workFields.repairAt,
 })
 export type EventLog = DocumentOf<typeof headFields>

@@ -19,6 +19,8 @@ import { type Tenant, tenantSchema } from './tenant.ts'
 import { type Tombstone, tombstoneSchema } from './tombstone.ts'
 import { type CountedReport, countedReportSchema, type UsageMonth, usageMonthSchema } from './usage-history.ts'
 import { type IdentityProvider, identityProviderSchema, type Session, sessionSchema, type User, userSchema } from './user.ts'
+import { type EventCursors, eventCursorsSchema, type WebhookDelivery, webhookDeliverySchema } from './webhook-delivery.ts'
+import { type WebhookEndpoint, webhookEndpointSchema } from './webhook-endpoint.ts'
 import { type WebhookEvent, webhookEventSchema } from './webhook-event.ts'
 
 export interface Documents {
@@ -52,6 +54,9 @@ export interface Documents {
   migrationRecords: MigrationRecord
   loggedEvents: LoggedEvent
   eventLogs: EventLog
+  eventCursors: EventCursors
+  webhookEndpoints: WebhookEndpoint
+  webhookDeliveries: WebhookDelivery
 }
 
 export type CollectionName = keyof Documents
@@ -87,4 +92,7 @@ export const schemas = {
   migrationRecords: migrationRecordSchema,
   loggedEvents: loggedEventSchema,
   eventLogs: eventLogSchema,
+  eventCursors: eventCursorsSchema,
+  webhookEndpoints: webhookEndpointSchema,
+  webhookDeliveries: webhookDeliverySchema,
 } satisfies Record<CollectionName, unknown>

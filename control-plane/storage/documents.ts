@@ -41,6 +41,9 @@ const nouns: Record<CollectionName, string> = {
   migrationRecords: 'record of a migration',
   loggedEvents: 'event',
   eventLogs: 'log of events',
+  eventCursors: 'places in the log of events',
+  webhookEndpoints: 'webhook endpoint',
+  webhookDeliveries: 'delivery',
 }
 
 export const notFound = (name: CollectionName) => new AppError('not_found', `no such ${nouns[name]}`)

@@ -31,6 +31,9 @@ const ownNames = [
   'settlementDifferences',
   'loggedEvents',
   'eventLogs',
+  'eventCursors',
+  'webhookEndpoints',
+  'webhookDeliveries',
 ] as const
 type OwnName = (typeof ownNames)[number]
 

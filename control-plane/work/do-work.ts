@@ -49,6 +49,7 @@ export const repairable = [
   'customerGrants',
   'bundles',
   'tombstones',
+  'eventLogs',
 ] as const
 export type Repairable = (typeof repairable)[number]
 
@@ -63,6 +64,7 @@ const work: { [K in Repairable]: (of: TenantScope, document: Documents[K]) => Pr
   customerGrants: announceGrants,
   bundles: rollOutBundle,
   tombstones: (of, tombstone) => forgetInFeed(of, tombstone),
+  eventLogs: (of) => of.events.logs.rouse(of.tenantId),
 }
 
 /** Does what is due of one document. @throws whatever the work throws; a sweeper then tries again. */

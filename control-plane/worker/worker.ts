@@ -40,7 +40,7 @@ const SET_ASIDE_MS = 60_000
 const WORK_WITHIN_MS = 5 * 60_000
 
 /** Collections whose documents are removed when they are past their time. */
-const expiring = ['idempotencyRecords', 'webhookEvents', 'sessions', 'countedReports', 'usageMonths', 'loggedEvents'] as const
+const expiring = ['idempotencyRecords', 'webhookEvents', 'sessions', 'countedReports', 'usageMonths', 'loggedEvents', 'webhookDeliveries'] as const
 /** The newest block of a quiet tenant stays past its time, and is come upon each time. */
 const AUDIT_EVERY_MS = HOUR_MS
 

@@ -127,6 +127,7 @@ const mayReveal: Record<string, string> = {
   'common/safe-defaults.ts': 'measures the platform keys',
   'control-plane/access/authenticate.ts': 'compares hashes of platform keys',
   'control-plane/catalog/psp-accounts.ts': 'joins credentials into one text, which is encrypted',
+  'control-plane/events/webhooks/send.ts': 'signs messages',
   'control-plane/http/idempotency.ts': 'hashes a request, to know it again',
   'control-plane/payments/psp/adyen/adapter.ts': 'calls the provider',
   'control-plane/payments/psp/directory.ts': 'reads credentials by the schema of their provider, which makes secrets of them again',

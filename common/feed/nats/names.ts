@@ -35,5 +35,14 @@ export const usageSubjectsOfTenant = (bucket: string, tenantId: string): string 
 /** That of everybody. */
 export const allUsageSubjects = (bucket: string): string => `tollgate.usage.${bucket}.>`
 
+/** The stream of events. */
+export const EVENT_STREAM = 'tollgate-events'
+export const EVENT_SUBJECTS = 'tollgate.events.>'
+
+const isToken = (text: string): boolean => /^[A-Za-z0-9_-]+$/.test(text)
+
+/** Where an event travels: `tollgate.events.acme.payment.failed`. A tenant whose id is no token of a subject stands in base64url, after a `=`. */
+export const eventSubject = (tenantId: string, type: string): string => `tollgate.events.${isToken(tenantId) ? tenantId : `=${keyPart(tenantId)}`}.${type}`
+
 /** Under which a user is answered. Nobody else may listen there; and whoever may listen to `_INBOX.>` may use it. */
 export const inboxOf = (publicKey: string): string => `_INBOX.${publicKey}`

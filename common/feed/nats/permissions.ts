@@ -11,7 +11,18 @@
  * in the body of the request: both could read anything.
  */
 import { clockKey, FORGOTTEN_KEY, keysOfTenant } from '../keys.ts'
-import { allQuestions, allUsageSubjects, inboxOf, olderQuestions, questionsOf, streamOf, subjectOfKey, usageSubjectsOfTenant } from './names.ts'
+import {
+  allQuestions,
+  allUsageSubjects,
+  EVENT_STREAM,
+  EVENT_SUBJECTS,
+  inboxOf,
+  olderQuestions,
+  questionsOf,
+  streamOf,
+  subjectOfKey,
+  usageSubjectsOfTenant,
+} from './names.ts'
 import { BEAT_KEY, STATE_KEY } from './state.ts'
 
 /** Where JetStream is asked in the account that has it. */
@@ -71,7 +82,15 @@ export const sidecarAccess = (bucket: string, publicKey: string, tenants: readon
 /** The permissions of control planes, and of `npm start` with NATS_URL. They may also answer questions. */
 export const controlPlaneAccess = (bucket: string, publicKey: string): { publish: string[]; subscribe: string[] } => {
   const stream = streamOf(bucket)
-  const requests = [`STREAM.CREATE.${stream}`, `STREAM.UPDATE.${stream}`, `STREAM.PURGE.${stream}`, `STREAM.MSG.DELETE.${stream}`, ...requestsOfAll(bucket)]
+  const ofEvents = ['CREATE', 'UPDATE', 'INFO'].map((what) => `STREAM.${what}.${EVENT_STREAM}`)
+  const requests = [
+    ...ofEvents,
+    `STREAM.CREATE.${stream}`,
+    `STREAM.UPDATE.${stream}`,
+    `STREAM.PURGE.${stream}`,
+    `STREAM.MSG.DELETE.${stream}`,
+    ...requestsOfAll(bucket),
+  ]
   return {
     publish: [
       subjectOfKey(bucket, '>'),
@@ -79,6 +98,7 @@ export const controlPlaneAccess = (bucket: string, publicKey: string): { publish
       flowControl(bucket),
       allQuestions(bucket),
       allUsageSubjects(bucket),
+      EVENT_SUBJECTS,
     ],
     subscribe: [`${inboxOf(publicKey)}.>`, allQuestions(bucket), olderQuestions(bucket), allUsageSubjects(bucket)],
   }

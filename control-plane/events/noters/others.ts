@@ -5,6 +5,7 @@ import type { Customer } from '../../schemas/customer.ts'
 import type { UsageCounters } from '../../schemas/entitlement-set.ts'
 import type { PspAccount } from '../../schemas/psp-account.ts'
 import type { SettlementReport } from '../../schemas/settlement-report.ts'
+import type { WebhookEndpoint } from '../../schemas/webhook-endpoint.ts'
 import { type Fact, type Noter, noteKeyed, subjectPath } from './noter.ts'
 
 const hashOf = (shown: unknown): string => createHash('sha256').update(JSON.stringify(shown)).digest('base64url').slice(0, 22)
@@ -64,6 +65,19 @@ export const pspAccountNoter: Noter<PspAccount> = {
         time: trouble.at,
         part: trouble,
       })),
+      told,
+      since,
+    ),
+}
+
+export const webhookEndpointNoter: Noter<WebhookEndpoint> = {
+  subject: ({ id }) => subjectPath('webhook-endpoints', id),
+  about: () => ({}),
+  note: ({ enabled, disabledAt, disabledReason }, told, since) =>
+    noteKeyed(
+      !enabled && disabledAt && disabledReason !== 'asked'
+        ? [{ key: `disabled ${disabledAt.getTime()}`, type: 'webhook_endpoint.disabled', time: disabledAt }]
+        : [],
       told,
       since,
     ),

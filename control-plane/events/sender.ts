@@ -1,0 +1,259 @@
+/**
+ * Sends the events of tenants out. For each tenant that has something to send, one process does it, under a lease in the head of
+ * the tenant's log, and gives the lease back when everything has arrived. A process that dies loses the lease by time, and the
+ * sweeper of another takes over from the stored cursors: an event may then be sent twice, and none is left out.
+ */
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { DAY_MS } from '../../common/durations.ts'
+import { isAppError } from '../../common/errors.ts'
+import { keys } from '../keys.ts'
+import type { Services } from '../ports.ts'
+import type { EventLog } from '../schemas/event.ts'
+import type { EventCursor } from '../schemas/webhook-delivery.ts'
+import { all } from '../storage/every.ts'
+import { insertOrGet, update } from '../storage/update.ts'
+import { type TenantScope, tenantScope } from '../tenant-scope.ts'
+import { recentEvents } from './recent-events.ts'
+import { type StreamEvent, startStreamRunner } from './stream-runner.ts'
+import { type EndpointRunner, startEndpointRunner } from './webhooks/endpoint-runner.ts'
+import type { SendWebhook, Sent } from './webhooks/send.ts'
+
+/** How long the others wait for a process that says nothing any more. */
+const LEASE_MS = 15_000
+const RENEW_MS = 5_000
+/** Another process appends, and says so in the head alone. */
+const LOOK_MS = 250
+/** Cursors are behind by as much: what was sent since is known by its delivery. */
+const SAVE_MS = 5_000
+/** More may follow at once. */
+const QUIET_MS = 2_000
+/** The cursor of the stream, beside those of endpoints, whose ids begin otherwise. */
+const STREAM = '$stream'
+
+export interface EventSender {
+  /** There may be something to send for the tenant. */
+  wake(tenantId: string): void
+  /** Attempts by outcome, and events that wait, of the tenants that this process sends for. */
+  stats(): { attempts: ReadonlyMap<Sent['outcome'], number>; tenants: number }
+  /** Resolves when nothing is under way; leases are given back. */
+  stop(): Promise<void>
+}
+
+export interface EventSenderOptions {
+  services: Services
+  send: SendWebhook
+  /** Undefined: there is no stream. */
+  stream: ((event: StreamEvent) => Promise<void>) | undefined
+}
+
+interface Running {
+  wake(): void
+  ended: Promise<void>
+}
+
+export const startEventSender = ({ services, send, stream }: EventSenderOptions): EventSender => {
+  const { storage, clock, log, events } = services
+  const { eventLogs } = storage
+  const id = randomUUID()
+  const attempts = new Map<Sent['outcome'], number>()
+  const running = new Map<string, Running>()
+  let isStopping = false
+
+  /** By tenant: when something is tried again. */
+  const timers = new Map<string, NodeJS.Timeout>()
+  const wakeLater = (tenantId: string, ms: number): void => {
+    clearTimeout(timers.get(tenantId))
+    timers.set(tenantId, setTimeout(wake, Math.min(Math.max(ms, 0), DAY_MS), tenantId).unref())
+  }
+
+  const headOf = (tenantId: string): Promise<EventLog | undefined> => eventLogs.find(keys.eventLog(tenantId))
+
+  /** @returns the head, when the lease is ours. */
+  const acquire = async (tenantId: string): Promise<EventLog | undefined> => {
+    const head = await headOf(tenantId)
+    if (!head) return undefined
+    const leased = await update(
+      eventLogs,
+      head._id,
+      (latest) => {
+        const nowMs = clock.nowMs()
+        const isTaken = latest.sender && latest.sender.id !== id && latest.sender.until.getTime() > nowMs
+        const until = new Date(nowMs + LEASE_MS)
+        // Should this process die, a sweeper finds it when the lease is over.
+        return isTaken ? undefined : { ...latest, sender: { id, until }, repairAt: until }
+      },
+      head,
+    )
+    return leased.sender?.id === id ? leased : undefined
+  }
+
+  const runTenant = async (of: TenantScope, first: EventLog, wakeups: { next(ms: number): Promise<void> }): Promise<void> => {
+    const { tenantId } = of
+    const runners = new Map<string, EndpointRunner>()
+    const stored = await insertOrGet(of.storage.eventCursors, { _id: of.keys.eventCursors(), tenantId, cursors: {}, createdAt: clock.now() })
+    let head = first
+    let leaseMs = first.sender?.until.getTime() ?? 0
+    let cursors: Record<string, EventCursor> = stored.cursors
+    const recent = recentEvents((after, limit) => events.logs.read(tenantId, after, limit))
+    const mayGoOn = () => clock.nowMs() < leaseMs
+    const noted = ({ outcome }: Sent) => void attempts.set(outcome, (attempts.get(outcome) ?? 0) + 1)
+    const streaming = stream && startStreamRunner({ cursor: cursors[STREAM], read: recent.read, publish: stream, mayGoOn, log })
+
+    const loadEndpoints = async (): Promise<void> => {
+      const wanted = (await all(of.storage.webhookEndpoints, { tenantId })).filter(({ enabled }) => enabled)
+      const stopped = [...runners].filter(([endpointId]) => !wanted.some((one) => one.id === endpointId))
+      for (const [endpointId, runner] of stopped) {
+        runners.delete(endpointId)
+        await runner.stop()
+      }
+      for (const endpoint of wanted) {
+        const runner = runners.get(endpoint.id)
+        if (runner) runner.update(endpoint)
+        else {
+          const cursor = cursors[endpoint.id]
+          const options = { of, endpoint, cursor, lastPlace: head.next - 1, send, read: recent.read, mayGoOn, noted, log }
+          runners.set(endpoint.id, startEndpointRunner(options))
+        }
+      }
+    }
+
+    const cursorsNow = (): Record<string, EventCursor> => ({
+      ...Object.fromEntries([...runners].map(([endpointId, runner]) => [endpointId, runner.cursor()])),
+      ...(streaming ? { [STREAM]: streaming.cursor() } : {}),
+    })
+    const save = async (): Promise<void> => {
+      const now = cursorsNow()
+      if (JSON.stringify(now) === JSON.stringify(cursors)) return
+      await update(of.storage.eventCursors, stored._id, (latest) => ({ ...latest, cursors: now }))
+      cursors = now
+    }
+
+    /** Everything has arrived, or waits for its time. @returns whether the lease was given back. */
+    const settle = async (): Promise<boolean> => {
+      const last = head.next - 1
+      await events.logs.complete(head)
+      await save()
+      const retries = [...runners.values()].flatMap((runner) => runner.nextRetryMs() ?? [])
+      const repairAt = retries.length > 0 ? new Date(Math.min(...retries)) : undefined
+      const settled = await update(eventLogs, head._id, (latest) => {
+        if (latest.next - 1 !== last || latest.nudges !== head.nudges || latest.sender?.id !== id) return undefined
+        const { sender: _, pending: __, repairAt: ___, ...kept } = latest
+        return repairAt ? { ...kept, repairAt } : kept
+      })
+      const isSettled = settled.sender?.id !== id
+      // Should this process be gone by then, a sweeper comes.
+      if (isSettled && repairAt) wakeLater(tenantId, repairAt.getTime() - clock.nowMs())
+      return isSettled
+    }
+
+    try {
+      await loadEndpoints()
+      let [savedMs, renewedMs, busyMs] = [clock.nowMs(), clock.nowMs(), clock.nowMs()]
+      while (!isStopping && mayGoOn()) {
+        const last = head.next - 1
+        const isIdle = [...runners.values()].every((runner) => runner.isIdle(last)) && (streaming?.isIdle(last) ?? true)
+        if (!isIdle) busyMs = clock.nowMs()
+        if (isIdle && clock.nowMs() - busyMs >= QUIET_MS && (await settle())) return
+        if (clock.nowMs() - savedMs >= SAVE_MS) {
+          await save()
+          savedMs = clock.nowMs()
+        }
+        await wakeups.next(LOOK_MS)
+        const before = head
+        if (clock.nowMs() - renewedMs >= RENEW_MS) {
+          const renewed = await acquire(tenantId)
+          if (!renewed) return
+          head = renewed
+          leaseMs = renewed.sender?.until.getTime() ?? 0
+          renewedMs = clock.nowMs()
+        } else head = (await headOf(tenantId)) ?? head
+        if (head.nudges !== before.nudges) await loadEndpoints()
+        if (head.next !== before.next) {
+          for (const runner of runners.values()) runner.wake()
+          streaming?.wake()
+        }
+      }
+    } finally {
+      await Promise.all([...runners.values()].map((runner) => runner.stop()))
+      await streaming?.stop()
+      if (mayGoOn()) await save().catch(() => undefined)
+      if (isStopping) {
+        // Another process need not wait for the lease to run out.
+        await update(eventLogs, head._id, ({ sender, ...latest }) => (sender?.id === id ? { ...latest, repairAt: clock.now() } : undefined)).catch(
+          () => undefined,
+        )
+      }
+    }
+  }
+
+  const run = async (tenantId: string, wakeups: { next(ms: number): Promise<void> }): Promise<void> => {
+    const head = await acquire(tenantId)
+    if (!head) return
+    const tenant = await storage.tenants.find(keys.tenant(tenantId))
+    if (!tenant || tenant.ended) {
+      await update(eventLogs, head._id, ({ sender: _, repairAt: __, ...kept }) => kept)
+      return
+    }
+    const of = tenantScope(services, tenant)
+    if (!stream && (await all(of.storage.webhookEndpoints, { tenantId })).every(({ enabled }) => !enabled)) {
+      // Nobody hears of them. More may follow at once, and is settled with these.
+      await wakeups.next(QUIET_MS)
+      await events.logs.settle(tenantId)
+      return
+    }
+    await runTenant(of, head, wakeups)
+  }
+
+  const wake = (tenantId: string): void => {
+    const known = running.get(tenantId)
+    if (known) {
+      known.wake()
+      return
+    }
+    if (isStopping) return
+    clearTimeout(timers.get(tenantId))
+    timers.delete(tenantId)
+    let rouse = () => {}
+    let isRoused = false
+    const wakeups = {
+      next: async (ms: number): Promise<void> => {
+        if (!isRoused) {
+          const roused = new AbortController()
+          rouse = () => roused.abort()
+          await sleep(ms, undefined, { signal: roused.signal }).catch(() => undefined)
+        }
+        isRoused = false
+      },
+    }
+    const ended = run(tenantId, wakeups)
+      .catch((error: unknown) => {
+        if (!isAppError(error, 'unavailable', 'revision_conflict'))
+          log.error({ err: error, tenantId }, 'events of a tenant could not be sent out, and will be tried again')
+      })
+      .finally(() => {
+        running.delete(tenantId)
+        if (isRoused) wake(tenantId)
+      })
+    running.set(tenantId, {
+      wake: () => {
+        isRoused = true
+        rouse()
+      },
+      ended,
+    })
+  }
+
+  const stopFollowing = events.logs.follow(wake)
+  return {
+    wake,
+    stats: () => ({ attempts, tenants: running.size }),
+    stop: async () => {
+      isStopping = true
+      stopFollowing()
+      for (const timer of timers.values()) clearTimeout(timer)
+      for (const one of running.values()) one.wake()
+      while (running.size > 0) await Promise.all([...running.values()].map(({ ended }) => ended))
+    },
+  }
+}

@@ -1,0 +1,345 @@
+/**
+ * Sends the events of a tenant to one endpoint, in the order of the log, several at once. It reads only as far ahead as it can
+ * send, so an endpoint that is slow or away holds back nobody but itself, and takes no memory.
+ *
+ * While an endpoint is down, nothing new is tried: what has failed is, on its schedule, until something arrives.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { DAY_MS } from '../../../common/durations.ts'
+import { isAppError } from '../../../common/errors.ts'
+import type { Log } from '../../../common/log.ts'
+import type { LoggedEvent } from '../../schemas/event.ts'
+import type { EventCursor, WebhookDelivery } from '../../schemas/webhook-delivery.ts'
+import type { WebhookEndpoint } from '../../schemas/webhook-endpoint.ts'
+import { every } from '../../storage/every.ts'
+import { update } from '../../storage/update.ts'
+import type { TenantScope } from '../../tenant-scope.ts'
+import { toEnvelope } from '../envelope.ts'
+import { findDelivery, giveUp, isWantedBy, recordAttempt, recordWaiting, subjectKeyOf } from './deliveries.ts'
+import type { SendWebhook, Sent } from './send.ts'
+
+const earlierMs = (a: number | undefined, b: number | undefined): number | undefined => (a === undefined || (b !== undefined && b < a) ? b : a)
+
+/** It may be another process that sends by now. */
+class NotSentError extends Error {}
+
+/** Events that are taken from the log at once, and messages that are under way at once. */
+const MOST_TAKEN = 64
+const MOST_UNDER_WAY = 8
+/** Of one subject, where the order counts: more wait in storage. */
+const MOST_OF_ONE_SUBJECT = 8
+/** So many failures in a row: it is down. */
+const DOWN_AFTER = 5
+/** It is disabled when nothing has arrived for so long. */
+const DISABLED_AFTER_MS = 3 * DAY_MS
+const RETRIES_AT_ONCE = 20
+/** When storage is away. */
+const AGAIN_AFTER_MS = 1_000
+
+export interface EndpointRunner {
+  /** Goes on: there may be something new. */
+  wake(): void
+  /** The endpoint as it is by now; deliveries may have been asked for anew. */
+  update(endpoint: WebhookEndpoint): void
+  cursor(): EventCursor
+  /** Nothing is under way, and everything up to this place was taken. */
+  isIdle(lastPlace: number): boolean
+  /** When the next retry is due; undefined while there is none. */
+  nextRetryMs(): number | undefined
+  /** Resolves when nothing is under way any more. */
+  stop(): Promise<void>
+}
+
+export interface EndpointRunnerOptions {
+  of: TenantScope
+  endpoint: WebhookEndpoint
+  cursor: EventCursor | undefined
+  /** The last place of the log when this began: what is not after it may have been sent before. */
+  lastPlace: number
+  send: SendWebhook
+  /** Events after a place, and the place that one is at with them. */
+  read(after: number): Promise<{ events: readonly LoggedEvent[]; upTo: number }>
+  /** False once another process may be sending. */
+  mayGoOn(): boolean
+  /** Told of each attempt, and when something is worth looking at again. */
+  noted(sent: Sent): void
+  log: Log
+}
+
+export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRunner => {
+  const { of, send, read, mayGoOn, noted, log, lastPlace } = options
+  const { webhookDeliveries, webhookEndpoints } = of.storage
+  let { endpoint } = options
+  let position = Math.max(options.cursor?.position ?? 0, endpoint.fromPosition)
+  let failingSince = options.cursor?.failingSince === undefined ? undefined : new Date(options.cursor.failingSince)
+  let failures = failingSince ? DOWN_AFTER : 0
+  let [isStopped, isTaking, isRetrying] = [false, false, false]
+  let underWay = 0
+  const slots: (() => void)[] = []
+  /** Places of events that are taken and not done. */
+  const taken = new Set<number>()
+  /** In order: the work on each subject, and how much of it there is. */
+  const chains = new Map<string, { tail: Promise<void>; length: number }>()
+  /** In order: subjects with an event that is not delivered yet. */
+  const held = new Set<string>()
+  let retryAtMs: number | undefined = of.clock.nowMs()
+  let timer: NodeJS.Timeout | undefined
+  const work = new Set<Promise<void>>()
+
+  const isDown = (): boolean => failures >= DOWN_AFTER
+  const secrets = () => {
+    const now = of.clock.now()
+    return endpoint.secrets.filter(({ expiresAt }) => !expiresAt || expiresAt > now).map(({ secret }) => of.sealing.open(secret, endpoint._id))
+  }
+
+  const inBackground = (run: () => Promise<void>): void => {
+    const one: Promise<void> = run()
+      .catch((error: unknown) => {
+        if (error instanceof NotSentError) return
+        if (!isAppError(error, 'unavailable', 'revision_conflict'))
+          log.error({ err: error, tenantId: of.tenantId, endpoint: endpoint.id }, 'a webhook could not be worked on')
+        schedule(AGAIN_AFTER_MS)
+      })
+      .finally(() => work.delete(one))
+    work.add(one)
+  }
+
+  const schedule = (ms: number): void => {
+    if (isStopped) return
+    clearTimeout(timer)
+    timer = setTimeout(wake, Math.min(ms, DAY_MS))
+  }
+
+  /** One message at a time of those that may be under way. */
+  const withSlot = async <T>(run: () => Promise<T>): Promise<T> => {
+    if (underWay >= (isDown() ? 1 : MOST_UNDER_WAY)) await new Promise<void>((free) => slots.push(free))
+    underWay += 1
+    try {
+      return await run()
+    } finally {
+      underWay -= 1
+      slots.shift()?.()
+    }
+  }
+
+  const disable = async (disabledReason: 'failing' | 'gone'): Promise<void> => {
+    await update(webhookEndpoints, endpoint._id, (latest) =>
+      latest.enabled ? { ...latest, enabled: false, disabledAt: of.clock.now(), disabledReason } : undefined,
+    )
+    log.warn({ tenantId: of.tenantId, endpoint: endpoint.id, disabledReason }, 'a webhook endpoint was disabled')
+    isStopped = true
+  }
+
+  /** What an attempt says of the endpoint. */
+  const learn = async ({ outcome, gone }: Sent): Promise<void> => {
+    if (outcome === 'delivered') {
+      const wasDown = isDown()
+      failures = 0
+      failingSince = undefined
+      if (wasDown) await tryAllAgain()
+      return
+    }
+    failures += 1
+    failingSince ??= of.clock.now()
+    if (gone) await disable('gone')
+    else if (of.clock.nowMs() - failingSince.getTime() >= DISABLED_AFTER_MS) await disable('failing')
+  }
+
+  /** It is back: what has failed meanwhile does not wait for its schedule. */
+  const tryAllAgain = async (): Promise<void> => {
+    const where = { tenantId: of.tenantId, endpointId: endpoint.id, status: 'retrying' }
+    const now = of.clock.now()
+    for await (const { _id } of every(webhookDeliveries, where))
+      await update(webhookDeliveries, _id, (latest) => (latest.dueAt && latest.dueAt > now ? { ...latest, dueAt: now } : undefined))
+    retryAtMs = now.getTime()
+  }
+
+  /** @throws NotSentError. */
+  const attempt = (event: LoggedEvent, known: WebhookDelivery | undefined): Promise<WebhookDelivery> =>
+    withSlot(async () => {
+      if (isStopped || !mayGoOn()) throw new NotSentError()
+      const at = of.clock.now()
+      const { url } = endpoint
+      const sent = await send({ url, secrets: secrets(), id: event.id, body: JSON.stringify(toEnvelope(event)) })
+      noted(sent)
+      const delivery = await recordAttempt(of, { endpointId: endpoint.id, event }, known, { url, at, sent })
+      retryAtMs = earlierMs(retryAtMs, delivery.dueAt?.getTime())
+      await learn(sent)
+      return delivery
+    })
+
+  const retryOne = async (delivery: WebhookDelivery): Promise<WebhookDelivery> => {
+    const event = await of.storage.loggedEvents.find(of.keys.loggedEvent(delivery.eventId))
+    return event ? attempt(event, delivery) : giveUp(of, delivery, 'the event is no longer kept')
+  }
+
+  /** Work on one subject, after the work before it. */
+  const inOrder = (subject: string, run: () => Promise<void>): Promise<void> => {
+    const chain = chains.get(subject) ?? { tail: Promise.resolve(), length: 0 }
+    chains.set(subject, chain)
+    chain.length += 1
+    const done = chain.tail.then(run).finally(() => {
+      chain.length -= 1
+      if (chain.length === 0) chains.delete(subject)
+    })
+    chain.tail = done.catch(() => undefined)
+    return done
+  }
+
+  /** Those that an event of the subject has held back, one after another. */
+  const release = async (subject: string): Promise<void> => {
+    const where = { tenantId: of.tenantId, endpointId: endpoint.id, status: 'waiting', subjectKey: subject }
+    for (;;) {
+      const [next] = await webhookDeliveries.after({ where, above: 0, limit: 1 })
+      if (!next) break
+      const delivery = await retryOne(next)
+      if (delivery.status === 'retrying') return
+    }
+    held.delete(subject)
+  }
+
+  const deliver = async (event: LoggedEvent): Promise<void> => {
+    const place = { endpointId: endpoint.id, event }
+    const known = event.position <= lastPlace ? await findDelivery(of, place) : undefined
+    if (known) return
+    if (!endpoint.ordered) {
+      await attempt(event, undefined)
+      return
+    }
+    const subject = subjectKeyOf(event)
+    const waits = held.has(subject) || (chains.get(subject)?.length ?? 0) >= MOST_OF_ONE_SUBJECT
+    if (waits) held.add(subject)
+    await inOrder(subject, async () => {
+      if (held.has(subject)) {
+        await recordWaiting(of, place)
+        // Held back by their number alone: nobody else comes back to them.
+        if (waits && !(await isTriedAgain(subject))) await release(subject)
+        return
+      }
+      const delivery = await attempt(event, undefined)
+      if (delivery.status === 'retrying') held.add(subject)
+    })
+  }
+
+  /** An event of the subject is tried again by its schedule, and releases the others. */
+  const isTriedAgain = async (subject: string): Promise<boolean> => {
+    const where = { tenantId: of.tenantId, endpointId: endpoint.id, status: 'retrying', subjectKey: subject }
+    return (await webhookDeliveries.after({ where, above: 0, limit: 1 })).length > 0
+  }
+
+  /** An event that is taken is done with when what became of it is stored; until then the cursor stays before it. */
+  const deliverForSure = async (event: LoggedEvent): Promise<void> => {
+    for (;;) {
+      try {
+        await deliver(event)
+        taken.delete(event.position)
+        wake()
+        return
+      } catch (error) {
+        if (isStopped || error instanceof NotSentError) return
+        if (!isAppError(error, 'unavailable', 'revision_conflict'))
+          log.error({ err: error, tenantId: of.tenantId, event: event.id }, 'a webhook could not be worked on')
+        await sleep(AGAIN_AFTER_MS, undefined, { ref: false })
+      }
+    }
+  }
+
+  const takeMore = async (): Promise<void> => {
+    if (isTaking) return
+    isTaking = true
+    try {
+      while (!isStopped && mayGoOn() && !isDown() && taken.size < MOST_TAKEN) {
+        const { events, upTo } = await read(position)
+        if (upTo <= position) break
+        for (const event of events) {
+          if (isStopped || isDown()) break
+          if (taken.size >= MOST_TAKEN) break
+          position = event.position
+          if (!isWantedBy(endpoint, event)) continue
+          taken.add(event.position)
+          inBackground(() => deliverForSure(event))
+        }
+        if (position >= (events.at(-1)?.position ?? 0)) position = Math.max(position, upTo)
+      }
+    } finally {
+      isTaking = false
+    }
+  }
+
+  const retry = async (): Promise<void> => {
+    if (isRetrying || retryAtMs === undefined || retryAtMs > of.clock.nowMs()) return
+    isRetrying = true
+    retryAtMs = undefined
+    try {
+      const where = { tenantId: of.tenantId, endpointId: endpoint.id }
+      const due = await webhookDeliveries.due({ by: 'dueAt', where, until: of.clock.now(), limit: isDown() ? 1 : RETRIES_AT_ONCE })
+      await Promise.all(
+        due.map((delivery) => {
+          if (!endpoint.ordered) return retryOne(delivery)
+          held.add(delivery.subjectKey)
+          return inOrder(delivery.subjectKey, async () => {
+            const tried = await retryOne(delivery)
+            if (tried.status !== 'retrying') await release(delivery.subjectKey)
+          })
+        }),
+      )
+      const [next] = await webhookDeliveries.due({ by: 'dueAt', where, until: new Date(of.clock.nowMs() + 400 * DAY_MS), limit: 1 })
+      // One may have failed while storage was asked.
+      retryAtMs = earlierMs(retryAtMs, next?.dueAt?.getTime())
+    } finally {
+      isRetrying = false
+      wake()
+    }
+  }
+
+  /** In order: subjects that were held when another process stopped. */
+  const recover = async (): Promise<void> => {
+    if (!endpoint.ordered) return
+    const where = { tenantId: of.tenantId, endpointId: endpoint.id }
+    for await (const { subjectKey } of every(webhookDeliveries, { ...where, status: 'retrying' })) held.add(subjectKey)
+    const left = new Set<string>()
+    for await (const { subjectKey } of every(webhookDeliveries, { ...where, status: 'waiting' })) if (!held.has(subjectKey)) left.add(subjectKey)
+    for (const subject of left) {
+      held.add(subject)
+      inBackground(() => inOrder(subject, () => release(subject)))
+    }
+  }
+
+  let isRecovered = false
+  const wake = (): void => {
+    if (isStopped || !isRecovered) return
+    inBackground(takeMore)
+    inBackground(retry)
+    if (retryAtMs !== undefined) schedule(Math.max(0, retryAtMs - of.clock.nowMs()))
+  }
+  const begin = async (): Promise<void> => {
+    await recover()
+    isRecovered = true
+    wake()
+  }
+  inBackground(begin)
+
+  return {
+    wake,
+    update: (latest) => {
+      endpoint = latest
+      position = Math.max(position, latest.fromPosition)
+      retryAtMs = of.clock.nowMs()
+      wake()
+    },
+    cursor: () => {
+      const done = Math.min(position, ...[...taken].map((place) => place - 1))
+      return { position: done, ...(failingSince ? { failingSince: failingSince.toISOString() } : {}) }
+    },
+    isIdle: (last) =>
+      isStopped ||
+      (isRecovered && work.size === 0 && taken.size === 0 && (isDown() || position >= last) && !(retryAtMs !== undefined && retryAtMs <= of.clock.nowMs())),
+    nextRetryMs: () => (isStopped ? undefined : retryAtMs),
+    stop: async () => {
+      isStopped = true
+      clearTimeout(timer)
+      for (const free of slots.splice(0)) free()
+      while (work.size > 0) await Promise.all(work)
+    },
+  }
+}
