@@ -20,6 +20,8 @@ export type ErrorCode =
   | 'unknown_reference'
   | 'not_allowed_in_state'
   | 'no_eligible_psp'
+  | 'unsupported_by_provider'
+  | 'refused_by_provider'
   | 'idempotency_key_reused'
   | 'idempotency_in_progress'
   | 'signature_invalid'

@@ -43,6 +43,15 @@ class NotPublicError extends Error {
 
 const isPublic = (address: string): boolean => ipaddr.process(address).range() === 'unicast'
 
+/**
+ * True for https addresses by a name on the internet. A name is looked at again whenever it is connected to; a number is looked
+ * at here alone.
+ */
+export const isPublicUrl = (url: URL): boolean => {
+  const hostname = url.hostname.replace(/\.$/, '')
+  return url.protocol === 'https:' && hostname.includes('.') && !/^[\d.]+$|^\[|\.(local|localhost|internal)$/.test(hostname)
+}
+
 /** Looks at the addresses that are connected to, and not at the name: what a name stands for changes. */
 const publicLookup =
   (lookup: typeof systemLookup): LookupFunction =>

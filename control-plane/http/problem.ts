@@ -21,6 +21,8 @@ export const statuses: Record<ErrorCode, number> = {
   unsupported_media_type: 415,
   unknown_reference: 422,
   no_eligible_psp: 422,
+  unsupported_by_provider: 422,
+  refused_by_provider: 422,
   idempotency_key_reused: 422,
   set_too_large: 422,
   rate_limited: 429,

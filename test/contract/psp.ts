@@ -421,14 +421,17 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     }
   })
 
-  story("wrong credentials are ours to correct, an unknown token the customer's", async (t) => {
-    // Every one of its credentials wrong, except those that only say where and for whom.
+  /** Every one of its credentials wrong, except those that only say where and for whom. */
+  const strangerHere = (): Psp => {
     const kept = ['merchantAccount', 'webhookId', 'url', 'clientId']
     const wrong = Object.fromEntries(
       Object.entries(standIn.credentials).map(([key, value]) => [key, kept.includes(key) ? value : key === 'secret' ? `whsec_${'A'.repeat(40)}` : 'wrong']),
     )
-    const stranger = createAdapter({ ...standIn, credentials: wrong as never })
-    t.like(await stranger.charge(order('ok')), { status: 'declined', declineClass: 'config' })
+    return createAdapter({ ...standIn, credentials: wrong as never })
+  }
+
+  story("wrong credentials are ours to correct, an unknown token the customer's", async (t) => {
+    t.like(await strangerHere().charge(order('ok')), { status: 'declined', declineClass: 'config' })
     if (name !== 'local') t.like(await psp.charge(order('unknown')), { status: 'declined', declineClass: 'credential' })
   })
 
@@ -472,6 +475,133 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
     const error = await t.throwsAsync(() => withoutSecret.verifyWebhook(raw))
     t.true(isAppError(error, 'signature_invalid'))
   })
+
+  const URL_AT = 'https://tollgate.example/v1/webhooks/psp/shop/account'
+  /** The provider's API for webhooks, as the adapter and as the stand-in have it; undefined where there is none. */
+  const webhooksOf = (adapter: Psp) =>
+    'byHand' in adapter.webhooks || !('hooks' in standIn) ? undefined : { api: adapter.webhooks, hooks: standIn.hooks, signAs: standIn.signAs }
+  const hasApi = name === 'stripe' || name === 'adyen' || name === 'paypal'
+  /** Registers as the command does: what is replaced is removed once the secret is stored. */
+  const register = async (adapter: Psp, known?: string) => {
+    const { webhooks } = adapter
+    if ('byHand' in webhooks) throw new Error(webhooks.byHand)
+    const made = await webhooks.register(URL_AT, known)
+    await webhooks.removeOthers?.(URL_AT, made.id)
+    return made
+  }
+  /** The adapter of an account that has kept what registering answered. */
+  const withSecretsOf = ({ secrets }: Awaited<ReturnType<typeof register>>): Psp => {
+    const changed = Object.entries(secrets?.credentials ?? {}).map(([key, secret]) => [key, secret.reveal()])
+    const credentials = { ...standIn.credentials, ...Object.fromEntries(changed) }
+    return createAdapter({ ...standIn, credentials: credentials as never, webhookSecret: secrets?.webhookSecret?.reveal() ?? standIn.webhookSecret })
+  }
+
+  if (!hasApi) {
+    story('who sets a webhook up by hand is told how', (t) => {
+      t.true('byHand' in psp.webhooks && /our URL.*\.$/.test(psp.webhooks.byHand))
+      return Promise.resolve()
+    })
+  } else {
+    story('our address is set up once, for the events that are read, and its events are believed', async (t) => {
+      const { hooks, signAs } = webhooksOf(psp) ?? t.fail('it has no API')
+      const made = await register(psp)
+      t.deepEqual([...hooks.keys()], [made.id])
+      const [hook] = hooks.values()
+      if (!hook) throw new Error('not made')
+      t.like(hook, { url: URL_AT, active: true })
+      t.deepEqual(hook.events, made.events)
+      const request = order('ok')
+      await psp.charge(request)
+      const charge = standIn.fake.charge(request.reference)
+      if (!charge) throw new Error('not charged')
+      signAs(hook)
+      const deliverTo = async (adapter: Psp, event: { headers: Record<string, string>; body: string }) => {
+        const delivered: WebhookRequest = { headers: event.headers, query: {}, rawBody: event.body }
+        await adapter.verifyWebhook(delivered)
+        return adapter.readEvents(delivered)
+      }
+      const registered = withSecretsOf(made)
+      const [dispute] = await deliverTo(registered, standIn.disputeEvent(charge, 'open'))
+      t.true(made.events.includes(dispute?.type ?? ''), dispute?.type)
+      t.truthy(dispute?.dispute)
+      const [other] = await deliverTo(registered, standIn.unknownEvent())
+      t.false(made.events.includes(other?.type ?? ''), other?.type)
+      await t.throwsAsync(() => deliverTo(psp, standIn.disputeEvent(charge, 'open')), { code: 'signature_invalid' } as never, 'by what was replaced')
+
+      // A repeat finds it, mends it, and keeps its secret.
+      const secret = hook.secret
+      Object.assign(hook, { events: made.events.slice(0, 1), active: name === 'paypal' })
+      for (let n = 0; n < 2; n += 1) {
+        const again = await register(registered, made.id)
+        t.like(again, { id: made.id, events: made.events })
+        t.is(again.secrets?.webhookSecret, undefined)
+        t.deepEqual([...hooks.values()], [{ ...hook, active: true, events: made.events, secret }])
+      }
+      signAs()
+    })
+
+    story('a webhook whose secret is not known ends in one, whose secret is', async (t) => {
+      const { hooks, signAs } = webhooksOf(psp) ?? t.fail('it has no API')
+      // Adyen lists so many at once: ours is on the second page.
+      const others = Array.from({ length: name === 'adyen' ? 100 : 1 }, (_, n) => `other${n}`)
+      for (const when of ['before', 'after'] as const) {
+        hooks.clear()
+        for (const id of others) hooks.set(id, { id, url: `https://${id}.example`, events: ['x'], active: true, secret: id })
+        // Made, or not, and nobody was told: as when this process dies before it has stored anything.
+        standIn.fake.answerNext('failed', when)
+        await t.throwsAsync(() => register(psp), { code: 'unavailable' } as never, when)
+        t.is(hooks.size, others.length + (when === 'after' ? 1 : 0))
+        const made = await register(psp)
+        t.deepEqual([...hooks.keys()], [...others, made.id])
+        const request = order('ok')
+        await psp.charge(request)
+        const hook = hooks.get(made.id)
+        if (!hook) throw new Error('not made')
+        signAs(hook)
+        const event = standIn.disputeEvent(standIn.fake.charge(request.reference) as never, 'open')
+        await t.notThrowsAsync(() => withSecretsOf(made).verifyWebhook({ headers: event.headers, query: {}, rawBody: event.body }))
+      }
+      signAs()
+    })
+
+    story('a provider that does not set a webhook up is told apart: not now, not with this key, not so', async (t) => {
+      const { hooks } = webhooksOf(psp) ?? t.fail('it has no API')
+      hooks.clear()
+      const cases: [answer: { status: number; body?: unknown }, code: string, message: RegExp][] = [
+        [
+          { status: 403, body: { error: { type: 'invalid_request_error', message: 'The key rk_live_123 may not' } } },
+          'refused_by_provider',
+          /does not allow these credentials/,
+        ],
+        [
+          { status: 400, body: { error: { type: 'invalid_request_error', message: 'Bad' }, title: 'Bad', name: 'Bad' } },
+          'refused_by_provider',
+          /HTTP 400: .*Bad/,
+        ],
+        [{ status: 429, body: { error: { type: 'invalid_request_error' } } }, 'unavailable', /make the same call again/],
+        [{ status: 503, body: '<html>' }, 'unavailable', /make the same call again/],
+        [{ status: 200, body: '<html>' }, 'unavailable', /make the same call again/],
+      ]
+      for (const [answer, code, message] of cases) {
+        standIn.fake.answerNext(answer, 'before')
+        const error = await t.throwsAsync(() => register(psp), { code, message } as never, JSON.stringify(answer))
+        t.notRegex(error?.message ?? '', /rk_live/)
+        t.is(hooks.size, 0)
+      }
+      await t.throwsAsync(() => register(strangerHere()), { code: 'refused_by_provider', message: /does not accept the account's credentials/ } as never)
+      if (name !== 'adyen') {
+        for (let n = 0; n < 16; n += 1) hooks.set(`${n}`, { id: `${n}`, url: `https://${n}.example`, events: [], active: true, secret: '' })
+        await t.throwsAsync(() => register(psp), { code: 'refused_by_provider', message: /as many webhooks as it allows: remove one/ } as never)
+        hooks.clear()
+      }
+      await standIn.fake.down()
+      try {
+        await t.throwsAsync(() => register(createAdapter(standIn)), { code: 'unavailable', message: /gave no answer/ } as never)
+      } finally {
+        await standIn.fake.up()
+      }
+    })
+  }
 
   story('an event of a type that nobody acts on is read, and says nothing', async (t) => {
     const [event] = await deliver(standIn.unknownEvent())

@@ -143,6 +143,7 @@ export const createBank = (nowMs: () => number): Bank => {
         return { status: 'succeeded' }
       },
       inquireRefund: async () => ({ status: 'cannot_tell' }),
+      webhooks: { byHand: 'Nobody sends events over HTTP here' },
       verifyWebhook: async () => {},
       readEvents: ({ rawBody }) => [JSON.parse(rawBody) as PspEvent],
       lookUp: async () => undefined,

@@ -7,6 +7,7 @@
  * interpret is `unknown` or `pending`, never a decline. Amounts are ISO 4217 minor units; a provider's own
  * exponents are the adapter's concern.
  */
+import type { Secret } from '../../../common/secret.ts'
 import type { CardNetwork, DeclineClass } from '../../schemas/payment.ts'
 import type { PspAccount } from '../../schemas/psp-account.ts'
 import type { Tenant } from '../../schemas/tenant.ts'
@@ -112,6 +113,39 @@ export interface FoundCharge {
   dispute?: DisputeFacts
 }
 
+/** Secrets of an account, by its own fields. */
+export interface AccountSecrets {
+  /** By the names that the provider's library uses. */
+  credentials?: Record<string, Secret> | undefined
+  webhookSecret?: Secret | undefined
+}
+
+export interface RegisteredWebhook {
+  /** The provider's. */
+  id: string
+  /** The types of events that it sends. */
+  events: string[]
+  /** What its events are verified with from now on. Absent: with what the account holds already. */
+  secrets?: AccountSecrets
+}
+
+/** The provider's API for webhooks. */
+export interface WebhookApi {
+  /**
+   * Makes the provider send to `url` the events that `readEvents` understands. If a webhook sends there already, a repeat ends
+   * with one again. Until the caller has stored the new secrets, whatever sent there before goes on as it was.
+   * @param known the webhook that the account holds the secret of.
+   * @throws AppError `refused_by_provider` or `unavailable`.
+   */
+  register(url: string, known: string | undefined): Promise<RegisteredWebhook>
+  /**
+   * Removes the other webhooks that send to `url`, once the secret of this one is stored. Absent: there are none, since `register`
+   * changes the one that there is.
+   * @throws AppError `refused_by_provider` or `unavailable`.
+   */
+  removeOthers?(url: string, id: string): Promise<void>
+}
+
 export interface Psp {
   charge(request: ChargeRequest): Promise<ChargeOutcome>
 
@@ -154,6 +188,9 @@ export interface Psp {
 
   /** Asks for the outcome of a refund. Needed where the same refund, sent again, might be made a second time. */
   inquireRefund(request: RefundRequest): Promise<RefundOutcome | { status: 'not_found' } | { status: 'cannot_tell' }>
+
+  /** How our own URL is set up at the provider; `byHand`: it has no API for that, and this says, in whole sentences, what to do instead. */
+  readonly webhooks: WebhookApi | { byHand: string }
 
   /** @throws AppError `signature_invalid` unless the request provably comes from the provider and is recent. */
   verifyWebhook(request: WebhookRequest): Promise<void>

@@ -1,10 +1,12 @@
 /**
  * Stands in for Adyen, from https://docs.adyen.com/api-explorer/Checkout/72 (payments, captures, cancels, refunds),
+ * https://docs.adyen.com/api-explorer/Management/3 (webhooks of a merchant account),
  * https://docs.adyen.com/development-resources/api-idempotency and
  * https://docs.adyen.com/development-resources/webhooks/webhook-types.
  */
+import { randomBytes } from 'node:crypto'
 import adyen from '@adyen/api-library'
-import { createFakeLedger, type FakeCharge, refundable, startFakePsp, statusOf } from './fake-psp.ts'
+import { createFakeLedger, type FakeAnswer, type FakeCharge, type FakeRequest, type FakeWebhook, refundable, startFakePsp, statusOf } from './fake-psp.ts'
 import { withFake } from './stripe.ts'
 
 const HMAC_KEY = '44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056'
@@ -33,9 +35,40 @@ export const startFakeAdyen = async () => {
   })
   const error = (status: number, errorCode: string, message: string) => ({ status, body: { status, errorCode, message, errorType: 'validation' } })
 
+  const hooks = new Map<string, FakeWebhook>()
+  const viewHook = ({ id, url: to, events, active }: FakeWebhook) => ({
+    id,
+    type: 'standard',
+    url: to,
+    active,
+    communicationFormat: 'json',
+    additionalSettings: { includeEventCodes: events, excludeEventCodes: [], properties: { addAcquirerResult: true } },
+  })
+  const management = ({ method, body, query }: FakeRequest, id: string | undefined, act: string | undefined): FakeAnswer => {
+    const hook = hooks.get(id ?? '')
+    if (method === 'GET') {
+      const size = Number(query.get('pageSize') ?? 10)
+      const from = (Number(query.get('pageNumber') ?? 1) - 1) * size
+      const data = [...hooks.values()].slice(from, from + size).map(viewHook)
+      return { status: 200, body: { itemsTotal: hooks.size, pagesTotal: Math.ceil(hooks.size / size), data } }
+    }
+    if (id !== undefined && !hook) return { status: 404, body: { title: 'Not found', status: 404 } }
+    if (hook && act === 'generateHmac') {
+      hook.secret = randomBytes(32).toString('hex').toUpperCase()
+      return { status: 200, body: { hmacKey: hook.secret } }
+    }
+    const { url: to, active, communicationFormat, type, additionalSettings } = JSON.parse(body)
+    if (communicationFormat !== 'json' || (!hook && type !== 'standard'))
+      return { status: 422, body: { title: 'Invalid webhook', status: 422, detail: 'see the fields', invalidFields: [{ name: 'type', message: 'unknown' }] } }
+    const made = hook ?? { id: `WBHK${hooks.size + 1}`, url: to, events: [], active, secret: '' }
+    hooks.set(made.id, Object.assign(made, { url: to, active, events: additionalSettings.includeEventCodes }))
+    return { status: 200, body: viewHook(made) }
+  }
+  /** The key that it signs with now. */
+  let hmacKey = HMAC_KEY
   const sign = (item: Record<string, unknown>) => {
     const whole = { merchantAccountCode: MERCHANT, eventDate: new Date().toISOString(), additionalData: {}, ...item }
-    const hmacSignature = new adyen.hmacValidator().calculateHmac(whole as never, HMAC_KEY)
+    const hmacSignature = new adyen.hmacValidator().calculateHmac(whole as never, hmacKey)
     const signed = { ...whole, additionalData: { ...(whole.additionalData as object), hmacSignature } }
     return { headers: {}, body: JSON.stringify({ live: 'false', notificationItems: [{ NotificationRequestItem: signed }] }) }
   }
@@ -54,13 +87,16 @@ export const startFakeAdyen = async () => {
     {
       name: 'adyen',
       isCharge: ({ path }) => path === '/v72/payments',
-      isOperation: ({ path }) => /\/(captures|cancels)$/.test(path),
+      isOperation: ({ method, path }) => method === 'POST' && /\/(captures|cancels|webhooks|generateHmac)$/.test(path),
       refusal: error(422, '137', 'Invalid amount specified'),
       keyOf: ({ headers, path }) => (headers['idempotency-key'] ? `${path} ${headers['idempotency-key']}` : undefined),
       rateLimited: error(429, '000', 'Too many requests'),
       failed: { status: 500, body: { status: 500, errorCode: '905', message: 'Internal error', errorType: 'internal' } },
-      handle: ({ path, body, headers }) => {
+      handle: (request) => {
+        const { path, body, headers } = request
         if (headers['x-api-key'] !== 'adyen-key') return error(401, '000', 'HTTP Status Response - Unauthorized')
+        const [isManagement, hookId, act] = new RegExp(`^/v3/merchants/${MERCHANT}/webhooks(?:/([^/]+))?(?:/(\\w+))?$`).exec(path) ?? []
+        if (isManagement) return management(request, hookId, act)
         const order = JSON.parse(body) as {
           reference: string
           amount: { value: number; currency: string }
@@ -129,6 +165,11 @@ export const startFakeAdyen = async () => {
     provider: 'adyen' as const,
     credentials: { apiKey: 'adyen-key', merchantAccount: MERCHANT },
     webhookSecret: HMAC_KEY as string | undefined,
+    hooks,
+    /** From now on it signs as this webhook does; without one as in the beginning. */
+    signAs: (hook?: FakeWebhook) => {
+      hmacKey = hook?.secret ?? HMAC_KEY
+    },
     baseUrlVariable: 'ADYEN_URL',
     token: (word: string) => `shopper_1/stored_${word}`,
     eventOf: (charge: FakeCharge) => sign(itemOf(charge, 'AUTHORISATION', charge.status !== 'declined')),

@@ -33,6 +33,16 @@ export interface FakeRefund {
   status: 'succeeded' | 'pending' | 'failed'
 }
 
+/** A webhook that was set up by the provider's API. */
+export interface FakeWebhook {
+  id: string
+  url: string
+  events: string[]
+  active: boolean
+  /** What it signs with; for a provider that signs by the id, the id. */
+  secret: string
+}
+
 export interface FakeRequest {
   method: string
   path: string

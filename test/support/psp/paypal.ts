@@ -1,13 +1,29 @@
 /**
  * Stands in for PayPal, from https://developer.paypal.com/docs/api/orders/v2/, /docs/api/payments/v2/,
- * /api/rest/authentication/, /api/rest/reference/idempotency/ and /api/rest/webhooks/rest/ (signatures).
+ * /api/webhooks/v1/, /api/rest/authentication/, /api/rest/reference/idempotency/ and /api/rest/webhooks/rest/ (signatures).
  */
 import { createSign, randomUUID } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import { makeCertificates } from '../certificates.ts'
-import { createFakeLedger, type FakeAnswer, type FakeCharge, type FakePsp, refundable, startFakePsp, statusOf } from './fake-psp.ts'
+import { createFakeLedger, type FakeAnswer, type FakeCharge, type FakePsp, type FakeWebhook, refundable, startFakePsp, statusOf } from './fake-psp.ts'
 import { withFake } from './stripe.ts'
 
+/** Some of those that PayPal has. */
+const AVAILABLE = [
+  'BILLING.PLAN.CREATED',
+  'CHECKOUT.ORDER.APPROVED',
+  'CHECKOUT.ORDER.COMPLETED',
+  'CUSTOMER.DISPUTE.CREATED',
+  'CUSTOMER.DISPUTE.RESOLVED',
+  'CUSTOMER.DISPUTE.UPDATED',
+  'PAYMENT.AUTHORIZATION.CREATED',
+  'PAYMENT.CAPTURE.COMPLETED',
+  'PAYMENT.CAPTURE.DECLINED',
+  'PAYMENT.CAPTURE.DENIED',
+  'PAYMENT.CAPTURE.PENDING',
+  'PAYMENT.CAPTURE.REFUNDED',
+  'PAYMENT.CAPTURE.REVERSED',
+]
 const WEBHOOK_ID = 'WH-5DA92873AB'
 
 const { cert, key } = makeCertificates().client
@@ -53,12 +69,14 @@ export const startFakePaypal = async () => {
     body: { name: 'UNPROCESSABLE_ENTITY', message: 'see details', debug_id: 'x', details: [{ issue, description: issue }] },
   })
   const missing = { status: 404, body: { name: 'RESOURCE_NOT_FOUND', message: 'no such resource', debug_id: 'x' } }
+  /** The webhook that it signs as now. */
+  let webhookId = WEBHOOK_ID
   const sign = (event: object, at = new Date(Date.now() + fake.aheadMs)) => {
     const body = JSON.stringify(event)
     const transmissionId = randomUUID()
     const time = at.toISOString()
     const signature = createSign('SHA256')
-      .update(`${transmissionId}|${time}|${WEBHOOK_ID}|${crc32(body)}`)
+      .update(`${transmissionId}|${time}|${webhookId}|${crc32(body)}`)
       .sign(key, 'base64')
     return {
       headers: {
@@ -71,13 +89,37 @@ export const startFakePaypal = async () => {
       body,
     }
   }
+  const hooks = new Map<string, FakeWebhook>()
+  const typesOf = (events: readonly string[]) => events.map((name) => ({ name, description: name, status: 'ENABLED' }))
+  const viewHook = ({ id, url, events }: FakeWebhook) => ({ id, url, event_types: typesOf(events) })
+  const invalid = (name: string): FakeAnswer => ({ status: 400, body: { name, message: 'see the name', debug_id: 'x', details: [] } })
+  const notifications = (method: string, path: string, body: string): FakeAnswer => {
+    if (path === 'webhooks-event-types') return { status: 200, body: { event_types: typesOf(AVAILABLE) } }
+    const [, id] = path.split('/')
+    if (method === 'GET') return { status: 200, body: { webhooks: [...hooks.values()].map(viewHook) } }
+    const asked = JSON.parse(body)
+    const events = (method === 'POST' ? asked.event_types : asked[0].value).map(({ name }: { name: string }) => name)
+    if (events.some((name: string) => !AVAILABLE.includes(name))) return invalid('VALIDATION_ERROR')
+    if (method === 'POST') {
+      if ([...hooks.values()].some(({ url }) => url === asked.url)) return invalid('WEBHOOK_URL_ALREADY_EXISTS')
+      if (hooks.size >= 10) return invalid('WEBHOOK_NUMBER_LIMIT_EXCEEDED')
+      const made = `WH-${randomUUID().slice(0, 8)}`
+      hooks.set(made, { id: made, url: asked.url, events, active: true, secret: made })
+      return { status: 201, body: viewHook(hooks.get(made) as FakeWebhook) }
+    }
+    const hook = hooks.get(id ?? '')
+    if (!hook) return missing
+    if (hook.events.toSorted().join() === events.toSorted().join()) return invalid('WEBHOOK_PATCH_REQUEST_NO_CHANGE')
+    hook.events = events
+    return { status: 200, body: viewHook(hook) }
+  }
   const byPart = (prefix: string, id: string) => ledger.byId(id.replace(prefix, ''))
 
   fake = await startFakePsp(
     {
       name: 'paypal',
       isCharge: ({ method, path }) => method === 'POST' && path === '/v2/checkout/orders',
-      isOperation: ({ method, path }) => method === 'PATCH' || /\/(capture|void)$/.test(path),
+      isOperation: ({ method, path }) => method === 'PATCH' || /\/(capture|void)$/.test(path) || (method === 'POST' && path.endsWith('/webhooks')),
       refusal: unprocessable('PAYEE_ACCOUNT_RESTRICTED'),
       keyOf: ({ headers, path }) => (headers['paypal-request-id'] ? `${path} ${headers['paypal-request-id']}` : undefined),
       rateLimited: { status: 429, body: { name: 'RATE_LIMIT_REACHED', message: 'Too many requests', debug_id: 'x' } },
@@ -90,6 +132,8 @@ export const startFakePaypal = async () => {
           return { status: 200, body: { access_token: 'A21', token_type: 'Bearer', expires_in: 32_400, scope: 'all', app_id: 'APP', nonce: 'n' } }
         }
         if (headers.authorization !== 'Bearer A21') return { status: 401, body: { name: 'AUTHENTICATION_FAILURE', message: 'no', debug_id: 'x' } }
+        const [, notificationsPath] = /^\/v1\/notifications\/(.+)$/.exec(path) ?? []
+        if (notificationsPath) return notifications(method, notificationsPath, body)
         if (method === 'POST' && path === '/v2/checkout/orders') {
           const order = JSON.parse(body)
           const unit = order.purchase_units[0]
@@ -153,6 +197,11 @@ export const startFakePaypal = async () => {
     provider: 'paypal' as const,
     credentials: { clientId: 'paypal-id', clientSecret: 'paypal-secret', webhookId: WEBHOOK_ID },
     webhookSecret: undefined as string | undefined,
+    hooks,
+    /** From now on it signs as this webhook does; without one as in the beginning. */
+    signAs: (hook?: FakeWebhook) => {
+      webhookId = hook?.secret ?? WEBHOOK_ID
+    },
     baseUrlVariable: 'PAYPAL_URL',
     /** The customer says yes; the money is taken when the order is captured. */
     approve: (charge: FakeCharge) => approved.add(charge.id),

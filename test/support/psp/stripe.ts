@@ -1,9 +1,10 @@
 /**
  * Stands in for Stripe, from https://docs.stripe.com/api/payment_intents, /api/payment_intents/search, /api/refunds,
- * /api/errors, /api/idempotent_requests (failures are answered again under their key) and /webhooks/signature.
+ * /api/errors, /api/webhook_endpoints, /api/idempotent_requests (failures are answered again under their key) and /webhooks/signature.
  */
+import { randomBytes } from 'node:crypto'
 import Stripe from 'stripe'
-import { createFakeLedger, type FakeCharge, formOf, refundable, startFakePsp, statusOf } from './fake-psp.ts'
+import { createFakeLedger, type FakeCharge, type FakeWebhook, formOf, refundable, startFakePsp, statusOf } from './fake-psp.ts'
 
 const WEBHOOK_SECRET = 'whsec_test_of_the_stand_in'
 
@@ -51,9 +52,19 @@ export const startFakeStripe = async () => {
   const invalid = (message: string, code?: string) => ({ status: 400, body: { error: { type: 'invalid_request_error', message, ...(code ? { code } : {}) } } })
   const missing = { status: 404, body: { error: { type: 'invalid_request_error', code: 'resource_missing', message: 'No such payment_intent' } } }
   const stripe = new Stripe('sk_test_signs_only')
+  const hooks = new Map<string, FakeWebhook>()
+  const viewHook = ({ id, url: to, events, active }: FakeWebhook) => ({
+    id,
+    object: 'webhook_endpoint',
+    url: to,
+    enabled_events: events,
+    status: active ? 'enabled' : 'disabled',
+  })
+  /** The secret that it signs with now. */
+  let secret = WEBHOOK_SECRET
   const sign = (event: object) => {
     const body = JSON.stringify(event)
-    return { headers: { 'stripe-signature': stripe.webhooks.generateTestHeaderString({ payload: body, secret: WEBHOOK_SECRET }) }, body }
+    return { headers: { 'stripe-signature': stripe.webhooks.generateTestHeaderString({ payload: body, secret }) }, body }
   }
 
   const fake = await startFakePsp(
@@ -61,7 +72,7 @@ export const startFakeStripe = async () => {
       name: 'stripe',
       repeatsFailures: true,
       isCharge: ({ method, path }) => method === 'POST' && path === '/v1/payment_intents',
-      isOperation: ({ method, path }) => method === 'POST' && /\/(capture|cancel)$/.test(path),
+      isOperation: ({ method, path }) => method === 'POST' && /\/(capture|cancel|webhook_endpoints)$/.test(path),
       refusal: { status: 400, body: { error: { type: 'invalid_request_error', code: 'amount_too_large', message: 'Too much.' } } },
       keyOf: ({ headers, method }) => (method === 'POST' ? headers['idempotency-key'] : undefined),
       rateLimited: { status: 429, body: { error: { type: 'invalid_request_error', code: 'rate_limit', message: 'Too many requests.' } } },
@@ -69,6 +80,24 @@ export const startFakeStripe = async () => {
       handle: ({ method, path, query, body, headers }) => {
         if (headers.authorization !== 'Bearer sk_test_1') return { status: 401, body: { error: { type: 'invalid_request_error', message: 'Invalid API Key' } } }
         const form = formOf(body)
+        const [, hookId] = /^\/v1\/webhook_endpoints(?:\/([^/]+))?$/.exec(path) ?? []
+        if (path.startsWith('/v1/webhook_endpoints')) {
+          const events = [...new URLSearchParams(body)].filter(([name]) => name.startsWith('enabled_events')).map(([, event]) => event)
+          if (hookId === undefined && method === 'GET')
+            return { status: 200, body: { object: 'list', data: [...hooks.values()].map(viewHook), has_more: false } }
+          if (hookId === undefined) {
+            if (hooks.size >= 16) return invalid('You have reached the maximum of 16 test webhook endpoints.')
+            const id = `we_${hooks.size + 1}_${randomBytes(4).toString('hex')}`
+            const made = { id, url: form.url ?? '', events, active: true, secret: `whsec_${randomBytes(16).toString('hex')}` }
+            hooks.set(id, made)
+            return { status: 200, body: { ...viewHook(made), secret: made.secret } }
+          }
+          const hook = hooks.get(hookId)
+          if (!hook) return missing
+          if (method === 'DELETE') hooks.delete(hookId)
+          else Object.assign(hook, { events, active: form.disabled !== 'true' })
+          return { status: 200, body: method === 'DELETE' ? { id: hookId, object: 'webhook_endpoint', deleted: true } : viewHook(hook) }
+        }
         const [, intent = '', action] = /^\/v1\/payment_intents\/([^/]+)(?:\/(\w+))?$/.exec(path) ?? []
         if (method === 'POST' && path === '/v1/payment_intents') {
           const token = form.payment_method ?? ''
@@ -145,6 +174,11 @@ export const startFakeStripe = async () => {
     provider: 'stripe' as const,
     credentials: { secretKey: 'sk_test_1' },
     webhookSecret: WEBHOOK_SECRET as string | undefined,
+    hooks,
+    /** From now on it signs as this webhook does; without one as in the beginning. */
+    signAs: (hook?: FakeWebhook) => {
+      secret = hook?.secret ?? WEBHOOK_SECRET
+    },
     baseUrlVariable: 'STRIPE_URL',
     token: (word: string) => `cus_1/pm_${word}`,
     eventOf: (charge: FakeCharge) => sign({ id: `evt_${charge.id}`, object: 'event', type: 'payment_intent.updated', data: { object: view(charge) } }),
@@ -175,7 +209,7 @@ export const startFakeStripe = async () => {
     staleEvent: (charge: FakeCharge) => {
       const body = JSON.stringify({ id: 'evt_stale', object: 'event', type: 'payment_intent.succeeded', data: { object: view(charge) } })
       const timestamp = Math.floor(Date.now() / 1000) - 301
-      return { headers: { 'stripe-signature': stripe.webhooks.generateTestHeaderString({ payload: body, secret: WEBHOOK_SECRET, timestamp }) }, body }
+      return { headers: { 'stripe-signature': stripe.webhooks.generateTestHeaderString({ payload: body, secret, timestamp }) }, body }
     },
   }
 }

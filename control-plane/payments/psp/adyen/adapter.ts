@@ -22,7 +22,8 @@ import { HttpStatusError } from '../http-status-error.ts'
 import { orUnknown } from '../or-unknown.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
-import { type AdyenNotification, type AdyenPayment, adyenErrorCodes, CANCEL_SUFFIX, IN_PROGRESS, toEvent, toOutcome } from './mapping.ts'
+import { webhookRefusal } from '../webhook-refusal.ts'
+import { type AdyenNotification, type AdyenPayment, adyenErrorCodes, adyenEvents, CANCEL_SUFFIX, IN_PROGRESS, toEvent, toOutcome } from './mapping.ts'
 
 const credentials = z
   .strictObject({
@@ -38,6 +39,11 @@ const credentials = z
 
 const IDEMPOTENCY_MS = 7 * DAY_MS
 
+/** The most that Adyen lists at once. */
+const WEBHOOKS_PER_PAGE = 100
+/** More webhooks than anybody has at one merchant account. */
+const MAX_WEBHOOK_PAGES = 3
+
 /** 0.9 s to load, so only when somebody has an account there. */
 const loadLibrary = async () => (await import('@adyen/api-library')).default
 type Library = Awaited<ReturnType<typeof loadLibrary>>
@@ -47,6 +53,29 @@ const errorBody = z.object({ errorCode: z.string().optional(), pspReference: z.s
 const adyenCodeOf = (error: unknown): string => {
   if (!(error instanceof HttpStatusError)) return transportFailure(error).pspCode
   return errorBody.safeParse(error.body).data?.errorCode ?? `http_${error.status}`
+}
+
+/** The Management API has its own form of errors: https://docs.adyen.com/development-resources/management-api-errors. */
+const managementError = z.object({
+  title: z.string().optional(),
+  detail: z.string().optional(),
+  invalidFields: z.array(z.object({ name: z.string().optional(), message: z.string().optional() })).optional(),
+})
+
+const orRefused = async <T>(work: () => Promise<T>): Promise<T> => {
+  try {
+    return await work()
+  } catch (error) {
+    const answer = error instanceof HttpStatusError ? error : undefined
+    const { title, detail, invalidFields = [] } = managementError.safeParse(answer?.body).data ?? {}
+    throw webhookRefusal({
+      provider: 'Adyen',
+      status: answer?.status,
+      words: [detail ?? title, ...invalidFields.map(({ name, message }) => `${name}: ${message}`)].filter(Boolean).join('; '),
+      permission: 'give the API credential the role "Management API—Webhooks read and write", and access to the merchant account',
+      cause: error,
+    })
+  }
 }
 
 /** The outcome of a call that Adyen, or the way to it, answered with an error. */
@@ -134,8 +163,11 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
             ...(account.liveEndpointUrlPrefix ? { liveEndpointUrlPrefix: account.liveEndpointUrlPrefix } : {}),
           },
           {
-            request: (endpoint, json, _config, _isApiKeyRequired, options) =>
-              request(endpoint, json, options?.method ?? 'POST', options?.idempotencyKey ? { 'idempotency-key': options.idempotencyKey } : {}),
+            request: (endpoint, json, _config, _isApiKeyRequired, options) => {
+              const query = new URLSearchParams(options?.params).toString()
+              const url = query ? `${endpoint}?${query}` : endpoint
+              return request(url, json, options?.method ?? 'POST', options?.idempotencyKey ? { 'idempotency-key': options.idempotencyKey } : {})
+            },
           },
         ),
       }))
@@ -144,6 +176,21 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
     const checkout = async () => {
       const loaded = await load()
       return new loaded.library.CheckoutAPI(loaded.client)
+    }
+    const webhooksApi = async () => {
+      const loaded = await load()
+      return new loaded.library.ManagementAPI(loaded.client).WebhooksMerchantLevelApi
+    }
+    /** @param known preferred where several send to the same address. */
+    const webhookAt = async (url: string, known: string | undefined) => {
+      const api = await webhooksApi()
+      const found: Awaited<ReturnType<typeof api.getWebhook>>[] = []
+      for (let page = 1; page <= MAX_WEBHOOK_PAGES; page += 1) {
+        const { data = [], pagesTotal } = await api.listAllWebhooks(merchantAccount, page, WEBHOOKS_PER_PAGE)
+        found.push(...data.filter((one) => one.url === url && one.type === 'standard'))
+        if (page >= pagesTotal) break
+      }
+      return found.find(({ id }) => id === known) ?? found[0]
     }
     /** Adyen only takes modifications in; their outcome follows by webhook, and cannot be asked for. */
     const modify = async (
@@ -245,6 +292,32 @@ export const adyenProvider = (deps: { baseUrl: string | undefined }): PspProvide
         }
       },
       inquireRefund: async () => ({ status: 'cannot_tell' }),
+      /**
+       * Adyen shows an HMAC key once, when it generates it: for a webhook whose key is not known a new one is generated. Events
+       * that were signed before, and those that are signed until Adyen's servers have heard of the new key, have the old one.
+       */
+      webhooks: {
+        register: (url, known) =>
+          orRefused(async () => {
+            const api = await webhooksApi()
+            const found = await webhookAt(url, known)
+            const additionalSettings = {
+              includeEventCodes: adyenEvents,
+              ...(found?.additionalSettings?.properties ? { properties: found.additionalSettings.properties } : {}),
+            }
+            const settings = { url, active: true, communicationFormat: 'json', additionalSettings }
+            type Update = Parameters<typeof api.updateWebhook>[2]
+            type SetUp = Parameters<typeof api.setUpWebhook>[1]
+            const { id } = found?.id
+              ? await api.updateWebhook(merchantAccount, found.id, settings as unknown as Update)
+              : await api.setUpWebhook(merchantAccount, { ...settings, type: 'standard', description: 'Tollgate' } as unknown as SetUp)
+            if (!id) throw new Error('the answer has no id')
+            if (id === known) return { id, events: adyenEvents }
+            const { hmacKey } = await api.generateHmacKey(merchantAccount, id)
+            if (!hmacKey) throw new Error('the answer has no HMAC key')
+            return { id, events: adyenEvents, secrets: { webhookSecret: toSecret(hmacKey) } }
+          }),
+      },
       verifyWebhook: async ({ rawBody }) => {
         const { library } = await load()
         const validator = new library.hmacValidator()

@@ -187,6 +187,14 @@ const disputeStatuses = table<(status: string) => DisputeFacts['status']>({
   PREARBITRATION_LOST: () => 'lost',
 })
 
+const moneyEvents = ['AUTHORISATION', 'CAPTURE', 'CAPTURE_FAILED', 'CANCELLATION', 'TECHNICAL_CANCEL', 'REFUND', 'REFUND_FAILED', 'REFUNDED_REVERSED'] as const
+type MoneyEvent = (typeof moneyEvents)[number]
+
+const isMoneyEvent = (code: string): code is MoneyEvent => (moneyEvents as readonly string[]).includes(code)
+
+/** The event codes that are read, and that a webhook is set up for. */
+export const adyenEvents: string[] = [...moneyEvents, ...Object.keys(disputeStatuses)]
+
 /** The amount in ISO's minor units; for a currency that ISO does not have, in the provider's own. */
 const amountOf = ({ value, currency }: AdyenNotification['amount']): number => fromPspUnits(value, currency, countedBy.adyen)
 
@@ -222,7 +230,9 @@ const factsOf = (item: AdyenNotification, separate: boolean): Pick<PspEvent, 'ch
     const facts = dispute(disputeStatus(item.additionalData?.disputeStatus?.toLowerCase() ?? ''), item.reason ?? item.eventCode)
     return { charge: { reference, pspReference }, dispute: { ...facts, ...dateField('respondBy', respondBy) } }
   }
-  switch (item.eventCode) {
+  const { eventCode } = item
+  if (!isMoneyEvent(eventCode)) return {}
+  switch (eventCode) {
     case 'AUTHORISATION':
       return charge(
         succeeded
@@ -242,9 +252,9 @@ const factsOf = (item: AdyenNotification, separate: boolean): Pick<PspEvent, 'ch
       return refund(succeeded ? { status: 'succeeded' } : { status: 'failed', pspCode: item.reason || 'refused' })
     case 'REFUND_FAILED':
     case 'REFUNDED_REVERSED':
-      return refund({ status: 'failed', pspCode: item.reason || item.eventCode.toLowerCase() })
+      return refund({ status: 'failed', pspCode: item.reason || eventCode.toLowerCase() })
     default:
-      return {}
+      return eventCode satisfies never
   }
 }
 

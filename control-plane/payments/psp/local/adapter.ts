@@ -8,7 +8,7 @@ import type { Clock } from '../../../../common/clock.ts'
 import { AppError } from '../../../../common/errors.ts'
 import { toSecret } from '../../../../common/secret.ts'
 import { z } from '../../../../common/zod.ts'
-import { createOutgoingTransport } from '../../../outgoing-http.ts'
+import { createOutgoingTransport, isPublicUrl } from '../../../outgoing-http.ts'
 import { askAfterCancel, askAfterRefund, askWhatBecame, givenUp, refusalIn } from '../ask-after-failure.ts'
 import { completeByInquiry } from '../complete-by-inquiry.ts'
 import type { PspProvider } from '../directory.ts'
@@ -16,15 +16,6 @@ import { orUnknown } from '../or-unknown.ts'
 import type { ChargeName, ChargeOutcome, Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
 import { bankCharge, bankRefund, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
-
-/**
- * A tenant may not make the control plane call its own network: banks are on the internet, and behind TLS. That a name
- * is of the internet is looked at again whenever it is connected to; a number is looked at here alone.
- */
-const isPublicUrl = (url: URL): boolean => {
-  const hostname = url.hostname.replace(/\.$/, '')
-  return url.protocol === 'https:' && hostname.includes('.') && !/^[\d.]+$|^\[|\.(local|localhost|internal)$/.test(hostname)
-}
 
 /** The part of a failed call that a tenant is told: enough to look for the fault at the bank, too little to find out what else is there. */
 const failureOf = (error: unknown): { status: 'not_sent' | 'unknown'; pspCode: string } => {
@@ -38,6 +29,7 @@ const localCodeOf = (error: unknown): string => failureOf(error).pspCode
 const SECRET = /^whsec_[A-Za-z0-9+/=]{32,}$/
 const SECRET_RULE = 'must be whsec_ followed by at least 24 bytes in base64'
 
+/** A tenant may not make the control plane call its own network: banks are on the internet, and behind TLS. */
 const credentialsFor = (allowPrivate: boolean) =>
   z.strictObject({
     url: z
@@ -145,6 +137,10 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
           const parsed = bankRefund.safeParse(answer.body)
           return answer.status === 200 && parsed.success ? toRefundOutcome(parsed.data) : unclear(answer)
         })
+      },
+      webhooks: {
+        byHand:
+          'The bank sets webhooks up itself: tell it our URL. Then PATCH this account with the whsec_… that the bank signs its events with as webhookSecret.',
       },
       verifyWebhook: async ({ headers, rawBody }) => {
         try {

@@ -189,6 +189,10 @@ export const mercadopagoProvider = (deps: { clock: Clock; baseUrl: string | unde
       },
       // Its refunds carry nothing of ours.
       inquireRefund: async () => ({ status: 'cannot_tell' }),
+      webhooks: {
+        byHand:
+          'MercadoPago has no API for webhooks. In Your integrations, open the application and its Webhooks, and enter our URL with the event Payments. Then PATCH this account with the secret signature as webhookSecret.',
+      },
       verifyWebhook: async ({ headers, query, rawBody }) => {
         try {
           if (!webhookSecret) throw new Error('the account has no webhookSecret')

@@ -20,13 +20,16 @@ import { completeByInquiry } from '../complete-by-inquiry.ts'
 import { countedBy } from '../counted-currencies.ts'
 import { inexpressible, toDecimal } from '../currency-exponents.ts'
 import type { PspProvider } from '../directory.ts'
+import { HttpStatusError } from '../http-status-error.ts'
 import { orUnknown } from '../or-unknown.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
+import { webhookRefusal } from '../webhook-refusal.ts'
 import {
   ALREADY_PAID,
   CANCELED_CUSTOM_ID,
   isGivenUp,
+  isReadEvent,
   type PaypalEvent,
   type PaypalOrder,
   paypalIssues,
@@ -75,6 +78,36 @@ const toFailure = (error: unknown): ChargeOutcome => {
 }
 
 const refusalOf = (error: unknown): Refusal | undefined => refusalIn(toFailure(error), error instanceof ApiError ? error.statusCode : undefined)
+
+const eventTypes = z.object({ event_types: z.array(z.object({ name: z.string(), status: z.string().optional() })) })
+const paypalWebhook = eventTypes.extend({ id: z.string().min(1), url: z.string() })
+
+/** Without those that PayPal no longer offers. */
+const namesOf = ({ event_types: types }: z.output<typeof eventTypes>): string[] =>
+  types.filter(({ status }) => status === undefined || status === 'ENABLED').map(({ name }) => name)
+
+const webhookError = z.object({
+  name: z.string().optional(),
+  message: z.string().optional(),
+  details: z.array(z.object({ issue: z.string().optional() })).optional(),
+})
+
+const orRefused = async <T>(work: () => Promise<T>): Promise<T> => {
+  try {
+    return await work()
+  } catch (error) {
+    const status = error instanceof HttpStatusError ? error.status : error instanceof ApiError ? error.statusCode : undefined
+    const { name, message, details } = webhookError.safeParse(error instanceof HttpStatusError ? error.body : undefined).data ?? {}
+    throw webhookRefusal({
+      provider: 'PayPal',
+      status,
+      words: [name, message, ...(details ?? []).map(({ issue }) => issue)].filter(Boolean).join('; '),
+      permission: "use the client id and secret of the REST app that the webhook belongs to, from PayPal's dashboard",
+      ...(name === 'WEBHOOK_NUMBER_LIMIT_EXCEEDED' ? { full: "remove one of the app's ten webhooks in PayPal's dashboard, and call this again" } : {}),
+      cause: error,
+    })
+  }
+}
 
 const event = z.object({ id: z.string().min(1), event_type: z.string().min(1), resource: z.looseObject({}) })
 
@@ -135,6 +168,21 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
       await authorize()
       if (current?.token !== token || !current) current = { token, apis: authorized() }
       return current.apis
+    }
+
+    /** The library has nothing for webhooks: https://developer.paypal.com/api/webhooks/v1/. */
+    const notifications = async <T extends z.ZodType>(method: string, path: string, answerSchema: T, body?: object): Promise<z.output<T>> => {
+      await authorize()
+      const host = account.environment === 'live' ? 'https://api-m.paypal.com' : 'https://api-m.sandbox.paypal.com'
+      const answer = await transport.fetch(`${host}/v1/notifications/${path}`, {
+        method,
+        headers: { authorization: `Bearer ${token?.accessToken}`, 'content-type': 'application/json' },
+        ...(body ? { body: JSON.stringify(body) } : {}),
+      })
+      if (answer.status === 401) token = undefined
+      const parsed = parse(await answer.text())
+      if (!answer.ok) throw new HttpStatusError(answer.status, parsed)
+      return answerSchema.parse(parsed)
     }
 
     const read = async (id: string): Promise<PaypalOrder> => {
@@ -310,6 +358,22 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
           const found = refunds.find(({ invoiceId }) => invoiceId === reference)
           return found ? toRefundOutcome(found.status) : { status: 'not_found' }
         })
+      },
+      // PayPal's events are verified by the webhook's id, which can be read again, and there is one webhook per URL.
+      webhooks: {
+        register: (url) =>
+          orRefused(async () => {
+            const available = await notifications('GET', 'webhooks-event-types', eventTypes)
+            const events = namesOf(available).filter(isReadEvent)
+            const wanted = events.map((name) => ({ name }))
+            const { webhooks } = await notifications('GET', 'webhooks', z.object({ webhooks: z.array(paypalWebhook) }))
+            const found = webhooks.find((one) => one.url === url)
+            const { id } = found ?? (await notifications('POST', 'webhooks', paypalWebhook, { url, event_types: wanted }))
+            // PayPal refuses a change that changes nothing.
+            if (found && namesOf(found).toSorted().join() !== events.toSorted().join())
+              await notifications('PATCH', `webhooks/${encodeURIComponent(id)}`, paypalWebhook, [{ op: 'replace', path: '/event_types', value: wanted }])
+            return { id, events, secrets: { credentials: { webhookId: toSecret(id) } } }
+          }),
       },
       verifyWebhook: async ({ headers, rawBody }) => {
         try {

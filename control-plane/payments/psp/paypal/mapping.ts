@@ -396,25 +396,40 @@ const toDispute = (resource: Resource): Pick<PspEvent, 'charge' | 'dispute'> => 
   }
 }
 
-const factsOf = ({ event_type: type, resource }: PaypalEvent): Pick<PspEvent, 'charge' | 'refund' | 'dispute'> => {
-  // The custom id is ours as well, unless the order was given up.
-  const reference = resource.invoice_id ?? resource.custom_id
-  if (type.startsWith('CUSTOMER.DISPUTE.')) return toDispute(resource)
-  if (type === 'PAYMENT.CAPTURE.REFUNDED' || type.startsWith('PAYMENT.REFUND.')) {
-    return reference ? { refund: { reference, outcome: toRefundOutcome(resource.status) } } : {}
-  }
-  if (type.startsWith('PAYMENT.CAPTURE.')) {
-    const orderId = resource.supplementary_data?.related_ids?.order_id
-    if (!reference || !orderId) return {}
-    const { response_code: responseCode, payment_advice_code: paymentAdviceCode } = resource.processor_response ?? {}
-    return { charge: { reference, pspReference: orderId, outcome: captureOutcome(resource.status, { responseCode, paymentAdviceCode }, orderId) } }
-  }
-  // An order that the customer has approved is only paid when it is asked about, which captures it.
-  if (type === 'CHECKOUT.ORDER.APPROVED' && resource.id) {
-    const of = resource.purchase_units?.[0]?.invoice_id ?? resource.purchase_units?.[0]?.custom_id
-    return of ? { charge: { reference: of, pspReference: resource.id } } : {}
-  }
-  return {}
+/** The custom id is ours as well, unless the order was given up. */
+const referenceOf = ({ invoice_id: invoiceId, custom_id: customId }: Pick<Resource, 'invoice_id' | 'custom_id'>): string | undefined => invoiceId ?? customId
+
+const toRefund = (resource: Resource): Pick<PspEvent, 'refund'> => {
+  const reference = referenceOf(resource)
+  return reference ? { refund: { reference, outcome: toRefundOutcome(resource.status) } } : {}
 }
 
-export const toEvent = (event: PaypalEvent): PspEvent => ({ id: event.id, type: event.event_type, ...factsOf(event) })
+const toCapture = (resource: Resource): Pick<PspEvent, 'charge'> => {
+  const reference = referenceOf(resource)
+  const orderId = resource.supplementary_data?.related_ids?.order_id
+  if (!reference || !orderId) return {}
+  const { response_code: responseCode, payment_advice_code: paymentAdviceCode } = resource.processor_response ?? {}
+  return { charge: { reference, pspReference: orderId, outcome: captureOutcome(resource.status, { responseCode, paymentAdviceCode }, orderId) } }
+}
+
+/** An order that the customer has approved is only paid when it is asked about, which captures it. */
+const toApproval = (resource: Resource): Pick<PspEvent, 'charge'> => {
+  const reference = referenceOf(resource.purchase_units?.[0] ?? {})
+  return resource.id && reference ? { charge: { reference, pspReference: resource.id } } : {}
+}
+
+/** The events that are read, by how their names begin. The first that fits counts. */
+const readers: [prefix: string, read: (resource: Resource) => Pick<PspEvent, 'charge' | 'refund' | 'dispute'>][] = [
+  ['CUSTOMER.DISPUTE.', toDispute],
+  ['PAYMENT.CAPTURE.REFUNDED', toRefund],
+  ['PAYMENT.REFUND.', toRefund],
+  ['PAYMENT.CAPTURE.', toCapture],
+  ['CHECKOUT.ORDER.APPROVED', toApproval],
+]
+
+const readerOf = (type: string) => readers.find(([prefix]) => type.startsWith(prefix))?.[1]
+
+/** True for the types that are read, and that a webhook is set up for. */
+export const isReadEvent = (type: string): boolean => readerOf(type) !== undefined
+
+export const toEvent = ({ id, event_type: type, resource }: PaypalEvent): PspEvent => ({ id, type, ...readerOf(type)?.(resource) })

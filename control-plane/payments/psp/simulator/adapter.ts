@@ -89,6 +89,7 @@ export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
         return toRefundOutcome(simulatedRefund.parse(await answer.json()))
       })
     },
+    webhooks: { byHand: 'The simulator needs no webhook: each charge tells it our URL.' },
     verifyWebhook: async ({ headers, rawBody }) => {
       try {
         const signed = Object.fromEntries(Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined))

@@ -23,7 +23,8 @@ import type { PspProvider } from '../directory.ts'
 import { orUnknown } from '../or-unknown.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
 import { transportFailure } from '../transport-errors.ts'
-import { classOf, REFERENCE, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
+import { webhookRefusal } from '../webhook-refusal.ts'
+import { classOf, REFERENCE, stripeEvents, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
 
 const credentials = z.strictObject({ secretKey: z.string('is required: the secret key of the Stripe account').min(1).transform(toSecret) })
 
@@ -94,6 +95,10 @@ export const stripeProvider = (deps: { clock: Clock; baseUrl: string | undefined
         return otherwise(error)
       }
     }
+
+    /** https://docs.stripe.com/api/webhook_endpoints: an account has at most 16. */
+    const endpointsAt = async (url: string): Promise<Stripe.WebhookEndpoint[]> =>
+      (await stripe.webhookEndpoints.list({ limit: 100 })).data.filter((endpoint) => endpoint.url === url)
 
     const psp: Psp = {
       idempotencyMs: IDEMPOTENCY_MS,
@@ -173,6 +178,31 @@ export const stripeProvider = (deps: { clock: Clock; baseUrl: string | undefined
           return found ? toRefundOutcome(found) : { status: 'not_found' }
         })
       },
+      // Stripe shows a secret once, when it makes the endpoint: one whose secret is not known is replaced, and removed afterwards.
+      webhooks: {
+        register: (url, known) =>
+          orRefused(async () => {
+            const own = (await endpointsAt(url)).find(({ id }) => id === known)
+            if (own) {
+              await stripe.webhookEndpoints.update(own.id, { enabled_events: stripeEvents, disabled: false })
+              return { id: own.id, events: stripeEvents }
+            }
+            const made = await stripe.webhookEndpoints.create({
+              url,
+              enabled_events: stripeEvents,
+              // Events in the form that the library knows, whatever is the account's default.
+              api_version: Stripe.API_VERSION,
+              description: 'Tollgate',
+            })
+            if (!made.id || !made.secret) throw new Error('the answer has no secret')
+            return { id: made.id, events: stripeEvents, secrets: { webhookSecret: toSecret(made.secret) } }
+          }),
+        removeOthers: (url, id) =>
+          orRefused(async () => {
+            const others = (await endpointsAt(url)).filter((endpoint) => endpoint.id !== id)
+            for (const other of others) await orMissing(stripe.webhookEndpoints.del(other.id))
+          }),
+      },
       verifyWebhook: async ({ headers, rawBody }) => {
         try {
           if (!webhookSecret) throw new Error('the account has no webhookSecret')
@@ -200,6 +230,22 @@ export const stripeProvider = (deps: { clock: Clock; baseUrl: string | undefined
     return psp
   },
 })
+
+const orRefused = async <T>(work: () => Promise<T>): Promise<T> => {
+  try {
+    return await work()
+  } catch (error) {
+    const answer = error instanceof errors.StripeError ? error : undefined
+    throw webhookRefusal({
+      provider: 'Stripe',
+      status: answer?.statusCode,
+      words: answer?.message,
+      permission: 'give the restricted key write access to Webhook Endpoints',
+      ...(/maximum/i.test(answer?.message ?? '') ? { full: 'remove one of its 16 endpoints under Developers, Webhooks, and call this again' } : {}),
+      cause: error,
+    })
+  }
+}
 
 /** Undefined for what Stripe does not have. */
 const orMissing = <T>(asked: Promise<T>): Promise<T | undefined> =>

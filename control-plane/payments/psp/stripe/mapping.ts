@@ -293,12 +293,42 @@ const toRefund = (refund: Stripe.Refund): Pick<PspEvent, 'refund'> => {
   return reference ? { refund: { reference, outcome: toRefundOutcome(refund) } } : {}
 }
 
-/** Reads an event by what it holds, not by its name, so that new names of known things are understood. */
-export const toEvent = (event: Stripe.Event): PspEvent => {
-  const { id, type } = event
-  const object = event.data.object as { object?: string }
-  if (object.object === 'payment_intent' && type !== 'payment_intent.created') return { id, type, ...toCharge(object as Stripe.PaymentIntent) }
-  if (object.object === 'refund') return { id, type, ...toRefund(object as Stripe.Refund) }
-  if (object.object === 'dispute') return { id, type, ...toDispute(object as Stripe.Dispute) }
-  return { id, type }
+type EventType = Stripe.WebhookEndpointCreateParams.EnabledEvent
+type Facts = Pick<PspEvent, 'charge' | 'refund' | 'dispute'>
+
+/** The objects that are read, each with the events that Stripe sends of it. Whether an event is asked for and whether it is read is decided here. */
+const objects = table<{ read(object: unknown): Facts; events: readonly EventType[] }>({
+  payment_intent: {
+    read: (object) => toCharge(object as Stripe.PaymentIntent),
+    events: [
+      'payment_intent.amount_capturable_updated',
+      'payment_intent.canceled',
+      'payment_intent.partially_funded',
+      'payment_intent.payment_failed',
+      'payment_intent.processing',
+      'payment_intent.requires_action',
+      'payment_intent.succeeded',
+    ],
+  },
+  refund: {
+    read: (object) => toRefund(object as Stripe.Refund),
+    // `charge.refund.updated` is an older name of what `refund.updated` says too.
+    events: ['refund.created', 'refund.failed', 'refund.updated'],
+  },
+  dispute: {
+    read: (object) => toDispute(object as Stripe.Dispute),
+    events: ['charge.dispute.closed', 'charge.dispute.created', 'charge.dispute.funds_reinstated', 'charge.dispute.funds_withdrawn', 'charge.dispute.updated'],
+  },
+})
+
+/** The events that a webhook is set up for. */
+export const stripeEvents: EventType[] = Object.values(objects).flatMap(({ events }) => events)
+
+/**
+ * Reads an event by what it holds, not by its name, so that new names of known things are understood. An intent that was only
+ * just created says nothing yet.
+ */
+export const toEvent = ({ id, type, data }: Stripe.Event): PspEvent => {
+  const { object } = data.object as { object?: string }
+  return { id, type, ...(type === 'payment_intent.created' ? {} : objects[object ?? '']?.read(data.object)) }
 }
