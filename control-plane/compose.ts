@@ -40,6 +40,7 @@ import { mercadopagoProvider } from './payments/psp/mercadopago/adapter.ts'
 import { paypalProvider } from './payments/psp/paypal/adapter.ts'
 import { createSandboxTime, createSimulatorPsp } from './payments/psp/simulator/adapter.ts'
 import { stripeProvider } from './payments/psp/stripe/adapter.ts'
+import { webhookPath } from './payments/psp/webhook-path.ts'
 import { createCircuitBreakers } from './payments/routing/circuit-breakers.ts'
 import { createOpenId } from './people/open-id.ts'
 import type { Services } from './ports.ts'
@@ -136,13 +137,14 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
         url: simulatorUrl,
         tenantId,
         accountId,
-        webhookUrl: `${config.PUBLIC_URL ?? url}/v1/webhooks/psp/${encodeURIComponent(tenantId)}/${encodeURIComponent(accountId)}`,
+        webhookUrl: `${config.PUBLIC_URL ?? url}${webhookPath(tenantId, accountId)}`,
         webhookSecret: own ?? webhookSecret,
         timeoutMs: simulatorTimeoutMs,
         testNow,
       }),
     sandbox: createSandboxTime({ url: () => simulatorUrl, timeoutMs: CLOCK_TIMEOUT_MS, log }),
     sealing,
+    clock,
     circuitOf: createCircuitBreakers({ failures: config.CIRCUIT_FAILURES, openMs: config.CIRCUIT_OPEN_MS }, clock, log),
     returnUrl: () => config.PUBLIC_URL ?? url,
     timeoutMs: config.PSP_TIMEOUT_MS,

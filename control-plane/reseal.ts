@@ -41,9 +41,13 @@ const run = async () => {
   }
   try {
     for await (const { tenantId } of every(storage.tenants, {})) {
-      for await (const { _id, id, credentials, webhookSecret } of every(storage.pspAccounts, { tenantId }))
-        await reseal(`${tenantId}: ${id}`, [credentials, webhookSecret], () =>
-          update(storage.pspAccounts, _id, (latest) => ({ ...latest, ...anew(_id, { credentials: latest.credentials, webhookSecret: latest.webhookSecret }) })),
+      for await (const { _id, id, credentials, webhookSecret, formerSecrets } of every(storage.pspAccounts, { tenantId }))
+        await reseal(`${tenantId}: ${id}`, [credentials, webhookSecret, formerSecrets?.sealed], () =>
+          update(storage.pspAccounts, _id, (latest) => ({
+            ...latest,
+            ...anew(_id, { credentials: latest.credentials, webhookSecret: latest.webhookSecret }),
+            ...(latest.formerSecrets ? { formerSecrets: { ...latest.formerSecrets, ...anew(_id, { sealed: latest.formerSecrets.sealed }) } } : {}),
+          })),
         )
       for await (const { _id, id, totp } of every(storage.users, { tenantId }))
         await reseal(`${tenantId}: the authenticator of ${id}`, [totp?.secret], () =>

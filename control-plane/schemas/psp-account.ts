@@ -13,6 +13,20 @@ const fields = defineFields({
   credentials: { type: String },
   /** Sealed. */
   webhookSecret: { type: String },
+  /** The webhook that Tollgate has set up at the provider, whose secret is above. Absent: none, or the secret was changed since. */
+  webhook: {
+    type: part({
+      /** The provider's. */
+      id: { type: String, required: true },
+      url: { type: String, required: true },
+      events: { type: [String], required: true },
+      registeredAt: { type: Date, required: true },
+    }),
+  },
+  /** The secrets that this webhook's replaced, as sealed JSON: the provider may still send events that were signed with them. */
+  formerSecrets: { type: part({ sealed: { type: String, required: true }, until: { type: Date, required: true } }) },
+  /** The call that sets the webhook up at the provider now: no other does before its time is over. */
+  registration: { type: part({ by: { type: String, required: true }, until: { type: Date, required: true } }) },
   /** `separate`: charges are authorized first and captured by a second call. Absent: automatic. */
   capture: { type: String, enum: captureModes },
   /** The page that customers come back to after 3-D Secure. */

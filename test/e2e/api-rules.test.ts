@@ -124,6 +124,8 @@ const badInput: [method: string, path: string, body: unknown, status: number, co
   ['POST', '/psp-accounts', { ...account, returnUrl: 'javascript:alert(1)' }, 400, 'invalid_request', 'returnUrl'],
   ['GET', '/psp-accounts/none', undefined, 404, 'not_found', undefined],
   ['PATCH', '/psp-accounts/none', {}, 404, 'not_found', undefined],
+  ['POST', '/psp-accounts/none/register-webhook', {}, 404, 'not_found', undefined],
+  ['POST', '/psp-accounts/none/register-webhook', { url: 'https://elsewhere.example' }, 400, 'invalid_request', 'url'],
   ['POST', '/bundles', { ...bundleDocument, id: 'new', storefrontId: undefined }, 400, 'invalid_request', 'storefrontId'],
   ['POST', '/bundles', { ...bundleDocument, id: 'new', storefrontId: 'none' }, 422, 'unknown_reference', 'storefrontId'],
   ['POST', '/bundles', { ...bundleDocument, id: 'new', pricing: { ...bundleDocument.pricing, amount: 29.5 } }, 400, 'invalid_request', 'pricing.amount'],

@@ -99,6 +99,13 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
     'get /v1/psp-accounts': list('/v1/psp-accounts'),
     'get /v1/psp-accounts/{account}': document('/v1/psp-accounts/acc'),
     'patch /v1/psp-accounts/{account}': document('/v1/psp-accounts/acc', { capture: 'separate' }),
+    // In a sandbox the simulator stands in for the provider, and needs none.
+    'post /v1/psp-accounts/{account}/register-webhook': {
+      path: '/v1/psp-accounts/acc/register-webhook',
+      body: {},
+      read: '/v1/psp-accounts/acc',
+      status: 422,
+    },
     'post /v1/bundles': { path: '/v1/bundles', body: { ...bundleDocument, id: 'new' } },
     'get /v1/storefronts/{storefront}/bundles': list('/v1/storefronts/us-store/bundles'),
     'get /v1/storefronts/{storefront}/bundles/{bundle}': document('/v1/storefronts/us-store/bundles/pro-plan'),

@@ -19,6 +19,7 @@ test('a live tenant pays by the simulator only where somebody has said that this
       simulator: () => ({}) as never,
       sandbox: {} as never,
       sealing: createSealing(undefined),
+      clock,
       circuitOf: createCircuitBreakers({ failures: 5, openMs: 1_000 }, clock, createLog('silent')),
       returnUrl: () => 'http://localhost',
       timeoutMs: 1_000,

@@ -1,7 +1,9 @@
 import { changePspAccount, createPspAccount } from '../../catalog/psp-accounts.ts'
+import { webhookPath } from '../../payments/psp/webhook-path.ts'
+import { registerWebhook } from '../../payments/webhooks/register-webhook.ts'
 import { captureModes, type PspAccount, pspProviders } from '../../schemas/psp-account.ts'
 import type { TenantScope } from '../../tenant-scope.ts'
-import { country, currency, id, instant, isoOrNull, keysOf, pageAnswer, pageOf, pageQuery, paymentMethodType, secret, z } from '../fields.ts'
+import { country, currency, id, instant, iso, isoOrNull, keysOf, pageAnswer, pageOf, pageQuery, paymentMethodType, secret, z } from '../fields.ts'
 import { mustMatch } from '../precondition.ts'
 import { ofList, ofNewDocument, route } from '../route.ts'
 
@@ -37,6 +39,21 @@ const editable = {
   capabilities: capabilities.optional(),
 }
 
+const registered = {
+  url: z.string().openapi({ description: 'Where the provider sends its events.' }),
+  events: z.array(z.string()).openapi({ description: 'The types of events that the provider sends, in its own words.' }),
+  registeredAt: instant,
+  providerWebhookId: z.string().openapi({ description: 'The id of the webhook at the provider.' }),
+}
+const registeredWebhook = z.object(registered).openapi('RegisteredWebhook')
+
+const toRegistered = ({ id, url, events, registeredAt }: NonNullable<PspAccount['webhook']>): z.output<typeof registeredWebhook> => ({
+  url,
+  events,
+  registeredAt: iso(registeredAt),
+  providerWebhookId: id,
+})
+
 const pspAccountAnswer = z
   .object({
     id: z.string(),
@@ -47,6 +64,10 @@ const pspAccountAnswer = z
     capture: z.enum(captureModes),
     returnUrl: z.string().nullable(),
     webhookPath: z.string().openapi({ description: 'Where the provider must send its events: append it to the public URL of this control plane.' }),
+    webhook: z
+      .object(registered)
+      .nullable()
+      .openapi({ description: 'The webhook that register-webhook has set up at the provider; null: none, or its secret was changed by hand since.' }),
     problem: z.string().nullable().openapi({ description: 'Why the account cannot be used yet, for example that a credential is missing.' }),
     webhookProblem: z
       .string()
@@ -73,7 +94,8 @@ const toAnswer = (of: TenantScope, account: PspAccount): z.output<typeof pspAcco
   hasWebhookSecret: Boolean(account.webhookSecret),
   capture: account.capture ?? 'automatic',
   returnUrl: account.returnUrl ?? null,
-  webhookPath: `/v1/webhooks/psp/${encodeURIComponent(of.tenantId)}/${encodeURIComponent(account.id)}`,
+  webhookPath: webhookPath(of.tenantId, account.id),
+  webhook: account.webhook ? toRegistered(account.webhook) : null,
   ...statusOf(of, account),
 })
 
@@ -138,5 +160,25 @@ export const pspAccountRoutes = [
     status: 200,
     answer: pspAccountAnswer,
     handle: async ({ of, params, body, ifMatch }) => answer(of, await changePspAccount(of, params.account, mustMatch(ifMatch), body)),
+  }),
+  route({
+    method: 'post',
+    path: '/v1/psp-accounts/{account}/register-webhook',
+    summary: "Set up Tollgate's webhook at the provider",
+    description:
+      'Tollgate makes the provider (Stripe, Adyen or PayPal) send its events to PUBLIC_URL and webhookPath, and keeps the secret that they are verified with. A repeat changes the same webhook and makes no second one. The secret that is replaced stays valid for a day. If the provider has no API for webhooks, the refusal names the steps to take by hand.',
+    access: 'psp-accounts:write',
+    storefront: 'all',
+    ifMatch: { document: 'the PSP account' },
+    params,
+    body: z.strictObject({}),
+    refusals: ['unsupported_by_provider', 'refused_by_provider'],
+    status: 200,
+    answer: registeredWebhook,
+    handle: async ({ of, origin, params, ifMatch }) => {
+      const { webhook, revision } = await registerWebhook(of, params.account, origin, mustMatch(ifMatch))
+      if (!webhook) throw new Error('a registered webhook is not stored')
+      return { body: toRegistered(webhook), revision }
+    },
   }),
 ]

@@ -1,7 +1,9 @@
 /** Finds the adapter that serves a tenant's PSP account. */
 import { LRUCache } from 'lru-cache'
 import type { z } from 'zod'
-import type { Secret } from '../../../common/secret.ts'
+import type { Clock } from '../../../common/clock.ts'
+import { isAppError } from '../../../common/errors.ts'
+import { Secret } from '../../../common/secret.ts'
 import type { PspAccount, pspProviders } from '../../schemas/psp-account.ts'
 import type { Sealing } from '../../storage/sealing.ts'
 import type { Circuit, Psp, PspDirectory, SandboxTime } from './psp.ts'
@@ -27,6 +29,19 @@ export interface PspProvider<Credentials = unknown> {
 
 export type Provider = Exclude<(typeof pspProviders)[number], 'simulator'>
 
+interface OpenedSecrets {
+  /** By the names that the provider's library uses. */
+  credentials: unknown
+  webhookSecret: Secret | undefined
+  former: { credentials?: object; webhookSecret: Secret | undefined } | undefined
+}
+
+/** @param text as `catalog/psp-accounts.ts` joins them. */
+const formerOf = (text: Secret): OpenedSecrets['former'] => {
+  const { credentials, webhookSecret } = JSON.parse(text.reveal()) as { credentials?: object; webhookSecret?: string }
+  return { ...(credentials ? { credentials } : {}), webhookSecret: webhookSecret === undefined ? undefined : new Secret(webhookSecret) }
+}
+
 type Made = { psp: Psp; webhookProblem: string | undefined } | { unusable: string }
 
 export interface PspDirectoryOptions {
@@ -35,6 +50,7 @@ export interface PspDirectoryOptions {
   simulator(options: { tenantId: string; accountId: string; webhookSecret: Secret | undefined; testNow: Date | undefined }): Psp
   sandbox: SandboxTime
   sealing: Sealing
+  clock: Pick<Clock, 'nowMs'>
   circuitOf(account: string): Circuit
   returnUrl: () => string
   timeoutMs: number
@@ -43,17 +59,40 @@ export interface PspDirectoryOptions {
   simulatorInLive: boolean
 }
 
+/** What was signed before the secret changed is accepted too, until the provider has stopped sending it. */
+const acceptingBoth = (psp: Psp, former: Psp, isOver: () => boolean): Psp => ({
+  ...psp,
+  verifyWebhook: async (request) => {
+    try {
+      await psp.verifyWebhook(request)
+    } catch (error) {
+      if (!isAppError(error, 'signature_invalid') || isOver()) throw error
+      await former.verifyWebhook(request)
+    }
+  },
+})
+
 /** More accounts than one process serves at once; an adapter that is forgotten is made again. */
 const MAX_OPEN = 1_000
 
 export const createPspDirectory = (options: PspDirectoryOptions): PspDirectory => {
   const opened = new LRUCache<string, Made>({ max: MAX_OPEN })
 
-  const openSecrets = ({ _id, credentials, webhookSecret }: PspAccount): { credentials: unknown; webhookSecret: Secret | undefined } | { unusable: string } => {
+  const openSecrets = ({ _id, credentials, webhookSecret, formerSecrets }: PspAccount): OpenedSecrets | { unusable: string } => {
+    const open = (stored: string) => options.sealing.open(stored, _id)
+    const openFormer = () => {
+      try {
+        return formerSecrets && formerOf(open(formerSecrets.sealed))
+      } catch {
+        // They verify events of yesterday: an account works without.
+        return undefined
+      }
+    }
     try {
       return {
-        credentials: credentials ? JSON.parse(options.sealing.open(credentials, _id).reveal()) : {},
-        webhookSecret: webhookSecret ? options.sealing.open(webhookSecret, _id) : undefined,
+        credentials: credentials ? JSON.parse(open(credentials).reveal()) : {},
+        webhookSecret: webhookSecret ? open(webhookSecret) : undefined,
+        former: openFormer(),
       }
     } catch {
       return { unusable: 'its secrets cannot be decrypted: CREDENTIALS_KEY does not contain the key that they were encrypted with' }
@@ -73,15 +112,25 @@ export const createPspDirectory = (options: PspDirectoryOptions): PspDirectory =
       )
       return { unusable: wrong.join('; ') }
     }
-    return {
-      webhookProblem: webhookProblem(parsed.data, secrets.webhookSecret),
-      psp: create({
-        credentials: parsed.data,
-        webhookSecret: secrets.webhookSecret,
+    const adapterWith = (credentials: unknown, webhookSecret: Secret | undefined) =>
+      create({
+        credentials,
+        webhookSecret,
         capture: account.capture ?? 'automatic',
         returnUrl: account.returnUrl ?? options.returnUrl(),
         timeoutMs: options.timeoutMs,
-      }),
+      })
+    const psp = adapterWith(parsed.data, secrets.webhookSecret)
+    const former = secrets.former && credentials.safeParse({ ...(secrets.credentials as object), ...secrets.former.credentials })
+    return {
+      webhookProblem: webhookProblem(parsed.data, secrets.webhookSecret),
+      psp: former?.success
+        ? acceptingBoth(
+            psp,
+            adapterWith(former.data, secrets.former?.webhookSecret),
+            () => options.clock.nowMs() >= (account.formerSecrets?.until.getTime() ?? 0),
+          )
+        : psp,
     }
   }
   /** Adapters keep connections and access tokens: the same one as long as the account is the same. */
