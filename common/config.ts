@@ -194,6 +194,7 @@ const environment = z.object({
   DECISION_LOG: z.string().min(1).optional(),
   DECISION_LOG_SHARE: share(1),
   SIDECAR_WORKERS: z.coerce.number().int().min(1).max(64).default(1),
+  METRICS_PORT: z.coerce.number().int().min(0).max(65535).optional(),
   SIDECAR_HTTP_PORT: z.coerce.number().int().min(0).max(65535).optional(),
   SIDECAR_TRANSPORT: z.enum(['grpc-js', 'fast'], 'must be grpc-js or fast').default('fast'),
   LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),

@@ -32,7 +32,12 @@ import { eventRenderers } from './http/event-data.ts'
 import { createThrottle } from './http/throttle.ts'
 import { illegalTransitions } from './illegal-transitions.ts'
 import { keys } from './keys.ts'
-import { createControlPlaneMetrics } from './metrics.ts'
+import { measuredFeed } from './observe/feed-metrics.ts'
+import { createControlPlaneMetrics, measureParts } from './observe/metrics.ts'
+import { startMetricsServer } from './observe/metrics-server.ts'
+import { measurePayments } from './observe/payment-metrics.ts'
+import { measuredStorage } from './observe/storage-metrics.ts'
+import { measureWork } from './observe/work-metrics.ts'
 import { adyenProvider } from './payments/psp/adyen/adapter.ts'
 import { createPspDirectory } from './payments/psp/directory.ts'
 import { localProvider } from './payments/psp/local/adapter.ts'
@@ -42,6 +47,7 @@ import { createSandboxTime, createSimulatorPsp } from './payments/psp/simulator/
 import { stripeProvider } from './payments/psp/stripe/adapter.ts'
 import { webhookPath } from './payments/psp/webhook-path.ts'
 import { createCircuitBreakers } from './payments/routing/circuit-breakers.ts'
+import { countUnknownOutcomes } from './payments/unknown-outcomes.ts'
 import { createOpenId } from './people/open-id.ts'
 import type { Services } from './ports.ts'
 import { answerQuestion } from './questions.ts'
@@ -112,9 +118,12 @@ export interface ControlPlaneOptions {
  * @throws ConfigError for a configuration that is not safe, or an address that is taken.
  */
 export const startControlPlane = async (options: ControlPlaneOptions): Promise<ControlPlane> => {
-  const { config, feed, clock, log } = options
-  const { storage, events, outboxes } = openEvents({ storage: options.storage, clock, log, render: eventRenderers, days: config.EVENT_DAYS })
+  const { config, clock, log } = options
   checkControlPlaneIsSafe(config, log)
+  const metrics = createControlPlaneMetrics()
+  const measured = measuredStorage(options.storage, metrics.instruments)
+  const { storage, events, outboxes } = openEvents({ storage: measured, clock, log, render: eventRenderers, days: config.EVENT_DAYS })
+  const feed = measuredFeed(options.feed, metrics.instruments)
   const webhookSecret = config.SIMULATOR_WEBHOOK_SECRET ?? new Secret(`whsec_${randomBytes(32).toString('base64')}`)
   const ownSimulator = config.SIMULATOR_URL
     ? undefined
@@ -124,6 +133,12 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
   let url = ''
   const simulatorTimeoutMs = Math.min(config.PSP_TIMEOUT_MS, SIMULATOR_TIMEOUT_MS)
   const sealing = createSealing(config.CREDENTIALS_KEY)
+  const circuits = createCircuitBreakers({ failures: config.CIRCUIT_FAILURES, openMs: config.CIRCUIT_OPEN_MS }, clock, log)
+  const payments = measurePayments(metrics.instruments, {
+    circuits: circuits.states,
+    unknownOutcomes: () => countUnknownOutcomes(storage, clock.now()),
+    nowMs: clock.nowMs,
+  })
   const psps = createPspDirectory({
     providers: {
       stripe: stripeProvider({ clock, baseUrl: config.STRIPE_URL }),
@@ -145,7 +160,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     sandbox: createSandboxTime({ url: () => simulatorUrl, timeoutMs: CLOCK_TIMEOUT_MS, log }),
     sealing,
     clock,
-    circuitOf: createCircuitBreakers({ failures: config.CIRCUIT_FAILURES, openMs: config.CIRCUIT_OPEN_MS }, clock, log),
+    circuitOf: circuits.of,
     returnUrl: () => config.PUBLIC_URL ?? url,
     timeoutMs: config.PSP_TIMEOUT_MS,
     simulatorTimeoutMs,
@@ -154,12 +169,13 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
   const services: Services = {
     storage,
     feed,
-    psps,
+    psps: payments.measured(psps),
     sealing,
     webhooksInHand: { count: 0 },
     clock,
     log,
     events,
+    paymentObserver: payments.observer,
     webhookEventDays: config.WEBHOOK_EVENT_DAYS,
     usageHistoryDays: config.USAGE_HISTORY_DAYS,
   }
@@ -191,11 +207,15 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     wrongKeysPerMinute: config.WRONG_KEYS_PER_MINUTE,
     log,
   })
-  const metrics = createControlPlaneMetrics({
+  measureParts(metrics.instruments, {
     access: { failures: throttle.failures },
-    feed: { isComplete: () => feedKeeping?.isComplete() ?? false, filled: () => feedKeeping?.filled() ?? 0, fillings: () => feedKeeping?.fillings() ?? 0 },
-    clock: { problem: () => clockGuard?.problem() },
-    worker: { done: () => worker?.done() ?? new Map() },
+    feed: {
+      isComplete: () => feedKeeping?.isComplete() ?? false,
+      filled: () => feedKeeping?.filled() ?? 0,
+      fillings: () => feedKeeping?.fillings() ?? 0,
+      lastBeatMs: () => feedKeeping?.lastBeatMs(),
+    },
+    clock: { problem: () => clockGuard?.problem(), nowMs: clock.nowMs },
   })
   const app = createHttpApp({
     services,
@@ -208,6 +228,9 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     publicUrl: () => (config.PUBLIC_URL ?? url).replace(/\/$/, ''),
     trustedProxies: config.TRUSTED_PROXIES,
   })
+  const port = config.METRICS_PORT
+  const metricsServer = port === undefined ? undefined : await startMetricsServer({ host: config.HOST, port, metrics, log })
+  if (metricsServer) log.info({ url: metricsServer.url }, 'control plane: metrics on a port of their own')
   const server = createBoundedServer(app.callback())
   answerBrokenRequests(server)
   draining = drainable(server)
@@ -225,6 +248,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
   if (clock === systemClock) clockGuard = await startClockGuard({ storage, clock, log, maxJumpMs: config.CLOCK_MAX_JUMP_HOURS * HOUR_MS })
   const mayBill = () => clockGuard?.problem() === undefined
   worker = startWorker(services, { pollMs: config.WORKER_POLL_MS, atOnce: config.WORKER_CONCURRENCY, mayBill })
+  measureWork(metrics.instruments, worker, clock)
   const noteIllegal = (transition: unknown) => log.error({ transition }, 'an illegal transition, which is a fault of Tollgate: please report it')
   illegalTransitions.subscribe(noteIllegal)
   const stopAnswering = await feed.answer((question, tenantId) => answerQuestion(services, question, tenantId))
@@ -243,6 +267,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
       await Promise.race([outboxes.settled().then(() => sender.stop()), sleep(WORKER_STOPS_WITHIN_MS, undefined, { ref: false })])
       await stream?.close()
       await drained
+      await metricsServer?.close()
       await ownSimulator?.close()
     },
   }

@@ -6,9 +6,17 @@ import type { Feed } from '../common/feed/feed.ts'
 import type { Log } from '../common/log.ts'
 import type { Events } from './events/events.ts'
 import type { PspDirectory } from './payments/psp/psp.ts'
+import type { AttemptOutcome } from './schemas/payment.ts'
+import type { Tenant } from './schemas/tenant.ts'
 import type { Sealing } from './storage/sealing.ts'
 import type { Storage } from './storage/storage.ts'
 import type { WorkTime } from './work-time.ts'
+
+/** Hears what is worth counting. It changes nothing, and never throws. */
+export interface PaymentObserver {
+  /** The outcome of an attempt was stored. One that is not final is followed by another. */
+  attempted(at: { tenant: Pick<Tenant, 'tenantId' | 'mode'>; account: string }, outcome: AttemptOutcome): void
+}
 
 export interface Services extends WorkTime {
   storage: Storage
@@ -21,6 +29,7 @@ export interface Services extends WorkTime {
   log: Log
   /** What has happened, told to the world. */
   events: Events
+  paymentObserver?: PaymentObserver
   /** How long events of providers are kept, in days; 30 without. */
   webhookEventDays?: number
   /** How long it is kept what was used when, in days; 396 without. */

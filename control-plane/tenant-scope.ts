@@ -13,7 +13,7 @@ import { type OwnCollections, ownCollections } from './storage/own-collections.t
 import { attemptRepairTime, type Moment, repairTime, tenantNow } from './work-time.ts'
 
 export interface TenantScope
-  extends Pick<Services, 'feed' | 'sealing' | 'clock' | 'log' | 'events' | 'webhooksInHand' | 'webhookEventDays' | 'usageHistoryDays'> {
+  extends Pick<Services, 'feed' | 'sealing' | 'clock' | 'log' | 'events' | 'webhooksInHand' | 'paymentObserver' | 'webhookEventDays' | 'usageHistoryDays'> {
   readonly tenant: Tenant
   readonly tenantId: string
   readonly keys: OwnKeys
@@ -35,7 +35,7 @@ export interface TenantScope
 
 /** @param tenant as it was read: its time is that of its test clock by then. */
 export const tenantScope = (services: Services, tenant: Tenant): TenantScope => {
-  const { feed, sealing, clock, log, events, webhooksInHand, webhookEventDays, usageHistoryDays, psps } = services
+  const { feed, sealing, clock, log, events, webhooksInHand, paymentObserver, webhookEventDays, usageHistoryDays, psps } = services
   const now = () => tenantNow(services, tenant)
   const repairAt = () => repairTime(services)
   return {
@@ -45,6 +45,7 @@ export const tenantScope = (services: Services, tenant: Tenant): TenantScope => 
     log,
     events,
     webhooksInHand,
+    ...(paymentObserver === undefined ? {} : { paymentObserver }),
     ...(webhookEventDays === undefined ? {} : { webhookEventDays }),
     ...(usageHistoryDays === undefined ? {} : { usageHistoryDays }),
     tenant,

@@ -31,6 +31,8 @@ export interface FeedKeeping {
   /** Sets that were put since this process began the last filling. */
   filled(): number
   fillings(): number
+  /** The time of the last beat that this process has written, in epoch milliseconds; undefined before the first, and for a feed that needs none. */
+  lastBeatMs(): number | undefined
   stop(): Promise<void>
 }
 
@@ -84,12 +86,13 @@ export const fillFeed = async (
 export const startKeepingFeed = (services: Parts): FeedKeeping => {
   const { storage, feed, clock, log } = services
   const keeper = feed.keeper
-  if (!keeper) return { isComplete: () => true, filled: () => 0, fillings: () => 0, stop: async () => undefined }
+  if (!keeper) return { isComplete: () => true, filled: () => 0, fillings: () => 0, lastBeatMs: () => undefined, stop: async () => undefined }
   let [beats, filled, fillings, warnedMs] = [0, 0, 0, 0]
   let last: { epoch: string | undefined; sequence: number } = { epoch: undefined, sequence: 0 }
   /** The epoch of a filling that has lost something, until there is another filling. */
   let lostEpoch: string | undefined
   let previous: Installation | undefined
+  let lastBeatMs: number | undefined
   let others = 0
   let isComplete = false
   let isFilling = false
@@ -183,6 +186,7 @@ export const startKeepingFeed = (services: Parts): FeedKeeping => {
       lostEpoch = seen.epoch
     }
     last = { epoch: seen.epoch, sequence: await keeper.beat(mark) }
+    lastBeatMs = clock.nowMs()
     const hasLost = lostEpoch !== undefined && lostEpoch === seen.epoch
     if (!hasLost) lostEpoch = undefined
     if (!seen.isComplete || hasLost) fill(hasLost, mark)
@@ -207,6 +211,7 @@ export const startKeepingFeed = (services: Parts): FeedKeeping => {
     isComplete: () => isComplete,
     filled: () => filled,
     fillings: () => fillings,
+    lastBeatMs: () => lastBeatMs,
     stop: async () => {
       stopping = true
       clearTimeout(timer)

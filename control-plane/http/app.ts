@@ -15,7 +15,8 @@ import { secretIn, tenantOfCall } from '../access/authenticate.ts'
 import { anonymous, type Caller, mustBePlatform } from '../access/caller.ts'
 import type { AuditTrail } from '../audit/trail.ts'
 import { derivedId, PLATFORM } from '../keys.ts'
-import type { ControlPlaneMetrics } from '../metrics.ts'
+import { measureRequests } from '../observe/http-metrics.ts'
+import type { ControlPlaneMetrics } from '../observe/metrics.ts'
 import { IdentityProviderAwayError, type OpenId } from '../people/open-id.ts'
 import type { Services } from '../ports.ts'
 import type { Tenant } from '../schemas/tenant.ts'
@@ -48,6 +49,7 @@ export interface HttpAppOptions extends WhoCallsOptions {
 export const createHttpApp = (options: HttpAppOptions): Koa => {
   const { services } = options
   const app = new Koa({ proxy: Boolean(options.trustedProxies), maxIpsCount: options.trustedProxies ?? 0 })
+  app.use(measureRequests(options.metrics.instruments))
   app.use(answerErrors(services))
   app.use(helmet())
   app.use(async (context, next) => {

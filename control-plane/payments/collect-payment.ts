@@ -6,7 +6,7 @@
 import { isAppError } from '../../common/errors.ts'
 import type { Attempt, Payment } from '../schemas/payment.ts'
 import type { TenantScope } from '../tenant-scope.ts'
-import { nameOf, storeOutcome, unknownOutcome } from './attempt-outcome.ts'
+import { nameOf, storeOutcome, tellOutcome, unknownOutcome } from './attempt-outcome.ts'
 import { stoppedByErasure } from './erase-payment.ts'
 import { giveUpAttempt } from './give-up-attempt.ts'
 import { askForCapture, fail, recordOutcome, startAttempt } from './machine/attempts.ts'
@@ -75,7 +75,9 @@ const makeAttempt = async (of: TenantScope, payment: Payment): Promise<Payment> 
   if (next.circuitOpen) {
     const attempt = starting.attempts.at(-1) as Attempt
     const unsent = { status: 'not_sent', pspCode: 'circuit_open' } as const
-    return storeNext(of.storage, recordOutcome(starting, attempt.id, unsent, now, of.repairAt()) ?? starting)
+    const stored = await storeNext(of.storage, recordOutcome(starting, attempt.id, unsent, now, of.repairAt()) ?? starting)
+    tellOutcome(of, attempt.id, starting, stored)
+    return stored
   }
   const started = await storeNext(of.storage, starting)
   const attempt = started.attempts.at(-1) as Attempt

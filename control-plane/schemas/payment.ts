@@ -215,6 +215,7 @@ export type AttemptSituation =
 type CommonOfAttempts = Omit<StoredAttempt, 'status' | 'declineClass' | 'givenUp' | 'actionUrl'>
 
 export type Attempt = CommonOfAttempts & AttemptSituation
+export type AttemptOutcome = Pick<Attempt, 'status' | 'declineClass'>
 export type Payment = Omit<Stored, 'attempts'> & { attempts: Attempt[] }
 
 const attemptFromStored = ({ status, declineClass, givenUp, actionUrl, ...common }: StoredAttempt): Attempt => {

@@ -50,7 +50,7 @@ export const createSqliteStorage = (options: SqliteStorageOptions): Storage => {
       name,
       orCannotStart(options.path, () => createCollection(name, options, ({ version, duplicate }) => rowsIn(database, name, writes.write, version, duplicate))),
     ]),
-  ) as unknown as Omit<Storage, 'ping' | 'serverTime' | 'close'>
+  ) as unknown as Omit<Storage, 'ping' | 'serverTime' | 'pool' | 'close'>
 
   return {
     ...collections,
@@ -62,6 +62,7 @@ export const createSqliteStorage = (options: SqliteStorageOptions): Storage => {
       )
     },
     serverTime: async () => undefined,
+    pool: undefined,
     close: async () => {
       if (!database.isOpen) return
       writes.flush()

@@ -118,7 +118,18 @@ export interface Collection<D extends StoredDocument> {
 
 export type Collections = { readonly [K in CollectionName]: Collection<Documents[K]> }
 
+/** The connections that commands of one process share, as a measurement sees them. */
+export interface ConnectionPool {
+  /** Commands that wait for a connection now. */
+  waiting(): number
+  inUse(): number
+  /** @param listener is called with how long each command has waited, with or without success. */
+  onWait(listener: (waitedMs: number) => void): void
+}
+
 export interface Storage extends Collections {
+  /** Undefined where there are no connections to wait for. */
+  readonly pool: ConnectionPool | undefined
   /** Resolves when the store answers. @throws AppError `unavailable`. */
   ping(): Promise<void>
   /** The time of the store's own server; undefined where it has no other clock than this machine's. @throws AppError `unavailable`. */

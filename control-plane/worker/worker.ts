@@ -16,6 +16,7 @@ import { noted } from '../events/noters/index.ts'
 import type { Recorded } from '../events/record.ts'
 import type { Services } from '../ports.ts'
 import { every } from '../storage/every.ts'
+import { type Backlog, expiring, readBacklog } from '../work/backlog.ts'
 import { doWorkOfAny, type Repairable, repairable } from '../work/do-work.ts'
 import { atOnce } from './at-once.ts'
 
@@ -39,8 +40,6 @@ const SET_ASIDE_MS = 60_000
 /** Everything that is waited for ends by itself; what has not by now is told of, and its place is given to others. */
 const WORK_WITHIN_MS = 5 * 60_000
 
-/** Collections whose documents are removed when they are past their time. */
-const expiring = ['idempotencyRecords', 'webhookEvents', 'sessions', 'countedReports', 'usageMonths', 'loggedEvents', 'webhookDeliveries'] as const
 /** The newest block of a quiet tenant stays past its time, and is come upon each time. */
 const AUDIT_EVERY_MS = HOUR_MS
 
@@ -49,6 +48,10 @@ export interface Worker {
   runOnce(): Promise<void>
   /** The work that it has done since its start, by lane. */
   done(): ReadonlyMap<string, number>
+  /** The documents whose work has failed since its start, by lane; one that fails again counts again. */
+  failed(): ReadonlyMap<string, number>
+  /** What is due now and has not been done, by any worker. @throws AppError `unavailable`. */
+  backlog(): Promise<Backlog[]>
   /** Stops looking, and resolves when what runs is done. */
   stop(): Promise<void>
 }
@@ -100,6 +103,7 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
   /** Ids set aside, and until when. Kept in memory: after a restart each gets a fresh chance. */
   const setAside = new Map<string, number>()
   const counts = new Map<string, number>()
+  const failures = new Map<string, number>()
 
   const attempt = async (lane: string, collection: Repairable, document: Work): Promise<void> => {
     const id = `${collection} ${document._id}`
@@ -120,7 +124,10 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
       counts.set(lane, (counts.get(lane) ?? 0) + 1)
     } catch (error) {
       if (isAppError(error, 'newer_version')) log.info({ collection, id: document._id }, 'work was left to a newer version of Tollgate')
-      else log.error({ err: error, collection, id: document._id }, 'work failed, and was postponed')
+      else {
+        failures.set(lane, (failures.get(lane) ?? 0) + 1)
+        log.error({ err: error, collection, id: document._id }, 'work failed, and was postponed')
+      }
       setAside.set(id, clock.nowMs() + SET_ASIDE_MS)
     } finally {
       ended.abort()
@@ -203,6 +210,7 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
             await events.handOn(collection, document)
             counts.set(name, (counts.get(name) ?? 0) + 1)
           } catch (error) {
+            failures.set(name, (failures.get(name) ?? 0) + 1)
             log.error({ err: error, collection, id: document._id }, 'events could not be handed on, and will be tried again')
           }
         })
@@ -251,6 +259,8 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
       for (const lane of lanes) await look(lane)
     },
     done: () => counts,
+    failed: () => failures,
+    backlog: () => readBacklog(storage, clock.now()),
     stop: async () => {
       stopping = true
       for (const timer of timers.values()) clearTimeout(timer)

@@ -4,6 +4,7 @@
  */
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import type { Reason } from '../../common/entitlements/decide.ts'
+import { ownVersion } from '../../common/version.ts'
 import type { MeterStats } from '../metering/meters.ts'
 import type { CacheStats } from '../replica/cache/set-cache.ts'
 
@@ -44,6 +45,10 @@ export const createSidecarMetrics = (): SidecarMetrics => {
   collectDefaultMetrics({ register: registry })
   const counts = new Map<string, Map<Reason, number>>()
   const into = { registers: [registry] }
+  new Gauge({ ...into, name: 'tollgate_build_info', help: '1, with the versions of Tollgate and Node.js.', labelNames: ['version', 'node'] }).set(
+    { version: ownVersion(), node: process.versions.node },
+    1,
+  )
   const decisions: Counter<'method' | 'reason'> = new Counter({
     ...into,
     name: 'tollgate_decisions_total',

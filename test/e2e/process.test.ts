@@ -51,6 +51,7 @@ test('a mistake that the owner of the environment can correct is reported in a s
   const planeRefused = await t.throwsAsync(startProcess('control-plane/main.ts', plane))
   t.regex(planeRefused.message, /DATA_DIR .* is in use by another Tollgate\. It is npm start without NATS_URL/)
   t.regex(await refused({ HTTP_PORT: http, GRPC_PORT: '0', DATA_DIR: await folder() }), /HTTP_PORT: port \d+ is in use/)
+  t.regex(await refused({ HTTP_PORT: '0', GRPC_PORT: '0', METRICS_PORT: http, DATA_DIR: await folder() }), /METRICS_PORT: port \d+ is in use/)
   t.regex(await refused({ HTTP_PORT: '0', GRPC_PORT: grpc, DATA_DIR: await folder() }), /GRPC_PORT: port \d+ is in use/)
   t.notRegex(await refused({ HTTP_PORT: 'x', GRPC_PORT: '0', DATA_DIR }), / at /)
   await first.stop('SIGKILL')

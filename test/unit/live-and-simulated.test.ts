@@ -20,7 +20,7 @@ test('a live tenant pays by the simulator only where somebody has said that this
       sandbox: {} as never,
       sealing: createSealing(undefined),
       clock,
-      circuitOf: createCircuitBreakers({ failures: 5, openMs: 1_000 }, clock, createLog('silent')),
+      circuitOf: createCircuitBreakers({ failures: 5, openMs: 1_000 }, clock, createLog('silent')).of,
       returnUrl: () => 'http://localhost',
       timeoutMs: 1_000,
       simulatorTimeoutMs: 1_000,

@@ -53,14 +53,25 @@ const createCircuit = (account: string, { failures, openMs }: CircuitBreakerSett
   }
 }
 
-/** @returns the circuit of an account, by its key in storage; the same one each time. */
-export const createCircuitBreakers = (settings: CircuitBreakerSettings, clock: Clock, log: Log): ((account: string) => Circuit) => {
+export interface CircuitBreakers {
+  /** The circuit of an account, by its key in storage; the same one each time. */
+  of(account: string): Circuit
+  /** The state of each account that this process has paid at. */
+  states(): IterableIterator<{ account: string; state: ReturnType<Circuit['view']>['state'] }>
+}
+
+export const createCircuitBreakers = (settings: CircuitBreakerSettings, clock: Clock, log: Log): CircuitBreakers => {
   const circuits = new LRUCache<string, Circuit>({ max: MAX_ACCOUNTS })
-  return (account) => {
-    const known = circuits.get(account)
-    if (known) return known
-    const made = createCircuit(account, settings, clock, log)
-    circuits.set(account, made)
-    return made
+  return {
+    of: (account) => {
+      const known = circuits.get(account)
+      if (known) return known
+      const made = createCircuit(account, settings, clock, log)
+      circuits.set(account, made)
+      return made
+    },
+    *states() {
+      for (const [account, circuit] of circuits.entries()) yield { account, state: circuit.view().state }
+    },
   }
 }

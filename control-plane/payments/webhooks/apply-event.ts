@@ -7,6 +7,7 @@ import type { Payment } from '../../schemas/payment.ts'
 import type { WebhookEvent } from '../../schemas/webhook-event.ts'
 import { update } from '../../storage/update.ts'
 import type { TenantScope } from '../../tenant-scope.ts'
+import { tellOutcome } from '../attempt-outcome.ts'
 import { paymentIdOfAttempt, recordOutcome } from '../machine/attempts.ts'
 import { recordDispute } from '../machine/disputes.ts'
 import { attemptIdOfRefund, recordRefund, refundNamed } from '../machine/refunds.ts'
@@ -69,7 +70,9 @@ const applyCharge = async (of: TenantScope, event: WebhookEvent, facts: ChargeFa
       ignored: `the attempt ${reference} had succeeded before; if the provider's own books differ, refund the payment or cancel by hand`,
     }
   }
+  let before = payment
   const record = (latest: Payment): Payment | undefined => {
+    before = latest
     const now = of.now()
     const charged = outcome && recordOutcome(latest, reference, outcome, now, of.repairAt())
     // Declined and disputed at once is money taken back: of a payment that was not made there is none.
@@ -77,7 +80,9 @@ const applyCharge = async (of: TenantScope, event: WebhookEvent, facts: ChargeFa
     const disputed = dispute && hadMoney ? recordDispute(charged ?? latest, reference, dispute, dispute.at ?? now, of.repairAt()) : undefined
     return disputed ?? charged
   }
-  return { payment: await update(payments, id, record, payment) }
+  const stored = await update(payments, id, record, payment)
+  tellOutcome(of, reference, before, stored)
+  return { payment: stored }
 }
 
 interface RefundFacts {

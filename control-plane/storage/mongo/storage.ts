@@ -16,6 +16,7 @@ import type { PageQuery, Storage } from '../storage.ts'
 import { connectMongo, type Database, databaseOf } from './connect.ts'
 import { isDuplicateKey, orMongoUnavailable } from './errors.ts'
 import { buildWhereEmpty } from './indexes.ts'
+import { watchPool } from './pool.ts'
 
 export interface MongoStorageOptions {
   /** A connection string; its path names the database, `tollgate` when it names none. */
@@ -30,6 +31,7 @@ export interface MongoStorageOptions {
 export const createMongoStorage = async (options: MongoStorageOptions): Promise<Storage> => {
   const connection = await orMongoUnavailable(() => connectMongo(options.url, options.log))
   const database = databaseOf(connection)
+  const pool = watchPool(connection)
   try {
     const missing = await orMongoUnavailable(() => buildWhereEmpty(database))
     if (missing.length > 0) throw new ConfigError(`MONGODB_URL: indexes are missing; run "npm run migrate", which builds them:\n  ${missing.join('\n  ')}`)
@@ -40,7 +42,7 @@ export const createMongoStorage = async (options: MongoStorageOptions): Promise<
   }
   const collections = Object.fromEntries(
     collectionNames.map((name) => [name, createCollection(name, options, ({ version, duplicate }) => rowsIn(database, name, version, duplicate))]),
-  ) as unknown as Omit<Storage, 'ping' | 'serverTime' | 'close'>
+  ) as unknown as Omit<Storage, 'ping' | 'serverTime' | 'pool' | 'close'>
 
   return {
     ...collections,
@@ -53,6 +55,7 @@ export const createMongoStorage = async (options: MongoStorageOptions): Promise<
         const { localTime } = await database.command({ hello: 1 })
         return localTime instanceof Date ? localTime : undefined
       }),
+    pool,
     close: () => connection.close(),
   }
 }
