@@ -36,6 +36,7 @@ import { measuredFeed } from './observe/feed-metrics.ts'
 import { createControlPlaneMetrics, measureParts } from './observe/metrics.ts'
 import { startMetricsServer } from './observe/metrics-server.ts'
 import { measurePayments } from './observe/payment-metrics.ts'
+import { createSidecarRegistry, measureSidecars } from './observe/sidecars.ts'
 import { measuredStorage } from './observe/storage-metrics.ts'
 import { measureWork } from './observe/work-metrics.ts'
 import { adyenProvider } from './payments/psp/adyen/adapter.ts'
@@ -171,6 +172,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     feed,
     psps: payments.measured(psps),
     sealing,
+    sidecars: createSidecarRegistry(clock),
     webhooksInHand: { count: 0 },
     clock,
     log,
@@ -184,6 +186,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     : undefined
   const send = createWebhookSender({ clock, allowPrivate: config.WEBHOOK_PRIVATE_URLS === 'true', userAgent: 'Tollgate-Webhooks/1' })
   const sender = startEventSender({ services, send, stream: stream?.publish })
+  measureSidecars(metrics.instruments, services.sidecars)
   const newPlatformKey = config.PLATFORM_API_KEY ? undefined : await generatePlatformKey(services)
   let draining: DrainableServer | undefined
   const isReady = async () => {
@@ -251,7 +254,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
   measureWork(metrics.instruments, worker, clock)
   const noteIllegal = (transition: unknown) => log.error({ transition }, 'an illegal transition, which is a fault of Tollgate: please report it')
   illegalTransitions.subscribe(noteIllegal)
-  const stopAnswering = await feed.answer((question, tenantId) => answerQuestion(services, question, tenantId))
+  const stopAnswering = await feed.answer((question, tenantId) => answerQuestion(services, question, tenantId), services.sidecars.hear)
 
   return {
     url,

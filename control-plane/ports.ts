@@ -5,6 +5,7 @@
 import type { Feed } from '../common/feed/feed.ts'
 import type { Log } from '../common/log.ts'
 import type { Events } from './events/events.ts'
+import type { SidecarRegistry } from './observe/sidecars.ts'
 import type { PspDirectory } from './payments/psp/psp.ts'
 import type { AttemptOutcome } from './schemas/payment.ts'
 import type { Tenant } from './schemas/tenant.ts'
@@ -24,6 +25,8 @@ export interface Services extends WorkTime {
   psps: PspDirectory
   /** Seals secrets at rest. */
   sealing: Sealing
+  /** What sidecars have told of themselves. */
+  sidecars: SidecarRegistry
   /** Webhooks that are applied while their sender waits. */
   webhooksInHand: { count: number }
   log: Log

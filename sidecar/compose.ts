@@ -1,5 +1,6 @@
 /** Puts a sidecar together. The one place that chooses its parts. */
 import { existsSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { dirname } from 'node:path'
 import type { Clock } from '../common/clock.ts'
 import { type Config, ConfigError } from '../common/config.ts'
@@ -14,9 +15,12 @@ import { readHolderAnswer, writeHolderQuestion } from '../common/metering/holder
 import type { HolderQuestion } from '../common/metering/holder-words.ts'
 import { type AskedLedger, readLedgerAnswer, writeLedgerQuestion, writeUsageQuestion } from '../common/metering/ledger-wire.ts'
 import { checkSidecarIsSafe } from '../common/safe-defaults.ts'
+import { MAX_NAMED_TENANTS, type SidecarStatus } from '../common/sidecar-status.ts'
+import { ownVersion } from '../common/version.ts'
 import { startSidecarHttp } from './http.ts'
 import { openJournalOf } from './metering/journal.ts'
 import { createMeters } from './metering/meters.ts'
+import { startAnnouncing } from './observe/announce.ts'
 import { createDecisionLog, type DecisionLog } from './observe/decision-log.ts'
 import { createSidecarMetrics } from './observe/metrics.ts'
 import { createObserver } from './observe/observer.ts'
@@ -124,6 +128,8 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
       workers?.setServing(isServing)
     },
   })
+  const faultCount = () => faults.count() + (workers?.faultCount() ?? 0)
+  const connections = () => [serving.connectionCount(), ...(workers?.connectionCounts() ?? [])]
   metrics.watch(
     {
       cache: () => replica.cache.stats,
@@ -136,11 +142,39 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
       waiting: replica.waiting,
       behind: replica.missing,
       meters: meters.stats,
-      faults: () => faults.count() + (workers?.faultCount() ?? 0),
-      connections: () => [serving.connectionCount(), ...(workers?.connectionCounts() ?? [])],
+      faults: faultCount,
+      connections,
     },
     () => clock.nowMs(),
   )
+  const startedAt = clock.now().toISOString()
+  const { SIDECAR_TENANTS: tenants } = config
+  const status = (): SidecarStatus => {
+    const { sets, usedBytes, maxBytes, evictions } = replica.cache.stats
+    const { size, questions, unanswered } = meters.stats()
+    return {
+      id: journal.sidecar,
+      version: ownVersion(),
+      startedAt,
+      host: hostname(),
+      transport: config.SIDECAR_TRANSPORT,
+      threads,
+      ...(tenants ? { tenants: tenants.slice(0, MAX_NAMED_TENANTS), tenantCount: tenants.length } : {}),
+      ready: isReady(),
+      feed: {
+        live: replica.isLive(),
+        complete: !replica.isDoubtful(),
+        ...(asOfMs() > 0 ? { asOf: new Date(asOfMs()).toISOString() } : {}),
+        reconnects: replica.reconnects(),
+      },
+      sets: { held: sets, behind: replica.missing(), bytes: usedBytes, maxBytes, evictions },
+      lookups: replica.lookups(),
+      quotas: { counted: size, questions, unanswered },
+      connections: connections().reduce((sum, one) => sum + one, 0),
+      faults: faultCount(),
+    }
+  }
+  const stopAnnouncing = startAnnouncing({ feed, tenants, status, faults })
   const httpPort = config.SIDECAR_HTTP_PORT
   const { flags } = serving
   const http =
@@ -156,7 +190,7 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
     ready,
     close: async () => {
       stop()
-      await Promise.all([serving.close(), workers?.close()])
+      await Promise.all([serving.close(), workers?.close(), stopAnnouncing()])
       await meters.close()
       await http?.close()
       await snapshots.close()

@@ -5,6 +5,7 @@ import { createInProcessFeed } from '../../common/feed/in-process.ts'
 import { createLog } from '../../common/log.ts'
 import { openEvents } from '../../control-plane/events/events.ts'
 import { eventRenderers } from '../../control-plane/http/event-data.ts'
+import { createSidecarRegistry } from '../../control-plane/observe/sidecars.ts'
 import type { Psp } from '../../control-plane/payments/psp/psp.ts'
 import type { Services } from '../../control-plane/ports.ts'
 import { createSealing } from '../../control-plane/storage/sealing.ts'
@@ -21,6 +22,7 @@ export const createBenchServices = (storage: Storage, latencyMs: number): Servic
     feed: createInProcessFeed({ clock: systemClock }),
     psps: { open: (_, account) => ({ psp: slow(bank.open(account)), capture: 'automatic', webhookProblem: undefined, timeoutMs: 10_000, circuit: undefined }) },
     sealing: createSealing(undefined),
+    sidecars: createSidecarRegistry(systemClock),
     webhooksInHand: { count: 0 },
     clock: systemClock,
     log,

@@ -130,9 +130,22 @@ export interface Feed {
   /**
    * Answers what is asked; of several that do, one gets each question.
    * @param handler is told of which tenant the feed's server let it be asked; undefined: of any. It must answer of no other.
+   * @param onTold hears what processes `tell`; of several that answer, each does. It is told of which tenant the feed's server let the
+   *   process speak; undefined: of any.
    * @returns what ends it.
    */
-  answer(handler: (question: Uint8Array, tenantId: string | undefined) => Promise<Uint8Array>): Promise<() => void>
+  answer(
+    handler: (question: Uint8Array, tenantId: string | undefined) => Promise<Uint8Array>,
+    onTold?: (message: Uint8Array, tenantId: string | undefined) => void,
+  ): Promise<() => void>
+
+  /**
+   * Tells all control planes something that nobody answers. One that is away, or of a version that does not know of it, does not
+   * hear it.
+   * @param tenantId a tenant that this process may ask about; undefined: it may ask about all.
+   * @throws AppError `unavailable`.
+   */
+  tell(tenantId: string | undefined, message: Uint8Array): Promise<void>
 
   /**
    * Tells whoever follows the customer just now; nobody else ever hears of it. When it resolves, the word is on its way to them.

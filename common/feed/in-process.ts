@@ -30,7 +30,7 @@ export const createInProcessFeed = (options: { clock: Clock; log?: Log; lookup?:
   const missing = new LRUCache<string, number>({ max: MAX_MISSING })
   const clocks = new Map<string, TestClock>()
   const followings = new Set<{ keys: Set<string>; onUsage(usage: CustomerUsage): boolean }>()
-  const answerers: Parameters<Feed['answer']>[0][] = []
+  const answerers: { handler: Parameters<Feed['answer']>[0]; onTold: Parameters<Feed['answer']>[1] }[] = []
   let closed = false
 
   const ensureOpen = () => {
@@ -137,16 +137,27 @@ export const createInProcessFeed = (options: { clock: Clock; log?: Log; lookup?:
     },
     ask: async (tenantId, question) => {
       ensureOpen()
-      const [handler] = answerers
-      if (!handler) throw new AppError('unavailable', 'no control plane is running to answer')
-      return handler(question, tenantId)
+      const [first] = answerers
+      if (!first) throw new AppError('unavailable', 'no control plane is running to answer')
+      return first.handler(question, tenantId)
     },
-    answer: async (handler) => {
+    answer: async (handler, onTold) => {
       ensureOpen()
-      answerers.push(handler)
+      const answerer = { handler, onTold }
+      answerers.push(answerer)
       return () => {
-        const at = answerers.indexOf(handler)
+        const at = answerers.indexOf(answerer)
         if (at >= 0) answerers.splice(at, 1)
+      }
+    },
+    tell: async (tenantId, message) => {
+      ensureOpen()
+      for (const { onTold } of answerers) {
+        try {
+          onTold?.(message, tenantId)
+        } catch (error) {
+          faults.tell(error, 'feed: what a sidecar told could not be heard')
+        }
       }
     },
     sayUsage: async (usage) => {

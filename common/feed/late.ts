@@ -58,7 +58,8 @@ export const createLateFeed = (options: { open: () => Promise<Feed>; log: Log })
     putClock: async (testClock) => there().putClock(testClock),
     getClock: async (tenantId) => there().getClock(tenantId),
     ask: async (tenantId, question, timeoutMs) => there().ask(tenantId, question, timeoutMs),
-    answer: async (handler) => there().answer(handler),
+    answer: async (handler, onTold) => there().answer(handler, onTold),
+    tell: async (tenantId, message) => there().tell(tenantId, message),
     sayUsage: async (usage) => there().sayUsage(usage),
     followUsage: (onUsage) => {
       let inner: UsageFollowing | undefined

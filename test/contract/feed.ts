@@ -178,26 +178,59 @@ export const testFeed = (test: TestFn, adapter: FeedUnderTest): void => {
     t.false(sets.some((set) => set.revision === 3 && set.customerId === customer.customerId))
   })
 
-  check('a question is answered by whoever answers, once; and by nobody when there is none', async (t, publisher, reader) => {
-    await t.throwsAsync(reader.ask('t', bytesOf('anybody?'), 500), { message: /feed|control plane/ })
-    const heard: string[] = []
-    const stop = await publisher.answer(async (question, tenantId) => {
-      t.is(tenantId, 't', 'whom a question may be about is known')
-      heard.push(textOf(question))
-      return bytesOf(`${textOf(question)} yes`)
-    })
-    // NATS hears of who answers a moment later.
-    await eventually(async () => textOf(await reader.ask('t', bytesOf('there?'), 500).catch(() => bytesOf(''))) === 'there? yes')
-    heard.length = 0
-    const answers = await Promise.all(Array.from({ length: 20 }, (_, n) => reader.ask('t', bytesOf(`ü ${n}`), 2_000)))
-    t.deepEqual(
-      answers.map(textOf),
-      Array.from({ length: 20 }, (_, n) => `ü ${n} yes`),
-    )
-    t.is(heard.length, 20)
-    stop()
-    await eventually(async () => textOf(await reader.ask('t', bytesOf('still there?'), 500).catch(() => bytesOf(''))) === '')
-  })
+  check(
+    'a question is answered by one of those who answer, once; what is told is heard by each; and by nobody when there is none',
+    async (t, publisher, reader) => {
+      await t.throwsAsync(reader.ask('t', bytesOf('anybody?'), 500), { message: /feed|control plane/ })
+      const heard: string[] = []
+      const told: string[][] = [[], []]
+      const answerAs = (to: string[]) =>
+        publisher.answer(
+          async (question, tenantId) => {
+            t.is(tenantId, 't', 'whom a question may be about is known')
+            heard.push(textOf(question))
+            return bytesOf(`${textOf(question)} yes`)
+          },
+          (message, tenantId) => {
+            to.push(`${tenantId ?? 'all'}: ${textOf(message)}`)
+            if (textOf(message) === 'bad') throw new Error('a listener that fails')
+          },
+        )
+      const stops = await Promise.all(told.map(answerAs))
+      // NATS hears of who answers a moment later.
+      await eventually(async () => textOf(await reader.ask('t', bytesOf('there?'), 500).catch(() => bytesOf(''))) === 'there? yes')
+      heard.length = 0
+      const answers = await Promise.all(Array.from({ length: 20 }, (_, n) => reader.ask('t', bytesOf(`ü ${n}`), 2_000)))
+      t.deepEqual(
+        answers.map(textOf),
+        Array.from({ length: 20 }, (_, n) => `ü ${n} yes`),
+      )
+      t.is(heard.length, 20)
+      await eventually(async () => {
+        await reader.tell(undefined, bytesOf('there?'))
+        return told.every((one) => one.includes('all: there?'))
+      })
+      for (const [tenantId, text] of [
+        ['ü*', 'bad'],
+        ['ü*', 'one'],
+        [undefined, 'two'],
+      ] as const)
+        await reader.tell(tenantId, bytesOf(text))
+      await eventually(() => told.every((one) => one.includes('ü*: one') && one.includes('all: two')))
+      for (const one of told)
+        t.deepEqual(
+          one.toSorted().filter((text) => text !== 'all: there?'),
+          ['all: two', 'ü*: bad', 'ü*: one'],
+        )
+      t.is(heard.length, 20, 'what is told is no question')
+      for (const stop of stops) stop()
+      await eventually(async () => textOf(await reader.ask('t', bytesOf('still there?'), 500).catch(() => bytesOf(''))) === '')
+      // Whoever tells cannot know that nobody hears it.
+      for (const tenantId of ['ü*', undefined]) await reader.tell(tenantId, bytesOf('nobody'))
+      await publisher.ping()
+      t.false(told.flat().some((text) => text.includes('nobody')))
+    },
+  )
 
   check('what a customer has used is told to who follows it, and to nobody else', async (t, publisher, reader) => {
     const [one, other] = [newCustomer(), newCustomer()]

@@ -5,7 +5,7 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { jetstreamManager } from '@nats-io/jetstream'
-import { createInbox, type NatsConnection, nkeys, PermissionViolationError } from '@nats-io/transport-node'
+import { createInbox, headers, type NatsConnection, nkeys, PermissionViolationError } from '@nats-io/transport-node'
 import test, { type ExecutionContext } from 'ava'
 import { systemClock } from '../../common/clock.ts'
 import { ConfigError } from '../../common/config.ts'
@@ -328,6 +328,38 @@ for (const { name, missing, path } of servers) {
     const sinceMs = systemClock.nowMs()
     await eventually(() => watches.every((watch) => watch.currentAsOfMs() > sinceMs), 10_000)
     t.deepEqual(told, [])
+  })
+
+  run(titled('a sidecar of one tenant speaks as that tenant alone, whatever it says, and one of all tenants to all control planes'), async (t) => {
+    const { accounts, server, plane } = await openAll(t, '--sidecar', 'shop=acme,globex', '--sidecar', 'all=*')
+    const second = await openKept({ url: server.url, ...accounts.optionsOf('control-plane') })
+    t.teardown(second.close)
+    const heard: string[][] = [[], []]
+    for (const [n, one] of [plane, second].entries())
+      await one.answer(
+        async () => bytesOf('an answer'),
+        (message, tenantId) => void heard[n]?.push(`${tenantId ?? 'all'}: ${textOf(message)}`),
+      )
+    const shop = await openReader({ url: server.url, ...accounts.optionsOf('sidecar-shop'), tenants: ['acme', 'globex'] })
+    const all = await openReader({ url: server.url, ...accounts.optionsOf('sidecar-all') })
+    t.teardown(() => Promise.all([shop.close(), all.close()]))
+    await shop.tell('globex', bytesOf('of two'))
+    await all.tell(undefined, bytesOf('of all'))
+    const thief = await accounts.connectAs('sidecar-shop', server.url)
+    const violations: string[] = []
+    const listen = async () => {
+      for await (const { error } of thief.status() as AsyncIterable<{ error?: unknown }>)
+        if (error instanceof PermissionViolationError) violations.push(error.subject)
+    }
+    listen().catch(() => undefined)
+    const forged = headers()
+    forged.set('came-at', `tollgate.ask.tollgate.${keyPart('other')}`)
+    thief.publish(`tollgate.ask.tollgate.${keyPart('acme')}`, 'forged', { headers: forged })
+    for (const tenantId of ['*', 'other']) thief.publish(`tollgate.ask.tollgate.${keyPart(tenantId)}`, 'refused', { headers: forged })
+    thief.publish(`tollgate.ask.tollgate.${keyPart('acme')}`, 'last')
+    await eventually(() => heard.every((one) => one.includes('acme: last')) && violations.length === 2)
+    for (const one of heard) t.deepEqual(one.toSorted(), ['acme: forged', 'acme: last', 'all: of all', 'globex: of two'])
+    await thief.close()
   })
 
   run(titled('another sidecar is added to a server that runs, one is taken away, and no key is made anew'), async (t) => {

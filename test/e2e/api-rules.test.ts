@@ -49,6 +49,7 @@ const badInput: [method: string, path: string, body: unknown, status: number, co
   ['POST', '/tenants', { ...tenantDocument, storefronts: [storefront, storefront] }, 400, 'invalid_request', 'storefronts'],
   ['POST', '/tenants', { ...tenantDocument, colour: 'red' }, 400, 'invalid_request', 'colour'],
   ['GET', '/tenants?limit=0', undefined, 400, 'invalid_request', 'limit'],
+  ['GET', '/sidecars?cursor=WzFd', undefined, 400, 'invalid_request', 'cursor'],
   ['PATCH', '/tenants/none', { name: 'None' }, 404, 'not_found', undefined],
   ['PATCH', '/tenants/{tenant}', { name: '' }, 400, 'invalid_request', 'name'],
   ['PATCH', '/tenants/{tenant}', { mode: 'live' }, 400, 'invalid_request', 'mode'],
@@ -369,7 +370,7 @@ inWorlds(test, (story) => {
     const before = await everything(shop)
     const platform = httpClient(tollgate.http)
     for (const [method, path, body, status, code, field] of badInput) {
-      const api = /^\/tenants(\?|$)/.test(path) ? platform : shop.api
+      const api = /^\/(tenants|sidecars)(\?|$)/.test(path) ? platform : shop.api
       const about = `${method} ${path} ${JSON.stringify(body)}`
       const answer = await api.call(method, path.replace('{tenant}', shop.tenantId).replace('{sub}', sub).replaceAll('{pay}', payment.id), body)
       isProblem(t, answer, status, code, field, about)

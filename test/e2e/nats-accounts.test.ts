@@ -8,6 +8,7 @@ import { Reason } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import { eventually } from '../support/eventually.ts'
 import { freePort } from '../support/free-port.ts'
 import { codeOf, grpcClient } from '../support/grpc-client.ts'
+import { httpClient } from '../support/http-client.ts'
 import { makeNatsAccounts } from '../support/nats-accounts.ts'
 import { natsMissing, startNatsServer } from '../support/nats-server.ts'
 import { openShop } from '../support/shop.ts'
@@ -65,6 +66,17 @@ run(
     t.is((await ask(own, 'stranger')).reason, Reason.REASON_CUSTOMER_UNKNOWN)
     t.is((await explain(own)).code, Status.OK)
     for (const refused of [codeOf(ask(other)), explain(other)]) t.not((await refused).code, Status.OK)
+
+    // It speaks at its tenant's subject; the one of `npm start` may ask about all.
+    const listed = async () => (await httpClient(tollgate.http).get('/sidecars')).body.data as { tenant: string | null; tenants: string[] | null }[]
+    await eventually(async () => (await listed()).some(({ tenant }) => tenant === own.tenantId), 30_000)
+    t.deepEqual(
+      (await listed()).map(({ tenant, tenants }) => [tenant, tenants]).toSorted(),
+      [
+        [null, null],
+        [own.tenantId, [own.tenantId]],
+      ].toSorted(),
+    )
 
     // What changes is heard, the test clock too: the period ends, and with it a subscription that nobody pays.
     const { body: sold } = await own.subscribe('later')

@@ -12,6 +12,7 @@ import { replayDelivery, replayFailed, replayRange } from '../../control-plane/e
 import { createWebhookSender } from '../../control-plane/events/webhooks/send.ts'
 import { eventRenderers } from '../../control-plane/http/event-data.ts'
 import { keys } from '../../control-plane/keys.ts'
+import { createSidecarRegistry } from '../../control-plane/observe/sidecars.ts'
 import type { Services } from '../../control-plane/ports.ts'
 import type { WebhookEndpoint } from '../../control-plane/schemas/webhook-endpoint.ts'
 import { createSealing } from '../../control-plane/storage/sealing.ts'
@@ -45,6 +46,7 @@ const openLine = async (timeoutMs = 2_000): Promise<Line> => {
     psps: { open: () => ({ unusable: 'none' }), sandbox: undefined } as never,
     sealing: createSealing(undefined),
     webhooksInHand: { count: 0 },
+    sidecars: createSidecarRegistry(clock),
     clock,
     log,
   }

@@ -14,6 +14,7 @@ import { noted } from '../../control-plane/events/noters/index.ts'
 import { type Recorded, recordingStorage } from '../../control-plane/events/record.ts'
 import { eventRenderers } from '../../control-plane/http/event-data.ts'
 import { keys } from '../../control-plane/keys.ts'
+import { createSidecarRegistry } from '../../control-plane/observe/sidecars.ts'
 import { receiveWebhook } from '../../control-plane/payments/webhooks/receive-webhook.ts'
 import type { Services } from '../../control-plane/ports.ts'
 import type { Tenant } from '../../control-plane/schemas/tenant.ts'
@@ -116,6 +117,7 @@ export const openLaboratory = (): Laboratory => {
       sandbox,
     },
     sealing: createSealing(undefined),
+    sidecars: createSidecarRegistry(clock),
     webhooksInHand: { count: 0 },
     clock,
     log,

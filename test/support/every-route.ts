@@ -74,6 +74,7 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
     'get /v1/tenants': { path: '/v1/tenants', headers: { authorization: `Bearer ${PLATFORM_KEY}` } },
     'patch /v1/tenants/{tenant}': document(`/v1/tenants/${shop.tenantId}`, { name: 'Changed' }),
     'get /v1/tenants/{tenant}': document(`/v1/tenants/${shop.tenantId}`),
+    'get /v1/sidecars': { path: '/v1/sidecars', headers: { authorization: `Bearer ${PLATFORM_KEY}` } },
     'get /v1/caller': list('/v1/caller'),
     'get /v1/permissions': list('/v1/permissions'),
     'post /v1/roles': { path: '/v1/roles', body: { id: 'new', permissions: ['catalog:read'] } },

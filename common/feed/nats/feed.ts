@@ -1,5 +1,6 @@
 /** The feed on a NATS JetStream key-value bucket: one key a customer, one value (the last) a key. */
 import type { KvEntry } from '@nats-io/kv'
+import type { Msg } from '@nats-io/transport-node'
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../../clock.ts'
 import { encodeUsage } from '../../entitlements/wire.ts'
@@ -16,9 +17,10 @@ import { connectAloud, connectionOptions, orFeedUnavailable, tellOfLosses } from
 import type { NatsAccess } from './credentials.ts'
 import { followUsage } from './follow-usage.ts'
 import { createKeeper } from './keeper.ts'
-import { allQuestions, olderQuestions, questionsOf, tenantAsked, usageSubject } from './names.ts'
+import { allQuestions, olderQuestions, questionsOf, tenantAsked, toldToAll, usageSubject } from './names.ts'
 import { answer, ask } from './questions.ts'
 import { type BucketState, decodeState, STATE_KEY } from './state.ts'
+import { hearStatements, passOn } from './statements.ts'
 import { forgottenUpTo, startWatch } from './watch.ts'
 
 /** Room in a message besides its bytes: the headers of a compare-and-set need far less. */
@@ -175,13 +177,21 @@ export const createNatsFeed = async (options: NatsFeedOptions): Promise<Feed> =>
       return watch
     },
     ask: (tenantId, question, timeoutMs) => orFeedUnavailable(() => ask(connection, questionsOf(bucket.name, tenantId), question, timeoutMs)),
-    answer: async (handler) => {
+    answer: async (handler, onTold) => {
       const asked = [allQuestions(bucket.name), olderQuestions(bucket.name)]
-      const stops = asked.map((subject) => answer(connection, subject, (question, askedAt) => handler(question, tenantAsked(bucket.name, askedAt)), faults))
+      const onQuestion = (question: Uint8Array, askedAt: string) => handler(question, tenantAsked(bucket.name, askedAt))
+      const onStatement = (message: Msg) => passOn(connection, bucket.name, message)
+      const stops = asked.map((subject) => answer(connection, subject, onQuestion, faults, onStatement))
+      if (onTold) stops.push(hearStatements(connection, bucket.name, onTold, faults))
       return () => {
         for (const stop of stops) stop()
       }
     },
+    tell: (tenantId, message) =>
+      orFeedUnavailable(async () => {
+        connection.publish(tenantId === undefined ? toldToAll(bucket.name) : questionsOf(bucket.name, tenantId), message)
+        await connection.flush()
+      }),
     sayUsage: (usage) =>
       orFeedUnavailable(async () => {
         const subject = usageSubject(bucket.name, usage)

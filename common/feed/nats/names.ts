@@ -16,6 +16,15 @@ export const questionsOf = (bucket: string, tenantId: string): string => `tollga
 /** Those of all tenants. */
 export const allQuestions = (bucket: string): string => `tollgate.ask.${bucket}.*`
 
+/** Named where a tenant is named, for all of them. No tenant can have this id. */
+const EVERYBODY = '*'
+
+/**
+ * Where all control planes hear what is told: processes that may ask about every tenant speak here, and control planes pass on what
+ * they hear from others. The permissions for questions cover it, and nobody's who may ask about some tenants only.
+ */
+export const toldToAll = (bucket: string): string => questionsOf(bucket, EVERYBODY)
+
 /** Where older sidecars ask, of whatever tenant. Answered for one more release. */
 export const olderQuestions = (bucket: string): string => `tollgate.ask.${bucket}`
 

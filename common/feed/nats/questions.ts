@@ -19,16 +19,21 @@ export const ask = async (connection: NatsConnection, subject: string, question:
  */
 const ANSWERED = /^(_INBOX|_R_)\./
 
-/** @param handler is given the question, and the subject that it was asked at. @returns what ends it. */
+/**
+ * @param handler is given the question, and the subject that it was asked at.
+ * @param onStatement is given what comes without a place for an answer. @returns what ends it.
+ */
 export const answer = (
   connection: NatsConnection,
   subject: string,
   handler: (question: Uint8Array, askedAt: string) => Promise<Uint8Array>,
   faults: Faults,
+  onStatement: (message: Msg) => void = () => {},
 ): (() => void) => {
   const subscription = connection.subscribe(subject, { queue: 'control-planes' })
   const reply = async (message: Msg): Promise<void> => {
-    if (!ANSWERED.test(message.reply ?? '')) return
+    if (!message.reply) return onStatement(message)
+    if (!ANSWERED.test(message.reply)) return
     try {
       // It may be more than the server takes: then that it could not be answered is the answer.
       message.respond(await handler(message.data, message.subject))

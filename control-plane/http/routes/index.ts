@@ -14,6 +14,7 @@ import { pspAccountRoutes } from './psp-accounts.ts'
 import { roleRoutes } from './roles.ts'
 import { routingRoutes } from './routing.ts'
 import { settlementReportRoutes } from './settlement-reports.ts'
+import { sidecarRoutes } from './sidecars.ts'
 import { signInRoutes } from './sign-in.ts'
 import { storefrontRoutes } from './storefronts.ts'
 import { subscriptionRoutes } from './subscriptions.ts'
@@ -53,6 +54,7 @@ export const routeGroups: RouteGroup[] = [
   { tag: 'Keys and roles', about: 'API keys, what they may do, and whose a key is.', routes: [...callerRoutes, ...apiKeyRoutes, ...roleRoutes] },
   { tag: 'People', about: 'Who may sign in with a browser, and how they do.', routes: [...userRoutes, ...identityProviderRoutes, ...signInRoutes] },
   { tag: 'Audit log', about: 'Who changed what.', routes: auditLogRoutes },
+  { tag: 'Sidecars', about: 'The processes that answer checks, and how they are.', routes: sidecarRoutes },
 ]
 
 export const routes: AnyRoute[] = routeGroups.flatMap((group) => group.routes)
