@@ -4,6 +4,7 @@ import { keys } from '../keys.ts'
 import type { PspDirectory } from '../payments/psp/psp.ts'
 import type { UnknownOutcomes } from '../payments/unknown-outcomes.ts'
 import type { PaymentObserver } from '../ports.ts'
+import { pspProviders } from '../schemas/psp-account.ts'
 import { cachedReading } from './cached-reading.ts'
 import type { Instruments, Series } from './instruments.ts'
 
@@ -58,6 +59,8 @@ export const measurePayments = ({ counter, readEach }: Instruments, { circuits, 
     'Outcomes of attempts to charge, as providers reported them. One that is not final is followed by another. Sandboxes count as the provider sandbox.',
     ['provider', 'outcome', 'decline_class'],
   )
+  // A counter that begins with its first event shows no increase by it, and one such decline is worth an alert.
+  for (const provider of pspProviders) attempts.inc({ provider, outcome: 'declined', decline_class: 'config' }, 0)
   const byAccount = counter(
     'tollgate_account_attempts_total',
     `The same of live tenants, by PSP account. The first ${MAX_ACCOUNTS} accounts of this process have series of their own; the others count as other.`,

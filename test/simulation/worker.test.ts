@@ -1,6 +1,7 @@
 /** The worker of a live tenant: catching up, taking turns, and giving way. */
 
 import test from 'ava'
+import { createLog } from '../../common/log.ts'
 import { replaceBundle } from '../../control-plane/catalog/bundles.ts'
 import { keys } from '../../control-plane/keys.ts'
 import type { Tenant } from '../../control-plane/schemas/tenant.ts'
@@ -101,6 +102,25 @@ test('failing work is set aside, and a set that cannot be published does not hid
   const set = await laboratory.feed.getSet({ tenantId: 'dark', storefrontId: 'shop', customerId: 'c249' })
   const stored = await laboratory.storage.entitlementSets.get(keys.customer('dark', 'shop', 'c249'))
   t.is(set?.revision, stored.revision)
+})
+
+test('work that fails is counted by its lane, and what is due of it stays to be seen', async (t) => {
+  const laboratory = openLaboratory()
+  t.teardown(laboratory.close)
+  const { sell } = await openBusiness(laboratory, 'broken')
+  await sell(3)
+  laboratory.pass(DAY_MS + 5_000)
+  const { storage } = laboratory
+  const broken = { ...storage, payments: { ...storage.payments, insert: () => Promise.reject(new Error('broken')) } }
+  const worker = startWorker({ ...laboratory.services, storage: broken, log: createLog('silent') }, { pollMs: never })
+  await worker.runOnce()
+  t.deepEqual([worker.failed().get('subscriptions'), worker.done().get('subscriptions')], [3, undefined])
+  // Each has its claim, and a lease.
+  laboratory.pass(60_000)
+  const left = (await worker.backlog()).find(({ lane }) => lane === 'repair subscriptions')
+  t.is(left?.due, 3)
+  t.true((left?.oldest?.getTime() ?? 0) > laboratory.services.clock.nowMs() - 60_000)
+  await worker.stop()
 })
 
 test('a repair does not wait for a backlog of business, nor a quick provider for a slow one', async (t) => {

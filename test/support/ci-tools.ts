@@ -75,6 +75,12 @@ const tools: Tool[] = [
     missing: () => stripeMockMissing,
   },
   {
+    name: 'promtool',
+    neededBy: 'test/deploy/prometheus.test.ts',
+    from: 'go install; PROMTOOL, the PATH',
+    missing: () => cannotRun(findTool('promtool', 'PROMTOOL', '--version'), '--version'),
+  },
+  {
     name: 'Schemathesis',
     neededBy: 'test/e2e/schemathesis.test.ts',
     from: 'pip, in an environment of its own; SCHEMATHESIS',

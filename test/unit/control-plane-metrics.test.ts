@@ -34,7 +34,8 @@ test('attempts are counted by provider, and for 200 accounts by account; sandbox
   for (let times = 0; times < 2; times += 1) observer.attempted({ tenant: live('acme'), account: 'main' }, { status: 'declined', declineClass: 'funds' })
   observer.attempted({ tenant: { tenantId: 'try', mode: 'sandbox' }, account: 'main' }, { status: 'succeeded' })
   for (let n = 0; n < 300; n += 1) observer.attempted({ tenant: live(`t${n}`), account: 'main' }, { status: 'succeeded' })
-  t.deepEqual((await samplesOf(metrics, 'tollgate_payment_attempts_total')).toSorted(), [
+  const byProvider = (await samplesOf(metrics, 'tollgate_payment_attempts_total')).filter((line) => !line.endsWith(' 0'))
+  t.deepEqual(byProvider.toSorted(), [
     '{provider="sandbox",outcome="succeeded",decline_class=""} 1',
     '{provider="stripe",outcome="declined",decline_class="funds"} 2',
     '{provider="unknown",outcome="succeeded",decline_class=""} 300',
