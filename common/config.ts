@@ -217,6 +217,8 @@ export const cannotListen = (variable: string, port: number, cause: NodeJS.Errno
 }
 
 const secretNames = Object.keys(secrets)
+/** Every variable that is read. A secret has two: its own, and one that names a file. */
+export const knownVariables: readonly string[] = [...Object.keys(environment.shape), ...secretNames.map((name) => `${name}_FILE`)]
 
 /** @param lines takes what is wrong. */
 const withSecretFiles = (env: Record<string, string | undefined>, lines: string[]): Record<string, string | undefined> => {
@@ -250,9 +252,7 @@ export const readConfig = (env: NodeJS.ProcessEnv = process.env): Config => {
 const [WRONG_LETTERS, LEAST_LETTERS] = [2, 8]
 
 /** Variables that are set, are none of ours, and look like one of ours: SIDECAR_KYES would leave a sidecar open to all. */
-export const misspelt = (env: NodeJS.ProcessEnv = process.env): { name: string; meant: string }[] => {
-  const known = [...Object.keys(environment.shape), ...secretNames.map((name) => `${name}_FILE`)]
-  return Object.keys(env)
-    .filter((name) => name.length >= LEAST_LETTERS && !known.includes(name))
-    .flatMap((name) => known.filter((one) => distance(name.toUpperCase(), one) <= WRONG_LETTERS).map((meant) => ({ name, meant })))
-}
+export const misspelt = (env: NodeJS.ProcessEnv = process.env): { name: string; meant: string }[] =>
+  Object.keys(env)
+    .filter((name) => name.length >= LEAST_LETTERS && !knownVariables.includes(name))
+    .flatMap((name) => knownVariables.filter((one) => distance(name.toUpperCase(), one) <= WRONG_LETTERS).map((meant) => ({ name, meant })))

@@ -10,6 +10,7 @@ import { spawnSync } from 'node:child_process'
 import mongoose from 'mongoose'
 import { go, protocGenGo, protocGenGoGrpc, pythonWithGrpc } from '../conformance/documented-clients.ts'
 import { findTool } from './find-tool.ts'
+import { helm, kubeconform, schemasMissing } from './kubernetes.ts'
 import { mongodbMissing, mongodbUrl } from './mongodb.ts'
 import { natsMissing, newerNats, newerNatsMissing } from './nats-server.ts'
 import { node22Missing } from './node-22.ts'
@@ -121,6 +122,18 @@ const tools: Tool[] = [
     neededBy: 'test/conformance',
     from: 'go install; PROTOC_GEN_GO and PROTOC_GEN_GO_GRPC, the PATH',
     missing: () => cannotRun(protocGenGo, '--version') ?? cannotRun(protocGenGoGrpc, '--version'),
+  },
+  {
+    name: 'Helm',
+    neededBy: 'test/deploy/helm.test.ts',
+    from: 'go install; HELM, the PATH',
+    missing: () => cannotRun(helm, 'version'),
+  },
+  {
+    name: 'kubeconform, and the schemas of Kubernetes',
+    neededBy: 'test/deploy/helm.test.ts',
+    from: 'go install; KUBECONFORM, the PATH. PyPI: kubernetes-validate has the schemas; KUBERNETES_SCHEMAS',
+    missing: () => cannotRun(kubeconform, '-v') ?? schemasMissing,
   },
   {
     name: 'Node 22',
