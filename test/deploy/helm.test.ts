@@ -219,6 +219,20 @@ withHelm(`control planes start, are seen to work, are spread, and end without a 
   )
 })
 
+const withKey = ({ spec }: KubernetesObject) =>
+  (spec.endpoints as { port: string; authorization?: unknown }[]).map(({ port, authorization }) => [port, authorization])
+
+withHelm(`Prometheus reads metrics at a port of their own, or with the platform key${because(helmMissing)}`, async (t) => {
+  const monitors = (objects: KubernetesObject[]) => objects.filter(({ kind }) => kind === 'ServiceMonitor')
+  const options = ['--values', `${chart}/ci/everything.yaml`, '--set', 'metrics.port=0']
+  t.deepEqual(monitors(await objectsOf('everything')).flatMap(withKey), [
+    ['metrics', undefined],
+    ['http', undefined],
+  ])
+  const [controlPlane] = monitors(parseManifests(await renderChart(chart, ...options)))
+  t.deepEqual(withKey(controlPlane as KubernetesObject), [['http', { credentials: { name: 'tollgate', key: 'PLATFORM_API_KEY' } }]])
+})
+
 type Labels = Record<string, string>
 const selects = (selector: { matchLabels?: Labels } | Labels, labels: Labels): boolean =>
   Object.entries((selector.matchLabels ?? selector) as Labels).every(([key, value]) => labels[key] === value)
@@ -264,7 +278,7 @@ withHelm(`each pod has one NetworkPolicy, which lets in and out what its part ne
   t.deepEqual(ports(of('simulator').egress), [[53, 53], [443], [8080]])
   t.deepEqual(ports(of('sidecar').egress), [[53, 53], [4222]])
   t.deepEqual(ports(of('migrate').egress), [[53, 53], [27017]])
-  t.deepEqual(ports(of('control-plane').ingress), [[8080]])
+  t.deepEqual(ports(of('control-plane').ingress), [[8080], [9464]])
   t.deepEqual(ports(of('simulator').ingress), [[8090]])
   t.deepEqual(ports(of('sidecar').ingress), [[50051], [9090]])
   t.is(of('migrate').ingress, undefined)
