@@ -41,7 +41,13 @@ class NotPublicError extends Error {
   }
 }
 
-const isPublic = (address: string): boolean => ipaddr.process(address).range() === 'unicast'
+/** All of IPv6 that is given out to the internet. The rest of it has other forms of IPv4 addresses, and what is to come. */
+const GLOBAL_UNICAST = ipaddr.IPv6.parseCIDR('2000::/3')
+
+const isPublic = (text: string): boolean => {
+  const address = ipaddr.process(text)
+  return address.range() === 'unicast' && (address.kind() === 'ipv4' || address.match(GLOBAL_UNICAST))
+}
 
 /**
  * True for https addresses by a name on the internet. A name is looked at again whenever it is connected to; a number is looked

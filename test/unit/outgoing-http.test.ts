@@ -46,6 +46,11 @@ const inside = [
   '::ffff:127.0.0.1',
   '::ffff:10.0.0.1',
   '64:ff9b::a00:1',
+  '64:ff9b:1::a00:1',
+  // ::127.0.0.1, as it is looked up.
+  '::7f00:1',
+  '2002:7f00:1::',
+  '4000::1',
 ]
 
 test('no connection is made to a name that stands for an internal address, whatever it is called', async (t) => {
@@ -122,7 +127,7 @@ test('a number in the place of a name is looked at as well, however it is spelt'
   t.teardown(server.close)
   const { fetch } = createOutgoingTransport({ timeoutMs: 1_000, onlyPublic: true })
   const port = new URL(server.url).port
-  for (const host of ['127.0.0.1', '2130706433', '0x7f.1', '[::ffff:127.0.0.1]', '[::1]', '10.0.0.1', '169.254.169.254'])
+  for (const host of ['127.0.0.1', '2130706433', '0x7f.1', '[::ffff:127.0.0.1]', '[::127.0.0.1]', '[::1]', '10.0.0.1', '169.254.169.254'])
     await t.throwsAsync(fetch(`http://${host}:${port}/`), { message: /does not resolve only to addresses on the internet/ }, host)
   t.is(asked, 0)
 })
