@@ -151,6 +151,7 @@ const environment = z.object({
   MERCADOPAGO_URL: url('http:', 'https:'),
   LOCAL_PSP_PRIVATE_URLS: yesOrNo,
   OIDC_PRIVATE_URLS: yesOrNo,
+  WEBHOOK_PRIVATE_URLS: yesOrNo,
   KEY_REQUESTS_PER_SECOND: z.coerce.number().int().min(1).default(2_000),
   KEY_CONCURRENCY: z.coerce.number().int().min(1).default(256),
   // More than what a body may have, so that each fits.
@@ -161,7 +162,6 @@ const environment = z.object({
   WEBHOOK_EVENT_DAYS: z.coerce.number().int().min(7).max(3_650).default(30),
   // An event may tell of a use 35 days ago.
   EVENT_STREAM_DAYS: z.coerce.number().int().min(1).max(400).default(7),
-  WEBHOOK_PRIVATE_URLS: yesOrNo,
   EVENT_DAYS: z.coerce.number().int().min(4).max(400).default(30),
   USAGE_HISTORY_DAYS: z.coerce.number().int().min(35).max(3_650).default(396),
   AUDIT_LOG_DAYS: z.coerce.number().int().min(1).max(36_500).default(2_557),

@@ -184,8 +184,9 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
   const stream = config.NATS_URL
     ? await openEventStream({ url: config.NATS_URL, access: natsAccessOf(config), replicas: config.NATS_REPLICAS ?? 1, days: config.EVENT_STREAM_DAYS, log })
     : undefined
-  const send = createWebhookSender({ clock, allowPrivate: config.WEBHOOK_PRIVATE_URLS === 'true', userAgent: 'Tollgate-Webhooks/1' })
-  const sender = startEventSender({ services, send, stream: stream?.publish })
+  const privateWebhooks = config.WEBHOOK_PRIVATE_URLS === 'true'
+  const webhooks = createWebhookSender({ clock, allowPrivate: privateWebhooks })
+  const sender = startEventSender({ services, webhooks, stream: stream?.publish })
   measureSidecars(metrics.instruments, services.sidecars)
   const newPlatformKey = config.PLATFORM_API_KEY ? undefined : await generatePlatformKey(services)
   let draining: DrainableServer | undefined
@@ -228,6 +229,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
     throttle,
     trail: createAuditTrail(services, config.AUDIT_LOG_DAYS),
     openId: createOpenId(services, config.OIDC_PRIVATE_URLS === 'true'),
+    webhooks: { sender: webhooks, allowPrivate: privateWebhooks },
     publicUrl: () => (config.PUBLIC_URL ?? url).replace(/\/$/, ''),
     trustedProxies: config.TRUSTED_PROXIES,
   })

@@ -12,8 +12,6 @@ const MAX_ANSWER_BYTES = 1024 * 1024
 
 export interface OutgoingTransport {
   fetch(url: string | URL, init?: RequestInit): Promise<Response>
-  /** The same, with a body that is still to be read, and with a redirect as the answer that it is. */
-  open(url: string | URL, init?: RequestInit): Promise<Response>
 }
 
 export interface OutgoingTransportOptions {
@@ -58,6 +56,12 @@ export const isPublicUrl = (url: URL): boolean => {
   return url.protocol === 'https:' && hostname.includes('.') && !/^[\d.]+$|^\[|\.(local|localhost|internal)$/.test(hostname)
 }
 
+/** An address that is no name: a name is looked up when it is connected to, and looked at then. */
+export const isInternalAddress = ({ hostname }: URL): boolean => {
+  const host = hostname.replace(/^\[|\]$/g, '')
+  return isIP(host) !== 0 && !isPublic(host)
+}
+
 /** Looks at the addresses that are connected to, and not at the name: what a name stands for changes. */
 const publicLookup =
   (lookup: typeof systemLookup): LookupFunction =>
@@ -84,9 +88,27 @@ const bounded = async (response: Response): Promise<Response> => {
   return new Response(Buffer.concat(chunks), { status: response.status, statusText: response.statusText, headers: [...response.headers] })
 }
 
-const publicAgent = (lookup: typeof systemLookup): Agent => new Agent({ connect: { lookup: publicLookup(lookup) } })
+/** Answers all addresses of a name, as `node:dns` does. */
+export type Lookup = typeof systemLookup
 
-const [anywhere, onTheInternet] = [new Agent(), publicAgent(systemLookup)]
+interface OutgoingAgentOptions extends Omit<Agent.Options, 'connect'> {
+  onlyPublic: boolean
+  lookup?: Lookup | undefined
+  /** Looking up the name counts. */
+  connectTimeoutMs?: number
+}
+
+/** Connections to hosts that tenants name. With `onlyPublic`, ask `isInternalAddress` of a URL before: an address is not looked up. */
+export const createOutgoingAgent = ({ onlyPublic, lookup = systemLookup, connectTimeoutMs, ...options }: OutgoingAgentOptions): Agent =>
+  new Agent({
+    ...options,
+    connect: {
+      lookup: onlyPublic ? publicLookup(lookup) : (lookup as LookupFunction),
+      ...(connectTimeoutMs === undefined ? {} : { timeout: connectTimeoutMs }),
+    },
+  })
+
+const [anywhere, onTheInternet] = [new Agent(), createOutgoingAgent({ onlyPublic: true })]
 
 /**
  * Options for a library that brings its own call of `fetch` and lets options through to it: the same bound on the answer's
@@ -98,20 +120,16 @@ export const boundedOptions = (timeoutMs: number): { dispatcher: Agent; redirect
 })
 
 export const createOutgoingTransport = ({ timeoutMs, baseUrl, onlyPublic = false, lookup }: OutgoingTransportOptions): OutgoingTransport => {
-  const inPublic = lookup ? publicAgent(lookup) : onTheInternet
+  const inPublic = lookup ? createOutgoingAgent({ onlyPublic: true, lookup }) : onTheInternet
   const dispatcher = onlyPublic ? inPublic : anywhere
-  const send = async (url: string | URL, init: RequestInit, redirect: 'error' | 'manual'): Promise<Response> => {
-    const target = new URL(url)
-    const base = baseUrl === undefined ? undefined : new URL(baseUrl)
-    const to = base ? new URL(`${base.pathname.replace(/\/$/, '')}${target.pathname}${target.search}`, base) : target
-    // What is no name is looked up by nobody.
-    const host = to.hostname.replace(/^\[|\]$/g, '')
-    if (onlyPublic && isIP(host) !== 0 && !isPublic(host)) throw new NotPublicError(host)
-    const sent = { ...init, redirect, signal: AbortSignal.timeout(timeoutMs), dispatcher } as Parameters<typeof fetch>[1]
-    return (await fetch(to, sent)) as unknown as Response
-  }
   return {
-    fetch: async (url, init = {}) => bounded(await send(url, init, 'error')),
-    open: (url, init = {}) => send(url, init, 'manual'),
+    fetch: async (url, init = {}) => {
+      const target = new URL(url)
+      const base = baseUrl === undefined ? undefined : new URL(baseUrl)
+      const to = base ? new URL(`${base.pathname.replace(/\/$/, '')}${target.pathname}${target.search}`, base) : target
+      if (onlyPublic && isInternalAddress(to)) throw new NotPublicError(to.hostname)
+      const sent = { ...init, redirect: 'error', signal: AbortSignal.timeout(timeoutMs), dispatcher } as Parameters<typeof fetch>[1]
+      return bounded((await fetch(to, sent)) as unknown as Response)
+    },
   }
 }

@@ -1,5 +1,5 @@
 /**
- * `npm run reseal`: seals every stored secret (of PSP accounts, authenticator apps and identity providers) with the first key of CREDENTIALS_KEY, whether they were stored as
+ * `npm run reseal`: seals every stored secret (of PSP accounts, webhook endpoints, authenticator apps and identity providers) with the first key of CREDENTIALS_KEY, whether they were stored as
  * they are or under another key. It may be run while control planes serve, and again after it was cut off.
  */
 import { systemClock } from '../common/clock.ts'
@@ -48,6 +48,16 @@ const run = async () => {
             ...anew(_id, { credentials: latest.credentials, webhookSecret: latest.webhookSecret }),
             ...(latest.formerSecrets ? { formerSecrets: { ...latest.formerSecrets, ...anew(_id, { sealed: latest.formerSecrets.sealed }) } } : {}),
           })),
+        )
+      for await (const { _id, id, secrets } of every(storage.webhookEndpoints, { tenantId }))
+        await reseal(
+          `${tenantId}: the webhook endpoint ${id}`,
+          secrets.map(({ secret }) => secret),
+          () =>
+            update(storage.webhookEndpoints, _id, (latest) => ({
+              ...latest,
+              secrets: latest.secrets.map((one) => ({ ...one, ...anew(_id, { secret: one.secret }) })),
+            })),
         )
       for await (const { _id, id, totp } of every(storage.users, { tenantId }))
         await reseal(`${tenantId}: the authenticator of ${id}`, [totp?.secret], () =>

@@ -86,9 +86,9 @@ export const storefrontNamed = async ({ storage, keys }: TenantScope, storefront
 }
 
 /** @throws AppError `unknown_reference`. */
-export const knownStorefronts = async ({ storage }: Pick<Services, 'storage'>, tenantId: string, ids: string[]): Promise<string[]> => {
+export const knownStorefronts = async ({ storage }: Pick<Services, 'storage'>, tenantId: string, ids: string[], field = 'storefronts'): Promise<string[]> => {
   for (const [n, id] of ids.entries())
     if (!(await storage.storefronts.find(keys.storefront(tenantId, id))))
-      throw fieldError('unknown_reference', `storefronts[${n}]`, `there is no storefront ${JSON.stringify(id)}: GET /v1/storefronts lists them`)
+      throw fieldError('unknown_reference', `${field}[${n}]`, `there is no storefront ${JSON.stringify(id)}: GET /v1/storefronts lists them`)
   return ids
 }

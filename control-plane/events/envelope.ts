@@ -19,7 +19,15 @@ export interface EventEnvelope {
 /** https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/extensions/sequence.md. */
 const SEQUENCE_DIGITS = 20
 
-export const toEnvelope = ({ tenantId, id, type, subject, time, seq, data }: LoggedEvent): EventEnvelope => ({
+export const toEnvelope = ({
+  tenantId,
+  id,
+  type,
+  subject,
+  time,
+  seq,
+  data,
+}: Pick<LoggedEvent, 'tenantId' | 'id' | 'type' | 'subject' | 'time' | 'seq' | 'data'>): EventEnvelope => ({
   specversion: '1.0',
   id,
   source: `/tenants/${encodeURIComponent(tenantId)}`,

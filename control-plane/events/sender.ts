@@ -17,7 +17,7 @@ import { type TenantScope, tenantScope } from '../tenant-scope.ts'
 import { recentEvents } from './recent-events.ts'
 import { type StreamEvent, startStreamRunner } from './stream-runner.ts'
 import { type EndpointRunner, startEndpointRunner } from './webhooks/endpoint-runner.ts'
-import type { SendWebhook, Sent } from './webhooks/send.ts'
+import type { Sent, WebhookSender } from './webhooks/send.ts'
 
 /** How long the others wait for a process that says nothing any more. */
 const LEASE_MS = 15_000
@@ -42,7 +42,7 @@ export interface EventSender {
 
 export interface EventSenderOptions {
   services: Services
-  send: SendWebhook
+  webhooks: WebhookSender
   /** Undefined: there is no stream. */
   stream: ((event: StreamEvent) => Promise<void>) | undefined
 }
@@ -52,7 +52,7 @@ interface Running {
   ended: Promise<void>
 }
 
-export const startEventSender = ({ services, send, stream }: EventSenderOptions): EventSender => {
+export const startEventSender = ({ services, webhooks, stream }: EventSenderOptions): EventSender => {
   const { storage, clock, log, events } = services
   const { eventLogs } = storage
   const id = randomUUID()
@@ -112,7 +112,7 @@ export const startEventSender = ({ services, send, stream }: EventSenderOptions)
         if (runner) runner.update(endpoint)
         else {
           const cursor = cursors[endpoint.id]
-          const options = { of, endpoint, cursor, lastPlace: head.next - 1, send, read: recent.read, mayGoOn, noted, log }
+          const options = { of, endpoint, cursor, lastPlace: head.next - 1, webhooks, read: recent.read, mayGoOn, noted, log }
           runners.set(endpoint.id, startEndpointRunner(options))
         }
       }

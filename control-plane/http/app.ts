@@ -29,7 +29,7 @@ import { addPages } from './pages.ts'
 import { checkAnswer, ifMatchOf } from './precondition.ts'
 import { toProblem, validationError } from './problem.ts'
 import { bodyOf, checkText, metered, readBody } from './request-body.ts'
-import { type AnyRoute, type Call, isKeyed, takesIdempotencyKey } from './route.ts'
+import { type AnyRoute, type Call, isKeyed, takesIdempotencyKey, type Webhooks } from './route.ts'
 import { routes } from './routes/index.ts'
 import { checkStorefront } from './storefront-scope.ts'
 import { RateLimitedError } from './throttle.ts'
@@ -42,6 +42,7 @@ export interface HttpAppOptions extends WhoCallsOptions {
   metrics: ControlPlaneMetrics
   trail: AuditTrail
   openId: OpenId
+  webhooks: Webhooks
   /** Proxies of ours before this, each of which adds the address that it was called from to X-Forwarded-For. */
   trustedProxies?: number
 }
@@ -209,6 +210,7 @@ const validated = (
     origin: options.publicUrl(),
     cookie: (name) => cookieOf(context, options, name),
     openId: options.openId,
+    webhooks: options.webhooks,
     tellOf: (user) => options.trail.append(user.tenantId, signInEntry(options.services, user, definition, askedOf(context))),
     gone: () => goneSignal(context),
   }

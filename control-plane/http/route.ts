@@ -10,6 +10,7 @@ import type { ErrorCode } from '../../common/errors.ts'
 import type { Secret } from '../../common/secret.ts'
 import type { Caller } from '../access/caller.ts'
 import type { Permission } from '../access/permissions.ts'
+import type { WebhookSender } from '../events/webhooks/send.ts'
 import type { OpenId } from '../people/open-id.ts'
 import type { Services } from '../ports.ts'
 import type { User } from '../schemas/user.ts'
@@ -52,6 +53,13 @@ export type IfMatchRule =
 export const ofList: IfMatchRule = { refused: 'a list has no ETag' }
 export const ofNewDocument: IfMatchRule = { refused: 'a new document has no ETag yet' }
 
+/** Messages to the tenants' own endpoints. */
+export interface Webhooks {
+  sender: WebhookSender
+  /** Endpoints may be in our own network, and without TLS. */
+  allowPrivate: boolean
+}
+
 export interface Call<Params, Query, Body> {
   /** The ports for what is not of one tenant alone: who may call, and what the platform keeps. */
   services: Services
@@ -76,6 +84,7 @@ export interface Call<Params, Query, Body> {
   /** One of our cookies, by its short name. */
   cookie(name: CookieName): string | undefined
   openId: OpenId
+  webhooks: Webhooks
   /** Somebody has signed in: told to the audit log. */
   tellOf(user: User): Promise<void>
   /** A signal that aborts when the caller is gone before the answer. */

@@ -3,7 +3,7 @@ import { asItIs, type DocumentOf, defineFields, defineSchema, part } from './sch
 /** `waiting`: an earlier event of its subject is not delivered yet, and the endpoint wants them in order. */
 const deliveryStatuses = ['delivered', 'retrying', 'waiting', 'failed'] as const
 
-export const attemptOutcomes = ['delivered', 'refused', 'unreachable'] as const
+const attemptOutcomes = ['delivered', 'refused', 'unreachable'] as const
 
 const attempt = part({
   at: { type: Date, required: true },

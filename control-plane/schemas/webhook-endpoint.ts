@@ -1,7 +1,7 @@
 import { asItIs, type DocumentOf, defineFields, defineSchema, eventFields, part } from './schema.ts'
 
 /** `asked`: by a caller. `failing`: by Tollgate, after it had failed for long. `gone`: it answered 410. */
-const disabledReasons = ['asked', 'failing', 'gone'] as const
+export const disabledReasons = ['asked', 'failing', 'gone'] as const
 
 /** Where a tenant wants its events sent. */
 const fields = defineFields({
@@ -17,7 +17,7 @@ const fields = defineFields({
   enabled: { type: Boolean, required: true, default: true },
   disabledAt: { type: Date },
   disabledReason: { type: String, enum: disabledReasons },
-  /** Each signs, while it lives. The first is the newest. */
+  /** The oldest first. Messages are signed with each that has not expired; the last one does not expire. */
   secrets: {
     type: [
       part({

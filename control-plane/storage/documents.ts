@@ -39,10 +39,10 @@ const nouns: Record<CollectionName, string> = {
   settlementReports: 'settlement report',
   settlementDifferences: 'settlement difference',
   migrationRecords: 'record of a migration',
+  webhookEndpoints: 'webhook endpoint',
   loggedEvents: 'event',
   eventLogs: 'log of events',
   eventCursors: 'places in the log of events',
-  webhookEndpoints: 'webhook endpoint',
   webhookDeliveries: 'delivery',
 }
 

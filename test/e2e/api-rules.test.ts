@@ -40,6 +40,7 @@ const grant = { entitlements: [{ key: 'beta', kind: 'flag' }], reason: 'a trial'
 const order = { storefrontId: 'us-store', customerId: 'c', amount: 100, currency: 'USD', paymentMethod: 'pm' }
 
 /** [method, path, body, status, code, field]; a path may name the shop's subscription as {sub}, its payment as {pay}. */
+const hook = { url: 'https://hooks.example/', types: ['subscription.*'] }
 const badInput: [method: string, path: string, body: unknown, status: number, code: string, field: string | undefined][] = [
   ['POST', '/tenants', {}, 400, 'invalid_request', 'name'],
   ['POST', '/tenants', { ...tenantDocument, id: 7 }, 400, 'invalid_request', 'id'],
@@ -326,6 +327,27 @@ const badInput: [method: string, path: string, body: unknown, status: number, co
   ['GET', '/events?wait=31', undefined, 400, 'invalid_request', 'wait'],
   ['GET', '/events/none', undefined, 404, 'not_found', undefined],
   ['GET', '/event-types/subscription.lost', undefined, 404, 'not_found', undefined],
+  ['POST', '/webhook-endpoints', { types: ['*'] }, 400, 'invalid_request', 'url'],
+  ['POST', '/webhook-endpoints', { ...hook, url: 'http://hooks.example/' }, 400, 'invalid_request', 'url'],
+  ['POST', '/webhook-endpoints', { ...hook, url: 'https://ann:secret@hooks.example/' }, 400, 'invalid_request', 'url'],
+  ['POST', '/webhook-endpoints', { ...hook, url: 'https://hooks.example/#top' }, 400, 'invalid_request', 'url'],
+  ['POST', '/webhook-endpoints', { ...hook, url: `https://hooks.example/${'x'.repeat(2_048)}` }, 400, 'invalid_request', 'url'],
+  ['POST', '/webhook-endpoints', { ...hook, url: 'https://169.254.169.254/latest' }, 400, 'invalid_request', 'url'],
+  ['POST', '/webhook-endpoints', { ...hook, url: 'https://[::ffff:10.0.0.1]/' }, 400, 'invalid_request', 'url'],
+  ['POST', '/webhook-endpoints', { ...hook, url: 'https://2130706433/' }, 400, 'invalid_request', 'url'],
+  ['POST', '/webhook-endpoints', { ...hook, types: [] }, 400, 'invalid_request', 'types'],
+  ['POST', '/webhook-endpoints', { ...hook, types: ['subscription.lost'] }, 400, 'invalid_request', 'types[0]'],
+  ['POST', '/webhook-endpoints', { ...hook, types: ['*', '*'] }, 400, 'invalid_request', 'types'],
+  ['POST', '/webhook-endpoints', { ...hook, storefrontIds: ['us-store', 'none'] }, 422, 'unknown_reference', 'storefrontIds[1]'],
+  ['POST', '/webhook-endpoints', { ...hook, secret: 'whsec_c2hvcnQ=' }, 400, 'invalid_request', 'secret'],
+  ['GET', '/webhook-endpoints?limit=0', undefined, 400, 'invalid_request', 'limit'],
+  ['GET', '/webhook-endpoints/none', undefined, 404, 'not_found', undefined],
+  ['PATCH', '/webhook-endpoints/none', { enabled: false }, 404, 'not_found', undefined],
+  ['DELETE', '/webhook-endpoints/none', undefined, 404, 'not_found', undefined],
+  ['POST', '/webhook-endpoints/none/rotate-secret', {}, 404, 'not_found', undefined],
+  ['POST', '/webhook-endpoints/none/rotate-secret', { expirePreviousInHours: 169 }, 400, 'invalid_request', 'expirePreviousInHours'],
+  ['DELETE', '/webhook-endpoints/none/secrets/none', undefined, 404, 'not_found', undefined],
+  ['POST', '/webhook-endpoints/none/test', {}, 404, 'not_found', undefined],
   ['GET', '/webhook-events?status=lost', undefined, 400, 'invalid_request', 'status'],
   ['GET', '/webhook-events/stripe/none', undefined, 404, 'not_found', undefined],
   ['POST', '/webhook-events/stripe/none/replay', {}, 404, 'not_found', undefined],

@@ -52,8 +52,7 @@ const openLine = async (timeoutMs = 2_000): Promise<Line> => {
   }
   const { tenant } = await createTenant(services, { id: 't', name: 't', mode: 'live', storefronts: [storefront] }, 'key_t')
   const of = tenantScope(services, tenant)
-  const another = () =>
-    startEventSender({ services, send: createWebhookSender({ clock, allowPrivate: true, timeoutMs, userAgent: 'test' }), stream: undefined })
+  const another = () => startEventSender({ services, webhooks: createWebhookSender({ clock, allowPrivate: true, timeoutMs }), stream: undefined })
   const sender = another()
   return {
     of,
@@ -129,7 +128,7 @@ test('events reach an endpoint, signed, with a record of each delivery', async (
   )
   const [first] = receiver.accepted as [ReceivedWebhook]
   t.is(first.headers['webhook-id'], first.id)
-  t.like(first.headers, { 'content-type': 'application/cloudevents+json; charset=utf-8', 'user-agent': 'test' })
+  t.like(first.headers, { 'content-type': 'application/cloudevents+json; charset=utf-8' })
   await eventually(async () => (await deliveriesOf(line.of, 'e')).length === 6)
   const delivery = await deliveryOf(line.of, 'e', first.id)
   t.like(delivery, { status: 'delivered', url: receiver.url, tries: 1, attempts: [{ outcome: 'delivered', status: 200, answer: 'thank you' }] })

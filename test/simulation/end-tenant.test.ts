@@ -13,6 +13,7 @@ import { createPspAccount } from '../../control-plane/catalog/psp-accounts.ts'
 import { createCustomer } from '../../control-plane/customers/customers.ts'
 import { giveGrant } from '../../control-plane/entitlements/give-grants.ts'
 import { reportUsage } from '../../control-plane/entitlements/report-usage.ts'
+import { createEndpoint } from '../../control-plane/events/webhooks/endpoints.ts'
 import { keys } from '../../control-plane/keys.ts'
 import { flushCounters } from '../../control-plane/metering/flush-counters.ts'
 import { payOnce } from '../../control-plane/payments/one-time-payment.ts'
@@ -87,6 +88,8 @@ const openBusiness = async ({ services, newTenant, bank }: Laboratory, id: strin
   const provider = { issuer: 'https://login.example.com', clientId: 'c', clientSecret: new Secret('s'), scopes: ['openid'], groupsClaim: 'groups', groups: [] }
   await setIdentityProvider(services, id, admin, () => {}, provider)
   await createPspAccount(tenantScope(services, tenant), { id: 'acc', provider: 'stripe', credentials: { secretKey: new Secret('sk') }, capabilities: {} })
+  const endpoint = { url: 'https://hooks.example/', types: ['*'], ordered: false, enabled: true }
+  await createEndpoint(tenantScope(services, tenant), { id: 'whe', secretId: 'whs' }, endpoint, undefined, false)
   return tenant
 }
 

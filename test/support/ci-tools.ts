@@ -15,6 +15,7 @@ import { mongodbMissing, mongodbUrl } from './mongodb.ts'
 import { natsMissing, newerNats, newerNatsMissing } from './nats-server.ts'
 import { node22Missing } from './node-22.ts'
 import { stripeMockMissing } from './psp/stripe-mock.ts'
+import { pythonWithStandardWebhooks } from './webhook-tools.ts'
 
 interface Tool {
   name: string
@@ -112,8 +113,14 @@ const tools: Tool[] = [
     missing: () => cannotRun(pythonWithGrpc, '-c', 'import grpc, grpc_tools'),
   },
   {
+    name: 'Python with standardwebhooks',
+    neededBy: 'test/events/signatures.test.ts',
+    from: 'pip, in an environment of its own; PYTHON_WITH_STANDARDWEBHOOKS',
+    missing: () => cannotRun(pythonWithStandardWebhooks, '-c', 'import standardwebhooks'),
+  },
+  {
     name: 'Go',
-    neededBy: 'test/conformance',
+    neededBy: 'test/conformance, test/events/signatures.test.ts',
     from: 'the machine; GO, the PATH',
     missing: () => cannotRun(go, 'version'),
   },

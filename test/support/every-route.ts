@@ -56,6 +56,9 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
   const happened = (await api.get('/events')).body.data[0]
   await made(api.post('/psp-accounts', { id: 'acc', provider: 'stripe' }))
   await made(api.post('/roles', { id: 'looker', permissions: ['catalog:read', 'customers:read'] }))
+  const endpoint = await made(api.post('/webhook-endpoints', { url: 'https://hooks.invalid/tollgate', types: ['subscription.*'] }))
+  const [{ id: oldSecret }] = endpoint.body.secrets
+  await made(api.post(`/webhook-endpoints/${endpoint.body.id}/rotate-secret`, {}))
   const key = await made(api.post('/api-keys', { role: 'read' }))
   const user = (await made(api.post('/users', { email: 'ann@example.com', role: 'read' }))).body
   const provider = { issuer: 'https://login.example.com', clientId: 'tollgate', groups: [{ group: 'ops', role: 'billing' }] }
@@ -63,6 +66,7 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
   // Cut off at once: it is there, and may be begun anew.
   for (const id of ['r1', 'r2']) await api.call('POST', `/settlement-reports/${id}/csv?account=stripe`, 'x\n1\n', { 'content-type': 'text/csv' })
 
+  const endpointPath = `/v1/webhook-endpoints/${endpoint.body.id}`
   const eventPath = `/v1/webhook-events/${event.account}/${event.id}`
   const reportPath = '/v1/settlement-reports/r1'
   const command = (id: string, name: string, body: object = {}) => ({ path: `/v1/subscriptions/${id}/${name}`, body, read: `/v1/subscriptions/${id}` })
@@ -256,6 +260,14 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
     'get /v1/events/{event}': document(`/v1/events/${happened.id}`),
     'get /v1/event-types': list('/v1/event-types'),
     'get /v1/event-types/{type}': document('/v1/event-types/subscription.renewed'),
+    'post /v1/webhook-endpoints': { path: '/v1/webhook-endpoints', body: { url: 'https://hooks.invalid/new', types: ['*'] } },
+    'get /v1/webhook-endpoints': list('/v1/webhook-endpoints'),
+    'get /v1/webhook-endpoints/{endpoint}': document(endpointPath),
+    'patch /v1/webhook-endpoints/{endpoint}': document(endpointPath, { enabled: false }),
+    'post /v1/webhook-endpoints/{endpoint}/rotate-secret': { path: `${endpointPath}/rotate-secret`, body: {}, read: endpointPath },
+    'delete /v1/webhook-endpoints/{endpoint}/secrets/{secret}': { path: `${endpointPath}/secrets/${oldSecret}`, read: endpointPath },
+    'post /v1/webhook-endpoints/{endpoint}/test': { path: `${endpointPath}/test`, body: {}, read: endpointPath },
+    'delete /v1/webhook-endpoints/{endpoint}': document(endpointPath),
     'get /v1/test-clock': document('/v1/test-clock'),
     'put /v1/test-clock': document('/v1/test-clock', { now: '2024-05-15T00:00:00Z' }),
   }

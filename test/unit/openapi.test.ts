@@ -46,7 +46,7 @@ test('every operation has a name of its own, that a program can have', (t) => {
 
 /** What a summary begins with: a caller looks for what to do. A new verb is welcome; a noun is not. */
 const VERBS =
-  'Accept Add Cancel Change Complete Correct Create End Erase Export Finish Give Import Invite List Move Pause Pay Preview Read Receive Record Refund Register Remove Rename Replace Replay Report Resume Revoke Set Sign Simulate Start Subscribe Take Undo'.split(
+  'Accept Add Cancel Change Complete Correct Create End Erase Export Finish Give Import Invite List Move Pause Pay Preview Read Receive Record Refund Register Remove Rename Replace Replay Report Resume Revoke Send Set Sign Simulate Start Subscribe Take Undo'.split(
     ' ',
   )
 const MOST_WORDS = 8

@@ -103,6 +103,7 @@ const requests: [call: string, body: object, secrets: string[]][] = [
     ['sk_live_1', WEBHOOK_SECRET],
   ],
   ['patch /v1/psp-accounts/{account}', { credentials: { secretKey: 'sk_live_1' }, webhookSecret: WEBHOOK_SECRET }, ['sk_live_1', WEBHOOK_SECRET]],
+  ['post /v1/webhook-endpoints', { url: 'https://shop.example/hooks', types: ['*'], secret: WEBHOOK_SECRET }, [WEBHOOK_SECRET]],
   [
     'put /v1/identity-provider',
     { issuer: 'https://login.example.com', clientId: 'c', clientSecret: 'shared with it', groups: [{ group: 'g', role: 'read' }] },
@@ -129,6 +130,7 @@ const mayReveal: Record<string, string> = {
   'control-plane/catalog/psp-accounts.ts': 'joins credentials into one text, which is encrypted',
   'control-plane/events/webhooks/send.ts': 'signs messages',
   'control-plane/http/idempotency.ts': 'hashes a request, to know it again',
+  'control-plane/http/routes/webhook-endpoints.ts': 'shows a new secret, once',
   'control-plane/payments/psp/adyen/adapter.ts': 'calls the provider',
   'control-plane/payments/psp/directory.ts': 'reads credentials by the schema of their provider, which makes secrets of them again',
   'control-plane/payments/psp/local/adapter.ts': 'calls the provider',

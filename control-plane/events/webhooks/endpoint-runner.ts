@@ -16,7 +16,8 @@ import { update } from '../../storage/update.ts'
 import type { TenantScope } from '../../tenant-scope.ts'
 import { toEnvelope } from '../envelope.ts'
 import { findDelivery, giveUp, isWantedBy, recordAttempt, recordWaiting, subjectKeyOf } from './deliveries.ts'
-import type { SendWebhook, Sent } from './send.ts'
+import { signingSecrets } from './endpoints.ts'
+import type { Sent, WebhookSender } from './send.ts'
 
 const earlierMs = (a: number | undefined, b: number | undefined): number | undefined => (a === undefined || (b !== undefined && b < a) ? b : a)
 
@@ -56,7 +57,7 @@ export interface EndpointRunnerOptions {
   cursor: EventCursor | undefined
   /** The last place of the log when this began: what is not after it may have been sent before. */
   lastPlace: number
-  send: SendWebhook
+  webhooks: WebhookSender
   /** Events after a place, and the place that one is at with them. */
   read(after: number): Promise<{ events: readonly LoggedEvent[]; upTo: number }>
   /** False once another process may be sending. */
@@ -67,7 +68,7 @@ export interface EndpointRunnerOptions {
 }
 
 export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRunner => {
-  const { of, send, read, mayGoOn, noted, log, lastPlace } = options
+  const { of, webhooks, read, mayGoOn, noted, log, lastPlace } = options
   const { webhookDeliveries, webhookEndpoints } = of.storage
   let { endpoint } = options
   let position = Math.max(options.cursor?.position ?? 0, endpoint.fromPosition)
@@ -87,10 +88,6 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
   const work = new Set<Promise<void>>()
 
   const isDown = (): boolean => failures >= DOWN_AFTER
-  const secrets = () => {
-    const now = of.clock.now()
-    return endpoint.secrets.filter(({ expiresAt }) => !expiresAt || expiresAt > now).map(({ secret }) => of.sealing.open(secret, endpoint._id))
-  }
 
   const inBackground = (run: () => Promise<void>): void => {
     const one: Promise<void> = run()
@@ -160,7 +157,7 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
       if (isStopped || !mayGoOn()) throw new NotSentError()
       const at = of.clock.now()
       const { url } = endpoint
-      const sent = await send({ url, secrets: secrets(), id: event.id, body: JSON.stringify(toEnvelope(event)) })
+      const sent = await webhooks.send({ url, secrets: signingSecrets(of, endpoint), id: event.id, body: JSON.stringify(toEnvelope(event)) })
       noted(sent)
       const delivery = await recordAttempt(of, { endpointId: endpoint.id, event }, known, { url, at, sent })
       retryAtMs = earlierMs(retryAtMs, delivery.dueAt?.getTime())

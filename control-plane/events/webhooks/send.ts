@@ -1,113 +1,157 @@
 /**
- * Sends one message to a webhook endpoint, signed as Standard Webhooks:
- * https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md.
+ * Sends one message to a webhook endpoint, once. It is signed as https://www.standardwebhooks.com says; the whole of it, from the
+ * look-up of the name to the end of the answer, has one deadline. To try again is somebody else's.
  */
+import { readFileSync } from 'node:fs'
 import { Webhook } from 'standardwebhooks'
+import { request } from 'undici'
 import type { Clock } from '../../../common/clock.ts'
 import { DAY_MS } from '../../../common/durations.ts'
 import type { Secret } from '../../../common/secret.ts'
-import { createOutgoingTransport } from '../../outgoing-http.ts'
-import type { attemptOutcomes } from '../../schemas/webhook-delivery.ts'
-
-const DEFAULT_TIMEOUT_MS = 15_000
-/** Of the answer's body: enough to see what went wrong. */
-const KEPT_BYTES = 4_096
+import { createOutgoingAgent, isInternalAddress, type Lookup } from '../../outgoing-http.ts'
 
 export interface WebhookMessage {
   url: string
-  /** Each makes a signature of its own. */
-  secrets: readonly Secret[]
-  /** The same in each try. */
+  /** The message is signed with each: while one is changed for another, receivers know either. */
+  secrets: Secret[]
+  /** The event's id: the same in every delivery of it. */
   id: string
   body: string
+  signal?: AbortSignal
 }
 
 export interface Sent {
-  outcome: (typeof attemptOutcomes)[number]
+  /** `unreachable`: there is no answer. Whether the message has arrived is not known. */
+  outcome: 'delivered' | 'refused' | 'unreachable'
   status?: number
   /** The beginning of the answer's body. */
   answer?: string
   durationMs: number
+  /** A short code and a sentence, such as `timeout: …`; absent if it was delivered. */
   error?: string
-  /** The receiver asks for a pause. At most a day. */
+  /** How long the receiver wants to be left alone: with 429 and 503. */
   retryAfterMs?: number
-  /** It has answered 410: nobody is there any more. */
+  /** The receiver wants no more messages at this address, ever: 410. */
   gone?: boolean
 }
 
-/** @returns what became of the message; it does not throw. */
-export type SendWebhook = (message: WebhookMessage) => Promise<Sent>
+export interface WebhookSender {
+  /** It never rejects. */
+  send(message: WebhookMessage): Promise<Sent>
+}
 
 export interface WebhookSenderOptions {
   clock: Clock
-  /** Private addresses, and http: for development. */
+  /** Endpoints may be in our own network, and without TLS. */
   allowPrivate: boolean
   timeoutMs?: number
-  userAgent: string
+  /** Answers all addresses of a name; the system's own without. */
+  lookup?: Lookup
 }
 
-const beginningOf = async (response: Response): Promise<string> => {
-  const chunks: Uint8Array[] = []
+/** What receivers commonly have to answer within. */
+const TIMEOUT_MS = 15_000
+/** Enough to see why somebody refused. */
+const MAX_ANSWER_BYTES = 4_096
+/** Connections to one host: one that is slow holds so many sockets, and makes nobody else wait. */
+const MAX_CONNECTIONS = 32
+/** Idle connections of a thousand hosts do not add up in so short a time. */
+const KEEP_ALIVE_MS = 4_000
+
+const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }
+
+const headersOf = ({ id, body, secrets }: WebhookMessage, at: Date): Record<string, string> => ({
+  'content-type': 'application/cloudevents+json; charset=utf-8',
+  'user-agent': `Tollgate-Webhooks/${version}`,
+  'webhook-id': id,
+  'webhook-timestamp': String(Math.floor(at.getTime() / 1_000)),
+  'webhook-signature': secrets.map((secret) => new Webhook(secret.reveal()).sign(id, at, body)).join(' '),
+})
+
+/** Control characters, which are nothing to look at, are replaced; a character that the bound has cut is left out. */
+const asText = (bytes: Buffer): string =>
+  new TextDecoder().decode(bytes.subarray(0, MAX_ANSWER_BYTES), { stream: bytes.length > MAX_ANSWER_BYTES }).replaceAll(/(?![\t\n\r])\p{Cc}/gu, '\uFFFD')
+
+/** The status has decided: a body that is long, slow or cut off changes nothing. */
+const beginningOf = async (body: AsyncIterable<Buffer>): Promise<string> => {
+  const chunks: Buffer[] = []
   let bytes = 0
-  if (response.body)
-    for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+  try {
+    for await (const chunk of body) {
       chunks.push(chunk)
       bytes += chunk.byteLength
-      // To leave the loop lets go of the connection.
-      if (bytes >= KEPT_BYTES) break
+      // To leave the loop closes the connection.
+      if (bytes > MAX_ANSWER_BYTES) break
     }
-  // Half a character at the cut is not kept.
-  return new TextDecoder().decode(Buffer.concat(chunks).subarray(0, KEPT_BYTES), { stream: true }).replaceAll('\0', '')
+  } catch {
+    // What has come until then is all there is.
+  }
+  return asText(Buffer.concat(chunks))
 }
 
-const retryAfterOf = (response: Response, nowMs: number): number | undefined => {
-  const header = response.headers.get('retry-after')
-  if (header === null || ![429, 503].includes(response.status)) return undefined
-  const ms = /^\d{1,9}$/.test(header) ? Number(header) * 1_000 : Date.parse(header) - nowMs
-  return Number.isNaN(ms) || ms <= 0 ? undefined : Math.min(ms, DAY_MS)
+/** @param header seconds, or a date: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after. */
+const retryAfterMs = (header: string | string[] | undefined, now: Date): number | undefined => {
+  if (typeof header !== 'string') return undefined
+  const ms = /^\d+$/.test(header) ? Number(header) * 1_000 : Date.parse(header) - now.getTime()
+  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), DAY_MS)
 }
 
-/** In a few words: the causes of errors in Node's `fetch` say more than the errors. */
-const reasonOf = (error: unknown): string => {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
-  if (!(cause instanceof Error)) return String(cause)
-  if (cause.name === 'TimeoutError') return 'there was no answer in time'
-  const { code } = cause as { code?: string }
-  return code && !cause.message.includes(code) ? `${code}: ${cause.message}` : cause.message
+const refusal = (status: number): string => {
+  if (status < 400) return `redirect: the endpoint answered ${status}, and redirects are not followed; set the URL to where it leads`
+  if (status === 410) return 'gone: the endpoint answered 410, it wants no more events'
+  return `status_${status}: the endpoint answered ${status}; answer 2xx to accept an event`
 }
 
-export const createWebhookSender = ({ clock, allowPrivate, timeoutMs = DEFAULT_TIMEOUT_MS, userAgent }: WebhookSenderOptions): SendWebhook => {
-  const transport = createOutgoingTransport({ timeoutMs, onlyPublic: !allowPrivate })
-  return async ({ url, secrets, id, body }) => {
-    const begunMs = clock.nowMs()
-    const timestamp = new Date(begunMs)
-    try {
-      const signatures = secrets.map((secret) => new Webhook(secret.reveal()).sign(id, timestamp, body))
-      const response = await transport.open(url, {
-        method: 'POST',
-        headers: {
-          'content-type': 'application/cloudevents+json; charset=utf-8',
-          'user-agent': userAgent,
-          'webhook-id': id,
-          'webhook-timestamp': String(Math.floor(begunMs / 1_000)),
-          'webhook-signature': signatures.join(' '),
-        },
-        body,
-      })
-      const { status, ok } = response
-      const answer = await beginningOf(response).catch(() => '')
-      const retryAfterMs = retryAfterOf(response, clock.nowMs())
-      return {
-        outcome: ok ? 'delivered' : 'refused',
-        status,
-        durationMs: clock.nowMs() - begunMs,
-        ...(answer === '' ? {} : { answer }),
-        ...(ok ? {} : { error: `the endpoint answered ${status}` }),
-        ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-        ...(status === 410 ? { gone: true } : {}),
-      }
-    } catch (error) {
-      return { outcome: 'unreachable', durationMs: clock.nowMs() - begunMs, error: reasonOf(error).slice(0, 500) }
+const NO_TLS = /^(ERR_TLS|ERR_SSL|CERT_|UNABLE_TO_|DEPTH_ZERO|SELF_SIGNED|HOSTNAME_MISMATCH|EPROTO)/
+
+/** Says enough to look for the fault at the endpoint, and too little to find out what else is in our network. */
+const failureOf = (error: unknown, timeoutMs: number): string => {
+  const { code: itsCode, name, cause } = error as { code?: unknown; name?: string; cause?: { code?: unknown } }
+  const code = String(typeof itsCode === 'string' ? itsCode : (cause?.code ?? name))
+  if (name === 'TimeoutError' || /^UND_ERR_\w+_TIMEOUT$|^ETIMEDOUT$/.test(code))
+    return `timeout: the endpoint did not answer within ${timeoutMs / 1_000} seconds`
+  if (code === 'ENOTPUBLIC') return 'not_public: the host has an address that is not on the internet'
+  if (/^(ENOTFOUND|EAI_|ENODATA)/.test(code)) return 'unknown_host: the name of the host cannot be looked up'
+  if (code === 'ECONNREFUSED') return 'connection_refused: nothing listens at this host and port'
+  if (NO_TLS.test(code)) return `tls: a connection with TLS cannot be made (${code})`
+  if (name === 'AbortError') return 'stopped: it was not waited for the answer'
+  return 'connection_failed: the connection could not be made, or broke off before an answer'
+}
+
+export const createWebhookSender = ({ clock, allowPrivate, timeoutMs = TIMEOUT_MS, lookup }: WebhookSenderOptions): WebhookSender => {
+  const dispatcher = createOutgoingAgent({
+    onlyPublic: !allowPrivate,
+    lookup,
+    connectTimeoutMs: timeoutMs,
+    connections: MAX_CONNECTIONS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    keepAliveMaxTimeout: KEEP_ALIVE_MS,
+  })
+  const post = async (message: WebhookMessage): Promise<Omit<Sent, 'durationMs'>> => {
+    const deadline = AbortSignal.timeout(timeoutMs)
+    const signal = message.signal ? AbortSignal.any([deadline, message.signal]) : deadline
+    const url = new URL(message.url)
+    if (!allowPrivate && isInternalAddress(url)) return { outcome: 'unreachable', error: failureOf({ code: 'ENOTPUBLIC' }, timeoutMs) }
+    // The time that receivers compare with their own.
+    const headers = headersOf(message, clock.now())
+    const { statusCode: status, headers: answered, body } = await request(url, { method: 'POST', headers, body: message.body, dispatcher, signal })
+    const answer = await beginningOf(body)
+    if (status >= 200 && status < 300) return { outcome: 'delivered', status, answer }
+    const waitMs = status === 429 || status === 503 ? retryAfterMs(answered['retry-after'], clock.now()) : undefined
+    return {
+      outcome: 'refused',
+      status,
+      answer,
+      error: refusal(status),
+      ...(waitMs === undefined ? {} : { retryAfterMs: waitMs }),
+      ...(status === 410 ? { gone: true } : {}),
     }
+  }
+  return {
+    send: async (message) => {
+      const begun = performance.now()
+      const sent = await post(message).catch((error: unknown) => ({ outcome: 'unreachable' as const, error: failureOf(error, timeoutMs) }))
+      return { ...sent, durationMs: Math.round(performance.now() - begun) }
+    },
   }
 }

@@ -24,6 +24,7 @@ import { usageRoutes } from './usage.ts'
 import { usageEventRoutes } from './usage-events.ts'
 import { usageHistoryRoutes } from './usage-history.ts'
 import { userRoutes } from './users.ts'
+import { webhookEndpointRoutes } from './webhook-endpoints.ts'
 import { webhookEventRoutes } from './webhook-events.ts'
 import { webhookRoutes } from './webhooks.ts'
 
@@ -49,7 +50,11 @@ export const routeGroups: RouteGroup[] = [
   { tag: 'Payments', about: 'Obligations to pay, with their attempts, refunds and disputes.', routes: paymentRoutes },
   { tag: 'Settlement', about: 'What providers have paid out, matched to payments.', routes: settlementReportRoutes },
   { tag: 'Webhooks', about: 'Events of providers, as they come in and as they are kept.', routes: [...webhookRoutes, ...webhookEventRoutes] },
-  { tag: 'Events', about: 'What has happened, told in order: by pages here, and by webhooks and a stream of NATS.', routes: eventRoutes },
+  {
+    tag: 'Events',
+    about: 'What has happened, told in order: by pages here, and by webhooks and a stream of NATS.',
+    routes: [...eventRoutes, ...webhookEndpointRoutes],
+  },
   { tag: 'Test clock', about: 'The time of a sandbox tenant.', routes: testClockRoutes },
   { tag: 'Keys and roles', about: 'API keys, what they may do, and whose a key is.', routes: [...callerRoutes, ...apiKeyRoutes, ...roleRoutes] },
   { tag: 'People', about: 'Who may sign in with a browser, and how they do.', routes: [...userRoutes, ...identityProviderRoutes, ...signInRoutes] },
