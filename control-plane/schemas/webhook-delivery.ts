@@ -1,9 +1,9 @@
 import { asItIs, type DocumentOf, defineFields, defineSchema, part } from './schema.ts'
 
 /** `waiting`: an earlier event of its subject is not delivered yet, and the endpoint wants them in order. */
-const deliveryStatuses = ['delivered', 'retrying', 'waiting', 'failed'] as const
+export const deliveryStatuses = ['delivered', 'retrying', 'waiting', 'failed'] as const
 
-const attemptOutcomes = ['delivered', 'refused', 'unreachable'] as const
+export const attemptOutcomes = ['delivered', 'refused', 'unreachable'] as const
 
 const attempt = part({
   at: { type: Date, required: true },

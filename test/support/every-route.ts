@@ -59,6 +59,7 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
   const endpoint = await made(api.post('/webhook-endpoints', { url: 'https://hooks.invalid/tollgate', types: ['subscription.*'] }))
   const [{ id: oldSecret }] = endpoint.body.secrets
   await made(api.post(`/webhook-endpoints/${endpoint.body.id}/rotate-secret`, {}))
+  await made(api.post(`/webhook-endpoints/${endpoint.body.id}/deliveries/${happened.id}/replay`, {}))
   const key = await made(api.post('/api-keys', { role: 'read' }))
   const user = (await made(api.post('/users', { email: 'ann@example.com', role: 'read' }))).body
   const provider = { issuer: 'https://login.example.com', clientId: 'tollgate', groups: [{ group: 'ops', role: 'billing' }] }
@@ -67,6 +68,7 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
   for (const id of ['r1', 'r2']) await api.call('POST', `/settlement-reports/${id}/csv?account=stripe`, 'x\n1\n', { 'content-type': 'text/csv' })
 
   const endpointPath = `/v1/webhook-endpoints/${endpoint.body.id}`
+  const deliveryPath = `${endpointPath}/deliveries/${happened.id}`
   const eventPath = `/v1/webhook-events/${event.account}/${event.id}`
   const reportPath = '/v1/settlement-reports/r1'
   const command = (id: string, name: string, body: object = {}) => ({ path: `/v1/subscriptions/${id}/${name}`, body, read: `/v1/subscriptions/${id}` })
@@ -267,6 +269,10 @@ export const openEverything = async (shop: Shop): Promise<Record<string, RouteRe
     'post /v1/webhook-endpoints/{endpoint}/rotate-secret': { path: `${endpointPath}/rotate-secret`, body: {}, read: endpointPath },
     'delete /v1/webhook-endpoints/{endpoint}/secrets/{secret}': { path: `${endpointPath}/secrets/${oldSecret}`, read: endpointPath },
     'post /v1/webhook-endpoints/{endpoint}/test': { path: `${endpointPath}/test`, body: {}, read: endpointPath },
+    'get /v1/webhook-endpoints/{endpoint}/deliveries': list(`${endpointPath}/deliveries`),
+    'get /v1/webhook-endpoints/{endpoint}/deliveries/{event}': document(deliveryPath),
+    'post /v1/webhook-endpoints/{endpoint}/deliveries/{event}/replay': { path: `${deliveryPath}/replay`, body: {}, read: deliveryPath },
+    'post /v1/webhook-endpoints/{endpoint}/replay': { path: `${endpointPath}/replay`, body: { failed: true }, read: endpointPath },
     'delete /v1/webhook-endpoints/{endpoint}': document(endpointPath),
     'get /v1/test-clock': document('/v1/test-clock'),
     'put /v1/test-clock': document('/v1/test-clock', { now: '2024-05-15T00:00:00Z' }),

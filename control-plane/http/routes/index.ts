@@ -24,6 +24,7 @@ import { usageRoutes } from './usage.ts'
 import { usageEventRoutes } from './usage-events.ts'
 import { usageHistoryRoutes } from './usage-history.ts'
 import { userRoutes } from './users.ts'
+import { webhookDeliveryRoutes } from './webhook-deliveries.ts'
 import { webhookEndpointRoutes } from './webhook-endpoints.ts'
 import { webhookEventRoutes } from './webhook-events.ts'
 import { webhookRoutes } from './webhooks.ts'
@@ -53,7 +54,7 @@ export const routeGroups: RouteGroup[] = [
   {
     tag: 'Events',
     about: 'What has happened, told in order: by pages here, and by webhooks and a stream of NATS.',
-    routes: [...eventRoutes, ...webhookEndpointRoutes],
+    routes: [...eventRoutes, ...webhookEndpointRoutes, ...webhookDeliveryRoutes],
   },
   { tag: 'Test clock', about: 'The time of a sandbox tenant.', routes: testClockRoutes },
   { tag: 'Keys and roles', about: 'API keys, what they may do, and whose a key is.', routes: [...callerRoutes, ...apiKeyRoutes, ...roleRoutes] },
