@@ -2,9 +2,12 @@
  * What a gate does with an answer, for every framework: let the request pass, or refuse it by a problem of RFC 9457. Frameworks
  * only differ in how they say so.
  */
-import type { Answer, Consumed, Reason } from './answer.ts'
+import { type AccessProblem, problemOf, RETRY_AFTER_S, rateLimitHeaders } from '../common/entitlements/refusal.ts'
+import type { Answer, Consumed } from './answer.ts'
 import { isUnknown } from './errors.ts'
 import type { Tollgate } from './tollgate.ts'
+
+export { type AccessProblem as Problem, PROBLEM_TYPE } from '../common/entitlements/refusal.ts'
 
 /** What a gate asks. */
 export type Asked = Pick<Tollgate, 'check' | 'consume'>
@@ -23,72 +26,16 @@ export interface GateOptions<Request> {
   whenUnknown?: 'refuse' | 'allow' | undefined
 }
 
-/** RFC 9457. */
-export interface Problem {
-  type: string
-  title: string
-  status: number
-  detail: string
-  entitlement: string
-  /** An answer's reason, or `no_customer`. */
-  reason: Reason | 'no_customer'
-  /** If a quota is used up: when it starts again, as RFC 3339. */
-  resetsAt?: string
-}
-
 export interface Verdict {
   headers: Record<string, string>
   /** Undefined: the request may pass. */
-  problem: Problem | undefined
+  problem: AccessProblem | undefined
 }
 
-export const PROBLEM_TYPE = 'application/problem+json'
-/** An unknown answer may be known in a moment. */
-const RETRY_AFTER_S = 1
-
-/** 402: buying, or paying, would help. */
-const refusals: Record<Reason | 'no_customer', { status: number; detail: string }> = {
-  no_customer: { status: 401, detail: 'the request is not from a customer' },
-  granted: { status: 403, detail: 'it is not allowed' },
-  not_granted: { status: 402, detail: 'nothing that the customer bought contains it' },
-  customer_unknown: { status: 402, detail: 'the customer has bought nothing' },
-  disabled: { status: 402, detail: 'what the customer bought has it switched off' },
-  expired: { status: 402, detail: 'its time is over' },
-  subscription_inactive: { status: 402, detail: 'the subscription that contains it gives no access at present' },
-  limit_exceeded: { status: 402, detail: 'more was asked for than is left' },
-  blocked: { status: 403, detail: 'it is blocked for this customer' },
-  fallback: { status: 403, detail: 'it cannot be decided at present, and is refused until then' },
-  other: { status: 403, detail: 'it is not allowed' },
-  unknown: { status: 503, detail: 'it cannot be decided at present' },
-}
-
-const problemOf = (reason: Problem['reason'], entitlement: string, resetsAt?: Date): Problem => ({
-  type: `urn:tollgate:denied:${reason}`,
-  title: reason.replaceAll('_', ' '),
-  ...refusals[reason],
-  entitlement,
-  reason,
-  ...(resetsAt ? { resetsAt: resetsAt.toISOString() } : {}),
-})
-
-/** The largest integer of RFC 9651, which header fields are written by. */
-const MAX_INTEGER = 999_999_999_999_999
-const integer = (count: number): number => Math.min(MAX_INTEGER, Math.max(0, Math.ceil(count)))
-
-/**
- * `RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-10, for a quota with a limit. A policy's window may be left
- * out, and months have no one length.
- */
 const rateLimitOf = (answer: Answer, entitlement: string): Record<string, string> => {
   if ((answer.reason !== 'granted' && answer.reason !== 'limit_exceeded') || answer.kind !== 'quota' || answer.limit === null) return {}
-  // A string of RFC 9651 is of visible ASCII.
-  if (!/^[\x20-\x7e]*$/.test(entitlement)) return {}
-  const name = `"${entitlement.replaceAll(/["\\]/g, '\\$&')}"`
-  const resetsInMs = answer.resetsAt.getTime() - (answer.asOf.getTime() + answer.ageMs)
-  return {
-    'RateLimit-Policy': `${name};q=${integer(answer.limit)}`,
-    RateLimit: `${name};r=${integer(answer.remaining ?? 0)};t=${integer(resetsInMs / 1_000)}`,
-  }
+  const { limit, remaining, resetsAt, asOf, ageMs } = answer
+  return rateLimitHeaders(entitlement, { limit, remaining: remaining ?? 0, resetsInMs: resetsAt.getTime() - (asOf.getTime() + ageMs) })
 }
 
 const countOf = <Request>(count: GateOptions<Request>['amount'], request: Request): number | undefined => (typeof count === 'function' ? count(request) : count)
