@@ -188,6 +188,7 @@ const environment = z.object({
   SNAPSHOT_FILE: z.string().min(1).optional(),
   JOURNAL_FILE: z.string().min(1).optional(),
   SNAPSHOT_EVERY_MS: milliseconds(60_000),
+  EXT_AUTHZ_RULES_FILE: z.string().min(1).optional(),
   FLAG_TENANT: z.string().min(1).optional(),
   FLAG_STOREFRONT: z.string().min(1).optional(),
   DENIALS_SHARE: share(0),

@@ -95,6 +95,7 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
     faults,
     observer,
     onAnswered: metrics.observe,
+    onJudged: metrics.countJudged,
     explain,
     readings: meters,
     units: meters,
@@ -176,11 +177,11 @@ export const startSidecar = async (options: { config: Config; feed: Feed; clock:
   }
   const stopAnnouncing = startAnnouncing({ feed, tenants, status, faults })
   const httpPort = config.SIDECAR_HTTP_PORT
-  const { flags } = serving
+  const { flags, forwardAuth } = serving
   const http =
     httpPort === undefined
       ? undefined
-      : await startSidecarHttp({ host: config.HOST, port: httpPort, flags, metrics, isReady, nowMs: () => clock.nowMs(), faults })
+      : await startSidecarHttp({ host: config.HOST, port: httpPort, flags, forwardAuth, metrics, isReady, nowMs: () => clock.nowMs(), faults })
   if (http) log.info({ url: http.url }, 'sidecar: health, metrics and OFREP over HTTP')
   return {
     address: serving.address,

@@ -7,7 +7,7 @@ import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { bodyParser } from '@koa/bodyparser'
 import Router from '@koa/router'
-import Koa from 'koa'
+import Koa, { type Middleware } from 'koa'
 import { cannotListen } from '../common/config.ts'
 import { drainable } from '../common/drain-http.ts'
 import { type AppError, isAppError } from '../common/errors.ts'
@@ -61,12 +61,14 @@ export const startSidecarHttp = async (options: {
   host: string
   port: number
   flags: Flags
+  /** Answers gateways. */
+  forwardAuth: Middleware | undefined
   metrics: SidecarMetrics
   isReady: () => boolean
   nowMs: () => number
   faults: Faults
 }): Promise<SidecarHttp> => {
-  const { flags, metrics, isReady, nowMs, faults } = options
+  const { flags, forwardAuth, metrics, isReady, nowMs, faults } = options
   const router = new Router()
   const evaluation = (ctx: Koa.Context) => ({
     method: 'ofrep',
@@ -122,6 +124,8 @@ export const startSidecarHttp = async (options: {
       }
     }
   })
+  // Before a body is read: a gateway may pass on the headers of one, without the body.
+  if (forwardAuth) app.use(forwardAuth)
   app.use(async (ctx, next) => {
     // Read as what it is not, it would only be said that everything is missing.
     if (ctx.request.length !== 0 && ctx.is('json') === false) throw Object.assign(new Error('not JSON'), { status: 415 })

@@ -2,7 +2,7 @@
 import { readFileSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { BinaryReader } from '@bufbuild/protobuf/wire'
-import type { Server as GrpcServer } from '@grpc/grpc-js'
+import type { Server as GrpcServer, ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js'
 import { ReflectionService } from '@grpc/reflection'
 import { HealthImplementation } from 'grpc-health-check'
 import { ConfigError, cannotListen } from '../common/config.ts'
@@ -56,6 +56,11 @@ const listenOnPath = async (transport: Transport, path: string): Promise<void> =
   })
 }
 
+export interface AddedService {
+  definition: ServiceDefinition
+  handlers: UntypedServiceImplementation
+}
+
 export interface SidecarServerOptions {
   transport: Transport
   host: string
@@ -63,6 +68,8 @@ export interface SidecarServerOptions {
   socketPath: string | undefined
   service: EntitlementService
   flagd: FlagdService
+  /** Services that are there if they are configured. */
+  more: readonly AddedService[]
   /** Short ways of the service's calls. */
   direct: DirectMethods
   /** True: callers may ask which methods there are. */
@@ -82,6 +89,7 @@ export const startServer = async (options: SidecarServerOptions): Promise<Sideca
   if (options.direct.consume) transport.addDirect(`/${SERVICE}/ConsumeEntitlement`, options.direct.consume)
   transport.addService(flagdV1, options.flagd.v1)
   transport.addService(flagdV2, options.flagd.v2)
+  for (const { definition, handlers } of options.more) transport.addService(definition, handlers)
   const port = await transport.listen({ host: options.host, port: options.port }).catch((error: NodeJS.ErrnoException) => {
     throw cannotListen('GRPC_PORT', options.port, error)
   })

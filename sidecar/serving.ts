@@ -1,16 +1,18 @@
 /** The calls on a port: what the main thread of a sidecar does, and each of its workers. */
 import { status as Status } from '@grpc/grpc-js'
+import type { Middleware } from 'koa'
 import type { Clock } from '../common/clock.ts'
 import { type Config, ConfigError } from '../common/config.ts'
 import type { ExplainQuestion, Explanation } from '../common/entitlements/explanation.ts'
 import { servesAlways } from '../common/entitlements/staleness-policy.ts'
 import type { Faults } from '../common/faults.ts'
 import type { Log } from '../common/log.ts'
+import type { ExtAuthzOptions } from './ext-authz/ext-authz.ts'
 import type { HeldUnits, Readings } from './metering/meters.ts'
 import type { Observer } from './observe/observer.ts'
 import { createCallers } from './policy/callers.ts'
 import type { Replica } from './replica/replica.ts'
-import { type SidecarServer, startServer } from './server.ts'
+import { type AddedService, type SidecarServer, startServer } from './server.ts'
 import type { Consuming } from './service/consuming.ts'
 import { createDecisions, type Decisions } from './service/decisions.ts'
 import { createDirectChecks } from './service/direct-check.ts'
@@ -31,6 +33,7 @@ export interface ServingOptions {
   faults: Faults
   observer: Observer
   onAnswered: NonNullable<TransportOptions['onAnswered']>
+  onJudged: ExtAuthzOptions['onJudged']
   /** @throws AppError `unavailable`. */
   explain(question: ExplainQuestion, timeoutMs: number): Promise<Explanation>
   readings: Readings
@@ -43,6 +46,8 @@ export interface ServingOptions {
 export interface Serving extends SidecarServer {
   flags: Flags
   consuming: Consuming
+  /** Judges requests of gateways over HTTP; undefined without EXT_AUTHZ_RULES_FILE. */
+  forwardAuth: Middleware | undefined
   connectionCount(): number
 }
 
@@ -53,15 +58,35 @@ const openCertificates = ({ TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile, TLS_
   return new Certificates({ certFile, keyFile, clientCaFile }, log)
 }
 
+/** What gateways ask. Loaded only where it is configured: the reader of YAML takes memory, and most sidecars have no gateway. */
+const openExtAuthz = async (path: string, log: Log, options: Omit<ExtAuthzOptions, 'rules'>) => {
+  const [{ openRuleFile }, { createExtAuthz }, { createEnvoyService, envoyAuthorization }, { createForwardAuth }] = await Promise.all([
+    import('./ext-authz/rule-file.ts'),
+    import('./ext-authz/ext-authz.ts'),
+    import('./ext-authz/envoy-service.ts'),
+    import('./ext-authz/forward-auth.ts'),
+  ])
+  const file = openRuleFile(path, log)
+  const extAuthz = createExtAuthz({ ...options, rules: file.current })
+  const { clock, faults } = options
+  return {
+    service: { definition: envoyAuthorization, handlers: createEnvoyService({ extAuthz, clock, faults }) } satisfies AddedService,
+    forwardAuth: createForwardAuth(extAuthz, () => clock.nowMs()),
+    stop: file.stop,
+  }
+}
+
 /** @throws ConfigError when it cannot be served as configured. */
 export const createServing = async (options: ServingOptions): Promise<Serving> => {
-  const { config, replica, clock, log, faults, observer, onAnswered, explain, readings, units, consumingOf, where } = options
+  const { config, replica, clock, log, faults, observer, onAnswered, onJudged, explain, readings, units, consumingOf, where } = options
   const certificates = openCertificates(config, log)
   const callers = createCallers(config.SIDECAR_KEYS)
   const shared = { replica, clock, maxStalenessMs: config.MAX_STALENESS_MS, callers, observer }
   const decisions = createDecisions({ ...shared, meters: readings, policy: config.STALENESS_POLICY ?? servesAlways })
   const consuming = consumingOf(decisions)
   const flags = createFlags(decisions, { tenantId: config.FLAG_TENANT, storefrontId: config.FLAG_STOREFRONT })
+  const rulesFile = config.EXT_AUTHZ_RULES_FILE
+  const extAuthz = rulesFile === undefined ? undefined : await openExtAuthz(rulesFile, log, { decisions, consuming, callers, clock, faults, onJudged })
   /** Health and reflection are for everybody. */
   const refused = (path: string, authorization: string | undefined) => {
     if (path.startsWith('/grpc.')) return undefined
@@ -93,16 +118,19 @@ export const createServing = async (options: ServingOptions): Promise<Serving> =
     }),
     flagd: createFlagdService({ flags, callers, replica, clock, faults }),
     direct: createDirectChecks({ ...shared, meters: readings, ...(units ? { units } : {}) }),
+    more: extAuthz ? [extAuthz.service] : [],
     reflection: config.GRPC_REFLECTION === 'true',
   })
   return {
     ...server,
     flags,
     consuming,
+    forwardAuth: extAuthz?.forwardAuth,
     connectionCount: () => transport.connectionCount(),
     close: async () => {
       await server.close()
       certificates?.stop()
+      extAuthz?.stop()
     },
   }
 }

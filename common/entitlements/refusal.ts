@@ -38,7 +38,7 @@ const refusals: Record<RefusalReason, { status: number; detail: string }> = {
 }
 
 /** What is the same in every problem, whoever refuses. */
-const namesOfProblem = <Name extends string>(reason: Name): { type: string; title: string; reason: Name } => ({
+export const namesOfProblem = <Name extends string>(reason: Name): { type: string; title: string; reason: Name } => ({
   type: `urn:tollgate:denied:${reason}`,
   title: reason.replaceAll('_', ' '),
   reason,

@@ -7,6 +7,7 @@ import type { Reason } from '../../common/entitlements/decide.ts'
 import { ownVersion } from '../../common/version.ts'
 import type { MeterStats } from '../metering/meters.ts'
 import type { CacheStats } from '../replica/cache/set-cache.ts'
+import { createJudgedCounts, type JudgedCounts } from './judged-counts.ts'
 
 export interface MetricSources {
   cache(): CacheStats
@@ -33,6 +34,8 @@ export interface SidecarMetrics {
   count(method: string, reason: Reason, times?: number): void
   /** So many answers that took so many seconds each. */
   observe(method: string, count: number, seconds: number): void
+  /** Requests of gateways. */
+  countJudged: JudgedCounts['count']
   /** Reads from these sources from now on. */
   watch(sources: MetricSources, nowMs: () => number): void
   /** Prometheus' text format. */
@@ -57,6 +60,16 @@ export const createSidecarMetrics = (): SidecarMetrics => {
     collect: () => {
       decisions.reset()
       for (const [method, reasons] of counts) for (const [reason, count] of reasons) decisions.inc({ method, reason }, count)
+    },
+  })
+  const judged = createJudgedCounts()
+  const authorizations: Counter<'rule' | 'outcome' | 'dry_run'> = new Counter({
+    ...into,
+    name: 'tollgate_ext_authz_total',
+    help: 'Requests of gateways, by rule and outcome. In a dry run, the outcome is what it would have been.',
+    labelNames: ['rule', 'outcome', 'dry_run'],
+    collect: () => {
+      for (const [rule, outcome, dryRun, count] of judged.take()) authorizations.inc({ rule, outcome, dry_run: String(dryRun) }, count)
     },
   })
   // Each bucket as far from the next as from the one before: from 5 µs to 2.6 s.
@@ -124,6 +137,7 @@ export const createSidecarMetrics = (): SidecarMetrics => {
       }
       reasons.set(reason, (reasons.get(reason) ?? 0) + times)
     },
+    countJudged: judged.count,
     observe: (method, count, each) => {
       let batch = batches.get(method)
       if (!batch) {

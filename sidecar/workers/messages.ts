@@ -7,6 +7,7 @@ import type { CustomerKey, EntitlementSet } from '../../common/entitlements/mode
 import type { ErrorCode } from '../../common/errors.ts'
 import type { DecisionEvent } from '../check.ts'
 import type { KeptReading } from '../metering/meters.ts'
+import type { JudgedCount } from '../observe/judged-counts.ts'
 import type { ByteCacheMemory } from '../replica/cache/byte-cache.ts'
 import type { DictionaryChange } from '../replica/cache/dictionary.ts'
 import type { KnownSet } from '../replica/known-set.ts'
@@ -52,6 +53,7 @@ export type ToMain =
       kind: 'counts'
       decisions: [method: string, reason: Reason, count: number][]
       answers: [method: string, count: number, seconds: number][]
+      judged: JudgedCount[]
       hits: number
       connections: number
       faults: number

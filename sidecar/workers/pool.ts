@@ -148,6 +148,7 @@ export const startWorkers = async (options: WorkerPoolOptions): Promise<WorkerPo
         case 'counts':
           for (const [method, reason, times] of message.decisions) metrics.count(method, reason, times)
           for (const [method, times, seconds] of message.answers) metrics.observe(method, times, seconds)
+          for (const [rule, outcome, dryRun, times] of message.judged) metrics.countJudged(rule, outcome, dryRun, times)
           replica.countHits(message.hits)
           connections.set(worker, message.connections)
           faultCount += message.faults

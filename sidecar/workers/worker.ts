@@ -6,6 +6,7 @@ import type { Explanation } from '../../common/entitlements/explanation.ts'
 import { createFaults } from '../../common/faults.ts'
 import { createLog } from '../../common/log.ts'
 import { Secret } from '../../common/secret.ts'
+import { createJudgedCounts } from '../observe/judged-counts.ts'
 import { createObserver } from '../observe/observer.ts'
 import { sampler } from '../observe/sampler.ts'
 import { createServing } from '../serving.ts'
@@ -28,6 +29,7 @@ const say = (message: ToMain) => port.postMessage(message)
 const replica = createRemoteReplica(start, port as never, systemClock, faults)
 let decisions = new Map<string, Map<Reason, number>>()
 let answers: [method: string, count: number, seconds: number][] = []
+const judged = createJudgedCounts()
 const counting = {
   count: (method: string, reason: Reason, times = 1) => {
     const reasons = decisions.get(method) ?? new Map<Reason, number>()
@@ -50,6 +52,7 @@ const serving = await createServing({
   faults,
   observer,
   onAnswered: counting.observe,
+  onJudged: judged.count,
   explain: async (question, timeoutMs) => (await replica.ask({ of: 'explain', question, timeoutMs })) as Explanation,
   readings,
   consumingOf: () => createRemoteConsuming(replica.ask),
@@ -64,6 +67,7 @@ const tell = () => {
     kind: 'counts',
     decisions: [...decisions].flatMap(([method, reasons]) => [...reasons].map(([reason, count]): [string, Reason, number] => [method, reason, count])),
     answers,
+    judged: judged.take(),
     hits: hits - toldHits,
     connections: serving.connectionCount(),
     faults: faults.count() - toldFaults,

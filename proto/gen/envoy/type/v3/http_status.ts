@@ -19,6 +19,7 @@ export const StatusCode = {
   PaymentRequired: 402,
   Forbidden: 403,
   TooManyRequests: 429,
+  InternalServerError: 500,
   ServiceUnavailable: 503,
   UNRECOGNIZED: -1,
 } as const;
@@ -32,6 +33,7 @@ export namespace StatusCode {
   export type PaymentRequired = typeof StatusCode.PaymentRequired;
   export type Forbidden = typeof StatusCode.Forbidden;
   export type TooManyRequests = typeof StatusCode.TooManyRequests;
+  export type InternalServerError = typeof StatusCode.InternalServerError;
   export type ServiceUnavailable = typeof StatusCode.ServiceUnavailable;
   export type UNRECOGNIZED = typeof StatusCode.UNRECOGNIZED;
 }
@@ -56,6 +58,9 @@ export function statusCodeFromJSON(object: any): StatusCode {
     case 429:
     case "TooManyRequests":
       return StatusCode.TooManyRequests;
+    case 500:
+    case "InternalServerError":
+      return StatusCode.InternalServerError;
     case 503:
     case "ServiceUnavailable":
       return StatusCode.ServiceUnavailable;
@@ -80,6 +85,8 @@ export function statusCodeToJSON(object: StatusCode): string {
       return "Forbidden";
     case StatusCode.TooManyRequests:
       return "TooManyRequests";
+    case StatusCode.InternalServerError:
+      return "InternalServerError";
     case StatusCode.ServiceUnavailable:
       return "ServiceUnavailable";
     case StatusCode.UNRECOGNIZED:
