@@ -32,6 +32,7 @@ import { eventRenderers } from './http/event-data.ts'
 import { createThrottle } from './http/throttle.ts'
 import { illegalTransitions } from './illegal-transitions.ts'
 import { keys } from './keys.ts'
+import { measureDeliveries } from './observe/delivery-metrics.ts'
 import { measuredFeed } from './observe/feed-metrics.ts'
 import { createControlPlaneMetrics, measureParts } from './observe/metrics.ts'
 import { startMetricsServer } from './observe/metrics-server.ts'
@@ -188,6 +189,7 @@ export const startControlPlane = async (options: ControlPlaneOptions): Promise<C
   const webhooks = createWebhookSender({ clock, allowPrivate: privateWebhooks })
   const sender = startEventSender({ services, webhooks, stream: stream?.publish })
   measureSidecars(metrics.instruments, services.sidecars)
+  measureDeliveries(metrics.instruments, sender)
   const newPlatformKey = config.PLATFORM_API_KEY ? undefined : await generatePlatformKey(services)
   let draining: DrainableServer | undefined
   const isReady = async () => {

@@ -34,8 +34,8 @@ const STREAM = '$stream'
 export interface EventSender {
   /** There may be something to send for the tenant. */
   wake(tenantId: string): void
-  /** Attempts by outcome, and events that wait, of the tenants that this process sends for. */
-  stats(): { attempts: ReadonlyMap<Sent['outcome'], number>; tenants: number }
+  /** Attempts since the start, by outcome; and of the tenants that this process sends for, the events that endpoints still wait for, and endpoints that are down. */
+  stats(): { attempts: ReadonlyMap<Sent['outcome'], number>; waiting: number; down: number }
   /** Resolves when nothing is under way; leases are given back. */
   stop(): Promise<void>
 }
@@ -45,6 +45,11 @@ export interface EventSenderOptions {
   webhooks: WebhookSender
   /** Undefined: there is no stream. */
   stream: ((event: StreamEvent) => Promise<void>) | undefined
+}
+
+interface Load {
+  waiting: number
+  down: number
 }
 
 interface Running {
@@ -58,6 +63,8 @@ export const startEventSender = ({ services, webhooks, stream }: EventSenderOpti
   const id = randomUUID()
   const attempts = new Map<Sent['outcome'], number>()
   const running = new Map<string, Running>()
+  /** What each tenant's endpoints have before them. */
+  const watched = new Set<() => Load>()
   let isStopping = false
 
   /** By tenant: when something is tried again. */
@@ -147,6 +154,11 @@ export const startEventSender = ({ services, webhooks, stream }: EventSenderOpti
       return isSettled
     }
 
+    const load = (): Load => ({
+      waiting: [...runners.values()].reduce((total, runner) => total + Math.max(0, head.next - 1 - runner.cursor().position), 0),
+      down: [...runners.values()].filter((runner) => runner.isDown()).length,
+    })
+    watched.add(load)
     try {
       await loadEndpoints()
       let [savedMs, renewedMs, busyMs] = [clock.nowMs(), clock.nowMs(), clock.nowMs()]
@@ -175,6 +187,7 @@ export const startEventSender = ({ services, webhooks, stream }: EventSenderOpti
         }
       }
     } finally {
+      watched.delete(load)
       await Promise.all([...runners.values()].map((runner) => runner.stop()))
       await streaming?.stop()
       if (mayGoOn()) await save().catch(() => undefined)
@@ -247,7 +260,11 @@ export const startEventSender = ({ services, webhooks, stream }: EventSenderOpti
   const stopFollowing = events.logs.follow(wake)
   return {
     wake,
-    stats: () => ({ attempts, tenants: running.size }),
+    stats: () => {
+      const loads = [...watched].map((load) => load())
+      const sum = (of: (load: Load) => number): number => loads.reduce((total, load) => total + of(load), 0)
+      return { attempts, waiting: sum(({ waiting }) => waiting), down: sum(({ down }) => down) }
+    },
     stop: async () => {
       isStopping = true
       stopFollowing()

@@ -45,6 +45,8 @@ export interface EndpointRunner {
   cursor(): EventCursor
   /** Nothing is under way, and everything up to this place was taken. */
   isIdle(lastPlace: number): boolean
+  /** Nothing has arrived lately. */
+  isDown(): boolean
   /** When the next retry is due; undefined while there is none. */
   nextRetryMs(): number | undefined
   /** Resolves when nothing is under way any more. */
@@ -331,6 +333,7 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
     isIdle: (last) =>
       isStopped ||
       (isRecovered && work.size === 0 && taken.size === 0 && (isDown() || position >= last) && !(retryAtMs !== undefined && retryAtMs <= of.clock.nowMs())),
+    isDown,
     nextRetryMs: () => (isStopped ? undefined : retryAtMs),
     stop: async () => {
       isStopped = true
