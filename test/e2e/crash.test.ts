@@ -6,12 +6,15 @@
  *   CRASH_KILLS=200 CRASH_SEED=1 npx ava test/e2e/crash.test.ts
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { jetstream, jetstreamManager } from '@nats-io/jetstream'
+import { connect } from '@nats-io/transport-node'
 import test, { type ExecutionContext } from 'ava'
 import { systemClock } from '../../common/clock.ts'
 import { deriveGrants } from '../../common/entitlements/derive.ts'
 import { createLog } from '../../common/log.ts'
 import { Secret } from '../../common/secret.ts'
 import { accessOfSubscription } from '../../control-plane/entitlements/subscription-access.ts'
+import { noted } from '../../control-plane/events/noters/index.ts'
 import { openAttempt } from '../../control-plane/payments/machine/state.ts'
 import type { Documents } from '../../control-plane/schemas/index.ts'
 import { createMongoStorage } from '../../control-plane/storage/mongo/storage.ts'
@@ -19,12 +22,14 @@ import { createSqliteStorage } from '../../control-plane/storage/sqlite.ts'
 import { type Collection, MAX_PAGE, type Storage, type StoredDocument } from '../../control-plane/storage/storage.ts'
 import { eventually } from '../support/eventually.ts'
 import { grpcClient } from '../support/grpc-client.ts'
-import { httpClient } from '../support/http-client.ts'
+import { type HttpClient, httpClient } from '../support/http-client.ts'
 import { ledgerOf } from '../support/ledger.ts'
 import { openReader } from '../support/nats-feeds.ts'
 import { bundleDocument } from '../support/platform-model.ts'
 import { seededRandom } from '../support/seeded-random.ts'
+import { firstSeen, inOrderOnce, readLog, type ToldEvent, toldAsStored } from '../support/told-events.ts'
 import { mongodbAndNats, sqliteAndNats, type Tollgate, type World } from '../support/tollgate.ts'
+import { openWebhookReceiver, type WebhookReceiver } from '../support/webhook-receiver.ts'
 
 const KILLS = Number(process.env.CRASH_KILLS ?? 12)
 const SEED = Number(process.env.CRASH_SEED ?? Date.now() % 100_000)
@@ -168,6 +173,48 @@ const published = async (t: ExecutionContext, tollgate: Tollgate, subscriptions:
   return byCustomer.size
 }
 
+/** The log, once nothing is on its way to it any more. */
+const toldOnce = async (t: ExecutionContext, storage: Storage, api: HttpClient, subscriptions: Documents['subscriptions'][]): Promise<ToldEvent[]> => {
+  const waiting = async () => (await Promise.all(noted.map((name) => storage[name].due({ by: 'outboxAt', until: new Date('9999-01-01'), limit: 10 })))).flat()
+  await eventually(async () => (await waiting()).length === 0, 60_000, 500)
+  const log = await readLog(api)
+  inOrderOnce(t, log, 'the log')
+  toldAsStored(t, log, subscriptions, await all(storage.payments))
+  return log
+}
+
+/** Each event has arrived at least once, and nothing else has. */
+const arrived = async (t: ExecutionContext, receiver: WebhookReceiver, log: readonly ToldEvent[]): Promise<void> => {
+  const wanted = new Set(log.map(({ id }) => id))
+  // Nothing was sent from before the endpoint was there; what was, is in the log.
+  const isHere = () => new Set(receiver.accepted.map(({ id }) => id))
+  const missing = () => log.filter(({ id, type }) => !isHere().has(id) && type !== 'bundle.created')
+  await eventually(async () => missing().length === 0, 120_000, 500).catch(() => t.deepEqual(missing().slice(0, 5), [], `${missing().length} have not arrived`))
+  t.deepEqual(
+    [...isHere()].filter((id) => !wanted.has(id)),
+    [],
+    'nothing is made up',
+  )
+}
+
+const inStream = async (t: ExecutionContext, tollgate: Tollgate, log: readonly ToldEvent[]): Promise<void> => {
+  const connection = await connect({ servers: tollgate.env.NATS_URL ?? '' })
+  const manager = await jetstreamManager(connection)
+  const consumer = await jetstream(connection).consumers.get('tollgate-events')
+  await eventually(async () => (await manager.streams.info('tollgate-events')).state.messages >= log.length, 60_000, 500)
+  const { messages } = (await manager.streams.info('tollgate-events')).state
+  const events: ToldEvent[] = []
+  for await (const message of await consumer.fetch({ max_messages: messages, expires: 10_000 })) {
+    const event = message.json<ToldEvent>()
+    t.is(message.subject, `tollgate.events.${tenantId}.${event.type}`)
+    events.push(event)
+    if (events.length === messages) break
+  }
+  inOrderOnce(t, firstSeen(events), 'the stream')
+  t.deepEqual(new Set(events.map(({ id }) => id)), new Set(log.map(({ id }) => id)))
+  await connection.close()
+}
+
 const run = (world: World, kills: number) => {
   const title = `${world.name}: ${kills} kills under load leave every book in agreement`
   if (world.missing !== undefined) {
@@ -179,12 +226,20 @@ const run = (world: World, kills: number) => {
     t.timeout(120_000 + kills * 10_000)
     t.log(`CRASH_KILLS=${kills} CRASH_SEED=${SEED}`)
     const random = seededRandom(SEED)
-    const tollgate = await world.start()
+    const tollgate = await world.start({ WEBHOOK_PRIVATE_URLS: 'true' })
     t.teardown(tollgate.close)
     const platform = httpClient(tollgate.http)
     const storefronts = [{ id: 'us-store', currency: 'USD', paymentProviders: ['stripe', 'paypal'] }]
     t.is((await platform.post('/tenants', { id: tenantId, name: 'Crash test', mode: 'sandbox', storefronts })).status, 201)
     t.is((await httpClient(tollgate.http, { tenant: tenantId }).post('/bundles', bundleDocument)).status, 201)
+
+    const api = httpClient(tollgate.http, { tenant: tenantId })
+    const everything = await openWebhookReceiver(undefined)
+    // It fails one time in ten, and its order counts.
+    const ordered = await openWebhookReceiver(undefined, (_, response) => void response.writeHead(random() < 0.1 ? 500 : 200).end())
+    t.teardown(() => Promise.all([everything, ordered].map((one) => one[Symbol.asyncDispose]())).then(() => undefined))
+    t.is((await api.post('/webhook-endpoints', { url: everything.url, types: ['*'] })).status, 201)
+    t.is((await api.post('/webhook-endpoints', { url: ordered.url, types: ['subscription.*', 'payment.*'], ordered: true })).status, 201)
 
     const load = startLoad(tollgate, random)
     await killAndRestart(tollgate, random, kills)
@@ -200,6 +255,15 @@ const run = (world: World, kills: number) => {
       t.deepEqual(await halfDone(storage), [])
     })
     const { subscriptions, succeeded } = await booksAgree(t, storage, tollgate)
+    const log = await toldOnce(t, storage, api, subscriptions)
+    await arrived(t, everything, log)
+    await arrived(
+      t,
+      ordered,
+      log.filter(({ type }) => /^(subscription|payment)\./.test(type)),
+    )
+    inOrderOnce(t, firstSeen(ordered.accepted), 'in order')
+    await inStream(t, tollgate, log)
     const customers = await published(t, tollgate, subscriptions)
     t.true(subscriptions.length > kills, 'the load did something')
     t.log(
