@@ -4,6 +4,7 @@ import { systemClock } from '../common/clock.ts'
 import { readConfig } from '../common/config.ts'
 import { createLog } from '../common/log.ts'
 import { runProcess } from '../common/process.ts'
+import { startTracing } from '../common/tracing.ts'
 import { openFeed, openStorage, startControlPlane } from '../control-plane/compose.ts'
 import { showNewPlatformKey } from '../control-plane/show-platform-key.ts'
 import { lockDataDir } from '../control-plane/storage/data-dir-lock.ts'
@@ -13,6 +14,7 @@ await runProcess(async () => {
   const config = readConfig()
   const clock = systemClock
   const log = createLog(config.LOG_LEVEL)
+  await startTracing(config, 'tollgate', log)
   const lock = config.NATS_URL ? undefined : lockDataDir(config.DATA_DIR)
   const storage = await openStorage(config, clock, log)
   const feed = await openFeed(config, clock, log, storage)

@@ -197,6 +197,8 @@ const environment = z.object({
   SIDECAR_WORKERS: z.coerce.number().int().min(1).max(64).default(1),
   METRICS_PORT: z.coerce.number().int().min(0).max(65535).optional(),
   SIDECAR_HTTP_PORT: z.coerce.number().int().min(0).max(65535).optional(),
+  /** Traces; OpenTelemetry's SDK reads this variable, and the others that begin with OTEL_. */
+  OTEL_EXPORTER_OTLP_ENDPOINT: url('http:', 'https:'),
   SIDECAR_TRANSPORT: z.enum(['grpc-js', 'fast'], 'must be grpc-js or fast').default('fast'),
   LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
 })

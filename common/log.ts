@@ -1,4 +1,5 @@
 import { type Logger, pino } from 'pino'
+import { currentTracer } from './tracing.ts'
 
 export type Log = Logger
 
@@ -12,6 +13,11 @@ export const createLog = (level: string): Log =>
       level,
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
+      // A new object each time: pino writes into it.
+      mixin: () => {
+        const traceId = currentTracer()?.traceId()
+        return traceId === undefined ? {} : { traceId }
+      },
       redact: {
         paths: ['authorization', '*.authorization', 'secret', '*.secret', 'token', '*.token', 'credentials', '*.credentials'],
         remove: true,

@@ -1,5 +1,6 @@
 /** The parts that every process of Tollgate shares: one `ready` line, a clean end on SIGTERM and SIGINT, a clear last message. */
 import { ConfigError, misspelt } from './config.ts'
+import { stopTracing } from './tracing.ts'
 
 /** After this a drain that hangs is ended; orchestrators send SIGKILL after 10 s. */
 const DRAIN_LIMIT_MS = 9_000
@@ -38,13 +39,16 @@ export const runProcess = async (start: () => Promise<RunningProcess>): Promise<
     // What is only starting, or waits for others to start, serves nobody yet.
     if (!running) process.exit(0)
     setTimeout(() => process.exit(1), DRAIN_LIMIT_MS).unref()
-    running.close().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`)
-        process.exit(1)
-      },
-    )
+    running
+      .close()
+      .then(stopTracing)
+      .then(
+        () => process.exit(0),
+        (error: unknown) => {
+          process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`)
+          process.exit(1)
+        },
+      )
   }
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)

@@ -13,6 +13,7 @@ import { createInProcessFeed } from '../common/feed/in-process.ts'
 import { natsAccessOf } from '../common/feed/nats/credentials.ts'
 import { createNatsFeed } from '../common/feed/nats/feed.ts'
 import { createSigning } from '../common/feed/signing.ts'
+import { tracedFeed } from '../common/feed/traced.ts'
 import { createBoundedServer } from '../common/http-limits.ts'
 import type { Log } from '../common/log.ts'
 import { checkControlPlaneIsSafe } from '../common/safe-defaults.ts'
@@ -57,6 +58,7 @@ import { createMongoStorage } from './storage/mongo/storage.ts'
 import { createSealing } from './storage/sealing.ts'
 import { createSqliteStorage } from './storage/sqlite.ts'
 import type { Storage } from './storage/storage.ts'
+import { tracedStorage } from './storage/traced.ts'
 import { type ClockGuard, startClockGuard } from './worker/clock-guard.ts'
 import { startWorker, type Worker } from './worker/worker.ts'
 
@@ -67,20 +69,22 @@ const CLOCK_TIMEOUT_MS = 60_000
 const WORKER_STOPS_WITHIN_MS = 5_000
 
 /** MongoDB if it is configured; else SQLite in `DATA_DIR`. @throws ConfigError when the SQLite file cannot be opened. */
-export const openStorage = (config: Config, clock: Clock, log: Log): Promise<Storage> | Storage =>
-  config.MONGODB_URL ? createMongoStorage({ url: config.MONGODB_URL, clock, log }) : createSqliteStorage({ path: sqliteFileOf(config), clock })
+export const openStorage = async (config: Config, clock: Clock, log: Log): Promise<Storage> =>
+  config.MONGODB_URL
+    ? tracedStorage(await createMongoStorage({ url: config.MONGODB_URL, clock, log }), 'mongodb')
+    : tracedStorage(createSqliteStorage({ path: sqliteFileOf(config), clock }), 'sqlite')
 
 /** NATS where it is configured; else in this process, reading sets from where they are stored anyway. */
-export const openFeed = (config: Config, clock: Clock, log: Log, storage: Storage): Promise<Feed> | Feed => {
+export const openFeed = async (config: Config, clock: Clock, log: Log, storage: Storage): Promise<Feed> => {
   if (config.NATS_URL) {
     const { NATS_URL: url, NATS_BUCKET: bucket, NATS_REPLICAS: replicas, NATS_PLACEMENT_CLUSTER: cluster, NATS_PLACEMENT_TAGS: tags } = config
     const placement = cluster === undefined && tags === undefined ? undefined : { cluster, tags }
     if (config.FEED_VERIFY_KEYS && !config.FEED_SIGNING_KEY)
       throw new ConfigError('FEED_SIGNING_KEY must be set if FEED_VERIFY_KEYS is: without it, a control plane would reject what it has published itself')
     const signing = createSigning(bucket, { signing: config.FEED_SIGNING_KEY, verify: config.FEED_VERIFY_KEYS })
-    return createNatsFeed({ url, access: natsAccessOf(config), bucket, keeps: { replicas, placement }, signing, clock, log })
+    return tracedFeed(await createNatsFeed({ url, access: natsAccessOf(config), bucket, keeps: { replicas, placement }, signing, clock, log }), 'nats')
   }
-  return createInProcessFeed({
+  const feed = createInProcessFeed({
     clock,
     log,
     lookup: {
@@ -94,6 +98,7 @@ export const openFeed = (config: Config, clock: Clock, log: Log, storage: Storag
       },
     },
   })
+  return tracedFeed(feed, 'in_process')
 }
 
 export interface ControlPlane {

@@ -3,6 +3,7 @@ import { systemClock } from '../common/clock.ts'
 import { ConfigError, readConfig } from '../common/config.ts'
 import { createLog } from '../common/log.ts'
 import { runProcess } from '../common/process.ts'
+import { startTracing } from '../common/tracing.ts'
 import { openFeed, openStorage, startControlPlane } from './compose.ts'
 import { showNewPlatformKey } from './show-platform-key.ts'
 import { shareDataDir } from './storage/data-dir-lock.ts'
@@ -13,6 +14,7 @@ await runProcess(async () => {
     throw new ConfigError('NATS_URL must be set: a control plane publishes to NATS. To run without NATS, use npm start, which runs everything in one process.')
   const clock = systemClock
   const log = createLog(config.LOG_LEVEL)
+  await startTracing(config, 'tollgate-control-plane', log)
   const share = config.MONGODB_URL ? undefined : shareDataDir(config.DATA_DIR)
   const storage = await openStorage(config, clock, log)
   const feed = await openFeed(config, clock, log, storage)

@@ -19,6 +19,7 @@ import type { Clock } from '../common/clock.ts'
 import { createBoundedServer } from '../common/http-limits.ts'
 import type { Log } from '../common/log.ts'
 import type { Secret } from '../common/secret.ts'
+import { traceRequests } from '../common/trace-requests.ts'
 import { z } from '../common/zod.ts'
 import { accountOf, createBank } from './bank.ts'
 import { behaviourOf } from './behaviour.ts'
@@ -205,6 +206,7 @@ export const startPspSimulator = async (options: PspSimulatorOptions): Promise<P
 
   const app = new Koa()
   app.on('error', (error) => log.error({ err: error }, 'simulator'))
+  app.use(traceRequests)
   app.use(async (context, next) => {
     try {
       await next()

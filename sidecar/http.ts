@@ -14,6 +14,7 @@ import { type AppError, isAppError } from '../common/errors.ts'
 import type { Faults } from '../common/faults.ts'
 import { createBoundedServer } from '../common/http-limits.ts'
 import { table } from '../common/table.ts'
+import { traceRequests } from '../common/trace-requests.ts'
 import type { SidecarMetrics } from './observe/metrics.ts'
 import type { Flag, Flags } from './service/flags.ts'
 
@@ -103,6 +104,7 @@ export const startSidecarHttp = async (options: {
   })
 
   const app = new Koa()
+  app.use(traceRequests)
   app.use(async (ctx, next) => {
     const key = /^\/ofrep\/v1\/evaluate\/flags\/(.+)$/.exec(ctx.path)?.[1]
     const named = key === undefined ? {} : { key: decoded(key) }

@@ -23,6 +23,7 @@ import { toServiceError } from './service/service-error.ts'
 import { Certificates } from './transport/certificate-files.ts'
 import { createFastTransport } from './transport/fast/transport.ts'
 import { createGrpcJsTransport } from './transport/grpc-js.ts'
+import { tracedTransport } from './transport/traced.ts'
 import type { TransportOptions } from './transport/transport.ts'
 
 export interface ServingOptions {
@@ -103,7 +104,7 @@ export const createServing = async (options: ServingOptions): Promise<Serving> =
       ? createFastTransport({ nowMs: () => clock.nowMs(), certificates, onAnswered, onFault: faults.tell, refused, sharePort: where.sharePort })
       : createGrpcJsTransport({ certificates, onAnswered })
   const server = await startServer({
-    transport,
+    transport: tracedTransport(transport),
     host: config.HOST,
     port: where.port,
     socketPath: where.socketPath,

@@ -11,6 +11,8 @@ import helmet from 'koa-helmet'
 import { ulid } from 'ulid'
 import type { z } from 'zod'
 import { AppError, fieldError, isAppError } from '../../common/errors.ts'
+import { traceRequests } from '../../common/trace-requests.ts'
+import { currentTracer } from '../../common/tracing.ts'
 import { secretIn, tenantOfCall } from '../access/authenticate.ts'
 import { anonymous, type Caller, mustBePlatform } from '../access/caller.ts'
 import type { AuditTrail } from '../audit/trail.ts'
@@ -50,6 +52,7 @@ export interface HttpAppOptions extends WhoCallsOptions {
 export const createHttpApp = (options: HttpAppOptions): Koa => {
   const { services } = options
   const app = new Koa({ proxy: Boolean(options.trustedProxies), maxIpsCount: options.trustedProxies ?? 0 })
+  app.use(traceRequests)
   app.use(measureRequests(options.metrics.instruments))
   app.use(answerErrors(services))
   app.use(helmet())
@@ -260,6 +263,7 @@ const onceAKeyOf = async (
 const answerCall = async (context: RouterContext, definition: AnyRoute, options: HttpAppOptions, caller: Caller): Promise<void> => {
   const stream = await takeBody(context, definition, options, caller)
   const tenant = await tenantOf(context, definition, options, caller)
+  if (tenant) currentTracer()?.annotate({ 'tollgate.tenant': tenant.tenantId })
   const call = validated(context, definition, options, { caller, tenant, stream })
   await checkStorefront(definition.storefront, call)
   const answer = await onceAKeyOf(context, definition, options, call, (newId) => handled(context, definition, options, { ...call, newId }))

@@ -11,6 +11,7 @@ import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { pMapIterable } from 'p-map'
 import { HOUR_MS } from '../../common/durations.ts'
 import { isAppError } from '../../common/errors.ts'
+import { traced } from '../../common/tracing.ts'
 import { removeExpiredBlocks } from '../audit/expire.ts'
 import { noted } from '../events/noters/index.ts'
 import type { Recorded } from '../events/record.ts'
@@ -118,7 +119,7 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
       throw new Error(`it has not ended within ${WORK_WITHIN_MS} ms`)
     })
     try {
-      const work = doWorkOfAny(isBusiness(collection) ? patient : services, collection, document as never)
+      const work = traced({ name: `work ${lane}` }, () => doWorkOfAny(isBusiness(collection) ? patient : services, collection, document as never))
       // A roll-out over all subscribers takes as long as it takes, and renews its own lease.
       await (collection === 'bundles' ? work : Promise.race([work, tooLong]))
       counts.set(lane, (counts.get(lane) ?? 0) + 1)

@@ -9,6 +9,7 @@ import { AppError } from '../../common/errors.ts'
 import type { Faults } from '../../common/faults.ts'
 import type { Feed, FeedWatch, MissingSet } from '../../common/feed/feed.ts'
 import { setKey } from '../../common/feed/keys.ts'
+import { tracedPart } from '../../common/tracing.ts'
 import type { SetCache } from './cache/set-cache.ts'
 import type { SetReader } from './cache/set-reader.ts'
 import { type Changes, createChanges } from './changes.ts'
@@ -113,7 +114,10 @@ export const startReplica = async (options: {
       loader.brought(key, set)
       sets.mend(key, set.revision)
       // Customers that nobody here asks about cost nothing here.
-      const known = isWanted(set, key) ? sets.take(set, { set, readAtMs: clock.nowMs() }) : undefined
+      const { tenantId, storefrontId, revision } = set
+      const attributes = { 'tollgate.tenant': tenantId, 'tollgate.storefront': storefrontId, 'tollgate.revision': revision }
+      const take = () => tracedPart({ name: 'apply entitlement set', kind: 'consumer', attributes }, () => sets.take(set, { set, readAtMs: clock.nowMs() }))
+      const known = isWanted(set, key) ? take() : undefined
       if (known?.set) usage.follow(known.set)
       changes.changed(key, known)
       changes.anyChanged(set)

@@ -6,6 +6,7 @@ import type { Explanation } from '../../common/entitlements/explanation.ts'
 import { createFaults } from '../../common/faults.ts'
 import { createLog } from '../../common/log.ts'
 import { Secret } from '../../common/secret.ts'
+import { startTracing, stopTracing } from '../../common/tracing.ts'
 import { createJudgedCounts } from '../observe/judged-counts.ts'
 import { createObserver } from '../observe/observer.ts'
 import { sampler } from '../observe/sampler.ts'
@@ -26,6 +27,7 @@ const log = createLog(config.LOG_LEVEL)
 const faults = createFaults(log, systemClock)
 const say = (message: ToMain) => port.postMessage(message)
 
+await startTracing(config, 'tollgate-sidecar', log)
 const replica = createRemoteReplica(start, port as never, systemClock, faults)
 let decisions = new Map<string, Map<Reason, number>>()
 let answers: [method: string, count: number, seconds: number][] = []
@@ -89,6 +91,7 @@ port.on('message', async (message: ToWorker) => {
   if (message.kind === 'serving') serving.setServing(message.serving)
   if (message.kind !== 'close') return
   await serving.close()
+  await stopTracing()
   clearInterval(timer)
   tell()
   say({ kind: 'closed' })

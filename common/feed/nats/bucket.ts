@@ -14,6 +14,7 @@ import { followKeys } from './follow-keys.ts'
 import { streamOf, subjectOfKey } from './names.ts'
 import { keysOfTenants } from './permissions.ts'
 import { askByProbe, type Position } from './position.ts'
+import { withTraceHeader } from './trace-header.ts'
 
 /** A writer loses a race only to another writer of the same customer; this many in a row is a fault. */
 const MAX_PUT_TRIES = 20
@@ -142,7 +143,7 @@ export const openBucket = async (connection: NatsConnection, options: BucketOpti
   const asked = { timeout: REQUEST_TIMEOUT_MS, checkAPI: false, ...(options.apiPrefix ? { apiPrefix: options.apiPrefix } : {}) }
   const isNarrow = tenants !== undefined && make === undefined
   const manager = await jetstreamManager(connection, asked)
-  const kvm = new Kvm(jetstream(connection, asked))
+  const kvm = new Kvm(withTraceHeader(jetstream(connection, asked)))
   const direct = await kvm.open(name, { allow_direct: true })
   const kv = await kvm.open(name, { allow_direct: false })
   const reshape = async () => {

@@ -9,6 +9,7 @@ import { AckPolicy, DeliverPolicy, type JetStreamManager } from '@nats-io/jetstr
 import { createInbox, type Msg, type NatsConnection, nanos, nuid } from '@nats-io/transport-node'
 import type { Follow, FollowedEntry, FollowHandlers } from './follow.ts'
 import { keyOfSubject, streamOf, subjectOfKey } from './names.ts'
+import { traceparentIn } from './trace-header.ts'
 
 const HEARTBEAT_MS = 1_000
 /** So many heartbeats that do not come are a consumer that is gone. */
@@ -78,7 +79,13 @@ const followKey = async (
     lastSeen = sequence
     deliveredTo = Math.max(deliveredTo, sequence, pending === 0 ? from.lastSequence : 0)
     known.sequence = Math.max(known.sequence, sequence)
-    handlers.onEntry({ key: keyOfSubject(bucket, message.subject), value: message.data, revision: sequence, operation: operationOf(message) })
+    handlers.onEntry({
+      key: keyOfSubject(bucket, message.subject),
+      value: message.data,
+      revision: sequence,
+      operation: operationOf(message),
+      traceparent: traceparentIn(message.headers),
+    })
     handlers.onProgress()
   }
   const onHeartbeat = (message: Msg) => {

@@ -3,8 +3,14 @@
  * one consumer per filter (`follow-keys.ts`), since a server can allow or refuse only that.
  */
 import type { KV, KvWatchEntry } from '@nats-io/kv'
+import type { MsgHdrs } from '@nats-io/transport-node'
+import { currentTracer } from '../../tracing.ts'
+import { traceparentIn } from './trace-header.ts'
 
-export type FollowedEntry = Pick<KvWatchEntry, 'key' | 'value' | 'revision' | 'operation'>
+export interface FollowedEntry extends Pick<KvWatchEntry, 'key' | 'value' | 'revision' | 'operation'> {
+  /** The trace of its publication, if it has one and traces are exported. */
+  traceparent?: string | undefined
+}
 
 export interface FollowFrom {
   /** Entries after this sequence are delivered, */
@@ -34,6 +40,9 @@ export interface Following {
 /** @throws Error when it cannot begin. */
 export type Follow = (from: FollowFrom, handlers: FollowHandlers) => Promise<Following>
 
+/** The library keeps the message within the entry, and tells nobody. */
+const headersOf = (entry: KvWatchEntry): MsgHdrs | undefined => (entry as { sm?: { headers?: MsgHdrs } }).sm?.headers
+
 /** Everything, in the order of storing, by one consumer: who is delivered a message has been delivered all before it. */
 export const followAll =
   (kv: KV): Follow =>
@@ -45,7 +54,8 @@ export const followAll =
       for await (const entry of iterator) {
         if (stopped) return
         seen = Math.max(seen, entry.revision)
-        onEntry(entry)
+        const { key, value, revision, operation } = entry
+        onEntry(currentTracer() ? { key, value, revision, operation, traceparent: traceparentIn(headersOf(entry)) } : entry)
         onProgress()
       }
     }

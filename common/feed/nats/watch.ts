@@ -11,6 +11,7 @@ import type { NatsConnection } from '@nats-io/transport-node'
 import type { Clock } from '../../clock.ts'
 import type { Faults } from '../../faults.ts'
 import type { Log } from '../../log.ts'
+import { continueTrace } from '../../tracing.ts'
 import type { FeedListener, FeedWatch } from '../feed.ts'
 import { customerOf, FORGOTTEN_KEY, isClockKey, isSetKey, tenantOfKey } from '../keys.ts'
 import { decodeClockMessage, decodeMessage, type Message } from '../message.ts'
@@ -153,7 +154,7 @@ export const startWatch = async (parts: WatchParts, listener: FeedListener): Pro
       else if (key === STATE_KEY) applyState(decodeState(value, signing))
       else if (key === FORGOTTEN_KEY) deliverForgotten(entry, run)
       else if (isClockKey(key) && isWatched(key)) deliverClock(key, value)
-      else if (isSetKey(key) && isWatched(key)) deliverSet(key, value)
+      else if (isSetKey(key) && isWatched(key)) continueTrace(entry.traceparent, () => deliverSet(key, value))
     } catch (error) {
       faults.tell(error, 'feed: an entry could not be applied', { key })
     }

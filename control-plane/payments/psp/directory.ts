@@ -5,8 +5,10 @@ import type { Clock } from '../../../common/clock.ts'
 import { isAppError } from '../../../common/errors.ts'
 import { Secret } from '../../../common/secret.ts'
 import type { PspAccount, pspProviders } from '../../schemas/psp-account.ts'
+import type { Tenant } from '../../schemas/tenant.ts'
 import type { Sealing } from '../../storage/sealing.ts'
-import type { Circuit, Psp, PspDirectory, SandboxTime } from './psp.ts'
+import type { Circuit, Psp, PspAccess, PspDirectory, SandboxTime } from './psp.ts'
+import { tracedPsp } from './traced.ts'
 
 export interface PspOptions<Credentials> {
   credentials: Credentials
@@ -143,37 +145,43 @@ export const createPspDirectory = (options: PspDirectoryOptions): PspDirectory =
     return made
   }
 
+  const openAccount = (tenant: Tenant, accountId: string, account: PspAccount | undefined): PspAccess => {
+    const at = { tenantId: tenant.tenantId, accountId }
+    const { simulatorTimeoutMs: timeoutMs } = options
+    const capture = account?.capture ?? 'automatic'
+    if (tenant.mode === 'sandbox')
+      return {
+        psp: options.simulator({ ...at, webhookSecret: undefined, testNow: tenant.testNow ?? undefined }),
+        capture,
+        webhookProblem: undefined,
+        timeoutMs,
+        circuit: undefined,
+      }
+    if (!account) return { unusable: 'no such account' }
+    const circuit = options.circuitOf(account._id)
+    if (account.provider === 'simulator') {
+      if (!options.simulatorInLive)
+        return { unusable: 'the simulator takes no real money, so live tenants cannot use it in production; SIMULATOR_IN_LIVE=true allows it' }
+      const secrets = openSecrets(account)
+      if ('unusable' in secrets) return secrets
+      return {
+        psp: options.simulator({ ...at, webhookSecret: secrets.webhookSecret, testNow: undefined }),
+        capture,
+        webhookProblem: undefined,
+        timeoutMs,
+        circuit,
+      }
+    }
+    const made = createOnce(account.provider, account)
+    return 'unusable' in made ? made : { ...made, capture, timeoutMs: options.timeoutMs, circuit }
+  }
+
   return {
     sandbox: options.sandbox,
     open: (tenant, accountId, account) => {
-      const at = { tenantId: tenant.tenantId, accountId }
-      const { simulatorTimeoutMs: timeoutMs } = options
-      const capture = account?.capture ?? 'automatic'
-      if (tenant.mode === 'sandbox')
-        return {
-          psp: options.simulator({ ...at, webhookSecret: undefined, testNow: tenant.testNow ?? undefined }),
-          capture,
-          webhookProblem: undefined,
-          timeoutMs,
-          circuit: undefined,
-        }
-      if (!account) return { unusable: 'no such account' }
-      const circuit = options.circuitOf(account._id)
-      if (account.provider === 'simulator') {
-        if (!options.simulatorInLive)
-          return { unusable: 'the simulator takes no real money, so live tenants cannot use it in production; SIMULATOR_IN_LIVE=true allows it' }
-        const secrets = openSecrets(account)
-        if ('unusable' in secrets) return secrets
-        return {
-          psp: options.simulator({ ...at, webhookSecret: secrets.webhookSecret, testNow: undefined }),
-          capture,
-          webhookProblem: undefined,
-          timeoutMs,
-          circuit,
-        }
-      }
-      const made = createOnce(account.provider, account)
-      return 'unusable' in made ? made : { ...made, capture, timeoutMs: options.timeoutMs, circuit }
+      const access = openAccount(tenant, accountId, account)
+      const provider = tenant.mode === 'sandbox' ? 'simulator' : (account?.provider ?? 'simulator')
+      return 'unusable' in access ? access : { ...access, psp: tracedPsp(access.psp, provider) }
     },
   }
 }
