@@ -139,6 +139,8 @@ export const startEventSender = ({ services, webhooks, stream }: EventSenderOpti
     /** Everything has arrived, or waits for its time. @returns whether the lease was given back. */
     const settle = async (): Promise<boolean> => {
       const last = head.next - 1
+      // Stopped first, so that none begins with something while its state is stored.
+      await Promise.all([...runners.values()].map((runner) => runner.stop()))
       await events.logs.complete(head)
       await save()
       const retries = [...runners.values()].flatMap((runner) => runner.nextRetryMs() ?? [])
@@ -151,6 +153,7 @@ export const startEventSender = ({ services, webhooks, stream }: EventSenderOpti
       const isSettled = settled.sender?.id !== id
       // Should this process be gone by then, a sweeper comes.
       if (isSettled && repairAt) wakeLater(tenantId, repairAt.getTime() - clock.nowMs())
+      runners.clear()
       return isSettled
     }
 
@@ -166,7 +169,11 @@ export const startEventSender = ({ services, webhooks, stream }: EventSenderOpti
         const last = head.next - 1
         const isIdle = [...runners.values()].every((runner) => runner.isIdle(last)) && (streaming?.isIdle(last) ?? true)
         if (!isIdle) busyMs = clock.nowMs()
-        if (isIdle && clock.nowMs() - busyMs >= QUIET_MS && (await settle())) return
+        if (isIdle && clock.nowMs() - busyMs >= QUIET_MS) {
+          if (await settle()) return
+          busyMs = clock.nowMs()
+          await loadEndpoints()
+        }
         if (clock.nowMs() - savedMs >= SAVE_MS) {
           await save()
           savedMs = clock.nowMs()

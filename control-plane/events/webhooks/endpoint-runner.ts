@@ -76,7 +76,7 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
   let position = Math.max(options.cursor?.position ?? 0, endpoint.fromPosition)
   let failingSince = options.cursor?.failingSince === undefined ? undefined : new Date(options.cursor.failingSince)
   let failures = failingSince ? DOWN_AFTER : 0
-  let [isStopped, isTaking, isRetrying] = [false, false, false]
+  let [isStopped, isDisabled, isTaking, isRetrying] = [false, false, false, false]
   let underWay = 0
   const slots: (() => void)[] = []
   /** Places of events that are taken and not done. */
@@ -85,7 +85,9 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
   const chains = new Map<string, { tail: Promise<void>; length: number }>()
   /** In order: subjects with an event that is not delivered yet. */
   const held = new Set<string>()
+  /** When the next retry is due, and the earliest of those that have failed since retries were last looked for. */
   let retryAtMs: number | undefined = of.clock.nowMs()
+  let meanwhileMs: number | undefined
   let timer: NodeJS.Timeout | undefined
   const work = new Set<Promise<void>>()
 
@@ -127,6 +129,7 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
     )
     log.warn({ tenantId: of.tenantId, endpoint: endpoint.id, disabledReason }, 'a webhook endpoint was disabled')
     isStopped = true
+    isDisabled = true
   }
 
   /** What an attempt says of the endpoint. */
@@ -163,6 +166,7 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
       noted(sent)
       const delivery = await recordAttempt(of, { endpointId: endpoint.id, event }, known, { url, at, sent })
       retryAtMs = earlierMs(retryAtMs, delivery.dueAt?.getTime())
+      meanwhileMs = earlierMs(meanwhileMs, delivery.dueAt?.getTime())
       await learn(sent)
       return delivery
     })
@@ -268,7 +272,7 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
   const retry = async (): Promise<void> => {
     if (isRetrying || retryAtMs === undefined || retryAtMs > of.clock.nowMs()) return
     isRetrying = true
-    retryAtMs = undefined
+    meanwhileMs = undefined
     try {
       const where = { tenantId: of.tenantId, endpointId: endpoint.id }
       const due = await webhookDeliveries.due({ by: 'dueAt', where, until: of.clock.now(), limit: isDown() ? 1 : RETRIES_AT_ONCE })
@@ -284,7 +288,7 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
       )
       const [next] = await webhookDeliveries.due({ by: 'dueAt', where, until: new Date(of.clock.nowMs() + 400 * DAY_MS), limit: 1 })
       // One may have failed while storage was asked.
-      retryAtMs = earlierMs(retryAtMs, next?.dueAt?.getTime())
+      retryAtMs = earlierMs(meanwhileMs, next?.dueAt?.getTime())
     } finally {
       isRetrying = false
       wake()
@@ -334,7 +338,7 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
       isStopped ||
       (isRecovered && work.size === 0 && taken.size === 0 && (isDown() || position >= last) && !(retryAtMs !== undefined && retryAtMs <= of.clock.nowMs())),
     isDown,
-    nextRetryMs: () => (isStopped ? undefined : retryAtMs),
+    nextRetryMs: () => (isDisabled ? undefined : retryAtMs),
     stop: async () => {
       isStopped = true
       clearTimeout(timer)
