@@ -80,7 +80,7 @@ const tools: Tool[] = [
   {
     name: 'promtool',
     neededBy: 'test/deploy/prometheus.test.ts',
-    from: 'go install; PROMTOOL, the PATH',
+    from: "Debian's prometheus; PROMTOOL, the PATH",
     missing: () => cannotRun(findTool('promtool', 'PROMTOOL', '--version'), '--version'),
   },
   {
