@@ -27,6 +27,9 @@ class NotSentError extends Error {}
 /** Events that are taken from the log at once, and messages that are under way at once. */
 const MOST_TAKEN = 64
 const MOST_UNDER_WAY = 8
+/** Of an endpoint that takes so long to answer: each holds a connection for all that time. */
+const MOST_OF_A_SLOW_ONE = 2
+const SLOW_MS = 2_000
 /** Of one subject, where the order counts: more wait in storage. */
 const MOST_OF_ONE_SUBJECT = 8
 /** So many failures in a row: it is down. */
@@ -76,7 +79,7 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
   let position = Math.max(options.cursor?.position ?? 0, endpoint.fromPosition)
   let failingSince = options.cursor?.failingSince === undefined ? undefined : new Date(options.cursor.failingSince)
   let failures = failingSince ? DOWN_AFTER : 0
-  let [isStopped, isDisabled, isTaking, isRetrying] = [false, false, false, false]
+  let [isStopped, isDisabled, isTaking, isRetrying, isSlow] = [false, false, false, false, false]
   let underWay = 0
   const slots: (() => void)[] = []
   /** Places of events that are taken and not done. */
@@ -113,7 +116,7 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
 
   /** One message at a time of those that may be under way. */
   const withSlot = async <T>(run: () => Promise<T>): Promise<T> => {
-    if (underWay >= (isDown() ? 1 : MOST_UNDER_WAY)) await new Promise<void>((free) => slots.push(free))
+    if (underWay >= (isDown() ? 1 : isSlow ? MOST_OF_A_SLOW_ONE : MOST_UNDER_WAY)) await new Promise<void>((free) => slots.push(free))
     underWay += 1
     try {
       return await run()
@@ -164,6 +167,7 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
       const { url } = endpoint
       const sent = await webhooks.send({ url, secrets: signingSecrets(of, endpoint), id: event.id, body: JSON.stringify(toEnvelope(event)) })
       noted(sent)
+      isSlow = sent.durationMs > SLOW_MS
       const delivery = await recordAttempt(of, { endpointId: endpoint.id, event }, known, { url, at, sent })
       retryAtMs = earlierMs(retryAtMs, delivery.dueAt?.getTime())
       meanwhileMs = earlierMs(meanwhileMs, delivery.dueAt?.getTime())

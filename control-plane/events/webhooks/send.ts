@@ -53,8 +53,6 @@ export interface WebhookSenderOptions {
 const TIMEOUT_MS = 15_000
 /** Enough to see why somebody refused. */
 const MAX_ANSWER_BYTES = 4_096
-/** Connections to one host: one that is slow holds so many sockets, and makes nobody else wait. */
-const MAX_CONNECTIONS = 32
 /** Idle connections of a thousand hosts do not add up in so short a time. */
 const KEEP_ALIVE_MS = 4_000
 
@@ -123,7 +121,8 @@ export const createWebhookSender = ({ clock, allowPrivate, timeoutMs = TIMEOUT_M
     onlyPublic: !allowPrivate,
     lookup,
     connectTimeoutMs: timeoutMs,
-    connections: MAX_CONNECTIONS,
+    // Endpoints of many tenants may share a host: each is bounded by what is sent to it at once.
+    connections: null,
     keepAliveTimeout: KEEP_ALIVE_MS,
     keepAliveMaxTimeout: KEEP_ALIVE_MS,
   })
