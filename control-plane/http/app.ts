@@ -23,6 +23,7 @@ import { IdentityProviderAwayError, type OpenId } from '../people/open-id.ts'
 import type { Services } from '../ports.ts'
 import type { Tenant } from '../schemas/tenant.ts'
 import { type TenantScope, tenantScope } from '../tenant-scope.ts'
+import { asyncApiDocument } from './asyncapi.ts'
 import { audited, deniedEntry, type RequestOrigin, signInEntry } from './audited.ts'
 import { cookieOf, setCookie } from './cookies.ts'
 import { type GivenAnswer, onceAKey, type StoredAnswer } from './idempotency.ts'
@@ -75,7 +76,7 @@ export const createHttpApp = (options: HttpAppOptions): Koa => {
     context.type = options.metrics.contentType
     context.body = await options.metrics.text()
   })
-  addPages(router, openApiDocument(routes))
+  addPages(router, { openApi: openApiDocument(routes), asyncApi: asyncApiDocument() })
   for (const definition of routes) {
     router[definition.method](definition.path.replace(/\{(\w+)\}/g, ':$1'), (context) => serve(context, definition, options))
   }

@@ -45,6 +45,7 @@ export const openApiDocument = (routes: readonly AnyRoute[], withExamples = true
     503: answers.plain('Not ready.', state('not ready')),
   })
   alone('/openapi.json', 'Read this document', { 200: answers.plain('OpenAPI 3.1.', { 'application/json': { schema: { type: 'object' } } }) })
+  alone('/asyncapi.json', 'Read the document of events', { 200: answers.plain('AsyncAPI 3.0.', { 'application/json': { schema: { type: 'object' } } }) })
   alone(
     '/metrics',
     'Read the metrics',

@@ -72,6 +72,7 @@ const MEANING =
 const links = [
   { path: '/docs', what: 'the reference of the HTTP API, to browse' },
   { path: '/openapi.json', what: 'the same as OpenAPI 3.1, for programs' },
+  { path: '/asyncapi.json', what: 'its events as AsyncAPI 3.0, for programs' },
   { path: '/healthz', what: 'whether the process is up' },
   { path: '/readyz', what: 'whether everything that it needs can be reached' },
 ]
@@ -108,7 +109,7 @@ const answer = (context: RouterContext, { type, body, zipped, etag }: Page, poli
   context.body = isZipped ? zipped : body
 }
 
-export const addPages = (router: Router, document: unknown): void => {
+export const addPages = (router: Router, documents: { openApi: unknown; asyncApi: unknown }): void => {
   const pages = new Map<string, Promise<Page>>()
   const add = (path: string, type: string, policy: string, read: () => Buffer | Promise<Buffer>) => {
     router.get(path, async (context) => {
@@ -119,7 +120,8 @@ export const addPages = (router: Router, document: unknown): void => {
       answer(context, await page, policy)
     })
   }
-  add('/openapi.json', 'application/json', PLAIN_POLICY, () => Buffer.from(JSON.stringify(document)))
+  add('/openapi.json', 'application/json', PLAIN_POLICY, () => Buffer.from(JSON.stringify(documents.openApi)))
+  add('/asyncapi.json', 'application/json', PLAIN_POLICY, () => Buffer.from(JSON.stringify(documents.asyncApi)))
   add('/docs', 'text/html', REFERENCE_POLICY, () => Buffer.from(reference))
   add('/docs/scalar.js', 'text/javascript', PLAIN_POLICY, readBundle)
   add('/docs/start.js', 'text/javascript', PLAIN_POLICY, () => Buffer.from(start))

@@ -4,8 +4,8 @@ import { toEnvelope } from '../../events/envelope.ts'
 import { type EventTypeInfo, eventTypeInfos, eventTypes, matches } from '../../events/event-types.ts'
 import type { EventLogs } from '../../events/log.ts'
 import type { LoggedEvent } from '../../schemas/event.ts'
-import { eventData } from '../event-data.ts'
-import { instant, z } from '../fields.ts'
+import { dataSchemaOf, envelope } from '../event-schemas.ts'
+import { z } from '../fields.ts'
 import { ofList, route } from '../route.ts'
 
 /** What no caller waits longer for: proxies commonly cut off what is silent for a minute. */
@@ -16,20 +16,6 @@ const LOOK_AGAIN_MS = 500
 const MOST_LOOKED_AT = 2_000
 const AT_ONCE = 200
 
-const envelope = z
-  .object({
-    specversion: z.literal('1.0'),
-    id: z.string().openapi({ description: 'The same in every delivery of the event: drop what you have seen.' }),
-    source: z.string().openapi({ description: 'The tenant.', example: '/tenants/acme' }),
-    type: z.string().openapi({ description: 'GET /v1/event-types lists them.', example: 'subscription.renewed' }),
-    subject: z.string().openapi({ description: 'What the event is about.', example: '/subscriptions/sub_01' }),
-    time: instant.openapi({ description: "When it happened, in the tenant's time." }),
-    datacontenttype: z.literal('application/json'),
-    sequence: z.string().openapi({ description: 'Grows with each event of the subject; compare as text.', example: '00000000000000000001' }),
-    data: z.unknown().openapi({ description: 'The object, as this API answered it then. `{"erased": true}`: its customer was erased since.' }),
-  })
-  .openapi('Event')
-
 const eventType = z.object({
   type: z.string(),
   about: z.string(),
@@ -37,16 +23,12 @@ const eventType = z.object({
   schema: z.record(z.string(), z.unknown()).openapi({ description: 'The JSON Schema (2020-12) of `data`.' }),
 })
 
-const schemas = new Map<string, Record<string, unknown>>()
-const schemaOf = ({ data }: EventTypeInfo): Record<string, unknown> => {
-  const known = schemas.get(data)
-  if (known) return known
-  const made = z.toJSONSchema(eventData[data], { unrepresentable: 'any', io: 'input' }) as Record<string, unknown>
-  schemas.set(data, made)
-  return made
-}
-
-const toEventType = (info: EventTypeInfo): z.output<typeof eventType> => ({ type: info.type, about: info.about, subject: info.subject, schema: schemaOf(info) })
+const toEventType = (info: EventTypeInfo): z.output<typeof eventType> => ({
+  type: info.type,
+  about: info.about,
+  subject: info.subject,
+  schema: dataSchemaOf(info.data),
+})
 
 const encodePlace = (place: number): string => Buffer.from(`e${place}`).toString('base64url')
 const decodePlace = (cursor: string): number => {
