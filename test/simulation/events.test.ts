@@ -76,7 +76,7 @@ const statuses: Record<string, readonly string[]> = {
   'payment.canceled': ['canceled'],
   'payment.refunded': ['succeeded', 'canceled', 'failed'],
   'invoice.paid': ['succeeded'],
-  'invoice.voided': ['canceled'],
+  'invoice.voided': ['canceled', 'failed'],
 }
 
 const saysSo = ({ type, data }: Told): void => {
@@ -118,7 +118,7 @@ const ofSubscription = ({ id, status, events, eventsMade, bundleId, quantity }: 
   must(last?.data.bundleId === bundleId && last?.data.quantity === quantity, `${id} has another bundle than was last heard`)
 }
 
-const ofPayment = ({ id, status, attempts, refunds }: Payment, told: readonly Told[]): void => {
+const ofPayment = ({ id, status, attempts, refunds, abandoned }: Payment, told: readonly Told[]): void => {
   const is = (type: string, times: number) => must(count(told, type) === times, `${id}, ${status}: ${type} was told ${count(told, type)} times, not ${times}`)
   const paid = attempts.some((attempt) => attempt.status === 'succeeded')
   is('invoice.created', 1)
@@ -126,7 +126,7 @@ const ofPayment = ({ id, status, attempts, refunds }: Payment, told: readonly To
   is('invoice.paid', status === 'succeeded' ? 1 : 0)
   is('payment.succeeded', status === 'succeeded' && paid ? 1 : 0)
   is('payment.canceled', status === 'canceled' ? 1 : 0)
-  is('invoice.voided', status === 'canceled' ? 1 : 0)
+  if (status !== 'succeeded') is('invoice.voided', status === 'canceled' || (status === 'failed' && abandoned) ? 1 : 0)
   is('payment.refunded', refunds.filter((refund) => refund.status === 'succeeded').length)
   const actions = told.filter(({ type }) => type === 'payment.action_required').length
   must(actions >= attempts.filter((attempt) => attempt.status === 'requires_action').length, `${id}: a bank asks, and nobody heard of it`)

@@ -7,7 +7,7 @@ const timeOf = ({ resolvedAt, at }: Attempt): Date => resolvedAt ?? at
 const disputeTypes = { open: 'payment.disputed', won: 'payment.dispute_won', lost: 'payment.dispute_lost' } as const satisfies Record<string, EventType>
 
 const factsOf = (payment: Payment): KeyedFact[] => {
-  const { status, attempts, refunds, disputes = [], round, createdAt } = payment
+  const { status, attempts, refunds, disputes = [], round, createdAt, abandoned } = payment
   const last = attempts.at(-1)
   const settledAt = last ? timeOf(last) : createdAt
   const facts: KeyedFact[] = [{ key: 'created', type: 'invoice.created', time: createdAt }]
@@ -16,9 +16,9 @@ const factsOf = (payment: Payment): KeyedFact[] => {
     if (attempt.status === 'unknown') facts.push({ key: `unknown ${attempt.id}`, type: 'payment.unknown', time: timeOf(attempt) })
   }
   if (status === 'failed') facts.push({ key: `failed ${round}`, type: 'payment.failed', time: settledAt })
-  if (status === 'canceled') {
-    facts.push({ key: 'canceled', type: 'payment.canceled', time: settledAt }, { key: 'voided', type: 'invoice.voided', time: settledAt })
-  }
+  if (status === 'canceled') facts.push({ key: 'canceled', type: 'payment.canceled', time: settledAt })
+  // What has failed stays so when the purchase is off; it is owed no longer all the same.
+  if (status === 'canceled' || (status === 'failed' && abandoned)) facts.push({ key: 'voided', type: 'invoice.voided', time: settledAt })
   if (status === 'succeeded') {
     const paid = attempts.find((attempt) => attempt.status === 'succeeded')
     const time = paid ? timeOf(paid) : createdAt
