@@ -37,7 +37,7 @@ const families = {
       trial_started: 'A trial began.',
       trial_ending: 'A trial ends in three days, or sooner where it is shorter.',
       activated: 'The first period began, or a period after a pause: it was paid, or nothing was due.',
-      renewal_upcoming: 'The next period begins, and is charged, in seven days. Told of periods of a month or longer.',
+      renewal_upcoming: 'The next period begins, and is charged, in seven days. Only for periods of a month or longer.',
       renewed: 'The next period began: it was paid, or nothing was due. It is told when the money has decided.',
       recovered: 'An overdue subscription was paid. `subscription.renewed` follows.',
       change_scheduled: 'Other terms were agreed for the next period.',
@@ -78,8 +78,8 @@ const families = {
     subject: '/payments/{payment}',
     types: {
       created: 'Something is owed: `lines` say what, `amount` how much after credit.',
-      paid: 'What was owed is paid, by a charge or by credit.',
-      voided: 'What was owed is not owed any more.',
+      paid: 'The invoice is paid, by a charge or by credit.',
+      voided: 'Nobody owes it any more.',
     },
   },
   entitlement: {
