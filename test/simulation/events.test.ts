@@ -4,6 +4,7 @@
  */
 import test from 'ava'
 import { decideAll } from '../../common/entitlements/decide.ts'
+import type { Recorded } from '../../control-plane/events/record.ts'
 import type { Payment } from '../../control-plane/schemas/payment.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
 import { type Laboratory, openLaboratory } from './laboratory.ts'
@@ -194,4 +195,39 @@ test(`${SEQUENCES} random lives from seed ${FIRST_SEED} are told as they went`, 
   t.log(`${heard} events of ${types.size} types, ${kills} kills`)
   t.true(heard > 2 * SEQUENCES)
   if (SEQUENCES >= 100) t.true(types.size > 25 && kills > SEQUENCES / 2, 'the lives were worth telling')
+})
+
+test('what was stored before events were kept tells nothing of its past, and all that comes after', async (t) => {
+  const laboratory = openLaboratory()
+  const { storage, services, handOnAll } = laboratory
+  const seed = 7
+  await play(laboratory, seed, STEPS)
+  const tenantId = `t${seed}`
+  await handOnAll()
+  const before = await eventsOf(laboratory, tenantId)
+  laboratory.pass(1_000)
+  for (const name of ['subscriptions', 'payments', 'customers', 'entitlementSets', 'bundles'] as const) {
+    const where = { tenantId, ...(name === 'customers' || name === 'bundles' ? { storefrontId: 'shop' } : {}) }
+    const old = (await storage[name].page({ where, limit: 500 } as never)).data
+    t.true(old.length > 0, name)
+    for (const document of old) {
+      const { told: _, eventSeq: __, outbox: ___, outboxAt: ____, ...untold } = document as typeof document & Partial<Recorded>
+      const stored = await storage[name].replace(untold as never)
+      laboratory.pass(1_000)
+      await services.storage[name].replace(stored as never)
+    }
+  }
+  await handOnAll()
+  t.is((await eventsOf(laboratory, tenantId)).length, before.length, 'the first write after an upgrade')
+  const [customer] = (await storage.customers.page({ where: { tenantId, storefrontId: 'shop' }, limit: 1 })).data
+  if (!customer) return t.fail('nobody was met')
+  laboratory.pass(1_000)
+  await services.storage.customers.replace({ ...customer, name: 'Ann' })
+  await handOnAll()
+  const news = (await eventsOf(laboratory, tenantId)).slice(before.length)
+  t.deepEqual(
+    news.map(({ type }) => type),
+    ['customer.updated'],
+  )
+  await laboratory.close()
 })
