@@ -2,7 +2,7 @@ import { defined } from '../../common/defined.ts'
 import { fieldError } from '../../common/errors.ts'
 import { keys } from '../keys.ts'
 import type { Services } from '../ports.ts'
-import type { BillingTerms, Routing, Storefront } from '../schemas/storefront.ts'
+import { type BillingTerms, defaultNotices, type Routing, type Storefront } from '../schemas/storefront.ts'
 import type { NewDocument } from '../storage/storage.ts'
 import { update } from '../storage/update.ts'
 import type { TenantScope } from '../tenant-scope.ts'
@@ -31,6 +31,7 @@ export const defaultBilling = {
   onDispute: 'nothing',
   onDisputeLost: 'cancel',
   trialOncePer: 'bundle',
+  ...defaultNotices,
 } satisfies BillingTerms
 
 /** The rules of billing as they hold, those that have a default included. */

@@ -35,9 +35,9 @@ const families = {
     types: {
       created: 'A subscription was made. It may still wait for its first payment, or for its start.',
       trial_started: 'A trial began.',
-      trial_ending: 'A trial ends in three days, or sooner where it is shorter.',
+      trial_ending: 'A trial ends soon: in three days where the storefront does not say otherwise, or sooner where the trial is shorter.',
       activated: 'The first period began, or a period after a pause: it was paid, or nothing was due.',
-      renewal_upcoming: 'The next period begins, and is charged, in seven days. Only for periods of a month or longer.',
+      renewal_upcoming: 'The next period is charged soon: in seven days where the storefront does not say otherwise. Only for periods of a month or longer.',
       renewed: 'The next period began: it was paid, or nothing was due. It is told when the money has decided.',
       recovered: 'An overdue subscription was paid. `subscription.renewed` follows.',
       change_scheduled: 'Other terms were agreed for the next period.',

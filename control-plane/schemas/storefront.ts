@@ -9,6 +9,9 @@ export const disputeEffects = ['nothing', 'pause', 'cancel'] as const
 export const trialRules = ['customer', 'bundle', 'none'] as const
 export type TrialRule = (typeof trialRules)[number]
 
+/** How many days ahead a trial's end and a renewal are told, where the rules do not say. */
+export const defaultNotices = { trialNoticeDays: 3, renewalNoticeDays: 7 } as const
+
 const rule = part({
   name: { type: String, required: true },
   when: {
@@ -47,6 +50,10 @@ const billingTermsFields = {
   onDisputeLost: { type: String, enum: disputeEffects },
   /** Absent: bundle. The storefront's present rule decides when a subscription is made; a subscription's copy decides nothing. */
   trialOncePer: { type: String, enum: trialRules },
+  /** How many days before a trial's end its notice is told. 0: it is not. Absent: as in `defaultNotices`. */
+  trialNoticeDays: { type: Number, min: 0 },
+  /** The same of a renewal, before its charge. */
+  renewalNoticeDays: { type: Number, min: 0 },
 } as const
 export const billingTermsPart = part(billingTermsFields)
 export type BillingTerms = DocumentOf<typeof billingTermsFields>

@@ -135,6 +135,8 @@ const fields = defineFields({
   /** The time when access began for the first time. Absent while it never has. */
   accessFrom: { type: Date },
   trialEnd: { type: Date },
+  /** The end of a trial or period that was told of ahead of time. One that has moved since is told of again. */
+  announcedEnd: { type: Date },
   /** The bundle whose trial it has, since the terms may change in the trial. Absent: that of the terms. */
   trialBundleId: { type: String },
   /** The storefront's rules of billing at the time of agreement. */

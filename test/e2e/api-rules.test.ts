@@ -182,6 +182,8 @@ const badInput: [method: string, path: string, body: unknown, status: number, co
   ['PATCH', '/storefronts/us-store/bundles/pro-plan', { onePerCustomer: 1 }, 400, 'invalid_request', 'onePerCustomer'],
   ['PATCH', '/storefronts/us-store/bundles/pro-plan', { pricing: bundleDocument.pricing }, 400, 'invalid_request', 'pricing'],
   ['PATCH', '/storefronts/us-store', { billing: { trialOncePer: 'year' } }, 400, 'invalid_request', 'billing.trialOncePer'],
+  ['PATCH', '/storefronts/us-store', { billing: { trialNoticeDays: -1 } }, 400, 'invalid_request', 'billing.trialNoticeDays'],
+  ['PATCH', '/storefronts/us-store', { billing: { renewalNoticeDays: 367 } }, 400, 'invalid_request', 'billing.renewalNoticeDays'],
   ['POST', '/customers', { id: 'new' }, 400, 'invalid_request', 'storefrontId'],
   ['POST', '/customers', { ...customer, storefrontId: 'none' }, 422, 'unknown_reference', 'storefrontId'],
   ['POST', '/customers', { ...customer, email: 'not an address' }, 400, 'invalid_request', 'email'],

@@ -42,9 +42,12 @@ export interface BillingOptions {
   bundles?: Record<string, object>
 }
 
+/** The timelines of most stories are about other things. */
+const noNotices = { trialNoticeDays: 0, renewalNoticeDays: 0 }
+
 export const openBilling = async ({ t, tollgate, grpc }: InWorld, options: BillingOptions = {}): Promise<Billing> => {
   const { now = '2024-01-01T00:00:00Z', bundle, billing, timeZone = 'UTC', currency = 'USD', bundles = {} } = options
-  const storefronts = [{ id: 'us-store', currency, timeZone, paymentProviders: ['stripe', 'paypal'], ...(billing ? { billing } : {}) }]
+  const storefronts = [{ id: 'us-store', currency, timeZone, paymentProviders: ['stripe', 'paypal'], billing: { ...noNotices, ...billing } }]
   const shop = await openShop(t, tollgate, { now, tenant: { storefronts }, ...(bundle ? { bundle } : {}) })
   const { api, tenantId } = shop
   const ok = (answer: { status: number; body: Body }): Body => {

@@ -12,7 +12,16 @@ export const now = day(11)
 export const moment = { now, repairAt: new Date(now.getTime() + 5_000) }
 export const pricing = { amountMinor: 3100, currency: 'USD', interval: 'month', intervalCount: 1 } as const
 export const period = { index: 0, start, end: end31, wholeStart: start, wholeEnd: end31 }
-export const billing = { graceHours: 72, retryHours: [24, 72], firstPaymentHours: 23, maxAttempts: 15, maxAttemptsDays: 30, proration: 'day' }
+export const billing = {
+  graceHours: 72,
+  retryHours: [24, 72],
+  firstPaymentHours: 23,
+  maxAttempts: 15,
+  maxAttemptsDays: 30,
+  proration: 'day',
+  trialNoticeDays: 0,
+  renewalNoticeDays: 0,
+}
 
 export const subscriptionOf = (change: object = {}): Subscription =>
   ({

@@ -3,10 +3,12 @@ import test from 'ava'
 import { paymentIdOfBill } from '../../control-plane/billing/bills.ts'
 import type { Terms } from '../../control-plane/schemas/bundle.ts'
 import type { Subscription } from '../../control-plane/schemas/subscription.ts'
+import { afterTime } from '../../control-plane/subscriptions/machine/after-time.ts'
 import { beginSubscription } from '../../control-plane/subscriptions/machine/begin.ts'
 import { type ChangedTerms, changeTerms } from '../../control-plane/subscriptions/machine/change-terms.ts'
 import { moveToVersion } from '../../control-plane/subscriptions/machine/move-to-version.ts'
 import { nextPaymentOf } from '../../control-plane/subscriptions/machine/next-payment.ts'
+import { resume } from '../../control-plane/subscriptions/machine/pause.ts'
 import { isSameOffer, isSameTerms, scheduledAfter, termsIn } from '../../control-plane/subscriptions/machine/scheduled-change.ts'
 import { atRest, changed, dueAtOf, withRetryAt } from '../../control-plane/subscriptions/machine/state.ts'
 import { HOUR } from '../support/payments.ts'
@@ -422,6 +424,79 @@ test("a subscription's state says when time alone changes it next", (t) => {
   t.deepEqual(due({ status: 'paused', pausedAt: day(6), pauseReason: 'asked', resumeAt: day(20) }), day(20))
   t.is(due({ status: 'paused', pausedAt: day(6), pauseReason: 'asked' }), undefined)
   for (const status of ['canceled', 'expired', 'incomplete_expired']) t.is(due({ ...ended, status, payBy: day(9), resumeAt: day(9) }), undefined)
+})
+
+const noticed = { billing: { ...billing, trialNoticeDays: 3, renewalNoticeDays: 7 } }
+
+test('a renewal is told seven days ahead, once, where it will be charged', (t) => {
+  const due = (change: object) => dueAtOf(subscriptionOf({ ...noticed, ...change }))
+  const [ahead, atEnd] = [day(25), end31]
+  t.deepEqual(due({}), ahead)
+  const { trialNoticeDays: _, renewalNoticeDays: __, ...ofBefore } = billing
+  t.deepEqual(due({ billing: ofBefore }), ahead, 'rules of before there were notices')
+  t.deepEqual(due({ billing: { ...billing, renewalNoticeDays: 10 } }), day(22))
+  t.deepEqual(due({ billing: { ...billing, renewalNoticeDays: 0 } }), atEnd)
+  t.deepEqual(due({ billing: { ...billing, renewalNoticeDays: 30 } }), day(2))
+  t.deepEqual(due({ billing: { ...billing, renewalNoticeDays: 31 } }), atEnd, 'the period is not longer than the notice')
+  for (const silent of [
+    { cancelAtPeriodEnd: true },
+    { collectionPausedAt: now },
+    { pricing: costing(0) },
+    { scheduledChange: { ...subscriptionOf(), pricing: costing(0) } },
+    { creditMinor: 3100 },
+    { announcedEnd: end31 },
+    { pricing: { ...pricing, interval: 'week', intervalCount: 3 } },
+    { pricing: { ...pricing, interval: 'day', intervalCount: 27 } },
+  ]) {
+    t.deepEqual(due(silent), atEnd, JSON.stringify(silent))
+  }
+  for (const told of [
+    { creditMinor: 3099 },
+    { creditMinor: 3100, carriedMinor: 1 },
+    { pricing: costing(0), scheduledChange: subscriptionOf() },
+    { announcedEnd: day(30) },
+    { pricing: { ...pricing, interval: 'week', intervalCount: 4 } },
+    { pricing: { ...pricing, interval: 'day', intervalCount: 28 } },
+    { pricing: { ...pricing, interval: 'year' } },
+  ]) {
+    t.deepEqual(due(told), ahead, JSON.stringify(told))
+  }
+  t.deepEqual(due({ bills: [billOf()] }), day(35), 'it is being charged')
+})
+
+test("a trial's end is told three days ahead, or when it begins", (t) => {
+  const due = (change: object) => dueAtOf(subscriptionOf({ ...noticed, status: 'trialing', trialEnd: end31, ...change }))
+  t.deepEqual(due({}), day(29))
+  t.deepEqual(due({ pricing: costing(0), cancelAtPeriodEnd: true }), day(29), 'it ends in any case')
+  t.deepEqual(due({ billing: { ...billing, trialNoticeDays: 0, renewalNoticeDays: 7 } }), end31)
+  for (const days of [1, 2, 3]) t.deepEqual(due({ trialEnd: day(1 + days), currentPeriod: periodOf({ end: day(1 + days) }) }), start)
+  t.deepEqual(due({ announcedEnd: end31 }), end31)
+})
+
+test('a notice changes nothing but the timeline, and is left out once it is late', (t) => {
+  const at = (when: Date, change: object = {}) => afterTime(subscriptionOf({ ...noticed, ...change }), { ...moment, now: when })
+  t.is(at(new Date(day(25).getTime() - 1)), undefined)
+  for (const when of [day(25), new Date(end31.getTime() - 1)]) {
+    const { events, eventsMade, dueAt, repairAt, announcedEnd, ...kept } = must(at(when))
+    t.like(events[0], { type: 'renewal_upcoming', at: when, why: `the next period begins on ${end31.toISOString()}, and is charged` })
+    t.deepEqual([events.length, eventsMade, dueAt, repairAt, announcedEnd], [1, 1, end31, moment.repairAt, end31])
+    const { events: _, eventsMade: __, ...before } = subscriptionOf(noticed)
+    t.deepEqual(kept as object, before)
+  }
+  const told = must(at(day(25)))
+  t.is(afterTime(told, { ...moment, now: day(26) }), undefined, 'it is told once')
+  const turned = must(at(end31))
+  t.deepEqual(types(turned), [], 'the worker was away for that long')
+  t.is(turned.bills.length, 1)
+  const trial = must(at(day(29), { status: 'trialing', trialEnd: end31 }))
+  t.like(trial, { status: 'trialing', dueAt: end31, events: [{ type: 'trial_ending', why: `the trial ends on ${end31.toISOString()}` }] })
+})
+
+test('a period whose end has moved is told again', (t) => {
+  const told = subscriptionOf({ ...noticed, announcedEnd: end31, status: 'paused', pausedAt: day(26), pauseReason: 'asked' })
+  const resumed = resume(told, { ...moment, now: day(36) })
+  t.deepEqual([resumed.currentPeriod.end, resumed.dueAt], [day(42), day(35)])
+  t.deepEqual(types(must(afterTime(resumed, { ...moment, now: day(36) }))), ['resumed', 'renewal_upcoming'])
 })
 
 test('a payment is tried again in the states that wait for one, and in no other', (t) => {

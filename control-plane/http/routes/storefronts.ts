@@ -8,6 +8,8 @@ import { type Given, ofList, ofNewDocument, route } from '../route.ts'
 const MAX_ROUTING = 50
 /** Two years: nobody is owed access longer than that unpaid. */
 const MAX_GRACE_HOURS = 17_520
+/** A year: longer than most periods. */
+const MAX_NOTICE_DAYS = 366
 /** More retries than card networks allow. */
 const MAX_RETRIES = 20
 
@@ -50,6 +52,14 @@ const billingFields = {
   trialOncePer: z.enum(trialRules).openapi({
     description:
       'A customer gets one trial of each bundle, or one trial in all (customer), or one with every subscription (none). A change counts for new subscriptions at once. Default bundle.',
+  }),
+  trialNoticeDays: z
+    .int()
+    .min(0)
+    .max(MAX_NOTICE_DAYS)
+    .openapi({ description: "How long before a trial's end subscription.trial_ending is told. 0: it is not. Default 3." }),
+  renewalNoticeDays: z.int().min(0).max(MAX_NOTICE_DAYS).openapi({
+    description: 'How long before a charge of a period of a month or longer subscription.renewal_upcoming is told. 0: it is not. Default 7.',
   }),
 }
 const billing = z.strictObject(billingFields)

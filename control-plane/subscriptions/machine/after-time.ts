@@ -10,15 +10,18 @@ import { overdue } from './after-payment.ts'
 import { beginSubscription } from './begin.ts'
 import { onTerms } from './change-terms.ts'
 import { endSubscription } from './end-subscription.ts'
+import { noticeOf } from './notice.ts'
 import { resume } from './pause.ts'
-import { become, changed, dueAtOf, withRetryAt } from './state.ts'
+import { become, changed, stepAtOf, withRetryAt } from './state.ts'
 import { takeEffect } from './take-effect.ts'
 import { isFinal } from './transitions.ts'
 import { triedAgain } from './try-again.ts'
 
 /** Takes one step; undefined when nothing is due. */
 export const afterTime = (subscription: Subscription, moment: Moment): Subscription | undefined => {
-  const due = dueAtOf(subscription)
+  const told = withNotice(subscription, moment)
+  if (told) return told
+  const due = stepAtOf(subscription)
   const { status } = subscription
   if (isFinal(status) || !due || moment.now < due) return undefined
   switch (status) {
@@ -40,6 +43,14 @@ export const afterTime = (subscription: Subscription, moment: Moment): Subscript
     default:
       return status satisfies never
   }
+}
+
+/** Tells what is to be told by now. A notice that is later than what it tells of is of no use. */
+const withNotice = (subscription: Subscription, moment: Moment): Subscription | undefined => {
+  const notice = noticeOf(subscription)
+  const { end } = subscription.currentPeriod
+  if (!notice || moment.now < notice.at || moment.now >= end) return undefined
+  return changed(subscription, { announcedEnd: end }, moment, notice.event)
 }
 
 /** A renewal that nobody has refused and nobody has paid: tried again, and overdue when that has gone on for long. */

@@ -14,14 +14,18 @@ import { verdictBy } from '../../billing/dunning.ts'
 import { checkTransition } from '../../illegal-transitions.ts'
 import { type Change, inSituation, type Situation, type Subscription, type SubscriptionEvent } from '../../schemas/subscription.ts'
 import type { Moment } from '../../work-time.ts'
+import { noticeOf } from './notice.ts'
 import { isFinal, transitions } from './transitions.ts'
 
 export type NewEvent = Pick<SubscriptionEvent, 'type' | 'why'> & Partial<Pick<SubscriptionEvent, 'paymentId' | 'amountMinor' | 'at'>>
 
 const earlier = (a: Date | undefined, b: Date | undefined): Date | undefined => (a && b && b < a ? b : (a ?? b))
 
+/** The time at which time alone changes the subscription next, or at which something is told ahead of that. */
+export const dueAtOf = (subscription: Subscription): Date | undefined => earlier(noticeOf(subscription)?.at, stepAtOf(subscription))
+
 /** The time at which time alone changes the subscription next. */
-export const dueAtOf = (subscription: Subscription): Date | undefined => {
+export const stepAtOf = (subscription: Subscription): Date | undefined => {
   const { status } = subscription
   if (isFinal(status)) return undefined
   const renewal = openBill(subscription, 'period')
