@@ -44,6 +44,9 @@ export const behaviourOf = (token: string, account: string, authenticate = false
   return authenticate && behaviour.kind === 'decline' && behaviour.declineClass === 'action_required' ? { kind: 'sca' } : behaviour
 }
 
+/** The account's key is taken to be wrong: nothing is looked at. */
+export const refusesCredentials = (token: string, account: string): boolean => token.includes('wrong_credentials') && applies(token, account)
+
 /** A customer who has to act may do so for ever: the charge cannot be canceled meanwhile. */
 export const actsLate = (token: string, account: string): boolean => token.includes('sca_late') && applies(token, account)
 

@@ -22,7 +22,7 @@ import type { Secret } from '../common/secret.ts'
 import { traceRequests } from '../common/trace-requests.ts'
 import { z } from '../common/zod.ts'
 import { accountOf, createBank } from './bank.ts'
-import { behaviourOf } from './behaviour.ts'
+import { behaviourOf, refusesCredentials } from './behaviour.ts'
 import { createLedger, type LedgerCharge, type LedgerRefund } from './ledger.ts'
 import { startWebhookSender } from './webhook-sender.ts'
 
@@ -97,6 +97,11 @@ export const startPspSimulator = async (options: PspSimulatorOptions): Promise<P
     if (known && (known.amount !== body.amount || known.currency !== body.currency)) {
       context.status = 422
       context.body = { error: 'this reference was already used for another charge' }
+      return
+    }
+    if (refusesCredentials(body.token, name) && !known) {
+      context.status = 401
+      context.body = { error: 'the credentials of the account are wrong' }
       return
     }
     const behaviour = behaviourOf(body.token, name, body.authenticate)

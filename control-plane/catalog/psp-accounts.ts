@@ -59,6 +59,10 @@ const withSecrets = (of: TenantScope, account: PspAccount, given: AccountSecrets
   return defined({ ...account, ...secrets, formerSecrets: keptFormer(of, account) })
 }
 
+/** Whether the provider takes other credentials is not known yet. */
+const withoutRefusal = ({ troubles }: PspAccount): Pick<PspAccount, 'troubles'> =>
+  troubles ? { troubles: troubles.filter(({ kind }) => kind !== 'credentials_failed') } : {}
+
 /**
  * Credentials that are given replace those of the same name; the others stay. Whatever is changed, all secrets are
  * sealed anew, with the key that is the first one now.
@@ -73,7 +77,7 @@ export const changePspAccount = (
   const { credentials, webhookSecret, ...rest } = change
   return update(of.storage.pspAccounts, of.keys.pspAccount(id), (account) => {
     check(account)
-    const changed = { ...withSecrets(of, account, { credentials, webhookSecret }), ...rest }
+    const changed = { ...withSecrets(of, account, { credentials, webhookSecret }), ...rest, ...(credentials ? withoutRefusal(account) : {}) }
     // Whoever gives a secret means this one alone; and of which webhook it is, they know.
     return webhookSecret || credentials?.webhookId ? defined({ ...changed, webhook: undefined, formerSecrets: undefined }) : changed
   })

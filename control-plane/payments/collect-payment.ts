@@ -6,6 +6,7 @@
 import { isAppError } from '../../common/errors.ts'
 import type { Attempt, Payment } from '../schemas/payment.ts'
 import type { TenantScope } from '../tenant-scope.ts'
+import { noticeTroubles } from './account-troubles.ts'
 import { nameOf, storeOutcome, tellOutcome, unknownOutcome } from './attempt-outcome.ts'
 import { stoppedByErasure } from './erase-payment.ts'
 import { giveUpAttempt } from './give-up-attempt.ts'
@@ -69,7 +70,8 @@ const makeAttempt = async (of: TenantScope, payment: Payment): Promise<Payment> 
   const routed = methods.map((method) => ({ method, ...routeOf(payment, parties, accounts, method) }))
   const next = nextAttempt(payment, routed, parties.storefront.billing, now)
   if ('none' in next) return storeNext(of.storage, fail(payment, next.none, of.repairAt()))
-  const opened = accounts.find(({ id }) => id === next.account)?.opened ?? (await openAccount(of, next.account))
+  const account = accounts.find(({ id }) => id === next.account)
+  const opened = account?.opened ?? (await openAccount(of, next.account))
   const wait = 'psp' in opened ? opened.timeoutMs : 0
   const starting = startAttempt(payment, next.account, next.method.id, next.route, now, of.attemptRepairAt(wait))
   if (next.circuitOpen) {
@@ -82,6 +84,7 @@ const makeAttempt = async (of: TenantScope, payment: Payment): Promise<Payment> 
   const started = await storeNext(of.storage, starting)
   const attempt = started.attempts.at(-1) as Attempt
   const outcome = (await sendCharge(opened, parties, started, attempt)) ?? ({ status: 'not_sent', pspCode: 'account_or_token_removed' } as const)
+  noticeTroubles(of, account?.stored, opened, outcome)
   if (outcome.status === 'declined' && outcome.declineClass === 'config') {
     const { tenantId, id: paymentId } = payment
     of.log.error({ tenantId, paymentId, account: attempt.account, pspCode: outcome.pspCode }, 'a PSP account declines because of its configuration')

@@ -431,7 +431,7 @@ export const testPsp = (test: TestFn, name: ProviderName): void => {
   }
 
   story("wrong credentials are ours to correct, an unknown token the customer's", async (t) => {
-    t.like(await strangerHere().charge(order('ok')), { status: 'declined', declineClass: 'config' })
+    t.like(await strangerHere().charge(order('ok')), { status: 'declined', declineClass: 'config', credentialsRefused: true })
     if (name !== 'local') t.like(await psp.charge(order('unknown')), { status: 'declined', declineClass: 'credential' })
   })
 

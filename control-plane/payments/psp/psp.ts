@@ -37,7 +37,15 @@ export type ChargeOutcome =
   | { status: 'pending' | 'authorized'; pspReference: string }
   /** The customer has to act (3-D Secure); the outcome follows by webhook or inquiry. */
   | { status: 'requires_action'; pspReference: string; actionUrl: string }
-  | { status: 'declined'; declineClass: DeclineClass; pspCode: string; pspReference?: string; network?: CardNetwork }
+  | {
+      status: 'declined'
+      declineClass: DeclineClass
+      pspCode: string
+      pspReference?: string
+      network?: CardNetwork
+      /** The provider did not look at the charge, since it refuses the account's credentials. */
+      credentialsRefused?: true
+    }
   /** Provably never reached the provider. */
   | { status: 'not_sent'; pspCode: string }
   /** It may have reached the provider: no answer, or one that says nothing. */

@@ -22,6 +22,10 @@ const chain = (error: unknown): Error[] => {
 
 const socketCodeOf = (error: Error): string | undefined => ('code' in error && typeof error.code === 'string' ? error.code.toLowerCase() : undefined)
 
+/** The part of an outcome that says whether a provider has refused the credentials, by its HTTP status. */
+export const credentialsRefusedBy = (httpStatus: number): { credentialsRefused?: true } =>
+  httpStatus === 401 || httpStatus === 403 ? { credentialsRefused: true } : {}
+
 export const transportFailure = (error: unknown): { status: 'not_sent' | 'unknown'; pspCode: string } => {
   const errors = chain(error)
   const refused = errors.find(neverConnected)

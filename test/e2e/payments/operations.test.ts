@@ -321,6 +321,12 @@ inWorlds(
       t.is(probe.attempts[0].account, 'stripe')
       t.is(probe.attempts[0].status, 'succeeded', JSON.stringify(probe.attempts))
       t.is(await circuit(), 'closed')
+      const opened = async () => (await shop.api.get('/events?types=psp_account.*')).body.data
+      await eventually(async () => (await opened()).length > 0)
+      const [event, ...others] = await opened()
+      t.like(event, { type: 'psp_account.circuit_open', data: { id: 'stripe', trouble: 'circuit_open' } })
+      t.true(event.data.until > event.data.at)
+      t.deepEqual(others, [])
     })
 
     story('a payment waits as not sent while every circuit is open, and nobody loses access over it', async ({ t, tollgate }) => {

@@ -21,7 +21,7 @@ import type { PspProvider } from '../directory.ts'
 import { HttpStatusError } from '../http-status-error.ts'
 import { orUnknown } from '../or-unknown.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
-import { transportFailure } from '../transport-errors.ts'
+import { credentialsRefusedBy, transportFailure } from '../transport-errors.ts'
 import { webhookRefusal } from '../webhook-refusal.ts'
 import { type AdyenNotification, type AdyenPayment, adyenErrorCodes, adyenEvents, CANCEL_SUFFIX, IN_PROGRESS, toEvent, toOutcome } from './mapping.ts'
 
@@ -84,7 +84,8 @@ const toFailure = (error: unknown): ChargeOutcome => {
   const pspCode = adyenCodeOf(error)
   if (pspCode === IN_PROGRESS || error.status === 409) return { status: 'unknown', pspCode }
   if (error.status === 429) return { status: 'declined', declineClass: 'technical', pspCode }
-  if (error.status >= 400 && error.status < 500) return { status: 'declined', declineClass: adyenErrorCodes[pspCode] ?? 'config', pspCode }
+  if (error.status >= 400 && error.status < 500)
+    return { status: 'declined', declineClass: adyenErrorCodes[pspCode] ?? 'config', pspCode, ...credentialsRefusedBy(error.status) }
   return { status: 'unknown', pspCode }
 }
 

@@ -14,7 +14,7 @@ import { completeByInquiry } from '../complete-by-inquiry.ts'
 import type { PspProvider } from '../directory.ts'
 import { orUnknown } from '../or-unknown.ts'
 import type { ChargeName, ChargeOutcome, Psp } from '../psp.ts'
-import { transportFailure } from '../transport-errors.ts'
+import { credentialsRefusedBy, transportFailure } from '../transport-errors.ts'
 import { bankCharge, bankRefund, toEvent, toOutcome, toRefundOutcome } from './mapping.ts'
 
 /** The part of a failed call that a tenant is told: enough to look for the fault at the bank, too little to find out what else is there. */
@@ -71,7 +71,8 @@ export const localProvider = (deps: { clock: Clock; allowPrivate: boolean }): Ps
     const refusal = ({ status }: Answer): Failure => {
       const pspCode = `http_${status}`
       if (status === 429) return { status: 'declined', declineClass: 'technical', pspCode }
-      if (status >= 400 && status < 500 && status !== 408 && status !== 409) return { status: 'declined', declineClass: 'config', pspCode }
+      if (status >= 400 && status < 500 && status !== 408 && status !== 409)
+        return { status: 'declined', declineClass: 'config', pspCode, ...credentialsRefusedBy(status) }
       return { status: 'unknown', pspCode }
     }
     const toCharge = (answer: Answer, otherwise: (answer: Answer) => ChargeOutcome): ChargeOutcome => {

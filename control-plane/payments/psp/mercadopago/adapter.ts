@@ -22,7 +22,7 @@ import { inexpressible, toDecimal } from '../currency-exponents.ts'
 import type { PspProvider } from '../directory.ts'
 import { orUnknown } from '../or-unknown.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
-import { transportFailure } from '../transport-errors.ts'
+import { credentialsRefusedBy, transportFailure } from '../transport-errors.ts'
 import {
   type MercadopagoEvent,
   type MercadopagoPayment,
@@ -60,7 +60,12 @@ const toFailure = (error: unknown): ChargeOutcome => {
   // Locked, in conflict with an earlier one, or waiting for somebody else: not known to be refused.
   if ([408, 409, 423, 424].includes(error.status) || error.status >= 500 || error.status === 0) return { status: 'unknown', pspCode }
   const known = codes.map((cause) => mercadopagoCauses[cause]).find((one) => one !== undefined)
-  return { status: 'declined', declineClass: known ?? (error.status === 404 || error.status === 402 ? 'credential' : 'config'), pspCode }
+  return {
+    status: 'declined',
+    declineClass: known ?? (error.status === 404 || error.status === 402 ? 'credential' : 'config'),
+    pspCode,
+    ...credentialsRefusedBy(error.status),
+  }
 }
 
 const refusalOf = (error: unknown): Refusal | undefined => refusalIn(toFailure(error), error instanceof MercadoPagoError ? error.status : undefined)

@@ -23,7 +23,7 @@ import type { PspProvider } from '../directory.ts'
 import { HttpStatusError } from '../http-status-error.ts'
 import { orUnknown } from '../or-unknown.ts'
 import type { ChargeName, ChargeOutcome, ChargeRequest, Psp } from '../psp.ts'
-import { transportFailure } from '../transport-errors.ts'
+import { credentialsRefusedBy, transportFailure } from '../transport-errors.ts'
 import { webhookRefusal } from '../webhook-refusal.ts'
 import {
   ALREADY_PAID,
@@ -73,7 +73,8 @@ const toFailure = (error: unknown): ChargeOutcome => {
   if (ALREADY_PAID.includes(pspCode) || error.statusCode === 409) return { status: 'unknown', pspCode }
   if (error.statusCode === 429) return { status: 'declined', declineClass: 'technical', pspCode }
   if (error.statusCode === 422) return { status: 'declined', declineClass: paypalIssues[pspCode] ?? 'config', pspCode }
-  if (error.statusCode >= 400 && error.statusCode < 500) return { status: 'declined', declineClass: 'config', pspCode }
+  if (error.statusCode >= 400 && error.statusCode < 500)
+    return { status: 'declined', declineClass: 'config', pspCode, ...credentialsRefusedBy(error.statusCode) }
   return { status: 'unknown', pspCode }
 }
 
@@ -256,8 +257,8 @@ export const paypalProvider = (deps: { clock: Clock; baseUrl: string | undefined
         try {
           api = (await apis()).ordersApi
         } catch (error) {
-          const { status: httpStatus } = { status: error instanceof ApiError ? error.statusCode : 0 }
-          if (httpStatus === 401 || httpStatus === 403) return { status: 'declined', declineClass: 'config', pspCode: paypalCodeOf(error) }
+          const refused = credentialsRefusedBy(error instanceof ApiError ? error.statusCode : 0)
+          if (refused.credentialsRefused) return { status: 'declined', declineClass: 'config', pspCode: paypalCodeOf(error), ...refused }
           // Without an access token nothing was asked for.
           return { status: 'not_sent', pspCode: paypalCodeOf(error) }
         }

@@ -50,6 +50,7 @@ export const createSimulatorPsp = (options: SimulatorPspOptions): Psp => {
       const { webhookUrl, testNow: now } = options
       try {
         const answer = await call('charges', { reference, amount, currency, token, capture, offSession, authenticate, webhookUrl, now })
+        if (answer.status === 401) return { status: 'declined', declineClass: 'config', pspCode: 'http_401', credentialsRefused: true }
         if (!answer.ok) return { status: 'unknown', pspCode: `http_${answer.status}` }
         return toOutcome(simulatedCharge.parse(await answer.json()))
       } catch (error) {

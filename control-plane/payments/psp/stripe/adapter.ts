@@ -50,7 +50,7 @@ const toFailure = (error: unknown): ChargeOutcome => {
   if (error instanceof errors.StripeIdempotencyError || error.statusCode === 409) return { status: 'unknown', pspCode }
   if (error instanceof errors.StripeRateLimitError) return { status: 'declined', declineClass: 'technical', pspCode }
   if (error instanceof errors.StripeAuthenticationError || error instanceof errors.StripePermissionError)
-    return { status: 'declined', declineClass: 'config', pspCode }
+    return { status: 'declined', declineClass: 'config', pspCode, credentialsRefused: true }
   if (error instanceof errors.StripeInvalidRequestError) {
     const declineClass = error.code ? classOf({ code: error.code }) : 'config'
     // An invalid request is our mistake or the account's, not an issuer's word.
