@@ -9,7 +9,7 @@ import { embedded } from '../support/tollgate.ts'
 import { eventTypesPage } from './event-types-page.ts'
 
 await runCommand(async () => {
-  const tollgate = await embedded.start()
+  const tollgate = await embedded.start({ WEBHOOK_PRIVATE_URLS: 'true' })
   try {
     const examples = await liveThroughEvents(tollgate)
     writeFileSync(new URL('../../control-plane/http/event-examples.json', import.meta.url), `${JSON.stringify(examples, undefined, 1)}\n`)
