@@ -25,6 +25,6 @@ export interface EventsOptions {
 export const openEvents = ({ storage, clock, log, render, days }: EventsOptions): { storage: Storage; events: Events; outboxes: Outboxes } => {
   const logs = createEventLogs({ storage, clock, days })
   const outboxes = createOutboxes(storage, logs, log)
-  const recording = recordingStorage(storage, { clock, render, recorded: outboxes.recorded, handOn: outboxes.handOn })
+  const recording = recordingStorage(storage, { clock, log, render, recorded: outboxes.recorded, handOn: outboxes.handOn })
   return { storage: recording, events: { logs, handOn: outboxes.handOn }, outboxes }
 }

@@ -30,6 +30,8 @@ export interface NatsStreamOptions {
 }
 
 const RECONNECT_WAIT_MS = 250
+/** More than our headers take. */
+const HEADERS_BYTES = 1_024
 
 const ensureStream = async (connection: NatsConnection, { replicas, days }: NatsStreamOptions): Promise<void> => {
   const manager = await jetstreamManager(connection, { checkAPI: false })
@@ -57,14 +59,15 @@ export const openEventStream = async (options: NatsStreamOptions): Promise<Event
   let ready: Promise<void> | undefined
   let isTold = false
   return {
-    publish: ({ tenantId, type, id, body }) =>
+    publish: ({ tenantId, type, id, body, brief }) =>
       orFeedUnavailable(async () => {
         ready ??= ensureStream(connection, options)
         try {
           await ready
           const told = headers()
           told.set('content-type', 'application/cloudevents+json')
-          await client.publish(eventSubject(tenantId, type), body, { msgID: id, headers: told })
+          const isTooLarge = Buffer.byteLength(body) + HEADERS_BYTES > (connection.info?.max_payload ?? Number.POSITIVE_INFINITY)
+          await client.publish(eventSubject(tenantId, type), isTooLarge ? brief : body, { msgID: id, headers: told })
           isTold = false
         } catch (error) {
           // It may have been deleted since.

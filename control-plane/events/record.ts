@@ -4,6 +4,7 @@
  */
 import { ulid } from 'ulid'
 import type { Clock } from '../../common/clock.ts'
+import type { Log } from '../../common/log.ts'
 import type { Documents } from '../schemas/index.ts'
 import type { OutboxEvent } from '../schemas/schema.ts'
 import type { Collection, NewDocument, Storage, StoredDocument } from '../storage/storage.ts'
@@ -29,6 +30,7 @@ export type HandOn = (collection: NotedCollection, document: Recorded) => Promis
 
 export interface RecordOptions {
   clock: Clock
+  log: Log
   render: Renderers
   /** Told of each document with events that nothing follows at once. It does not reject. */
   recorded(collection: NotedCollection, document: Recorded): void
@@ -86,6 +88,18 @@ const withEvents = <D extends Recorded>(
 
 const recordingCollection = <K extends NotedCollection>(name: K, collection: Collection<Documents[K]>, options: RecordOptions): Collection<Documents[K]> => {
   type D = Documents[K] & Recorded
+  /** A fault of ours in what is told must not keep a change from being made: it is told with the next change. */
+  const recordedIn = (document: D, isNew: boolean): D => {
+    try {
+      return withEvents(name, noter, document, isNew, options)
+    } catch (error) {
+      options.log.error(
+        { err: error, collection: name, id: document._id },
+        'a change could not be made an event of, which is a fault of Tollgate: please report it',
+      )
+      return document
+    }
+  }
   const noter = noters[name] as unknown as Noter<D>
   const { clock, recorded, handOn } = options
   const tell = (document: D): void => {
@@ -95,7 +109,7 @@ const recordingCollection = <K extends NotedCollection>(name: K, collection: Col
     ...collection,
     insert: async (document) => {
       const made = { ...document, revision: 1, updatedAt: clock.now() } as unknown as D
-      const { revision: _, updatedAt: __, ...withThem } = withEvents(name, noter, made, true, options)
+      const { revision: _, updatedAt: __, ...withThem } = recordedIn(made, true)
       const inserted = (await collection.insert(withThem as unknown as NewDocument<Documents[K]>)) as D
       tell(inserted)
       return inserted
@@ -106,7 +120,7 @@ const recordingCollection = <K extends NotedCollection>(name: K, collection: Col
       // They are stored, so they have happened, whatever becomes of this write.
       if (waits) await handOn(name, before)
       const { outbox: _, outboxAt: __, ...emptied } = before
-      const replaced = (await collection.replace(withEvents(name, noter, (waits ? emptied : before) as D, false, options))) as D
+      const replaced = (await collection.replace(recordedIn((waits ? emptied : before) as D, false))) as D
       tell(replaced)
       return replaced
     },

@@ -109,7 +109,7 @@ export const startEventSender = ({ services, webhooks, stream }: EventSenderOpti
 
     const loadEndpoints = async (): Promise<void> => {
       const wanted = (await all(of.storage.webhookEndpoints, { tenantId })).filter(({ enabled }) => enabled)
-      const stopped = [...runners].filter(([endpointId]) => !wanted.some((one) => one.id === endpointId))
+      const stopped = [...runners].filter(([endpointId, runner]) => runner.hasEnded() || !wanted.some((one) => one.id === endpointId))
       for (const [endpointId, runner] of stopped) {
         runners.delete(endpointId)
         await runner.stop()

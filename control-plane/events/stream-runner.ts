@@ -11,6 +11,8 @@ export interface StreamEvent {
   /** The stream drops what comes again under one id within two minutes. */
   id: string
   body: string
+  /** The same without its data, for a server that does not take as much. */
+  brief: string
 }
 
 export interface StreamRunner {
@@ -41,7 +43,9 @@ export const startStreamRunner = ({ cursor, read, publish, mayGoOn, log }: Strea
       const { events, upTo } = await read(position)
       for (const event of events) {
         if (isStopped || !mayGoOn()) return
-        await publish({ tenantId: event.tenantId, type: event.type, id: event.id, body: JSON.stringify(toEnvelope(event)) })
+        const envelope = toEnvelope(event)
+        const brief = JSON.stringify({ ...envelope, data: { tooLarge: true } })
+        await publish({ tenantId: event.tenantId, type: event.type, id: event.id, body: JSON.stringify(envelope), brief })
         position = event.position
       }
       if (upTo <= position && events.length === 0) return

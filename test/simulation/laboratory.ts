@@ -97,7 +97,7 @@ export const openLaboratory = (): Laboratory => {
   const mortalStore = { ...storage, ...Object.fromEntries(collectionNames.map((name) => [name, wrap(storage[name], () => fate)])) } as Storage
   // What is handed on in the background is handed on when the laboratory recovers, so that the steps are the same in every run.
   const { events } = openEvents({ storage, clock, log, render: eventRenderers })
-  const mortal = recordingStorage(mortalStore, { clock, render: eventRenderers, recorded: () => {}, handOn: events.handOn })
+  const mortal = recordingStorage(mortalStore, { clock, log, render: eventRenderers, recorded: () => {}, handOn: events.handOn })
   const mortalFeed = wrap(feed, () => fate)
   const sandbox = {
     nextEvent: bank.sandbox.nextEvent,

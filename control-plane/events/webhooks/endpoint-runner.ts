@@ -48,6 +48,8 @@ export interface EndpointRunner {
   cursor(): EventCursor
   /** Nothing is under way, and everything up to this place was taken. */
   isIdle(lastPlace: number): boolean
+  /** It was disabled meanwhile: another has to be started if it is enabled again. */
+  hasEnded(): boolean
   /** Nothing has arrived lately. */
   isDown(): boolean
   /** When the next retry is due; undefined while there is none. */
@@ -116,12 +118,24 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
 
   /** One message at a time of those that may be under way. */
   const withSlot = async <T>(run: () => Promise<T>): Promise<T> => {
-    if (underWay >= (isDown() ? 1 : isSlow ? MOST_OF_A_SLOW_ONE : MOST_UNDER_WAY)) await new Promise<void>((free) => slots.push(free))
-    underWay += 1
+    if (underWay < mostUnderWay()) underWay += 1
+    else await new Promise<void>((admitted) => slots.push(admitted))
     try {
       return await run()
     } finally {
       underWay -= 1
+      admit()
+    }
+  }
+  const mostUnderWay = (): number => {
+    if (isStopped) return Number.POSITIVE_INFINITY
+    if (isDown()) return 1
+    return isSlow ? MOST_OF_A_SLOW_ONE : MOST_UNDER_WAY
+  }
+  /** Whoever waits is counted here, so that nobody comes in between. */
+  const admit = (): void => {
+    while (slots.length > 0 && underWay < mostUnderWay()) {
+      underWay += 1
       slots.shift()?.()
     }
   }
@@ -133,6 +147,8 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
     log.warn({ tenantId: of.tenantId, endpoint: endpoint.id, disabledReason }, 'a webhook endpoint was disabled')
     isStopped = true
     isDisabled = true
+    admit()
+    await of.events.logs.nudge(of.tenantId)
   }
 
   /** What an attempt says of the endpoint. */
@@ -341,12 +357,13 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
     isIdle: (last) =>
       isStopped ||
       (isRecovered && work.size === 0 && taken.size === 0 && (isDown() || position >= last) && !(retryAtMs !== undefined && retryAtMs <= of.clock.nowMs())),
+    hasEnded: () => isDisabled,
     isDown,
     nextRetryMs: () => (isDisabled ? undefined : retryAtMs),
     stop: async () => {
       isStopped = true
       clearTimeout(timer)
-      for (const free of slots.splice(0)) free()
+      admit()
       while (work.size > 0) await Promise.all(work)
     },
   }
