@@ -8,6 +8,7 @@ import { Secret } from '../../common/secret.ts'
 import { createTenant } from '../../control-plane/catalog/tenants.ts'
 import { openEvents } from '../../control-plane/events/events.ts'
 import { type EventSender, startEventSender } from '../../control-plane/events/sender.ts'
+import { changeEndpoint } from '../../control-plane/events/webhooks/endpoints.ts'
 import { replayDelivery, replayFailed, replayRange } from '../../control-plane/events/webhooks/replay.ts'
 import { createWebhookSender } from '../../control-plane/events/webhooks/send.ts'
 import { eventRenderers } from '../../control-plane/http/event-data.ts'
@@ -235,6 +236,34 @@ test('410 disables an endpoint at once, and says so', async (t) => {
   })
   t.like(await line.of.storage.webhookEndpoints.get(keys.webhookEndpoint('t', 'gone')), { enabled: false, disabledReason: 'gone' })
   await t.throwsAsync(replayFailed(line.of, await line.of.storage.webhookEndpoints.get(keys.webhookEndpoint('t', 'gone'))), { message: /enable it first/ })
+})
+
+test('an endpoint that has disabled itself is served again once it is enabled, however busy its tenant is', async (t) => {
+  await using line = await openLine()
+  let isGone = true
+  await using receiver = await openWebhookReceiver(SECRET, (_, response) => void response.writeHead(isGone ? 410 : 200).end())
+  await using busy = await openWebhookReceiver(SECRET, async (_, response) => {
+    await sleep(50)
+    response.end()
+  })
+  await line.endpoint('gone', receiver.url, { types: ['bundle.*'] })
+  await line.endpoint('busy', busy.url, { ordered: true })
+  await line.happen(1, 'a')
+  const of = () => line.of.storage.webhookEndpoints.get(keys.webhookEndpoint('t', 'gone'))
+  await eventually(async () => !(await of()).enabled)
+  isGone = false
+  const busyness = (async () => {
+    for (let n = 0; n < 30; n += 1) {
+      await line.happen(3, 'b')
+      await sleep(100)
+    }
+  })()
+  const enabled = await changeEndpoint(line.of, 'gone', () => {}, { enabled: true }, true)
+  t.like(enabled, { enabled: true, disabledReason: undefined, disabledAt: undefined })
+  await line.happen(1, 'c')
+  await eventually(async () => receiver.accepted.some(({ subject }) => subject.endsWith('/c')), 2_000)
+  await busyness
+  inOrder(t, busy.accepted)
 })
 
 test('an event is sent again on request: one, those that failed, or those of a span of time', async (t) => {
