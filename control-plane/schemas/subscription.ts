@@ -137,6 +137,8 @@ const fields = defineFields({
   trialEnd: { type: Date },
   /** The end of a trial or period that was told of ahead of time. One that has moved since is told of again. */
   announcedEnd: { type: Date },
+  /** When the next one is told of, in the tenant's time. A version that knows no notices leaves it alone. */
+  noticeAt: { type: Date },
   /** The bundle whose trial it has, since the terms may change in the trial. Absent: that of the terms. */
   trialBundleId: { type: String },
   /** The storefront's rules of billing at the time of agreement. */
@@ -328,6 +330,7 @@ subscriptionSchema.index({ tenantId: 1, storefrontId: 1, bundleId: 1, createdAt:
 subscriptionSchema.index({ tenantId: 1, storefrontId: 1, bundleId: 1, status: 1, createdAt: 1, _id: 1 })
 subscriptionSchema.index({ clock: 1, dueAt: 1, _id: 1 })
 subscriptionSchema.index({ clock: 1, tenantId: 1, dueAt: 1, _id: 1 })
+subscriptionSchema.index({ clock: 1, noticeAt: 1, _id: 1 })
 subscriptionSchema.index({ repairAt: 1, _id: 1 })
 subscriptionSchema.index({ outboxAt: 1, _id: 1 })
 

@@ -75,7 +75,7 @@ export interface DeclaredIndex {
 }
 
 /** Hardly any document has work to do now: of those that have none nothing is kept in an index. */
-const workMarks = ['dueAt', 'repairAt', 'outboxAt'] as const
+const workMarks = ['dueAt', 'repairAt', 'outboxAt', 'noticeAt'] as const
 const whereWork = (fields: string[]): DeclaredIndex['only'] => workMarks.find((field) => fields.includes(field))
 
 const indexes = Object.fromEntries(

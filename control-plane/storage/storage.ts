@@ -44,7 +44,7 @@ export interface PageQuery {
 }
 
 export interface DueQuery {
-  by: 'dueAt' | 'repairAt' | 'expiresAt' | 'outboxAt'
+  by: 'dueAt' | 'repairAt' | 'expiresAt' | 'outboxAt' | 'noticeAt'
   /** Equality on the fields that come before `by` in its index. */
   where?: Record<string, string>
   /** Documents whose `by` is present and not after this. */

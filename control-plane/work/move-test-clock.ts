@@ -17,16 +17,27 @@ type Due = { at: Date; work: (of: TenantScope) => Promise<void>; revision?: stri
 const dueBy = async (of: TenantScope, until: Date): Promise<Due[]> => {
   const query = { by: 'dueAt', where: { clock: of.tenantId }, until, limit: BATCH } as const
   const event = await of.sandboxTime?.nextEvent(of.tenantId)
-  const [payments, subscriptions] = await Promise.all([of.storage.payments.due(query), of.storage.subscriptions.due(query)])
+  const [payments, subscriptions, notices] = await Promise.all([
+    of.storage.payments.due(query),
+    of.storage.subscriptions.due(query),
+    of.storage.subscriptions.due({ ...query, by: 'noticeAt' }),
+  ])
   const told: Due[] = event && event <= until ? [{ at: event, work: async () => of.sandboxTime?.moveTo(of.tenantId, event) }] : []
   return [
-    // At one instant: what the providers say, then what payments wait for, then what subscriptions do.
+    // At one instant: what the providers say, then what payments wait for, then what is told ahead, then what subscriptions do.
     ...told,
     ...payments.map(
       (document): Due => ({
         at: document.dueAt as Date,
         work: (now) => doWork(now, 'payments', document),
         revision: `${document._id} ${document.revision}`,
+      }),
+    ),
+    ...notices.map(
+      (document): Due => ({
+        at: document.noticeAt as Date,
+        work: (now) => doWork(now, 'subscriptions', document),
+        revision: `notice of ${document._id} ${document.revision}`,
       }),
     ),
     ...subscriptions.map(

@@ -218,6 +218,14 @@ export const startWorker = (services: Services, options: WorkerOptions): Worker 
       }
       return { name, run }
     }),
+    {
+      name: 'notices',
+      run: async () => {
+        if (!mayBill()) return
+        const documents: Work[] = await storage.subscriptions.due({ by: 'noticeAt', where: { clock: 'system' }, until: clock.now(), limit: BATCH })
+        await atOnce(shuffled(documents), REPAIRS_AT_ONCE, (document) => attempt('notices', 'subscriptions', document))
+      },
+    },
     ...expiring.map((collection): Lane => {
       const run = async () => {
         if (mayBill()) await removeExpired(collection)

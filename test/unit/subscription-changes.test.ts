@@ -8,6 +8,7 @@ import { beginSubscription } from '../../control-plane/subscriptions/machine/beg
 import { type ChangedTerms, changeTerms } from '../../control-plane/subscriptions/machine/change-terms.ts'
 import { moveToVersion } from '../../control-plane/subscriptions/machine/move-to-version.ts'
 import { nextPaymentOf } from '../../control-plane/subscriptions/machine/next-payment.ts'
+import { noticeOf } from '../../control-plane/subscriptions/machine/notice.ts'
 import { resume } from '../../control-plane/subscriptions/machine/pause.ts'
 import { isSameOffer, isSameTerms, scheduledAfter, termsIn } from '../../control-plane/subscriptions/machine/scheduled-change.ts'
 import { atRest, changed, dueAtOf, withRetryAt } from '../../control-plane/subscriptions/machine/state.ts'
@@ -426,10 +427,15 @@ test("a subscription's state says when time alone changes it next", (t) => {
   for (const status of ['canceled', 'expired', 'incomplete_expired']) t.is(due({ ...ended, status, payBy: day(9), resumeAt: day(9) }), undefined)
 })
 
+/** The time of the notice, or of the next step where that is sooner. */
+const firstOf = (subscription: Subscription): Date | undefined => {
+  const [told, due] = [noticeOf(subscription)?.at, dueAtOf(subscription)]
+  return told && due && told < due ? told : due
+}
 const noticed = { billing: { ...billing, trialNoticeDays: 3, renewalNoticeDays: 7 } }
 
 test('a renewal is told seven days ahead, once, where it will be charged', (t) => {
-  const due = (change: object) => dueAtOf(subscriptionOf({ ...noticed, ...change }))
+  const due = (change: object) => firstOf(subscriptionOf({ ...noticed, ...change }))
   const [ahead, atEnd] = [day(25), end31]
   t.deepEqual(due({}), ahead)
   const { trialNoticeDays: _, renewalNoticeDays: __, ...ofBefore } = billing
@@ -465,7 +471,7 @@ test('a renewal is told seven days ahead, once, where it will be charged', (t) =
 })
 
 test("a trial's end is told three days ahead, or when it begins", (t) => {
-  const due = (change: object) => dueAtOf(subscriptionOf({ ...noticed, status: 'trialing', trialEnd: end31, ...change }))
+  const due = (change: object) => firstOf(subscriptionOf({ ...noticed, status: 'trialing', trialEnd: end31, ...change }))
   t.deepEqual(due({}), day(29))
   t.deepEqual(due({ pricing: costing(0), cancelAtPeriodEnd: true }), day(29), 'it ends in any case')
   t.deepEqual(due({ billing: { ...billing, trialNoticeDays: 0, renewalNoticeDays: 7 } }), end31)
@@ -495,8 +501,17 @@ test('a notice changes nothing but the timeline, and is left out once it is late
 test('a period whose end has moved is told again', (t) => {
   const told = subscriptionOf({ ...noticed, announcedEnd: end31, status: 'paused', pausedAt: day(26), pauseReason: 'asked' })
   const resumed = resume(told, { ...moment, now: day(36) })
-  t.deepEqual([resumed.currentPeriod.end, resumed.dueAt], [day(42), day(35)])
+  t.deepEqual([resumed.currentPeriod.end, resumed.dueAt, resumed.noticeAt], [day(42), day(42), day(35)])
   t.deepEqual(types(must(afterTime(resumed, { ...moment, now: day(36) }))), ['resumed', 'renewal_upcoming'])
+})
+
+test('a notice that an older version has left behind is put right, once', (t) => {
+  const left = subscriptionOf({ ...noticed, announcedEnd: end31, noticeAt: day(25) })
+  const mended = must(afterTime(left, { ...moment, now: day(26) }))
+  t.deepEqual([mended.noticeAt, types(mended)], [undefined, []])
+  t.is(afterTime(mended, { ...moment, now: day(26) }), undefined)
+  const moved = subscriptionOf({ ...noticed, currentPeriod: periodOf({ end: day(60) }), noticeAt: day(25) })
+  t.deepEqual(must(afterTime(moved, { ...moment, now: day(26) })).noticeAt, day(53))
 })
 
 test('a payment is tried again in the states that wait for one, and in no other', (t) => {

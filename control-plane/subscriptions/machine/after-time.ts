@@ -12,7 +12,7 @@ import { onTerms } from './change-terms.ts'
 import { endSubscription } from './end-subscription.ts'
 import { noticeOf } from './notice.ts'
 import { resume } from './pause.ts'
-import { become, changed, stepAtOf, withRetryAt } from './state.ts'
+import { become, changed, dueAtOf, withRetryAt } from './state.ts'
 import { takeEffect } from './take-effect.ts'
 import { isFinal } from './transitions.ts'
 import { triedAgain } from './try-again.ts'
@@ -21,9 +21,9 @@ import { triedAgain } from './try-again.ts'
 export const afterTime = (subscription: Subscription, moment: Moment): Subscription | undefined => {
   const told = withNotice(subscription, moment)
   if (told) return told
-  const due = stepAtOf(subscription)
+  const due = dueAtOf(subscription)
   const { status } = subscription
-  if (isFinal(status) || !due || moment.now < due) return undefined
+  if (isFinal(status) || !due || moment.now < due) return withoutOldNotice(subscription, moment)
   switch (status) {
     case 'scheduled':
       return beginSubscription(subscription, moment)
@@ -44,6 +44,10 @@ export const afterTime = (subscription: Subscription, moment: Moment): Subscript
       return status satisfies never
   }
 }
+
+/** An older version leaves the time of a notice as it was when it changes what the notice is about. */
+const withoutOldNotice = (subscription: Subscription, moment: Moment): Subscription | undefined =>
+  subscription.noticeAt && subscription.noticeAt <= moment.now ? changed(subscription, {}, moment) : undefined
 
 /** Tells what is to be told by now. A notice that is later than what it tells of is of no use. */
 const withNotice = (subscription: Subscription, moment: Moment): Subscription | undefined => {

@@ -21,11 +21,8 @@ export type NewEvent = Pick<SubscriptionEvent, 'type' | 'why'> & Partial<Pick<Su
 
 const earlier = (a: Date | undefined, b: Date | undefined): Date | undefined => (a && b && b < a ? b : (a ?? b))
 
-/** The time at which time alone changes the subscription next, or at which something is told ahead of that. */
-export const dueAtOf = (subscription: Subscription): Date | undefined => earlier(noticeOf(subscription)?.at, stepAtOf(subscription))
-
 /** The time at which time alone changes the subscription next. */
-export const stepAtOf = (subscription: Subscription): Date | undefined => {
+export const dueAtOf = (subscription: Subscription): Date | undefined => {
   const { status } = subscription
   if (isFinal(status)) return undefined
   const renewal = openBill(subscription, 'period')
@@ -78,7 +75,7 @@ const withEvents = (subscription: Subscription, now: Date, events: NewEvent[]): 
 /** Every change goes through here: what follows from the new state is marked in the same write. */
 export const changed = (subscription: Subscription, change: Change, { now, repairAt }: Moment, ...events: NewEvent[]): Subscription => {
   const next: Subscription = defined({ ...subscription, ...change, ...withEvents(subscription, now, events) })
-  return defined({ ...next, dueAt: dueAtOf(next), repairAt })
+  return defined({ ...next, dueAt: dueAtOf(next), noticeAt: noticeOf(next)?.at, repairAt })
 }
 
 /** Everything that followed from the last change is done. */
