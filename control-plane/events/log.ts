@@ -37,8 +37,11 @@ export interface EventLogs {
   nudge(tenantId: string): Promise<void>
   /** Writes the entries that a crash may have left. */
   complete(head: EventLog): Promise<void>
-  /** Entries that a crash has left are written, and nothing is marked to be sent: for a tenant that nobody listens to. */
-  settle(tenantId: string): Promise<void>
+  /**
+   * Entries that a crash has left are written, and nothing is marked to be sent: for a tenant that nobody listens to.
+   * @param asOf the head as it was when nobody listened; without, as it is now. @returns false if there is something new since.
+   */
+  settle(tenantId: string, asOf?: EventLog): Promise<boolean>
   /** Tells who follows; where nobody does, the tenant's log is settled. */
   rouse(tenantId: string): Promise<void>
   /** Calls back when something was appended here. @returns a function that stops it. */
@@ -102,16 +105,15 @@ export const createEventLogs = ({ storage, clock, days = DEFAULT_DAYS }: EventLo
 
   const headOf = (tenantId: string): Promise<EventLog> => insertOrGet(eventLogs, { _id: keys.eventLog(tenantId), tenantId, next: 1, createdAt: clock.now() })
 
-  const settle = async (tenantId: string): Promise<void> => {
+  const settle = async (tenantId: string, asOf?: EventLog): Promise<boolean> => {
     const head = await eventLogs.find(keys.eventLog(tenantId))
-    if (!head) return
+    if (!head) return true
     await complete(head)
-    await update(
-      eventLogs,
-      head._id,
-      ({ pending: _, repairAt: __, sender: ___, ...latest }) => (latest.next === head.next && latest.nudges === head.nudges ? latest : undefined),
-      head,
+    const { next, nudges } = asOf ?? head
+    const settled = await update(eventLogs, head._id, ({ pending: _, repairAt: __, sender: ___, ...latest }) =>
+      latest.next === next && latest.nudges === nudges ? latest : undefined,
     )
+    return settled.repairAt === undefined
   }
 
   const place = async (tenantId: string, events: readonly OutboxEvent[]): Promise<void> => {
@@ -120,7 +122,7 @@ export const createEventLogs = ({ storage, clock, days = DEFAULT_DAYS }: EventLo
       const head = known ?? (await headOf(tenantId))
       known = undefined
       await complete(head)
-      const pending = events.map((event, n) => ({ ...event, position: head.next + n }) as unknown as PlacedEvent)
+      const pending = events.map(({ leaving: _, ...event }, n) => ({ ...event, position: head.next + n }) as unknown as PlacedEvent)
       const repairAt = head.repairAt ?? new Date(clock.nowMs() + LEFT_AFTER_MS)
       try {
         const placed = await eventLogs.replace({ ...head, next: head.next + events.length, pending, repairAt })

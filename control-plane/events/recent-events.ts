@@ -19,7 +19,10 @@ export const recentEvents = (read: Read): RecentEvents => {
   let reading: Promise<void> | undefined
 
   const readOn = async (): Promise<void> => {
-    const { events, upTo } = await read(to, PAGE)
+    const begun = to
+    const { events, upTo } = await read(begun, PAGE)
+    // Somebody further on has begun anew meanwhile.
+    if (to !== begun) return
     kept.push(...events)
     to = upTo
     if (kept.length <= MOST_KEPT) return
@@ -42,7 +45,7 @@ export const recentEvents = (read: Read): RecentEvents => {
         })
         await reading
       }
-      if (after < from || after > to) return { events: [], upTo: after }
+      if (after < from || after > to) return read(after, PAGE)
       return { events: kept.filter(({ position }) => position > after), upTo: to }
     },
   }

@@ -39,6 +39,8 @@ export interface RecordOptions {
 
 /** What is not handed on by then was left by a crash. */
 const LEFT_AFTER_MS = 5_000
+/** The clocks of processes may differ by as much. */
+const SWEPT_WITHIN_MS = 1_000
 /** Of one document: with more, what is waiting is handed on before more is written. */
 const MAX_WAITING = 16
 
@@ -59,9 +61,20 @@ const withEvents = <D extends Recorded>(
   const { told, facts: found } = noter.note(written, document.told, isNew ? undefined : document.updatedAt)
   // A document of this id may have been removed: the count goes on above it.
   const before = document.eventSeq ?? (isNew && comeAgain.has(collection) ? clock.nowMs() : 0)
-  if (found.length === 0) return { ...document, told, ...(before > 0 ? { eventSeq: before } : {}) }
   const waiting = document.outbox ?? []
-  const { stays, facts } = noter.settle?.(waiting, found) ?? { stays: waiting.map(() => true), facts: found }
+  const isLeaving = noter.isAtRest?.(document) ?? true
+  /** What has been handed on cannot be taken back, nor what a sweeper may be handing on. */
+  const withMark = (events: OutboxEvent[]): OutboxEvent[] => (isLeaving && noter.settle ? events.map((event) => ({ ...event, leaving: true })) : events)
+  if (found.length === 0) {
+    const marked = waiting.length > 0 ? { outbox: withMark(waiting) } : {}
+    return { ...document, told, ...marked, ...(before > 0 ? { eventSeq: before } : {}) }
+  }
+  const mayTakeBack = document.outboxAt !== undefined && document.outboxAt.getTime() - clock.nowMs() > SWEPT_WITHIN_MS
+  const settled = noter.settle?.(
+    waiting.map((event) => (mayTakeBack && !event.leaving ? event : { ...event, type: '' })),
+    found,
+  )
+  const { stays, facts } = settled ?? { stays: waiting.map(() => true), facts: found }
   const subject = noter.subject(document)
   const about = noter.about(document)
   const made = facts.map(({ type, time, part }, n): OutboxEvent => {
@@ -76,7 +89,7 @@ const withEvents = <D extends Recorded>(
       data: shown(written, { time, part }),
     }
   })
-  const outbox = [...waiting.filter((_, n) => stays[n]), ...made]
+  const outbox = withMark([...waiting.filter((_, n) => stays[n]), ...made])
   return {
     ...document,
     told,

@@ -95,15 +95,23 @@ export const startEventSender = ({ services, webhooks, stream }: EventSenderOpti
     return leased.sender?.id === id ? leased : undefined
   }
 
-  const runTenant = async (of: TenantScope, first: EventLog, wakeups: { next(ms: number): Promise<void> }): Promise<void> => {
+  const runTenant = async (of: TenantScope, first: EventLog, leasedAtMs: number, wakeups: { next(ms: number): Promise<void> }): Promise<void> => {
     const { tenantId } = of
     const runners = new Map<string, EndpointRunner>()
     const stored = await insertOrGet(of.storage.eventCursors, { _id: of.keys.eventCursors(), tenantId, cursors: {}, createdAt: clock.now() })
     let head = first
-    let leaseMs = first.sender?.until.getTime() ?? 0
+    /** By a clock that does not jump. */
+    let leasedMs = leasedAtMs
+    let isLost = false
     let cursors: Record<string, EventCursor> = stored.cursors
+    const stopping = new Set<Promise<void>>()
+    let isSettled = false
     const recent = recentEvents((after, limit) => events.logs.read(tenantId, after, limit))
-    const mayGoOn = () => clock.nowMs() < leaseMs
+    /** A lease that was lost once is lost: what was not sent for that is begun anew by whoever comes next. */
+    const mayGoOn = (): boolean => {
+      isLost ||= performance.now() - leasedMs >= LEASE_MS
+      return !isLost
+    }
     const noted = ({ outcome }: Sent) => void attempts.set(outcome, (attempts.get(outcome) ?? 0) + 1)
     const streaming = stream && startStreamRunner({ cursor: cursors[STREAM], read: recent.read, publish: stream, mayGoOn, log })
 
@@ -112,8 +120,13 @@ export const startEventSender = ({ services, webhooks, stream }: EventSenderOpti
       const stopped = [...runners].filter(([endpointId, runner]) => runner.hasEnded() || !wanted.some((one) => one.id === endpointId))
       for (const [endpointId, runner] of stopped) {
         runners.delete(endpointId)
-        await runner.stop()
+        // Not waited for: it may be in the middle of a slow answer.
+        const ending: Promise<void> = runner.stop().finally(() => stopping.delete(ending))
+        stopping.add(ending)
       }
+      const { [STREAM]: ofStream, ...others } = cursors
+      const living = Object.fromEntries(Object.entries(others).filter(([endpointId]) => wanted.some((one) => one.id === endpointId)))
+      cursors = ofStream ? { ...living, [STREAM]: ofStream } : living
       for (const endpoint of wanted) {
         const runner = runners.get(endpoint.id)
         if (runner) runner.update(endpoint)
@@ -126,6 +139,7 @@ export const startEventSender = ({ services, webhooks, stream }: EventSenderOpti
     }
 
     const cursorsNow = (): Record<string, EventCursor> => ({
+      ...cursors,
       ...Object.fromEntries([...runners].map(([endpointId, runner]) => [endpointId, runner.cursor()])),
       ...(streaming ? { [STREAM]: streaming.cursor() } : {}),
     })
@@ -164,29 +178,31 @@ export const startEventSender = ({ services, webhooks, stream }: EventSenderOpti
     watched.add(load)
     try {
       await loadEndpoints()
-      let [savedMs, renewedMs, busyMs] = [clock.nowMs(), clock.nowMs(), clock.nowMs()]
+      let [savedMs, busyMs] = [performance.now(), performance.now()]
       while (!isStopping && mayGoOn()) {
         const last = head.next - 1
         const isIdle = [...runners.values()].every((runner) => runner.isIdle(last)) && (streaming?.isIdle(last) ?? true)
-        if (!isIdle) busyMs = clock.nowMs()
-        if (isIdle && clock.nowMs() - busyMs >= QUIET_MS) {
-          if (await settle()) return
-          busyMs = clock.nowMs()
+        if (!isIdle) busyMs = performance.now()
+        if (isIdle && performance.now() - busyMs >= QUIET_MS) {
+          isSettled = await settle()
+          if (isSettled) return
+          busyMs = performance.now()
           await loadEndpoints()
         }
-        if (clock.nowMs() - savedMs >= SAVE_MS) {
+        if (performance.now() - savedMs >= SAVE_MS) {
           await save()
-          savedMs = clock.nowMs()
+          savedMs = performance.now()
         }
         await wakeups.next(LOOK_MS)
         const before = head
-        if (clock.nowMs() - renewedMs >= RENEW_MS) {
+        if (performance.now() - leasedMs >= RENEW_MS) {
+          const askedMs = performance.now()
           const renewed = await acquire(tenantId)
           if (!renewed) return
           head = renewed
-          leaseMs = renewed.sender?.until.getTime() ?? 0
-          renewedMs = clock.nowMs()
+          leasedMs = askedMs
         } else head = (await headOf(tenantId)) ?? head
+        if (head.sender?.id !== id) return
         if (head.nudges !== before.nudges) await loadEndpoints()
         if (head.next !== before.next) {
           for (const runner of runners.values()) runner.wake()
@@ -197,7 +213,8 @@ export const startEventSender = ({ services, webhooks, stream }: EventSenderOpti
       watched.delete(load)
       await Promise.all([...runners.values()].map((runner) => runner.stop()))
       await streaming?.stop()
-      if (mayGoOn()) await save().catch(() => undefined)
+      await Promise.all(stopping)
+      if (!isSettled && mayGoOn()) await save().catch(() => undefined)
       if (isStopping) {
         // Another process need not wait for the lease to run out.
         await update(eventLogs, head._id, ({ sender, ...latest }) => (sender?.id === id ? { ...latest, repairAt: clock.now() } : undefined)).catch(
@@ -208,6 +225,7 @@ export const startEventSender = ({ services, webhooks, stream }: EventSenderOpti
   }
 
   const run = async (tenantId: string, wakeups: { next(ms: number): Promise<void> }): Promise<void> => {
+    const leasedAtMs = performance.now()
     const head = await acquire(tenantId)
     if (!head) return
     const tenant = await storage.tenants.find(keys.tenant(tenantId))
@@ -219,10 +237,11 @@ export const startEventSender = ({ services, webhooks, stream }: EventSenderOpti
     if (!stream && (await all(of.storage.webhookEndpoints, { tenantId })).every(({ enabled }) => !enabled)) {
       // Nobody hears of them. More may follow at once, and is settled with these.
       await wakeups.next(QUIET_MS)
-      await events.logs.settle(tenantId)
+      // An endpoint may have been made since: it is looked for again.
+      if (!(await events.logs.settle(tenantId, head)) && !isStopping) await run(tenantId, wakeups)
       return
     }
-    await runTenant(of, head, wakeups)
+    await runTenant(of, head, leasedAtMs, wakeups)
   }
 
   const wake = (tenantId: string): void => {

@@ -71,6 +71,8 @@ export interface OutboxEvent {
   storefrontId?: string
   customerId?: string
   subject: string
+  /** True: it may be in the log by now, and is not taken back. */
+  leaving?: boolean
   /** The object as the HTTP API answers it. */
   data: unknown
 }

@@ -266,6 +266,49 @@ test('an endpoint that has disabled itself is served again once it is enabled, h
   inOrder(t, busy.accepted)
 })
 
+test('an endpoint keeps its place, and since when it fails, when its tenant comes to rest', async (t) => {
+  await using line = await openLine()
+  await using receiver = await openWebhookReceiver(SECRET)
+  await using broken = await openWebhookReceiver(SECRET, (_, response) => void response.writeHead(500).end())
+  await line.endpoint('e', receiver.url)
+  await line.endpoint('broken', broken.url)
+  await line.happen(3, 'a')
+  await eventually(async () => (await line.services.storage.eventLogs.get('t')).sender === undefined && receiver.accepted.length === 3)
+  const { cursors } = await line.of.storage.eventCursors.get('t')
+  const last = await line.services.events.logs.lastPlace('t')
+  t.is(cursors.e?.position, last)
+  t.is(cursors.broken?.position, last)
+  t.truthy(cursors.broken?.failingSince)
+  t.is(cursors.e?.failingSince, undefined)
+})
+
+test('what was held back is sent when the order does not count any more', async (t) => {
+  await using line = await openLine()
+  await using receiver = await openWebhookReceiver(SECRET, ({ sequence }, response) => void response.writeHead(sequence.endsWith('1') ? 500 : 200).end())
+  await line.endpoint('e', receiver.url, { ordered: true })
+  await line.happen(4, 'a')
+  await eventually(async () => (await deliveriesOf(line.of, 'e')).filter(({ status }) => status === 'waiting').length === 3)
+  t.is(receiver.accepted.length, 0)
+  await changeEndpoint(line.of, 'e', () => {}, { ordered: false }, true)
+  await eventually(async () => receiver.accepted.length === 3)
+})
+
+test('a replay keeps the order of each subject', async (t) => {
+  await using line = await openLine()
+  let failures = 0
+  await using receiver = await openWebhookReceiver(SECRET, ({ sequence }, response) => {
+    const fails = sequence.endsWith('1') && failures < 2
+    if (fails) failures += 1
+    response.writeHead(fails ? 500 : 200).end()
+  })
+  await line.happen(5, 'a')
+  await logged(line, 5)
+  const endpoint = await line.endpoint('e', receiver.url, { ordered: true })
+  await replayRange(line.of, endpoint, { from: new Date(0), to: new Date(Date.now() + 1_000) }, 0)
+  await eventually(async () => receiver.accepted.length === 5, 50_000)
+  inOrder(t, receiver.accepted)
+})
+
 test('an event is sent again on request: one, those that failed, or those of a span of time', async (t) => {
   await using line = await openLine()
   await using receiver = await openWebhookReceiver(SECRET)

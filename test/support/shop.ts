@@ -16,7 +16,11 @@ export interface Shop {
   setClock(now: string): ReturnType<HttpClient['put']>
 }
 
-export const openShop = async (t: ExecutionContext, tollgate: Tollgate, change: { bundle?: object; now?: string; tenant?: object; unchecked?: boolean } = {}): Promise<Shop> => {
+export const openShop = async (
+  t: ExecutionContext,
+  tollgate: Tollgate,
+  change: { bundle?: object; now?: string; tenant?: object; unchecked?: boolean } = {},
+): Promise<Shop> => {
   made += 1
   const tenantId = `shop-${process.pid}-${made}`
   // What another version answers is not this version's to describe.

@@ -104,6 +104,11 @@ export const recordWaiting = async (of: TenantScope, place: Place): Promise<void
   })
 }
 
+/** Stores that it waits for an earlier one, although it was to be tried. */
+export const holdBack = async (of: TenantScope, { _id }: WebhookDelivery): Promise<void> => {
+  await update(of.storage.webhookDeliveries, _id, ({ dueAt: _, ...latest }) => ({ ...latest, status: 'waiting' as const }))
+}
+
 /** Ends a delivery without another attempt. */
 export const giveUp = (of: TenantScope, delivery: WebhookDelivery, error: string): Promise<WebhookDelivery> =>
   update(of.storage.webhookDeliveries, delivery._id, ({ dueAt: _, ...latest }) => {

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { DAY_MS } from '../../../common/durations.ts'
 import { isAppError } from '../../../common/errors.ts'
 import type { Log } from '../../../common/log.ts'
+import type { Secret } from '../../../common/secret.ts'
 import type { LoggedEvent } from '../../schemas/event.ts'
 import type { EventCursor, WebhookDelivery } from '../../schemas/webhook-delivery.ts'
 import type { WebhookEndpoint } from '../../schemas/webhook-endpoint.ts'
@@ -15,7 +16,7 @@ import { every } from '../../storage/every.ts'
 import { update } from '../../storage/update.ts'
 import type { TenantScope } from '../../tenant-scope.ts'
 import { toEnvelope } from '../envelope.ts'
-import { findDelivery, giveUp, isWantedBy, recordAttempt, recordWaiting, subjectKeyOf } from './deliveries.ts'
+import { findDelivery, giveUp, holdBack, isWantedBy, recordAttempt, recordWaiting, subjectKeyOf } from './deliveries.ts'
 import { signingSecrets } from './endpoints.ts'
 import type { Sent, WebhookSender } from './send.ts'
 
@@ -81,7 +82,8 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
   let position = Math.max(options.cursor?.position ?? 0, endpoint.fromPosition)
   let failingSince = options.cursor?.failingSince === undefined ? undefined : new Date(options.cursor.failingSince)
   let failures = failingSince ? DOWN_AFTER : 0
-  let [isStopped, isDisabled, isTaking, isRetrying, isSlow] = [false, false, false, false, false]
+  let [isStopped, isDisabled, isSlow] = [false, false, false]
+  let [isRecovered, isBeginning, isTaking, isAgain, isRetrying] = [false, false, false, false, false]
   let underWay = 0
   const slots: (() => void)[] = []
   /** Places of events that are taken and not done. */
@@ -98,12 +100,16 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
 
   const isDown = (): boolean => failures >= DOWN_AFTER
 
+  const tellUnlessAway = (error: unknown): void => {
+    if (!isAppError(error, 'unavailable', 'revision_conflict'))
+      log.error({ err: error, tenantId: of.tenantId, endpoint: endpoint.id }, 'a webhook could not be worked on')
+  }
+
   const inBackground = (run: () => Promise<void>): void => {
     const one: Promise<void> = run()
       .catch((error: unknown) => {
         if (error instanceof NotSentError) return
-        if (!isAppError(error, 'unavailable', 'revision_conflict'))
-          log.error({ err: error, tenantId: of.tenantId, endpoint: endpoint.id }, 'a webhook could not be worked on')
+        tellUnlessAway(error)
         schedule(AGAIN_AFTER_MS)
       })
       .finally(() => work.delete(one))
@@ -175,13 +181,24 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
     retryAtMs = now.getTime()
   }
 
+  const sendSigned = async (event: LoggedEvent, url: string): Promise<Sent> => {
+    let secrets: Secret[]
+    try {
+      secrets = signingSecrets(of, endpoint)
+    } catch {
+      // The key that they were sealed with is missing: it may be there again later.
+      return { outcome: 'unreachable', durationMs: 0, error: 'no_secret: the secrets of the endpoint cannot be decrypted; check CREDENTIALS_KEY' }
+    }
+    return webhooks.send({ url, secrets, id: event.id, body: JSON.stringify(toEnvelope(event)) })
+  }
+
   /** @throws NotSentError. */
   const attempt = (event: LoggedEvent, known: WebhookDelivery | undefined): Promise<WebhookDelivery> =>
     withSlot(async () => {
       if (isStopped || !mayGoOn()) throw new NotSentError()
       const at = of.clock.now()
       const { url } = endpoint
-      const sent = await webhooks.send({ url, secrets: signingSecrets(of, endpoint), id: event.id, body: JSON.stringify(toEnvelope(event)) })
+      const sent = await sendSigned(event, url)
       noted(sent)
       isSlow = sent.durationMs > SLOW_MS
       const delivery = await recordAttempt(of, { endpointId: endpoint.id, event }, known, { url, at, sent })
@@ -221,72 +238,106 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
     held.delete(subject)
   }
 
-  const deliver = async (event: LoggedEvent): Promise<void> => {
-    const place = { endpointId: endpoint.id, event }
-    const known = event.position <= lastPlace ? await findDelivery(of, place) : undefined
-    if (known) return
-    if (!endpoint.ordered) {
-      await attempt(event, undefined)
-      return
-    }
-    const subject = subjectKeyOf(event)
-    const waits = held.has(subject) || (chains.get(subject)?.length ?? 0) >= MOST_OF_ONE_SUBJECT
-    if (waits) held.add(subject)
-    await inOrder(subject, async () => {
-      if (held.has(subject)) {
-        await recordWaiting(of, place)
-        // Held back by their number alone: nobody else comes back to them.
-        if (waits && !(await isTriedAgain(subject))) await release(subject)
-        return
-      }
-      const delivery = await attempt(event, undefined)
-      if (delivery.status === 'retrying') held.add(subject)
-    })
-  }
-
-  /** An event of the subject is tried again by its schedule, and releases the others. */
-  const isTriedAgain = async (subject: string): Promise<boolean> => {
-    const where = { tenantId: of.tenantId, endpointId: endpoint.id, status: 'retrying', subjectKey: subject }
-    return (await webhookDeliveries.after({ where, above: 0, limit: 1 })).length > 0
-  }
-
-  /** An event that is taken is done with when what became of it is stored; until then the cursor stays before it. */
-  const deliverForSure = async (event: LoggedEvent): Promise<void> => {
+  /** Repeats what storage has kept from being done. @throws NotSentError. */
+  const forSure = async <T>(run: () => Promise<T>): Promise<T> => {
     for (;;) {
       try {
-        await deliver(event)
-        taken.delete(event.position)
-        wake()
-        return
+        return await run()
       } catch (error) {
-        if (isStopped || error instanceof NotSentError) return
-        if (!isAppError(error, 'unavailable', 'revision_conflict'))
-          log.error({ err: error, tenantId: of.tenantId, event: event.id }, 'a webhook could not be worked on')
+        if (isStopped || error instanceof NotSentError) throw new NotSentError()
+        tellUnlessAway(error)
         await sleep(AGAIN_AFTER_MS, undefined, { ref: false })
       }
     }
   }
 
+  const releaseForSure = (subject: string): Promise<void> => forSure(() => release(subject))
+
+  const deliver = async (event: LoggedEvent): Promise<void> => {
+    const place = { endpointId: endpoint.id, event }
+    const known = event.position <= lastPlace ? await forSure(() => findDelivery(of, place)) : undefined
+    if (known) return
+    if (!endpoint.ordered) {
+      await forSure(() => attempt(event, undefined))
+      return
+    }
+    const subject = subjectKeyOf(event)
+    const waits = held.has(subject) || (chains.get(subject)?.length ?? 0) >= MOST_OF_ONE_SUBJECT
+    if (waits) held.add(subject)
+    // Repeated in its turn: what comes after it may not get past it.
+    await inOrder(subject, () =>
+      forSure(async () => {
+        if (held.has(subject)) {
+          await recordWaiting(of, place)
+          // Held back by their number alone: nobody else comes back to them.
+          if (waits && !(await isTriedAgain(subject))) await release(subject)
+          return
+        }
+        const delivery = await attempt(event, undefined)
+        if (delivery.status === 'retrying') held.add(subject)
+      }),
+    )
+  }
+
+  /** An event of the subject is tried again by its schedule, and releases the others. */
+  const isTriedAgain = async (subject: string): Promise<boolean> => (await firstRetrying(subject)) !== undefined
+  const firstRetrying = async (subject: string): Promise<WebhookDelivery | undefined> => {
+    const where = { tenantId: of.tenantId, endpointId: endpoint.id, status: 'retrying', subjectKey: subject }
+    return (await webhookDeliveries.after({ where, above: 0, limit: 1 }))[0]
+  }
+
+  /** An event that is taken is done with when what became of it is stored; until then the cursor stays before it. */
+  const deliverTaken = async (event: LoggedEvent): Promise<void> => {
+    await deliver(event)
+    taken.delete(event.position)
+    wake()
+  }
+
+  /** While it is down, only what has failed is tried; if nothing waits to be tried, something has to be. */
+  const isBlocked = (): boolean => isDown() && retryAtMs !== undefined
+
   const takeMore = async (): Promise<void> => {
-    if (isTaking) return
+    if (isTaking) {
+      isAgain = true
+      return
+    }
     isTaking = true
     try {
-      while (!isStopped && mayGoOn() && !isDown() && taken.size < MOST_TAKEN) {
-        const { events, upTo } = await read(position)
-        if (upTo <= position) break
-        for (const event of events) {
-          if (isStopped || isDown()) break
-          if (taken.size >= MOST_TAKEN) break
-          position = event.position
-          if (!isWantedBy(endpoint, event)) continue
-          taken.add(event.position)
-          inBackground(() => deliverForSure(event))
-        }
-        if (position >= (events.at(-1)?.position ?? 0)) position = Math.max(position, upTo)
-      }
+      do {
+        isAgain = false
+        await takeSome()
+      } while (isAgain)
     } finally {
       isTaking = false
     }
+  }
+
+  const takeSome = async (): Promise<void> => {
+    while (!isStopped && mayGoOn() && !isBlocked() && taken.size < MOST_TAKEN) {
+      const { events, upTo } = await read(position)
+      if (upTo <= position) return
+      for (const event of events) {
+        if (isStopped || isBlocked() || taken.size >= MOST_TAKEN) break
+        position = event.position
+        if (!isWantedBy(endpoint, event)) continue
+        taken.add(event.position)
+        inBackground(() => deliverTaken(event))
+      }
+      if (position >= (events.at(-1)?.position ?? 0)) position = Math.max(position, upTo)
+    }
+  }
+
+  /** In its turn among those of its subject, and after those before it. */
+  const retryInOrder = (delivery: WebhookDelivery): Promise<void> => {
+    const { subjectKey } = delivery
+    held.add(subjectKey)
+    return inOrder(subjectKey, async () => {
+      const first = await firstRetrying(subjectKey)
+      if (first && first.position < delivery.position) return holdBack(of, delivery)
+      const tried = await retryOne(delivery)
+      // Others are not kept from their retries meanwhile.
+      if (tried.status !== 'retrying') inBackground(() => inOrder(subjectKey, () => releaseForSure(subjectKey)))
+    })
   }
 
   const retry = async (): Promise<void> => {
@@ -296,56 +347,60 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
     try {
       const where = { tenantId: of.tenantId, endpointId: endpoint.id }
       const due = await webhookDeliveries.due({ by: 'dueAt', where, until: of.clock.now(), limit: isDown() ? 1 : RETRIES_AT_ONCE })
-      await Promise.all(
-        due.map((delivery) => {
-          if (!endpoint.ordered) return retryOne(delivery)
-          held.add(delivery.subjectKey)
-          return inOrder(delivery.subjectKey, async () => {
-            const tried = await retryOne(delivery)
-            if (tried.status !== 'retrying') await release(delivery.subjectKey)
-          })
-        }),
-      )
+      await Promise.all(due.map((delivery) => (endpoint.ordered ? retryInOrder(delivery) : retryOne(delivery))))
       const [next] = await webhookDeliveries.due({ by: 'dueAt', where, until: new Date(of.clock.nowMs() + 400 * DAY_MS), limit: 1 })
       // One may have failed while storage was asked.
       retryAtMs = earlierMs(meanwhileMs, next?.dueAt?.getTime())
     } finally {
       isRetrying = false
-      wake()
     }
+    // Not after a failure, which is tried again after a pause.
+    wake()
   }
 
-  /** In order: subjects that were held when another process stopped. */
+  /** What another process has left: subjects that are held, and those that nothing holds any more. */
   const recover = async (): Promise<void> => {
-    if (!endpoint.ordered) return
     const where = { tenantId: of.tenantId, endpointId: endpoint.id }
-    for await (const { subjectKey } of every(webhookDeliveries, { ...where, status: 'retrying' })) held.add(subjectKey)
+    const retrying = new Set<string>()
+    for await (const { subjectKey } of every(webhookDeliveries, { ...where, status: 'retrying' })) retrying.add(subjectKey)
     const left = new Set<string>()
-    for await (const { subjectKey } of every(webhookDeliveries, { ...where, status: 'waiting' })) if (!held.has(subjectKey)) left.add(subjectKey)
-    for (const subject of left) {
-      held.add(subject)
-      inBackground(() => inOrder(subject, () => release(subject)))
-    }
+    for await (const { subjectKey } of every(webhookDeliveries, { ...where, status: 'waiting' }))
+      if (!endpoint.ordered || !retrying.has(subjectKey)) left.add(subjectKey)
+    if (endpoint.ordered) for (const subject of [...retrying, ...left]) held.add(subject)
+    else held.clear()
+    for (const subject of left) inBackground(() => inOrder(subject, () => releaseForSure(subject)))
   }
 
-  let isRecovered = false
+  const begin = async (): Promise<void> => {
+    if (isBeginning) return
+    isBeginning = true
+    try {
+      await recover()
+      isRecovered = true
+    } finally {
+      isBeginning = false
+    }
+    wake()
+  }
   const wake = (): void => {
-    if (isStopped || !isRecovered) return
+    if (isStopped) return
+    if (!isRecovered) {
+      inBackground(begin)
+      return
+    }
     inBackground(takeMore)
     inBackground(retry)
-    if (retryAtMs !== undefined) schedule(Math.max(0, retryAtMs - of.clock.nowMs()))
-  }
-  const begin = async (): Promise<void> => {
-    await recover()
-    isRecovered = true
-    wake()
+    const nowMs = of.clock.nowMs()
+    if (retryAtMs !== undefined && retryAtMs > nowMs) schedule(retryAtMs - nowMs)
   }
   inBackground(begin)
 
   return {
     wake,
     update: (latest) => {
+      const isOtherwise = latest.ordered !== endpoint.ordered
       endpoint = latest
+      if (isOtherwise) inBackground(recover)
       position = Math.max(position, latest.fromPosition)
       retryAtMs = of.clock.nowMs()
       wake()
@@ -356,7 +411,7 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
     },
     isIdle: (last) =>
       isStopped ||
-      (isRecovered && work.size === 0 && taken.size === 0 && (isDown() || position >= last) && !(retryAtMs !== undefined && retryAtMs <= of.clock.nowMs())),
+      (isRecovered && work.size === 0 && taken.size === 0 && (isBlocked() || position >= last) && !(retryAtMs !== undefined && retryAtMs <= of.clock.nowMs())),
     hasEnded: () => isDisabled,
     isDown,
     nextRetryMs: () => (isDisabled ? undefined : retryAtMs),

@@ -1,4 +1,5 @@
 /** Sends events again that an endpoint has had, or has missed. */
+import { DAY_MS } from '../../../common/durations.ts'
 import { AppError, isAppError } from '../../../common/errors.ts'
 import type { LoggedEvent } from '../../schemas/event.ts'
 import type { WebhookDelivery } from '../../schemas/webhook-delivery.ts'
@@ -14,7 +15,9 @@ const MOST_AT_ONCE = 1_000
 
 const anew = (of: TenantScope, { status: _, ...delivery }: WebhookDelivery): WebhookDelivery => {
   const now = of.clock.now()
-  return { ...delivery, status: 'retrying', tries: 0, dueAt: now, giveUpAt: new Date(now.getTime() + TRIED_FOR_MS) }
+  const giveUpAt = new Date(now.getTime() + TRIED_FOR_MS)
+  const expiresAt = new Date(Math.max(delivery.expiresAt.getTime(), giveUpAt.getTime() + DAY_MS))
+  return { ...delivery, status: 'retrying', tries: 0, dueAt: now, giveUpAt, expiresAt }
 }
 
 const replayOne = async (of: TenantScope, endpoint: WebhookEndpoint, event: LoggedEvent): Promise<WebhookDelivery> => {
@@ -70,7 +73,7 @@ export const replayRange = async (of: TenantScope, endpoint: WebhookEndpoint, { 
       break
     }
   }
-  if (queued > 0) await of.events.logs.nudge(of.tenantId)
+  await of.events.logs.nudge(of.tenantId)
   return { queued, next }
 }
 
@@ -83,7 +86,8 @@ export const replayFailed = async (of: TenantScope, endpoint: WebhookEndpoint): 
     queued += 1
     if (queued >= MOST_AT_ONCE) break
   }
-  if (queued > 0) await of.events.logs.nudge(of.tenantId)
+  // Always: a call that was cut off has queued some, and told nobody.
+  await of.events.logs.nudge(of.tenantId)
   // What is queued is no longer `failed`: the next call finds the others.
   return { queued, next: queued >= MOST_AT_ONCE ? 0 : undefined }
 }
