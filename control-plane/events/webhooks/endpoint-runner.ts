@@ -255,18 +255,20 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
 
   const deliver = async (event: LoggedEvent): Promise<void> => {
     const place = { endpointId: endpoint.id, event }
-    const known = event.position <= lastPlace ? await forSure(() => findDelivery(of, place)) : undefined
-    if (known) return
+    const isKnown = async (): Promise<boolean> => event.position <= lastPlace && (await findDelivery(of, place)) !== undefined
     if (!endpoint.ordered) {
-      await forSure(() => attempt(event, undefined))
+      await forSure(async () => {
+        if (!(await isKnown())) await attempt(event, undefined)
+      })
       return
     }
     const subject = subjectKeyOf(event)
     const waits = held.has(subject) || (chains.get(subject)?.length ?? 0) >= MOST_OF_ONE_SUBJECT
     if (waits) held.add(subject)
-    // Repeated in its turn: what comes after it may not get past it.
+    // It takes its turn before anything is waited for, and is repeated in it: what comes after it may not get past it.
     await inOrder(subject, () =>
       forSure(async () => {
+        if (await isKnown()) return
         if (held.has(subject)) {
           await recordWaiting(of, place)
           // Held back by their number alone: nobody else comes back to them.
