@@ -3,6 +3,7 @@ import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { status as Status } from '@grpc/grpc-js'
+import { jetstreamManager } from '@nats-io/jetstream'
 import test from 'ava'
 import { Reason } from '../../proto/gen/entitlement/v1/entitlement.ts'
 import { eventually } from '../support/eventually.ts'
@@ -28,6 +29,12 @@ run(
     const [own, other] = [await openShop(t, tollgate), await openShop(t, tollgate)]
     for (const shop of [own, other]) t.is((await shop.subscribe('c')).body.status, 'active')
     t.regex(await runCommand('control-plane/republish.ts', [], tollgate.env), /republished 2 entitlement sets/)
+
+    // Its user may make the stream of events, and put them there.
+    const asControlPlane = await accounts.connectAs('control-plane', nats.url, {})
+    const manager = await jetstreamManager(asControlPlane, { checkAPI: false })
+    await eventually(async () => ((await manager.streams.info('tollgate-events').catch(() => undefined))?.state.messages ?? 0) > 5, 20_000)
+    await asControlPlane.close()
 
     await accounts.run('--sidecar', `shop=${own.tenantId}`)
     nats.reload()
