@@ -24,8 +24,10 @@ export const readLog = async (api: HttpClient): Promise<ToldEvent[]> => {
 }
 
 /** The first time that each event was seen: repeats are allowed, and come under the same id. */
-export const firstSeen = <E extends ToldEvent>(events: readonly E[]): E[] =>
-  [...new Map(events.toReversed().map((event) => [event.id, event])).values()].reverse()
+export const firstSeen = <E extends ToldEvent>(events: readonly E[]): E[] => {
+  const seen = new Set<string>()
+  return events.filter(({ id }) => !seen.has(id) && seen.add(id))
+}
 
 /** Events of each subject are there once, in their order; and without a gap, unless only some types were asked for. */
 export const inOrderOnce = (t: ExecutionContext, events: readonly ToldEvent[], what: string, isWhole = true): void => {
