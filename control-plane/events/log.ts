@@ -15,12 +15,11 @@ import type { EventLog, LoggedEvent, PlacedEvent } from '../schemas/event.ts'
 import type { OutboxEvent } from '../schemas/schema.ts'
 import type { Storage } from '../storage/storage.ts'
 import { insertOrGet, update } from '../storage/update.ts'
+import { repairTime } from '../work-time.ts'
 
 /** The head holds them for a moment, and is written with each append. */
 const MOST_AT_ONCE = 64
 const MAX_BYTES_AT_ONCE = 1024 * 1024
-/** From when a sweeper sends out what nobody has. */
-const LEFT_AFTER_MS = 5_000
 const DEFAULT_DAYS = 30
 const HEADS_KNOWN = 5_000
 /** Documents know within moments what is in the log. */
@@ -123,7 +122,8 @@ export const createEventLogs = ({ storage, clock, days = DEFAULT_DAYS }: EventLo
       known = undefined
       await complete(head)
       const pending = events.map(({ leaving: _, ...event }, n) => ({ ...event, position: head.next + n }) as unknown as PlacedEvent)
-      const repairAt = head.repairAt ?? new Date(clock.nowMs() + LEFT_AFTER_MS)
+      // From then on a sweeper sends out what nobody has.
+      const repairAt = head.repairAt ?? repairTime({ clock })
       try {
         const placed = await eventLogs.replace({ ...head, next: head.next + events.length, pending, repairAt })
         await Promise.all(pending.map((entry) => writeEntry(tenantId, entry)))
@@ -185,7 +185,7 @@ export const createEventLogs = ({ storage, clock, days = DEFAULT_DAYS }: EventLo
     },
     nudge: async (tenantId) => {
       const head = await headOf(tenantId)
-      const repairAt = new Date(clock.nowMs() + LEFT_AFTER_MS)
+      const repairAt = repairTime({ clock })
       await update(eventLogs, head._id, (latest) => ({ ...latest, nudges: (latest.nudges ?? 0) + 1, repairAt: latest.repairAt ?? repairAt }), head)
       for (const listener of listeners) listener(tenantId)
     },

@@ -8,6 +8,7 @@ import type { Log } from '../../common/log.ts'
 import type { Documents } from '../schemas/index.ts'
 import type { OutboxEvent } from '../schemas/schema.ts'
 import type { Collection, NewDocument, Storage, StoredDocument } from '../storage/storage.ts'
+import { repairTime } from '../work-time.ts'
 import type { EventObject, EventType } from './event-types.ts'
 import { eventTypeInfos } from './event-types.ts'
 import { type NotedCollection, noted, noters } from './noters/index.ts'
@@ -37,8 +38,6 @@ export interface RecordOptions {
   handOn: HandOn
 }
 
-/** What is not handed on by then was left by a crash. */
-const LEFT_AFTER_MS = 5_000
 /** The clocks of processes may differ by as much. */
 const SWEPT_WITHIN_MS = 1_000
 /** Of one document: with more, what is waiting is handed on before more is written. */
@@ -95,7 +94,8 @@ const withEvents = <D extends Recorded>(
     told,
     eventSeq: before + made.length,
     outbox,
-    outboxAt: document.outboxAt ?? new Date(clock.nowMs() + LEFT_AFTER_MS),
+    // What is not handed on by then was left by a crash.
+    outboxAt: document.outboxAt ?? repairTime({ clock }),
   }
 }
 

@@ -11,6 +11,7 @@ import { keys } from '../keys.ts'
 import type { Services } from '../ports.ts'
 import type { EventLog } from '../schemas/event.ts'
 import type { EventCursor } from '../schemas/webhook-delivery.ts'
+import type { WebhookEndpoint } from '../schemas/webhook-endpoint.ts'
 import { all } from '../storage/every.ts'
 import { insertOrGet, update } from '../storage/update.ts'
 import { type TenantScope, tenantScope } from '../tenant-scope.ts'
@@ -57,6 +58,14 @@ interface Running {
   ended: Promise<void>
 }
 
+const enabledEndpoints = async ({ storage, tenantId }: TenantScope): Promise<WebhookEndpoint[]> =>
+  (await all(storage.webhookEndpoints, { tenantId })).filter(({ enabled }) => enabled)
+
+/** Waits so long, or until something is worth a look. */
+interface Wakeups {
+  next(ms: number): Promise<void>
+}
+
 export const startEventSender = ({ services, webhooks, stream }: EventSenderOptions): EventSender => {
   const { storage, clock, log, events } = services
   const { eventLogs } = storage
@@ -95,7 +104,7 @@ export const startEventSender = ({ services, webhooks, stream }: EventSenderOpti
     return leased.sender?.id === id ? leased : undefined
   }
 
-  const runTenant = async (of: TenantScope, first: EventLog, leasedAtMs: number, wakeups: { next(ms: number): Promise<void> }): Promise<void> => {
+  const runTenant = async (of: TenantScope, first: EventLog, leasedAtMs: number, wakeups: Wakeups): Promise<void> => {
     const { tenantId } = of
     const runners = new Map<string, EndpointRunner>()
     const stored = await insertOrGet(of.storage.eventCursors, { _id: of.keys.eventCursors(), tenantId, cursors: {}, createdAt: clock.now() })
@@ -116,7 +125,7 @@ export const startEventSender = ({ services, webhooks, stream }: EventSenderOpti
     const streaming = stream && startStreamRunner({ cursor: cursors[STREAM], read: recent.read, publish: stream, mayGoOn, log })
 
     const loadEndpoints = async (): Promise<void> => {
-      const wanted = (await all(of.storage.webhookEndpoints, { tenantId })).filter(({ enabled }) => enabled)
+      const wanted = await enabledEndpoints(of)
       const stopped = [...runners].filter(([endpointId, runner]) => runner.hasEnded() || !wanted.some((one) => one.id === endpointId))
       for (const [endpointId, runner] of stopped) {
         runners.delete(endpointId)
@@ -224,7 +233,7 @@ export const startEventSender = ({ services, webhooks, stream }: EventSenderOpti
     }
   }
 
-  const run = async (tenantId: string, wakeups: { next(ms: number): Promise<void> }): Promise<void> => {
+  const run = async (tenantId: string, wakeups: Wakeups): Promise<void> => {
     const leasedAtMs = performance.now()
     const head = await acquire(tenantId)
     if (!head) return
@@ -234,7 +243,7 @@ export const startEventSender = ({ services, webhooks, stream }: EventSenderOpti
       return
     }
     const of = tenantScope(services, tenant)
-    if (!stream && (await all(of.storage.webhookEndpoints, { tenantId })).every(({ enabled }) => !enabled)) {
+    if (!stream && (await enabledEndpoints(of)).length === 0) {
       // Nobody hears of them. More may follow at once, and is settled with these.
       await wakeups.next(QUIET_MS)
       // An endpoint may have been made since: it is looked for again.

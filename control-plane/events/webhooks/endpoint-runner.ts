@@ -5,6 +5,7 @@
  * While an endpoint is down, nothing new is tried: what has failed is, on its schedule, until something arrives.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import pLimit from 'p-limit'
 import { DAY_MS } from '../../../common/durations.ts'
 import { isAppError } from '../../../common/errors.ts'
 import type { Log } from '../../../common/log.ts'
@@ -84,8 +85,6 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
   let failures = failingSince ? DOWN_AFTER : 0
   let [isStopped, isDisabled, isSlow] = [false, false, false]
   let [isRecovered, isBeginning, isTaking, isAgain, isRetrying] = [false, false, false, false, false]
-  let underWay = 0
-  const slots: (() => void)[] = []
   /** Places of events that are taken and not done. */
   const taken = new Set<number>()
   /** In order: the work on each subject, and how much of it there is. */
@@ -97,6 +96,9 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
   let meanwhileMs: number | undefined
   let timer: NodeJS.Timeout | undefined
   const work = new Set<Promise<void>>()
+
+  /** What is stored of its deliveries. */
+  const own = { tenantId: of.tenantId, endpointId: endpoint.id }
 
   const isDown = (): boolean => failures >= DOWN_AFTER
 
@@ -122,29 +124,14 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
     timer = setTimeout(wake, Math.min(ms, DAY_MS))
   }
 
-  /** One message at a time of those that may be under way. */
-  const withSlot = async <T>(run: () => Promise<T>): Promise<T> => {
-    if (underWay < mostUnderWay()) underWay += 1
-    else await new Promise<void>((admitted) => slots.push(admitted))
-    try {
-      return await run()
-    } finally {
-      underWay -= 1
-      admit()
-    }
+  /** Set anew whenever an attempt has shown how the endpoint is. */
+  const underWay = pLimit(MOST_UNDER_WAY)
+  const setMostUnderWay = (): void => {
+    const most = isSlow ? MOST_OF_A_SLOW_ONE : MOST_UNDER_WAY
+    // Nothing is sent any more by what is let through then.
+    underWay.concurrency = isStopped ? Number.POSITIVE_INFINITY : isDown() ? 1 : most
   }
-  const mostUnderWay = (): number => {
-    if (isStopped) return Number.POSITIVE_INFINITY
-    if (isDown()) return 1
-    return isSlow ? MOST_OF_A_SLOW_ONE : MOST_UNDER_WAY
-  }
-  /** Whoever waits is counted here, so that nobody comes in between. */
-  const admit = (): void => {
-    while (slots.length > 0 && underWay < mostUnderWay()) {
-      underWay += 1
-      slots.shift()?.()
-    }
-  }
+  setMostUnderWay()
 
   const disable = async (disabledReason: 'failing' | 'gone'): Promise<void> => {
     await update(webhookEndpoints, endpoint._id, (latest) =>
@@ -153,7 +140,7 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
     log.warn({ tenantId: of.tenantId, endpoint: endpoint.id, disabledReason }, 'a webhook endpoint was disabled')
     isStopped = true
     isDisabled = true
-    admit()
+    setMostUnderWay()
     await of.events.logs.nudge(of.tenantId)
   }
 
@@ -174,7 +161,7 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
 
   /** It is back: what has failed meanwhile does not wait for its schedule. */
   const tryAllAgain = async (): Promise<void> => {
-    const where = { tenantId: of.tenantId, endpointId: endpoint.id, status: 'retrying' }
+    const where = { ...own, status: 'retrying' }
     const now = of.clock.now()
     for await (const { _id } of every(webhookDeliveries, where))
       await update(webhookDeliveries, _id, (latest) => (latest.dueAt && latest.dueAt > now ? { ...latest, dueAt: now } : undefined))
@@ -194,7 +181,7 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
 
   /** @throws NotSentError. */
   const attempt = (event: LoggedEvent, known: WebhookDelivery | undefined): Promise<WebhookDelivery> =>
-    withSlot(async () => {
+    underWay(async () => {
       if (isStopped || !mayGoOn()) throw new NotSentError()
       const at = of.clock.now()
       const { url } = endpoint
@@ -205,6 +192,7 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
       retryAtMs = earlierMs(retryAtMs, delivery.dueAt?.getTime())
       meanwhileMs = earlierMs(meanwhileMs, delivery.dueAt?.getTime())
       await learn(sent)
+      setMostUnderWay()
       return delivery
     })
 
@@ -228,7 +216,7 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
 
   /** Those that an event of the subject has held back, one after another. */
   const release = async (subject: string): Promise<void> => {
-    const where = { tenantId: of.tenantId, endpointId: endpoint.id, status: 'waiting', subjectKey: subject }
+    const where = { ...own, status: 'waiting', subjectKey: subject }
     for (;;) {
       const [next] = await webhookDeliveries.after({ where, above: 0, limit: 1 })
       if (!next) break
@@ -272,7 +260,7 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
         if (held.has(subject)) {
           await recordWaiting(of, place)
           // Held back by their number alone: nobody else comes back to them.
-          if (waits && !(await isTriedAgain(subject))) await release(subject)
+          if (waits && !(await firstRetrying(subject))) await release(subject)
           return
         }
         const delivery = await attempt(event, undefined)
@@ -281,10 +269,9 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
     )
   }
 
-  /** An event of the subject is tried again by its schedule, and releases the others. */
-  const isTriedAgain = async (subject: string): Promise<boolean> => (await firstRetrying(subject)) !== undefined
+  /** The event of the subject that is tried again by its schedule, and then releases the others. */
   const firstRetrying = async (subject: string): Promise<WebhookDelivery | undefined> => {
-    const where = { tenantId: of.tenantId, endpointId: endpoint.id, status: 'retrying', subjectKey: subject }
+    const where = { ...own, status: 'retrying', subjectKey: subject }
     return (await webhookDeliveries.after({ where, above: 0, limit: 1 }))[0]
   }
 
@@ -347,10 +334,9 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
     isRetrying = true
     meanwhileMs = undefined
     try {
-      const where = { tenantId: of.tenantId, endpointId: endpoint.id }
-      const due = await webhookDeliveries.due({ by: 'dueAt', where, until: of.clock.now(), limit: isDown() ? 1 : RETRIES_AT_ONCE })
+      const due = await webhookDeliveries.due({ by: 'dueAt', where: own, until: of.clock.now(), limit: isDown() ? 1 : RETRIES_AT_ONCE })
       await Promise.all(due.map((delivery) => (endpoint.ordered ? retryInOrder(delivery) : retryOne(delivery))))
-      const [next] = await webhookDeliveries.due({ by: 'dueAt', where, until: new Date(of.clock.nowMs() + 400 * DAY_MS), limit: 1 })
+      const [next] = await webhookDeliveries.due({ by: 'dueAt', where: own, until: new Date(of.clock.nowMs() + 400 * DAY_MS), limit: 1 })
       // One may have failed while storage was asked.
       retryAtMs = earlierMs(meanwhileMs, next?.dueAt?.getTime())
     } finally {
@@ -362,11 +348,10 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
 
   /** What another process has left: subjects that are held, and those that nothing holds any more. */
   const recover = async (): Promise<void> => {
-    const where = { tenantId: of.tenantId, endpointId: endpoint.id }
     const retrying = new Set<string>()
-    for await (const { subjectKey } of every(webhookDeliveries, { ...where, status: 'retrying' })) retrying.add(subjectKey)
+    for await (const { subjectKey } of every(webhookDeliveries, { ...own, status: 'retrying' })) retrying.add(subjectKey)
     const left = new Set<string>()
-    for await (const { subjectKey } of every(webhookDeliveries, { ...where, status: 'waiting' }))
+    for await (const { subjectKey } of every(webhookDeliveries, { ...own, status: 'waiting' }))
       if (!endpoint.ordered || !retrying.has(subjectKey)) left.add(subjectKey)
     if (endpoint.ordered) for (const subject of [...retrying, ...left]) held.add(subject)
     else held.clear()
@@ -420,7 +405,7 @@ export const startEndpointRunner = (options: EndpointRunnerOptions): EndpointRun
     stop: async () => {
       isStopped = true
       clearTimeout(timer)
-      admit()
+      setMostUnderWay()
       while (work.size > 0) await Promise.all(work)
     },
   }

@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { AppError, fieldError } from '../../../common/errors.ts'
+import { AppError } from '../../../common/errors.ts'
 import { toEnvelope } from '../../events/envelope.ts'
 import { type EventTypeInfo, eventTypeInfos, eventTypes, matches } from '../../events/event-types.ts'
 import type { EventLogs } from '../../events/log.ts'
 import type { LoggedEvent } from '../../schemas/event.ts'
 import { dataSchemaOf, envelope } from '../event-schemas.ts'
 import { z } from '../fields.ts'
+import { decodePlace, encodePlace } from '../place-cursor.ts'
 import { ofList, route } from '../route.ts'
 
 /** What no caller waits longer for: proxies commonly cut off what is silent for a minute. */
@@ -30,13 +31,8 @@ const toEventType = (info: EventTypeInfo): z.output<typeof eventType> => ({
   schema: dataSchemaOf(info.data),
 })
 
-const encodePlace = (place: number): string => Buffer.from(`e${place}`).toString('base64url')
-const decodePlace = (cursor: string): number => {
-  const text = Buffer.from(cursor, 'base64url').toString()
-  const place = /^e\d{1,15}$/.test(text) ? Number(text.slice(1)) : Number.NaN
-  if (Number.isNaN(place)) throw fieldError('invalid_request', 'cursor', 'is not a cursor of this list; use the cursor or nextCursor of an earlier answer')
-  return place
-}
+const OF_EVENTS = 'e'
+const NOT_OURS = 'is not a cursor of this list; use the cursor or nextCursor of an earlier answer'
 
 const typesQuery = z
   .string()
@@ -131,14 +127,15 @@ export const eventRoutes = [
       const { limit, types, subject } = query
       const until = clock.nowMs() + query.wait * 1_000
       const hungUp = gone()
-      let after = query.cursor === undefined ? (query.from === 'latest' ? await eventLogs.lastPlace(tenantId) : 0) : decodePlace(query.cursor)
+      let after =
+        query.cursor === undefined ? (query.from === 'latest' ? await eventLogs.lastPlace(tenantId) : 0) : decodePlace(OF_EVENTS, query.cursor, NOT_OURS)
       let found = await findEvents(eventLogs, tenantId, after, limit, { types, subject, within })
       while (found.events.length === 0 && !found.more && clock.nowMs() < until && !hungUp.aborted) {
         after = found.upTo
         await nextAppend(eventLogs, tenantId, Math.min(LOOK_AGAIN_MS, until - clock.nowMs()), hungUp)
         found = await findEvents(eventLogs, tenantId, after, limit, { types, subject, within })
       }
-      const cursor = encodePlace(found.upTo)
+      const cursor = encodePlace(OF_EVENTS, found.upTo)
       return { body: { data: found.events.map(toEnvelope), cursor, ...(found.more ? { nextCursor: cursor } : {}) } }
     },
   }),

@@ -1,9 +1,10 @@
-import { AppError, fieldError } from '../../../common/errors.ts'
+import { AppError } from '../../../common/errors.ts'
 import { toEnvelope } from '../../events/envelope.ts'
 import { replayDelivery, replayFailed, replayRange } from '../../events/webhooks/replay.ts'
 import { attemptOutcomes, deliveryStatuses, type WebhookDelivery } from '../../schemas/webhook-delivery.ts'
 import type { TenantScope } from '../../tenant-scope.ts'
 import { id, instant, iso, isoOrNull, pageAnswer, pageOf, pageQuery, z } from '../fields.ts'
+import { decodePlace, encodePlace } from '../place-cursor.ts'
 import { ofList, route } from '../route.ts'
 
 const deliveryAnswer = z
@@ -53,13 +54,8 @@ const toDelivery = (delivery: WebhookDelivery): z.output<typeof deliveryAnswer> 
   createdAt: iso(delivery.createdAt),
 })
 
-const encodePlace = (place: number): string => Buffer.from(`r${place}`).toString('base64url')
-const decodePlace = (cursor: string | undefined): number => {
-  if (cursor === undefined) return 0
-  const text = Buffer.from(cursor, 'base64url').toString()
-  if (!/^r\d{1,15}$/.test(text)) throw fieldError('invalid_request', 'cursor', 'is not a cursor of this replay; use the nextCursor of its last answer')
-  return Number(text.slice(1))
-}
+const OF_REPLAYS = 'r'
+const NOT_OURS = 'is not a cursor of this replay; use the nextCursor of its last answer'
 
 const endpointOf = (of: TenantScope, endpoint: string) => of.storage.webhookEndpoints.get(of.keys.webhookEndpoint(endpoint))
 
@@ -145,12 +141,12 @@ export const webhookDeliveryRoutes = [
       const endpoint = await endpointOf(of, params.endpoint)
       if ('failed' in body) {
         const { queued, next } = await replayFailed(of, endpoint)
-        return { body: { queued, ...(next === undefined ? {} : { nextCursor: encodePlace(next) }) } }
+        return { body: { queued, ...(next === undefined ? {} : { nextCursor: encodePlace(OF_REPLAYS, next) }) } }
       }
       const span = { from: new Date(body.from), to: body.to === undefined ? of.clock.now() : new Date(body.to) }
       if (span.to <= span.from) throw new AppError('invalid_request', 'to must be after from', [{ field: 'to', message: 'must be after from' }])
-      const { queued, next } = await replayRange(of, endpoint, span, decodePlace(body.cursor))
-      return { body: { queued, ...(next === undefined ? {} : { nextCursor: encodePlace(next) }) } }
+      const { queued, next } = await replayRange(of, endpoint, span, body.cursor === undefined ? 0 : decodePlace(OF_REPLAYS, body.cursor, NOT_OURS))
+      return { body: { queued, ...(next === undefined ? {} : { nextCursor: encodePlace(OF_REPLAYS, next) }) } }
     },
   }),
 ]
